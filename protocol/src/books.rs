@@ -1,0 +1,495 @@
+//! The books: a pure fold over the log. Stock, queue, accounts and the term are what the records add up to, nowhere
+//! kept beside them (DESIGN 3).
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::{fmt, mem};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::{Stamp, Time},
+    id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence, Units},
+    ledger::{LedgerAnswer, PartId},
+    message::{BuyerStanding, DepositStanding, SellerStanding},
+    money::Cents,
+    record::{Deposit, Entry, Record, Request, Sale},
+};
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was filled.
+    Sold(Sale),
+    /// Nobody could fill it.
+    Refused {
+        /// What was wanted.
+        item: Item,
+    },
+}
+
+/// Where a request stands in the queue: by (time, buyer, sequence) (SPEC C4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct QueueKey {
+    /// When it was made.
+    pub time: Time,
+    /// Who made it, and its number.
+    pub id: RequestId,
+}
+
+impl QueueKey {
+    /// The place of a request.
+    #[must_use]
+    pub fn of(request: &Request) -> QueueKey {
+        QueueKey { time: request.stamp.time, id: request.id }
+    }
+}
+
+/// The latest term, with what it needs to know of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BooksTerm {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who holds it.
+    pub holder: Life,
+    /// Whether it was resigned.
+    pub ended: bool,
+    /// Sales booked in it.
+    pub sales: u32,
+    /// Requests of earlier terms that still wait; nothing is admitted before they have their outcomes (DESIGN R4).
+    pub inherited: u32,
+}
+
+/// A buyer's account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BuyerAccount {
+    /// Its request in the queue; at most one (SPEC D2).
+    pub open: Option<QueueKey>,
+    /// Its last request with an outcome.
+    pub last: Option<(Sequence, Outcome)>,
+    /// Units it has bought.
+    pub bought: u64,
+    /// What it has paid for them.
+    pub spent: Cents,
+}
+
+/// A seller's account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SellerAccount {
+    /// Its last deposit and what is left of it.
+    pub deposit: Option<DepositStanding>,
+    /// The seller's clock as the trader compares it: its deposit's, raised to each sale's (SPEC C4).
+    pub clock: Time,
+    /// How many sales it has made.
+    pub sales: SaleNumber,
+    /// What it has earned.
+    pub earned: Cents,
+    /// Its latest sales, at most [`Books::SALES_KEPT`].
+    pub recent: Vec<Sale>,
+}
+
+/// What a peer has earned as a trader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TraderAccount {
+    /// Sales it has made in office.
+    pub sales: u64,
+    /// Its share of them.
+    pub commission: Cents,
+}
+
+/// The state of the bazaar after a number of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Books {
+    position: Position,
+    latest: Time,
+    term: Option<BooksTerm>,
+    queue: BTreeMap<QueueKey, Request>,
+    buyers: BTreeMap<PeerId, BuyerAccount>,
+    sellers: BTreeMap<PeerId, SellerAccount>,
+    traders: BTreeMap<PeerId, TraderAccount>,
+    refusals: u64,
+}
+
+/// Why a record cannot follow the ones before it. Honest traders never write such a record: it means damage or a
+/// fault in the protocol, so whoever meets one stops serving and says so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BooksError {
+    /// Where the record stands.
+    pub position: Position,
+    /// What is wrong with it.
+    pub reason: BooksFault,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BooksFault {
+    /// A claim whose epoch is not the one after the latest, or that another peer stamped.
+    ClaimOutOfTurn,
+    /// Written by a peer that does not hold the latest term, or after it was resigned.
+    NotInOffice,
+    /// A deposit that does not name the last one, or while the last one is not sold out, or of nothing.
+    DepositOutOfTurn,
+    /// A request that does not name the last one, or while one is open, or for nothing.
+    RequestOutOfTurn,
+    /// An outcome for a request that is not in the queue, or not as it was asked.
+    NoSuchRequest,
+    /// A sale from a deposit that is not there, not as it was deposited, or has not enough left.
+    NoSuchStock,
+    /// A sale whose number is not the seller's next.
+    SaleOutOfTurn,
+    /// A sale whose two parts do not add up to what is paid.
+    MoneyDoesNotAddUp,
+    /// An account that would exceed 64 bits of cents.
+    AccountOverflow,
+}
+
+impl fmt::Display for BooksError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            BooksFault::ClaimOutOfTurn => "the claim is not for the next epoch, or not stamped by its holder",
+            BooksFault::NotInOffice => "its writer does not hold the latest term",
+            BooksFault::DepositOutOfTurn => {
+                "the deposit does not follow the seller's last one, or that is not sold out"
+            }
+            BooksFault::RequestOutOfTurn => "the request does not follow the buyer's last one, or one is open",
+            BooksFault::NoSuchRequest => "the outcome is for a request that is not in the queue",
+            BooksFault::NoSuchStock => "the sale is from a deposit that has not that much left",
+            BooksFault::SaleOutOfTurn => "the sale's number is not the seller's next",
+            BooksFault::MoneyDoesNotAddUp => "commission and earnings do not add up to what is paid",
+            BooksFault::AccountOverflow => "an account exceeds 64 bits of cents",
+        };
+        write!(f, "record {}: {reason}", self.position)
+    }
+}
+
+impl core::error::Error for BooksError {}
+
+/// A part of the books, as a snapshot travels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BooksPart(Vec<PartEntry>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum PartEntry {
+    Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64 },
+    Queued(Request),
+    Buyer(PeerId, BuyerAccount),
+    Seller(PeerId, SellerAccount),
+    Trader(PeerId, TraderAccount),
+}
+
+impl PartEntry {
+    fn weight(&self) -> usize {
+        match self {
+            PartEntry::Totals { .. } | PartEntry::Queued(_) | PartEntry::Trader(..) => 1,
+            PartEntry::Buyer(..) => 2,
+            PartEntry::Seller(_, account) => 2 + account.recent.len(),
+        }
+    }
+}
+
+impl BooksPart {
+    /// How much it holds, in the measure of [`READ_LIMIT`](crate::ledger::READ_LIMIT): about one record's size each.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.0.iter().map(PartEntry::weight).sum()
+    }
+}
+
+impl Books {
+    /// How many of a seller's latest sales are kept to be told again. A seller that missed more adopts its account as
+    /// the books have it.
+    pub const SALES_KEPT: usize = 32;
+
+    /// The heaviest a part of a snapshot becomes.
+    const PART_WEIGHT: usize = 256;
+
+    /// How many records these books fold.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The largest time any record in them carries.
+    #[must_use]
+    pub fn latest(&self) -> Time {
+        self.latest
+    }
+
+    /// The latest term.
+    #[must_use]
+    pub fn term(&self) -> Option<&BooksTerm> {
+        self.term.as_ref()
+    }
+
+    /// The latest epoch; 0 before the first claim.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.term.map_or(Epoch(0), |term| term.epoch)
+    }
+
+    /// The requests that wait, the one to be served next first.
+    pub fn queue(&self) -> impl ExactSizeIterator<Item = &Request> {
+        self.queue.values()
+    }
+
+    /// All buyers that ever asked, by id.
+    #[must_use]
+    pub fn buyers(&self) -> &BTreeMap<PeerId, BuyerAccount> {
+        &self.buyers
+    }
+
+    /// All sellers that ever deposited, by id.
+    #[must_use]
+    pub fn sellers(&self) -> &BTreeMap<PeerId, SellerAccount> {
+        &self.sellers
+    }
+
+    /// All peers that ever sold in office, by id.
+    #[must_use]
+    pub fn traders(&self) -> &BTreeMap<PeerId, TraderAccount> {
+        &self.traders
+    }
+
+    /// How many sales were ever booked.
+    #[must_use]
+    pub fn sales(&self) -> u64 {
+        self.traders.values().map(|account| account.sales).sum()
+    }
+
+    /// How many requests were ever refused.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// Whether this request may be admitted: its buyer knows the outcome of its last one, and has none open (S13).
+    #[must_use]
+    pub fn is_admissible(&self, request: &Request) -> bool {
+        let account = self.buyers.get(&request.id.buyer);
+        let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
+        let open = account.is_some_and(|account| account.open.is_some());
+        !open && request.previous == last && last < Some(request.id.sequence) && request.quantity.0 > 0
+    }
+
+    /// Whether this deposit may be booked: its seller knows the last one to be sold out, and it is (DESIGN R8).
+    #[must_use]
+    pub fn is_depositable(&self, deposit: &Deposit) -> bool {
+        let last = self.sellers.get(&deposit.id.seller).and_then(|account| account.deposit.as_ref());
+        let number = last.map(|last| last.number);
+        let open = last.is_some_and(|last| last.left.0 > 0);
+        !open && deposit.previous == number && number < Some(deposit.id.number) && deposit.count.0 > 0
+    }
+
+    /// The buyer as the books have it.
+    #[must_use]
+    pub fn buyer_standing(&self, buyer: PeerId) -> BuyerStanding {
+        let account = self.buyers.get(&buyer);
+        BuyerStanding {
+            open: account.and_then(|account| account.open).and_then(|key| self.queue.get(&key)).cloned(),
+            last: account.and_then(|account| account.last.clone()),
+        }
+    }
+
+    /// The seller as the books have it, with its sales after `after` as far as they are kept.
+    #[must_use]
+    pub fn seller_standing(&self, seller: PeerId, after: Option<SaleNumber>) -> SellerStanding {
+        let account = self.sellers.get(&seller).cloned().unwrap_or_default();
+        let recent = account.recent.into_iter().filter(|sale| Some(sale.number) > after).collect();
+        SellerStanding { deposit: account.deposit, sales: account.sales, earned: account.earned, recent }
+    }
+
+    /// Folds one more record. Nothing has changed when it fails.
+    ///
+    /// # Errors
+    /// When the record cannot follow the ones before it; see [`BooksError`].
+    pub fn apply(&mut self, record: &Record) -> Result<(), BooksError> {
+        let applied = match &record.entry {
+            Entry::Claimed { epoch, holder } => self.apply_claim(record.stamp, *epoch, *holder),
+            Entry::Deposited(deposit) => self.in_office(record.stamp).and_then(|()| self.apply_deposit(deposit)),
+            Entry::Admitted(request) => self.in_office(record.stamp).and_then(|()| self.apply_admission(request)),
+            Entry::Sold(sale) => self.in_office(record.stamp).and_then(|()| self.apply_sale(record.stamp, sale)),
+            Entry::Refused { request } => self.in_office(record.stamp).and_then(|()| self.apply_refusal(*request)),
+            Entry::Resigned => self.in_office(record.stamp).map(|()| {
+                if let Some(term) = &mut self.term {
+                    term.ended = true;
+                }
+            }),
+        };
+        applied.map_err(|reason| BooksError { position: self.position, reason })?;
+        self.position = self.position.plus(1);
+        self.latest = self.latest.max(record.stamp.time);
+        Ok(())
+    }
+
+    fn apply_claim(&mut self, stamp: Stamp, epoch: Epoch, holder: Life) -> Result<(), BooksFault> {
+        if epoch != self.epoch().next() || stamp.peer != holder.peer {
+            return Err(BooksFault::ClaimOutOfTurn);
+        }
+        self.term = Some(BooksTerm { epoch, holder, ended: false, sales: 0, inherited: self.queue.len() as u32 });
+        Ok(())
+    }
+
+    fn in_office(&self, stamp: Stamp) -> Result<(), BooksFault> {
+        match self.term {
+            Some(term) if !term.ended && term.holder.peer == stamp.peer => Ok(()),
+            Some(_) | None => Err(BooksFault::NotInOffice),
+        }
+    }
+
+    fn apply_deposit(&mut self, deposit: &Deposit) -> Result<(), BooksFault> {
+        if !self.is_depositable(deposit) {
+            return Err(BooksFault::DepositOutOfTurn);
+        }
+        let account = self.sellers.entry(deposit.id.seller).or_default();
+        account.clock = account.clock.max(deposit.stamp.time);
+        account.deposit = Some(DepositStanding {
+            number: deposit.id.number,
+            item: deposit.item,
+            count: deposit.count,
+            left: deposit.count,
+            price: deposit.price,
+        });
+        Ok(())
+    }
+
+    fn apply_admission(&mut self, request: &Request) -> Result<(), BooksFault> {
+        if !self.is_admissible(request) {
+            return Err(BooksFault::RequestOutOfTurn);
+        }
+        let key = QueueKey::of(request);
+        self.buyers.entry(request.id.buyer).or_default().open = Some(key);
+        self.queue.insert(key, request.clone());
+        Ok(())
+    }
+
+    // SPEC D4: everything that a sale changes, changes here.
+    fn apply_sale(&mut self, stamp: Stamp, sale: &Sale) -> Result<(), BooksFault> {
+        let (key, request) = self.open_request(sale.request).ok_or(BooksFault::NoSuchRequest)?;
+        if request.item != sale.item || request.quantity != sale.quantity {
+            return Err(BooksFault::NoSuchRequest);
+        }
+        if sale.commission.plus(sale.earned) != Some(sale.paid()) {
+            return Err(BooksFault::MoneyDoesNotAddUp);
+        }
+        let trader = self.traders.get(&stamp.peer).copied().unwrap_or_default();
+        let buyer = self.buyers.get(&sale.request.buyer).ok_or(BooksFault::NoSuchRequest)?;
+        let seller = self.sellers.get_mut(&sale.deposit.seller).ok_or(BooksFault::NoSuchStock)?;
+        let DepositId { number, .. } = sale.deposit;
+        let deposit = seller
+            .deposit
+            .as_mut()
+            .filter(|deposit| deposit.number == number && deposit.item == sale.item && deposit.price == sale.price)
+            .ok_or(BooksFault::NoSuchStock)?;
+        let left = deposit.left.0.checked_sub(sale.quantity.0).ok_or(BooksFault::NoSuchStock)?;
+        if sale.number != seller.sales.next() {
+            return Err(BooksFault::SaleOutOfTurn);
+        }
+        let earned = seller.earned.plus(sale.earned).ok_or(BooksFault::AccountOverflow)?;
+        let commission = trader.commission.plus(sale.commission).ok_or(BooksFault::AccountOverflow)?;
+        let spent = buyer.spent.plus(sale.paid()).ok_or(BooksFault::AccountOverflow)?;
+
+        // From here on nothing fails.
+        deposit.left = Units(left);
+        seller.clock = seller.clock.max(stamp.time);
+        seller.sales = sale.number;
+        seller.earned = earned;
+        if seller.recent.len() == Self::SALES_KEPT {
+            seller.recent.remove(0);
+        }
+        seller.recent.push(sale.clone());
+        self.traders.insert(stamp.peer, TraderAccount { sales: trader.sales + 1, commission });
+        if let Some(term) = &mut self.term {
+            term.sales += 1;
+        }
+        let buyer = self.close(key, Outcome::Sold(sale.clone()));
+        buyer.bought += u64::from(sale.quantity.0);
+        buyer.spent = spent;
+        Ok(())
+    }
+
+    fn apply_refusal(&mut self, id: RequestId) -> Result<(), BooksFault> {
+        let (key, request) = self.open_request(id).ok_or(BooksFault::NoSuchRequest)?;
+        let item = request.item;
+        self.close(key, Outcome::Refused { item });
+        self.refusals += 1;
+        Ok(())
+    }
+
+    fn open_request(&self, id: RequestId) -> Option<(QueueKey, &Request)> {
+        let key = self.buyers.get(&id.buyer)?.open.filter(|key| key.id == id)?;
+        self.queue.get(&key).map(|request| (key, request))
+    }
+
+    fn close(&mut self, key: QueueKey, outcome: Outcome) -> &mut BuyerAccount {
+        self.queue.remove(&key);
+        if let Some(term) = &mut self.term {
+            term.inherited = term.inherited.saturating_sub(1);
+        }
+        let account = self.buyers.entry(key.id.buyer).or_default();
+        account.open = None;
+        account.last = Some((key.id.sequence, outcome));
+        account
+    }
+
+    /// These books in parts that each fit a frame, in order.
+    #[must_use]
+    pub fn parts(&self) -> Vec<BooksPart> {
+        let totals = PartEntry::Totals {
+            position: self.position,
+            latest: self.latest,
+            term: self.term,
+            refusals: self.refusals,
+        };
+        let entries = core::iter::once(totals)
+            .chain(self.queue.values().cloned().map(PartEntry::Queued))
+            .chain(self.buyers.iter().map(|(id, account)| PartEntry::Buyer(*id, account.clone())))
+            .chain(self.sellers.iter().map(|(id, account)| PartEntry::Seller(*id, account.clone())))
+            .chain(self.traders.iter().map(|(id, account)| PartEntry::Trader(*id, *account)));
+        let mut parts = Vec::new();
+        let mut part = BooksPart::default();
+        for entry in entries {
+            if !part.0.is_empty() && part.weight() + entry.weight() > Self::PART_WEIGHT {
+                parts.push(mem::take(&mut part));
+            }
+            part.0.push(entry);
+        }
+        parts.push(part);
+        parts
+    }
+
+    /// The books whose [`parts`](Books::parts) these are.
+    #[must_use]
+    pub fn from_parts(parts: impl IntoIterator<Item = BooksPart>) -> Books {
+        let mut books = Books::default();
+        for entry in parts.into_iter().flat_map(|part| part.0) {
+            match entry {
+                PartEntry::Totals { position, latest, term, refusals } => {
+                    (books.position, books.latest, books.term, books.refusals) = (position, latest, term, refusals);
+                }
+                PartEntry::Queued(request) => {
+                    books.queue.insert(QueueKey::of(&request), request);
+                }
+                PartEntry::Buyer(id, account) => {
+                    books.buyers.insert(id, account);
+                }
+                PartEntry::Seller(id, account) => {
+                    books.sellers.insert(id, account);
+                }
+                PartEntry::Trader(id, account) => {
+                    books.traders.insert(id, account);
+                }
+            }
+        }
+        books
+    }
+
+    /// The answer to a read that these books serve as a snapshot: the part `wanted`, or the first when that is of
+    /// another snapshot.
+    #[must_use]
+    pub fn part_for(&self, wanted: Option<PartId>) -> LedgerAnswer {
+        let parts = self.parts();
+        let of = parts.len() as u32;
+        let index = wanted.filter(|id| id.position == self.position && id.index < of).map_or(0, |id| id.index);
+        let part = parts.into_iter().nth(index as usize).unwrap_or_default();
+        LedgerAnswer::Part { id: PartId { position: self.position, index }, of, part }
+    }
+}

@@ -1,0 +1,124 @@
+//! Names and numbers. Each has a type of its own, so that an epoch is never taken for a position.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A peer of the overlay. Ids run from 0 and are compared as numbers (SPEC B1).
+    PeerId(u32)
+}
+number! {
+    /// How many times a peer has started. It rises durably before the peer sends anything (DESIGN R7).
+    Incarnation(u32)
+}
+number! {
+    /// A term of office. 0 is "before the first"; claims count up from 1 without a gap (DESIGN R1).
+    Epoch(u64)
+}
+number! {
+    /// How many records stand before this place in the log (DESIGN R2). A head of `Position(n)` means n records.
+    Position(u64)
+}
+number! {
+    /// A buyer's number for one request. The buyer's incarnation stands in the high 32 bits (DESIGN R8).
+    Sequence(u64)
+}
+number! {
+    /// A seller's number for one deposit. The seller's incarnation stands in the high 32 bits (DESIGN R8).
+    DepositNumber(u64)
+}
+number! {
+    /// How many sales of one seller the books hold up to and including this one; the first is 1 (DESIGN R8).
+    SaleNumber(u64)
+}
+number! {
+    /// A count of goods.
+    Units(u32)
+}
+number! {
+    /// A good that is traded. The first three are the bazaar's own ([`Item::FISH`], [`Item::SALT`], [`Item::BOAR`]);
+    /// the names of the others belong to whoever configures them.
+    Item(u16)
+}
+
+impl Item {
+    /// Fish.
+    pub const FISH: Item = Item(0);
+    /// Salt.
+    pub const SALT: Item = Item(1);
+    /// Boar.
+    pub const BOAR: Item = Item(2);
+}
+
+impl Epoch {
+    /// The epoch a claimant of the office asks for when this one is the latest.
+    #[must_use]
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+impl Position {
+    /// The place `records` further on.
+    #[must_use]
+    pub fn plus(self, records: usize) -> Position {
+        Position(self.0 + records as u64)
+    }
+}
+
+impl SaleNumber {
+    /// The number of the sale that follows.
+    #[must_use]
+    pub fn next(self) -> SaleNumber {
+        SaleNumber(self.0 + 1)
+    }
+}
+
+/// The `n`-th number of an incarnation, as sequences and deposit numbers are made of it (DESIGN R8).
+pub(crate) fn numbered(incarnation: Incarnation, n: u32) -> u64 {
+    (u64::from(incarnation.0) << 32) | u64::from(n)
+}
+
+/// One life of a peer: the peer and its incarnation. A restarted peer is another life and never resumes the term of a
+/// former one (DESIGN R7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Life {
+    /// Which peer.
+    pub peer: PeerId,
+    /// Which of its lives.
+    pub incarnation: Incarnation,
+}
+
+/// Names a buyer's request for ever (SPEC D2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// Who asks.
+    pub buyer: PeerId,
+    /// Its number for it.
+    pub sequence: Sequence,
+}
+
+/// Names a seller's deposit for ever (SPEC D1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DepositId {
+    /// Who deposits.
+    pub seller: PeerId,
+    /// Its number for it.
+    pub number: DepositNumber,
+}

@@ -1,0 +1,540 @@
+//! The ledger: an append-only log with one fence. It knows epochs and positions, and nothing of what records mean.
+//!
+//! ```text
+//! append(epoch, position, batch) -> Appended | Fenced | Conflict | Held
+//! read(from)                     -> parts of a snapshot, then records
+//! ```
+//!
+//! # Why the order of steps cannot lose anything
+//!
+//! ```text
+//! time  peer 4 (epoch 1)        ledger                         peer 3
+//!  1    append(1, 7, [A]) ----->
+//!  2                            Persist{7, [A]}
+//!  3                            <---------------------------- read(0)
+//!  4                            ----- records 0..7 ---------->            A is not durable: not shown (R3)
+//!  5                            Persisted
+//!  6    <------------ Appended{8}
+//!  7                            <---------------------------- append(2, 7, [Claimed{2}])
+//!  8                            ------------ Conflict{8} ---->            it has not read A: it may not claim (R1)
+//!  9                            <---------------------------- read(7), append(2, 8, [Claimed{2}])
+//! 10    append(1, 8, [B]) -----> ----- Fenced{2} ...                      it is nobody's epoch any more (R2)
+//! ```
+//!
+//! While a batch is being made durable, later calls wait. So every verdict and every answer is drawn from durable
+//! state alone, by construction, and a power failure between steps 2 and 5 leaves nobody with knowledge of A.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::BooksPart,
+    digest::Digest,
+    id::{Epoch, Incarnation, Life, Position},
+    record::{Batch, Record},
+};
+
+/// The highest durable (epoch, head) a peer has seen. It shows it to the ledger with every call, so that an old copy of
+/// the books put back in place is noticed (DESIGN 3, "What a store must promise").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seen {
+    /// The latest epoch in those books.
+    pub epoch: Epoch,
+    /// How many records they held.
+    pub head: Position,
+}
+
+impl Seen {
+    /// Takes over what is further on.
+    pub fn raise(&mut self, other: Seen) {
+        self.epoch = self.epoch.max(other.epoch);
+        self.head = self.head.max(other.head);
+    }
+}
+
+/// The latest term, as the fence knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Term {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who holds it.
+    pub holder: Life,
+    /// Whether its holder has resigned it.
+    pub ended: bool,
+}
+
+/// What every reply tells: the state of the fence at a durable head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// How many records are durable.
+    pub head: Position,
+    /// The latest term; nothing before the first claim.
+    pub term: Option<Term>,
+}
+
+impl LedgerStatus {
+    /// The latest epoch, 0 before the first claim.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.term.map_or(Epoch(0), |term| term.epoch)
+    }
+
+    /// The same as a peer remembers it.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { epoch: self.epoch(), head: self.head }
+    }
+}
+
+/// What a peer asks of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LedgerRequest {
+    /// "Are you there, and whose term is it?"
+    Status,
+    /// Records from `from` on; where a snapshot stands above `from`, the snapshot first.
+    Read {
+        /// The first position wanted: how many records the reader has folded already.
+        from: Position,
+        /// The part of which snapshot to go on with; nothing to begin.
+        part: Option<PartId>,
+    },
+    /// Append a batch, or a claim, or nothing (a renewal).
+    Append(Batch),
+}
+
+/// Names one part of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartId {
+    /// Where the snapshot was taken.
+    pub position: Position,
+    /// Which part, from 0.
+    pub index: u32,
+}
+
+/// A request together with who asks and what it has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerCall {
+    /// Who asks. A link that authenticates its peer must refuse a call in another's name.
+    pub caller: Life,
+    /// The furthest durable books it knows of.
+    pub seen: Seen,
+    /// What it asks.
+    pub request: LedgerRequest,
+}
+
+/// The ledger's reply: the fence's state, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerReply {
+    /// Who is answered.
+    pub to: Life,
+    /// The fence at the moment of the answer, durable.
+    pub status: LedgerStatus,
+    /// The answer.
+    pub answer: LedgerAnswer,
+}
+
+/// What the ledger answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LedgerAnswer {
+    /// To [`LedgerRequest::Status`]: the status alone.
+    Status,
+    /// To [`LedgerRequest::Read`]: one part of a snapshot that stands above what the reader has.
+    Part {
+        /// Which part of which snapshot.
+        id: PartId,
+        /// How many parts it has; at least 1.
+        of: u32,
+        /// The part.
+        part: BooksPart,
+    },
+    /// To [`LedgerRequest::Read`]: the durable records from `from` on, as many as fit a reply.
+    Records {
+        /// The position of the first.
+        from: Position,
+        /// The records; empty when `from` is the head.
+        records: Vec<Record>,
+    },
+    /// To [`LedgerRequest::Append`]. Only the echo says which append it settles (DESIGN R2).
+    Append {
+        /// The append this is the answer to.
+        echo: Echo,
+        /// What became of it.
+        verdict: Verdict,
+    },
+}
+
+/// Names an append of one life of one peer. Nothing else settles it (DESIGN R2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Echo {
+    /// The caller's incarnation.
+    pub incarnation: Incarnation,
+    /// The batch's epoch.
+    pub epoch: Epoch,
+    /// The batch's position.
+    pub position: Position,
+    /// The batch's digest.
+    pub digest: Digest,
+}
+
+impl Echo {
+    /// The name of this append.
+    #[must_use]
+    pub fn of(caller: Life, batch: &Batch) -> Echo {
+        Echo { incarnation: caller.incarnation, epoch: batch.epoch, position: batch.position, digest: batch.digest() }
+    }
+}
+
+/// What became of an append. `Fenced`, `Held` and `Conflict` have changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is durable (now, or since an earlier send of the very same batch).
+    Appended {
+        /// The head after *that* batch.
+        head: Position,
+        /// Somebody else has claimed the office in vain since the holder's last append (DESIGN R6).
+        contested: bool,
+    },
+    /// Its epoch is over, or not the caller's; the reply's status names the latest.
+    Fenced,
+    /// Its position is not the head; the reply's status names the head.
+    Conflict,
+    /// A claim, while the term named in the reply's status is being renewed.
+    Held,
+}
+
+/// Ties a reply to a call where a driver has several under way; the machine hands it back unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(pub u64);
+
+/// What can happen to the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LedgerInput {
+    /// A peer calls.
+    Call {
+        /// The driver's name for the call.
+        id: CallId,
+        /// The call.
+        call: LedgerCall,
+    },
+    /// The batch of the last [`LedgerEffect::Persist`] is durable.
+    Persisted,
+    /// The lease timer fires.
+    LeaseFired,
+}
+
+/// What the ledger wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LedgerEffect {
+    /// Write the batch and make it durable, then say [`LedgerInput::Persisted`]. At most one is under way. A driver
+    /// whose write or sync fails stops the ledger for good; it never tries again (a failed fsync may have dropped the
+    /// very pages a second one would report as safe).
+    Persist(Batch),
+    /// Answer a call. Everything in it is durable.
+    Reply {
+        /// Which call.
+        id: CallId,
+        /// The answer.
+        reply: LedgerReply,
+    },
+    /// Answer a read from the store with [`Store::read`], up to `status.head` and no further: what stands above it is
+    /// not durable.
+    Read {
+        /// Which call.
+        id: CallId,
+        /// Who asked.
+        to: Life,
+        /// The durable state the answer is drawn from.
+        status: LedgerStatus,
+        /// The first position wanted.
+        from: Position,
+        /// The part of which snapshot to go on with.
+        part: Option<PartId>,
+    },
+    /// Start the lease timer afresh.
+    ArmLease(Duration),
+    /// Too many calls wait while the disk is slow: this one is not answered; its caller asks again.
+    Drop(CallId),
+    /// Acknowledged records are gone. The ledger answers nothing any more; whoever runs it must look.
+    Fail(LedgerFault),
+}
+
+/// Why a ledger refuses to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerFault {
+    /// Who has seen more.
+    pub witness: Life,
+    /// What it has seen.
+    pub seen: Seen,
+    /// What this ledger holds.
+    pub holds: Seen,
+}
+
+/// What a store knows of its log's end: all the ledger needs to go on after a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tail {
+    /// The fence.
+    pub status: LedgerStatus,
+    /// The batch that was appended last, to answer its writer again (DESIGN R2).
+    pub last: Option<LastBatch>,
+}
+
+impl Tail {
+    /// The tail after `batch` was appended to a log with this tail.
+    #[must_use]
+    pub fn after(&self, batch: &Batch) -> Tail {
+        let mut status = self.status;
+        status.head = batch.end();
+        if let Some(holder) = batch.claimant() {
+            status.term = Some(Term { epoch: batch.epoch, holder, ended: false });
+        } else if let Some(term) = &mut status.term {
+            term.ended |= batch.resigns();
+        }
+        Tail { status, last: Some(LastBatch { epoch: batch.epoch, position: batch.position, digest: batch.digest() }) }
+    }
+}
+
+/// Names the batch that was appended last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LastBatch {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its position.
+    pub position: Position,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// How a ledger is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerConfig {
+    /// How long a term stays live after its holder's last append (DESIGN R6). No safety property depends on it.
+    pub lease: Duration,
+    /// How many calls may wait for a batch to become durable. Beyond that, calls are dropped.
+    pub waiting: usize,
+}
+
+/// The ledger machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ledger {
+    config: LedgerConfig,
+    durable: Tail,
+    /// The term has been renewed within the lease.
+    live: bool,
+    /// A claim met `Held` since the holder's last append.
+    contested: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum State {
+    Ready,
+    Persisting { id: CallId, caller: Life, batch: Batch, waiting: VecDeque<(CallId, LedgerCall)> },
+    Failed,
+}
+
+impl Ledger {
+    /// A ledger over a store whose log ends at `tail`. The lease starts afresh: the holder may be alive (DESIGN R6).
+    #[must_use]
+    pub fn recover(config: LedgerConfig, tail: Tail) -> (Ledger, Vec<LedgerEffect>) {
+        let live = tail.status.term.is_some_and(|term| !term.ended);
+        let ledger = Ledger { config, durable: tail, live, contested: false, state: State::Ready };
+        let effects = if live { alloc::vec![LedgerEffect::ArmLease(config.lease)] } else { Vec::new() };
+        (ledger, effects)
+    }
+
+    /// The durable state of the fence.
+    #[must_use]
+    pub fn status(&self) -> LedgerStatus {
+        self.durable.status
+    }
+
+    /// Whether a claim would meet `Held`: the latest term is renewed and not resigned.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.live
+    }
+
+    /// Takes one input. Cannot fail; whatever a peer sends has an answer.
+    pub fn step(&mut self, input: LedgerInput) -> Vec<LedgerEffect> {
+        let mut effects = Vec::new();
+        match input {
+            LedgerInput::Call { id, call } => self.on_call(id, call, &mut effects),
+            LedgerInput::Persisted => self.on_persisted(&mut effects),
+            LedgerInput::LeaseFired => self.live = false,
+        }
+        effects
+    }
+
+    fn on_call(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
+        let is_behind = self.is_behind(&call);
+        match &mut self.state {
+            State::Failed => {}
+            State::Ready | State::Persisting { .. } if is_behind => {
+                let holds = self.durable.status.seen();
+                self.state = State::Failed;
+                effects.push(LedgerEffect::Fail(LedgerFault { witness: call.caller, seen: call.seen, holds }));
+            }
+            State::Ready => self.answer(id, call, effects),
+            State::Persisting { waiting, .. } => match call.request {
+                // A read has its answer in the durable prefix already.
+                LedgerRequest::Read { .. } => self.answer(id, call, effects),
+                LedgerRequest::Status | LedgerRequest::Append(_) if waiting.len() < self.config.waiting => {
+                    waiting.push_back((id, call));
+                }
+                LedgerRequest::Status | LedgerRequest::Append(_) => effects.push(LedgerEffect::Drop(id)),
+            },
+        }
+    }
+
+    /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so
+    /// they have been lost, or an old copy has been put back.
+    fn is_behind(&self, call: &LedgerCall) -> bool {
+        let here = self.durable.status.seen();
+        call.seen.head > here.head || call.seen.epoch > here.epoch
+    }
+
+    fn answer(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
+        let status = self.durable.status;
+        match call.request {
+            LedgerRequest::Status => effects.push(LedgerEffect::Reply {
+                id,
+                reply: LedgerReply { to: call.caller, status, answer: LedgerAnswer::Status },
+            }),
+            LedgerRequest::Read { from, part } => {
+                effects.push(LedgerEffect::Read { id, to: call.caller, status, from, part });
+            }
+            LedgerRequest::Append(batch) => self.on_append(id, call.caller, batch, effects),
+        }
+    }
+
+    // DESIGN R2: the checks, in this order.
+    fn on_append(&mut self, id: CallId, caller: Life, batch: Batch, effects: &mut Vec<LedgerEffect>) {
+        let verdict = if self.is_last(&batch) {
+            self.renew(effects);
+            Some(self.appended(batch.end()))
+        } else if self.is_fenced(caller, &batch) {
+            Some(Verdict::Fenced)
+        } else if batch.position != self.durable.status.head {
+            Some(Verdict::Conflict)
+        } else if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
+            self.contested = true;
+            Some(Verdict::Held)
+        } else if batch.records.is_empty() {
+            self.renew(effects);
+            Some(self.appended(batch.position))
+        } else {
+            None
+        };
+        match verdict {
+            Some(verdict) => effects.push(self.settle(id, caller, &batch, verdict)),
+            None => {
+                effects.push(LedgerEffect::Persist(batch.clone()));
+                self.state = State::Persisting { id, caller, batch, waiting: VecDeque::new() };
+            }
+        }
+    }
+
+    fn is_last(&self, batch: &Batch) -> bool {
+        self.durable.last.is_some_and(|last| {
+            last.epoch == batch.epoch && last.position == batch.position && last.digest == batch.digest()
+        })
+    }
+
+    fn is_fenced(&self, caller: Life, batch: &Batch) -> bool {
+        let status = self.durable.status;
+        match batch.claimant() {
+            Some(claimant) => batch.epoch != status.epoch().next() || claimant != caller,
+            None => !status.term.is_some_and(|term| term.epoch == batch.epoch && term.holder == caller && !term.ended),
+        }
+    }
+
+    /// A peer's own former term does not keep it out: whoever held it is no more.
+    fn is_held_against(&self, claimant: Life) -> bool {
+        self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
+    }
+
+    /// The verdict on the holder's append. It takes the mark of a contested term along.
+    fn appended(&mut self, head: Position) -> Verdict {
+        Verdict::Appended { head, contested: core::mem::take(&mut self.contested) }
+    }
+
+    fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
+        LedgerEffect::Reply {
+            id,
+            reply: LedgerReply {
+                to: caller,
+                status: self.durable.status,
+                answer: LedgerAnswer::Append { echo: Echo::of(caller, batch), verdict },
+            },
+        }
+    }
+
+    fn renew(&mut self, effects: &mut Vec<LedgerEffect>) {
+        self.live = self.durable.status.term.is_some_and(|term| !term.ended);
+        if self.live {
+            effects.push(LedgerEffect::ArmLease(self.config.lease));
+        }
+    }
+
+    fn on_persisted(&mut self, effects: &mut Vec<LedgerEffect>) {
+        match core::mem::replace(&mut self.state, State::Ready) {
+            State::Persisting { id, caller, batch, waiting } => {
+                self.durable = self.durable.after(&batch);
+                if batch.claimant().is_some() {
+                    self.contested = false;
+                }
+                self.renew(effects);
+                let verdict = self.appended(batch.end());
+                effects.push(self.settle(id, caller, &batch, verdict));
+                for (id, call) in waiting {
+                    self.on_call(id, call, effects);
+                }
+            }
+            other @ (State::Ready | State::Failed) => self.state = other,
+        }
+    }
+}
+
+/// A place that keeps the log. [`MemoryStore`](crate::store::MemoryStore) is the model's; the runtime's stands on a
+/// disk. One suite of conformance tests runs over both.
+///
+/// # What a store must promise
+///
+/// - After [`sync`](Store::sync) has returned, every batch appended before it survives any crash, whole.
+/// - A batch appended but not synced may survive or not, but never in part, and never without those before it.
+/// - What a crash or a damaged medium has made of *synced* records is either nothing, or an error that names the
+///   record: never a shorter or another log that looks intact.
+pub trait Store {
+    /// Why the store cannot do what it should.
+    type Error;
+
+    /// The end of the log as written, synced or not.
+    fn tail(&self) -> Tail;
+
+    /// Writes a batch at the end. Not durable yet.
+    ///
+    /// # Errors
+    /// When the medium refuses. The caller stops; it does not try again.
+    fn append(&mut self, batch: &Batch) -> Result<(), Self::Error>;
+
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    /// When the medium refuses. The caller stops; it does not try again.
+    fn sync(&mut self) -> Result<(), Self::Error>;
+
+    /// Answers a read from what stands below `upto`: a part of a snapshot that was taken above `from` and not above
+    /// `upto`, or else the records from `from` on, as many as fit one frame.
+    ///
+    /// # Errors
+    /// When the medium refuses, or what it gives is damaged.
+    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
+}
+
+/// How many records, or how much of a snapshot ([`BooksPart::weight`]), one answer to a read holds: with the largest
+/// records there are this stays within a frame of 64 KiB.
+pub const READ_LIMIT: usize = 512;

@@ -1,0 +1,98 @@
+//! A store in memory with two images: what is written, and what a crash leaves (after redb's crash tests).
+
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::Books,
+    id::Position,
+    ledger::{LedgerAnswer, LedgerStatus, PartId, READ_LIMIT, Store, Tail},
+    record::{Batch, Record},
+};
+
+/// The log in memory. [`MemoryStore::crash`] drops what was not synced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemoryStore {
+    batches: Vec<Batch>,
+    durable: usize,
+    snapshot: Option<Books>,
+}
+
+impl MemoryStore {
+    /// All batches as written, in order.
+    #[must_use]
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// The batches that survive a crash.
+    #[must_use]
+    pub fn durable(&self) -> &[Batch] {
+        &self.batches[..self.durable]
+    }
+
+    /// The durable records, in order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.durable().iter().flat_map(|batch| &batch.records)
+    }
+
+    /// A crash: of the batches that were not synced the first `kept` survive (never one without those before it).
+    pub fn crash(&mut self, kept: usize) {
+        self.durable = self.batches.len().min(self.durable + kept);
+        self.batches.truncate(self.durable);
+    }
+
+    /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
+    pub fn take_snapshot(&mut self) {
+        let mut books = Books::default();
+        let all_apply = self.records().all(|record| books.apply(record).is_ok());
+        self.snapshot = all_apply.then_some(books);
+    }
+
+    /// The fence at the durable head.
+    #[must_use]
+    pub fn durable_status(&self) -> LedgerStatus {
+        tail_of(self.durable()).status
+    }
+}
+
+fn tail_of(batches: &[Batch]) -> Tail {
+    batches.iter().fold(Tail::default(), |tail, batch| tail.after(batch))
+}
+
+impl Store for MemoryStore {
+    type Error = Infallible;
+
+    fn tail(&self) -> Tail {
+        tail_of(&self.batches)
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), Infallible> {
+        self.batches.push(batch.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Infallible> {
+        self.durable = self.batches.len();
+        Ok(())
+    }
+
+    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
+        if let Some(books) = self.snapshot.as_ref().filter(|books| from < books.position() && books.position() <= upto)
+        {
+            return Ok(books.part_for(part));
+        }
+        let records = self
+            .batches
+            .iter()
+            .flat_map(|batch| (0_usize..).zip(&batch.records).map(|(nth, record)| (batch.position.plus(nth), record)));
+        let records = records
+            .filter(|(position, _)| (from..upto).contains(position))
+            .take(READ_LIMIT)
+            .map(|(_, record)| record.clone())
+            .collect();
+        Ok(LedgerAnswer::Records { from, records })
+    }
+}
