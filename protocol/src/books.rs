@@ -231,6 +231,12 @@ impl Books {
         self.queue.values()
     }
 
+    /// The request to be served next: the one with the smallest stamp (SPEC C4).
+    #[must_use]
+    pub fn first_in_queue(&self) -> Option<&Request> {
+        self.queue.values().next()
+    }
+
     /// All buyers that ever asked, by id.
     #[must_use]
     pub fn buyers(&self) -> &BTreeMap<PeerId, BuyerAccount> {

@@ -98,7 +98,8 @@ pub struct Terms {
     pub commission: Commission,
     /// After how many sales a trader resigns; at least 1 (SPEC B6).
     pub resign_after: u32,
-    /// How many records a batch holds at most, from 1 to [`Terms::LARGEST_BATCH`] (DESIGN R5).
+    /// How many records a batch holds at most, from 2 (a last sale and its resignation are one step) to
+    /// [`Terms::LARGEST_BATCH`] (DESIGN R5).
     pub batch_limit: u32,
 }
 
@@ -218,8 +219,8 @@ pub enum ConfigError {
     TooManyNeighbours(usize),
     /// Something that must be at least 1 is 0, or a list that must not be empty is; the name of it.
     Nothing(&'static str),
-    /// A batch larger than [`Terms::LARGEST_BATCH`].
-    BatchTooLarge(u32),
+    /// A batch limit below 2 or above [`Terms::LARGEST_BATCH`].
+    BatchLimit(u32),
     /// The timeout table's inequalities do not hold.
     Timeouts(TimeoutError),
 }
@@ -231,8 +232,9 @@ impl fmt::Display for ConfigError {
             ConfigError::OwnNeighbour => write!(f, "a peer is not its own neighbour"),
             ConfigError::TooManyNeighbours(n) => write!(f, "a peer has at most 3 neighbours, not {n}"),
             ConfigError::Nothing(what) => write!(f, "{what} must not be empty or 0"),
-            ConfigError::BatchTooLarge(n) => {
-                write!(f, "batch_limit is at most {}, not {n}: a batch must fit one frame", Terms::LARGEST_BATCH)
+            ConfigError::BatchLimit(n) => {
+                write!(f, "batch_limit is {n}, but must be from 2 (a last sale and its resignation are one step) ")?;
+                write!(f, "to {} (a batch must fit one frame)", Terms::LARGEST_BATCH)
             }
             ConfigError::Timeouts(error) => fmt::Display::fmt(error, f),
         }
@@ -260,7 +262,6 @@ impl Config {
         let empty = [
             ("clock_range", self.clock_range == 0),
             ("resign_after", self.terms.resign_after == 0),
-            ("batch_limit", self.terms.batch_limit == 0),
             ("a buyer's items", self.role.wishes().is_some_and(|wishes| wishes.items.is_empty())),
             ("a buyer's quantity", self.role.wishes().is_some_and(|wishes| wishes.quantity.0 == 0)),
             ("a seller's offers", self.role.offers().is_some_and(|offers| offers.0.is_empty())),
@@ -269,8 +270,8 @@ impl Config {
         if let Some((what, _)) = empty.into_iter().find(|(_, is_empty)| *is_empty) {
             return Err(ConfigError::Nothing(what));
         }
-        if self.terms.batch_limit > Terms::LARGEST_BATCH {
-            return Err(ConfigError::BatchTooLarge(self.terms.batch_limit));
+        if !(2..=Terms::LARGEST_BATCH).contains(&self.terms.batch_limit) {
+            return Err(ConfigError::BatchLimit(self.terms.batch_limit));
         }
         self.timeouts.check().map_err(ConfigError::Timeouts)
     }

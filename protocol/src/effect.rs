@@ -6,6 +6,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    books::Outcome,
     clock::Time,
     id::{DepositId, Epoch, Incarnation, Item, PeerId, Position, RequestId, Units},
     input::{Choice, Timer, WriteId},
@@ -143,8 +144,6 @@ pub enum Note {
     Refused {
         /// Which.
         request: RequestId,
-        /// What was wanted.
-        item: Item,
     },
     /// Buyer: it wants something and asks the trader.
     Wanted {
@@ -171,6 +170,13 @@ pub enum Note {
     ResumedRequest {
         /// Which.
         request: RequestId,
+    },
+    /// Buyer: it learns how a request of its former life ended, and may have been told so before.
+    Recalled {
+        /// Which.
+        request: RequestId,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// Seller: it was told that its deposit counts.
     Registered {

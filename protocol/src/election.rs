@@ -1,16 +1,70 @@
-//! placeholder
-use crate::id::{Epoch, PeerId};
+//! The Bully election (Garcia-Molina 1982), as a hint: it says who should stand for office and who should yield it,
+//! and is never asked whether anybody *is* in office. That is decided elsewhere, by whoever grants epochs; here by the
+//! ledger (DESIGN 3).
+//!
+//! It knows nothing of the bazaar. This elects the highest of three peers whose messages all arrive:
+//!
+//! ```
+//! use std::collections::VecDeque;
+//! use std::time::Duration;
+//! use protocol::election::*;
+//! use protocol::id::{Epoch, PeerId};
+//!
+//! let second = Duration::from_secs(1);
+//! let waits = Waits { turn: second, stagger: second, answer: second, victory: second, suspicion: second };
+//! let mut peers: Vec<Election> = (0..3).map(|id| Election::new(PeerId(id), 3)).collect();
+//! let mut wire = VecDeque::new(); // (from, to or everybody, message)
+//!
+//! let mut happen = |peers: &mut Vec<Election>, id: usize, input: ElectionInput| {
+//!     let mut todo = VecDeque::from([(id, input)]);
+//!     while let Some((id, input)) = todo.pop_front() {
+//!         for effect in peers[id].step(&waits, input) {
+//!             match effect {
+//!                 ElectionEffect::Tell(to, message) => wire.push_back((id, Some(to), message)),
+//!                 ElectionEffect::TellAll(message) => wire.push_back((id, None, message)),
+//!                 // Here it is granted on the spot. In earnest this is a compare-and-set somewhere durable.
+//!                 ElectionEffect::Stand => todo.push_back((id, ElectionInput::Granted(Epoch(1)))),
+//!                 ElectionEffect::Yield => todo.push_back((id, ElectionInput::Vacated { resigned: None })),
+//!                 ElectionEffect::Arm(_) | ElectionEffect::Event(_) => {}
+//!             }
+//!         }
+//!         if todo.is_empty() {
+//!             if let Some((from, to, message)) = wire.pop_front() {
+//!                 for id in (0..peers.len()).filter(|id| *id != from && to.is_none_or(|to| to.0 as usize == *id)) {
+//!                     todo.push_back((id, ElectionInput::Received(PeerId(from as u32), message)));
+//!                 }
+//!             }
+//!         }
+//!     }
+//! };
+//!
+//! for id in 0..3 {
+//!     happen(&mut peers, id, ElectionInput::Eligibility(Eligibility::Eligible));
+//! }
+//! happen(&mut peers, 0, ElectionInput::Fired); // peer 0's turn: it calls, is answered, and waits
+//! happen(&mut peers, 2, ElectionInput::Fired); // nobody is higher than peer 2: it stands
+//! assert!(peers[2].is_leading());
+//! assert_eq!(peers[0].leader(), Some((Epoch(1), PeerId(2))));
+//! assert_eq!(peers[1].leader(), Some((Epoch(1), PeerId(2))));
+//! ```
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
-/// What peers say to each other in an election (Garcia-Molina 1982, section 4, with "normal operation" announced by epoch).
+
+use crate::id::{Epoch, PeerId};
+
+/// What peers say to each other in an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ElectionMessage {
-    /// "Election": who is higher than me?
+    /// "Election": is anybody higher than me?
     Call,
-    /// "Is anybody eligible?", from a peer that is not (DESIGN 3, lone survivor).
+    /// "Anyone?": is anybody eligible? Asked by a peer that is not (DESIGN 3, lone survivor).
     Anyone,
-    /// "Ok": I am higher, or eligible; leave it to me.
+    /// "Ok": I am; leave it to me.
     Answer,
-    /// "I hear this leader": the answer to a call that nobody needs.
+    /// "I hear this leader": the answer to a call that is not needed (DESIGN R6).
     Leader {
         /// Its epoch.
         epoch: Epoch,
@@ -22,9 +76,523 @@ pub enum ElectionMessage {
         /// The epoch.
         epoch: Epoch,
     },
-    /// I held this epoch and give it back.
+    /// I held this epoch and have given it back.
     Resigned {
         /// The epoch.
         epoch: Epoch,
     },
+}
+
+/// Whether a peer may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Eligibility {
+    /// It may.
+    Eligible,
+    /// It held the last epoch and resigned it: only if nobody else can (SPEC B6).
+    Resigned,
+    /// It could not take office: it starts nothing and answers nothing (SPEC B9).
+    Unable,
+}
+
+/// What can happen to an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ElectionInput {
+    /// The peer has started.
+    Started {
+        /// Whether it calls the first election of all (SPEC B2).
+        calls_first: bool,
+    },
+    /// The timer fires.
+    Fired,
+    /// A peer says something.
+    Received(PeerId, ElectionMessage),
+    /// The leader of this epoch shows that it lives, by itself.
+    Heard {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Who it is.
+        leader: PeerId,
+    },
+    /// Whether this peer may stand has changed.
+    Eligibility(Eligibility),
+    /// The office was granted to this peer, which stands.
+    Granted(Epoch),
+    /// The office is lost, given back, or was not to be had.
+    Vacated {
+        /// The epoch it gave back of its own will.
+        resigned: Option<Epoch>,
+    },
+}
+
+/// What an election wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ElectionEffect {
+    /// Say this to one peer.
+    Tell(PeerId, ElectionMessage),
+    /// Say this to everybody else.
+    TellAll(ElectionMessage),
+    /// Start the timer afresh. It is always armed; each phase has its own wait.
+    Arm(Duration),
+    /// Try to take office; answer with `Granted` or `Vacated`.
+    Stand,
+    /// Leave the office, or give up trying; answer with `Vacated`.
+    Yield,
+    /// Something to tell people.
+    Event(ElectionEvent),
+}
+
+/// What people may want to know of an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ElectionEvent {
+    /// This peer calls an election.
+    Called,
+    /// This peer asks whether anybody is eligible.
+    AskedForAnyone,
+    /// This peer has not heard the leader for too long.
+    Suspected(PeerId),
+    /// This peer recognises a leader.
+    Recognised(PeerId),
+}
+
+/// How long an election waits in each of its phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Waits {
+    /// For the first caller's turn.
+    pub turn: Duration,
+    /// Over how long others' turns are spread, by id.
+    pub stagger: Duration,
+    /// For an answer.
+    pub answer: Duration,
+    /// For the coordinator, once answered.
+    pub victory: Duration,
+    /// For a sign of life of the leader.
+    pub suspicion: Duration,
+}
+
+/// One peer's part in the election of a leader among `peers` peers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Election {
+    me: PeerId,
+    peers: u32,
+    eligibility: Eligibility,
+    /// The lowest epoch whose leader may still be one.
+    floor: Epoch,
+    phase: Phase,
+}
+
+/// Where it stands. The timer's meaning is the phase's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Knows no leader; calls when its turn comes, unless somebody else does.
+    Onset,
+    /// Has called; stands unless a higher peer answers in time.
+    Calling,
+    /// Not eligible, asks for anyone who is; stands if nobody answers.
+    Asking,
+    /// A higher peer has answered; calls again unless a coordinator shows in time.
+    Waiting,
+    /// Tries to take office.
+    Standing,
+    /// Holds the office.
+    Leading {
+        /// For this epoch.
+        epoch: Epoch,
+    },
+    /// Follows a leader; suspects it after a silence.
+    Following {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The leader.
+        leader: PeerId,
+        /// Whether the leader was heard itself. Hearsay is not passed on, or two peers could keep a dead leader alive
+        /// by telling each other of it.
+        directly: bool,
+    },
+}
+
+impl Election {
+    /// The part of `me` among the peers 0 to `peers - 1`. It is unable to stand until it is told otherwise.
+    #[must_use]
+    pub fn new(me: PeerId, peers: u32) -> Election {
+        Election { me, peers, eligibility: Eligibility::Unable, floor: Epoch(0), phase: Phase::Onset }
+    }
+
+    /// The leader it follows, or itself in office.
+    #[must_use]
+    pub fn leader(&self) -> Option<(Epoch, PeerId)> {
+        match self.phase {
+            Phase::Following { epoch, leader, .. } => Some((epoch, leader)),
+            Phase::Leading { epoch } => Some((epoch, self.me)),
+            Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing => None,
+        }
+    }
+
+    /// Whether it holds the office, as far as it has been told.
+    #[must_use]
+    pub fn is_leading(&self) -> bool {
+        matches!(self.phase, Phase::Leading { .. })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether it may stand.
+    #[must_use]
+    pub fn eligibility(&self) -> Eligibility {
+        self.eligibility
+    }
+
+    /// Takes one input. Cannot fail.
+    pub fn step(&mut self, waits: &Waits, input: ElectionInput) -> Vec<ElectionEffect> {
+        let mut step = Step { election: self, waits, effects: Vec::new() };
+        match input {
+            ElectionInput::Started { calls_first } => step.on_started(calls_first),
+            ElectionInput::Fired => step.on_fired(),
+            ElectionInput::Received(from, message) => step.on_message(from, message),
+            ElectionInput::Heard { epoch, leader } => step.on_leader(epoch, leader, true),
+            ElectionInput::Eligibility(eligibility) => step.on_eligibility(eligibility),
+            ElectionInput::Granted(epoch) => step.on_granted(epoch),
+            ElectionInput::Vacated { resigned } => step.on_vacated(resigned),
+        }
+        step.effects
+    }
+}
+
+/// One step under way.
+struct Step<'a> {
+    election: &'a mut Election,
+    waits: &'a Waits,
+    effects: Vec<ElectionEffect>,
+}
+
+impl Step<'_> {
+    fn on_started(&mut self, calls_first: bool) {
+        if calls_first {
+            self.enter(Phase::Onset, self.waits.turn);
+        } else {
+            // A leader that is there already shows within the suspicion time.
+            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
+        }
+    }
+
+    fn on_fired(&mut self) {
+        match self.election.phase {
+            Phase::Following { leader, .. } => {
+                self.effects.push(ElectionEffect::Event(ElectionEvent::Suspected(leader)));
+                self.enter(Phase::Onset, self.turn_of_lowest());
+            }
+            Phase::Onset | Phase::Waiting => self.call(),
+            // Garcia-Molina 1982, Bully: nobody higher has answered in time.
+            Phase::Calling | Phase::Asking => self.stand(),
+            // The office has timers of its own; it answers `Stand` and is not hurried.
+            Phase::Standing | Phase::Leading { .. } => {}
+        }
+    }
+
+    fn call(&mut self) {
+        match self.election.eligibility {
+            // SPEC B1: there is nobody higher to ask.
+            Eligibility::Eligible if self.election.me.0 + 1 >= self.election.peers => {
+                self.effects.push(ElectionEffect::Event(ElectionEvent::Called));
+                self.stand();
+            }
+            Eligibility::Eligible => {
+                self.effects.push(ElectionEffect::Event(ElectionEvent::Called));
+                self.effects.push(ElectionEffect::TellAll(ElectionMessage::Call));
+                self.enter(Phase::Calling, self.waits.answer);
+            }
+            Eligibility::Resigned => {
+                self.effects.push(ElectionEffect::Event(ElectionEvent::AskedForAnyone));
+                self.effects.push(ElectionEffect::TellAll(ElectionMessage::Anyone));
+                self.enter(Phase::Asking, self.waits.victory);
+            }
+            Eligibility::Unable => self.enter(Phase::Onset, self.waits.suspicion),
+        }
+    }
+
+    fn stand(&mut self) {
+        self.election.phase = Phase::Standing;
+        self.effects.push(ElectionEffect::Stand);
+    }
+
+    fn on_message(&mut self, from: PeerId, message: ElectionMessage) {
+        match message {
+            ElectionMessage::Call => self.on_call(from),
+            ElectionMessage::Anyone => self.on_anyone(from),
+            ElectionMessage::Answer => self.on_answer(),
+            ElectionMessage::Leader { epoch, leader } => self.on_leader(epoch, leader, false),
+            ElectionMessage::Coordinator { epoch } => self.on_leader(epoch, from, true),
+            ElectionMessage::Resigned { epoch } => self.on_resigned(epoch),
+        }
+    }
+
+    fn on_call(&mut self, from: PeerId) {
+        if self.refer_to_leader(from) {
+            return;
+        }
+        if from > self.election.me {
+            match self.election.phase {
+                // A higher peer runs for office: leave it to that one.
+                Phase::Onset | Phase::Calling | Phase::Asking | Phase::Following { .. } => {
+                    self.enter(Phase::Waiting, self.waits.victory);
+                }
+                // Not afresh, or two that call in turn could keep it waiting for ever. And a claim that is under way
+                // is not taken back: it may have been granted already, and compare-and-set decides between the two.
+                Phase::Waiting | Phase::Standing | Phase::Leading { .. } => {}
+            }
+            return;
+        }
+        match (self.election.eligibility, self.election.phase) {
+            // Garcia-Molina 1982, Bully: answer the lower one, and run for office oneself.
+            (Eligibility::Eligible, Phase::Onset | Phase::Following { .. }) => {
+                self.answer(from);
+                self.enter(Phase::Onset, self.turn_of_highest());
+            }
+            (Eligibility::Eligible, Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing) => {
+                self.answer(from);
+            }
+            // Somebody is eligible; no need to stand in for him.
+            (Eligibility::Resigned, Phase::Asking) => self.enter(Phase::Waiting, self.waits.victory),
+            (_, _) => {}
+        }
+    }
+
+    fn on_anyone(&mut self, from: PeerId) {
+        if self.refer_to_leader(from) || self.election.eligibility != Eligibility::Eligible {
+            return;
+        }
+        self.answer(from);
+        if matches!(self.election.phase, Phase::Onset | Phase::Following { .. }) {
+            self.enter(Phase::Onset, self.turn_of_highest());
+        }
+    }
+
+    fn answer(&mut self, to: PeerId) {
+        self.effects.push(ElectionEffect::Tell(to, ElectionMessage::Answer));
+    }
+
+    /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very leader
+    /// it follows (which has restarted, then), does not know better.
+    fn refer_to_leader(&mut self, asker: PeerId) -> bool {
+        match self.election.phase {
+            Phase::Following { epoch, leader, directly: true } if leader != asker => {
+                self.effects.push(ElectionEffect::Tell(asker, ElectionMessage::Leader { epoch, leader }));
+                true
+            }
+            Phase::Leading { epoch } => {
+                let leader = self.election.me;
+                self.effects.push(ElectionEffect::Tell(asker, ElectionMessage::Leader { epoch, leader }));
+                true
+            }
+            Phase::Following { .. }
+            | Phase::Onset
+            | Phase::Calling
+            | Phase::Asking
+            | Phase::Waiting
+            | Phase::Standing => false,
+        }
+    }
+
+    fn on_answer(&mut self) {
+        if matches!(self.election.phase, Phase::Calling | Phase::Asking) {
+            self.enter(Phase::Waiting, self.waits.victory);
+        }
+    }
+
+    fn on_leader(&mut self, epoch: Epoch, leader: PeerId, directly: bool) {
+        if epoch < self.election.floor || leader == self.election.me {
+            return;
+        }
+        match self.election.phase {
+            // SPEC B4: only a higher epoch deposes.
+            Phase::Leading { epoch: mine } if epoch <= mine => return,
+            // Hearsay of the very leader it was about to replace says nothing new.
+            Phase::Standing if !directly && epoch == self.election.floor => return,
+            Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
+            Phase::Following { epoch: known, directly: true, .. } if known == epoch && !directly => return,
+            Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}
+        }
+        if self.election.leader() != Some((epoch, leader)) {
+            self.effects.push(ElectionEffect::Event(ElectionEvent::Recognised(leader)));
+        }
+        self.election.floor = epoch;
+        self.enter(Phase::Following { epoch, leader, directly }, self.waits.suspicion);
+    }
+
+    fn on_resigned(&mut self, epoch: Epoch) {
+        if epoch < self.election.floor {
+            return;
+        }
+        self.election.floor = epoch.next();
+        if matches!(self.election.phase, Phase::Following { .. }) {
+            self.enter(Phase::Onset, self.turn_of_lowest());
+        }
+    }
+
+    fn on_eligibility(&mut self, eligibility: Eligibility) {
+        self.election.eligibility = eligibility;
+        let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
+        if eligibility == Eligibility::Unable && runs {
+            self.enter(Phase::Onset, self.waits.suspicion);
+        }
+    }
+
+    fn on_granted(&mut self, epoch: Epoch) {
+        if self.election.phase == Phase::Standing {
+            self.election.floor = epoch;
+            self.election.phase = Phase::Leading { epoch };
+            self.effects.push(ElectionEffect::TellAll(ElectionMessage::Coordinator { epoch }));
+        }
+    }
+
+    fn on_vacated(&mut self, resigned: Option<Epoch>) {
+        if let Some(epoch) = resigned {
+            self.effects.push(ElectionEffect::TellAll(ElectionMessage::Resigned { epoch }));
+            self.election.floor = self.election.floor.max(epoch.next());
+        }
+        if matches!(self.election.phase, Phase::Standing | Phase::Leading { .. }) {
+            self.enter(Phase::Onset, self.waits.suspicion);
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, wait: Duration) {
+        self.election.phase = phase;
+        self.effects.push(ElectionEffect::Arm(wait));
+    }
+
+    /// When it calls because the leader is gone: the lowest peer first (SPEC B2).
+    fn turn_of_lowest(&self) -> Duration {
+        self.share(self.election.me.0)
+    }
+
+    /// When it runs because a lower peer called: the highest peer first, so that usually it is the only one.
+    fn turn_of_highest(&self) -> Duration {
+        self.share(self.election.peers.saturating_sub(self.election.me.0 + 1))
+    }
+
+    fn share(&self, rank: u32) -> Duration {
+        self.waits.stagger * rank / self.election.peers.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const WAITS: Waits = Waits {
+        turn: Duration::from_millis(1),
+        stagger: Duration::from_millis(10),
+        answer: Duration::from_millis(100),
+        victory: Duration::from_millis(200),
+        suspicion: Duration::from_millis(300),
+    };
+
+    fn eligible(id: u32, peers: u32) -> Election {
+        let mut election = Election::new(PeerId(id), peers);
+        election.step(&WAITS, ElectionInput::Eligibility(Eligibility::Eligible));
+        election
+    }
+
+    fn following(id: u32, peers: u32, epoch: Epoch, leader: PeerId) -> Election {
+        let mut election = eligible(id, peers);
+        election.step(&WAITS, ElectionInput::Heard { epoch, leader });
+        election
+    }
+
+    fn say(election: &mut Election, from: u32, message: ElectionMessage) -> Vec<ElectionEffect> {
+        election.step(&WAITS, ElectionInput::Received(PeerId(from), message))
+    }
+
+    #[test]
+    fn ids_are_compared_as_numbers() {
+        // SPEC B1: as text "9" > "10".
+        let mut ten = eligible(10, 11);
+        assert!(
+            say(&mut ten, 9, ElectionMessage::Call).contains(&ElectionEffect::Tell(PeerId(9), ElectionMessage::Answer))
+        );
+        let mut nine = eligible(9, 11);
+        assert!(
+            !say(&mut nine, 10, ElectionMessage::Call)
+                .contains(&ElectionEffect::Tell(PeerId(10), ElectionMessage::Answer))
+        );
+    }
+
+    #[test]
+    fn a_candidate_stands_only_when_nobody_higher_answers() {
+        let mut alone = eligible(1, 3);
+        alone.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(alone.step(&WAITS, ElectionInput::Fired), vec![ElectionEffect::Stand]);
+
+        let mut answered = eligible(1, 3);
+        answered.step(&WAITS, ElectionInput::Fired);
+        say(&mut answered, 2, ElectionMessage::Answer);
+        assert_eq!(answered.phase(), Phase::Waiting);
+        answered.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(answered.phase(), Phase::Calling, "it calls again when no coordinator shows");
+    }
+
+    #[test]
+    fn who_hears_the_leader_refers_a_caller_to_it() {
+        let mut follower = following(1, 4, Epoch(3), PeerId(2));
+        let effects = say(&mut follower, 0, ElectionMessage::Call);
+        let leader = ElectionMessage::Leader { epoch: Epoch(3), leader: PeerId(2) };
+        assert_eq!(effects, vec![ElectionEffect::Tell(PeerId(0), leader)]);
+    }
+
+    #[test]
+    fn hearsay_of_a_leader_is_not_passed_on() {
+        let mut told = eligible(1, 4);
+        say(&mut told, 3, ElectionMessage::Leader { epoch: Epoch(3), leader: PeerId(2) });
+        assert_eq!(told.leader(), Some((Epoch(3), PeerId(2))));
+        let effects = say(&mut told, 0, ElectionMessage::Call);
+        assert!(effects.contains(&ElectionEffect::Tell(PeerId(0), ElectionMessage::Answer)));
+    }
+
+    #[test]
+    fn a_leader_that_calls_has_restarted_and_leads_no_more() {
+        let mut follower = following(1, 4, Epoch(3), PeerId(3));
+        say(&mut follower, 3, ElectionMessage::Call);
+        assert_eq!(follower.phase(), Phase::Waiting);
+    }
+
+    #[test]
+    fn a_higher_epoch_deposes_and_a_lower_one_does_not() {
+        let mut leader = eligible(2, 3);
+        leader.step(&WAITS, ElectionInput::Fired);
+        leader.step(&WAITS, ElectionInput::Granted(Epoch(4)));
+        assert!(leader.is_leading());
+        assert_eq!(say(&mut leader, 1, ElectionMessage::Coordinator { epoch: Epoch(3) }), vec![]);
+        let effects = say(&mut leader, 1, ElectionMessage::Coordinator { epoch: Epoch(5) });
+        assert_eq!(effects[0], ElectionEffect::Yield);
+        assert_eq!(leader.leader(), Some((Epoch(5), PeerId(1))));
+    }
+
+    #[test]
+    fn a_resigned_peer_answers_no_call_and_stands_only_when_nobody_answers() {
+        let mut resigned = Election::new(PeerId(2), 3);
+        resigned.step(&WAITS, ElectionInput::Eligibility(Eligibility::Resigned));
+        assert_eq!(say(&mut resigned, 0, ElectionMessage::Call), vec![]);
+        let effects = resigned.step(&WAITS, ElectionInput::Fired);
+        assert!(effects.contains(&ElectionEffect::TellAll(ElectionMessage::Anyone)));
+        assert_eq!(resigned.step(&WAITS, ElectionInput::Fired), vec![ElectionEffect::Stand]);
+    }
+
+    #[test]
+    fn an_epoch_that_was_given_back_has_no_leader_any_more() {
+        let mut follower = following(1, 3, Epoch(3), PeerId(2));
+        say(&mut follower, 2, ElectionMessage::Resigned { epoch: Epoch(3) });
+        assert_eq!(follower.leader(), None);
+        follower.step(&WAITS, ElectionInput::Heard { epoch: Epoch(3), leader: PeerId(2) });
+        assert_eq!(follower.leader(), None, "a late heartbeat of the epoch that is over");
+    }
+
+    #[test]
+    fn who_cannot_reach_the_ledger_starts_no_election() {
+        let mut unable = Election::new(PeerId(2), 3);
+        assert_eq!(unable.step(&WAITS, ElectionInput::Fired), vec![ElectionEffect::Arm(WAITS.suspicion)]);
+    }
 }

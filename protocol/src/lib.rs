@@ -1,4 +1,26 @@
-//! The trading post as a pure state machine.
+//! The trading post as a pure state machine: who leads, what is sold to whom, and what stands in the books.
+//!
+//! # The call contract
+//!
+//! [`Peer`](peer::Peer) and [`Ledger`](ledger::Ledger) are machines with one door in and one door out. A driver gives an
+//! input to `step`, carries out the effects that come out, in order, and comes back with what became of them as further
+//! inputs. `step` cannot fail and cannot block; it does no I/O and knows no clock, thread, file or random source. So:
+//!
+//! - time comes in as fired timers ([`Input::Fired`](input::Input::Fired)), randomness as answered choices
+//!   ([`Input::Chose`](input::Input::Chose)), and a list of inputs is a complete trace;
+//! - effects never wait for one another: what depends on a write comes out of the step that handles
+//!   [`Input::Written`](input::Input::Written), so there is no order for a driver to remember;
+//! - anything sent may be lost, doubled, reordered or late, any timer may fire at any moment, and every machine may stop
+//!   at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
+//!   [`invariant`].
+//!
+//! # Reading order
+//!
+//! [`id`], [`money`], [`clock`], [`record`] and [`message`] are the vocabulary. [`books`] says what records mean.
+//! [`ledger`] is the authority: the log and its fence. [`election`] is a hint of who should ask it for the office,
+//! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
+//! clients, [`overlay`] carries their words from neighbour to neighbour, [`peer`] puts the machines together, and
+//! [`invariant`] states what must hold whatever happens.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -8,6 +30,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod books;
+pub mod buyer;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod digest;
@@ -18,5 +42,10 @@ pub mod input;
 pub mod ledger;
 pub mod message;
 pub mod money;
+pub mod office;
+pub mod overlay;
+pub mod peer;
 pub mod record;
+pub mod seller;
 pub mod store;
+pub mod trader;

@@ -1,0 +1,245 @@
+//! The buyer: wants something, asks for it until it knows the outcome, and thinks of something else.
+//!
+//! It writes nothing down. What it knows of the books after a crash it learns from the trader's answers, and the
+//! predecessor it names with every request keeps two lives of it from overwriting each other (DESIGN R8, S13).
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::Outcome,
+    client::{ClientEffect, ClientInput},
+    clock::Clock,
+    config::{Pace, Timeouts, Wishes},
+    effect::Note,
+    id::{Item, Life, RequestId, Sequence, numbered},
+    input::{Choice, Timer},
+    message::{BuyerStanding, ClientMessage},
+    record::Request,
+};
+
+/// A peer's part as a buyer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Buyer {
+    me: Life,
+    /// How many requests this life has numbered.
+    numbered: u32,
+    /// The last request whose outcome it knows.
+    known: Option<Sequence>,
+    /// What was refused last; it picks something else if there is anything else.
+    refused: Option<Item>,
+    has_trader: bool,
+    /// The clock was multicast within the interval.
+    multicast: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum State {
+    /// The timer runs; when it fires it wants something.
+    Resting,
+    /// Wants something, and has no trader to ask.
+    Ready,
+    /// Waits for its choice.
+    Choosing,
+    /// Asks until it knows the outcome.
+    Asking(Request),
+}
+
+/// What surrounds a buyer.
+#[derive(Debug)]
+pub struct BuyerSurroundings<'a> {
+    /// What it wants.
+    pub wishes: &'a Wishes,
+    /// How busy it is.
+    pub pace: &'a Pace,
+    /// All waits.
+    pub timeouts: &'a Timeouts,
+    /// The peer's clock.
+    pub clock: &'a mut Clock,
+}
+
+impl Buyer {
+    /// A new life of a buyer. It knows nothing of its former lives.
+    #[must_use]
+    pub fn new(me: Life) -> Buyer {
+        Buyer { me, numbered: 0, known: None, refused: None, has_trader: false, multicast: false, state: State::Ready }
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn asking(&self) -> Option<&Request> {
+        match &self.state {
+            State::Asking(request) => Some(request),
+            State::Resting | State::Ready | State::Choosing => None,
+        }
+    }
+
+    /// The last request whose outcome it knows.
+    #[must_use]
+    pub fn known(&self) -> Option<Sequence> {
+        self.known
+    }
+
+    /// Takes one input. Cannot fail.
+    pub fn step(&mut self, around: &mut BuyerSurroundings<'_>, input: ClientInput<BuyerStanding>) -> Vec<ClientEffect> {
+        let mut step = Step { buyer: self, around, effects: Vec::new() };
+        match input {
+            ClientInput::TraderKnown => step.on_trader_known(),
+            ClientInput::TraderGone => step.buyer.has_trader = false,
+            ClientInput::Fired(Timer::Buyer) => step.on_fired(),
+            ClientInput::Fired(Timer::ClockInterval) => step.buyer.multicast = false,
+            ClientInput::Fired(
+                Timer::Election | Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal | Timer::Seller,
+            ) => {}
+            ClientInput::Chose(pick) => step.on_chose(pick),
+            ClientInput::Told(standing) => step.on_standing(standing),
+        }
+        step.effects
+    }
+
+    fn choices<'a>(&'a self, wishes: &'a Wishes) -> impl Iterator<Item = Item> + 'a {
+        let others = wishes.items.iter().any(|item| Some(*item) != self.refused);
+        wishes.items.iter().copied().filter(move |item| !others || Some(*item) != self.refused)
+    }
+}
+
+/// One step under way.
+struct Step<'a, 'b> {
+    buyer: &'a mut Buyer,
+    around: &'a mut BuyerSurroundings<'b>,
+    effects: Vec<ClientEffect>,
+}
+
+impl Step<'_, '_> {
+    fn on_trader_known(&mut self) {
+        self.buyer.has_trader = true;
+        match &self.buyer.state {
+            State::Resting | State::Ready if self.around.pace.think.is_some() => {
+                // SPEC E2: sellers deposit first.
+                self.rest(self.around.pace.trade_after);
+            }
+            State::Resting | State::Ready | State::Choosing => {}
+            State::Asking(_) => self.ask(),
+        }
+    }
+
+    fn on_fired(&mut self) {
+        match &self.buyer.state {
+            State::Resting if self.buyer.has_trader => {
+                self.buyer.state = State::Choosing;
+                let among = self.buyer.choices(self.around.wishes).count() as u32;
+                self.effects.push(ClientEffect::Choose(Choice::Wish, among));
+            }
+            // SPEC B8: no new request while there is no trader.
+            State::Resting => self.buyer.state = State::Ready,
+            State::Ready | State::Choosing => {}
+            State::Asking(_) => self.ask(),
+        }
+    }
+
+    fn on_chose(&mut self, pick: u32) {
+        if self.buyer.state != State::Choosing {
+            return;
+        }
+        let item = self.buyer.choices(self.around.wishes).nth(pick as usize);
+        if let Some(item) = item {
+            self.want(item);
+        }
+    }
+
+    fn want(&mut self, item: Item) {
+        self.buyer.numbered += 1;
+        let sequence = Sequence(numbered(self.buyer.me.incarnation, self.buyer.numbered));
+        let request = Request {
+            id: RequestId { buyer: self.buyer.me.peer, sequence },
+            previous: self.buyer.known,
+            item,
+            quantity: self.around.wishes.quantity,
+            stamp: self.around.clock.tick(),
+        };
+        let Request { id, item, quantity, .. } = request;
+        self.effects.push(ClientEffect::Note(Note::Wanted { request: id, item, quantity }));
+        self.buyer.state = State::Asking(request);
+        // SPEC C2: the clock goes out before the request.
+        if !self.buyer.multicast {
+            self.effects.push(ClientEffect::MulticastClock);
+            if !self.around.pace.clock_interval.is_zero() {
+                self.buyer.multicast = true;
+                self.effects.push(ClientEffect::Arm(Timer::ClockInterval, self.around.pace.clock_interval));
+            }
+        }
+        self.ask();
+    }
+
+    fn ask(&mut self) {
+        if let (State::Asking(request), true) = (&self.buyer.state, self.buyer.has_trader) {
+            self.effects.push(ClientEffect::Tell(ClientMessage::Request(request.clone())));
+            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.around.timeouts.resend));
+        }
+    }
+
+    // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older standing is told by that.
+    fn on_standing(&mut self, standing: BuyerStanding) {
+        let last = standing.last.as_ref().map(|(sequence, _)| *sequence);
+        if last < self.buyer.known {
+            return;
+        }
+        let mine = self.buyer.asking().map(|request| request.id.sequence);
+        let is_news = last > self.buyer.known;
+        if let Some((sequence, outcome)) = standing.last.filter(|_| is_news) {
+            self.learn(sequence, outcome, mine);
+        }
+        if let Some(open) = standing.open {
+            self.adopt(open);
+        } else if is_news && mine == last {
+            match self.around.pace.think {
+                Some(think) => self.rest(think),
+                None => self.buyer.state = State::Ready,
+            }
+        } else if let (true, State::Asking(request)) = (is_news, &self.buyer.state) {
+            // It was asked in ignorance of that outcome and can never be admitted: decide anew.
+            let item = request.item;
+            self.want(item);
+        }
+    }
+
+    fn learn(&mut self, sequence: Sequence, outcome: Outcome, mine: Option<Sequence>) {
+        self.buyer.known = Some(sequence);
+        // SPEC C2: a completed purchase is an event.
+        self.around.clock.tick();
+        let request = RequestId { buyer: self.buyer.me.peer, sequence };
+        let note = if mine == Some(sequence) {
+            match outcome {
+                Outcome::Sold(sale) => {
+                    self.buyer.refused = None;
+                    Note::Bought { sale }
+                }
+                Outcome::Refused { item } => {
+                    self.buyer.refused = Some(item);
+                    Note::Unavailable { request, item }
+                }
+            }
+        } else {
+            Note::Recalled { request, outcome }
+        };
+        self.effects.push(ClientEffect::Note(note));
+    }
+
+    /// A request is in the queue. When it is a former life's, that one is waited for and the own one dropped: it names
+    /// the same predecessor and can never be admitted any more.
+    fn adopt(&mut self, open: Request) {
+        let is_known = Some(open.id.sequence) <= self.buyer.known;
+        if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
+            self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
+            self.buyer.state = State::Asking(open);
+            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.around.timeouts.resend));
+        }
+    }
+
+    fn rest(&mut self, wait: core::time::Duration) {
+        self.buyer.state = State::Resting;
+        self.effects.push(ClientEffect::Arm(Timer::Buyer, wait));
+    }
+}

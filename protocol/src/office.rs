@@ -1,0 +1,485 @@
+//! The office: claiming it, holding it, leaving it. Here the election's hint meets the ledger's authority (DESIGN 3).
+//!
+//! ```text
+//!          Stand               head read              Appended
+//!   Out ----------> Reading -------------> Claiming -----------> Holding
+//!    ^                 ^----- Conflict -------/                     |
+//!    \------ Yield, Fenced, Held or silent for too long, resigned --/
+//! ```
+//!
+//! Who stepped down never takes that term up again: the state that knew its batch in flight is gone, so a reply that
+//! comes later settles nothing (DESIGN R2).
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::{Books, BooksPart},
+    clock::Clock,
+    config::{Terms, Timeouts},
+    effect::{Departure, Note},
+    election::Eligibility,
+    id::{Epoch, Life, PeerId, Position},
+    input::Timer,
+    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, PartId, Seen, Verdict},
+    message::{ClientMessage, TraderMessage},
+    record::{Batch, Entry, Record},
+    trader::Trader,
+};
+
+/// What can happen to an office.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OfficeInput {
+    /// The peer has started.
+    Started,
+    /// The election says: take office.
+    Stand,
+    /// The election says: leave it.
+    Yield,
+    /// The ledger can be reached.
+    LedgerUp,
+    /// The ledger cannot be reached.
+    LedgerDown,
+    /// The ledger answers.
+    Reply(LedgerReply),
+    /// Somebody tells of durable books (a heartbeat does).
+    Heard(Seen),
+    /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerPatience`] and [`Timer::Renewal`].
+    Fired(Timer),
+    /// A client says something.
+    Client(PeerId, ClientMessage),
+}
+
+/// What an office wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OfficeEffect {
+    /// Ask the ledger.
+    Ask(LedgerRequest),
+    /// Say this to a client. All of it is durable.
+    Tell(PeerId, TraderMessage),
+    /// Say to everybody that the trader of this epoch lives.
+    Heartbeat {
+        /// Its epoch.
+        epoch: Epoch,
+        /// A durable head.
+        head: Position,
+    },
+    /// The office is held from here on.
+    Granted(Epoch),
+    /// The office is left, or is not to be had.
+    Vacated {
+        /// The epoch that was given back.
+        resigned: Option<Epoch>,
+    },
+    /// Whether this peer may stand.
+    Eligibility(Eligibility),
+    /// Start a timer afresh.
+    Arm(Timer, core::time::Duration),
+    /// Stop a timer.
+    Disarm(Timer),
+    /// Something to tell people.
+    Note(Note),
+}
+
+/// What surrounds an office: its configuration and what it may look at or move.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// All waits.
+    pub timeouts: &'a Timeouts,
+    /// The terms of trade.
+    pub terms: &'a Terms,
+    /// The peer's clock.
+    pub clock: &'a mut Clock,
+    /// Whether the peer has neighbours and hears none of them.
+    pub isolated: bool,
+}
+
+/// One peer's way into the office and out of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Office {
+    me: Life,
+    eligibility: Eligibility,
+    /// The head of the books that the eligibility was last judged by.
+    judged: Position,
+    seen: Seen,
+    state: State,
+}
+
+/// Where a peer stands with the office.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum State {
+    Out,
+    Reading { books: Books, parts: Vec<BooksPart>, next: Option<PartId> },
+    Claiming { books: Books, claim: Batch, held: bool },
+    Holding { epoch: Epoch, trader: Trader, in_flight: Option<Batch>, renewed: bool, contested: bool },
+}
+
+impl Office {
+    /// The office as a new life of a peer sees it: out of it, and unable until the ledger is heard.
+    #[must_use]
+    pub fn new(me: Life, seen: Seen) -> Office {
+        Office { me, eligibility: Eligibility::Unable, judged: Position(0), seen, state: State::Out }
+    }
+
+    /// The epoch it holds. Only then does it serve.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Holding { epoch, .. } => Some(*epoch),
+            State::Out | State::Reading { .. } | State::Claiming { .. } => None,
+        }
+    }
+
+    /// The trade, while it holds the office.
+    #[must_use]
+    pub fn trader(&self) -> Option<&Trader> {
+        match &self.state {
+            State::Holding { trader, .. } => Some(trader),
+            State::Out | State::Reading { .. } | State::Claiming { .. } => None,
+        }
+    }
+
+    /// The append whose answer it waits for.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<&Batch> {
+        match &self.state {
+            State::Holding { in_flight, .. } => in_flight.as_ref(),
+            State::Claiming { claim, .. } => Some(claim),
+            State::Out | State::Reading { .. } => None,
+        }
+    }
+
+    /// Whether it stands: it reads the books or claims.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        matches!(self.state, State::Reading { .. } | State::Claiming { .. })
+    }
+
+    /// The furthest durable books it knows of.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// Takes one input. Cannot fail.
+    pub fn step(&mut self, around: &mut Surroundings<'_>, input: OfficeInput) -> Vec<OfficeEffect> {
+        let mut step = Step { office: self, around, effects: Vec::new() };
+        match input {
+            OfficeInput::Started | OfficeInput::LedgerUp => step.ask_again(),
+            OfficeInput::Stand => step.on_stand(),
+            OfficeInput::Yield => step.on_yield(),
+            OfficeInput::LedgerDown => step.on_ledger_down(),
+            OfficeInput::Reply(reply) => step.on_reply(reply),
+            OfficeInput::Heard(seen) => step.office.seen.raise(seen),
+            OfficeInput::Fired(Timer::LedgerRetry) => step.ask_again(),
+            OfficeInput::Fired(Timer::LedgerPatience) => step.on_patience(),
+            OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
+            OfficeInput::Fired(Timer::Election | Timer::Buyer | Timer::Seller | Timer::ClockInterval) => {}
+            OfficeInput::Client(from, message) => step.on_client(from, message),
+        }
+        step.effects
+    }
+}
+
+/// One step under way.
+struct Step<'a, 'b> {
+    office: &'a mut Office,
+    around: &'a mut Surroundings<'b>,
+    effects: Vec<OfficeEffect>,
+}
+
+impl Step<'_, '_> {
+    fn on_stand(&mut self) {
+        match &self.office.state {
+            State::Out => {
+                self.office.state = State::Reading { books: Books::default(), parts: Vec::new(), next: None };
+                self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                self.effects.push(OfficeEffect::Note(Note::ElectionWon));
+                self.ask_again();
+            }
+            State::Reading { .. } | State::Claiming { .. } => {}
+            State::Holding { epoch, .. } => self.effects.push(OfficeEffect::Granted(*epoch)),
+        }
+    }
+
+    fn on_yield(&mut self) {
+        match &self.office.state {
+            State::Out => self.effects.push(OfficeEffect::Vacated { resigned: None }),
+            State::Reading { .. } | State::Claiming { .. } | State::Holding { .. } => {
+                self.step_down(Departure::Deposed);
+            }
+        }
+    }
+
+    /// Asks the ledger what is to be asked now, whether for the first time or again, and starts the retry timer.
+    fn ask_again(&mut self) {
+        let request = match &self.office.state {
+            State::Out if self.office.eligibility == Eligibility::Unable => Some(LedgerRequest::Status),
+            State::Out => None,
+            State::Reading { books, next, .. } => Some(LedgerRequest::Read { from: books.position(), part: *next }),
+            State::Claiming { claim, .. } => Some(LedgerRequest::Append(claim.clone())),
+            State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
+        };
+        if let Some(request) = request {
+            self.effects.push(OfficeEffect::Ask(request));
+            self.arm(Timer::LedgerRetry, self.around.timeouts.retry);
+        }
+    }
+
+    fn on_ledger_down(&mut self) {
+        match &self.office.state {
+            State::Out => self.become_unable(),
+            // Patience decides; the ledger may be back before it ends (SPEC B9).
+            State::Reading { .. } | State::Claiming { .. } | State::Holding { .. } => {}
+        }
+    }
+
+    /// SPEC B9, DESIGN R6: nothing has come of it for the stated time.
+    fn on_patience(&mut self) {
+        match &self.office.state {
+            State::Out => {}
+            State::Claiming { held: true, .. } => self.step_down(Departure::Held),
+            State::Holding { in_flight: None, .. } => {}
+            State::Reading { .. } | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
+                self.step_down(Departure::LedgerSilent);
+                self.become_unable();
+            }
+        }
+    }
+
+    fn become_unable(&mut self) {
+        if self.office.eligibility != Eligibility::Unable {
+            self.office.eligibility = Eligibility::Unable;
+            self.effects.push(OfficeEffect::Eligibility(Eligibility::Unable));
+            self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
+        }
+        self.ask_again();
+    }
+
+    fn on_reply(&mut self, reply: LedgerReply) {
+        // A reply to a former life tells nothing that this one has asked.
+        if reply.to != self.office.me {
+            return;
+        }
+        self.office.seen.raise(reply.status.seen());
+        self.learn_eligibility(reply.status);
+        match reply.answer {
+            LedgerAnswer::Status => {
+                if matches!(self.office.state, State::Out) {
+                    self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
+                }
+            }
+            LedgerAnswer::Part { id, of, part } => self.on_part(id, of, part),
+            LedgerAnswer::Records { from, records } => self.on_records(from, &records, reply.status),
+            LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
+        }
+    }
+
+    /// The ledger is heard. Who resigned the last term is not eligible for the next (DESIGN 3).
+    fn learn_eligibility(&mut self, status: LedgerStatus) {
+        // A late reply of an older state must not undo what a newer one told.
+        if status.head < self.office.judged {
+            return;
+        }
+        self.office.judged = status.head;
+        let resigned = status.term.is_some_and(|term| term.ended && term.holder.peer == self.office.me.peer);
+        let eligibility = if resigned { Eligibility::Resigned } else { Eligibility::Eligible };
+        if eligibility != self.office.eligibility {
+            if self.office.eligibility == Eligibility::Unable {
+                self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
+            }
+            self.office.eligibility = eligibility;
+            self.effects.push(OfficeEffect::Eligibility(eligibility));
+        }
+    }
+
+    fn on_part(&mut self, id: PartId, of: u32, part: BooksPart) {
+        let State::Reading { books, parts, next } = &mut self.office.state else { return };
+        let expected = next.unwrap_or(PartId { position: id.position, index: 0 });
+        if id.position <= books.position() || (id != expected && id.index != 0) {
+            return;
+        }
+        if id.index == 0 {
+            // A first part, asked for or because the snapshot has changed meanwhile: begin anew.
+            parts.clear();
+        }
+        parts.push(part);
+        if id.index + 1 < of {
+            *next = Some(PartId { position: id.position, index: id.index + 1 });
+        } else {
+            *next = None;
+            *books = Books::from_parts(core::mem::take(parts));
+        }
+        self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+        self.ask_again();
+    }
+
+    fn on_records(&mut self, from: Position, records: &[Record], status: LedgerStatus) {
+        let State::Reading { books, next: None, .. } = &mut self.office.state else { return };
+        // Every answer to a read is a true piece of the one log there is, so any that continues these books will do.
+        if from != books.position() {
+            return;
+        }
+        for record in records {
+            if let Err(error) = books.apply(record) {
+                self.effects.push(OfficeEffect::Note(Note::BooksRefused { position: error.position }));
+                self.step_down(Departure::BooksDamaged);
+                self.become_unable();
+                return;
+            }
+        }
+        if !records.is_empty() {
+            self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+        }
+        let State::Reading { books, .. } = &mut self.office.state else { return };
+        if books.position() >= status.head {
+            self.claim();
+        } else {
+            self.ask_again();
+        }
+    }
+
+    // DESIGN R1: the claim's position is what has been read, so the fence moves only if nothing came in between.
+    fn claim(&mut self) {
+        let State::Reading { books, .. } = &mut self.office.state else { return };
+        let books = core::mem::take(books);
+        // DESIGN R10: whoever takes office stamps above all that it takes over.
+        self.around.clock.catch_up(books.latest());
+        let epoch = books.epoch().next();
+        let entry = Entry::Claimed { epoch, holder: self.office.me };
+        let records = alloc::vec![Record { stamp: self.around.clock.tick(), entry }];
+        let claim = Batch { epoch, position: books.position(), records };
+        self.office.state = State::Claiming { books, claim, held: false };
+        self.ask_again();
+    }
+
+    fn on_verdict(&mut self, echo: Echo, verdict: Verdict) {
+        // DESIGN R2: nothing but the echo says what is settled.
+        if self.office.in_flight().is_none_or(|batch| echo != Echo::of(self.office.me, batch)) {
+            return;
+        }
+        match (&mut self.office.state, verdict) {
+            (State::Claiming { .. }, Verdict::Appended { .. }) => self.take_office(),
+            (State::Claiming { books, .. }, Verdict::Conflict) => {
+                // Somebody wrote since: read on and claim again (DESIGN R1).
+                let books = core::mem::take(books);
+                self.office.state = State::Reading { books, parts: Vec::new(), next: None };
+                self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                self.ask_again();
+            }
+            // The retry timer repeats the claim until patience ends.
+            (State::Claiming { held, .. }, Verdict::Held) => *held = true,
+            (State::Claiming { .. } | State::Holding { .. }, Verdict::Fenced) => self.step_down(Departure::Deposed),
+            (State::Holding { .. }, Verdict::Appended { contested, .. }) => self.on_appended(contested),
+            (State::Holding { .. }, Verdict::Conflict | Verdict::Held) => self.step_down(Departure::Overtaken),
+            (State::Out | State::Reading { .. }, _) => {}
+        }
+    }
+
+    fn take_office(&mut self) {
+        let State::Claiming { books, claim, .. } = &mut self.office.state else { return };
+        let claim = claim.clone();
+        let mut trader = Trader::new(self.office.me.peer, core::mem::take(books));
+        // A claim follows the very books it was planned on: it applies.
+        if trader.on_appended(&claim).is_err() {
+            self.step_down(Departure::BooksDamaged);
+            return;
+        }
+        let inherited = trader.books().term().map_or(0, |term| term.inherited);
+        let epoch = claim.epoch;
+        self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
+        self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
+        self.effects.push(OfficeEffect::Granted(epoch));
+        self.arm(Timer::Renewal, self.around.timeouts.renewal);
+        self.append_next();
+    }
+
+    fn on_appended(&mut self, is_contested: bool) {
+        let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
+        let Some(batch) = in_flight.take() else { return };
+        let epoch = *epoch;
+        *renewed = true;
+        *contested = is_contested;
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
+        match trader.on_appended(&batch) {
+            Ok(told) => {
+                self.effects.extend(told.notes.into_iter().map(OfficeEffect::Note));
+                self.effects.extend(told.messages.into_iter().map(|(to, message)| OfficeEffect::Tell(to, message)));
+            }
+            Err(error) => {
+                self.effects.push(OfficeEffect::Note(Note::BooksRefused { position: error.position }));
+                self.step_down(Departure::BooksDamaged);
+                return;
+            }
+        }
+        if batch.resigns() {
+            self.office.judged = batch.end();
+            self.office.eligibility = Eligibility::Resigned;
+            self.effects.push(OfficeEffect::Eligibility(Eligibility::Resigned));
+            self.leave(Departure::Resigned, Some(epoch));
+        } else {
+            self.append_next();
+        }
+    }
+
+    /// Appends what there is to append, if nothing is in flight (DESIGN R2: one append at a time).
+    fn append_next(&mut self) {
+        let State::Holding { trader, in_flight: None, .. } = &mut self.office.state else { return };
+        let records = trader.plan(self.around.terms, self.around.clock);
+        if !records.is_empty() {
+            self.append(records);
+        }
+    }
+
+    fn append(&mut self, records: Vec<Record>) {
+        let State::Holding { epoch, trader, in_flight, .. } = &mut self.office.state else { return };
+        *in_flight = Some(Batch { epoch: *epoch, position: trader.books().position(), records });
+        self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+        self.ask_again();
+    }
+
+    // DESIGN R6: a heartbeat only after a renewal confirmed since the last.
+    fn on_renewal(&mut self) {
+        let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
+        if *contested && self.around.isolated {
+            self.step_down(Departure::Isolated);
+            return;
+        }
+        if core::mem::take(renewed) {
+            self.effects.push(OfficeEffect::Heartbeat { epoch: *epoch, head: trader.books().position() });
+        }
+        if in_flight.is_none() {
+            self.append(Vec::new());
+        }
+        self.arm(Timer::Renewal, self.around.timeouts.renewal);
+    }
+
+    fn on_client(&mut self, from: PeerId, message: ClientMessage) {
+        let State::Holding { trader, .. } = &mut self.office.state else { return };
+        if let Some(answer) = trader.on_client(from, message) {
+            self.effects.push(OfficeEffect::Tell(from, answer));
+        }
+        self.append_next();
+    }
+
+    fn step_down(&mut self, reason: Departure) {
+        self.leave(reason, None);
+    }
+
+    fn leave(&mut self, reason: Departure, resigned: Option<Epoch>) {
+        self.office.state = State::Out;
+        for timer in [Timer::LedgerRetry, Timer::LedgerPatience, Timer::Renewal] {
+            self.effects.push(OfficeEffect::Disarm(timer));
+        }
+        self.effects.push(OfficeEffect::Note(Note::SteppedDown { reason }));
+        self.effects.push(OfficeEffect::Vacated { resigned });
+    }
+
+    fn arm(&mut self, timer: Timer, after: core::time::Duration) {
+        self.effects.push(OfficeEffect::Arm(timer, after));
+    }
+}

@@ -1,0 +1,259 @@
+//! Messages between peers that are not neighbours (SPEC A2): floods, and the reverse paths they leave behind.
+//!
+//! A flood goes to every neighbour but the one it came from, and is taken once. The neighbour that a message of some
+//! peer came from is the way back to that peer, until a newer message shows another. Nothing else is known of the
+//! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from there.
+//! Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten them with a
+//! restart, a circle is left after [`Overlay::HOPS`] hops, by flooding as well.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Time,
+    id::{Incarnation, Life, PeerId},
+    message::{Body, Envelope, FloodId, Route},
+};
+
+/// One peer's part of the overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Overlay {
+    me: Life,
+    links: BTreeSet<PeerId>,
+    floods: u64,
+    origins: BTreeMap<PeerId, Origin>,
+    /// The way to a peer: the neighbour that its newest message came from.
+    paths: BTreeMap<PeerId, PeerId>,
+}
+
+/// What is remembered of the floods of one origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Origin {
+    incarnation: Incarnation,
+    /// Every number up to here counts as taken.
+    floor: u64,
+    /// The numbers above that were taken.
+    taken: BTreeSet<u64>,
+}
+
+/// What to do with an envelope that was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// It is for this peer.
+    pub delivered: Option<Envelope>,
+    /// It goes on to these neighbours.
+    pub forwarded: Vec<(PeerId, Envelope)>,
+}
+
+impl Overlay {
+    /// How many floods of one origin are told apart when they arrive out of order. An older one counts as taken.
+    pub const WINDOW: usize = 256;
+
+    /// After how many hops a unicast is flooded instead.
+    pub const HOPS: u16 = 64;
+
+    /// The part of a peer whose links are all down.
+    #[must_use]
+    pub fn new(me: Life) -> Overlay {
+        Overlay { me, links: BTreeSet::new(), floods: 0, origins: BTreeMap::new(), paths: BTreeMap::new() }
+    }
+
+    /// The neighbours whose links work.
+    #[must_use]
+    pub fn links(&self) -> &BTreeSet<PeerId> {
+        &self.links
+    }
+
+    /// A link works from now on.
+    pub fn link_up(&mut self, neighbour: PeerId) {
+        self.links.insert(neighbour);
+    }
+
+    /// A link works no longer.
+    pub fn link_down(&mut self, neighbour: PeerId) {
+        self.links.remove(&neighbour);
+    }
+
+    /// Says something to everybody else.
+    pub fn broadcast(&mut self, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
+        let route = self.next_flood(None);
+        self.flood(None, Envelope { source: self.me.peer, clock, route, body })
+    }
+
+    /// Says something to one other peer.
+    pub fn unicast(&mut self, to: PeerId, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
+        self.route(None, Envelope { source: self.me.peer, clock, route: Route::Direct { to, hops: Self::HOPS }, body })
+    }
+
+    /// Takes an envelope from a neighbour.
+    pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
+        match envelope.route {
+            Route::Flood { id, to } => {
+                if !self.take(from, id) {
+                    return Arrival::default();
+                }
+                self.learn(envelope.source, from);
+                match to {
+                    Some(to) if to == self.me.peer => Arrival { delivered: Some(envelope), forwarded: Vec::new() },
+                    Some(_) => Arrival { delivered: None, forwarded: self.flood(Some(from), envelope) },
+                    None => Arrival { forwarded: self.flood(Some(from), envelope.clone()), delivered: Some(envelope) },
+                }
+            }
+            Route::Direct { to, .. } => {
+                self.learn(envelope.source, from);
+                if to == self.me.peer {
+                    Arrival { delivered: Some(envelope), forwarded: Vec::new() }
+                } else {
+                    Arrival { delivered: None, forwarded: self.route(Some(from), envelope) }
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, source: PeerId, from: PeerId) {
+        if source != self.me.peer {
+            self.paths.insert(source, from);
+        }
+    }
+
+    /// Whether this flood is new here. Remembers it, and the way back to who started it.
+    fn take(&mut self, from: PeerId, id: FloodId) -> bool {
+        if id.origin == self.me.peer {
+            return false;
+        }
+        let origin = self.origins.entry(id.origin).or_default();
+        if origin.incarnation > id.incarnation {
+            return false;
+        }
+        if origin.incarnation < id.incarnation {
+            *origin = Origin { incarnation: id.incarnation, ..Origin::default() };
+        }
+        if id.number <= origin.floor || origin.taken.contains(&id.number) {
+            return false;
+        }
+        if origin.taken.last().is_none_or(|newest| *newest < id.number) {
+            self.paths.insert(id.origin, from);
+        }
+        origin.taken.insert(id.number);
+        if origin.taken.len() > Self::WINDOW {
+            // The oldest gap is given up: what is missing below counts as taken.
+            origin.floor = origin.taken.pop_first().unwrap_or(origin.floor);
+        }
+        while origin.taken.first() == Some(&(origin.floor + 1)) {
+            origin.taken.pop_first();
+            origin.floor += 1;
+        }
+        true
+    }
+
+    fn next_flood(&mut self, to: Option<PeerId>) -> Route {
+        self.floods += 1;
+        let id = FloodId { origin: self.me.peer, incarnation: self.me.incarnation, number: self.floods };
+        Route::Flood { id, to }
+    }
+
+    fn flood(&self, except: Option<PeerId>, envelope: Envelope) -> Vec<(PeerId, Envelope)> {
+        let others = self.links.iter().filter(|link| Some(**link) != except);
+        others.map(|link| (*link, envelope.clone())).collect()
+    }
+
+    fn route(&mut self, from: Option<PeerId>, envelope: Envelope) -> Vec<(PeerId, Envelope)> {
+        let Route::Direct { to, hops } = envelope.route else { return Vec::new() };
+        match self.next_hop(to).filter(|hop| Some(*hop) != from && hops > 0) {
+            Some(hop) => alloc::vec![(hop, Envelope { route: Route::Direct { to, hops: hops - 1 }, ..envelope })],
+            None => {
+                let route = self.next_flood(Some(to));
+                self.flood(None, Envelope { route, ..envelope })
+            }
+        }
+    }
+
+    fn next_hop(&self, to: PeerId) -> Option<PeerId> {
+        let learned = self.paths.get(&to).copied();
+        [Some(to), learned].into_iter().flatten().find(|hop| self.links.contains(hop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn overlay(id: u32, links: &[u32]) -> Overlay {
+        let mut overlay = Overlay::new(Life { peer: PeerId(id), incarnation: Incarnation(1) });
+        links.iter().for_each(|link| overlay.link_up(PeerId(*link)));
+        overlay
+    }
+
+    fn targets(sent: &[(PeerId, Envelope)]) -> Vec<u32> {
+        sent.iter().map(|(to, _)| to.0).collect()
+    }
+
+    #[test]
+    fn a_flood_is_delivered_once_and_goes_on_to_all_the_others() {
+        let (mut a, mut b) = (overlay(0, &[1]), overlay(1, &[0, 2, 3]));
+        let [(_, envelope)] = <[_; 1]>::try_from(a.broadcast(Time(1), Body::Clock)).expect("one link");
+        let arrival = b.receive(PeerId(0), envelope.clone());
+        assert_eq!((arrival.delivered.is_some(), targets(&arrival.forwarded)), (true, vec![2, 3]));
+        assert_eq!(b.receive(PeerId(2), envelope), Arrival::default(), "the same flood by another way");
+    }
+
+    #[test]
+    fn a_unicast_follows_the_path_its_destination_s_flood_left() {
+        let (mut a, mut b) = (overlay(0, &[1]), overlay(1, &[0, 2, 3]));
+        b.receive(PeerId(0), a.broadcast(Time(1), Body::Clock).remove(0).1);
+        let mut c = overlay(2, &[1]);
+        let flood = b.receive(PeerId(0), a.broadcast(Time(2), Body::Clock).remove(0).1).forwarded.remove(0).1;
+        c.receive(PeerId(1), flood);
+        let sent = c.unicast(PeerId(0), Time(1), Body::Clock);
+        assert_eq!(targets(&sent), [1]);
+        let arrival = b.receive(PeerId(2), sent[0].1.clone());
+        assert_eq!(targets(&arrival.forwarded), [0]);
+        assert!(a.receive(PeerId(1), arrival.forwarded[0].1.clone()).delivered.is_some());
+    }
+
+    #[test]
+    fn a_unicast_is_flooded_where_the_next_hop_is_down() {
+        let mut b = overlay(1, &[0, 2, 3]);
+        b.receive(PeerId(2), overlay(5, &[2]).broadcast(Time(1), Body::Clock).remove(0).1);
+        assert_eq!(targets(&b.unicast(PeerId(5), Time(1), Body::Clock)), [2]);
+        b.link_down(PeerId(2));
+        let sent = b.unicast(PeerId(5), Time(1), Body::Clock);
+        assert_eq!(targets(&sent), [0, 3]);
+        assert!(matches!(sent[0].1.route, Route::Flood { to: Some(PeerId(5)), .. }));
+    }
+
+    #[test]
+    fn a_flood_for_one_is_delivered_to_nobody_else() {
+        let sent = overlay(1, &[0]).unicast(PeerId(5), Time(1), Body::Clock);
+        let arrival = overlay(0, &[1, 2]).receive(PeerId(1), sent[0].1.clone());
+        assert_eq!((arrival.delivered, targets(&arrival.forwarded)), (None, vec![2]));
+    }
+
+    #[test]
+    fn floods_of_a_former_life_are_not_taken_again() {
+        let mut b = overlay(1, &[0]);
+        let mut former = overlay(0, &[1]);
+        let old = former.broadcast(Time(1), Body::Clock).remove(0).1;
+        let mut next = Overlay::new(Life { peer: PeerId(0), incarnation: Incarnation(2) });
+        next.link_up(PeerId(1));
+        assert!(b.receive(PeerId(0), next.broadcast(Time(9), Body::Clock).remove(0).1).delivered.is_some());
+        assert!(b.receive(PeerId(0), old).delivered.is_none());
+    }
+
+    #[test]
+    fn the_memory_of_an_origin_is_bounded() {
+        let mut b = overlay(1, &[0]);
+        let mut a = overlay(0, &[1]);
+        let floods: Vec<_> = (0..3 * Overlay::WINDOW).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
+        for envelope in floods.iter().skip(1).step_by(2) {
+            assert!(b.receive(PeerId(0), envelope.clone()).delivered.is_some());
+        }
+        assert!(b.origins[&PeerId(0)].taken.len() <= Overlay::WINDOW);
+        assert!(b.receive(PeerId(0), floods[0].clone()).delivered.is_none(), "too old to tell: taken");
+    }
+}

@@ -1,0 +1,309 @@
+//! The seller: deposits goods, learns what was sold of them, and deposits others when they are gone.
+//!
+//! Like the buyer it writes nothing down and names the predecessor of each deposit (DESIGN R8). It pulls: it asks for the
+//! sales after the last one it knows, now and then and at each new trader (DESIGN R9).
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    client::{ClientEffect, ClientInput},
+    clock::Clock,
+    config::{Offer, Offers, Pace, Timeouts},
+    effect::Note,
+    id::{DepositId, DepositNumber, Item, Life, SaleNumber, Units, numbered},
+    input::{Choice, Timer},
+    message::{ClientMessage, DepositStanding, SellerStanding},
+    money::Cents,
+    record::Deposit,
+};
+
+/// A peer's part as a seller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Seller {
+    me: Life,
+    /// How many deposits this life has numbered.
+    numbered: u32,
+    /// The last deposit it knows to be sold out.
+    known: Option<DepositNumber>,
+    /// Its account as far as it was told; nothing before this life was told anything.
+    account: Option<Account>,
+    has_trader: bool,
+    state: State,
+}
+
+/// A seller's account, as far as it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Account {
+    /// The last sale it was told of.
+    pub sales: SaleNumber,
+    /// What its sales up to then have earned.
+    pub earned: Cents,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum State {
+    /// Has something to deposit, at the latest when a trader is there and the timer fires.
+    Ready(Offer),
+    /// Waits for its choice of what to deposit next; not again what was just sold out, if there is anything else.
+    Choosing(Item),
+    /// Sends its deposit until it counts.
+    Depositing(Deposit),
+    /// Has goods with the trader.
+    Selling { number: DepositNumber, item: Item, left: Units },
+}
+
+/// What surrounds a seller.
+#[derive(Debug)]
+pub struct SellerSurroundings<'a> {
+    /// What it offers.
+    pub offers: &'a Offers,
+    /// How busy it is.
+    pub pace: &'a Pace,
+    /// All waits.
+    pub timeouts: &'a Timeouts,
+    /// The peer's clock.
+    pub clock: &'a mut Clock,
+}
+
+impl Seller {
+    /// How many times longer than for an answer it waits before it asks after its sales unprompted. The trader has
+    /// told it of them once already, as a rule.
+    const PATIENCE: u32 = 4;
+
+    /// A new life of a seller, which starts with `first`. It knows nothing of its former lives.
+    #[must_use]
+    pub fn new(me: Life, first: Offer) -> Seller {
+        Seller { me, numbered: 0, known: None, account: None, has_trader: false, state: State::Ready(first) }
+    }
+
+    /// Its account, as far as it was told.
+    #[must_use]
+    pub fn account(&self) -> Option<Account> {
+        self.account
+    }
+
+    /// What it tries to deposit.
+    #[must_use]
+    pub fn depositing(&self) -> Option<&Deposit> {
+        match &self.state {
+            State::Depositing(deposit) => Some(deposit),
+            State::Ready(_) | State::Choosing(_) | State::Selling { .. } => None,
+        }
+    }
+
+    /// Takes one input. Cannot fail.
+    pub fn step(
+        &mut self,
+        around: &mut SellerSurroundings<'_>,
+        input: ClientInput<SellerStanding>,
+    ) -> Vec<ClientEffect> {
+        let mut step = Step { seller: self, around, effects: Vec::new() };
+        match input {
+            ClientInput::TraderKnown => step.on_trader_known(),
+            ClientInput::TraderGone => step.seller.has_trader = false,
+            ClientInput::Fired(Timer::Seller) => step.on_fired(),
+            ClientInput::Fired(
+                Timer::Election
+                | Timer::LedgerRetry
+                | Timer::LedgerPatience
+                | Timer::Renewal
+                | Timer::Buyer
+                | Timer::ClockInterval,
+            ) => {}
+            ClientInput::Chose(pick) => step.on_chose(pick),
+            ClientInput::Told(standing) => step.on_standing(standing),
+        }
+        step.effects
+    }
+}
+
+fn choices(offers: &Offers, sold_out: Item) -> impl Iterator<Item = Offer> + '_ {
+    let others = offers.0.iter().any(|offer| offer.item != sold_out);
+    offers.0.iter().copied().filter(move |offer| !others || offer.item != sold_out)
+}
+
+/// One step under way.
+struct Step<'a, 'b> {
+    seller: &'a mut Seller,
+    around: &'a mut SellerSurroundings<'b>,
+    effects: Vec<ClientEffect>,
+}
+
+impl Step<'_, '_> {
+    fn on_trader_known(&mut self) {
+        self.seller.has_trader = true;
+        match &self.seller.state {
+            State::Ready(_) => self.arm(self.around.pace.deposit_after),
+            State::Choosing(_) => {}
+            State::Depositing(_) | State::Selling { .. } => self.speak(),
+        }
+    }
+
+    fn on_fired(&mut self) {
+        if !self.seller.has_trader {
+            return;
+        }
+        match self.seller.state {
+            State::Ready(offer) => self.deposit(offer),
+            State::Choosing(_) => {}
+            State::Depositing(_) | State::Selling { .. } => self.speak(),
+        }
+    }
+
+    /// Says to the trader what is to be said now, and waits for the answer.
+    fn speak(&mut self) {
+        let (message, wait) = match &self.seller.state {
+            State::Depositing(deposit) => (ClientMessage::Deposit(deposit.clone()), self.around.timeouts.resend),
+            State::Selling { .. } => {
+                let after = self.seller.account.map(|account| account.sales);
+                (ClientMessage::AskSales { after }, self.around.timeouts.resend * Seller::PATIENCE)
+            }
+            State::Ready(_) | State::Choosing(_) => return,
+        };
+        if self.seller.has_trader {
+            self.effects.push(ClientEffect::Tell(message));
+            self.arm(wait);
+        }
+    }
+
+    fn on_chose(&mut self, pick: u32) {
+        let State::Choosing(sold_out) = self.seller.state else { return };
+        let offer = choices(self.around.offers, sold_out).nth(pick as usize);
+        if let Some(offer) = offer {
+            self.deposit(offer);
+        }
+    }
+
+    fn deposit(&mut self, offer: Offer) {
+        if !self.seller.has_trader {
+            // SPEC B7: not while there is no other trader; it does when there is one.
+            self.seller.state = State::Ready(offer);
+            return;
+        }
+        self.seller.numbered += 1;
+        let number = DepositNumber(numbered(self.seller.me.incarnation, self.seller.numbered));
+        self.seller.state = State::Depositing(Deposit {
+            id: DepositId { seller: self.seller.me.peer, number },
+            previous: self.seller.known,
+            item: offer.item,
+            count: offer.count,
+            price: offer.price,
+            stamp: self.around.clock.tick(),
+        });
+        self.speak();
+    }
+
+    // DESIGN R8. The books' last deposit and the count of sales of one seller only ever rise, so an older standing is
+    // told by that.
+    fn on_standing(&mut self, standing: SellerStanding) {
+        let number = standing.deposit.as_ref().map(|deposit| deposit.number);
+        let told = self.seller.account.map(|account| account.sales);
+        let selling = match self.seller.state {
+            State::Selling { number, .. } => Some(number),
+            State::Ready(_) | State::Choosing(_) | State::Depositing(_) => self.seller.known,
+        };
+        if Some(standing.sales) < told || number < selling {
+            return;
+        }
+        self.learn_sales(&standing);
+        if let Some(deposit) = standing.deposit {
+            self.learn_deposit(deposit);
+        }
+    }
+
+    fn learn_sales(&mut self, standing: &SellerStanding) {
+        let now = Account { sales: standing.sales, earned: standing.earned };
+        // Its very first deposit counts: there were no sales before it.
+        let is_first = matches!((&self.seller.state, &standing.deposit), (State::Depositing(mine), Some(booked))
+            if mine.previous.is_none() && mine.id.number == booked.number);
+        match self.seller.account.replace(now).or(is_first.then(Account::default)) {
+            Some(before) => {
+                let first = standing.recent.iter().find(|sale| sale.number > before.sales);
+                if before.sales < now.sales && first.is_none_or(|sale| sale.number > before.sales.next()) {
+                    self.resume(now);
+                    return;
+                }
+                let mut total = before.earned;
+                for sale in standing.recent.iter().filter(|sale| sale.number > before.sales) {
+                    // SPEC C2: a completed sale is an event.
+                    self.around.clock.tick();
+                    total = Cents(total.0.saturating_add(sale.earned.0));
+                    let left = self.left_after(sale.deposit.number, sale.quantity);
+                    self.effects.push(ClientEffect::Note(Note::Earned { sale: sale.clone(), total, left }));
+                }
+            }
+            None => self.resume(now),
+        }
+    }
+
+    fn resume(&mut self, now: Account) {
+        if now.sales > SaleNumber(0) {
+            self.effects.push(ClientEffect::Note(Note::ResumedAccount { sales: now.sales.0, earned: now.earned }));
+        }
+    }
+
+    /// What is left of a deposit after one more sale, by the seller's own count.
+    fn left_after(&mut self, of: DepositNumber, sold: Units) -> Units {
+        match &mut self.seller.state {
+            State::Selling { number, left, .. } if *number == of => {
+                *left = Units(left.0.saturating_sub(sold.0));
+                *left
+            }
+            // It has not heard yet that the deposit counts: it does.
+            State::Depositing(deposit) if deposit.id.number == of => {
+                let left = Units(deposit.count.0.saturating_sub(sold.0));
+                self.register();
+                if let State::Selling { left: counted, .. } = &mut self.seller.state {
+                    *counted = left;
+                }
+                left
+            }
+            State::Ready(_) | State::Choosing(_) | State::Depositing(_) | State::Selling { .. } => Units(0),
+        }
+    }
+
+    fn learn_deposit(&mut self, booked: DepositStanding) {
+        match &self.seller.state {
+            State::Depositing(deposit) if deposit.id.number == booked.number => self.register(),
+            State::Selling { number, .. } if *number == booked.number => {}
+            // The last one it knows to be sold out: nothing new.
+            State::Depositing(_) | State::Ready(_) | State::Choosing(_) if Some(booked.number) <= self.seller.known => {
+                return;
+            }
+            // A deposit of a former life counts. What was to be deposited instead names a predecessor that is no
+            // longer the last, so it can never count as well.
+            State::Depositing(_) | State::Ready(_) | State::Choosing(_) | State::Selling { .. } => {}
+        }
+        self.seller.state = State::Selling { number: booked.number, item: booked.item, left: booked.left };
+        if booked.left == Units(0) {
+            self.sell_out();
+        } else {
+            self.arm(self.around.timeouts.resend * Seller::PATIENCE);
+        }
+    }
+
+    fn register(&mut self) {
+        if let State::Depositing(deposit) = &self.seller.state {
+            let Deposit { id, item, count, price, .. } = *deposit;
+            self.effects.push(ClientEffect::Note(Note::Registered { deposit: id, item, count, price }));
+            self.seller.state = State::Selling { number: id.number, item, left: count };
+        }
+    }
+
+    // SPEC D8: the seller is told, and picks another.
+    fn sell_out(&mut self) {
+        let State::Selling { number, item, .. } = self.seller.state else { return };
+        self.seller.known = Some(number);
+        let deposit = DepositId { seller: self.seller.me.peer, number };
+        self.effects.push(ClientEffect::Note(Note::SoldOut { deposit, item }));
+        self.seller.state = State::Choosing(item);
+        let among = choices(self.around.offers, item).count() as u32;
+        self.effects.push(ClientEffect::Choose(Choice::Offer, among));
+    }
+
+    fn arm(&mut self, wait: core::time::Duration) {
+        self.effects.push(ClientEffect::Arm(Timer::Seller, wait));
+    }
+}

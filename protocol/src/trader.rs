@@ -1,0 +1,234 @@
+//! The trader's trade: what to write next, given the books and what has come in. It writes nothing itself and keeps no
+//! queue but the books'; the [office](crate::office) appends for it, one batch at a time.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::{Books, BooksError, QueueKey},
+    clock::Clock,
+    config::Terms,
+    effect::Note,
+    id::{DepositId, PeerId, SaleNumber},
+    message::{ClientMessage, TraderMessage},
+    record::{Batch, Deposit, Entry, Record, Request, Sale},
+};
+
+/// A peer's trade while it holds the office.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trader {
+    me: PeerId,
+    /// What it serves from: always the fold of the durable log, never what is only planned (DESIGN R4, S12).
+    books: Books,
+    requests: BTreeMap<PeerId, Request>,
+    deposits: BTreeMap<PeerId, Deposit>,
+}
+
+impl Trader {
+    /// The trade of `me`, on the books as it has read and claimed them.
+    #[must_use]
+    pub fn new(me: PeerId, books: Books) -> Trader {
+        Trader { me, books, requests: BTreeMap::new(), deposits: BTreeMap::new() }
+    }
+
+    /// The books it serves from.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// How many messages wait for the next batch.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.requests.len() + self.deposits.len()
+    }
+
+    /// A client says something. The answer, if there is one already, comes from the durable books; what waits for the
+    /// next batch is answered when that is appended.
+    pub fn on_client(&mut self, from: PeerId, message: ClientMessage) -> Option<TraderMessage> {
+        match message {
+            ClientMessage::Request(request) => {
+                if request.id.buyer == from && self.may_trade(from) && self.books.is_admissible(&request) {
+                    keep_latest(&mut self.requests, from, request, |request| request.id.sequence);
+                    return None;
+                }
+                Some(TraderMessage::Buyer(self.books.buyer_standing(from)))
+            }
+            ClientMessage::Deposit(deposit) => {
+                if deposit.id.seller == from && self.may_trade(from) && self.books.is_depositable(&deposit) {
+                    keep_latest(&mut self.deposits, from, deposit, |deposit| deposit.id.number);
+                    return None;
+                }
+                Some(TraderMessage::Seller(self.books.seller_standing(from, None)))
+            }
+            ClientMessage::AskSales { after } => Some(TraderMessage::Seller(self.books.seller_standing(from, after))),
+        }
+    }
+
+    /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had asked for before it
+    /// took office is served like anything that was accepted.
+    fn may_trade(&self, peer: PeerId) -> bool {
+        peer != self.me
+    }
+
+    /// The next batch: its deposits, then what is admitted, then outcomes by stamp, at the last sale of the term the
+    /// resignation (DESIGN R5). Empty when there is nothing to write. What it takes up no longer waits; should the
+    /// append fail, the term is over and the clients ask the next trader.
+    pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
+        let Some(term) = self.books.term().copied() else { return Vec::new() };
+        let may_admit = term.inherited == 0;
+        let idle = self.deposits.is_empty() && (self.requests.is_empty() || !may_admit);
+        if term.ended || (idle && self.books.queue().len() == 0) {
+            return Vec::new();
+        }
+        let mut plan = Plan { ahead: self.books.clone(), limit: terms.batch_limit as usize, records: Vec::new() };
+
+        for (seller, deposit) in core::mem::take(&mut self.deposits) {
+            if plan.room() == 0 {
+                self.deposits.insert(seller, deposit);
+            } else if plan.ahead.is_depositable(&deposit) {
+                plan.write(clock, Entry::Deposited(deposit));
+            }
+        }
+
+        // DESIGN R4: nothing new before the inherited queue is empty.
+        if may_admit {
+            let mut requests: Vec<_> = core::mem::take(&mut self.requests).into_values().collect();
+            requests.sort_by_key(QueueKey::of);
+            for request in requests {
+                if plan.room() == 0 {
+                    self.requests.insert(request.id.buyer, request);
+                } else if plan.ahead.is_admissible(&request) {
+                    plan.write(clock, Entry::Admitted(request));
+                }
+            }
+        }
+
+        // SPEC C4: the smallest stamp first.
+        while let Some(request) = plan.ahead.first_in_queue().cloned() {
+            let sales = plan.ahead.term().map_or(0, |term| term.sales);
+            let needed = if sales + 1 >= terms.resign_after { 2 } else { 1 };
+            if plan.room() < needed {
+                break;
+            }
+            match sale_for(&plan.ahead, terms, self.me, &request) {
+                Some(sale) => plan.write(clock, Entry::Sold(sale)),
+                None => plan.write(clock, Entry::Refused { request: request.id }),
+            }
+            if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
+                // SPEC B6. In one step with the last sale, or a trader that dies in between has not resigned.
+                plan.write(clock, Entry::Resigned);
+                break;
+            }
+        }
+        plan.records
+    }
+
+    /// A batch has been appended: it counts from here on, and those it concerns are told how they stand.
+    ///
+    /// # Errors
+    /// When it cannot follow the books; then these books must not be served from.
+    pub fn on_appended(&mut self, batch: &Batch) -> Result<Told, BooksError> {
+        let mut notes = Vec::new();
+        let mut buyers = BTreeSet::new();
+        // Sellers, with the last sale they were told of before this batch.
+        let mut sellers = BTreeMap::new();
+        for record in &batch.records {
+            self.books.apply(record)?;
+            match &record.entry {
+                Entry::Deposited(deposit) => {
+                    sellers.entry(deposit.id.seller).or_insert(None);
+                    let Deposit { id, item, count, price, .. } = *deposit;
+                    notes.push(Note::Deposited { deposit: id, item, count, price });
+                }
+                Entry::Admitted(request) => {
+                    buyers.insert(request.id.buyer);
+                    let Request { id, item, quantity, stamp, .. } = *request;
+                    notes.push(Note::Admitted { request: id, item, quantity, stamp: stamp.time });
+                }
+                Entry::Sold(sale) => {
+                    buyers.insert(sale.request.buyer);
+                    sellers.entry(sale.deposit.seller).or_insert(None).get_or_insert(SaleNumber(sale.number.0 - 1));
+                    notes.push(Note::Sold { sale: sale.clone() });
+                }
+                Entry::Refused { request } => {
+                    buyers.insert(request.buyer);
+                    notes.push(Note::Refused { request: *request });
+                }
+                Entry::Claimed { .. } | Entry::Resigned => {}
+            }
+        }
+        let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_standing(buyer))));
+        let sellers = sellers.into_iter().map(|(seller, after)| {
+            let after = after.or(self.books.sellers().get(&seller).map(|account| account.sales));
+            (seller, TraderMessage::Seller(self.books.seller_standing(seller, after)))
+        });
+        Ok(Told { notes, messages: buyers.chain(sellers).collect() })
+    }
+}
+
+/// What a batch makes known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// To people.
+    pub notes: Vec<Note>,
+    /// To clients. Told once; a client that misses it asks (DESIGN R9).
+    pub messages: Vec<(PeerId, TraderMessage)>,
+}
+
+/// A batch in the making.
+struct Plan {
+    /// The books as they will be when the batch is appended.
+    ahead: Books,
+    limit: usize,
+    records: Vec<Record>,
+}
+
+impl Plan {
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.records.len())
+    }
+
+    fn write(&mut self, clock: &mut Clock, entry: Entry) {
+        let record = Record { stamp: clock.tick(), entry };
+        let applied = self.ahead.apply(&record);
+        debug_assert!(applied.is_ok(), "planned {record:?}: {applied:?}");
+        self.records.push(record);
+    }
+}
+
+/// The sale that fills this request: from the smallest (clock, seller) among those who can, the clock being the one in
+/// the books (SPEC C4), and all of it from one deposit (SPEC D8). Nobody sells to himself, and the trader sells nothing
+/// of its own (SPEC B7).
+fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> Option<Sale> {
+    let buyer = request.id.buyer;
+    let (seller, account, deposit) = books
+        .sellers()
+        .iter()
+        .filter(|(seller, _)| **seller != trader && **seller != buyer)
+        .filter_map(|(seller, account)| Some((*seller, account, account.deposit.as_ref()?)))
+        .filter(|(_, _, deposit)| deposit.item == request.item && deposit.left >= request.quantity)
+        .min_by_key(|(seller, account, _)| (account.clock, *seller))?;
+    let split = terms.commission.split(deposit.price.times(request.quantity));
+    Some(Sale {
+        request: request.id,
+        deposit: DepositId { seller, number: deposit.number },
+        number: account.sales.next(),
+        item: request.item,
+        quantity: request.quantity,
+        price: deposit.price,
+        commission: split.commission,
+        earned: split.earned,
+    })
+}
+
+/// Of two messages of one client only the later decided counts; the other is of a former life, or overtaken.
+fn keep_latest<T, N: Ord>(kept: &mut BTreeMap<PeerId, T>, from: PeerId, new: T, number: impl Fn(&T) -> N) {
+    if kept.get(&from).is_none_or(|old| number(old) < number(&new)) {
+        kept.insert(from, new);
+    }
+}
