@@ -499,3 +499,77 @@ impl Books {
         LedgerAnswer::Part { id: PartId { position: self.position, index }, of, part }
     }
 }
+
+/// Books in the making: read from a ledger, answer by answer, whatever gets lost or comes twice on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reading {
+    books: Books,
+    parts: Vec<BooksPart>,
+    next: Option<PartId>,
+}
+
+impl Reading {
+    /// Goes on from books that were read before.
+    #[must_use]
+    pub fn on(books: Books) -> Reading {
+        Reading { books, parts: Vec::new(), next: None }
+    }
+
+    /// What to ask for now: from which position, and which part of a snapshot.
+    #[must_use]
+    pub fn wanted(&self) -> (Position, Option<PartId>) {
+        (self.books.position, self.next)
+    }
+
+    /// What has been read.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// What has been read, to keep.
+    #[must_use]
+    pub fn into_books(self) -> Books {
+        self.books
+    }
+
+    /// Takes an answer; says whether it went on with it. Every answer to a read is a true piece of the one log there
+    /// is, so any that continues these books will do, and any other changes nothing.
+    ///
+    /// # Errors
+    /// When a record cannot follow the ones before it.
+    pub fn take(&mut self, answer: LedgerAnswer) -> Result<bool, BooksError> {
+        match answer {
+            LedgerAnswer::Part { id, of, part } => Ok(self.take_part(id, of, part)),
+            LedgerAnswer::Records { from, records } => {
+                if self.next.is_some() || from != self.books.position {
+                    return Ok(false);
+                }
+                for record in &records {
+                    self.books.apply(record)?;
+                }
+                Ok(!records.is_empty())
+            }
+            LedgerAnswer::Status | LedgerAnswer::Append { .. } => Ok(false),
+        }
+    }
+
+    fn take_part(&mut self, id: PartId, of: u32, part: BooksPart) -> bool {
+        let expected = self.next.unwrap_or(PartId { position: id.position, index: 0 });
+        if id.position <= self.books.position || (id != expected && id.index != 0) {
+            return false;
+        }
+        if id.index == 0 {
+            // A first part, asked for or because there is another snapshot by now: begin anew.
+            self.parts.clear();
+        }
+        self.parts.push(part);
+        if id.index + 1 < of {
+            self.next = Some(PartId { position: id.position, index: id.index + 1 });
+        } else {
+            self.next = None;
+            self.books = Books::from_parts(mem::take(&mut self.parts));
+        }
+        true
+    }
+}

@@ -15,14 +15,14 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::{Books, BooksPart},
+    books::{Books, Reading},
     clock::Clock,
     config::{Terms, Timeouts},
     effect::{Departure, Note},
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
     input::Timer,
-    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, PartId, Seen, Verdict},
+    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Seen, Verdict},
     message::{ClientMessage, TraderMessage},
     record::{Batch, Entry, Record},
     trader::Trader,
@@ -110,7 +110,7 @@ pub struct Office {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     Out,
-    Reading { books: Books, parts: Vec<BooksPart>, next: Option<PartId> },
+    Reading(Reading),
     Claiming { books: Books, claim: Batch, held: bool },
     Holding { epoch: Epoch, trader: Trader, in_flight: Option<Batch>, renewed: bool, contested: bool },
 }
@@ -127,7 +127,7 @@ impl Office {
     pub fn epoch(&self) -> Option<Epoch> {
         match &self.state {
             State::Holding { epoch, .. } => Some(*epoch),
-            State::Out | State::Reading { .. } | State::Claiming { .. } => None,
+            State::Out | State::Reading(_) | State::Claiming { .. } => None,
         }
     }
 
@@ -136,7 +136,7 @@ impl Office {
     pub fn trader(&self) -> Option<&Trader> {
         match &self.state {
             State::Holding { trader, .. } => Some(trader),
-            State::Out | State::Reading { .. } | State::Claiming { .. } => None,
+            State::Out | State::Reading(_) | State::Claiming { .. } => None,
         }
     }
 
@@ -146,14 +146,14 @@ impl Office {
         match &self.state {
             State::Holding { in_flight, .. } => in_flight.as_ref(),
             State::Claiming { claim, .. } => Some(claim),
-            State::Out | State::Reading { .. } => None,
+            State::Out | State::Reading(_) => None,
         }
     }
 
     /// Whether it stands: it reads the books or claims.
     #[must_use]
     pub fn is_standing(&self) -> bool {
-        matches!(self.state, State::Reading { .. } | State::Claiming { .. })
+        matches!(self.state, State::Reading(_) | State::Claiming { .. })
     }
 
     /// The furthest durable books it knows of.
@@ -193,12 +193,12 @@ impl Step<'_, '_> {
     fn on_stand(&mut self) {
         match &self.office.state {
             State::Out => {
-                self.office.state = State::Reading { books: Books::default(), parts: Vec::new(), next: None };
+                self.office.state = State::Reading(Reading::default());
                 self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
                 self.effects.push(OfficeEffect::Note(Note::ElectionWon));
                 self.ask_again();
             }
-            State::Reading { .. } | State::Claiming { .. } => {}
+            State::Reading(_) | State::Claiming { .. } => {}
             State::Holding { epoch, .. } => self.effects.push(OfficeEffect::Granted(*epoch)),
         }
     }
@@ -206,7 +206,7 @@ impl Step<'_, '_> {
     fn on_yield(&mut self) {
         match &self.office.state {
             State::Out => self.effects.push(OfficeEffect::Vacated { resigned: None }),
-            State::Reading { .. } | State::Claiming { .. } | State::Holding { .. } => {
+            State::Reading(_) | State::Claiming { .. } | State::Holding { .. } => {
                 self.step_down(Departure::Deposed);
             }
         }
@@ -217,7 +217,10 @@ impl Step<'_, '_> {
         let request = match &self.office.state {
             State::Out if self.office.eligibility == Eligibility::Unable => Some(LedgerRequest::Status),
             State::Out => None,
-            State::Reading { books, next, .. } => Some(LedgerRequest::Read { from: books.position(), part: *next }),
+            State::Reading(reading) => {
+                let (from, part) = reading.wanted();
+                Some(LedgerRequest::Read { from, part })
+            }
             State::Claiming { claim, .. } => Some(LedgerRequest::Append(claim.clone())),
             State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
         };
@@ -231,7 +234,7 @@ impl Step<'_, '_> {
         match &self.office.state {
             State::Out => self.become_unable(),
             // Patience decides; the ledger may be back before it ends (SPEC B9).
-            State::Reading { .. } | State::Claiming { .. } | State::Holding { .. } => {}
+            State::Reading(_) | State::Claiming { .. } | State::Holding { .. } => {}
         }
     }
 
@@ -241,7 +244,7 @@ impl Step<'_, '_> {
             State::Out => {}
             State::Claiming { held: true, .. } => self.step_down(Departure::Held),
             State::Holding { in_flight: None, .. } => {}
-            State::Reading { .. } | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
+            State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
                 self.become_unable();
             }
@@ -270,8 +273,7 @@ impl Step<'_, '_> {
                     self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
                 }
             }
-            LedgerAnswer::Part { id, of, part } => self.on_part(id, of, part),
-            LedgerAnswer::Records { from, records } => self.on_records(from, &records, reply.status),
+            answer @ (LedgerAnswer::Part { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
             LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
         }
     }
@@ -294,46 +296,23 @@ impl Step<'_, '_> {
         }
     }
 
-    fn on_part(&mut self, id: PartId, of: u32, part: BooksPart) {
-        let State::Reading { books, parts, next } = &mut self.office.state else { return };
-        let expected = next.unwrap_or(PartId { position: id.position, index: 0 });
-        if id.position <= books.position() || (id != expected && id.index != 0) {
-            return;
-        }
-        if id.index == 0 {
-            // A first part, asked for or because the snapshot has changed meanwhile: begin anew.
-            parts.clear();
-        }
-        parts.push(part);
-        if id.index + 1 < of {
-            *next = Some(PartId { position: id.position, index: id.index + 1 });
-        } else {
-            *next = None;
-            *books = Books::from_parts(core::mem::take(parts));
-        }
-        self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
-        self.ask_again();
-    }
-
-    fn on_records(&mut self, from: Position, records: &[Record], status: LedgerStatus) {
-        let State::Reading { books, next: None, .. } = &mut self.office.state else { return };
-        // Every answer to a read is a true piece of the one log there is, so any that continues these books will do.
-        if from != books.position() {
-            return;
-        }
-        for record in records {
-            if let Err(error) = books.apply(record) {
+    fn on_read(&mut self, answer: LedgerAnswer, status: LedgerStatus) {
+        let State::Reading(reading) = &mut self.office.state else { return };
+        match reading.take(answer) {
+            Ok(went_on) => {
+                if went_on {
+                    self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                }
+            }
+            Err(error) => {
                 self.effects.push(OfficeEffect::Note(Note::BooksRefused { position: error.position }));
                 self.step_down(Departure::BooksDamaged);
                 self.become_unable();
                 return;
             }
         }
-        if !records.is_empty() {
-            self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
-        }
-        let State::Reading { books, .. } = &mut self.office.state else { return };
-        if books.position() >= status.head {
+        let State::Reading(reading) = &self.office.state else { return };
+        if reading.books().position() >= status.head {
             self.claim();
         } else {
             self.ask_again();
@@ -342,8 +321,8 @@ impl Step<'_, '_> {
 
     // DESIGN R1: the claim's position is what has been read, so the fence moves only if nothing came in between.
     fn claim(&mut self) {
-        let State::Reading { books, .. } = &mut self.office.state else { return };
-        let books = core::mem::take(books);
+        let State::Reading(reading) = &mut self.office.state else { return };
+        let books = core::mem::take(reading).into_books();
         // DESIGN R10: whoever takes office stamps above all that it takes over.
         self.around.clock.catch_up(books.latest());
         let epoch = books.epoch().next();
@@ -364,7 +343,7 @@ impl Step<'_, '_> {
             (State::Claiming { books, .. }, Verdict::Conflict) => {
                 // Somebody wrote since: read on and claim again (DESIGN R1).
                 let books = core::mem::take(books);
-                self.office.state = State::Reading { books, parts: Vec::new(), next: None };
+                self.office.state = State::Reading(Reading::on(books));
                 self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
                 self.ask_again();
             }
@@ -373,7 +352,7 @@ impl Step<'_, '_> {
             (State::Claiming { .. } | State::Holding { .. }, Verdict::Fenced) => self.step_down(Departure::Deposed),
             (State::Holding { .. }, Verdict::Appended { contested, .. }) => self.on_appended(contested),
             (State::Holding { .. }, Verdict::Conflict | Verdict::Held) => self.step_down(Departure::Overtaken),
-            (State::Out | State::Reading { .. }, _) => {}
+            (State::Out | State::Reading(_), _) => {}
         }
     }
 
