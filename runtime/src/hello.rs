@@ -1,0 +1,485 @@
+//! How a connection opens: who it is that connects is settled before anything else is said.
+//!
+//! ```text
+//! acceptor                                    connector
+//!   Challenge{magic, version, nonce} ------->
+//!           <--------------------- Hello{version, run, nonce, purpose}, mac over nonce and hello
+//!   Welcome{mac over both nonces and hello} ->        or Refused{why}
+//! ```
+//!
+//! Both sides prove that they know the run's key; a proof is worth nothing for another connection, since each side adds
+//! a nonce of its own. Strangers are kept out, and peers of another run that meet by accident on a reused port. What
+//! travels afterwards is neither signed nor encrypted: who can change packets on the way is not kept out (DESIGN 2).
+
+use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+
+use protocol::id::{Incarnation, Life, PeerId};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream, ToSocketAddrs},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::bytes::Bytes;
+
+use crate::{
+    settings::Settings,
+    wire::{self, Frames, MAX_FRAME, WireError},
+};
+
+/// The version of everything that is said over connections. Only equal versions talk to each other.
+pub const VERSION: u16 = 1;
+
+/// How a connection to this system starts, in every version there will be.
+pub const MAGIC: [u8; 8] = *b"bazaar\r\n";
+
+/// The longest frame before both sides know each other.
+const MAX_HELLO: usize = 512;
+
+/// Names a run, so that processes of two runs never talk to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(pub u64);
+
+impl RunId {
+    /// A run that has not been before.
+    #[must_use]
+    pub fn random() -> RunId {
+        RunId(rand::random())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<RunId, Self::Err> {
+        u64::from_str_radix(text, 16).map(RunId)
+    }
+}
+
+/// The secret that members of a run share. It is never shown in logs; [`RunKey::to_hex`] is for the run's own files.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RunKey(blake3::Hash);
+
+/// A key's text is not 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a run key is 64 hexadecimal digits")]
+pub struct KeyError;
+
+impl RunKey {
+    /// A key that nobody knows.
+    #[must_use]
+    pub fn random() -> RunKey {
+        RunKey::from_bytes(rand::random())
+    }
+
+    /// A key made of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> RunKey {
+        RunKey(blake3::Hash::from_bytes(bytes))
+    }
+
+    /// Reads what [`RunKey::to_hex`] wrote.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn from_hex(text: &str) -> Result<RunKey, KeyError> {
+        blake3::Hash::from_hex(text.trim()).map(RunKey).map_err(|_| KeyError)
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.to_hex().to_string()
+    }
+
+    /// The proof that whoever made it knows the key. `label` keeps proofs for one end apart from those for the other.
+    fn prove(&self, label: &str, parts: &[&[u8]]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(self.0.as_bytes());
+        hasher.update(label.as_bytes());
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize()
+    }
+}
+
+impl fmt::Debug for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunKey(..)")
+    }
+}
+
+/// What makes a process a member of a run.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The run.
+    pub run: RunId,
+    /// Its key.
+    pub key: RunKey,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// A link of the overlay: `from` will deliver envelopes to `to`.
+    Link {
+        /// Who connects.
+        from: Life,
+        /// Whom it wants to reach.
+        to: PeerId,
+    },
+    /// A peer's connection to the ledger.
+    Ledger {
+        /// Who connects.
+        from: Life,
+    },
+    /// A tool that looks at a process.
+    Tool,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Purpose::Link { from, to } => {
+                write!(f, "a link from peer {} (life {}) to peer {to}", from.peer, from.incarnation)
+            }
+            Purpose::Ledger { from } => {
+                write!(f, "peer {} (life {}) calling the ledger", from.peer, from.incarnation)
+            }
+            Purpose::Tool => f.write_str("a tool"),
+        }
+    }
+}
+
+/// Why an acceptor sends a connector away. Its text is the acceptor's point of view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum Refusal {
+    /// Another version. Run the same build everywhere.
+    #[error("version {yours} is spoken there, version {ours} here: use the same build everywhere")]
+    Version {
+        /// The acceptor's.
+        ours: u16,
+        /// The connector's.
+        yours: u16,
+    },
+    /// Another run. The address is from an old run, or the port was reused.
+    #[error("this is run {ours}, not run {yours}: the address is of another run")]
+    Run {
+        /// The acceptor's.
+        ours: RunId,
+        /// The connector's.
+        yours: RunId,
+    },
+    /// The proof is wrong. Both sides must have the same key file.
+    #[error("the run's key is not known there: both sides must use the same key")]
+    Key,
+    /// The peer that was asked for does not live in this process (any more). Ask the directory again.
+    #[error("peer {0} is not here: ask the directory again")]
+    NotHere(PeerId),
+    /// The overlay has no such edge (SPEC A2).
+    #[error("peers {from} and {to} are not neighbours")]
+    NotNeighbours {
+        /// Who connected.
+        from: PeerId,
+        /// To whom.
+        to: PeerId,
+    },
+    /// A later life of the connector has been here: this process must not go on (DESIGN R7).
+    #[error("life {latest} of this peer has been here already: an older one must not go on")]
+    OldLife {
+        /// The latest life known.
+        latest: Incarnation,
+    },
+    /// This process does not serve connections of that kind.
+    #[error("{wanted} is not served here: this is {this}")]
+    WrongDoor {
+        /// What was wanted.
+        wanted: String,
+        /// What this process is.
+        this: String,
+    },
+    /// The hello could not be understood.
+    #[error("the hello cannot be understood")]
+    Garbled,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// There is no connection, or it broke. Try again later.
+    #[error("cannot connect: {0}")]
+    Wire(#[from] WireError),
+    /// Whoever answers there is something else.
+    #[error("whatever answers there is not part of the trading post")]
+    NotBazaar,
+    /// Nothing came within the time.
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    /// The other side said no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The other side welcomes everybody: it has not proved that it knows the key.
+    #[error("the other side does not know the run's key")]
+    Impostor,
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> ConnectError {
+        ConnectError::Wire(WireError::Io(error))
+    }
+}
+
+/// Why a connection was not accepted.
+#[derive(Debug, Error)]
+pub enum AcceptError {
+    /// It broke, or what came was not a hello.
+    #[error("no hello: {0}")]
+    Wire(#[from] WireError),
+    /// It said nothing within the time.
+    #[error("nothing was said within {0:?}")]
+    Silent(Duration),
+    /// It was sent away, and told so.
+    #[error("sent away: {0}")]
+    Refused(Refusal),
+}
+
+type Nonce = [u8; 32];
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Challenge {
+    magic: [u8; 8],
+    version: u16,
+    nonce: Nonce,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    version: u16,
+    run: RunId,
+    nonce: Nonce,
+    purpose: Purpose,
+}
+
+/// The hello as the bytes that the proof is about.
+#[derive(Debug, Serialize, Deserialize)]
+struct SignedHello {
+    hello: Vec<u8>,
+    proof: [u8; 32],
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Verdict {
+    Welcome { proof: [u8; 32] },
+    Refused(Refusal),
+}
+
+const CONNECTOR: &str = "bazaar connector";
+const ACCEPTOR: &str = "bazaar acceptor";
+
+/// Opens a connection.
+///
+/// # Errors
+/// When there is nobody, somebody else, or the other side refuses; within [`Settings::handshake`] in any case.
+pub async fn connect(
+    address: impl ToSocketAddrs,
+    credentials: &Credentials,
+    purpose: Purpose,
+    settings: &Settings,
+) -> Result<Frames, ConnectError> {
+    let opening = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        introduce(stream, credentials, purpose).await
+    };
+    timeout(settings.handshake, opening).await.unwrap_or(Err(ConnectError::Silent(settings.handshake)))
+}
+
+async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpose) -> Result<Frames, ConnectError> {
+    let mut frames = wire::frames(stream, MAX_HELLO);
+    let bytes = match wire::read(&mut frames).await {
+        Err(WireError::TooLong { .. }) => return Err(ConnectError::NotBazaar),
+        result => result?,
+    };
+    let (magic, rest): ([u8; 8], &[u8]) = postcard::take_from_bytes(&bytes).map_err(|_| ConnectError::NotBazaar)?;
+    if magic != MAGIC {
+        return Err(ConnectError::NotBazaar);
+    }
+    // The version stands first in every version's message; what follows may differ.
+    let (version, _): (u16, &[u8]) = postcard::take_from_bytes(rest).map_err(WireError::from)?;
+    if version != VERSION {
+        return Err(ConnectError::Refused(Refusal::Version { ours: version, yours: VERSION }));
+    }
+    let challenge: Challenge = wire::decode(&bytes)?;
+
+    let nonce: Nonce = rand::random();
+    let hello = wire::encode(&Hello { version: VERSION, run: credentials.run, nonce, purpose })?.to_vec();
+    let proof = *credentials.key.prove(CONNECTOR, &[&challenge.nonce, &hello]).as_bytes();
+    let signed = SignedHello { hello, proof };
+    wire::write(&mut frames, &signed).await?;
+
+    match wire::decode(&wire::read(&mut frames).await?)? {
+        Verdict::Refused(refusal) => Err(ConnectError::Refused(refusal)),
+        Verdict::Welcome { proof } => {
+            let expected = credentials.key.prove(ACCEPTOR, &[&challenge.nonce, &nonce, &signed.hello]);
+            // Comparing with a `Hash` takes the same time whatever differs.
+            if expected != proof {
+                return Err(ConnectError::Impostor);
+            }
+            frames.codec_mut().set_max_frame_length(MAX_FRAME);
+            Ok(frames)
+        }
+    }
+}
+
+/// Accepts a connection. `admit` decides about a connector whose proof was right, and what it returns comes back.
+///
+/// # Errors
+/// When nothing, or nothing good, is said; within [`Settings::handshake`] in any case. The connector has been told.
+pub async fn accept<T>(
+    stream: TcpStream,
+    credentials: &Credentials,
+    settings: &Settings,
+    admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
+) -> Result<(Frames, Purpose, T), AcceptError> {
+    let opening = async {
+        stream.set_nodelay(true).map_err(WireError::Io)?;
+        examine(stream, credentials, admit).await
+    };
+    timeout(settings.handshake, opening).await.unwrap_or(Err(AcceptError::Silent(settings.handshake)))
+}
+
+async fn examine<T>(
+    stream: TcpStream,
+    credentials: &Credentials,
+    admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
+) -> Result<(Frames, Purpose, T), AcceptError> {
+    let mut frames = wire::frames(stream, MAX_HELLO);
+    let nonce: Nonce = rand::random();
+    wire::write(&mut frames, &Challenge { magic: MAGIC, version: VERSION, nonce }).await?;
+    let verdict = match wire::read(&mut frames).await {
+        Ok(bytes) => judge(&bytes, credentials, &nonce, admit),
+        Err(error @ WireError::TooLong { .. }) => {
+            send_away(frames, &Refusal::Garbled).await;
+            return Err(AcceptError::Wire(error));
+        }
+        Err(error) => return Err(AcceptError::Wire(error)),
+    };
+    match verdict {
+        Ok((purpose, proof, admitted)) => {
+            wire::write(&mut frames, &Verdict::Welcome { proof }).await?;
+            frames.codec_mut().set_max_frame_length(MAX_FRAME);
+            Ok((frames, purpose, admitted))
+        }
+        Err(refusal) => {
+            send_away(frames, &refusal).await;
+            Err(AcceptError::Refused(refusal))
+        }
+    }
+}
+
+/// Checks a hello: what explains a misunderstanding best comes first, and who knows the key before who is wanted.
+fn judge<T>(
+    bytes: &Bytes,
+    credentials: &Credentials,
+    nonce: &Nonce,
+    admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
+) -> Result<(Purpose, [u8; 32], T), Refusal> {
+    let signed: SignedHello = wire::decode(bytes).map_err(|_| Refusal::Garbled)?;
+    let (version, _): (u16, &[u8]) = postcard::take_from_bytes(&signed.hello).map_err(|_| Refusal::Garbled)?;
+    if version != VERSION {
+        return Err(Refusal::Version { ours: VERSION, yours: version });
+    }
+    let hello: Hello = wire::decode(&signed.hello).map_err(|_| Refusal::Garbled)?;
+    if hello.run != credentials.run {
+        return Err(Refusal::Run { ours: credentials.run, yours: hello.run });
+    }
+    // Comparing with a `Hash` takes the same time whatever differs.
+    if credentials.key.prove(CONNECTOR, &[nonce, &signed.hello]) != signed.proof {
+        return Err(Refusal::Key);
+    }
+    let admitted = admit(hello.purpose)?;
+    let proof = *credentials.key.prove(ACCEPTOR, &[nonce, &hello.nonce, &signed.hello]).as_bytes();
+    Ok((hello.purpose, proof, admitted))
+}
+
+/// Says why, and reads on a little: closing a connection with unread bytes may take the refusal back.
+async fn send_away(mut frames: Frames, refusal: &Refusal) {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let farewell = async {
+        wire::write(&mut frames, &Verdict::Refused(refusal.clone())).await?;
+        let mut stream = frames.into_inner();
+        tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
+        let mut unread = [0_u8; 512];
+        for _ in 0..128 {
+            if stream.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), WireError>(())
+    };
+    // Whether it was heard is the other side's affair.
+    let _ = timeout(PATIENCE, farewell).await;
+}
+
+/// A connection that has not said yet who it is. Only so many exist at a time.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: SocketAddr,
+    place: OwnedSemaphorePermit,
+}
+
+impl Stranger {
+    /// Lets it introduce itself. Its place among the strangers is free afterwards.
+    pub(crate) async fn introduce_itself<T>(
+        self,
+        credentials: &Credentials,
+        settings: &Settings,
+        admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
+    ) -> Option<(Frames, Purpose, T)> {
+        let Stranger { stream, address, place } = self;
+        let result = accept(stream, credentials, settings, admit).await;
+        drop(place);
+        match result {
+            Ok((frames, purpose, admitted)) => Some((frames, purpose, admitted)),
+            Err(error) => {
+                tracing::warn!(%address, "connection closed: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// Accepts connections for ever; each has a task of its own, which ends with this one.
+pub(crate) async fn accept_all<F>(listener: TcpListener, settings: Settings, serve: impl Fn(Stranger) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(settings.strangers.max(1)));
+    let mut connections = JoinSet::new();
+    loop {
+        // Without a place nothing is accepted: further strangers wait in the system's backlog.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                connections.spawn(serve(Stranger { stream, address, place }));
+            }
+            Err(error) => {
+                // Too many open files, as a rule: others will close some.
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(settings.backoff_min).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,318 @@
+//! A peer's connection to the ledger's process: calls, and the directory.
+//!
+//! It is kept alive like a link. Each time it opens, the peer registers its address first and only then hears
+//! [`Input::LedgerUp`]; replies come as [`Input::Ledger`] in whatever order they arrive. A call that meets a closed
+//! connection, or whose reply is too late, is dropped: the peer asks again on a timer of its own.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use protocol::{
+    id::PeerId,
+    input::Input,
+    ledger::{LedgerCall, LedgerReply},
+};
+use tarpc::client::{self, RpcError};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    directory::{Addresses, RegisterError, Registration, Unavailable},
+    hello::{self, ConnectError, Credentials, Purpose},
+    service::{LedgerDoorClient, LedgerRefusal},
+    settings::{Backoff, Settings},
+    task::Task,
+    tools::within,
+    wire::{Frames, Wire},
+};
+
+/// How many calls may be under way; as many more may wait.
+const CALLS: usize = 64;
+
+/// Where the ledger listens now: asked before each attempt, since it may be somewhere else after a restart.
+pub type LedgerAddress = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// A peer's connection to the ledger's process, kept alive until this is dropped.
+#[derive(Debug)]
+pub struct LedgerClient {
+    asks: mpsc::Sender<Ask>,
+    state: Arc<State>,
+    settings: Settings,
+    _task: Task,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    up: AtomicBool,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Call(LedgerCall),
+    Lookup { of: PeerId, answer: oneshot::Sender<Result<Option<String>, Unavailable>> },
+}
+
+impl LedgerClient {
+    /// Keeps a connection for the peer that `registration` is about. The incarnation in it must be durable (DESIGN R7).
+    /// `inbox` is the driver's, which must keep draining it.
+    #[must_use]
+    pub fn open(
+        credentials: Credentials,
+        settings: Settings,
+        registration: Registration,
+        address: LedgerAddress,
+        inbox: mpsc::Sender<Input>,
+    ) -> LedgerClient {
+        let (asks, asked) = mpsc::channel(CALLS);
+        let state = Arc::new(State::default());
+        let keeper = Keeper { credentials, settings, registration, address, inbox, asked, state: Arc::clone(&state) };
+        LedgerClient { asks, state, settings, _task: Task::spawn(keeper.run()) }
+    }
+
+    /// Calls the ledger; neither waits nor fails. When the ledger cannot be reached the call is dropped.
+    pub fn call(&self, call: LedgerCall) {
+        if !self.is_up() || self.asks.try_send(Ask::Call(call)).is_err() {
+            self.state.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the ledger can be reached.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state.up.load(Ordering::Relaxed)
+    }
+
+    /// How many calls have got no reply: dropped, refused, too late, or cut off.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.state.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The directory, as this peer asks it.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<dyn Addresses> {
+        let patience = self.settings.silence;
+        Arc::new(Lookup { asks: self.asks.clone(), state: Arc::clone(&self.state), patience })
+    }
+}
+
+#[derive(Debug)]
+struct Lookup {
+    asks: mpsc::Sender<Ask>,
+    state: Arc<State>,
+    patience: Duration,
+}
+
+impl Addresses for Lookup {
+    // The ledger knows who asks: `seeker` is the peer of the connection.
+    fn address(&self, of: PeerId, _seeker: PeerId) -> BoxFuture<'static, Result<Option<String>, Unavailable>> {
+        if !self.state.up.load(Ordering::Relaxed) {
+            return std::future::ready(Err(Unavailable)).boxed();
+        }
+        let asks = self.asks.clone();
+        let lookup = async move {
+            let (answer, answered) = oneshot::channel();
+            asks.send(Ask::Lookup { of, answer }).await.map_err(|_| Unavailable)?;
+            answered.await.unwrap_or(Err(Unavailable))
+        };
+        timeout(self.patience, lookup).map(|found| found.unwrap_or(Err(Unavailable))).boxed()
+    }
+}
+
+/// Why the ledger cannot be reached. It is tried again.
+#[derive(Debug, Error)]
+enum Trouble {
+    #[error("nobody says where the ledger is")]
+    NoAddress,
+    #[error("{address}: {error}")]
+    Connect { address: String, error: ConnectError },
+    #[error("the directory refuses: {0}")]
+    Register(#[from] RegisterError),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("the ledger is silent")]
+    Silent,
+    #[error("the driver has gone")]
+    NoDriver,
+}
+
+impl From<Elapsed> for Trouble {
+    fn from(_: Elapsed) -> Trouble {
+        Trouble::Silent
+    }
+}
+
+impl From<RpcError> for Trouble {
+    fn from(error: RpcError) -> Trouble {
+        match error {
+            RpcError::Shutdown => Trouble::Closed,
+            other @ (RpcError::Send(_) | RpcError::Channel(_) | RpcError::DeadlineExceeded | RpcError::Server(_)) => {
+                Trouble::Broken(other.to_string())
+            }
+        }
+    }
+}
+
+/// What came of something that was asked.
+enum Done {
+    Ping(Result<Result<(), RpcError>, Elapsed>),
+    Reply(Result<Result<Result<LedgerReply, LedgerRefusal>, RpcError>, Elapsed>),
+    Address {
+        found: Result<Result<Option<String>, RpcError>, Elapsed>,
+        answer: oneshot::Sender<Result<Option<String>, Unavailable>>,
+    },
+}
+
+struct Keeper {
+    credentials: Credentials,
+    settings: Settings,
+    registration: Registration,
+    address: LedgerAddress,
+    inbox: mpsc::Sender<Input>,
+    asked: mpsc::Receiver<Ask>,
+    state: Arc<State>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let me = self.registration.life.peer;
+        let mut backoff = Backoff::new(&self.settings);
+        let mut complaint = String::new();
+        while !self.inbox.is_closed() {
+            let trouble = match self.connect().await {
+                Ok(frames) => self.serve(frames, &mut backoff).await,
+                Err(trouble) => trouble,
+            };
+            if self.state.up.swap(false, Ordering::Relaxed) {
+                complaint.clear();
+                if self.inbox.send(Input::LedgerDown).await.is_err() {
+                    return;
+                }
+            }
+            // Once per reason: it is tried again and again.
+            let text = trouble.to_string();
+            if text != complaint {
+                tracing::warn!(%me, "no ledger: {text}");
+                complaint = text;
+            }
+            // What was asked of the connection that has ended goes with it.
+            while let Ok(ask) = self.asked.try_recv() {
+                match ask {
+                    Ask::Call(_) => self.count_dropped(),
+                    Ask::Lookup { answer, .. } => drop(answer.send(Err(Unavailable))),
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.wait()) => {}
+                () = self.inbox.closed() => return,
+            }
+        }
+    }
+
+    fn count_dropped(&self) {
+        self.state.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn connect(&self) -> Result<Frames, Trouble> {
+        let address = (self.address)().ok_or(Trouble::NoAddress)?;
+        let purpose = Purpose::Ledger { from: self.registration.life };
+        let connected = hello::connect(&address, &self.credentials, purpose, &self.settings).await;
+        connected.map_err(|error| Trouble::Connect { address, error })
+    }
+
+    /// Registers, then carries calls and replies until the connection no longer works.
+    async fn serve(&mut self, frames: Frames, backoff: &mut Backoff) -> Trouble {
+        let patience = self.settings.patience();
+        let connection = LedgerDoorClient::new(client::Config::default(), Wire::new(frames, "the ledger"));
+        let client = connection.client;
+        let mut dispatch = pin!(connection.dispatch.fuse());
+
+        let register = client.register(within(patience * 4), self.registration.clone());
+        let registered = tokio::select! {
+            ended = &mut dispatch => return ended_because(ended),
+            registered = timeout(patience, register) => registered,
+        };
+        match registered {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(refused))) => return refused.into(),
+            Ok(Err(broken)) => return broken.into(),
+            Err(elapsed) => return elapsed.into(),
+        }
+        backoff.reset();
+        self.state.up.store(true, Ordering::Relaxed);
+        if self.inbox.send(Input::LedgerUp).await.is_err() {
+            return Trouble::NoDriver;
+        }
+
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
+        let mut idle = pin!(sleep_until(Instant::now() + self.settings.keepalive));
+        let mut pinging = false;
+        let call_patience = self.settings.call;
+        loop {
+            tokio::select! {
+                ended = &mut dispatch => return ended_because(ended),
+                Some(ask) = self.asked.recv(), if under_way.len() < CALLS => under_way.push(match ask {
+                    Ask::Call(call) => {
+                        let reply = timeout(call_patience, client.call(within(call_patience * 2), call));
+                        reply.map(Done::Reply).boxed()
+                    }
+                    Ask::Lookup { of, answer } => {
+                        let found = timeout(patience, client.lookup(within(patience * 4), of));
+                        found.map(|found| Done::Address { found, answer }).boxed()
+                    }
+                }),
+                // Whether it is there at all is asked beside the calls: those may wait long for a disk.
+                () = &mut idle, if !pinging => {
+                    pinging = true;
+                    let ping = timeout(patience, client.ping(within(patience * 4)));
+                    under_way.push(ping.map(Done::Ping).boxed());
+                }
+                Some(done) = under_way.next() => {
+                    match done {
+                        Done::Ping(Ok(Ok(()))) => pinging = false,
+                        Done::Ping(Ok(Err(broken))) => return broken.into(),
+                        Done::Ping(Err(elapsed)) => return elapsed.into(),
+                        Done::Reply(Ok(Ok(Ok(reply)))) => {
+                            if self.inbox.send(Input::Ledger(reply)).await.is_err() {
+                                return Trouble::NoDriver;
+                            }
+                        }
+                        Done::Reply(Ok(Ok(Err(_))) | Ok(Err(_)) | Err(_)) => {
+                            self.state.dropped.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
+                        Done::Address { found, answer } => {
+                            let is_answer = matches!(found, Ok(Ok(_)));
+                            drop(answer.send(found.ok().and_then(Result::ok).ok_or(Unavailable)));
+                            if !is_answer {
+                                continue;
+                            }
+                        }
+                    }
+                    idle.as_mut().reset(Instant::now() + self.settings.keepalive);
+                }
+                () = self.inbox.closed() => return Trouble::NoDriver,
+            }
+        }
+    }
+}
+
+fn ended_because<E: std::error::Error>(ended: Result<(), E>) -> Trouble {
+    match ended {
+        Ok(()) => Trouble::Closed,
+        Err(error) => Trouble::Broken(error.to_string()),
+    }
+}

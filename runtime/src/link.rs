@@ -1,0 +1,502 @@
+//! A peer's links to its neighbours: what goes out.
+//!
+//! Each pair of neighbours has two connections, one for each direction; each peer keeps its own alive. So "the link to
+//! B is up" says at A that A's connection to B is open and B answers over it.
+//!
+//! Nothing here waits for the driver, and the driver waits for nothing here: [`Links::send`] only puts an envelope
+//! into a bounded queue, and what does not fit is dropped and counted. A neighbour whose inbox is full does not answer;
+//! its sender's queue fills up and drops. So two peers that flood each other lose envelopes and never stand still.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use protocol::{
+    id::{Life, PeerId},
+    input::Input,
+    message::Envelope,
+};
+use tarpc::client;
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    directory::{Addresses, Unavailable},
+    hello::{self, ConnectError, Purpose},
+    host::{Hosted, Shared},
+    service::{LinkCounts, LinkStatus, PeerLinkClient},
+    settings::Backoff,
+    task::{Task, lock},
+    tools::within,
+    wire::{self, Frames, MAX_BODY, Wire},
+};
+
+/// The most envelopes that go out together. A receiver takes that many at once or none of them.
+pub(crate) const MAX_BATCH: usize = 64;
+
+/// Whoever takes a peer's envelopes to its neighbours. The driver hands every
+/// [`Effect::Send`](protocol::effect::Effect::Send) to one of these, so this is where a nemesis can stand.
+pub trait Outbound: Send + Sync {
+    /// Takes an envelope for a neighbour. It may be lost, doubled or late; this neither waits nor fails.
+    fn send(&self, to: PeerId, envelope: Envelope);
+}
+
+/// The links of one hosted peer. Dropping them takes the peer off the host: nothing more goes out or comes in.
+#[derive(Debug)]
+pub struct Links {
+    life: Life,
+    links: BTreeMap<PeerId, (Arc<Outbox>, Task)>,
+    shared: Arc<Shared>,
+}
+
+impl Links {
+    pub(crate) fn open(
+        shared: &Arc<Shared>,
+        life: Life,
+        neighbours: &BTreeSet<PeerId>,
+        inbox: &mpsc::Sender<Input>,
+        addresses: &Arc<dyn Addresses>,
+    ) -> Links {
+        let link = |to: &PeerId| {
+            let outbox = Arc::new(Outbox::new(shared.settings.queue));
+            let link = Link {
+                from: life,
+                to: *to,
+                outbox: Arc::clone(&outbox),
+                inbox: inbox.clone(),
+                addresses: Arc::clone(addresses),
+                shared: Arc::clone(shared),
+                last_address: None,
+            };
+            (*to, (outbox, Task::spawn(link.run())))
+        };
+        Links { life, links: neighbours.iter().map(link).collect(), shared: Arc::clone(shared) }
+    }
+
+    /// How the links are.
+    #[must_use]
+    pub fn status(&self) -> Vec<LinkStatus> {
+        self.links.iter().map(|(neighbour, (outbox, _))| outbox.status(*neighbour)).collect()
+    }
+}
+
+impl Outbound for Links {
+    fn send(&self, to: PeerId, envelope: Envelope) {
+        match self.links.get(&to) {
+            Some((outbox, _)) => outbox.push(envelope),
+            // SPEC A2: there is no link to anybody else, and none is opened.
+            None => tracing::error!(from = %self.life.peer, %to, "an envelope for a peer that is no neighbour"),
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.shared.remove(self.life);
+    }
+}
+
+/// What waits for a link.
+#[derive(Debug)]
+struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl Outbox {
+    fn new(room: usize) -> Outbox {
+        Outbox { queue: Mutex::new(Queue { room, ..Queue::default() }), filled: Notify::new() }
+    }
+
+    fn push(&self, envelope: Envelope) {
+        lock(&self.queue).push(envelope);
+        self.filled.notify_one();
+    }
+
+    fn status(&self, neighbour: PeerId) -> LinkStatus {
+        let queue = lock(&self.queue);
+        let waiting = u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX);
+        LinkStatus { neighbour, up: queue.up, waiting, counts: queue.counts }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Envelope>,
+    room: usize,
+    up: bool,
+    counts: LinkCounts,
+}
+
+impl Queue {
+    fn push(&mut self, envelope: Envelope) {
+        if !self.up {
+            self.counts.lost += 1;
+            return;
+        }
+        // A clock that is older than one that waits, having come a longer way round, is needless itself.
+        if self.waiting.iter().any(|other| other.supersedes(&envelope)) {
+            self.counts.superseded += 1;
+            return;
+        }
+        // The newer one goes to the end: it must not overtake what its origin sent between the two.
+        if let Some(older) = self.waiting.iter().position(|other| envelope.supersedes(other)) {
+            self.waiting.remove(older);
+            self.counts.superseded += 1;
+        }
+        if self.waiting.len() < self.room {
+            self.waiting.push_back(envelope);
+        } else {
+            self.counts.overflowed += 1;
+        }
+    }
+
+    /// What goes out next: as many envelopes as fit a frame, at least one; `None` when nothing waits.
+    fn pop_batch(&mut self) -> Option<Vec<Envelope>> {
+        let mut batch = Vec::new();
+        let mut room = MAX_BODY;
+        while let Some(next) = self.waiting.front() {
+            let size = wire::size_of(next);
+            if size > MAX_BODY {
+                tracing::error!("an envelope of {size} bytes does not fit a frame; it is dropped");
+                self.waiting.pop_front();
+                self.counts.oversized += 1;
+                continue;
+            }
+            if batch.len() == MAX_BATCH || size > room {
+                break;
+            }
+            room -= size;
+            batch.extend(self.waiting.pop_front());
+        }
+        if batch.is_empty() { None } else { Some(batch) }
+    }
+
+    fn open(&mut self) {
+        self.up = true;
+    }
+
+    /// The link is down: what waits is lost. The overlay's floods go around.
+    fn close(&mut self) {
+        self.up = false;
+        self.counts.lost += self.waiting.len() as u64;
+        self.waiting = VecDeque::new();
+    }
+}
+
+/// Why a link cannot be opened. It is tried again.
+#[derive(Debug, Error)]
+enum OpenError {
+    #[error("peer {0} has not registered")]
+    Unknown(PeerId),
+    #[error(transparent)]
+    Directory(#[from] Unavailable),
+    #[error("{address}: {error}")]
+    Connect { address: String, error: ConnectError },
+    #[error("peers {0} and {1} are not neighbours")]
+    NotNeighbours(PeerId, PeerId),
+}
+
+/// Why a link went down.
+#[derive(Debug, Error)]
+enum Down {
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("the neighbour has gone")]
+    Gone,
+}
+
+/// The way to a neighbour that is open now.
+#[derive(Debug)]
+enum Way {
+    /// It lives in another process.
+    Connection(Frames),
+    /// It lives in this process.
+    Inbox(mpsc::Sender<Input>),
+}
+
+#[derive(Debug)]
+struct Link {
+    from: Life,
+    to: PeerId,
+    outbox: Arc<Outbox>,
+    inbox: mpsc::Sender<Input>,
+    addresses: Arc<dyn Addresses>,
+    shared: Arc<Shared>,
+    last_address: Option<String>,
+}
+
+impl std::fmt::Debug for dyn Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Addresses")
+    }
+}
+
+impl Link {
+    /// Keeps the link alive until the driver's inbox is gone.
+    async fn run(mut self) {
+        let (me, to) = (self.from.peer, self.to);
+        let settings = self.shared.settings;
+        let mut backoff = Backoff::new(&settings);
+        let mut complaint = String::new();
+        loop {
+            match self.open().await {
+                Ok(way) => {
+                    complaint.clear();
+                    tracing::debug!(%me, %to, "link up");
+                    lock(&self.outbox.queue).open();
+                    if self.inbox.send(Input::LinkUp(to)).await.is_err() {
+                        return;
+                    }
+                    let why = match way {
+                        Way::Connection(frames) => self.carry(frames, &mut backoff).await,
+                        Way::Inbox(inbox) => self.hand_over(&inbox, &mut backoff).await,
+                    };
+                    tracing::debug!(%me, %to, "link down: {why}");
+                    lock(&self.outbox.queue).close();
+                    if self.inbox.send(Input::LinkDown(to)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    // Once per reason: it is tried again and again.
+                    let text = error.to_string();
+                    if text != complaint {
+                        tracing::debug!(%me, %to, "no link: {text}");
+                        complaint = text;
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.wait()) => {}
+                // The neighbour has just connected to us: it is there.
+                () = self.shared.neighbour_came(self.from.peer, to) => {}
+                () = self.inbox.closed() => return,
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<Way, OpenError> {
+        match self.shared.hosted(self.to, self.from.peer) {
+            Hosted::Here(inbox) => return Ok(Way::Inbox(inbox)),
+            Hosted::NotNeighbours => return Err(OpenError::NotNeighbours(self.from.peer, self.to)),
+            Hosted::Elsewhere => {}
+        }
+        let settings = &self.shared.settings;
+        let address = match self.addresses.address(self.to, self.from.peer).await {
+            Ok(Some(address)) => address,
+            Ok(None) => return Err(OpenError::Unknown(self.to)),
+            // The ledger is away; the neighbour may still be where it was.
+            Err(unavailable) => self.last_address.clone().ok_or(unavailable)?,
+        };
+        let purpose = Purpose::Link { from: self.from, to: self.to };
+        match hello::connect(&address, &self.shared.credentials, purpose, settings).await {
+            Ok(frames) => {
+                self.last_address = Some(address);
+                Ok(Way::Connection(frames))
+            }
+            Err(error) => Err(OpenError::Connect { address, error }),
+        }
+    }
+
+    /// Carries envelopes over a connection until it no longer works. One delivery, or a few, are under way at a time;
+    /// what comes meanwhile goes out together with the next.
+    async fn carry(&self, frames: Frames, backoff: &mut Backoff) -> Down {
+        let settings = &self.shared.settings;
+        let patience = settings.patience();
+        let connection = PeerLinkClient::new(client::Config::default(), Wire::new(frames, format!("peer {}", self.to)));
+        let client = connection.client;
+        let mut dispatch = pin!(connection.dispatch);
+        let mut under_way = FuturesUnordered::new();
+        let mut idle = pin!(sleep_until(Instant::now() + settings.keepalive));
+        let deliver = |batch: Vec<Envelope>| {
+            let size = batch.len() as u64;
+            // The library's own deadline is further off: it would cut the other side's handler.
+            let call = client.deliver(within(patience * 4), batch);
+            timeout(patience, call).map(move |answer| (answer, size)).boxed()
+        };
+        let mut on_the_way = 0;
+        let why = loop {
+            while under_way.len() < settings.window.max(1) {
+                let Some(batch) = lock(&self.outbox.queue).pop_batch() else { break };
+                on_the_way += batch.len() as u64;
+                under_way.push(deliver(batch));
+            }
+            tokio::select! {
+                ended = &mut dispatch => break match ended {
+                    Ok(()) => Down::Closed,
+                    Err(error) => Down::Broken(error.to_string()),
+                },
+                Some((answer, size)) = under_way.next() => match answer {
+                    Ok(Ok(Ok(()))) => {
+                        on_the_way -= size;
+                        lock(&self.outbox.queue).counts.delivered += size;
+                        backoff.reset();
+                        idle.as_mut().reset(Instant::now() + settings.keepalive);
+                    }
+                    Ok(Ok(Err(_gone))) => break Down::Gone,
+                    Ok(Err(client::RpcError::Shutdown)) => break Down::Closed,
+                    Ok(Err(error)) => break Down::Broken(error.to_string()),
+                    Err(_elapsed) => break Down::Silent(patience),
+                },
+                () = self.outbox.filled.notified(), if under_way.len() < settings.window.max(1) => {}
+                () = &mut idle, if under_way.is_empty() => under_way.push(deliver(Vec::new())),
+                () = self.inbox.closed() => break Down::Gone,
+            }
+        };
+        lock(&self.outbox.queue).counts.lost += on_the_way;
+        why
+    }
+
+    /// Carries envelopes to a neighbour in the same process.
+    async fn hand_over(&self, neighbour: &mpsc::Sender<Input>, backoff: &mut Backoff) -> Down {
+        let patience = self.shared.settings.patience();
+        loop {
+            let batch = lock(&self.outbox.queue).pop_batch();
+            let Some(batch) = batch else {
+                tokio::select! {
+                    () = self.outbox.filled.notified() => continue,
+                    () = neighbour.closed() => return Down::Gone,
+                    () = self.inbox.closed() => return Down::Gone,
+                }
+            };
+            let size = batch.len() as u64;
+            let result = timeout(patience, put(neighbour, self.from.peer, batch)).await;
+            let counts = &mut lock(&self.outbox.queue).counts;
+            match result {
+                Ok(Ok(())) => counts.delivered += size,
+                Ok(Err(_gone)) => {
+                    counts.lost += size;
+                    return Down::Gone;
+                }
+                Err(_elapsed) => {
+                    counts.lost += size;
+                    return Down::Silent(patience);
+                }
+            }
+            backoff.reset();
+        }
+    }
+}
+
+/// Puts envelopes from a neighbour into a driver's inbox, waiting for room. Whoever drops this midway has handed over
+/// all of a batch or none of it: there is room for all before the first goes in, and between them nothing waits.
+/// (Batches beyond [`MAX_BATCH`] or the inbox's size, which no [`Link`] sends, are cut into such.)
+pub(crate) async fn put(
+    inbox: &mpsc::Sender<Input>,
+    from: PeerId,
+    mut envelopes: Vec<Envelope>,
+) -> Result<(), crate::service::Gone> {
+    if envelopes.is_empty() {
+        // A driver that does not drain its inbox is not there.
+        return inbox.reserve().await.map(drop).map_err(|_| crate::service::Gone);
+    }
+    while !envelopes.is_empty() {
+        let size = envelopes.len().min(MAX_BATCH).min(inbox.max_capacity());
+        let places = inbox.reserve_many(size).await.map_err(|_| crate::service::Gone)?;
+        for (place, envelope) in places.zip(envelopes.drain(..size)) {
+            place.send(Input::Received { from, envelope });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use protocol::{
+        clock::Time,
+        id::Position,
+        message::{Body, Route},
+    };
+
+    use super::*;
+
+    fn envelope(source: u32, clock: u64, body: Body) -> Envelope {
+        Envelope { source: PeerId(source), clock: Time(clock), route: Route::Direct { to: PeerId(9), hops: 1 }, body }
+    }
+
+    fn heartbeat(source: u32, clock: u64) -> Envelope {
+        envelope(source, clock, Body::Heartbeat { epoch: protocol::id::Epoch(1), head: Position(0) })
+    }
+
+    fn queue(room: usize) -> Queue {
+        Queue { room, up: true, ..Queue::default() }
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_newest_and_counts_it() {
+        let mut queue = queue(2);
+        for clock in 1..=3 {
+            queue.push(heartbeat(0, clock));
+        }
+        assert_eq!(queue.waiting, [heartbeat(0, 1), heartbeat(0, 2)]);
+        assert_eq!(queue.counts.overflowed, 1);
+    }
+
+    #[test]
+    fn a_newer_clock_takes_an_older_ones_place_even_in_a_full_queue_but_goes_to_the_end() {
+        let mut queue = queue(2);
+        queue.push(envelope(0, 1, Body::Clock));
+        queue.push(heartbeat(0, 2));
+        queue.push(envelope(0, 3, Body::Clock));
+        assert_eq!(queue.waiting, [heartbeat(0, 2), envelope(0, 3, Body::Clock)]);
+        assert_eq!((queue.counts.superseded, queue.counts.overflowed), (1, 0));
+    }
+
+    #[test]
+    fn an_older_clock_that_comes_late_is_needless_and_another_origins_is_not() {
+        let mut queue = queue(9);
+        queue.push(envelope(0, 3, Body::Clock));
+        queue.push(envelope(0, 2, Body::Clock));
+        queue.push(envelope(1, 1, Body::Clock));
+        assert_eq!(queue.waiting, [envelope(0, 3, Body::Clock), envelope(1, 1, Body::Clock)]);
+        assert_eq!(queue.counts.superseded, 1);
+    }
+
+    #[test]
+    fn nothing_waits_for_a_link_that_is_down() {
+        let mut queue = queue(9);
+        queue.push(heartbeat(0, 1));
+        queue.close();
+        queue.push(heartbeat(0, 2));
+        assert!(queue.waiting.is_empty());
+        assert_eq!(queue.counts.lost, 2);
+    }
+
+    #[test]
+    fn a_batch_fits_a_frame_and_keeps_the_order() {
+        let mut queue = queue(1_024);
+        for clock in 0..1_000 {
+            queue.push(heartbeat(0, clock));
+        }
+        let mut clocks = Vec::new();
+        while let Some(batch) = queue.pop_batch() {
+            assert!(batch.len() <= MAX_BATCH);
+            assert!(wire::size_of(&batch) <= wire::MAX_FRAME);
+            clocks.extend(batch.iter().map(|envelope| envelope.clock.0));
+        }
+        assert!(clocks.iter().copied().eq(0..1_000));
+    }
+
+    #[tokio::test]
+    async fn a_hand_over_that_is_cut_has_handed_over_nothing() {
+        let (inbox, mut driver) = mpsc::channel(4);
+        inbox.try_send(Input::LedgerUp).unwrap();
+        let batch = (0..4).map(|clock| heartbeat(0, clock)).collect::<Vec<_>>();
+        assert!(timeout(Duration::from_millis(20), put(&inbox, PeerId(0), batch)).await.is_err());
+        assert_eq!(driver.recv().await, Some(Input::LedgerUp));
+        assert!(driver.try_recv().is_err(), "three of four fitted, and none went in");
+    }
+}

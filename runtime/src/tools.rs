@@ -1,0 +1,47 @@
+//! Connections for people's tools.
+
+use std::time::{Duration, Instant};
+
+use tarpc::{client, context};
+use tokio::net::ToSocketAddrs;
+
+use crate::{
+    hello::{self, ConnectError, Credentials, Purpose},
+    service::{HostToolsClient, LedgerToolsClient},
+    settings::Settings,
+    wire::Wire,
+};
+
+/// Opens a tool's connection to the ledger's process.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn ledger(
+    address: impl ToSocketAddrs,
+    credentials: &Credentials,
+    settings: &Settings,
+) -> Result<LedgerToolsClient, ConnectError> {
+    let frames = hello::connect(address, credentials, Purpose::Tool, settings).await?;
+    Ok(LedgerToolsClient::new(client::Config::default(), Wire::new(frames, "the ledger")).spawn())
+}
+
+/// Opens a tool's connection to a peer's process.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn host(
+    address: impl ToSocketAddrs,
+    credentials: &Credentials,
+    settings: &Settings,
+) -> Result<HostToolsClient, ConnectError> {
+    let frames = hello::connect(address, credentials, Purpose::Tool, settings).await?;
+    Ok(HostToolsClient::new(client::Config::default(), Wire::new(frames, "the peer's process")).spawn())
+}
+
+/// What a call takes along: how long its caller waits.
+#[must_use]
+pub fn within(patience: Duration) -> context::Context {
+    let mut context = context::current();
+    context.deadline = Instant::now() + patience;
+    context
+}

@@ -1,0 +1,307 @@
+//! Messages in frames: a length of four bytes, then at most [`MAX_FRAME`] bytes of postcard.
+//!
+//! Whatever arrives is either understood as a whole or ends the connection; it costs no more memory than a small
+//! multiple of one frame, and it never panics. So tarpc's own message types are not decoded from the wire: a deadline
+//! in them that is far enough away overflows an `Instant`. [`Wire`] reads a plain [`Call`] instead and makes a checked
+//! message of it.
+
+use std::{
+    io,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tarpc::{ClientMessage, Request, Response, ServerError, context};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_util::{
+    bytes::Bytes,
+    codec::{Framed, LengthDelimitedCodec, length_delimited::LengthDelimitedCodecError},
+};
+
+/// The longest frame, in bytes, without its length.
+pub const MAX_FRAME: usize = 64 * 1_024;
+
+/// How much of a frame is left for what a message carries; the rest is for its own head.
+pub const MAX_BODY: usize = MAX_FRAME - 64;
+
+/// The longest a call may ask to be waited for. A caller that asks for more gets this.
+pub const MAX_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A byte stream cut into frames.
+pub type Frames<S = TcpStream> = Framed<S, LengthDelimitedCodec>;
+
+/// Cuts a byte stream into frames of at most `limit` bytes. A longer one is an error as soon as its length is read;
+/// nothing is allocated for it.
+pub fn frames<S: AsyncRead + AsyncWrite>(stream: S, limit: usize) -> Frames<S> {
+    let codec = LengthDelimitedCodec::builder().max_frame_length(limit).new_codec();
+    Framed::with_capacity(stream, codec, 4_096)
+}
+
+/// Why a message cannot be put into a frame or taken out of one.
+#[derive(Debug, Error)]
+pub enum WireError {
+    /// The connection failed, or the other side closed it. Open another.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The other side closed the connection where a message should have come.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// A frame is longer than may be. On the way out nothing was sent; on the way in the connection is of no more use.
+    #[error("a frame of more than {limit} bytes")]
+    TooLong {
+        /// What would have been right.
+        limit: usize,
+    },
+    /// The bytes are not the message that should stand there. The connection is of no more use.
+    #[error("a message that cannot be understood: {0}")]
+    Garbled(#[from] postcard::Error),
+    /// Bytes follow the message. The connection is of no more use.
+    #[error("{0} bytes too many after a message")]
+    Trailing(usize),
+}
+
+impl WireError {
+    /// Tells an over-long frame from what else can go wrong when reading.
+    fn reading(error: io::Error, limit: usize) -> WireError {
+        if error.get_ref().is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
+            WireError::TooLong { limit }
+        } else {
+            WireError::Io(error)
+        }
+    }
+}
+
+impl From<WireError> for io::Error {
+    fn from(error: WireError) -> io::Error {
+        match error {
+            WireError::Io(error) => error,
+            WireError::Closed => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+            WireError::TooLong { .. } | WireError::Garbled(_) | WireError::Trailing(_) => {
+                io::Error::new(io::ErrorKind::InvalidData, error)
+            }
+        }
+    }
+}
+
+/// Encodes a message.
+///
+/// # Errors
+/// When it does not fit into a frame.
+pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Bytes, WireError> {
+    let bytes = postcard::to_allocvec(message)?;
+    if bytes.len() > MAX_FRAME { Err(WireError::TooLong { limit: MAX_FRAME }) } else { Ok(Bytes::from(bytes)) }
+}
+
+/// Decodes a message that fills `bytes`.
+///
+/// # Errors
+/// When the bytes are anything else than exactly one such message.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let (message, rest) = postcard::take_from_bytes(bytes)?;
+    if rest.is_empty() { Ok(message) } else { Err(WireError::Trailing(rest.len())) }
+}
+
+/// How many bytes a message takes; `usize::MAX` for one that cannot be encoded at all.
+pub fn size_of<T: Serialize>(message: &T) -> usize {
+    postcard::experimental::serialized_size(message).unwrap_or(usize::MAX)
+}
+
+/// As many of the items, from the first, as fit into one frame together.
+pub fn that_fit<T: Serialize>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut room = MAX_BODY;
+    let fits = |item: &T| {
+        room = room.saturating_sub(size_of(item));
+        room > 0
+    };
+    items.into_iter().take_while(fits).collect()
+}
+
+/// Writes one message.
+///
+/// # Errors
+/// When it does not fit, or the connection breaks.
+pub async fn write<S, T>(frames: &mut Frames<S>, message: &T) -> Result<(), WireError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: Serialize,
+{
+    Ok(frames.send(encode(message)?).await?)
+}
+
+/// Reads one frame.
+///
+/// # Errors
+/// When the connection ends or the frame is too long.
+pub async fn read<S>(frames: &mut Frames<S>) -> Result<Bytes, WireError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limit = frames.codec().max_frame_length();
+    match frames.next().await {
+        Some(Ok(bytes)) => Ok(bytes.freeze()),
+        Some(Err(error)) => Err(WireError::reading(error, limit)),
+        None => Err(WireError::Closed),
+    }
+}
+
+/// What a caller sends.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Call<T> {
+    /// "Do this, and answer within the time I am willing to wait."
+    Ask {
+        /// The caller's name for the call.
+        id: u64,
+        /// How long the caller waits, in milliseconds.
+        patience: u32,
+        /// What is asked.
+        body: T,
+    },
+    /// "I no longer wait for that."
+    Cancel {
+        /// The call's name.
+        id: u64,
+    },
+}
+
+/// What can be read from a frame.
+pub trait Readable: Sized {
+    /// Makes the message of a frame's bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one message.
+    fn from_frame(bytes: &[u8]) -> Result<Self, WireError>;
+}
+
+/// What can be written into a frame.
+pub trait Writable {
+    /// Makes a frame's bytes of the message.
+    ///
+    /// # Errors
+    /// When the message does not fit.
+    fn into_frame(self) -> Result<Bytes, WireError>;
+}
+
+impl<T: DeserializeOwned> Readable for ClientMessage<T> {
+    fn from_frame(bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(match decode(bytes)? {
+            Call::Ask { id, patience, body } => {
+                let mut context = context::current();
+                context.deadline = Instant::now() + Duration::from_millis(patience.into()).min(MAX_PATIENCE);
+                ClientMessage::Request(Request { context, id, message: body })
+            }
+            Call::Cancel { id } => {
+                ClientMessage::Cancel { trace_context: tarpc::trace::Context::default(), request_id: id }
+            }
+        })
+    }
+}
+
+impl<T: Serialize> Writable for ClientMessage<T> {
+    fn into_frame(self) -> Result<Bytes, WireError> {
+        match self {
+            ClientMessage::Request(Request { context, id, message }) => {
+                let left = context.deadline.saturating_duration_since(Instant::now());
+                let patience = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+                encode(&Call::Ask { id, patience, body: message })
+            }
+            ClientMessage::Cancel { request_id, .. } => encode(&Call::<T>::Cancel { id: request_id }),
+            _ => {
+                Err(WireError::Io(io::Error::new(io::ErrorKind::Unsupported, "a message this protocol does not have")))
+            }
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Readable for Response<T> {
+    fn from_frame(bytes: &[u8]) -> Result<Self, WireError> {
+        decode(bytes)
+    }
+}
+
+impl<T: Serialize> Writable for Response<T> {
+    fn into_frame(self) -> Result<Bytes, WireError> {
+        let request_id = self.request_id;
+        match encode(&self) {
+            // The caller learns why instead of losing the connection.
+            Err(error @ WireError::TooLong { .. }) => {
+                let refusal = ServerError::new(io::ErrorKind::InvalidData, format!("the answer is too long: {error}"));
+                encode(&Response::<T> { request_id, message: Err(refusal) })
+            }
+            result => result,
+        }
+    }
+}
+
+/// tarpc's transport: messages in frames.
+#[derive(Debug)]
+pub struct Wire<In, Out, S = TcpStream> {
+    frames: Frames<S>,
+    /// Whom to name in a warning.
+    other: String,
+    messages: PhantomData<fn(Out) -> In>,
+}
+
+impl<In, Out, S> Wire<In, Out, S> {
+    /// Goes on with a connection whose opening is over. `other` is how warnings call the other side.
+    pub fn new(frames: Frames<S>, other: impl Into<String>) -> Wire<In, Out, S> {
+        Wire { frames, other: other.into(), messages: PhantomData }
+    }
+}
+
+/// A caller's end of a connection.
+pub type Caller<Req, Resp, S = TcpStream> = Wire<Response<Resp>, ClientMessage<Req>, S>;
+/// The answering end of a connection.
+pub type Answerer<Req, Resp, S = TcpStream> = Wire<ClientMessage<Req>, Response<Resp>, S>;
+
+impl<In, Out, S> Stream for Wire<In, Out, S>
+where
+    In: Readable,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Item = io::Result<In>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
+        let message = match ready!(self.frames.poll_next_unpin(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(bytes)) => In::from_frame(&bytes),
+            Some(Err(error)) => Err(WireError::reading(error, self.frames.codec().max_frame_length())),
+        };
+        if let Err(error @ (WireError::TooLong { .. } | WireError::Garbled(_) | WireError::Trailing(_))) = &message {
+            tracing::warn!(other = %self.other, "connection closed: {error}");
+        }
+        Poll::Ready(Some(message.map_err(io::Error::from)))
+    }
+}
+
+impl<In, Out, S> Sink<Out> for Wire<In, Out, S>
+where
+    Out: Writable,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SinkExt::<Bytes>::poll_ready_unpin(&mut self.frames, cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Out) -> io::Result<()> {
+        let bytes = message.into_frame()?;
+        self.frames.start_send_unpin(bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SinkExt::<Bytes>::poll_flush_unpin(&mut self.frames, cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SinkExt::<Bytes>::poll_close_unpin(&mut self.frames, cx)
+    }
+}
