@@ -1,0 +1,288 @@
+//! The ledger's process: the pure machine, a store on a thread of its own, and the network side.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::mpsc as thread_mpsc,
+};
+
+use protocol::{
+    id::{Life, Position},
+    ledger::{
+        CallId, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerStatus,
+        PartId, Store as _,
+    },
+    record::Batch,
+};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    hello::Credentials,
+    ledger_service::{Fence, LedgerJob, LedgerServer},
+    report::{Event, Form, Log, Names, ProcessEvent},
+    settings::Settings,
+    store::{LedgerOptions, SledLedger, StoreError},
+};
+
+/// How many jobs may wait for the machine. When they do not fit, callers wait.
+const JOBS: usize = 1_024;
+
+/// Why the ledger cannot go on.
+#[derive(Debug, Error)]
+pub enum KeeperError {
+    /// The store cannot be opened, read or written. It is not tried again (DESIGN 3).
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A peer has seen durable records that are not here.
+    #[error(
+        "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch {} and \
+         {} records. It is an old copy, or the disk has lost them; put the right store in place",
+        .0.witness.peer, .0.witness.incarnation, .0.seen.epoch, .0.seen.head, .0.holds.epoch, .0.holds.head
+    )]
+    Gone(LedgerFault),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; give another address in [ledger], or stop what uses it")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The directory cannot be written.
+    #[error("cannot write {}: {1}", .0.display())]
+    Files(PathBuf, std::io::Error),
+}
+
+/// How the ledger's process is set up.
+#[derive(Debug)]
+pub struct KeeperConfig {
+    /// Its own directory.
+    pub dir: PathBuf,
+    /// Where it listens.
+    pub address: String,
+    /// The machine's configuration.
+    pub ledger: LedgerConfig,
+    /// The store's.
+    pub options: LedgerOptions,
+    /// What makes it a member of the run.
+    pub credentials: Credentials,
+    /// The waits of its connections.
+    pub settings: Settings,
+    /// How events are printed.
+    pub form: Form,
+}
+
+/// The directory of the ledger within that of its run.
+#[must_use]
+pub fn ledger_dir(run: &Path) -> PathBuf {
+    run.join("ledger")
+}
+
+/// The file in which the ledger's process leaves the address it listens on.
+#[must_use]
+pub fn address_file(ledger: &Path) -> PathBuf {
+    ledger.join("address")
+}
+
+/// Keeps the books until told to stop.
+///
+/// # Errors
+/// See [`KeeperError`]. Nothing that was acknowledged is lost by it.
+pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Result<(), KeeperError> {
+    let KeeperConfig { dir, address, ledger, options, credentials, settings, form } = config;
+    let files = |error| KeeperError::Files(dir.clone(), error);
+    std::fs::create_dir_all(&dir).map_err(files)?;
+    let mut log = Log::open(&dir.join("log")).map_err(files)?;
+    let mut say = |what| {
+        let event = Event::now(what);
+        form.print(&Names::default(), &event);
+        if let Err(error) = log.write(&Names::default(), &event) {
+            tracing::warn!("cannot write the log: {error}");
+        }
+    };
+
+    let store = SledLedger::open(dir.join("store"), options)?;
+    if let Some(cut) = store.cut() {
+        say(ProcessEvent::LogCut { what: format!("{cut:?}") });
+    }
+    let tail = store.tail();
+    let (machine, effects) = Ledger::recover(ledger, tail);
+    let (jobs, mut waiting) = mpsc::channel(JOBS);
+    let listen = |error| KeeperError::Listen { address: address.clone(), error };
+    let server = LedgerServer::listen(&*address, credentials, settings, jobs).await.map_err(listen)?;
+    let served = server.address().to_string();
+    // Renamed into place: whoever reads it finds a whole address.
+    let (file, fresh) = (address_file(&dir), dir.join("address.new"));
+    std::fs::write(&fresh, &served).and_then(|()| std::fs::rename(&fresh, &file)).map_err(files)?;
+    std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
+    say(ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
+
+    let mut keeper = Keeper {
+        machine,
+        committer: Committer::start(store),
+        calls: BTreeMap::new(),
+        reads: BTreeMap::new(),
+        next_id: CallId(0),
+        lease: None,
+    };
+    keeper.carry_out(effects)?;
+    loop {
+        tokio::select! {
+            job = waiting.recv() => {
+                // The server holds a sender as long as it lives, which is as long as this loop.
+                let Some(job) = job else { return Ok(()) };
+                keeper.on_job(job)?;
+            }
+            done = keeper.committer.done.recv() => {
+                let Some(done) = done else { return Ok(()) };
+                keeper.on_done(done)?;
+            }
+            () = sleep_until(keeper.lease.unwrap_or_else(Instant::now)), if keeper.lease.is_some() => {
+                keeper.lease = None;
+                keeper.feed(LedgerInput::LeaseFired)?;
+            }
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+struct Keeper {
+    machine: Ledger,
+    committer: Committer,
+    calls: BTreeMap<CallId, oneshot::Sender<LedgerReply>>,
+    reads: BTreeMap<CallId, Reader>,
+    next_id: CallId,
+    lease: Option<Instant>,
+}
+
+/// Who waits for an answer that the store gives.
+enum Reader {
+    Peer { to: Life, status: LedgerStatus, reply: oneshot::Sender<LedgerReply> },
+    Tool(oneshot::Sender<LedgerAnswer>),
+}
+
+impl Keeper {
+    fn on_job(&mut self, job: LedgerJob) -> Result<(), KeeperError> {
+        let id = self.new_id();
+        match job {
+            LedgerJob::Call { call, reply } => {
+                self.calls.insert(id, reply);
+                self.feed(LedgerInput::Call { id, call })
+            }
+            LedgerJob::Read { from, part, reply } => {
+                let upto = self.machine.status().head;
+                self.reads.insert(id, Reader::Tool(reply));
+                self.committer.ask(Work::Read { id, from, part, upto });
+                Ok(())
+            }
+            LedgerJob::Info { reply } => {
+                // A tool that has gone away needs no answer.
+                let _ = reply.send(Fence { status: self.machine.status(), live: self.machine.is_held() });
+                Ok(())
+            }
+        }
+    }
+
+    fn new_id(&mut self) -> CallId {
+        self.next_id = CallId(self.next_id.0 + 1);
+        self.next_id
+    }
+
+    fn on_done(&mut self, done: Done) -> Result<(), KeeperError> {
+        match done {
+            Done::Persisted(result) => {
+                result?;
+                self.feed(LedgerInput::Persisted)
+            }
+            Done::Read { id, answer } => {
+                let answer = answer?;
+                match self.reads.remove(&id) {
+                    Some(Reader::Peer { to, status, reply }) => {
+                        let _ = reply.send(LedgerReply { to, status, answer });
+                    }
+                    Some(Reader::Tool(reply)) => {
+                        let _ = reply.send(answer);
+                    }
+                    None => {}
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The one place through which every input and every effect passes.
+    fn feed(&mut self, input: LedgerInput) -> Result<(), KeeperError> {
+        let effects = self.machine.step(input);
+        self.carry_out(effects)
+    }
+
+    fn carry_out(&mut self, effects: Vec<LedgerEffect>) -> Result<(), KeeperError> {
+        for effect in effects {
+            match effect {
+                LedgerEffect::Persist(batch) => self.committer.ask(Work::Persist(batch)),
+                LedgerEffect::Reply { id, reply } => {
+                    if let Some(caller) = self.calls.remove(&id) {
+                        let _ = caller.send(reply);
+                    }
+                }
+                LedgerEffect::Read { id, to, status, from, part } => {
+                    if let Some(reply) = self.calls.remove(&id) {
+                        self.reads.insert(id, Reader::Peer { to, status, reply });
+                        self.committer.ask(Work::Read { id, from, part, upto: status.head });
+                    }
+                }
+                LedgerEffect::ArmLease(after) => self.lease = Some(Instant::now() + after),
+                LedgerEffect::Drop(id) => {
+                    self.calls.remove(&id);
+                }
+                LedgerEffect::Fail(fault) => return Err(KeeperError::Gone(fault)),
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Work {
+    Persist(Batch),
+    Read { id: CallId, from: Position, part: Option<PartId>, upto: Position },
+}
+
+enum Done {
+    Persisted(Result<(), StoreError>),
+    Read { id: CallId, answer: Result<LedgerAnswer, StoreError> },
+}
+
+/// The thread that owns the store: the only one that writes, and it syncs before it says that it has written.
+struct Committer {
+    work: thread_mpsc::Sender<Work>,
+    done: mpsc::UnboundedReceiver<Done>,
+}
+
+impl Committer {
+    fn start(mut store: SledLedger) -> Committer {
+        let (work, asked) = thread_mpsc::channel();
+        let (tell, done) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            while let Ok(work) = asked.recv() {
+                let done = match work {
+                    Work::Persist(batch) => Done::Persisted(store.append(&batch).and_then(|()| store.sync())),
+                    Work::Read { id, from, part, upto } => Done::Read { id, answer: store.read(from, part, upto) },
+                };
+                if tell.send(done).is_err() {
+                    return;
+                }
+            }
+        });
+        Committer { work, done }
+    }
+
+    fn ask(&self, work: Work) {
+        // The thread ends only when this end is gone.
+        let _ = self.work.send(work);
+    }
+}
+

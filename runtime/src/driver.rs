@@ -1,0 +1,299 @@
+//! The driver of one hosted peer: it feeds the machine and carries out what comes out of it. Every input and every effect
+//! passes through [`Driver::feed`]; nothing is decided here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use protocol::{
+    config::Config,
+    effect::{Durable, Effect},
+    id::{Life, PeerId},
+    input::{Input, Timer, WriteId},
+    peer::Peer,
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    directory::Registration,
+    hello::Credentials,
+    host::{Host, HostError, Resident, StatusRequest},
+    ledger_client::{LedgerAddress, LedgerClient},
+    link::{Links, Outbound as _},
+    report::{Event, Form, Log, Names},
+    service::PeerStatus,
+    settings::Settings,
+    store::{PeerStore, StoreError},
+};
+
+/// How many inputs may wait for a driver. When they do not fit, neighbours wait.
+const INBOX: usize = 1_024;
+
+/// Why a peer cannot go on.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// Its configuration does not pass the protocol's own check.
+    #[error("peer {0}: {1}")]
+    Config(PeerId, protocol::config::ConfigError),
+    /// What survived its former lives cannot be read or written. It must not go on: it could break what it promised.
+    #[error("peer {0}: {1}")]
+    Store(PeerId, StoreError),
+    /// Its directory or log cannot be written.
+    #[error("peer {0}: cannot write {}: {2}", .1.display())]
+    Files(PeerId, PathBuf, std::io::Error),
+    /// It is hosted here already.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+/// What the drivers of a process share.
+pub struct Household {
+    /// The process's network side.
+    pub host: Host,
+    /// What makes it a member of the run.
+    pub credentials: Credentials,
+    /// The waits of its connections.
+    pub settings: Settings,
+    /// The address that its peers register: under which others reach it.
+    pub address: String,
+    /// Where the ledger listens.
+    pub ledger_address: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// The run's directory.
+    pub dir: PathBuf,
+    /// What its random choices start from.
+    pub seed: u64,
+    /// How events are printed.
+    pub form: Form,
+    /// How peers and goods are called.
+    pub names: Arc<Names>,
+    /// Becomes true when the process shall stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Household {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Household").field("address", &self.address).field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The directory of a peer within that of its run.
+#[must_use]
+pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
+    run.join(format!("peer-{peer}"))
+}
+
+/// Lets a peer live until it is told to stop.
+///
+/// # Errors
+/// See [`DriverError`]; then the peer must not be started again before somebody has looked.
+pub async fn live(household: &Household, config: Config) -> Result<(), DriverError> {
+    let me = config.me;
+    let dir = peer_dir(&household.dir, me);
+    let files = |error| DriverError::Files(me, dir.clone(), error);
+    std::fs::create_dir_all(&dir).map_err(files)?;
+    let log = Log::open(&dir.join("log")).map_err(files)?;
+    std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
+    let store = PeerStore::open(dir.join("store")).map_err(|error| DriverError::Store(me, error))?;
+    let durable = store.load();
+    let neighbours = config.neighbours.clone();
+    let (peer, effects) = Peer::recover(config, durable).map_err(|error| DriverError::Config(me, error))?;
+
+    let life = peer.view().me;
+    let (inbox, inputs) = mpsc::channel(INBOX);
+    let (status, status_requests) = mpsc::channel(1);
+    let mut driver = Driver {
+        household,
+        peer,
+        log,
+        writer: Writer::start(store),
+        random: StdRng::seed_from_u64(household.seed ^ (u64::from(me.0) << 32) ^ u64::from(life.incarnation.0)),
+        timers: BTreeMap::new(),
+        todo: VecDeque::new(),
+        connections: None,
+    };
+    driver.carry_out(effects);
+    // DESIGN R7: nothing is sent, not even a hello, before this life is durable.
+    driver.await_first_write(me).await?;
+    let registration = Registration {
+        life,
+        address: household.address.clone(),
+        pid: std::process::id(),
+        host: hostname(),
+    };
+    let address = Arc::clone(&household.ledger_address);
+    let address: LedgerAddress = Box::new(move || address());
+    let credentials = household.credentials.clone();
+    let ledger = LedgerClient::open(credentials, household.settings, registration, address, inbox.clone());
+    let resident = Resident { life, neighbours, inbox, status };
+    let links = household.host.settle(resident, &ledger.addresses())?;
+    driver.connections = Some((links, ledger));
+    driver.run(inputs, status_requests).await
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
+}
+
+struct Driver<'a> {
+    household: &'a Household,
+    peer: Peer,
+    log: Log,
+    writer: Writer,
+    random: StdRng,
+    timers: BTreeMap<Timer, Instant>,
+    /// Inputs that the carrying out of effects has brought about.
+    todo: VecDeque<Input>,
+    connections: Option<(Links, LedgerClient)>,
+}
+
+impl Driver<'_> {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut status_requests: mpsc::Receiver<StatusRequest>,
+    ) -> Result<(), DriverError> {
+        let me = self.peer.config().me;
+        let mut stop = self.household.stop.clone();
+        loop {
+            let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
+            tokio::select! {
+                input = inputs.recv() => {
+                    // The connections hold senders as long as the driver holds the connections.
+                    let Some(input) = input else { return Ok(()) };
+                    self.feed(input);
+                }
+                written = self.writer.done.recv() => match written {
+                    Some(Ok(id)) => self.feed(Input::Written(id)),
+                    Some(Err(error)) => return Err(DriverError::Store(me, error)),
+                    None => return Ok(()),
+                },
+                Some(request) = status_requests.recv() => {
+                    // A tool that has gone away needs no answer.
+                    let _ = request.send(self.status());
+                }
+                () = sleep_until(next.map_or_else(Instant::now, |(_, at)| at)), if next.is_some() => {
+                    if let Some((timer, _)) = next {
+                        self.timers.remove(&timer);
+                        self.feed(Input::Fired(timer));
+                    }
+                }
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    async fn await_first_write(&mut self, me: PeerId) -> Result<(), DriverError> {
+        match self.writer.done.recv().await {
+            Some(Ok(id)) => self.feed(Input::Written(id)),
+            Some(Err(error)) => return Err(DriverError::Store(me, error)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The one place through which every input and every effect passes.
+    fn feed(&mut self, input: Input) {
+        self.todo.push_back(input);
+        while let Some(input) = self.todo.pop_front() {
+            let effects = self.peer.step(input);
+            self.carry_out(effects);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let me = self.peer.config().me;
+        for effect in effects {
+            match effect {
+                Effect::Send { to, envelope } => {
+                    if let Some((links, _)) = &self.connections {
+                        links.send(to, envelope);
+                    }
+                }
+                Effect::Ledger(call) => {
+                    if let Some((_, ledger)) = &self.connections {
+                        ledger.call(call);
+                    }
+                }
+                Effect::Write { id, durable } => self.writer.write(id, durable),
+                Effect::Arm { timer, after } => {
+                    self.timers.insert(timer, Instant::now() + after);
+                }
+                Effect::Disarm(timer) => {
+                    self.timers.remove(&timer);
+                }
+                Effect::Choose { choice, among } => {
+                    let pick = self.random.random_range(0..among.max(1));
+                    self.todo.push_back(Input::Chose { choice, pick });
+                }
+                Effect::Note { clock, epoch, note } => {
+                    let event = Event::noted(me, clock, epoch, note);
+                    self.household.form.print(&self.household.names, &event);
+                    if let Err(error) = self.log.write(&self.household.names, &event) {
+                        tracing::warn!(peer = %me, "cannot write the log: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> PeerStatus {
+        let view = self.peer.view();
+        let Life { peer, incarnation } = view.me;
+        let (links, ledger) = match &self.connections {
+            Some((links, ledger)) => (links.status(), ledger.is_up()),
+            None => (Vec::new(), false),
+        };
+        PeerStatus {
+            id: peer,
+            incarnation,
+            pid: std::process::id(),
+            role: self.household.names.role(peer),
+            links,
+            ledger,
+            clock: view.clock,
+            trader: view.leader.map(|(_, trader)| trader),
+            epoch: view.leader.map_or(protocol::id::Epoch(0), |(epoch, _)| epoch),
+            in_office: view.office.is_some(),
+            waiting: view.books.map_or(0, |books| (books.queue().len() + view.waiting) as u32),
+        }
+    }
+}
+
+/// Writes what must survive, on a thread of its own: an fdatasync must not keep the other peers of a process waiting.
+struct Writer {
+    asked: std::sync::mpsc::Sender<(WriteId, Durable)>,
+    done: mpsc::UnboundedReceiver<Result<WriteId, StoreError>>,
+}
+
+impl Writer {
+    fn start(mut store: PeerStore) -> Writer {
+        let (asked, asks) = std::sync::mpsc::channel::<(WriteId, Durable)>();
+        let (tell, done) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            while let Ok(mut ask) = asks.recv() {
+                // Each write replaces the one before, so of those that wait the last will do.
+                while let Ok(next) = asks.try_recv() {
+                    ask = next;
+                }
+                let result = store.save(&ask.1).map(|()| ask.0);
+                let is_last = result.is_err();
+                if tell.send(result).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Writer { asked, done }
+    }
+
+    fn write(&self, id: WriteId, durable: Durable) {
+        // When the thread has gone, it has said why, and the driver is about to stop.
+        let _ = self.asked.send((id, durable));
+    }
+}

@@ -1,0 +1,363 @@
+//! A run of the whole bazaar on one machine: a process for the ledger, processes for the peers, what they say on one
+//! output, and another process for each that died (SPEC A5).
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use protocol::id::PeerId;
+use thiserror::Error;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    access::BooksReader,
+    report::{Event, Form, Names, ProcessEvent, What},
+};
+
+/// How long a process may take to stop by itself before it is killed.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// How long the ledger may take to serve.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// How often the books are asked whether the run has seen its number of purchases.
+const COUNTING: Duration = Duration::from_millis(200);
+
+/// The exit code of a process that must not be started again before somebody has looked.
+pub const CANNOT_GO_ON: i32 = 3;
+
+/// How to supervise.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run's directory, prepared: its effective configuration is in it.
+    pub dir: PathBuf,
+    /// The effective configuration.
+    pub config: PathBuf,
+    /// Which peers each process hosts.
+    pub shares: Vec<Vec<PeerId>>,
+    /// When to end.
+    pub length: Option<Duration>,
+    /// After how many purchases to end.
+    pub purchases: Option<u64>,
+    /// How long after its death a process is started again; `None`: never.
+    pub restart_after: Option<Duration>,
+    /// How events are printed.
+    pub form: Form,
+    /// How peers and goods are called.
+    pub names: Names,
+}
+
+/// What became of a run, besides what is in its books.
+#[derive(Clone, Debug, Default)]
+pub struct Supervised {
+    /// How often a process was started again.
+    pub restarts: usize,
+    /// When which process died, and how.
+    pub deaths: Vec<Event>,
+}
+
+/// Why a run could not finish.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A process could not be started.
+    #[error("cannot start {process}: {error}")]
+    Start {
+        /// Which.
+        process: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A process has said that it must not go on. It has said why on the error output and in its log.
+    #[error("{0} cannot go on; see what it said above")]
+    CannotGoOn(String),
+    /// The ledger does not serve.
+    #[error("the ledger does not serve within {STARTING:?}; see its log in {}", .0.display())]
+    LedgerSilent(PathBuf),
+    /// Signals cannot be received.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs the bazaar until its time, its purchases or a signal ends it, and stops every process.
+///
+/// # Errors
+/// See [`RunError`]. Every process is stopped then as well.
+pub async fn supervise(plan: &Plan) -> Result<Supervised, RunError> {
+    let (say, said) = mpsc::channel(1_024);
+    let (stop, stopping) = watch::channel(false);
+    let mut supervisor = Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
+    let result = supervisor.run().await;
+    // Nobody reads it any more when all have gone already.
+    let _ = stop.send(true);
+    supervisor.drain().await;
+    result.map(|()| supervisor.outcome)
+}
+
+/// What a process's keeper says.
+enum Said {
+    Line(String),
+    Ended { process: Process, pid: u32, status: std::io::Result<ExitStatus> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Process {
+    Ledger,
+    Peers(Vec<PeerId>),
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Process::Ledger => f.write_str("the ledger"),
+            Process::Peers(ids) => match ids.as_slice() {
+                [id] => write!(f, "peer {id}"),
+                _ => write!(f, "peers {}", listed(ids)),
+            },
+        }
+    }
+}
+
+/// Peers as people and flags list them.
+#[must_use]
+pub fn listed(ids: &[PeerId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+struct Supervisor<'a> {
+    plan: &'a Plan,
+    say: mpsc::Sender<Said>,
+    said: mpsc::Receiver<Said>,
+    stopping: watch::Receiver<bool>,
+    running: BTreeMap<Process, u32>,
+    outcome: Supervised,
+}
+
+impl Supervisor<'_> {
+    async fn run(&mut self) -> Result<(), RunError> {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+        let mut restarts: Vec<(Instant, Process)> = Vec::new();
+
+        self.start(&Process::Ledger)?;
+        let mut ledger_deadline = Some(Instant::now() + STARTING);
+        let mut end = None;
+        let mut counting = None;
+        let mut reader = None;
+        loop {
+            let next_restart = restarts.iter().map(|(at, _)| *at).min();
+            tokio::select! {
+                said = self.said.recv() => match said {
+                    Some(Said::Line(line)) => {
+                        let event = self.pass_on(&line);
+                        let serves = matches!(&event, Some(Event { what: What::Process(ProcessEvent::LedgerReady { .. }), .. }));
+                        if serves && ledger_deadline.take().is_some() {
+                            for share in &self.plan.shares {
+                                self.start(&Process::Peers(share.clone()))?;
+                            }
+                            end = self.plan.length.map(|length| Instant::now() + length);
+                            counting = self.plan.purchases.map(|_| Instant::now() + COUNTING);
+                        }
+                    }
+                    Some(Said::Ended { process, pid, status }) => {
+                        if let Some(at) = self.on_ended(&process, pid, status)? {
+                            restarts.push((at, process));
+                        }
+                    }
+                    None => return Ok(()),
+                },
+                () = sleep_until(next_restart.unwrap_or_else(Instant::now)), if next_restart.is_some() => {
+                    let now = Instant::now();
+                    let (due, later) = restarts.into_iter().partition(|(at, _)| *at <= now);
+                    restarts = later;
+                    let due: Vec<(Instant, Process)> = due;
+                    for (_, process) in due {
+                        self.start(&process)?;
+                        self.outcome.restarts += 1;
+                    }
+                }
+                () = sleep_until(ledger_deadline.unwrap_or_else(Instant::now)), if ledger_deadline.is_some() => {
+                    return Err(RunError::LedgerSilent(self.plan.dir.clone()));
+                }
+                () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return Ok(()),
+                () = sleep_until(counting.unwrap_or_else(Instant::now)), if counting.is_some() => {
+                    let reader = reader.get_or_insert_with(|| BooksReader::of_run(&self.plan.dir));
+                    // While the ledger is away nothing is sold either.
+                    let sales = timeout(COUNTING * 5, reader.refresh()).await.ok().and_then(Result::ok);
+                    if sales.is_some_and(|books| Some(books.sales()) >= self.plan.purchases) {
+                        return Ok(());
+                    }
+                    counting = Some(Instant::now() + COUNTING);
+                }
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// After the signal to stop: waits until every process has ended.
+    async fn drain(&mut self) {
+        while !self.running.is_empty() {
+            match self.said.recv().await {
+                Some(Said::Line(line)) => {
+                    self.pass_on(&line);
+                }
+                Some(Said::Ended { process, .. }) => {
+                    self.running.remove(&process);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn pass_on(&mut self, line: &str) -> Option<Event> {
+        let event = serde_json::from_str::<Event>(line).ok()?;
+        self.plan.form.print(&self.plan.names, &event);
+        Some(event)
+    }
+
+    fn tell(&self, what: ProcessEvent) -> Event {
+        let event = Event::now(what);
+        self.plan.form.print(&self.plan.names, &event);
+        event
+    }
+
+    fn start(&mut self, process: &Process) -> Result<(), RunError> {
+        let failed = |error| RunError::Start { process: process.to_string(), error };
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        match process {
+            Process::Ledger => command.arg("ledger"),
+            Process::Peers(ids) => command.arg("peer").arg("--id").arg(listed(ids)),
+        };
+        command
+            .arg("--config")
+            .arg(&self.plan.config)
+            .args(["--json", "--until-stdin-closes"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A Ctrl-C is for the supervisor, which then stops the others.
+            .process_group(0)
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(failed)?;
+        let pid = child.id().unwrap_or_default();
+        self.running.insert(process.clone(), pid);
+        self.tell(ProcessEvent::ProcessStarted { process: process.to_string(), pid });
+        tokio::spawn(keep(process.clone(), child, pid, self.say.clone(), self.stopping.clone()));
+        Ok(())
+    }
+
+    fn on_ended(
+        &mut self,
+        process: &Process,
+        pid: u32,
+        status: std::io::Result<ExitStatus>,
+    ) -> Result<Option<Instant>, RunError> {
+        self.running.remove(process);
+        let how = status.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        let death = self.tell(ProcessEvent::ProcessDied { process: process.to_string(), pid, how: how.clone() });
+        self.outcome.deaths.push(death);
+        // 2 is a usage error, and trying again would only meet it again.
+        if status.is_ok_and(|status| matches!(status.code(), Some(2 | CANNOT_GO_ON))) {
+            self.tell(ProcessEvent::Failed { process: process.to_string(), reason: how });
+            return Err(RunError::CannotGoOn(process.to_string()));
+        }
+        Ok(self.plan.restart_after.map(|after| {
+            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            self.tell(ProcessEvent::Restarting { process: process.to_string(), after_ms });
+            Instant::now() + after
+        }))
+    }
+}
+
+/// Passes on what a process says and how it ends; stops it when all shall stop: by closing its input, and if that is
+/// not heard by a signal that must be.
+async fn keep(
+    process: Process,
+    mut child: Child,
+    pid: u32,
+    say: mpsc::Sender<Said>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let input = child.stdin.take();
+    let output = child.stdout.take();
+    let lines = async {
+        let Some(output) = output else { return };
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if say.send(Said::Line(line)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let end = async {
+        tokio::select! {
+            status = child.wait() => return status,
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+        drop(input);
+        match timeout(STOPPING, child.wait()).await {
+            Ok(status) => status,
+            Err(_elapsed) => {
+                child.kill().await?;
+                child.wait().await
+            }
+        }
+    };
+    let ((), status) = tokio::join!(lines, end);
+    let _ = say.send(Said::Ended { process, pid, status }).await;
+}
+
+/// Divides peers among processes, as evenly as it goes.
+#[must_use]
+pub fn shares(peers: u32, processes: usize) -> Vec<Vec<PeerId>> {
+    let processes = processes.clamp(1, peers.max(1) as usize);
+    let mut shares = vec![Vec::new(); processes];
+    for peer in 0..peers {
+        shares[peer as usize % processes].push(PeerId(peer));
+    }
+    shares
+}
+
+/// Waits for what tells a process to stop: a signal, or the end of its input if that is what it follows.
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn stop_signal(until_stdin_closes: bool) -> std::io::Result<watch::Receiver<bool>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (stop, stopping) = watch::channel(false);
+    let (closed, mut input_closed) = mpsc::channel::<()>(1);
+    if until_stdin_closes {
+        // A thread, since a read of standard input cannot be given up.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            drop(closed);
+        });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = input_closed.recv() => {}
+            }
+            let _ = stop.send(true);
+        });
+    } else {
+        tokio::spawn(async move {
+            let _keep = closed;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            let _ = stop.send(true);
+        });
+    }
+    Ok(stopping)
+}
