@@ -615,6 +615,9 @@ fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     let db = config.open().expect("sled opens");
     change(&db);
     db.flush().expect("flushed");
+    drop(db);
+    // sled's threads hold on to its lock a little longer; a new file is locked by nobody.
+    Image::of(dir).put_back(dir);
 }
 
 #[test]
@@ -764,7 +767,7 @@ fn opening_folds_only_what_came_after_the_snapshot() {
     parts.retain(|part| part.weight() > 0);
     let poorer = Books::from_parts(parts.into_iter().map(|part| {
         let text = serde_json::to_string(&part).unwrap();
-        serde_json::from_str(&text.replace("\"refusals\":0", "\"refusals\":77")).unwrap()
+        serde_json::from_str(&text.replace(&format!("\"refusals\":{}", books.refusals()), "\"refusals\":77")).unwrap()
     }));
     assert_ne!(poorer, books);
     let mut forged = postcard::to_extend(&poorer, header.to_vec()).unwrap();
@@ -772,7 +775,7 @@ fn opening_folds_only_what_came_after_the_snapshot() {
     forged.extend_from_slice(&checksum);
     fs::write(&path, forged).unwrap();
     let ledger = SledLedger::open(dir.path(), options).expect("opens");
-    assert_eq!(ledger.books().refusals(), author.books.refusals() + 77);
+    assert_eq!(ledger.books().refusals(), author.books.refusals() + 77 - books.refusals());
 }
 
 #[test]

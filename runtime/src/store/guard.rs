@@ -11,6 +11,8 @@ use std::{
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Once,
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -67,7 +69,11 @@ impl Guarded {
             .segment_size(sizes.segment)
             .cache_capacity(sizes.cache)
             .flush_every_ms(None);
-        let db = guarded(dir, || config.open())?;
+        let db = guarded(dir, || config.open()).inspect_err(|error| {
+            if !matches!(error, StoreError::InUse { .. }) {
+                wait_for_release(dir);
+            }
+        })?;
         let file = dir.join("db");
         let file = File::open(&file).map_err(StoreError::io("open", &file))?;
         let mut guarded = Guarded { db: Some(db), dir: dir.to_owned(), file, blobs: BTreeSet::new() };
@@ -141,6 +147,7 @@ impl Drop for Guarded {
                 drop(db);
                 Ok(())
             });
+            wait_for_release(&self.dir);
         }
     }
 }
@@ -182,6 +189,20 @@ fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
 
 fn is_locked(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+}
+
+/// Waits until sled has let go of its directory, so that whoever opens it next is not told that it is in use: threads of
+/// sled's hold on to a closed database for some microseconds. Not for ever: what a panic has left behind may stay.
+fn wait_for_release(dir: &Path) {
+    const PAUSE: Duration = Duration::from_micros(200);
+    const PAUSES: usize = 1_000;
+    let Ok(file) = File::open(dir.join("db")) else { return };
+    for _ in 0..PAUSES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
+    }
 }
 
 /// Removes what sled had half written of an index when it crashed: it would take it for a damaged whole one and refuse
