@@ -64,11 +64,8 @@ impl Guarded {
     pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         remove_half_written(dir)?;
-        let config = sled::Config::new()
-            .path(dir)
-            .segment_size(sizes.segment)
-            .cache_capacity(sizes.cache)
-            .flush_every_ms(None);
+        let config =
+            sled::Config::new().path(dir).segment_size(sizes.segment).cache_capacity(sizes.cache).flush_every_ms(None);
         let db = guarded(dir, || config.open()).inspect_err(|error| {
             if !matches!(error, StoreError::InUse { .. }) {
                 wait_for_release(dir);

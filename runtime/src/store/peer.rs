@@ -70,8 +70,7 @@ impl PeerStore {
             sync_parent(dir)?;
         }
         let sled = Guarded::open(&dir.join(SLED), SIZES)?;
-        let mut store =
-            PeerStore { dir: dir.to_owned(), sled, copy, last: Numbered::default(), is_stopped: false };
+        let mut store = PeerStore { dir: dir.to_owned(), sled, copy, last: Numbered::default(), is_stopped: false };
         let copied = store.load_copy()?;
         let saved = store.load_saved()?;
         if copied != saved {
