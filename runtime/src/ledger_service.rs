@@ -55,6 +55,13 @@ pub enum LedgerJob {
         /// Where the answer goes. Dropped: not answered.
         reply: oneshot::Sender<LedgerAnswer>,
     },
+    /// A tool reads the log itself.
+    Log {
+        /// The first position wanted, where a batch starts.
+        from: Position,
+        /// Where the durable batches go. Dropped: not answered.
+        reply: oneshot::Sender<Vec<Batch>>,
+    },
     /// A tool asks how the ledger is.
     Info {
         /// Where the answer goes. Dropped: not answered.

@@ -14,6 +14,7 @@ pub mod ledger_service;
 pub mod link;
 pub mod service;
 pub mod settings;
+pub mod store;
 pub mod tools;
 pub mod wire;
 

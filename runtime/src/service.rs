@@ -142,6 +142,7 @@ mod rpc {
         id::{PeerId, Position},
         ledger::{LedgerAnswer, LedgerCall, LedgerReply, PartId},
         message::Envelope,
+        record::Batch,
     };
 
     use super::{Gone, HostInfo, LedgerInfo, LedgerRefusal};
@@ -175,6 +176,8 @@ mod rpc {
         async fn status(after: Option<PeerId>) -> Result<LedgerInfo, LedgerRefusal>;
         /// Reads the books as a peer does.
         async fn read(from: Position, part: Option<PartId>) -> Result<LedgerAnswer, LedgerRefusal>;
+        /// The durable batches from `from` on, where one starts; as many as fit. None: `from` is the head.
+        async fn log(from: Position) -> Result<Vec<Batch>, LedgerRefusal>;
         /// Tells `seeker` this address from now on when it looks for `of`; `None`: the registered one again.
         async fn detour(of: PeerId, seeker: PeerId, address: Option<String>);
     }

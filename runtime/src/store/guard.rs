@@ -1,0 +1,228 @@
+//! sled behind a guard: what it panics at becomes an error, and what it calls a flush becomes a sync.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::ErrorKind,
+    mem,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Once,
+    thread,
+    time::Duration,
+};
+
+use super::{
+    StoreError,
+    slots::{sync_dir, sync_parent},
+};
+
+thread_local! {
+    static IN_SLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps panics that a store's guard catches off standard error: what they say is in the [`StoreError`] they become.
+/// All others go to the hook that was there before. This changes the panic hook of the whole process, so it is for
+/// `main` to call, not for a library; without it, stores work the same and a damaged one is noisier.
+pub fn install_panic_filter() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IN_SLED.try_with(Cell::get).unwrap_or(false) {
+                others(info);
+            }
+        }));
+    });
+}
+
+/// How large sled makes its segments and its cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// A power of two. A write buffer has this size; whatever exceeds a quarter of it goes to a file of its own.
+    pub(super) segment: usize,
+    pub(super) cache: u64,
+}
+
+/// An open sled directory. All that is called on it goes through [`Guarded::call`].
+#[derive(Debug)]
+pub(super) struct Guarded {
+    /// Nothing after a failure: then nothing more is written, not even by dropping it.
+    db: Option<sled::Db>,
+    dir: PathBuf,
+    file: File,
+    /// Values too large for a segment, in files of their own, that have been synced.
+    blobs: BTreeSet<OsString>,
+}
+
+impl Guarded {
+    /// Opens or creates sled's directory, and makes durable all that it then holds: after a crash of the process alone
+    /// it may hold what was never synced.
+    pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        remove_half_written(dir)?;
+        let config =
+            sled::Config::new().path(dir).segment_size(sizes.segment).cache_capacity(sizes.cache).flush_every_ms(None);
+        let db = guarded(dir, || config.open()).inspect_err(|error| {
+            if !matches!(error, StoreError::InUse { .. }) {
+                wait_for_release(dir);
+            }
+        })?;
+        let file = dir.join("db");
+        let file = File::open(&file).map_err(StoreError::io("open", &file))?;
+        let mut guarded = Guarded { db: Some(db), dir: dir.to_owned(), file, blobs: BTreeSet::new() };
+        guarded.sync()?;
+        sync_dir(dir)?;
+        sync_parent(dir)?;
+        Ok(guarded)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Calls sled.
+    pub(super) fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        let db = self.db.as_ref().ok_or_else(|| StoreError::Stopped { dir: self.dir.clone() })?;
+        guarded(&self.dir, || call(db))
+    }
+
+    /// Makes durable all that was written. After an error nothing is written any more.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        let synced = self.try_sync();
+        if synced.is_err() {
+            self.stop();
+        }
+        synced
+    }
+
+    fn try_sync(&mut self) -> Result<(), StoreError> {
+        self.call(|db| db.flush())?;
+        // FIELD: `flush` is a sync_file_range, which no power failure respects.
+        self.file.sync_data().map_err(StoreError::io("sync", self.dir.join("db")))?;
+        self.sync_blobs()
+    }
+
+    /// sled never syncs the files that it puts large values in.
+    fn sync_blobs(&mut self) -> Result<(), StoreError> {
+        let dir = self.dir.join("blobs");
+        let mut names = BTreeSet::new();
+        for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
+            names.insert(entry.map_err(StoreError::io("list", &dir))?.file_name());
+        }
+        let mut is_new = false;
+        for name in names.difference(&self.blobs) {
+            let path = dir.join(name);
+            match File::open(&path).and_then(|blob| blob.sync_all()) {
+                Ok(()) => is_new = true,
+                // It was replaced meanwhile, and what replaced it is in the log or in a later file.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io("sync", path)(error)),
+            }
+        }
+        if is_new {
+            sync_dir(&dir)?;
+        }
+        self.blobs = names;
+        Ok(())
+    }
+
+    /// Lets go of sled without another write: dropping it would flush again, and a failed sync is never repeated.
+    pub(super) fn stop(&mut self) {
+        mem::forget(self.db.take());
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            // Nothing that counts is written here: what was not synced was not acknowledged.
+            let _ = guarded(&self.dir, move || {
+                drop(db);
+                Ok(())
+            });
+            wait_for_release(&self.dir);
+        }
+    }
+}
+
+/// Calls sled; a panic becomes an error that carries its message. What sled leaves half done by panicking is not used
+/// again: a store that has met an error is given up.
+pub(super) fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    let before = IN_SLED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    IN_SLED.set(before);
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(sled_error(dir, error)),
+        Err(panic) => Err(StoreError::damaged(dir, format!("sled gave up: {}", message(&*panic)))),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given")
+}
+
+fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) if is_locked(&error) => StoreError::InUse { dir: dir.to_owned() },
+        sled::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            StoreError::damaged(dir, format!("one of its files ends too early ({error})"))
+        }
+        sled::Error::Io(source) => StoreError::Io { action: "use the database in", path: dir.to_owned(), source },
+        sled::Error::Corruption { .. } => StoreError::damaged(dir, "sled finds one of its files corrupted"),
+        sled::Error::Unsupported(what) => StoreError::damaged(dir, format!("sled does not read it: {what}")),
+        sled::Error::ReportableBug(what) => StoreError::damaged(dir, format!("sled gave up: {what}")),
+        sled::Error::CollectionNotFound(_) => StoreError::damaged(dir, "sled finds no tree in it"),
+    }
+}
+
+fn is_locked(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+}
+
+/// Waits until sled has let go of its directory, so that whoever opens it next is not told that it is in use: threads of
+/// sled's hold on to a closed database for some microseconds. Not for ever: what a panic has left behind may stay.
+fn wait_for_release(dir: &Path) {
+    const PAUSE: Duration = Duration::from_micros(200);
+    const PAUSES: usize = 1_000;
+    let Ok(file) = File::open(dir.join("db")) else { return };
+    for _ in 0..PAUSES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
+    }
+}
+
+/// Removes what sled had half written of an index when it crashed: it would take it for a damaged whole one and refuse
+/// to open for ever. The former index is removed only after the new one has its name, so nothing is lost. This takes
+/// sled's own lock, so as not to take the file from under a living one.
+fn remove_half_written(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("db");
+    let lock = match OpenOptions::new().read(true).open(&path) {
+        Ok(file) => file,
+        // No data yet: an index of it says nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io("open", path)(error)),
+    };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
+    }
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let path = entry.map_err(StoreError::io("list", dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}

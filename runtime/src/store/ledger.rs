@@ -1,0 +1,579 @@
+//! The ledger's store.
+//!
+//! ```text
+//! DIR/head       the second head: where the acknowledged log ends, and its chain there (two slots)
+//! DIR/snapshot   the books at some head, if it ever came that far
+//! DIR/log/       sled: start of a batch (8 bytes, big-endian) -> the batch, the chain up to its end
+//! ```
+
+use std::{
+    fmt, fs, mem,
+    path::{Path, PathBuf},
+};
+
+use protocol::{
+    books::{Books, BooksError},
+    id::Position,
+    ledger::{LedgerAnswer, PartId, READ_LIMIT, Store, Tail},
+    record::Batch,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    StoreError,
+    guard::{Guarded, Sizes},
+    slots::{Kind, Slot, Slots, sync_parent},
+    snapshot::{self, Loaded, Snapshot},
+};
+
+/// A hash of all batches up to some place in the log, in order.
+pub(super) type Chain = [u8; blake3::OUT_LEN];
+
+/// The names in a store's directory.
+pub(super) const HEAD: &str = "head";
+pub(super) const SNAPSHOT: &str = "snapshot";
+pub(super) const LOG: &str = "log";
+
+/// An idle ledger stays below 15 MB, and a leaf of sixteen batches of ordinary size fits a segment.
+const SIZES: Sizes = Sizes { segment: 256 * 1024, cache: 1024 * 1024 };
+
+/// How a ledger's store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerOptions {
+    /// After how many records a snapshot of the books is written, within the sync that makes them durable; 0 for never.
+    pub snapshot_every: u64,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> LedgerOptions {
+        LedgerOptions { snapshot_every: 4096 }
+    }
+}
+
+/// What opening has removed from the end of the log: batches that a crash had left torn or out of order above the
+/// second head. None of it was ever acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The first record of the first batch that is gone: now the head.
+    pub from: Position,
+    /// How many entries were removed.
+    pub entries: usize,
+    /// What was wrong with the first.
+    pub what: String,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} unacknowledged entries from record {} on were cut off: {}", self.entries, self.from, self.what)
+    }
+}
+
+/// The second head (DESIGN 3, "What a store must promise").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    position: Position,
+    chain: Chain,
+}
+
+impl Head {
+    /// Before the first batch.
+    fn start() -> Head {
+        Head { position: Position(0), chain: *blake3::hash(b"bazaar ledger log 1").as_bytes() }
+    }
+
+    /// After a batch that is encoded like this.
+    fn after(&self, batch: &Batch, encoded: &[u8]) -> Head {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.chain);
+        hasher.update(encoded);
+        Head { position: batch.end(), chain: *hasher.finalize().as_bytes() }
+    }
+}
+
+/// What stands in sled under a batch's start.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    batch: Batch,
+    chain: Chain,
+}
+
+impl Entry {
+    /// The batch's own encoding, which the chain runs over. The chain is the last field and of fixed length.
+    fn batch_in(bytes: &[u8]) -> Option<&[u8]> {
+        bytes.split_last_chunk::<{ blake3::OUT_LEN }>().map(|(batch, _)| batch)
+    }
+}
+
+/// The ledger's log on a disk, with the books it adds up to.
+///
+/// It keeps the promise of [`Store`]: what was appended before a [`sync`](Store::sync) returned survives a crash of the
+/// process and a power failure, whole; and where a damaged medium has changed or dropped any of it, opening says so and
+/// names the record, or the file. One process at a time may open a directory.
+///
+/// All of it blocks; it belongs on a thread of its own.
+#[derive(Debug)]
+pub struct SledLedger {
+    dir: PathBuf,
+    options: LedgerOptions,
+    log: Guarded,
+    second: Slots,
+    generation: u64,
+    tail: Tail,
+    written: Head,
+    synced: Position,
+    books: Books,
+    fold: Result<(), BooksError>,
+    snapshot: Option<Snapshot>,
+    cut: Option<Cut>,
+    is_stopped: bool,
+}
+
+impl SledLedger {
+    /// Opens the store in `dir`, or creates it. Everything in the log is verified: that takes time in proportion to the
+    /// whole log. What the log then holds is durable.
+    ///
+    /// # Errors
+    /// When another process has it open; when anything that was acknowledged is missing or changed; when the log is
+    /// intact but cannot be folded; when the system refuses. See [`StoreError`].
+    pub fn open(dir: impl AsRef<Path>, options: LedgerOptions) -> Result<SledLedger, StoreError> {
+        let ledger = SledLedger::open_unfolded(dir.as_ref(), options)?;
+        match &ledger.fold {
+            Ok(()) => Ok(ledger),
+            Err(source) => Err(ledger.unfoldable(source.clone())),
+        }
+    }
+
+    /// The same, except that records which cannot be folded are left for whoever reads them: an audit wants to see them.
+    pub(super) fn open_unfolded(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        let second = Slots::at(dir.join(HEAD), Kind::Head);
+        let (generation, acknowledged) = load_or_create(&second, &dir.join(LOG))?;
+        let log = Guarded::open(&dir.join(LOG), SIZES)?;
+        // A living ledger may have moved it until sled's lock was ours.
+        let (generation, acknowledged) = match second.load()? {
+            Some(slot) => (slot.generation, decode_head(&second, &slot)?),
+            None => (generation, acknowledged),
+        };
+
+        let from_snapshot = match snapshot::load(&dir.join(SNAPSHOT))? {
+            Loaded::Whole(books, chain) => Some((books, chain)),
+            Loaded::Missing => None,
+            Loaded::Damaged(what) => {
+                tracing::warn!(file = %dir.join(SNAPSHOT).display(), what, "damaged snapshot; folding the log anew");
+                None
+            }
+        };
+        let verified = verify(&log, acknowledged, from_snapshot.as_ref())?;
+        let mut ledger = SledLedger {
+            dir: dir.to_owned(),
+            options,
+            log,
+            second,
+            generation,
+            tail: verified.tail,
+            written: verified.end,
+            synced: verified.end.position,
+            books: verified.books,
+            fold: verified.fold,
+            snapshot: None,
+            cut: None,
+            is_stopped: false,
+        };
+        ledger.snapshot = match from_snapshot {
+            Some((books, _)) if verified.snapshot_fits => Some(Snapshot::of(&books)),
+            Some((books, _)) if books.position() > ledger.written.position => {
+                return Err(ledger.damaged(
+                    ledger.written.position,
+                    format!("the log ends here, and a snapshot of {} records was taken of it", books.position()),
+                ));
+            }
+            Some(_) => {
+                tracing::warn!(file = %dir.join(SNAPSHOT).display(), "snapshot of another log; folding this one anew");
+                let anew = verify(&ledger.log, acknowledged, None)?;
+                (ledger.books, ledger.fold) = (anew.books, anew.fold);
+                None
+            }
+            None => None,
+        };
+        if let Some(what) = verified.torn {
+            ledger.cut_off(what)?;
+        }
+        if ledger.written != acknowledged {
+            // What a crash left above the second head is durable since the log was opened, and from here on it counts.
+            ledger.advance_second_head()?;
+        }
+        Ok(ledger)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What opening has cut off, if anything.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// The books that all written records add up to, synced or not.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Why the books end before the log does; only a store opened for an audit has such a log.
+    pub(super) fn fold(&self) -> &Result<(), BooksError> {
+        &self.fold
+    }
+
+    /// All batches as written, from the first on, each verified against the chain. It ends after the first error.
+    ///
+    /// # Errors
+    /// When the medium refuses, or what it gives is damaged.
+    pub fn batches(&self) -> Result<Batches<'_>, StoreError> {
+        self.refuse_when_stopped()?;
+        Ok(Batches(Walk::from_start(&self.log)))
+    }
+
+    /// The batches that stand from `from` on and end at or below `upto`, as many as fit one frame. `from` is where a batch
+    /// starts.
+    ///
+    /// # Errors
+    /// When the medium refuses, or what it gives is damaged.
+    pub fn batches_from(&self, from: Position, upto: Position) -> Result<Vec<Batch>, StoreError> {
+        self.refuse_when_stopped()?;
+        let (mut batches, mut records) = (Vec::new(), 0);
+        if from < upto {
+            let mut walk = Walk::reaching(&self.log, from)?;
+            while let Some((batch, _)) = walk.step()? {
+                records += batch.records.len();
+                if batch.end() > upto || (records > READ_LIMIT && !batches.is_empty()) {
+                    break;
+                }
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Removes everything from the end of the verified log on.
+    fn cut_off(&mut self, what: String) -> Result<(), StoreError> {
+        let from = self.written.position;
+        let keys = self.log.call(|db| db.range(key(from)..).keys().collect::<sled::Result<Vec<_>>>())?;
+        for key in &keys {
+            self.log.call(|db| db.remove(key))?;
+        }
+        self.log.sync()?;
+        let cut = Cut { from, entries: keys.len(), what };
+        tracing::warn!(file = %self.log.dir().display(), "{cut}");
+        self.cut = Some(cut);
+        Ok(())
+    }
+
+    fn advance_second_head(&mut self) -> Result<(), StoreError> {
+        let slot = head_slot(&self.second, self.generation + 1, &self.written)?;
+        self.second.write(&slot)?;
+        self.generation = slot.generation;
+        Ok(())
+    }
+
+    fn try_append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.position != self.written.position || batch.records.is_empty() {
+            return Err(StoreError::Misplaced {
+                position: batch.position,
+                records: batch.records.len(),
+                head: self.written.position,
+            });
+        }
+        // Before it is written: a record that cannot be folded is to stop the ledger, not to stand in its log.
+        for record in &batch.records {
+            self.books.apply(record).map_err(|source| self.unfoldable(source))?;
+        }
+        let unencodable = |error| StoreError::damaged(self.log.dir(), format!("a batch cannot be encoded ({error})"));
+        let mut value = postcard::to_allocvec(batch).map_err(unencodable)?;
+        let after = self.written.after(batch, &value);
+        value.extend_from_slice(&after.chain);
+        self.log.call(|db| db.insert(key(batch.position), value))?;
+        self.tail = self.tail.after(batch);
+        self.written = after;
+        Ok(())
+    }
+
+    fn try_sync(&mut self) -> Result<(), StoreError> {
+        if self.synced == self.written.position {
+            return Ok(());
+        }
+        self.log.sync()?;
+        // Only now: the second head never leads the records.
+        self.advance_second_head()?;
+        self.synced = self.written.position;
+        let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
+        if self.options.snapshot_every > 0 && self.synced.0 - last.0 >= self.options.snapshot_every {
+            snapshot::write(&self.dir.join(SNAPSHOT), &self.books, self.written.chain)?;
+            self.snapshot = Some(Snapshot::of(&self.books));
+        }
+        Ok(())
+    }
+
+    fn stop_on_error<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.is_stopped = true;
+            self.log.stop();
+        }
+        result
+    }
+
+    fn refuse_when_stopped(&self) -> Result<(), StoreError> {
+        if self.is_stopped { Err(StoreError::Stopped { dir: self.dir.clone() }) } else { Ok(()) }
+    }
+
+    fn damaged(&self, record: Position, what: String) -> StoreError {
+        StoreError::DamagedLog { file: self.log.dir().to_owned(), record, what }
+    }
+
+    fn unfoldable(&self, source: BooksError) -> StoreError {
+        StoreError::Unfoldable { file: self.log.dir().to_owned(), source }
+    }
+}
+
+impl Store for SledLedger {
+    type Error = StoreError;
+
+    fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.refuse_when_stopped()?;
+        let appended = self.try_append(batch);
+        self.stop_on_error(appended)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.refuse_when_stopped()?;
+        let synced = self.try_sync();
+        self.stop_on_error(synced)
+    }
+
+    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
+        self.refuse_when_stopped()?;
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|s| from < s.position() && s.position() <= upto) {
+            return Ok(snapshot.part_for(part));
+        }
+        let upto = upto.min(self.written.position);
+        let mut records = Vec::new();
+        if from < upto {
+            let wanted = usize::try_from(upto.0 - from.0).map_or(READ_LIMIT, |n| n.min(READ_LIMIT));
+            let mut walk = Walk::reaching(&self.log, from)?;
+            while records.len() < wanted {
+                let Some((batch, _)) = walk.step()? else {
+                    return Err(self.damaged(walk.at.position, "the log ends here, and it had more records".into()));
+                };
+                let skipped = from.0.saturating_sub(batch.position.0) as usize;
+                records.extend(batch.records.into_iter().skip(skipped).take(wanted - records.len()));
+            }
+        }
+        Ok(LedgerAnswer::Records { from, records })
+    }
+}
+
+/// All batches of a log in order, each verified against the chain ([`SledLedger::batches`]).
+#[derive(Debug)]
+pub struct Batches<'a>(Walk<'a>);
+
+impl Iterator for Batches<'_> {
+    type Item = Result<Batch, StoreError>;
+
+    fn next(&mut self) -> Option<Result<Batch, StoreError>> {
+        self.0.step().map(|step| step.map(|(batch, _)| batch)).transpose()
+    }
+}
+
+fn key(position: Position) -> [u8; 8] {
+    position.0.to_be_bytes()
+}
+
+fn head_slot(file: &Slots, generation: u64, head: &Head) -> Result<Slot, StoreError> {
+    let payload = postcard::to_allocvec(head)
+        .map_err(|error| StoreError::damaged(file.path(), format!("the head cannot be encoded ({error})")))?;
+    Ok(Slot { generation, payload })
+}
+
+fn decode_head(file: &Slots, slot: &Slot) -> Result<Head, StoreError> {
+    postcard::from_bytes(&slot.payload)
+        .map_err(|error| StoreError::damaged(file.path(), format!("the head in it cannot be decoded ({error})")))
+}
+
+/// The second head. It is created before there is a log, so a log without it has lost it.
+fn load_or_create(second: &Slots, log: &Path) -> Result<(u64, Head), StoreError> {
+    if let Some(slot) = second.load()? {
+        return Ok((slot.generation, decode_head(second, &slot)?));
+    }
+    if log.exists() {
+        return Err(StoreError::damaged(second.path(), "it is missing, and there is a log beside it"));
+    }
+    let head = Head::start();
+    second.create(&head_slot(second, 0, &head)?)?;
+    if let Some(dir) = second.path().parent() {
+        sync_parent(dir)?;
+    }
+    Ok((0, head))
+}
+
+/// What a walk over the whole log has found.
+struct Verified {
+    end: Head,
+    tail: Tail,
+    books: Books,
+    fold: Result<(), BooksError>,
+    /// The snapshot's head is one of this log.
+    snapshot_fits: bool,
+    /// What follows the end, above the second head, and does not hang together with it.
+    torn: Option<String>,
+}
+
+/// Walks the log from its start. Below the second head every batch must be there, and the chain at the second head must
+/// be the acknowledged one; above it, batches count as far as they are chained.
+fn verify(log: &Guarded, acknowledged: Head, from: Option<&(Books, Chain)>) -> Result<Verified, StoreError> {
+    let damaged = |record, what: &str| StoreError::DamagedLog { file: log.dir().to_owned(), record, what: what.into() };
+    let (mut tail, mut torn) = (Tail::default(), None);
+    let mut folding = Folding::from(from);
+    let mut walk = Walk::from_start(log);
+    loop {
+        let at = walk.at;
+        folding.reached(at);
+        if at.position == acknowledged.position && at.chain != acknowledged.chain {
+            return Err(damaged(at.position, "the log up to here is not the one that was acknowledged"));
+        }
+        match walk.step() {
+            Ok(Some((batch, end))) => {
+                if at.position < acknowledged.position && acknowledged.position < end.position {
+                    return Err(damaged(at.position, "a batch runs past the acknowledged end of the log"));
+                }
+                tail = tail.after(&batch);
+                folding.fold(&batch);
+            }
+            Ok(None) if at.position < acknowledged.position => {
+                let what = format!("the log ends here, and {} records were acknowledged", acknowledged.position);
+                return Err(damaged(at.position, &what));
+            }
+            Ok(None) => break,
+            // A batch that was never acknowledged, torn by a crash.
+            Err(StoreError::DamagedLog { what, .. }) if at.position >= acknowledged.position => {
+                torn = Some(what);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let Folding { books, fold, snapshot_fits, .. } = folding;
+    Ok(Verified { end: walk.at, tail, books, fold, snapshot_fits, torn })
+}
+
+/// The fold of a log from a snapshot on, or from its start.
+struct Folding {
+    books: Books,
+    fold: Result<(), BooksError>,
+    snapshot: Option<Chain>,
+    snapshot_fits: bool,
+}
+
+impl Folding {
+    fn from(snapshot: Option<&(Books, Chain)>) -> Folding {
+        let (books, snapshot) = match snapshot {
+            Some((books, chain)) => (books.clone(), Some(*chain)),
+            None => (Books::default(), None),
+        };
+        Folding { books, fold: Ok(()), snapshot, snapshot_fits: false }
+    }
+
+    fn reached(&mut self, at: Head) {
+        if self.snapshot == Some(at.chain) && self.books.position() == at.position {
+            self.snapshot_fits = true;
+        }
+    }
+
+    fn fold(&mut self, batch: &Batch) {
+        // What stands below the snapshot's head is in it already.
+        if batch.position >= self.books.position() && self.fold.is_ok() {
+            self.fold = batch.records.iter().try_for_each(|record| self.books.apply(record));
+        }
+    }
+}
+
+/// A walk over the batches, each of which must follow the one before it.
+struct Walk<'a> {
+    log: &'a Guarded,
+    steps: Steps,
+    /// The head after the batches given so far.
+    at: Head,
+}
+
+enum Steps {
+    /// sled is asked for its entries with the first step.
+    Unasked,
+    Under(Box<sled::Iter>),
+    Over,
+}
+
+impl<'a> Walk<'a> {
+    fn from_start(log: &'a Guarded) -> Walk<'a> {
+        Walk { log, steps: Steps::Unasked, at: Head::start() }
+    }
+
+    /// A walk whose first step gives the batch that holds the record at `position`.
+    fn reaching(log: &'a Guarded, position: Position) -> Result<Walk<'a>, StoreError> {
+        let mut walk = Walk::from_start(log);
+        let holding = log.call(|db| db.range(..=key(position)).next_back().transpose())?;
+        if let Some((holding, _)) = holding
+            && let Some((_, before)) = log.call(|db| db.get_lt(&holding))?
+        {
+            let entry = walk.decode(&before)?;
+            walk.at = Head { position: entry.batch.end(), chain: entry.chain };
+        }
+        Ok(walk)
+    }
+
+    /// The next batch, and the head after it; nothing at the end of the log, and after an error.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedLog`] when what stands there does not follow; any other when sled does not give it.
+    fn step(&mut self) -> Result<Option<(Batch, Head)>, StoreError> {
+        let mut entries = match mem::replace(&mut self.steps, Steps::Over) {
+            Steps::Unasked => self.log.call(|db| Ok(Box::new(db.range(key(self.at.position)..))))?,
+            Steps::Under(entries) => entries,
+            Steps::Over => return Ok(None),
+        };
+        let Some((found, value)) = self.log.call(|_| entries.next().transpose())? else { return Ok(None) };
+        if found != key(self.at.position) {
+            return Err(self.damaged(format!("the next batch stands under {found:?} instead")));
+        }
+        let entry = self.decode(&value)?;
+        let after = Entry::batch_in(&value).map(|encoded| self.at.after(&entry.batch, encoded));
+        let after = after.filter(|after| after.chain == entry.chain && entry.batch.position == self.at.position);
+        let Some(after) = after else {
+            return Err(self.damaged("the batch is not chained to the ones before it".into()));
+        };
+        self.at = after;
+        self.steps = Steps::Under(entries);
+        Ok(Some((entry.batch, after)))
+    }
+
+    fn decode(&self, value: &[u8]) -> Result<Entry, StoreError> {
+        let decoded = postcard::take_from_bytes::<Entry>(value);
+        let whole = decoded.ok().filter(|(entry, rest)| rest.is_empty() && !entry.batch.records.is_empty());
+        whole.map(|(entry, _)| entry).ok_or_else(|| self.damaged("the batch cannot be decoded".into()))
+    }
+
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::DamagedLog { file: self.log.dir().to_owned(), record: self.at.position, what }
+    }
+}
+
+impl fmt::Debug for Walk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk").field("at", &self.at).finish_non_exhaustive()
+    }
+}

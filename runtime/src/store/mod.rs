@@ -1,0 +1,144 @@
+//! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps over a restart ([`PeerStore`]), each in a
+//! sled of its own.
+//!
+//! sled alone does not keep the promise of [`Store`](protocol::ledger::Store): its `flush` stops short of an fsync, and
+//! after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3, "What a store
+//! must promise"; FIELD, sled):
+//!
+//! - a sync is sled's `flush` *and* an fdatasync of its files;
+//! - every batch carries a chain over all batches before it;
+//! - what sled holds is compared on opening with a witness in a file that sled does not know of ([`slots`]): the ledger's
+//!   second head, the peer's second copy. The witness is written after sled is synced and before anybody is told, so it
+//!   never leads what is durable, and never lags what was acknowledged.
+//!
+//! sled meets some damage with a panic. Every call of it is made through a guard that turns a panic into an error;
+//! [`install_panic_filter`] keeps such a panic off standard error too.
+
+mod copy;
+mod guard;
+mod ledger;
+mod peer;
+mod slots;
+mod snapshot;
+
+use std::{io, path::PathBuf};
+
+use protocol::{books::BooksError, id::Position};
+
+pub use copy::{LedgerCopy, open_copy};
+pub use guard::install_panic_filter;
+pub use ledger::{Batches, Cut, LedgerOptions, SledLedger};
+pub use peer::PeerStore;
+
+/// Why a store cannot be opened or used. No store is used again after an error of a write or a sync: the process that
+/// holds it stops (a failed fsync may have dropped the very pages that a second one would report as safe).
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no store. Give the directory of one; a store that is to be written is created when it is missing.
+    #[error("there is no ledger store in {}: give the directory that `bazaar ledger` was started with", dir.display())]
+    NotFound {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// Another process, or another part of this one, has it open. Ask that one, or stop it first.
+    #[error("the store in {} is in use: ask the process that has it open, or stop that process first", dir.display())]
+    InUse {
+        /// The store's directory.
+        dir: PathBuf,
+    },
+    /// The operating system refused. After a refused write or sync the process must stop; once the cause is gone
+    /// (disk full, permissions), starting again is safe.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store was written by another version of this program. Use that version.
+    #[error("{} is of format {found}, this program reads format {known}: use the version that wrote it", file.display())]
+    Version {
+        /// The file that says so.
+        file: PathBuf,
+        /// Its format.
+        found: u16,
+        /// The format known here.
+        known: u16,
+    },
+    /// Acknowledged records are missing or changed. Nothing that was acknowledged may be dropped, so the ledger does
+    /// not start: put a complete copy of the directory back (the peers notice one that is too old).
+    #[error(
+        "the log in {} is damaged at record {record}: {what}; restore the store's directory from a backup",
+        file.display()
+    )]
+    DamagedLog {
+        /// sled's directory.
+        file: PathBuf,
+        /// The first record that is not as it was acknowledged.
+        record: Position,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file of the store cannot be made sense of, and what it held cannot be rebuilt from the others. Put a complete
+    /// copy of the directory back.
+    #[error("{} is damaged: {what}; restore the store's directory from a backup", file.display())]
+    DamagedFile {
+        /// Which; sled's directory where sled does not say which of its files.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A record is intact but cannot follow the ones before it: a fault of the protocol. The ledger stops; `bazaar
+    /// audit` shows the log.
+    #[error("the log in {} cannot be folded: {source}", file.display())]
+    Unfoldable {
+        /// sled's directory.
+        file: PathBuf,
+        /// Which record, and what is wrong with it.
+        source: BooksError,
+    },
+    /// A batch was to be appended that holds no record or does not start at the head: a fault of the caller. Nothing
+    /// was written.
+    #[error("a batch of {records} records at {position} cannot be appended to a log of {head} records")]
+    Misplaced {
+        /// Where it says it stands.
+        position: Position,
+        /// How many records it has.
+        records: usize,
+        /// Where the log ends.
+        head: Position,
+    },
+    /// An earlier call on this store failed; it does nothing any more. Stop, and open it anew.
+    #[error("the store in {} has stopped after an earlier failure", dir.display())]
+    Stopped {
+        /// The store's directory.
+        dir: PathBuf,
+    },
+}
+
+impl StoreError {
+    fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.into();
+        move |source| StoreError::Io { action, path, source }
+    }
+
+    fn damaged(file: impl Into<PathBuf>, what: impl Into<String>) -> StoreError {
+        StoreError::DamagedFile { file: file.into(), what: what.into() }
+    }
+
+    /// Whether the store's files are not what was written (rather than in use, missing, or out of reach).
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StoreError::DamagedLog { .. } | StoreError::DamagedFile { .. } | StoreError::Unfoldable { .. } => true,
+            StoreError::NotFound { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Io { .. }
+            | StoreError::Version { .. }
+            | StoreError::Misplaced { .. }
+            | StoreError::Stopped { .. } => false,
+        }
+    }
+}

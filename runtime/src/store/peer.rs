@@ -1,0 +1,169 @@
+//! What a peer keeps over a restart.
+//!
+//! ```text
+//! DIR/sled/   sled: one key -> number of the write, the value, checksum
+//! DIR/copy    the same in two slots that sled does not know of
+//! ```
+//!
+//! # Why two copies
+//!
+//! sled may open without an error and have forgotten what it held. A peer that then took its incarnation to be 0 would
+//! be a former life of itself, and DESIGN R7 would be broken without anybody noticing. A write goes to sled first and
+//! to the copy when sled is durable, and nobody is told before both are. So whatever the crash, the copy is of sled's
+//! write or of the one before it; a copy that is ahead of sled, or further behind, or differs at the same number, is
+//! damage.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use protocol::effect::Durable;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    StoreError,
+    guard::{Guarded, Sizes},
+    slots::{Kind, Slot, Slots, sync_parent},
+};
+
+const SLED: &str = "sled";
+const COPY: &str = "copy";
+const KEY: &[u8] = b"durable";
+
+/// As small as sled works well with: five hundred peers may live in one process.
+const SIZES: Sizes = Sizes { segment: 8 * 1024, cache: 16 * 1024 };
+
+/// A value with the number of its write, the first being 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Numbered {
+    write: u64,
+    durable: Durable,
+}
+
+/// A place on a disk for what a peer keeps over a restart. One process at a time may open it. All of it blocks.
+#[derive(Debug)]
+pub struct PeerStore {
+    dir: PathBuf,
+    sled: Guarded,
+    copy: Slots,
+    last: Numbered,
+    is_stopped: bool,
+}
+
+impl PeerStore {
+    /// Opens the store in `dir`, or creates it.
+    ///
+    /// # Errors
+    /// When another process has it open; when what was saved last is missing or changed; when the system refuses. See
+    /// [`StoreError`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<PeerStore, StoreError> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        let copy = Slots::at(dir.join(COPY), Kind::Peer);
+        // As with the ledger's second head: the copy exists before sled does.
+        if copy.load()?.is_none() {
+            if dir.join(SLED).exists() {
+                return Err(StoreError::damaged(copy.path(), "it is missing, and there is a database beside it"));
+            }
+            copy.create(&slot(&copy, Numbered::default())?)?;
+            sync_parent(dir)?;
+        }
+        let sled = Guarded::open(&dir.join(SLED), SIZES)?;
+        let mut store = PeerStore { dir: dir.to_owned(), sled, copy, last: Numbered::default(), is_stopped: false };
+        let copied = store.load_copy()?;
+        let saved = store.load_saved()?;
+        if copied != saved {
+            if copied.write.checked_add(1) != Some(saved.write) {
+                return Err(StoreError::damaged(
+                    store.sled.dir(),
+                    format!(
+                        "it holds {:?} of write {}, and {} holds {:?} of write {}",
+                        saved.durable,
+                        saved.write,
+                        store.copy.path().display(),
+                        copied.durable,
+                        copied.write
+                    ),
+                ));
+            }
+            // A crash came between the two; or the copy's newest slot is damaged, and this repairs it.
+            store.copy.write(&slot(&store.copy, saved)?)?;
+        }
+        store.last = saved;
+        Ok(store)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What was saved last; of a store that is new, the default: a peer that never lived.
+    #[must_use]
+    pub fn load(&self) -> Durable {
+        self.last.durable
+    }
+
+    /// Saves a value in place of the former. It is durable when this returns.
+    ///
+    /// # Errors
+    /// When the medium refuses. The peer stops; the store does nothing any more.
+    pub fn save(&mut self, durable: &Durable) -> Result<(), StoreError> {
+        if self.is_stopped {
+            return Err(StoreError::Stopped { dir: self.dir.clone() });
+        }
+        let saved = self.try_save(durable);
+        if saved.is_err() {
+            self.is_stopped = true;
+            self.sled.stop();
+        }
+        saved
+    }
+
+    fn try_save(&mut self, durable: &Durable) -> Result<(), StoreError> {
+        let next = Numbered { write: self.last.write + 1, durable: *durable };
+        let mut value = encode(self.sled.dir(), next)?;
+        let checksum = blake3::hash(&value);
+        value.extend_from_slice(checksum.as_bytes());
+        self.sled.call(|db| db.insert(KEY, value))?;
+        self.sled.sync()?;
+        self.copy.write(&slot(&self.copy, next)?)?;
+        self.last = next;
+        Ok(())
+    }
+
+    fn load_copy(&self) -> Result<Numbered, StoreError> {
+        let slot = self.copy.load()?.ok_or_else(|| StoreError::damaged(self.copy.path(), "it has disappeared"))?;
+        let undecodable = |error| StoreError::damaged(self.copy.path(), format!("it cannot be decoded ({error})"));
+        let numbered: Numbered = postcard::from_bytes(&slot.payload).map_err(undecodable)?;
+        if numbered.write == slot.generation {
+            Ok(numbered)
+        } else {
+            Err(StoreError::damaged(self.copy.path(), "its two numbers differ"))
+        }
+    }
+
+    fn load_saved(&self) -> Result<Numbered, StoreError> {
+        let Some(value) = self.sled.call(|db| db.get(KEY))? else { return Ok(Numbered::default()) };
+        let (value, checksum) = value
+            .split_last_chunk::<{ blake3::OUT_LEN }>()
+            .ok_or_else(|| StoreError::damaged(self.sled.dir(), "the value in it ends too early"))?;
+        if blake3::hash(value).as_bytes() != checksum {
+            return Err(StoreError::damaged(self.sled.dir(), "the checksum of the value in it does not match"));
+        }
+        let undecodable = |error| StoreError::damaged(self.sled.dir(), format!("it cannot be decoded ({error})"));
+        postcard::from_bytes(value).map_err(undecodable)
+    }
+}
+
+fn encode(file: &Path, numbered: Numbered) -> Result<Vec<u8>, StoreError> {
+    postcard::to_allocvec(&numbered)
+        .map_err(|error| StoreError::damaged(file, format!("the value cannot be encoded ({error})")))
+}
+
+/// The slot's generation is the number of the write.
+fn slot(copy: &Slots, numbered: Numbered) -> Result<Slot, StoreError> {
+    Ok(Slot { generation: numbered.write, payload: encode(copy.path(), numbered)? })
+}

@@ -1,0 +1,106 @@
+//! The books as they stood at some head, in a file: a reader far behind gets them instead of all records, and opening
+//! folds only what came after. A snapshot holds nothing that the log does not: one that is damaged costs time only.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    path::Path,
+};
+
+use protocol::{
+    books::{Books, BooksPart},
+    id::Position,
+    ledger::{LedgerAnswer, PartId},
+};
+
+use super::{
+    StoreError,
+    ledger::Chain,
+    slots::{FORMAT, sync_parent},
+};
+
+const MAGIC: [u8; 8] = *b"bzr-snap";
+/// Magic, format, chain.
+const HEADER: usize = 8 + 2 + blake3::OUT_LEN;
+
+/// A snapshot as it is served.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    position: Position,
+    parts: Vec<BooksPart>,
+}
+
+impl Snapshot {
+    pub(super) fn of(books: &Books) -> Snapshot {
+        Snapshot { position: books.position(), parts: books.parts() }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The same as [`Books::part_for`], without cutting the books up anew for each part.
+    pub(super) fn part_for(&self, wanted: Option<PartId>) -> LedgerAnswer {
+        let wanted = wanted.filter(|id| id.position == self.position).map_or(0, |id| id.index);
+        let (index, part) = match self.parts.get(wanted as usize) {
+            Some(part) => (wanted, part.clone()),
+            None => (0, self.parts.first().cloned().unwrap_or_default()),
+        };
+        LedgerAnswer::Part { id: PartId { position: self.position, index }, of: self.parts.len() as u32, part }
+    }
+}
+
+/// What was read from a file.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// There is none.
+    Missing,
+    /// It cannot be used; why.
+    Damaged(String),
+    /// The books, and the chain at their head.
+    Whole(Books, Chain),
+}
+
+/// Writes a snapshot in place of the former one; whoever reads finds the one or the other. It is durable on return.
+pub(super) fn write(path: &Path, books: &Books, chain: Chain) -> Result<(), StoreError> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&chain);
+    let bytes = postcard::to_extend(books, bytes)
+        .map_err(|error| StoreError::damaged(path, format!("the books cannot be encoded ({error})")))?;
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh).map_err(StoreError::io("create", &fresh))?;
+    file.write_all(&bytes)
+        .and_then(|()| file.write_all(blake3::hash(&bytes).as_bytes()))
+        .and_then(|()| file.sync_all())
+        .map_err(StoreError::io("write", &fresh))?;
+    fs::rename(&fresh, path).map_err(StoreError::io("replace", path))?;
+    sync_parent(path)
+}
+
+pub(super) fn load(path: &Path) -> Result<Loaded, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Missing),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let Some((bytes, checksum)) = bytes.split_last_chunk::<{ blake3::OUT_LEN }>() else {
+        return Ok(Loaded::Damaged("it ends too early".into()));
+    };
+    if blake3::hash(bytes).as_bytes() != checksum {
+        return Ok(Loaded::Damaged("its checksum does not match".into()));
+    }
+    let Some((header, books)) = bytes.split_at_checked(HEADER) else {
+        return Ok(Loaded::Damaged("it ends too early".into()));
+    };
+    let (tag, chain) = header.split_at(MAGIC.len() + 2);
+    if tag != [MAGIC.as_slice(), &FORMAT.to_le_bytes()].concat() {
+        return Ok(Loaded::Damaged("it is of another format".into()));
+    }
+    match (postcard::from_bytes(books), chain.try_into()) {
+        (Ok(books), Ok(chain)) => Ok(Loaded::Whole(books, chain)),
+        (Err(error), _) => Ok(Loaded::Damaged(format!("the books in it cannot be decoded ({error})"))),
+        (Ok(_), Err(_)) => Ok(Loaded::Damaged("it ends too early".into())),
+    }
+}
