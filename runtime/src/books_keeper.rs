@@ -126,6 +126,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
         committer: Committer::start(store),
         calls: BTreeMap::new(),
         reads: BTreeMap::new(),
+        logs: BTreeMap::new(),
         next_id: CallId(0),
         lease: None,
     };
@@ -155,6 +156,7 @@ struct Keeper {
     committer: Committer,
     calls: BTreeMap<CallId, oneshot::Sender<LedgerReply>>,
     reads: BTreeMap<CallId, Reader>,
+    logs: BTreeMap<CallId, oneshot::Sender<Vec<Batch>>>,
     next_id: CallId,
     lease: Option<Instant>,
 }
@@ -177,6 +179,12 @@ impl Keeper {
                 let upto = self.machine.status().head;
                 self.reads.insert(id, Reader::Tool(reply));
                 self.committer.ask(Work::Read { id, from, part, upto });
+                Ok(())
+            }
+            LedgerJob::Log { from, reply } => {
+                let upto = self.machine.status().head;
+                self.logs.insert(id, reply);
+                self.committer.ask(Work::Log { id, from, upto });
                 Ok(())
             }
             LedgerJob::Info { reply } => {
@@ -208,6 +216,13 @@ impl Keeper {
                         let _ = reply.send(answer);
                     }
                     None => {}
+                }
+                Ok(())
+            }
+            Done::Log { id, batches } => {
+                let batches = batches?;
+                if let Some(reply) = self.logs.remove(&id) {
+                    let _ = reply.send(batches);
                 }
                 Ok(())
             }
@@ -249,11 +264,13 @@ impl Keeper {
 enum Work {
     Persist(Batch),
     Read { id: CallId, from: Position, part: Option<PartId>, upto: Position },
+    Log { id: CallId, from: Position, upto: Position },
 }
 
 enum Done {
     Persisted(Result<(), StoreError>),
     Read { id: CallId, answer: Result<LedgerAnswer, StoreError> },
+    Log { id: CallId, batches: Result<Vec<Batch>, StoreError> },
 }
 
 /// The thread that owns the store: the only one that writes, and it syncs before it says that it has written.
@@ -270,6 +287,7 @@ impl Committer {
             while let Ok(work) = asked.recv() {
                 let done = match work {
                     Work::Persist(batch) => Done::Persisted(store.append(&batch).and_then(|()| store.sync())),
+                    Work::Log { id, from, upto } => Done::Log { id, batches: store.batches_from(from, upto) },
                     Work::Read { id, from, part, upto } => Done::Read { id, answer: store.read(from, part, upto) },
                 };
                 if tell.send(done).is_err() {

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use protocol::{
     id::{Life, PeerId, Position},
     ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerStatus, PartId},
+    record::Batch,
 };
 use tarpc::{
     context,
@@ -241,6 +242,10 @@ impl LedgerTools for ToolDoor {
         part: Option<PartId>,
     ) -> Result<LedgerAnswer, LedgerRefusal> {
         self.shared.ask(|reply| LedgerJob::Read { from, part, reply }).await
+    }
+
+    async fn log(self, _: context::Context, from: Position) -> Result<Vec<Batch>, LedgerRefusal> {
+        self.shared.ask(|reply| LedgerJob::Log { from, reply }).await
     }
 
     async fn detour(self, _: context::Context, of: PeerId, seeker: PeerId, address: Option<String>) {

@@ -1,0 +1,254 @@
+//! How tools reach a run: its processes while it lives, its files afterwards.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use protocol::{
+    books::{Books, BooksError},
+    id::{PeerId, Position},
+    record::Batch,
+};
+use thiserror::Error;
+
+use crate::{
+    books_keeper::{address_file, ledger_dir},
+    config::BazaarConfig,
+    directory::Entry,
+    hello::{ConnectError, Credentials, RunId, RunKey},
+    rundir::{RunDirError, config_of},
+    service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo},
+    settings::Settings,
+    store::{StoreError, open_copy},
+    tools::{self, within},
+};
+
+/// How long a tool waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a tool does not get what it asks for.
+#[derive(Debug, Error)]
+pub enum AccessError {
+    /// There is no run there, or it cannot be read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The configuration has no key.
+    #[error("the configuration has no `key`; `bazaar init` writes one, and all members of a run need the same")]
+    NoKey,
+    /// The ledger's process cannot be reached: the run has ended, or the ledger is down.
+    #[error("the ledger of this run cannot be reached ({0}): the run has ended, or its ledger is down")]
+    LedgerDown(String),
+    /// The connection broke.
+    #[error("the ledger did not answer: {0}")]
+    Call(String),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log cannot be folded.
+    #[error(transparent)]
+    Books(#[from] BooksError),
+}
+
+impl AccessError {
+    /// Whether this says that the books are not as they should be, rather than that they cannot be looked at.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            AccessError::Store(error) => error.is_damage(),
+            AccessError::Books(_) => true,
+            AccessError::RunDir(_) | AccessError::NoKey | AccessError::LedgerDown(_) | AccessError::Call(_) => false,
+        }
+    }
+}
+
+/// What makes a process a member of the run that `config` describes.
+///
+/// # Errors
+/// When the configuration has no key.
+pub fn credentials(config: &BazaarConfig) -> Result<Credentials, AccessError> {
+    let key = config.key().ok_or(AccessError::NoKey)?;
+    let digest = blake3::hash(config.name().as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    Ok(Credentials { run: RunId(u64::from_le_bytes([a, b, c, d, e, f, g, h])), key: RunKey::from_bytes(*key.as_bytes()) })
+}
+
+/// Where the ledger of a run listens now: as configured, or else as its process has left it in the run's directory.
+#[must_use]
+pub fn ledger_address(config: &BazaarConfig, run: &Path) -> Option<String> {
+    match &config.ledger().address {
+        Some(address) => Some(address.as_str().to_owned()),
+        None => std::fs::read_to_string(address_file(&ledger_dir(run))).ok(),
+    }
+}
+
+/// A run, as tools see it.
+#[derive(Debug)]
+pub struct Run {
+    dir: PathBuf,
+    config: BazaarConfig,
+    credentials: Credentials,
+    settings: Settings,
+}
+
+impl Run {
+    /// The run in `dir`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at(dir: &Path) -> Result<Run, AccessError> {
+        let config = config_of(dir)?;
+        let credentials = credentials(&config)?;
+        Ok(Run { dir: dir.to_owned(), config, credentials, settings: Settings::default() })
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &BazaarConfig {
+        &self.config
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A connection to its ledger.
+    ///
+    /// # Errors
+    /// When that cannot be reached.
+    pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
+        let down = |why: String| AccessError::LedgerDown(why);
+        let address = ledger_address(&self.config, &self.dir).ok_or_else(|| down("it has left no address".into()))?;
+        tools::ledger(&*address, &self.credentials, &self.settings).await.map_err(|error| down(error.to_string()))
+    }
+
+    /// How the ledger is, with the whole directory.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn ledger_info(&self) -> Result<LedgerInfo, AccessError> {
+        let ledger = self.ledger().await?;
+        let mut info = answer(ledger.status(within(PATIENCE), None).await)?;
+        while info.more {
+            let after = info.entries.last().map(|entry| entry.registration.life.peer);
+            let next = answer(ledger.status(within(PATIENCE), after).await)?;
+            info.entries.extend(next.entries);
+            info.more = next.more;
+        }
+        Ok(info)
+    }
+
+    /// How its peers are: each process that the directory names is asked.
+    pub async fn peers(&self, entries: &[Entry]) -> BTreeMap<PeerId, Result<PeerInfo, String>> {
+        let mut processes: BTreeMap<&str, Vec<PeerId>> = BTreeMap::new();
+        for Entry { registration, .. } in entries {
+            processes.entry(&registration.address).or_default().push(registration.life.peer);
+        }
+        let asked = processes.into_iter().map(|(address, ids)| async move {
+            let result = self.host(address).await.map_err(|error| error.to_string());
+            ids.into_iter()
+                .map(|id| {
+                    let info = result.clone().and_then(|infos| {
+                        infos.into_iter().find(|info| info.id() == id).ok_or_else(|| "not hosted any more".to_owned())
+                    });
+                    (id, info)
+                })
+                .collect::<Vec<_>>()
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    async fn host(&self, address: &str) -> Result<Vec<PeerInfo>, HostSilent> {
+        let host = tools::host(address, &self.credentials, &self.settings).await?;
+        let mut peers: Vec<PeerInfo> = Vec::new();
+        loop {
+            let page = host.status(within(PATIENCE), peers.last().map(PeerInfo::id)).await?;
+            let is_last = !page.more || page.peers.is_empty();
+            peers.extend(page.peers);
+            if is_last {
+                return Ok(peers);
+            }
+        }
+    }
+
+    /// The whole log: from the living ledger, or else from a copy of its store.
+    ///
+    /// # Errors
+    /// When neither can be read, or the store is damaged.
+    pub async fn log(&self) -> Result<Vec<Batch>, AccessError> {
+        match self.ledger().await {
+            Ok(ledger) => read_log(&ledger, Position(0)).await,
+            Err(AccessError::LedgerDown(_)) => {
+                let copy = open_copy(ledger_dir(&self.dir).join("store"))?;
+                Ok(copy.batches()?.collect::<Result<_, _>>()?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+enum HostSilent {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no answer: {0}")]
+    Call(#[from] tarpc::client::RpcError),
+}
+
+fn answer<T>(result: Result<Result<T, LedgerRefusal>, tarpc::client::RpcError>) -> Result<T, AccessError> {
+    match result {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(refusal)) => Err(AccessError::Call(refusal.to_string())),
+        Err(error) => Err(AccessError::Call(error.to_string())),
+    }
+}
+
+async fn read_log(ledger: &LedgerToolsClient, from: Position) -> Result<Vec<Batch>, AccessError> {
+    let mut log: Vec<Batch> = Vec::new();
+    loop {
+        let at = log.last().map_or(from, Batch::end);
+        let batches = answer(ledger.log(within(PATIENCE), at).await)?;
+        if batches.is_empty() {
+            return Ok(log);
+        }
+        log.extend(batches);
+    }
+}
+
+/// Reads on in the books of a living run.
+#[derive(Debug)]
+pub struct BooksReader {
+    dir: PathBuf,
+    ledger: Option<LedgerToolsClient>,
+    books: Books,
+}
+
+impl BooksReader {
+    /// Reads the books of the run in `dir` from the start.
+    #[must_use]
+    pub fn of_run(dir: &Path) -> BooksReader {
+        BooksReader { dir: dir.to_owned(), ledger: None, books: Books::default() }
+    }
+
+    /// The books as they are now.
+    ///
+    /// # Errors
+    /// When the ledger cannot be reached; ask again later.
+    pub async fn refresh(&mut self) -> Result<&Books, AccessError> {
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
+            None => Run::at(&self.dir)?.ledger().await?,
+        };
+        // Kept only when it works: a broken connection never comes back.
+        for batch in read_log(&ledger, self.books.position()).await? {
+            for record in &batch.records {
+                self.books.apply(record)?;
+            }
+        }
+        self.ledger = Some(ledger);
+        Ok(&self.books)
+    }
+}

@@ -1,0 +1,218 @@
+//! The directory of a run: everything that a run leaves behind and goes on with.
+//!
+//! ```text
+//! DIR/format        which version of this layout it is
+//!     lock          held by the living `bazaar run`
+//!     bazaar.toml   the effective configuration, everything decided
+//!     graph.json    the network
+//!     ledger/       address, pid, log, store/
+//!     peer-N/       pid, log, store/
+//! ```
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use protocol::id::PeerId;
+use thiserror::Error;
+
+use crate::{
+    books_keeper::ledger_dir,
+    config::{BazaarConfig, ConfigError, RawConfig},
+    driver::peer_dir,
+};
+
+/// Which version of the layout this is.
+const FORMAT: &str = "bazaar run 1";
+
+/// Why a run's directory cannot be used.
+#[derive(Debug, Error)]
+pub enum RunDirError {
+    /// Its configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It cannot be read or written.
+    #[error("cannot {action} {}: {error}; give a --dir that can be written", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// There is no run.
+    #[error("there is no run in {}: give the --dir of one, or start one with `bazaar run`", .0.display())]
+    NoRun(PathBuf),
+    /// It holds something, and that is no run.
+    #[error("{} is not empty and holds no run: give --dir a new directory or that of a run", .0.display())]
+    NotARun(PathBuf),
+    /// A living run has it.
+    #[error("{} is in use by a living run: stop that one first, or give another --dir", .0.display())]
+    InUse(PathBuf),
+    /// Another version has written it.
+    #[error("{} was written by another version (\"{found}\", this one writes \"{FORMAT}\"): use that version", .dir.display())]
+    OtherFormat {
+        /// Which directory.
+        dir: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// It was started with other parameters than are asked for now.
+    #[error(
+        "{} holds a run with other parameters; leave them out to go on with it, or give another --dir:\n  {}",
+        .dir.display(), .differences.join("\n  ")
+    )]
+    OtherParameters {
+        /// Which directory.
+        dir: PathBuf,
+        /// What differs.
+        differences: Vec<String>,
+    },
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RunDirError + 'a {
+    move |error| RunDirError::Io { action, path: path.to_owned(), error }
+}
+
+/// A run's directory that this process holds: no other run has it.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    config: BazaarConfig,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `raw` is what the caller asks
+    /// for; nothing of it may differ from what a run that is there was started with.
+    ///
+    /// # Errors
+    /// See [`RunDirError`]; nothing has been changed then.
+    pub fn take(path: &Path, raw: &RawConfig, is_configured: bool) -> Result<RunDir, RunDirError> {
+        let is_run = check_format(path)?;
+        if !is_run && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(RunDirError::NotARun(path.to_owned()));
+        }
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let lock = lock(path)?;
+        let file = config_file(path);
+        let config = if is_run {
+            let saved = RawConfig::read(&file)?.check()?;
+            let mut asked = if is_configured { raw.clone() } else { raw.over(&RawConfig::read(&file)?) };
+            asked.set_text("--dir", "dir", ".")?;
+            let mut asked = asked.check()?;
+            asked.adopt_place_of(&saved);
+            let differences = saved.differences(&asked);
+            if !differences.is_empty() {
+                return Err(RunDirError::OtherParameters { dir: path.to_owned(), differences });
+            }
+            saved
+        } else {
+            let mut raw = raw.clone();
+            raw.set_text("--dir", "dir", ".")?;
+            let mut config = raw.check()?;
+            config.ensure_key();
+            write_private(&file, &config.to_toml()).map_err(io_error("write", &file))?;
+            let graph = path.join("graph.json");
+            fs::write(&graph, config.graph().to_json()).map_err(io_error("write", &graph))?;
+            // The last: a directory with it is a whole one.
+            let format = path.join("format");
+            fs::write(&format, format!("{FORMAT}\n")).map_err(io_error("write", &format))?;
+            RawConfig::read(&file)?.check()?
+        };
+        forget_processes(path, config.peers());
+        Ok(RunDir { path: path.to_owned(), config, _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's effective configuration.
+    #[must_use]
+    pub fn config(&self) -> &BazaarConfig {
+        &self.config
+    }
+}
+
+/// The effective configuration of the run at `path`.
+///
+/// # Errors
+/// When there is no run, or one of another version.
+pub fn config_of(path: &Path) -> Result<BazaarConfig, RunDirError> {
+    if !check_format(path)? {
+        return Err(RunDirError::NoRun(path.to_owned()));
+    }
+    Ok(RawConfig::read(&config_file(path))?.check()?)
+}
+
+/// Where a run's effective configuration is.
+#[must_use]
+pub fn config_file(run: &Path) -> PathBuf {
+    run.join("bazaar.toml")
+}
+
+/// A fresh directory below `runs`, and the link to the newest there.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn fresh(runs: &Path) -> Result<PathBuf, RunDirError> {
+    fs::create_dir_all(runs).map_err(io_error("create", runs))?;
+    let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    for n in 1_u32.. {
+        let name = if n == 1 { stamp.clone() } else { format!("{stamp}-{n}") };
+        let path = runs.join(&name);
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                let (link, new) = (runs.join("latest"), runs.join(format!(".latest-{name}")));
+                std::os::unix::fs::symlink(&name, &new)
+                    .and_then(|()| fs::rename(&new, &link))
+                    .map_err(io_error("link", &link))?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io_error("create", &path)(error)),
+        }
+    }
+    unreachable!("some number below 2^32 is free")
+}
+
+fn check_format(path: &Path) -> Result<bool, RunDirError> {
+    match fs::read_to_string(path.join("format")) {
+        Ok(found) if found.trim_end() == FORMAT => Ok(true),
+        Ok(found) => Err(RunDirError::OtherFormat { dir: path.to_owned(), found: found.trim_end().to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, RunDirError> {
+    let file = path.join("lock");
+    let lock = File::create(&file).map_err(io_error("write", &file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(RunDirError::InUse(path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(io_error("lock", &file)(error)),
+    }
+}
+
+/// The configuration holds the run's key.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+/// What processes of an earlier run have left of themselves here is not theirs any more.
+fn forget_processes(run: &Path, peers: u32) {
+    let ledger = ledger_dir(run);
+    let pids = (0..peers).map(|id| peer_dir(run, PeerId(id)).join("pid"));
+    for file in [ledger.join("address"), ledger.join("pid")].into_iter().chain(pids) {
+        // It need not be there.
+        let _ = fs::remove_file(file);
+    }
+}
