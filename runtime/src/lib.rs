@@ -1,1 +1,6 @@
-//! x
+//! The trading post as real processes.
+#![deny(missing_docs)]
+
+pub mod duration;
+pub mod graph;
+pub mod random;
