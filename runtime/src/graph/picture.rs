@@ -52,12 +52,14 @@ const GOLD: &str = "#e0a100";
 const RADIUS: f64 = 21.0;
 /// How long a link is drawn, about.
 const LINK: f64 = 118.0;
+/// How far apart two peers are at least, where there is a choice: both their discs and a line of text.
+const ROOM: f64 = RADIUS * 3.4;
 /// Beyond this many peers there is no room for the roles in words; they still show when pointed at.
 const MOST_WITH_TEXT: u32 = 80;
 /// Beyond this many peers they stand in a circle: any other drawing of so many links is as tangled, and slower.
 const MOST_LAID_OUT: u32 = 500;
 /// Up to this many peers, several layouts are tried and the clearest is taken.
-const MOST_TRIED: u32 = 100;
+const MOST_TRIED: u32 = 80;
 
 impl Graph {
     /// The graph in Graphviz' language. `labels` go by peer id; who has none is drawn grey.
@@ -99,7 +101,7 @@ impl Graph {
         let (left, top) = corner(f64::min, f64::INFINITY);
         let (right, bottom) = corner(f64::max, f64::NEG_INFINITY);
         let (side, head, foot) = (80.0, 92.0, 96.0);
-        let width = (right - left + 2.0 * side).max(560.0);
+        let width = (right - left + 2.0 * side).max(640.0);
         let height = bottom - top + head + foot;
         let shift = Place { x: (width - (right - left)) / 2.0 - left, y: head - top };
         let places: Vec<Place> = places.iter().map(|place| place.plus(shift)).collect();
@@ -125,8 +127,9 @@ impl Graph {
             // The halo keeps words readable where a link runs under them. It is a copy beneath, since not every
             // program that draws SVG knows `paint-order`.
             svg.push_str("<g text-anchor=\"middle\" font-size=\"12\">\n");
-            for (place, label) in places.iter().zip(labels) {
-                let (x, y, text) = (place.x, place.y + RADIUS + 15.0, escape_xml(&label.text));
+            for ((peer, place), label) in self.peers().zip(&places).zip(labels) {
+                let below = if trader == Some(peer) { RADIUS + 21.0 } else { RADIUS + 15.0 };
+                let (x, y, text) = (place.x, place.y + below, escape_xml(&label.text));
                 let at = format!("x=\"{x:.1}\" y=\"{y:.1}\"");
                 let _ = writeln!(
                     svg,
@@ -167,10 +170,35 @@ impl Graph {
                 best = Some((clutter, places));
             }
         }
-        best.map(|(_, places)| lie_down(places)).unwrap_or_default()
+        let mut places = best.map(|(_, places)| lie_down(places)).unwrap_or_default();
+        if tries > 1 {
+            self.tidy(&mut places, &mut random);
+        }
+        places
     }
 
-    /// How hard a drawing is to read: links that cross, and, worse, links that run over a peer they do not join.
+    /// Nudges peers, one at a time, wherever that makes the drawing easier to read.
+    fn tidy(&self, places: &mut [Place], random: &mut SplitMix64) {
+        let mut least = self.clutter(places);
+        for reach in [1.0, 0.6, 0.35] {
+            for peer in 0..places.len() {
+                let before = places[peer];
+                for _ in 0..8 {
+                    let nudge = Place { x: random.unit() - 0.5, y: random.unit() - 0.5 };
+                    places[peer] = before.plus(nudge.times(2.0 * reach * LINK));
+                    let clutter = self.clutter(places);
+                    if clutter < least {
+                        least = clutter;
+                        break;
+                    }
+                    places[peer] = before;
+                }
+            }
+        }
+    }
+
+    /// How hard a drawing is to read: links that cross, and, worse, links that run over a peer they do not join, or
+    /// peers that stand in each other's way.
     fn clutter(&self, places: &[Place]) -> f64 {
         let links: Vec<(usize, usize)> = self.links().map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
         let mut clutter = 0.0;
@@ -185,6 +213,10 @@ impl Graph {
             clutter += 4.0 * touched.count() as f64;
             // A link three times as long as it should be is as bad as a crossing.
             clutter += (from.distance(to) / LINK - 1.0).max(0.0) / 2.0;
+        }
+        for (index, a) in places.iter().enumerate() {
+            let crowded = places[..index].iter().map(|b| (1.0 - a.distance(*b) / ROOM).max(0.0));
+            clutter += crowded.map(|crowded| 4.0 * crowded).sum::<f64>();
         }
         clutter
     }
@@ -323,7 +355,7 @@ fn stress_layout(hops: &[Vec<f64>], random: &mut SplitMix64) -> Vec<Place> {
 
 /// Moves apart whoever stands too close to be read.
 fn spread(places: &mut [Place]) {
-    let least = RADIUS * 3.4;
+    let least = ROOM;
     for _ in 0..60 {
         let mut moved = false;
         for a in 1..places.len() {
