@@ -99,6 +99,27 @@ pub enum GraphError {
     },
 }
 
+impl GraphError {
+    /// In whose list it is, where it is in one.
+    #[must_use]
+    pub fn peer(&self) -> Option<u32> {
+        match *self {
+            GraphError::ListedTwice(of)
+            | GraphError::OwnNeighbour(of)
+            | GraphError::NoSuchPeer { of, .. }
+            | GraphError::NeighbourTwice { of, .. }
+            | GraphError::TooManyNeighbours { of, .. }
+            | GraphError::OneWay { of, .. }
+            | GraphError::Disconnected { unreachable: of } => Some(of),
+            GraphError::Json(_)
+            | GraphError::Empty
+            | GraphError::TooLarge(_)
+            | GraphError::NoId(_)
+            | GraphError::Missing { .. } => None,
+        }
+    }
+}
+
 impl Graph {
     /// The random graph of a seed: everybody has three neighbours, or, where the number of peers is odd, all but one,
     /// who has two. (One peer has none, two have each other, three are a triangle.) The same arguments give the same
