@@ -14,10 +14,10 @@ use protocol::{
 use thiserror::Error;
 
 use crate::{
-    books_keeper::{address_file, ledger_dir},
     config::BazaarConfig,
     directory::Entry,
     hello::{ConnectError, Credentials, RunId, RunKey},
+    keeper::{address_file, ledger_dir},
     rundir::{RunDirError, config_of},
     service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo},
     settings::Settings,
@@ -71,7 +71,10 @@ pub fn credentials(config: &BazaarConfig) -> Result<Credentials, AccessError> {
     let key = config.key().ok_or(AccessError::NoKey)?;
     let digest = blake3::hash(config.name().as_bytes());
     let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-    Ok(Credentials { run: RunId(u64::from_le_bytes([a, b, c, d, e, f, g, h])), key: RunKey::from_bytes(*key.as_bytes()) })
+    Ok(Credentials {
+        run: RunId(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+        key: RunKey::from_bytes(*key.as_bytes()),
+    })
 }
 
 /// Where the ledger of a run listens now: as configured, or else as its process has left it in the run's directory.

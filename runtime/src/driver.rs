@@ -46,8 +46,15 @@ pub enum DriverError {
     #[error("peer {0}: {1}")]
     Store(PeerId, StoreError),
     /// Its directory or log cannot be written.
-    #[error("peer {0}: cannot write {}: {2}", .1.display())]
-    Files(PeerId, PathBuf, std::io::Error),
+    #[error("peer {peer}: cannot write {}: {error}", dir.display())]
+    Files {
+        /// Which peer.
+        peer: PeerId,
+        /// Its directory.
+        dir: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// It is hosted here already.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -96,7 +103,7 @@ pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
 pub async fn live(household: &Household, config: Config) -> Result<(), DriverError> {
     let me = config.me;
     let dir = peer_dir(&household.dir, me);
-    let files = |error| DriverError::Files(me, dir.clone(), error);
+    let files = |error| DriverError::Files { peer: me, dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     let log = Log::open(&dir.join("log")).map_err(files)?;
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
@@ -121,12 +128,8 @@ pub async fn live(household: &Household, config: Config) -> Result<(), DriverErr
     driver.carry_out(effects);
     // DESIGN R7: nothing is sent, not even a hello, before this life is durable.
     driver.await_first_write(me).await?;
-    let registration = Registration {
-        life,
-        address: household.address.clone(),
-        pid: std::process::id(),
-        host: hostname(),
-    };
+    let registration =
+        Registration { life, address: household.address.clone(), pid: std::process::id(), host: hostname() };
     let address = Arc::clone(&household.ledger_address);
     let address: LedgerAddress = Box::new(move || address());
     let credentials = household.credentials.clone();

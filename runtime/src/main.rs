@@ -1,1 +1,22 @@
-fn main() {}
+//! `bazaar`: runs the trading post, and looks at it. `main` maps what the commands return to exit codes.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    runtime::store::install_panic_filter();
+    // A usage error ends here with code 2, help and version with 0.
+    let cli = cli::Cli::parse();
+    cli.color.write_global();
+    match commands::run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            anstream::eprintln!("{}error:{} {failure}", cli::RED, cli::RED.render_reset());
+            failure.code()
+        }
+    }
+}

@@ -61,8 +61,6 @@ pub enum ProcessEvent {
         processes: usize,
         /// Its seed.
         seed: u64,
-        /// How many records its books hold already.
-        records: u64,
     },
     /// The run cannot trade, or not under every trader.
     TradeDoubtful {
@@ -247,7 +245,9 @@ impl Names {
                 sale.paid()
             ),
             Note::Unavailable { item, .. } => format!("is told that {} is not available", self.item(*item)),
-            Note::ResumedRequest { .. } => "finds a request of its former life in the queue and waits for it".to_owned(),
+            Note::ResumedRequest { .. } => {
+                "finds a request of its former life in the queue and waits for it".to_owned()
+            }
             Note::Recalled { outcome: Outcome::Sold(sale), .. } => format!(
                 "learns that its former life purchased {} {} from {}",
                 sale.quantity,
@@ -287,13 +287,9 @@ impl Names {
 
 fn process_text(event: &ProcessEvent) -> String {
     match event {
-        ProcessEvent::RunStarted { dir, peers, processes, seed, records: 0 } => {
+        ProcessEvent::RunStarted { dir, peers, processes, seed } => {
             format!("a bazaar of {peers} peers in {processes} processes and the ledger, seed {seed}, in {dir}")
         }
-        ProcessEvent::RunStarted { dir, peers, processes, seed, records } => format!(
-            "the bazaar in {dir} goes on at record {records}: {peers} peers in {processes} processes and the ledger, \
-             seed {seed}"
-        ),
         ProcessEvent::TradeDoubtful { reason } => reason.clone(),
         ProcessEvent::ProcessStarted { process, pid } => format!("started {process} (pid {pid})"),
         ProcessEvent::ProcessDied { process, pid, how } => format!("{process} (pid {pid}) died: {how}"),

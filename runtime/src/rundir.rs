@@ -19,9 +19,9 @@ use protocol::id::PeerId;
 use thiserror::Error;
 
 use crate::{
-    books_keeper::ledger_dir,
     config::{BazaarConfig, ConfigError, RawConfig},
     driver::peer_dir,
+    keeper::ledger_dir,
 };
 
 /// Which version of the layout this is.
@@ -86,43 +86,47 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `raw` is what the caller asks
-    /// for; nothing of it may differ from what a run that is there was started with.
+    /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `file` is the configuration the
+    /// caller gives, `flags` puts the flags above it. Nothing of either may differ from what a run that is there was
+    /// started with; what is left open is as it was.
     ///
     /// # Errors
-    /// See [`RunDirError`]; nothing has been changed then.
-    pub fn take(path: &Path, raw: &RawConfig, is_configured: bool) -> Result<RunDir, RunDirError> {
+    /// See [`RunDirError`]; nothing that was there has been changed then.
+    pub fn take(
+        path: &Path,
+        file: Option<RawConfig>,
+        flags: impl Fn(&mut RawConfig) -> Result<(), ConfigError>,
+    ) -> Result<RunDir, RunDirError> {
         let is_run = check_format(path)?;
         if !is_run && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(RunDirError::NotARun(path.to_owned()));
         }
+        let saved_file = config_file(path);
+        let saved = if is_run { Some(RawConfig::read(&saved_file)?) } else { None };
+        let mut asked = file.or_else(|| saved.clone()).unwrap_or_default();
+        flags(&mut asked)?;
+        asked.set_text("--dir", "dir", &path.to_string_lossy())?;
+        let mut config = asked.check()?;
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
-        let file = config_file(path);
-        let config = if is_run {
-            let saved = RawConfig::read(&file)?.check()?;
-            let mut asked = if is_configured { raw.clone() } else { raw.over(&RawConfig::read(&file)?) };
-            asked.set_text("--dir", "dir", ".")?;
-            let mut asked = asked.check()?;
-            asked.adopt_place_of(&saved);
-            let differences = saved.differences(&asked);
+        if let Some(saved) = saved {
+            let mut saved = saved;
+            saved.set_text("--dir", "dir", &path.to_string_lossy())?;
+            let saved = saved.check()?;
+            let differences = saved.differences(&config);
             if !differences.is_empty() {
                 return Err(RunDirError::OtherParameters { dir: path.to_owned(), differences });
             }
-            saved
-        } else {
-            let mut raw = raw.clone();
-            raw.set_text("--dir", "dir", ".")?;
-            let mut config = raw.check()?;
-            config.ensure_key();
-            write_private(&file, &config.to_toml()).map_err(io_error("write", &file))?;
-            let graph = path.join("graph.json");
-            fs::write(&graph, config.graph().to_json()).map_err(io_error("write", &graph))?;
-            // The last: a directory with it is a whole one.
-            let format = path.join("format");
-            fs::write(&format, format!("{FORMAT}\n")).map_err(io_error("write", &format))?;
-            RawConfig::read(&file)?.check()?
-        };
+            config = saved;
+        }
+        config.ensure_key();
+        // Written anew each time: the directory may have been moved.
+        write_private(&saved_file, &config.to_toml()).map_err(io_error("write", &saved_file))?;
+        let graph = path.join("graph.json");
+        fs::write(&graph, config.graph().to_json()).map_err(io_error("write", &graph))?;
+        // The last: a directory with it is a whole one.
+        let format = path.join("format");
+        fs::write(&format, format!("{FORMAT}\n")).map_err(io_error("write", &format))?;
         forget_processes(path, config.peers());
         Ok(RunDir { path: path.to_owned(), config, _lock: lock })
     }

@@ -94,7 +94,8 @@ pub enum RunError {
 pub async fn supervise(plan: &Plan) -> Result<Supervised, RunError> {
     let (say, said) = mpsc::channel(1_024);
     let (stop, stopping) = watch::channel(false);
-    let mut supervisor = Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
+    let mut supervisor =
+        Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
     let result = supervisor.run().await;
     // Nobody reads it any more when all have gone already.
     let _ = stop.send(true);

@@ -53,8 +53,13 @@ pub enum KeeperError {
         error: std::io::Error,
     },
     /// The directory cannot be written.
-    #[error("cannot write {}: {1}", .0.display())]
-    Files(PathBuf, std::io::Error),
+    #[error("cannot write {}: {error}", dir.display())]
+    Files {
+        /// Which.
+        dir: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
 }
 
 /// How the ledger's process is set up.
@@ -94,7 +99,7 @@ pub fn address_file(ledger: &Path) -> PathBuf {
 /// See [`KeeperError`]. Nothing that was acknowledged is lost by it.
 pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Result<(), KeeperError> {
     let KeeperConfig { dir, address, ledger, options, credentials, settings, form } = config;
-    let files = |error| KeeperError::Files(dir.clone(), error);
+    let files = |error| KeeperError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     let mut log = Log::open(&dir.join("log")).map_err(files)?;
     let mut say = |what| {
@@ -303,4 +308,3 @@ impl Committer {
         let _ = self.work.send(work);
     }
 }
-

@@ -1,0 +1,133 @@
+//! What the commands do.
+
+mod books;
+mod look;
+mod member;
+mod run;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use runtime::{
+    access::AccessError, config::ConfigError, driver::DriverError, keeper::KeeperError, rundir::RunDirError,
+    supervise::RunError,
+};
+use thiserror::Error;
+
+use crate::cli::{Command, Init, Which};
+
+/// Why a command fails. The exit code follows from it.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// Something outside stands in the way.
+    #[error("{0}")]
+    Stuck(String),
+}
+
+impl Failure {
+    /// 1 a property or the audit fails, 2 usage or configuration, 3 could not finish.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
+            Failure::Access(AccessError::RunDir(_) | AccessError::NoKey) => ExitCode::from(2),
+            Failure::Access(error) if error.is_damage() => ExitCode::from(1),
+            Failure::Access(_) | Failure::Run(_) | Failure::Keeper(_) | Failure::Driver(_) | Failure::Stuck(_) => {
+                ExitCode::from(3)
+            }
+        }
+    }
+}
+
+/// Carries out a command.
+pub fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(flags) => run::run(&flags),
+        Command::Init(flags) => init(&flags),
+        Command::Ledger(flags) => member::ledger(&flags),
+        Command::Peer(flags) => member::peer(&flags),
+        Command::Status(flags) => look::status(&flags),
+        Command::Kill(flags) => look::kill(&flags),
+        Command::Books(flags) => books::show(&flags),
+        Command::Audit(flags) => books::audit(&flags),
+        Command::Graph(flags) => look::graph(&flags),
+    }
+}
+
+fn init(flags: &Init) -> Result<ExitCode, Failure> {
+    use std::io::Write as _;
+    let text = runtime::config::init_text();
+    match &flags.file {
+        None => print(&text),
+        Some(file) => {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            // It holds the run's key.
+            let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+            opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| {
+                let why = match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => "it exists already; give another name".to_owned(),
+                    _ => error.to_string(),
+                };
+                Failure::Usage(format!("cannot write {}: {why}", file.display()))
+            })?;
+            print(&format!("wrote {}; now: bazaar run --config {}\n", file.display(), file.display()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// To standard output. A reader that has gone away has seen what it wanted.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// As JSON to standard output, with a line break.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Stuck(error.to_string()))?;
+    print(&(json + "\n"));
+    Ok(())
+}
+
+/// The single thread that everything of this process runs on (a second one makes round trips slower).
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Stuck(format!("cannot start: {error}")))?
+        .block_on(future)
+}
+
+/// Where runs go that were given no directory.
+fn runs_dir() -> &'static Path {
+    Path::new("bazaar-runs")
+}
+
+/// The run that a command is about.
+fn which_run(which: &Which) -> Result<PathBuf, Failure> {
+    match &which.dir {
+        Some(dir) => Ok(dir.clone()),
+        None => runs_dir().join("latest").canonicalize().map_err(|_| {
+            Failure::Usage(
+                "there is no run below ./bazaar-runs/: start one with `bazaar run`, or give --dir".to_owned(),
+            )
+        }),
+    }
+}

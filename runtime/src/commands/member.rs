@@ -1,0 +1,133 @@
+//! `bazaar ledger` and `bazaar peer`: the processes of a run.
+
+use std::{process::ExitCode, sync::Arc};
+
+use protocol::id::PeerId;
+use runtime::{
+    access::{credentials, ledger_address},
+    config::{BazaarConfig, RawConfig},
+    driver::{self, Household, peer_dir},
+    host::Host,
+    keeper::{self, KeeperConfig, ledger_dir},
+    report::{Form, Names},
+    settings::Settings,
+    store::LedgerOptions,
+    supervise::{listed, stop_signal},
+};
+
+use super::{Failure, block_on};
+use crate::cli::{Ledger, Member, Peer};
+
+/// Any free port of this machine.
+const ANY: &str = "127.0.0.1:0";
+
+pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
+    let config = read(&flags.member)?;
+    let dir = ledger_dir(config.dir());
+    trace_to(&dir)?;
+    let set_up = KeeperConfig {
+        address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
+        ledger: config.ledger_config(),
+        options: LedgerOptions { snapshot_every: config.ledger().snapshot_every },
+        credentials: credentials(&config)?,
+        settings: Settings::default(),
+        form: form(&flags.member),
+        dir,
+    };
+    block_on(async {
+        let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
+        Ok(keeper::keep(set_up, stop).await?)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
+    let config = read(&flags.member)?;
+    let ids = share(&config, &flags.ids)?;
+    let address = address(&config, &ids)?;
+    // Checked to hold at least one.
+    let first = ids.first().copied().unwrap_or_default();
+    trace_to(&peer_dir(config.dir(), first))?;
+    let peers: Vec<_> = ids.iter().filter_map(|id| config.peer(*id)).collect();
+    let credentials = credentials(&config)?;
+    block_on(async {
+        let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
+        let host = Host::listen(&*address, credentials.clone(), Settings::default()).await.map_err(|error| {
+            Failure::Stuck(format!(
+                "peers {} cannot listen on {address}: {error}; give another address in [[peer]], or stop what uses it",
+                listed(&ids)
+            ))
+        })?;
+        let ledger_of = config.clone();
+        let household = Household {
+            // A configured name may stand for several interfaces: it is what others are told.
+            address: if address == ANY { host.address().to_string() } else { address.clone() },
+            host,
+            credentials,
+            settings: Settings::default(),
+            ledger_address: Arc::new(move || ledger_address(&ledger_of, ledger_of.dir())),
+            dir: config.dir().to_owned(),
+            seed: config.seed(),
+            form: form(&flags.member),
+            names: Arc::new(names(&config)),
+            stop,
+        };
+        futures::future::try_join_all(peers.into_iter().map(|peer| driver::live(&household, peer))).await?;
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How peers and goods are called in this run.
+pub fn names(config: &BazaarConfig) -> Names {
+    Names { items: config.goods().items.clone(), roles: config.members().map(|member| member.role.clone()).collect() }
+}
+
+fn read(member: &Member) -> Result<BazaarConfig, Failure> {
+    Ok(RawConfig::read(&member.config)?.check()?)
+}
+
+fn form(member: &Member) -> Form {
+    if member.json { Form::Json } else { Form::Text }
+}
+
+fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {
+    let mut ids: Vec<PeerId> = ids.iter().copied().map(PeerId).collect();
+    ids.sort_unstable();
+    if let Some([twice, _]) = ids.array_windows().find(|[a, b]| a == b) {
+        return Err(Failure::Usage(format!("--id names peer {twice} twice")));
+    }
+    let last = config.peers() - 1;
+    match ids.iter().find(|id| id.0 > last) {
+        Some(id) => Err(Failure::Usage(format!("--id {id}: there is no such peer; ids run from 0 to {last}"))),
+        None => Ok(ids),
+    }
+}
+
+/// Where the process of these peers listens: there is one listener, so they cannot have several addresses.
+fn address(config: &BazaarConfig, ids: &[PeerId]) -> Result<String, Failure> {
+    let mut given = ids.iter().filter_map(|id| Some((*id, config.address_of(*id)?)));
+    let Some((first, address)) = given.next() else { return Ok(ANY.to_owned()) };
+    match given.find(|(_, other)| *other != address) {
+        Some((id, other)) => Err(Failure::Usage(format!(
+            "peers {first} and {id} have the addresses {} and {}, but one process listens on one address: give them the \
+             same, or start a process for each",
+            address.as_str(),
+            other.as_str()
+        ))),
+        None => Ok(address.as_str().to_owned()),
+    }
+}
+
+/// What goes on below the protocol (connections, mostly) goes to a file of the process's own.
+fn trace_to(dir: &std::path::Path) -> Result<(), Failure> {
+    let failed = |error| Failure::Stuck(format!("cannot write {}: {error}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("trace")).map_err(failed)?;
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(file).init();
+    Ok(())
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::Stuck(format!("cannot wait for signals: {error}"))
+}

@@ -1,0 +1,148 @@
+//! `bazaar run`.
+
+use std::process::ExitCode;
+
+use protocol::invariant::AuditReport;
+use runtime::{
+    access::Run as RunAccess,
+    config::{BazaarConfig, ConfigError, RawConfig},
+    report::{Event, Form, ProcessEvent},
+    rundir::{self, RunDir, config_file},
+    supervise::{self, Plan, Supervised, shares},
+};
+use serde::Serialize;
+
+use super::{
+    Failure, block_on,
+    books::{self, TermLine},
+    member::names,
+    print, runs_dir,
+};
+use crate::cli::Run;
+
+pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
+    let file = flags.config.as_deref().map(RawConfig::read).transpose()?;
+    let is_new = flags.dir.is_none();
+    // What is wrong with the flags is said before a directory is made for them.
+    let mut tried = file.clone().unwrap_or_default();
+    overlay(&mut tried, flags)?;
+    if is_new {
+        tried.check()?;
+    }
+    let dir = match &flags.dir {
+        Some(dir) => dir.clone(),
+        None => rundir::fresh(runs_dir())?,
+    };
+    let is_known = rundir::config_file(&dir).exists();
+    let seed = flags.seed.or_else(|| (file.is_none() && !is_known).then(|| u64::from(rand::random::<u16>())));
+    let taken = RunDir::take(&dir, file, |raw| {
+        overlay(raw, flags)?;
+        seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))
+    })?;
+    let config = taken.config();
+    let form = match (flags.json, flags.quiet) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Quiet,
+        (false, false) => Form::Text,
+    };
+    let plan = Plan {
+        dir: taken.path().to_owned(),
+        config: config_file(taken.path()),
+        shares: shares(config.peers(), flags.processes.map_or(usize::MAX, |n| n as usize)),
+        length: flags.length,
+        purchases: flags.purchases,
+        restart_after: flags.restart_after.0,
+        form,
+        names: names(config),
+    };
+    let tell = |what| form.print(&plan.names, &Event::now(what));
+    tell(ProcessEvent::RunStarted {
+        dir: dir.display().to_string(),
+        peers: config.peers(),
+        processes: plan.shares.len(),
+        seed: config.seed(),
+    });
+    if let Err(doubt) = config.trade_is_possible() {
+        tell(ProcessEvent::TradeDoubtful { reason: doubt.to_string() });
+    }
+    block_on(async {
+        let ended = supervise::supervise(&plan).await?;
+        let summary = Summary::of(taken.path(), config, &ended).await?;
+        match form {
+            Form::Json => {
+                let line = serde_json::to_string(&SummaryLine { event: "summary", summary: &summary });
+                print(&(line.map_err(|error| Failure::Stuck(error.to_string()))? + "\n"));
+            }
+            Form::Text | Form::Quiet => print(&summary.text(config)),
+        }
+        Ok(if summary.audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    })
+}
+
+fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {
+    if let Some(peers) = &flags.peers {
+        raw.set("--peers", &format!("peers = {peers}"))?;
+    }
+    if let Some(seed) = flags.seed {
+        raw.set("--seed", &format!("seed = {seed}"))?;
+    }
+    if let Some(pace) = flags.pace {
+        raw.set_text("--pace", "pace", pace.name())?;
+    }
+    if let Some(sales) = &flags.resign_after {
+        raw.set("--resign-after", &format!("terms.resign_after = {sales}"))?;
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct SummaryLine<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+/// What became of a run.
+#[derive(Debug, Serialize)]
+struct Summary {
+    dir: String,
+    terms: Vec<TermLine>,
+    restarts: usize,
+    deaths: Vec<Event>,
+    audit: AuditReport,
+}
+
+impl Summary {
+    async fn of(dir: &std::path::Path, config: &BazaarConfig, ended: &Supervised) -> Result<Summary, Failure> {
+        let log = RunAccess::at(dir)?.log().await?;
+        Ok(Summary {
+            dir: dir.display().to_string(),
+            terms: books::terms(&log),
+            restarts: ended.restarts,
+            deaths: ended.deaths.clone(),
+            audit: books::audited(&log, config),
+        })
+    }
+
+    fn text(&self, config: &BazaarConfig) -> String {
+        use std::fmt::Write as _;
+        let names = names(config);
+        let totals = &self.audit.totals;
+        let mut text = String::from("\n");
+        // Writing to a text does not fail.
+        let _ = writeln!(
+            text,
+            "{} purchases, {} refusals, {} requests open; {} paid = {} to sellers + {} commission",
+            totals.sales, totals.refusals, totals.open, totals.paid, totals.earned, totals.commission
+        );
+        for term in &self.terms {
+            let _ = writeln!(text, "  {}", term.text(&names));
+        }
+        if !self.deaths.is_empty() {
+            let _ = writeln!(text, "{} processes died, {} were started again", self.deaths.len(), self.restarts);
+        }
+        let _ = write!(text, "{}", books::verdict(&self.audit));
+        let _ = writeln!(text, "everything is in {}", self.dir);
+        text
+    }
+}

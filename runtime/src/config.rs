@@ -1,0 +1,1018 @@
+//! How a bazaar is set up. A file and flags are read into a [`RawConfig`]; [`RawConfig::check`] makes a
+//! [`BazaarConfig`] of it once, or says what is wrong, where, and what would be right; nothing behind it checks again.
+
+mod document;
+mod roles;
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use protocol::{
+    config::{Config, Offer, Offers, Pace, Role, Terms, TimeoutError, Timeouts, Wishes},
+    id::{Item, PeerId, Units},
+    ledger::LedgerConfig,
+    money::{Cents, Commission, Price},
+};
+
+use self::document::{Entry, Section, Table, Value, nearest};
+pub use self::{
+    document::Place,
+    roles::NoTrade,
+    text::{commented_default, init_text},
+};
+use crate::{
+    duration::format_duration,
+    graph::{Graph, GraphError, Kind, Label, MOST_PEERS},
+};
+
+/// The file a configuration stands in when none is named.
+pub const DEFAULT_FILE: &str = "bazaar.toml";
+
+/// What is wrong with a configuration: where it stands, which key, what was written, and what would be right. Correct
+/// it there.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("{}: cannot be read: {error}", .file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The text is not TOML.
+    #[error("{place}: this is not TOML: {message}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that means nothing, most often a slip.
+    #[error("{place}: {key}: there is no such key; {right}")]
+    UnknownKey {
+        /// Where.
+        place: Place,
+        /// The key as written.
+        key: String,
+        /// What may be meant.
+        right: String,
+    },
+    /// A value that cannot be.
+    #[error("{place}: {key} = {value}: {right}")]
+    Value {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// Its value, or the part of it that is wrong, as written.
+        value: String,
+        /// What would be right.
+        right: String,
+    },
+    /// Something that must be there is not.
+    #[error("{}{key} is missing: {right}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Missing {
+        /// Where it would belong, where that is known.
+        place: Option<Place>,
+        /// The key.
+        key: String,
+        /// What would be right.
+        right: String,
+    },
+    /// Two waits that do not go together (DESIGN 3).
+    #[error("{}{pair}: {error}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Timeouts {
+        /// Where the one that is set stands; the later one where both are.
+        place: Option<Place>,
+        /// Both with their values.
+        pair: String,
+        /// The inequality.
+        error: Box<TimeoutError>,
+    },
+    /// A peer's part fails the protocol's own check.
+    #[error("peer {peer}: {error}")]
+    Peer {
+        /// Which peer.
+        peer: PeerId,
+        /// What the protocol says.
+        error: Box<protocol::config::ConfigError>,
+    },
+}
+
+/// How fast everything goes, as one word. Single waits can still be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speed {
+    /// As slow as the system this one follows, for reading along.
+    Reference,
+    /// Elections within a minute, sales within seconds.
+    #[default]
+    Brisk,
+    /// Buyers and sellers never wait; for measuring.
+    FlatOut,
+}
+
+impl Speed {
+    /// All of them.
+    pub const ALL: [Speed; 3] = [Speed::Reference, Speed::Brisk, Speed::FlatOut];
+
+    /// Its name in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Speed::Reference => "reference",
+            Speed::Brisk => "brisk",
+            Speed::FlatOut => "flat-out",
+        }
+    }
+
+    /// Its timeouts. They hold what [`Timeouts::check`] asks for.
+    #[must_use]
+    pub fn timeouts(self) -> Timeouts {
+        let millis = Duration::from_millis;
+        match self {
+            Speed::Reference => Timeouts {
+                first_call: millis(4_000),
+                stagger: millis(2_000),
+                answer: millis(5_000),
+                victory: millis(10_000),
+                suspicion: millis(6_000),
+                renewal: millis(1_000),
+                lease: millis(5_000),
+                retry: millis(1_000),
+                patience: millis(4_000),
+                resend: millis(3_000),
+            },
+            Speed::Brisk | Speed::FlatOut => Timeouts {
+                first_call: millis(800),
+                stagger: millis(300),
+                answer: millis(400),
+                victory: millis(2_000),
+                suspicion: millis(1_800),
+                renewal: millis(300),
+                lease: millis(1_500),
+                retry: millis(300),
+                patience: millis(1_400),
+                resend: millis(800),
+            },
+        }
+    }
+
+    /// Its buyers' and sellers' waits.
+    #[must_use]
+    pub fn waits(self) -> Pace {
+        let millis = Duration::from_millis;
+        match self {
+            Speed::Reference => Pace {
+                deposit_after: millis(15_000),
+                trade_after: millis(25_000),
+                think: Some(millis(10_000)),
+                clock_interval: Duration::ZERO,
+            },
+            Speed::Brisk => Pace {
+                deposit_after: millis(100),
+                trade_after: millis(400),
+                think: Some(millis(300)),
+                clock_interval: millis(1_000),
+            },
+            Speed::FlatOut => Pace {
+                deposit_after: Duration::ZERO,
+                trade_after: Duration::ZERO,
+                think: Some(Duration::ZERO),
+                clock_interval: Duration::ZERO,
+            },
+        }
+    }
+}
+
+/// The secret that the members of a run share (DESIGN 4). It is never printed; [`Key::to_hex`] is for the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// A key nobody can guess.
+    #[must_use]
+    pub fn random() -> Key {
+        Key(rand::random())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Key> {
+        let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        let bytes: Vec<u8> =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+        if digits.len() == 64 { bytes.try_into().ok().map(Key) } else { None }
+    }
+
+    /// The 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// A host, by name or number, and a port: `host:port`, `[::1]:port`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address(String);
+
+impl Address {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// Says what would be right.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        let right = "must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" or \"miraculix:7000\"";
+        let (host, port) = text.rsplit_once(':').ok_or(right)?;
+        if !(1..=5).contains(&port.len()) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(right.to_owned());
+        }
+        if port.parse::<u16>().unwrap_or(0) == 0 {
+            return Err("the port must be from 1 to 65535".to_owned());
+        }
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(ipv6) => ipv6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty()
+                    && host.len() <= 253
+                    && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+            }
+        };
+        if is_host { Ok(Address(text.to_owned())) } else { Err(right.to_owned()) }
+    }
+
+    /// `host:port`, as sockets take it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is traded, and what a seed draws from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goods {
+    /// The names of the items; an [`Item`] is an index into them. At least one.
+    pub items: Vec<String>,
+    /// How many units a seller deposits at a time, unless its own offers say otherwise.
+    pub units: Units,
+    /// The lowest price that is drawn.
+    pub lowest_price: Price,
+    /// The highest price that is drawn.
+    pub highest_price: Price,
+    /// How many units a buyer wants at a time, unless its own entry says otherwise.
+    pub quantity: Units,
+}
+
+impl Default for Goods {
+    fn default() -> Goods {
+        Goods {
+            items: ["fish", "salt", "boar"].map(str::to_owned).to_vec(),
+            units: Units(10),
+            lowest_price: Price(400),
+            highest_price: Price(1_000),
+            quantity: Units(1),
+        }
+    }
+}
+
+impl Goods {
+    fn item_ids(&self) -> impl Iterator<Item = Item> + use<> {
+        // At most MOST_ITEMS, which fits.
+        (0..self.items.len() as u16).map(Item)
+    }
+
+    fn find(&self, name: &str) -> Result<Item, String> {
+        let found = self.items.iter().position(|item| item == name);
+        // At most MOST_ITEMS, which fits.
+        found
+            .map(|index| Item(index as u16))
+            .ok_or_else(|| format!("unknown item \"{name}\"; known are {} (goods.items)", self.items.join(", ")))
+    }
+}
+
+/// How the ledger is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// Where it listens. `None`: on this machine, on any free port, found through the run's directory.
+    pub address: Option<Address>,
+    /// After how many records it takes a snapshot.
+    pub snapshot_every: u64,
+    /// How many calls may wait while it writes.
+    pub waiting: u32,
+}
+
+/// What a configuration says about one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it buys and sells.
+    pub role: Role,
+    /// Where it listens. `None`: on this machine, on any free port, found through the directory.
+    pub address: Option<Address>,
+}
+
+/// A checked configuration of a whole bazaar, everything decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BazaarConfig {
+    name: String,
+    seed: u64,
+    dir: PathBuf,
+    key: Option<Key>,
+    speed: Speed,
+    first_caller: PeerId,
+    clock_range: u64,
+    ledger: LedgerSettings,
+    graph: Graph,
+    goods: Goods,
+    terms: Terms,
+    waits: Pace,
+    timeouts: Timeouts,
+    members: Vec<Member>,
+}
+
+/// The most items there are names for.
+const MOST_ITEMS: usize = 1_000;
+/// The largest count of anything that is given by hand.
+const MOST: u32 = 1_000_000_000;
+/// The most units in one deposit or request.
+const MOST_UNITS: u32 = 1_000_000;
+
+/// What holds where nothing is said.
+mod defaults {
+    use protocol::{config::Terms, id::PeerId, money::Commission};
+
+    pub(super) const NAME: &str = "bazaar";
+    pub(super) const PEERS: u32 = 10;
+    pub(super) const SEED: u64 = 1;
+    pub(super) const DIR: &str = "bazaar-data";
+    pub(super) const CLOCK_RANGE: u64 = 1_024;
+    pub(super) const TERMS: Terms =
+        Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 256 };
+
+    /// SPEC B2, where there is a peer 2.
+    pub(super) fn first_caller(peers: u32) -> PeerId {
+        PeerId(if peers < 3 { 0 } else { 2 })
+    }
+}
+
+impl Default for LedgerSettings {
+    fn default() -> LedgerSettings {
+        LedgerSettings { address: None, snapshot_every: 10_000, waiting: 4_096 }
+    }
+}
+
+/// A configuration as written: a file, and what flags say on top of it.
+#[derive(Clone, Debug, Default)]
+pub struct RawConfig {
+    table: Table,
+}
+
+impl RawConfig {
+    /// Nothing written: all defaults.
+    #[must_use]
+    pub fn new() -> RawConfig {
+        RawConfig::default()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not TOML.
+    pub fn read(file: &Path) -> Result<RawConfig, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+        RawConfig::parse(&text, file)
+    }
+
+    /// Reads a text. Errors name `file`, and relative paths start from its directory.
+    ///
+    /// # Errors
+    /// When it is not TOML.
+    pub fn parse(text: &str, file: &Path) -> Result<RawConfig, ConfigError> {
+        Ok(RawConfig { table: document::parse(text, &Place::file(file))? })
+    }
+
+    /// Puts what a flag says above what is written so far; errors will name the flag. `assignment` is TOML:
+    /// `set("--peers", "peers = 20")`, `set("--set", "terms.commission = 1000")`.
+    ///
+    /// # Errors
+    /// When the assignment is not TOML.
+    pub fn set(&mut self, flag: &str, assignment: &str) -> Result<(), ConfigError> {
+        document::overlay(&mut self.table, document::parse(assignment, &Place::flag(flag))?);
+        Ok(())
+    }
+
+    /// [`RawConfig::set`] for a text, with whatever quotes it needs: `set_text("--dir", "dir", "/tmp/x")`.
+    ///
+    /// # Errors
+    /// When `key` is no TOML key.
+    pub fn set_text(&mut self, flag: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        self.set(flag, &format!("{key} = {}", document::quoted(text)))
+    }
+
+    /// Checks everything and decides everything that was left open.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong.
+    pub fn check(&self) -> Result<BazaarConfig, ConfigError> {
+        let top = Section::open("", String::new(), &self.table)?;
+        let name = top.text("name", checked_name)?.unwrap_or(defaults::NAME).to_owned();
+        let seed = top.number("seed", 0..=u64::MAX)?.unwrap_or(defaults::SEED);
+        let key = top.text("key", |text| {
+            Key::from_hex(text).ok_or_else(|| "must be 64 hexadecimal digits; `bazaar init` makes a key".to_owned())
+        })?;
+        let speed = top.text("pace", read_speed)?.unwrap_or_default();
+        let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(defaults::CLOCK_RANGE);
+        let ledger = read_ledger(&top.section("ledger")?)?;
+        let terms = read_terms(&top.section("terms")?)?;
+        let waits = read_waits(&top.section("waits")?, speed)?;
+        let timeouts = read_timeouts(&top.section("timeouts")?, speed)?;
+        let goods = read_goods(&top.section("goods")?)?;
+        let graph = read_graph(&top, seed)?;
+        let last = graph.len() - 1;
+        let first_caller = top.small("first_caller", 0..=last)?.map_or(defaults::first_caller(graph.len()), PeerId);
+        let members = read_members(&top, graph.len(), seed, &goods)?;
+        let distant = members.iter().filter_map(|member| member.address.as_ref()).find(|at| !at.is_loopback());
+        if let Some(address) = distant {
+            let why = format!("members at other machines ({address}) need it");
+            if ledger.address.is_none() {
+                let right = format!("{why}; give the ledger's host:port");
+                return Err(ConfigError::Missing { place: None, key: "ledger.address".to_owned(), right });
+            }
+            if key.is_none() {
+                let right = format!("{why}, the same on each; `bazaar init` makes one");
+                return Err(ConfigError::Missing { place: None, key: "key".to_owned(), right });
+            }
+        }
+        let dir =
+            top.text("dir", |text| if text.is_empty() { Err("must name a directory".to_owned()) } else { Ok(text) })?;
+        let dir = match (dir, top.entry("dir")) {
+            (Some(dir), Some(entry)) => entry.place.resolve(dir),
+            (_, _) => PathBuf::from(defaults::DIR),
+        };
+        // Without a working directory there is nothing to make it absolute with; then it stays as it is.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        let config = BazaarConfig {
+            name,
+            seed,
+            dir,
+            key,
+            speed,
+            first_caller,
+            clock_range,
+            ledger,
+            graph,
+            goods,
+            terms,
+            waits,
+            timeouts,
+            members,
+        };
+        for peer in config.graph.peers() {
+            if let Some(error) = config.peer(peer).and_then(|peer| peer.check().err()) {
+                return Err(ConfigError::Peer { peer, error: Box::new(error) });
+            }
+        }
+        Ok(config)
+    }
+}
+
+fn checked_name(text: &str) -> Result<&str, String> {
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if fits { Ok(text) } else { Err("must be 1 to 64 letters, digits, dashes, dots or underscores".to_owned()) }
+}
+
+fn read_speed(text: &str) -> Result<Speed, String> {
+    let found = Speed::ALL.into_iter().find(|speed| speed.name() == text);
+    found.ok_or_else(|| {
+        let names = Speed::ALL.map(Speed::name);
+        let near = nearest(text, &names).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        format!("must be \"reference\", \"brisk\" or \"flat-out\"{near}")
+    })
+}
+
+fn read_ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigError> {
+    let default = LedgerSettings::default();
+    Ok(LedgerSettings {
+        address: section.text("address", Address::parse)?,
+        snapshot_every: section.number("snapshot_every", 1..=u64::from(MOST))?.unwrap_or(default.snapshot_every),
+        waiting: section.small("waiting", 1..=1_000_000)?.unwrap_or(default.waiting),
+    })
+}
+
+fn read_terms(section: &Section<'_>) -> Result<Terms, ConfigError> {
+    let default = defaults::TERMS;
+    let commission = section.small("commission", 0..=10_000)?.and_then(|points| u16::try_from(points).ok());
+    Ok(Terms {
+        commission: commission.and_then(Commission::new).unwrap_or(default.commission),
+        resign_after: section.small("resign_after", 1..=MOST)?.unwrap_or(default.resign_after),
+        batch_limit: section.small("batch_limit", 1..=Terms::LARGEST_BATCH)?.unwrap_or(default.batch_limit),
+    })
+}
+
+fn read_waits(section: &Section<'_>, speed: Speed) -> Result<Pace, ConfigError> {
+    let preset = speed.waits();
+    let never = matches!(section.entry("think"), Some(Entry { value: Value::Text(text), .. }) if text == "never");
+    Ok(Pace {
+        deposit_after: section.duration("deposit_after")?.unwrap_or(preset.deposit_after),
+        trade_after: section.duration("trade_after")?.unwrap_or(preset.trade_after),
+        think: if never { None } else { section.duration("think")?.or(preset.think) },
+        clock_interval: section.duration("clock_interval")?.unwrap_or(preset.clock_interval),
+    })
+}
+
+/// The table's entries by their keys.
+fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
+    [
+        ("first_call", &mut timeouts.first_call),
+        ("stagger", &mut timeouts.stagger),
+        ("answer", &mut timeouts.answer),
+        ("victory", &mut timeouts.victory),
+        ("suspicion", &mut timeouts.suspicion),
+        ("renewal", &mut timeouts.renewal),
+        ("lease", &mut timeouts.lease),
+        ("retry", &mut timeouts.retry),
+        ("patience", &mut timeouts.patience),
+        ("resend", &mut timeouts.resend),
+    ]
+}
+
+fn read_timeouts(section: &Section<'_>, speed: Speed) -> Result<Timeouts, ConfigError> {
+    let mut timeouts = speed.timeouts();
+    for (name, timeout) in timeout_entries(&mut timeouts) {
+        if let Some(duration) = section.duration(name)? {
+            *timeout = duration;
+        }
+    }
+    let Err(error) = timeouts.check() else { return Ok(timeouts) };
+    let values: BTreeMap<&str, Duration> =
+        timeout_entries(&mut timeouts).into_iter().map(|(name, timeout)| (name, *timeout)).collect();
+    let described = error.entries().into_iter().filter_map(|name| {
+        let value = format_duration(*values.get(name)?);
+        let whence = if section.has(name) { String::new() } else { format!(" (pace {})", speed.name()) };
+        Some(format!("timeouts.{name} = \"{value}\"{whence}"))
+    });
+    let pair = described.collect::<Vec<_>>().join(" and ");
+    let places = error.entries().into_iter().filter_map(|name| section.entry(name)).map(|entry| entry.place.clone());
+    Err(ConfigError::Timeouts { place: places.max_by_key(Place::line), pair, error: Box::new(error) })
+}
+
+fn read_goods(section: &Section<'_>) -> Result<Goods, ConfigError> {
+    let mut goods = Goods::default();
+    if let Some(entries) = section.list("items", "such as [\"fish\", \"salt\", \"boar\"]")? {
+        goods.items.clear();
+        if entries.len() > MOST_ITEMS {
+            return Err(section.refuse("items", format!("there are at most {MOST_ITEMS} items")));
+        }
+        for entry in entries {
+            let name = match &entry.value {
+                Value::Text(name) if is_item_name(name) => name,
+                Value::Text(_) | Value::Integer(..) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
+                    let right = "an item is a text of 1 to 32 letters, digits, dashes or underscores";
+                    return Err(section.refuse_value("items", entry, right));
+                }
+            };
+            if goods.items.contains(name) {
+                return Err(section.refuse_value("items", entry, "is there twice; name each item once"));
+            }
+            goods.items.push(name.clone());
+        }
+    }
+    goods.units = section.small("units", 1..=MOST_UNITS)?.map_or(goods.units, Units);
+    goods.quantity = section.small("quantity", 1..=MOST_UNITS)?.map_or(goods.quantity, Units);
+    goods.lowest_price = section.text("lowest_price", parse_price)?.unwrap_or(goods.lowest_price);
+    goods.highest_price = section.text("highest_price", parse_price)?.unwrap_or(goods.highest_price);
+    if goods.lowest_price > goods.highest_price {
+        let (name, right) = if section.has("lowest_price") {
+            ("lowest_price", format!("must be at most highest_price, \"{}\"", format_price(goods.highest_price)))
+        } else {
+            ("highest_price", format!("must be at least lowest_price, \"{}\"", format_price(goods.lowest_price)))
+        };
+        return Err(section.refuse(name, right));
+    }
+    if goods.quantity > goods.units {
+        let (name, right) = if section.has("quantity") {
+            ("quantity", format!("must be at most goods.units, {}: an order is filled from one deposit", goods.units))
+        } else {
+            (
+                "units",
+                format!("must be at least goods.quantity, {}: an order is filled from one deposit", goods.quantity),
+            )
+        };
+        return Err(section.refuse(name, right));
+    }
+    Ok(goods)
+}
+
+fn is_item_name(name: &str) -> bool {
+    (1..=32).contains(&name.chars().count()) && name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c))
+}
+
+/// Reads a price: dollars with two decimals or none, `"9.50"`, `"9"`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_price(text: &str) -> Result<Price, String> {
+    let right = || "a price is a text in dollars and cents, such as \"9.50\"".to_owned();
+    let (dollars, cents) = text.split_once('.').unwrap_or((text, "00"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(owed) = text.strip_prefix('-').filter(|owed| is_number(&owed.replacen('.', "", 1))) {
+        return Err(format!("a price cannot be negative; write \"{owed}\""));
+    }
+    if !is_number(dollars) || !is_number(cents) || cents.len() != 2 {
+        return Err(right());
+    }
+    let highest = || format!("the highest price is \"{}\"", format_price(Price(u32::MAX)));
+    let price: u32 = format!("{dollars}{cents}").parse().map_err(|_| highest())?;
+    if price == 0 { Err("a price must be at least \"0.01\"".to_owned()) } else { Ok(Price(price)) }
+}
+
+/// Writes a price as [`parse_price`] reads it.
+#[must_use]
+pub fn format_price(price: Price) -> String {
+    Cents(u64::from(price.0)).to_string()
+}
+
+fn read_graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> {
+    let peers = top.small("peers", 1..=MOST_PEERS)?;
+    let section = top.section("graph")?;
+    if section.is_empty() {
+        return Ok(Graph::random(peers.unwrap_or(defaults::PEERS), seed));
+    }
+    if section.has("file") && section.has("adjacency") {
+        return Err(section.refuse("file", "a graph comes from a file or from graph.adjacency; give one of them"));
+    }
+    let graph = match (section.text("file", |text| Ok(text))?, section.entry("file")) {
+        (Some(name), Some(entry)) => {
+            let file = entry.place.resolve(name);
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| section.refuse("file", format!("{} cannot be read: {error}", file.display())))?;
+            Graph::from_json(&text).map_err(|error| section.refuse("file", error.to_string()))?
+        }
+        (_, _) => read_adjacency(&section)?,
+    };
+    match peers {
+        Some(peers) if peers != graph.len() => {
+            Err(top.refuse("peers", format!("the graph has {} peers; give that number or leave it out", graph.len())))
+        }
+        Some(_) | None => Ok(graph),
+    }
+}
+
+fn read_adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
+    let right = "must list each peer's neighbours, such as { 0 = [1, 2], 1 = [0, 2], 2 = [0, 1] }";
+    let Some(Entry { value: Value::Table(table), .. }) = section.entry("adjacency") else {
+        return Err(section.refuse("adjacency", right));
+    };
+    let mut lists = BTreeMap::new();
+    for (key, entry) in table {
+        let peer: u32 = key
+            .parse()
+            .map_err(|_| section.refuse_value("adjacency", entry, GraphError::NoId(key.clone()).to_string()))?;
+        let Value::List(neighbours) = &entry.value else {
+            return Err(section.refuse_value(&format!("adjacency.{key}"), entry, "must be a list of peer ids"));
+        };
+        let mut list = Vec::new();
+        for neighbour in neighbours {
+            match neighbour.value {
+                Value::Integer(Some(id), _) if i64::try_from(id).is_ok() => list.push(id as i64),
+                Value::Integer(..) | Value::Text(_) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
+                    let right = "a neighbour is a peer id, a whole number";
+                    return Err(section.refuse_value(&format!("adjacency.{key}"), neighbour, right));
+                }
+            }
+        }
+        // `00` and `0` are two keys and one peer.
+        if lists.insert(peer, (list, entry)).is_some() {
+            let error = GraphError::ListedTwice(peer);
+            return Err(section.refuse_value("adjacency", entry, error.to_string()));
+        }
+    }
+    Graph::from_adjacency(lists.iter().map(|(peer, (list, _))| (*peer, list.clone()))).map_err(|error| {
+        let entry = error.peer().and_then(|peer| Some((peer, lists.get(&peer)?.1)));
+        match entry {
+            Some((peer, entry)) => section.refuse_value(&format!("adjacency.{peer}"), entry, error.to_string()),
+            None => section.refuse("adjacency", error.to_string()),
+        }
+    })
+}
+
+fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Result<Vec<Member>, ConfigError> {
+    let drawn = roles::draw(peers, seed, goods);
+    let mut both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
+    let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
+    let mut addresses = vec![None; peers as usize];
+    let mut seen: BTreeMap<u32, &Place> = BTreeMap::new();
+    let right = "one [[peer]] for each peer that is set up by hand";
+    for entry in top.list("peer", right)?.unwrap_or_default() {
+        let Value::Table(table) = &entry.value else { return Err(top.refuse_value("peer", entry, right)) };
+        let unnamed = Section::open("peer", String::new(), table)?;
+        let Some(id) = unnamed.small("id", 0..=peers - 1)? else {
+            return Err(unnamed.refuse("id", format!("say whom it is about, id = 0 to {}", peers - 1)));
+        };
+        if let Some(first) = seen.insert(id, &entry.place) {
+            return Err(
+                unnamed.refuse("id", format!("peer {id} is set up at {first} already; put it all in one [[peer]]"))
+            );
+        }
+        let section = Section::open("peer", format!("peer {id}"), table)?;
+        let place = id as usize;
+        addresses[place] = section.text("address", Address::parse)?;
+        if let Some(role) = read_role(&section, goods, both[place].as_ref())? {
+            roles[place] = role;
+            both[place] = None;
+        }
+    }
+    roles::make_trade_possible(&mut roles, seed, &both);
+    Ok(roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect())
+}
+
+/// A peer's role, if it is given by hand. What that leaves open comes from what was drawn for it.
+fn read_role(section: &Section<'_>, goods: &Goods, drawn: Option<&Role>) -> Result<Option<Role>, ConfigError> {
+    let roles = ["buyer", "seller", "both"];
+    let role = section.text("role", |text| {
+        roles.into_iter().find(|role| *role == text).ok_or_else(|| {
+            let near = nearest(text, &roles).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            format!("must be \"buyer\", \"seller\" or \"both\"{near}")
+        })
+    })?;
+    let buys = ["wants", "quantity"].into_iter().find(|key| section.has(key));
+    let sells = section.has("offers").then_some("offers");
+    let Some(role) = role else {
+        return match buys.or(sells) {
+            Some(key) => Err(section.refuse(key, "goes with a role; add role = \"buyer\", \"seller\" or \"both\"")),
+            None => Ok(None),
+        };
+    };
+    if let Some(key) = buys.filter(|_| role == "seller") {
+        return Err(section.refuse(key, "a seller wants nothing; make its role \"both\", or leave this out"));
+    }
+    if let Some(key) = sells.filter(|_| role == "buyer") {
+        return Err(section.refuse(key, "a buyer offers nothing; make its role \"both\", or leave this out"));
+    }
+    let wishes = read_wishes(section, goods)?;
+    let offers = match read_offers(section, goods)? {
+        Some(offers) => offers,
+        None => drawn.and_then(Role::offers).cloned().unwrap_or(Offers(Vec::new())),
+    };
+    Ok(Some(match role {
+        "buyer" => Role::Buyer(wishes),
+        "seller" => Role::Seller(offers),
+        _ => Role::Both(wishes, offers),
+    }))
+}
+
+fn read_item(section: &Section<'_>, key: &str, entry: &Entry, goods: &Goods) -> Result<Item, ConfigError> {
+    match &entry.value {
+        Value::Text(name) => goods.find(name).map_err(|right| section.refuse_value(key, entry, right)),
+        Value::Integer(..) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
+            Err(section.refuse_value(key, entry, format!("must be the name of an item: {}", goods.items.join(", "))))
+        }
+    }
+}
+
+fn read_wishes(section: &Section<'_>, goods: &Goods) -> Result<Wishes, ConfigError> {
+    let quantity = section.small("quantity", 1..=MOST_UNITS)?.map_or(goods.quantity, Units);
+    let Some(entries) = section.list("wants", "such as [\"fish\", \"salt\"]")? else {
+        return Ok(Wishes { items: goods.item_ids().collect(), quantity });
+    };
+    let mut items = Vec::new();
+    for entry in entries {
+        let item = read_item(section, "wants", entry, goods)?;
+        if items.contains(&item) {
+            return Err(section.refuse_value("wants", entry, "is there twice; name each item once"));
+        }
+        items.push(item);
+    }
+    Ok(Wishes { items, quantity })
+}
+
+fn read_offers(section: &Section<'_>, goods: &Goods) -> Result<Option<Offers>, ConfigError> {
+    let right = "such as [{ item = \"fish\", count = 10, price = \"9.50\" }]";
+    let Some(entries) = section.list("offers", right)? else { return Ok(None) };
+    if entries.len() > MOST_ITEMS {
+        return Err(section.refuse("offers", format!("a peer has at most {MOST_ITEMS} offers")));
+    }
+    let mut offers = Vec::new();
+    for entry in entries {
+        let Value::Table(table) = &entry.value else {
+            return Err(section.refuse_value("offers", entry, format!("an offer is a table, {right}")));
+        };
+        let offer = Section::open("offer", section.offer_owner(), table)?;
+        let missing = |name: &str| offer.refuse(name, format!("an offer names item and price, {right}"));
+        let item = offer.entry("item").ok_or_else(|| missing("item"))?;
+        let item = read_item(&offer, "item", item, goods)?;
+        let count = offer.small("count", 1..=MOST_UNITS)?.map_or(goods.units, Units);
+        let price = match offer.entry("price").map(|entry| &entry.value) {
+            Some(Value::Integer(_, raw)) => {
+                let right = format!("a price is a text in dollars and cents; write \"{raw}.00\" or \"0.{raw:0>2}\"");
+                return Err(offer.refuse("price", right));
+            }
+            Some(Value::Text(_) | Value::Other(_) | Value::List(_) | Value::Table(_)) | None => {
+                offer.text("price", parse_price)?.ok_or_else(|| missing("price"))?
+            }
+        };
+        offers.push(Offer { item, count, price });
+    }
+    Ok(Some(Offers(offers)))
+}
+
+impl BazaarConfig {
+    /// The name of the run, which all its members share.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many peers there are, from 1 to 10,000.
+    #[must_use]
+    pub fn peers(&self) -> u32 {
+        self.graph.len()
+    }
+
+    /// What the graph and the roles were drawn with.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Where the run keeps its files; absolute.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The run's secret, if it has one yet.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    /// The run's secret; one nobody can guess is made up if there was none.
+    pub fn ensure_key(&mut self) -> Key {
+        *self.key.get_or_insert_with(Key::random)
+    }
+
+    /// The preset that the waits started from.
+    #[must_use]
+    pub fn speed(&self) -> Speed {
+        self.speed
+    }
+
+    /// Who is whose neighbour.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What is traded.
+    #[must_use]
+    pub fn goods(&self) -> &Goods {
+        &self.goods
+    }
+
+    /// The terms of trade.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The protocol's waits.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// The buyers' and sellers' waits.
+    #[must_use]
+    pub fn waits(&self) -> Pace {
+        self.waits
+    }
+
+    /// How the ledger is set up, as far as the machine around it goes.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerSettings {
+        &self.ledger
+    }
+
+    /// The ledger machine's configuration.
+    #[must_use]
+    pub fn ledger_config(&self) -> LedgerConfig {
+        LedgerConfig { lease: self.timeouts.lease, waiting: self.ledger.waiting as usize }
+    }
+
+    /// All members, by id.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.members.iter()
+    }
+
+    /// One member; nothing for somebody who is not in the bazaar.
+    #[must_use]
+    pub fn member(&self, peer: PeerId) -> Option<&Member> {
+        self.members.get(peer.0 as usize)
+    }
+
+    /// The configuration of one peer's machine, which holds what [`Config::check`] asks for; nothing for somebody who
+    /// is not in the bazaar.
+    #[must_use]
+    pub fn peer(&self, peer: PeerId) -> Option<Config> {
+        Some(Config {
+            me: peer,
+            peers: self.peers(),
+            neighbours: self.graph.neighbours(peer).iter().copied().collect(),
+            role: self.member(peer)?.role.clone(),
+            first_caller: self.first_caller,
+            timeouts: self.timeouts,
+            terms: self.terms,
+            pace: self.waits,
+            clock_range: self.clock_range,
+        })
+    }
+
+    /// Where a peer listens, if that is fixed.
+    #[must_use]
+    pub fn address_of(&self, peer: PeerId) -> Option<&Address> {
+        self.member(peer)?.address.as_ref()
+    }
+
+    /// What people call an item.
+    #[must_use]
+    pub fn item_name(&self, item: Item) -> String {
+        self.goods.items.get(usize::from(item.0)).cloned().unwrap_or_else(|| format!("item {item}"))
+    }
+
+    /// What people call a role: "buyer", "seller fish", "both salt", with the item it starts with.
+    #[must_use]
+    pub fn role_name(&self, role: &Role) -> String {
+        let first = |offers: &Offers| {
+            offers.0.first().map(|offer| format!(" {}", self.item_name(offer.item))).unwrap_or_default()
+        };
+        match role {
+            Role::Buyer(_) => "buyer".to_owned(),
+            Role::Seller(offers) => format!("seller{}", first(offers)),
+            Role::Both(_, offers) => format!("both{}", first(offers)),
+        }
+    }
+
+    /// What the pictures of [`Graph`] say about each peer.
+    #[must_use]
+    pub fn labels(&self) -> Vec<Label> {
+        let kind = |role: &Role| match role {
+            Role::Buyer(_) => Kind::Buyer,
+            Role::Seller(_) => Kind::Seller,
+            Role::Both(..) => Kind::Both,
+        };
+        self.members().map(|member| Label { kind: kind(&member.role), text: self.role_name(&member.role) }).collect()
+    }
+
+    /// Whether a buyer and a seller of something it wants remain, whoever is trader (SPEC A7). Roles that are drawn
+    /// see to it from three peers on; those given by hand need not.
+    ///
+    /// # Errors
+    /// Says why not, to be shown as a warning.
+    pub fn trade_is_possible(&self) -> Result<(), NoTrade> {
+        let roles: Vec<Role> = self.members.iter().map(|member| member.role.clone()).collect();
+        roles::check(&roles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    pub(super) fn drawn(peers: u32, seed: u64) -> BazaarConfig {
+        let mut raw = RawConfig::new();
+        raw.set("--peers", &format!("peers = {peers}\nseed = {seed}")).unwrap();
+        raw.check().unwrap()
+    }
+}

@@ -1,0 +1,208 @@
+//! Who buys and who sells (SPEC A7).
+
+use protocol::{
+    config::{Offer, Offers, Role, Wishes},
+    id::{Item, PeerId, Units},
+    money::Price,
+};
+
+use super::Goods;
+use crate::random::SplitMix64;
+
+/// Why nothing can be sold, at least not at all times.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTrade {
+    /// The trader neither buys nor sells, and with it gone nobody has anybody to trade with.
+    #[error("no trade is possible: it takes a buyer, a seller and a trader, and there are {0} peers; give at least 3")]
+    TooFewPeers(u32),
+    /// Nobody wants what another offers.
+    #[error(
+        "no trade is possible: nobody offers what another wants, in the quantity wanted; give some peer the role both"
+    )]
+    Nobody,
+    /// Under one trader, nobody who is left wants what another who is left offers.
+    #[error(
+        "no trade is possible while peer {0} is the trader: of the others, nobody offers what another wants, in the \
+         quantity wanted; give another peer the role both"
+    )]
+    Under(PeerId),
+}
+
+/// What a seed gives a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Drawn {
+    /// Its role.
+    pub(super) role: Role,
+    /// What it does if it must both buy and sell.
+    pub(super) both: Role,
+}
+
+/// The roles that a seed draws. A seller starts with a random item and goes on with the others; a buyer wants
+/// everything.
+pub(super) fn draw(peers: u32, seed: u64, goods: &Goods) -> Vec<Drawn> {
+    let mut random = SplitMix64::new(seed, "roles");
+    (0..peers).map(|_| draw_one(&mut random, goods)).collect()
+}
+
+fn draw_one(random: &mut SplitMix64, goods: &Goods) -> Drawn {
+    let items: Vec<Item> = goods.item_ids().collect();
+    let kind = random.below(20);
+    let first = random.index(items.len());
+    let spread = u64::from(goods.highest_price.0 - goods.lowest_price.0);
+    let offers = (0..items.len())
+        .map(|index| Offer {
+            item: items[(first + index) % items.len()],
+            count: goods.units,
+            // At most the highest price, which fits.
+            price: Price(goods.lowest_price.0 + random.below(spread + 1) as u32),
+        })
+        .collect();
+    let (wishes, offers) = (Wishes { items, quantity: goods.quantity }, Offers(offers));
+    let both = Role::Both(wishes.clone(), offers.clone());
+    let role = match kind {
+        0..9 => Role::Buyer(wishes),
+        9..18 => Role::Seller(offers),
+        _ => both.clone(),
+    };
+    Drawn { role, both }
+}
+
+/// Turns peers into buyers and sellers at once, one after the other, until somebody can trade whoever is trader.
+/// `both` says what a peer would buy and sell then; nothing for those whose role is given.
+pub(super) fn make_trade_possible(roles: &mut [Role], seed: u64, both: &[Option<Role>]) {
+    let mut order: Vec<(usize, &Role)> =
+        both.iter().enumerate().filter_map(|(peer, role)| Some((peer, role.as_ref()?))).collect();
+    SplitMix64::new(seed, "both").shuffle(&mut order);
+    for (peer, role) in order {
+        if check(roles).is_ok() {
+            return;
+        }
+        roles[peer] = role.clone();
+    }
+}
+
+/// Whether a buyer and a seller of something it wants remain, whoever is trader.
+pub(super) fn check(roles: &[Role]) -> Result<(), NoTrade> {
+    if roles.len() < 3 {
+        // Fewer than three.
+        return Err(NoTrade::TooFewPeers(roles.len() as u32));
+    }
+    let (buyer, seller) = find_pair(roles, None).ok_or(NoTrade::Nobody)?;
+    // Under any other trader these two trade.
+    for trader in [buyer.min(seller), buyer.max(seller)] {
+        if find_pair(roles, Some(trader)).is_none() {
+            return Err(NoTrade::Under(PeerId(trader as u32)));
+        }
+    }
+    Ok(())
+}
+
+/// A buyer and another peer from whom it can have something it wants, both others than the trader.
+fn find_pair(roles: &[Role], trader: Option<usize>) -> Option<(usize, usize)> {
+    let items = roles.iter().flat_map(|role| role.wishes().into_iter().flat_map(|wishes| &wishes.items));
+    let items: std::collections::BTreeSet<Item> = items.copied().collect();
+    items.into_iter().find_map(|item| {
+        // The two buyers who want the least at a time and the two sellers who deposit the most: if anybody can trade
+        // this item, two of these four can.
+        let others = || roles.iter().enumerate().filter(|(peer, _)| Some(*peer) != trader);
+        let wanting = |(peer, role): (usize, &Role)| {
+            role.wishes().filter(|wishes| wishes.items.contains(&item)).map(|wishes| (wishes.quantity, peer))
+        };
+        let offering = |(peer, role): (usize, &Role)| {
+            let counts = role.offers()?.0.iter().filter(|offer| offer.item == item).map(|offer| offer.count);
+            counts.max().map(|count| (count, peer))
+        };
+        let buyers = best_two(others().filter_map(wanting), |a, b| a < b);
+        let sellers = best_two(others().filter_map(offering), |a, b| a > b);
+        let pairs =
+            buyers.iter().flatten().flat_map(|buyer| sellers.iter().flatten().map(move |seller| (buyer, seller)));
+        pairs
+            .filter(|((quantity, buyer), (count, seller))| buyer != seller && quantity <= count)
+            .map(|((_, buyer), (_, seller))| (*buyer, *seller))
+            .next()
+    })
+}
+
+type Candidate = Option<(Units, usize)>;
+
+fn best_two(all: impl Iterator<Item = (Units, usize)>, better: impl Fn(Units, Units) -> bool) -> [Candidate; 2] {
+    all.fold([None, None], |[first, second], next| match (first, second) {
+        (None, _) => [Some(next), None],
+        (Some(best), _) if better(next.0, best.0) => [Some(next), first],
+        (Some(_), None) => [first, Some(next)],
+        (Some(_), Some(good)) if better(next.0, good.0) => [first, Some(next)],
+        (Some(_), Some(_)) => [first, second],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn trades(buyer: &Role, seller: &Role) -> bool {
+        let (Some(wishes), Some(offers)) = (buyer.wishes(), seller.offers()) else { return false };
+        offers.0.iter().any(|offer| wishes.items.contains(&offer.item) && wishes.quantity <= offer.count)
+    }
+
+    /// The rule by its words, without the shortcuts.
+    fn trades_under_anybody(roles: &[Role]) -> bool {
+        let others = |trader: usize| (0..roles.len()).filter(move |peer| *peer != trader);
+        roles.len() >= 3
+            && (0..roles.len())
+                .all(|trader| others(trader).any(|b| others(trader).any(|s| b != s && trades(&roles[b], &roles[s]))))
+    }
+
+    fn any_role() -> impl Strategy<Value = Role> {
+        let item = (0..2_u16).prop_map(Item);
+        let wishes = (prop::collection::vec(item.clone(), 1..3), 1..3_u32)
+            .prop_map(|(items, quantity)| Wishes { items, quantity: Units(quantity) });
+        let offer = (item, 1..3_u32).prop_map(|(item, count)| Offer { item, count: Units(count), price: Price(1) });
+        let offers = prop::collection::vec(offer, 1..3).prop_map(Offers);
+        prop_oneof![
+            wishes.clone().prop_map(Role::Buyer),
+            offers.clone().prop_map(Role::Seller),
+            (wishes, offers).prop_map(|(wishes, offers)| Role::Both(wishes, offers)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn the_check_agrees_with_the_rule_by_its_words(roles in prop::collection::vec(any_role(), 1..6)) {
+            prop_assert_eq!(check(&roles).is_ok(), trades_under_anybody(&roles));
+            if let Err(NoTrade::Under(trader)) = check(&roles) {
+                let without: Vec<&Role> =
+                    (0..).zip(&roles).filter(|(peer, _)| PeerId(*peer) != trader).map(|(_, role)| role).collect();
+                for (a, buyer) in without.iter().enumerate() {
+                    for (b, seller) in without.iter().enumerate() {
+                        prop_assert!(a == b || !trades(buyer, seller));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_is_trader_somebody_can_trade_from_three_peers_on(peers in 3..60_u32, seed: u64) {
+            let config = super::super::tests::drawn(peers, seed);
+            let roles: Vec<Role> = config.members().map(|member| member.role.clone()).collect();
+            prop_assert!(trades_under_anybody(&roles));
+        }
+    }
+
+    #[test]
+    fn all_kinds_of_roles_and_all_items_to_start_with_are_drawn() {
+        let roles: Vec<Role> = draw(1_000, 1, &Goods::default()).into_iter().map(|drawn| drawn.role).collect();
+        let buyers = roles.iter().filter(|role| role.offers().is_none()).count();
+        let sellers = roles.iter().filter(|role| role.wishes().is_none()).count();
+        assert!((400..500).contains(&buyers) && (400..500).contains(&sellers), "{buyers} and {sellers}");
+        for item in [Item::FISH, Item::SALT, Item::BOAR] {
+            assert!(roles.iter().filter_map(Role::offers).any(|offers| offers.0[0].item == item));
+        }
+        let prices = roles.iter().filter_map(Role::offers).flat_map(|offers| &offers.0).map(|offer| offer.price);
+        assert!(prices.clone().all(|price| (Price(400)..=Price(1_000)).contains(&price)));
+        assert!(prices.clone().min() < Some(Price(410)) && prices.max() > Some(Price(990)));
+    }
+}

@@ -1,0 +1,447 @@
+//! Configurations as text: the commented one to start from, and the one that a run saves.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use protocol::{
+    config::{Offers, Pace, Role, Wishes},
+    id::{Item, PeerId},
+};
+
+use super::{
+    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, timeout_entries,
+};
+use crate::{duration::format_duration, graph::Graph};
+
+/// One line of a configuration: its table, its key, its value as TOML.
+struct Setting {
+    table: &'static str,
+    key: &'static str,
+    value: String,
+}
+
+/// What each key means; in the order in which they are written.
+const MEANINGS: [(&str, &str, &str); 33] = [
+    ("", "name", "The name of the run. Members of another run are refused."),
+    ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
+    ("", "seed", "What the graph and the roles are drawn with: the same seed, the same bazaar."),
+    ("", "dir", "Where everything is kept: logs, books, state. Relative to this file."),
+    ("", "key", "The secret that the members share, 64 hexadecimal digits. Without one, a run makes up its own."),
+    (
+        "",
+        "pace",
+        "How fast everything goes: \"reference\" (slow enough to read along), \"brisk\", or \"flat-out\" (nobody\n\
+         # waits, for measuring). It sets all of [waits] and [timeouts]; what is written there goes first.",
+    ),
+    ("", "first_caller", "Who calls the first election. With fewer than 3 peers it is 0."),
+    ("", "clock_range", "How far ahead a peer writes its clock to disk."),
+    ("ledger", "snapshot_every", "After how many records it takes a snapshot."),
+    ("ledger", "waiting", "How many calls may wait while it writes."),
+    ("goods", "items", "What is traded. Others may be added, or put in their place."),
+    ("goods", "units", "How many units a seller deposits at a time."),
+    ("goods", "lowest_price", "Prices are drawn from here, in dollars and cents ..."),
+    ("goods", "highest_price", "... to here."),
+    ("goods", "quantity", "How many units a buyer wants at a time."),
+    ("terms", "commission", "The trader's share of a sale, in hundredths of a percent."),
+    ("terms", "resign_after", "After how many sales a trader resigns."),
+    ("terms", "batch_limit", "How many records the trader writes at once at most, from 1 to 512."),
+    ("waits", "deposit_after", "From recognising a trader to the first deposit."),
+    ("waits", "trade_after", "From recognising a trader to the first request."),
+    ("waits", "think", "From a buyer's outcome to its next request; \"never\": nobody wants anything."),
+    ("waits", "clock_interval", "The least time between two broadcasts of a buyer's clock."),
+    ("timeouts", "first_call", "From the start to the first election."),
+    ("timeouts", "stagger", "Over how long those who want to call an election are spread."),
+    ("timeouts", "answer", "How long a candidate waits for a higher peer's answer."),
+    ("timeouts", "victory", "How long an answered candidate waits for the new trader to show."),
+    ("timeouts", "suspicion", "How long a trader may be silent before it is taken for gone."),
+    ("timeouts", "renewal", "How often a trader renews its term and shows that it is there."),
+    ("timeouts", "lease", "How long a term lasts when it is not renewed."),
+    ("timeouts", "retry", "How long a call to the ledger waits before it is sent again."),
+    ("timeouts", "patience", "How long a trader waits for the ledger before it gives up the office."),
+    ("timeouts", "resend", "How long a buyer or seller waits before it asks the trader again."),
+    ("graph", "", ""),
+];
+
+/// What stands above a table's keys.
+fn heading(table: &str) -> &'static str {
+    match table {
+        "" => {
+            "# A trading post. Durations are texts such as \"500ms\", \"20s\", \"2m\" or \"1h\".\n\
+               # A line that starts with # and a key shows its default; take the # away to change it.\n"
+        }
+        "ledger" => {
+            "[ledger]\n# Where it listens. Without an address: on this machine, on a free port, found through `dir`.\n\
+                     # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n"
+        }
+        "goods" => "[goods]\n",
+        "terms" => "[terms]\n",
+        "waits" => "# How long buyers and sellers wait. `pace` sets all of it.\n[waits]\n",
+        "timeouts" => {
+            "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n\
+                       # victory; renewal below lease; retry below patience, patience at most lease, lease at most suspicion.\n\
+                       [timeouts]\n"
+        }
+        "graph" => {
+            "# Who is whose neighbour: connected, nobody with more than three. Without it, drawn from the seed.\n\
+                    [graph]\n\
+                    # A file, as `bazaar` saves it, relative to this one:\n\
+                    #   file = \"graph.json\"\n\
+                    # or right here:\n\
+                    #   adjacency = { 0 = [1, 2], 1 = [0, 2], 2 = [0, 1] }\n\
+                    \n\
+                    # What a peer buys and sells is drawn from the seed; any of it can be fixed, peer by peer.\n\
+                    # A role is \"buyer\", \"seller\" or \"both\"; what is left out comes from [goods] and the seed.\n\
+                    #   [[peer]]\n\
+                    #   id = 0\n\
+                    #   address = \"192.168.0.8:7001\"\n\
+                    #   role = \"both\"\n\
+                    #   wants = [\"salt\", \"boar\"]\n\
+                    #   quantity = 2\n\
+                    #   offers = [{ item = \"fish\", count = 10, price = \"9.50\" }]\n"
+        }
+        _ => "",
+    }
+}
+
+/// A configuration to start from: every key with what it means and its default. As it stands it says what no
+/// configuration at all says; so it does with every `#key = ...` made `key = ...`.
+#[must_use]
+pub fn commented_default() -> String {
+    let config = default_config();
+    let values: BTreeMap<(&str, &str), String> =
+        config.settings().into_iter().map(|setting| ((setting.table, setting.key), setting.value)).collect();
+    let presets: Vec<BTreeMap<&str, String>> = Speed::ALL.into_iter().map(preset).collect();
+    let mut text = String::new();
+    let mut table = None;
+    for (of, key, meaning) in MEANINGS {
+        if table != Some(of) {
+            let space = if table.is_some() { "\n" } else { "" };
+            let _ = write!(text, "{space}{}", heading(of));
+            table = Some(of);
+        }
+        if of.is_empty() {
+            text.push('\n');
+        }
+        let Some(value) = values.get(&(of, key)) else {
+            if key == "key" {
+                let _ = writeln!(text, "# {meaning}\n#   key = \"{}\"", "00".repeat(32));
+            }
+            continue;
+        };
+        let mark = if matches!(of, "waits" | "timeouts") || key == "first_caller" { "#" } else { "" };
+        let others = match (presets[0].get(key), presets[2].get(key)) {
+            (Some(reference), Some(flat_out)) if of == "waits" => {
+                format!(" (reference: {reference}; flat-out: {flat_out})")
+            }
+            (Some(reference), Some(_)) if of == "timeouts" => format!(" (reference: {reference})"),
+            (_, _) => String::new(),
+        };
+        let _ = writeln!(text, "# {meaning}{others}\n{mark}{key} = {value}");
+    }
+    text
+}
+
+/// What `bazaar init` writes: [`commented_default`] with a key nobody can guess.
+#[must_use]
+pub fn init_text() -> String {
+    let zeros = format!("#   key = \"{}\"", "00".repeat(32));
+    commented_default().replacen(&zeros, &format!("key = \"{}\"", Key::random().to_hex()), 1)
+}
+
+/// What nothing but defaults gives. Who the members are is left out; no line of the commented default is about them.
+fn default_config() -> BazaarConfig {
+    let speed = Speed::default();
+    BazaarConfig {
+        name: defaults::NAME.to_owned(),
+        seed: defaults::SEED,
+        dir: defaults::DIR.into(),
+        key: None,
+        speed,
+        first_caller: defaults::first_caller(defaults::PEERS),
+        clock_range: defaults::CLOCK_RANGE,
+        ledger: LedgerSettings::default(),
+        graph: Graph::random(defaults::PEERS, defaults::SEED),
+        goods: Goods::default(),
+        terms: defaults::TERMS,
+        waits: speed.waits(),
+        timeouts: speed.timeouts(),
+        members: Vec::new(),
+    }
+}
+
+/// A preset's waits and timeouts, by key.
+fn preset(speed: Speed) -> BTreeMap<&'static str, String> {
+    wait_settings(speed.waits())
+        .into_iter()
+        .chain(timeout_entries(&mut speed.timeouts()).map(|(key, timeout)| (key, duration(*timeout))))
+        .collect()
+}
+
+fn duration(duration: Duration) -> String {
+    quoted(&format_duration(duration))
+}
+
+fn wait_settings(waits: Pace) -> [(&'static str, String); 4] {
+    [
+        ("deposit_after", duration(waits.deposit_after)),
+        ("trade_after", duration(waits.trade_after)),
+        ("think", waits.think.map_or_else(|| quoted("never"), duration)),
+        ("clock_interval", duration(waits.clock_interval)),
+    ]
+}
+
+impl BazaarConfig {
+    /// Everything but the graph and the peers, in the order in which it is written.
+    fn settings(&self) -> Vec<Setting> {
+        let prices = (self.goods.lowest_price, self.goods.highest_price);
+        let top = [
+            ("name", Some(quoted(&self.name))),
+            ("peers", Some(self.peers().to_string())),
+            ("seed", Some(self.seed.to_string())),
+            ("dir", Some(quoted(&self.dir.to_string_lossy()))),
+            ("key", self.key.map(|key| quoted(&key.to_hex()))),
+            ("pace", Some(quoted(self.speed.name()))),
+            ("first_caller", Some(self.first_caller.to_string())),
+            ("clock_range", Some(self.clock_range.to_string())),
+        ];
+        let ledger = [
+            ("address", self.ledger.address.as_ref().map(|address| quoted(address.as_str()))),
+            ("snapshot_every", Some(self.ledger.snapshot_every.to_string())),
+            ("waiting", Some(self.ledger.waiting.to_string())),
+        ];
+        let goods = [
+            ("items", list(self.goods.items.iter().map(|item| quoted(item)))),
+            ("units", self.goods.units.to_string()),
+            ("lowest_price", quoted(&format_price(prices.0))),
+            ("highest_price", quoted(&format_price(prices.1))),
+            ("quantity", self.goods.quantity.to_string()),
+        ];
+        let terms = [
+            ("commission", u16::from(self.terms.commission).to_string()),
+            ("resign_after", self.terms.resign_after.to_string()),
+            ("batch_limit", self.terms.batch_limit.to_string()),
+        ];
+        let mut timeouts = self.timeouts;
+        let timeouts = timeout_entries(&mut timeouts).map(|(key, timeout)| (key, duration(*timeout)));
+        let always = |(key, value)| (key, Some(value));
+        let tables = [
+            ("", top.to_vec()),
+            ("ledger", ledger.to_vec()),
+            ("goods", goods.map(always).to_vec()),
+            ("terms", terms.map(always).to_vec()),
+            ("waits", wait_settings(self.waits).map(always).to_vec()),
+            ("timeouts", timeouts.map(always).to_vec()),
+        ];
+        tables
+            .into_iter()
+            .flat_map(|(table, settings)| settings.into_iter().map(move |(key, value)| (table, key, value)))
+            .filter_map(|(table, key, value)| Some(Setting { table, key, value: value? }))
+            .collect()
+    }
+
+    /// The configuration as it is in force, with everything that was drawn or left to defaults written out: reading
+    /// it back gives an equal one, whatever the defaults become.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::from("# What this run was started with, in full.\n");
+        let mut table = "";
+        for setting in self.settings() {
+            if setting.table != table {
+                table = setting.table;
+                let _ = writeln!(text, "\n[{table}]");
+            }
+            let _ = writeln!(text, "{} = {}", setting.key, setting.value);
+        }
+        text.push_str("\n[graph.adjacency]\n");
+        for peer in self.graph.peers() {
+            let _ = writeln!(text, "{peer} = {}", list(self.graph.neighbours(peer).iter().map(PeerId::to_string)));
+        }
+        for (id, member) in self.members().enumerate() {
+            let _ = write!(text, "\n[[peer]]\nid = {id}\n{}", self.member_text(member));
+        }
+        text
+    }
+
+    fn member_text(&self, member: &super::Member) -> String {
+        let address = member.address.as_ref().map(|address| format!("address = {}\n", quoted(address.as_str())));
+        let name = |item: &Item| quoted(&self.item_name(*item));
+        let wishes = |wishes: &Wishes| {
+            format!("wants = {}\nquantity = {}\n", list(wishes.items.iter().map(name)), wishes.quantity)
+        };
+        let offers = |offers: &Offers| {
+            let offers = offers.0.iter().map(|offer| {
+                let price = quoted(&format_price(offer.price));
+                format!("{{ item = {}, count = {}, price = {price} }}", name(&offer.item), offer.count)
+            });
+            format!("offers = {}\n", list(offers))
+        };
+        let role = match &member.role {
+            Role::Buyer(wanted) => format!("role = \"buyer\"\n{}", wishes(wanted)),
+            Role::Seller(offered) => format!("role = \"seller\"\n{}", offers(offered)),
+            Role::Both(wanted, offered) => format!("role = \"both\"\n{}{}", wishes(wanted), offers(offered)),
+        };
+        address.unwrap_or_default() + &role
+    }
+
+    /// In what a run that was started with this configuration would be another one with `other`: a line for each
+    /// key. Where the files are kept makes no difference, nor does a key that only one of them has.
+    #[must_use]
+    pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
+        let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {
+            let named = |setting: Setting| {
+                let table = if setting.table.is_empty() { String::new() } else { format!("{}.", setting.table) };
+                (format!("{table}{}", setting.key), setting.value)
+            };
+            config.settings().into_iter().filter(|setting| !matches!(setting.key, "dir" | "key")).map(named).collect()
+        };
+        let (was, now) = (by_key(self), by_key(other));
+        let absent = "not set".to_owned();
+        let mut keys: Vec<&String> = was.keys().chain(now.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut differences: Vec<String> = keys
+            .into_iter()
+            .map(|key| (key, was.get(key).unwrap_or(&absent), now.get(key).unwrap_or(&absent)))
+            .filter(|(_, was, now)| was != now)
+            .map(|(key, was, now)| format!("{key}: was {was}, now {now}"))
+            .collect();
+        if self.key.zip(other.key).is_some_and(|(was, now)| was != now) {
+            differences.push("key: another one now".to_owned());
+        }
+        // With another number of peers, or another draw, every peer is another one; that has been said.
+        if self.peers() == other.peers() {
+            if self.graph != other.graph {
+                differences.push("graph: other links now".to_owned());
+            }
+            for (id, (was, now)) in self.members().zip(other.members()).enumerate() {
+                let (was, now) = (self.member_text(was), other.member_text(now));
+                if was != now {
+                    let line = |text: &str| text.trim_end().replace('\n', ", ");
+                    differences.push(format!("peer {id}: was {}, now {}", line(&was), line(&now)));
+                }
+            }
+        }
+        differences
+    }
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::{collections::BTreeSet, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{
+        RawConfig,
+        document::{self, KEYS, Place, Value},
+    };
+
+    fn check(text: &str) -> BazaarConfig {
+        RawConfig::parse(text, Path::new("bazaar.toml"))
+            .unwrap()
+            .check()
+            .unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    fn defaults() -> BazaarConfig {
+        RawConfig::new().check().unwrap()
+    }
+
+    /// The text with every line that starts with `mark` made one that counts.
+    fn uncommented(text: &str, mark: &str) -> String {
+        let line = |line: &str| match line.strip_prefix(mark) {
+            Some(rest) if rest.starts_with(|c: char| c.is_alphabetic() || c == '[') => format!("{rest}\n"),
+            Some(_) | None => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    }
+
+    #[test]
+    fn the_commented_default_says_what_no_configuration_says() {
+        assert_eq!(check(&commented_default()), defaults());
+    }
+
+    #[test]
+    fn so_it_does_with_every_commented_out_key_made_to_count() {
+        let text = uncommented(&commented_default(), "#");
+        assert!(text.contains("\nthink = \"300ms\"\n") && text.contains("\nfirst_caller = 2\n"), "{text}");
+        assert_eq!(check(&text), defaults());
+    }
+
+    #[test]
+    fn the_commented_default_shows_every_key_there_is() {
+        // The examples are indented; in a real file `key` goes above the tables, which is where it stands.
+        let text = uncommented(&uncommented(&commented_default(), "#   "), "#");
+        let table = document::parse(&text, &Place::file(Path::new("x"))).unwrap();
+        let keys = |value: &Value| match value {
+            Value::Table(table) => table.keys().cloned().collect(),
+            Value::List(entries) => match &entries[0].value {
+                Value::Table(table) => table.keys().cloned().collect(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        for (kind, known) in KEYS {
+            let shown: BTreeSet<String> = match kind {
+                "" => table.keys().filter(|key| !KEYS.iter().any(|(kind, _)| kind == key)).cloned().collect(),
+                "offer" => match &table["peer"].value {
+                    Value::List(peers) => match &peers[0].value {
+                        Value::Table(peer) => keys(&peer["offers"].value),
+                        other => panic!("{other:?}"),
+                    },
+                    other => panic!("{other:?}"),
+                },
+                kind => keys(&table[kind].value),
+            };
+            assert_eq!(shown, known.iter().map(|key| (*key).to_owned()).collect(), "[{kind}]");
+        }
+    }
+
+    #[test]
+    fn init_adds_nothing_to_the_defaults_but_a_key_that_is_another_one_each_time() {
+        let mut config = check(&init_text());
+        assert_ne!(config.key, None);
+        assert_ne!(config.key, check(&init_text()).key);
+        config.key = None;
+        assert_eq!(config, defaults());
+    }
+
+    #[test]
+    fn every_preset_holds_the_inequalities() {
+        for speed in Speed::ALL {
+            assert_eq!(speed.timeouts().check(), Ok(()), "{speed:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_saved_configuration_reads_back_as_the_same_one(
+            peers in 1..40_u32, seed: u64, pace in 0..3_usize, think in prop::option::of(0..100_000_u64),
+            addresses: bool, commission in 0..=10_000_u32, items in prop::collection::btree_set("[a-zü]{1,8}", 1..5)
+        ) {
+            let mut raw = RawConfig::new();
+            let think = think.map_or("never".to_owned(), |millis| format!("{millis}ms"));
+            raw.set("--x", &format!(
+                "peers = {peers}\nseed = {seed}\npace = {}\nwaits.think = {}\nterms.commission = {commission}\n\
+                 goods.items = {}\n{}",
+                quoted(Speed::ALL[pace].name()),
+                quoted(&think),
+                list(items.iter().map(|item| quoted(item))),
+                if addresses { "ledger.address = \"localhost:7000\"\npeer = [{ id = 0, address = \"[::1]:7001\" }]" } else { "" },
+            )).unwrap();
+            let mut config = raw.check().unwrap();
+            config.ensure_key();
+            let saved = config.to_toml();
+            let read = check(&saved);
+            prop_assert_eq!(&read, &config);
+            prop_assert_eq!(read.to_toml(), saved);
+            prop_assert_eq!(config.differences(&read), Vec::<String>::new());
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! The graph as a picture: SVG for people, DOT for tools (SPEC A3).
+
+use std::{collections::BTreeMap, f64::consts::TAU, fmt::Write as _};
+
+use protocol::id::PeerId;
+
+use super::Graph;
+use crate::random::SplitMix64;
+
+/// What a peer does, as far as its colour goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It buys.
+    Buyer,
+    /// It sells.
+    Seller,
+    /// It does both.
+    Both,
+}
+
+/// What is said about a peer in a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its colour.
+    pub kind: Kind,
+    /// Its role in words, such as "seller fish".
+    pub text: String,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Buyer => "buyer",
+            Kind::Seller => "seller",
+            Kind::Both => "buyer and seller",
+        }
+    }
+
+    /// Told apart by people with any colour vision, and white ink is readable on all of them.
+    fn fill(self) -> &'static str {
+        match self {
+            Kind::Buyer => "#2f6db3",
+            Kind::Seller => "#b8500f",
+            Kind::Both => "#6f4d9c",
+        }
+    }
+}
+
+const UNKNOWN_FILL: &str = "#6b7280";
+const GOLD: &str = "#e0a100";
+/// The radius of a peer's disc, in pixels.
+const RADIUS: f64 = 21.0;
+/// How long a link is drawn, about.
+const LINK: f64 = 118.0;
+/// How far apart two peers are at least, where there is a choice: both their discs and a line of text.
+const ROOM: f64 = RADIUS * 3.4;
+/// Beyond this many peers there is no room for the roles in words; they still show when pointed at.
+const MOST_WITH_TEXT: u32 = 80;
+/// Beyond this many peers they stand in a circle: any other drawing of so many links is as tangled, and slower.
+const MOST_LAID_OUT: u32 = 500;
+/// Up to this many peers, several layouts are tried and the clearest is taken.
+const MOST_TRIED: u32 = 80;
+
+impl Graph {
+    /// The graph in Graphviz' language. `labels` go by peer id; who has none is drawn grey.
+    #[must_use]
+    pub fn to_dot(&self, labels: &[Label], trader: Option<PeerId>) -> String {
+        let mut text = String::from(
+            "graph bazaar {\n  layout=neato; overlap=false; splines=true;\n  \
+             node [shape=circle, style=filled, fontname=\"sans-serif\", fontcolor=white, penwidth=0];\n  \
+             edge [color=\"#94a3b8\"];\n",
+        );
+        for peer in self.peers() {
+            let label = labels.get(peer.0 as usize);
+            let fill = label.map_or(UNKNOWN_FILL, |label| label.kind.fill());
+            let role = label.map_or_else(String::new, |label| format!("\\n{}", escape_dot(&label.text)));
+            let (office, ring) = if trader == Some(peer) {
+                ("\\ntrader", format!(", peripheries=2, penwidth=3, color=\"{GOLD}\""))
+            } else {
+                ("", String::new())
+            };
+            // Writing to a string cannot fail; here and below.
+            let _ = writeln!(text, "  {peer} [label=\"{peer}{role}{office}\", fillcolor=\"{fill}\"{ring}];");
+        }
+        for (a, b) in self.links() {
+            let _ = writeln!(text, "  {a} -- {b};");
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    /// The graph as a picture that a browser shows; the same arguments give the same picture. `labels` go by peer id;
+    /// who has none is drawn grey. The trader wears a crown.
+    #[must_use]
+    pub fn to_svg(&self, title: &str, labels: &[Label], trader: Option<PeerId>) -> String {
+        let places = self.layout();
+        let with_text = self.len() <= MOST_WITH_TEXT;
+        let corner = |pick: fn(f64, f64) -> f64, start: f64| {
+            places.iter().fold((start, start), |(x, y), place| (pick(x, place.x), pick(y, place.y)))
+        };
+        let (left, top) = corner(f64::min, f64::INFINITY);
+        let (right, bottom) = corner(f64::max, f64::NEG_INFINITY);
+        let (side, head, foot) = (80.0, 92.0, 96.0);
+        let width = (right - left + 2.0 * side).max(640.0);
+        let height = bottom - top + head + foot;
+        let shift = Place { x: (width - (right - left)) / 2.0 - left, y: head - top };
+        let places: Vec<Place> = places.iter().map(|place| place.plus(shift)).collect();
+
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
+             height=\"{height:.0}\" font-family=\"system-ui, 'DejaVu Sans', Helvetica, Arial, sans-serif\">\n\
+             <title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fbfaf7\"/>\n\
+             <text x=\"24\" y=\"36\" font-size=\"19\" font-weight=\"600\" fill=\"#1f2937\">{title}</text>\n\
+             <g stroke=\"#a3adba\" stroke-width=\"2.2\" stroke-linecap=\"round\">\n",
+            title = escape_xml(title),
+        );
+        for (a, b) in self.links() {
+            let (from, to) = (places[a.0 as usize], places[b.0 as usize]);
+            let _ = writeln!(svg, "<path d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>", from.x, from.y, to.x, to.y);
+        }
+        svg.push_str("</g>\n<g text-anchor=\"middle\" font-size=\"15\" font-weight=\"600\" fill=\"#fff\">\n");
+        for (peer, place) in self.peers().zip(&places) {
+            draw_peer(&mut svg, peer, *place, labels.get(peer.0 as usize), trader == Some(peer));
+        }
+        svg.push_str("</g>\n");
+        if with_text {
+            // The halo keeps words readable where a link runs under them. It is a copy beneath, since not every
+            // program that draws SVG knows `paint-order`.
+            svg.push_str("<g text-anchor=\"middle\" font-size=\"12\">\n");
+            for ((peer, place), label) in self.peers().zip(&places).zip(labels) {
+                let below = if trader == Some(peer) { RADIUS + 21.0 } else { RADIUS + 15.0 };
+                let (x, y, text) = (place.x, place.y + below, escape_xml(&label.text));
+                let at = format!("x=\"{x:.1}\" y=\"{y:.1}\"");
+                let _ = writeln!(
+                    svg,
+                    "<text {at} fill=\"none\" stroke=\"#fbfaf7\" stroke-width=\"4\" stroke-linejoin=\"round\" \
+                     aria-hidden=\"true\">{text}</text><text {at} fill=\"#374151\">{text}</text>"
+                );
+            }
+            svg.push_str("</g>\n");
+        }
+        draw_legend(&mut svg, height - 26.0, self.len(), labels, trader);
+        svg.push_str("</svg>\n");
+        svg
+    }
+
+    fn layout(&self) -> Vec<Place> {
+        match self.len() {
+            1 => vec![Place { x: 0.0, y: 0.0 }],
+            ..=3 => circle(self.neighbours.len(), LINK * 0.75),
+            ..=MOST_LAID_OUT => self.clearest_layout(),
+            _ => circle(self.neighbours.len(), self.neighbours.len() as f64 * RADIUS * 2.4 / TAU),
+        }
+    }
+
+    /// Tries a few layouts, more where it costs little, and takes the one that is easiest to read.
+    fn clearest_layout(&self) -> Vec<Place> {
+        let hops: Vec<Vec<f64>> = self
+            .peers()
+            .map(|peer| self.hops_from(peer).into_iter().map(|hops| f64::from(hops.unwrap_or(0))).collect())
+            .collect();
+        let tries = if self.len() <= MOST_TRIED { 48 } else { 1 };
+        let mut random = SplitMix64::new(u64::from(self.len()), "layout");
+        let mut best: Option<(f64, Vec<Place>)> = None;
+        for _ in 0..tries {
+            let mut places = stress_layout(&hops, &mut random);
+            spread(&mut places);
+            let clutter = if tries > 1 { self.clutter(&places) } else { 0.0 };
+            if best.as_ref().is_none_or(|(least, _)| clutter < *least) {
+                best = Some((clutter, places));
+            }
+        }
+        let mut places = best.map(|(_, places)| lie_down(places)).unwrap_or_default();
+        if tries > 1 {
+            self.tidy(&mut places, &mut random);
+        }
+        places
+    }
+
+    /// Nudges peers, one at a time, wherever that makes the drawing easier to read.
+    fn tidy(&self, places: &mut [Place], random: &mut SplitMix64) {
+        let mut least = self.clutter(places);
+        for reach in [1.0, 0.6, 0.35] {
+            for peer in 0..places.len() {
+                let before = places[peer];
+                for _ in 0..8 {
+                    let nudge = Place { x: random.unit() - 0.5, y: random.unit() - 0.5 };
+                    places[peer] = before.plus(nudge.times(2.0 * reach * LINK));
+                    let clutter = self.clutter(places);
+                    if clutter < least {
+                        least = clutter;
+                        break;
+                    }
+                    places[peer] = before;
+                }
+            }
+        }
+    }
+
+    /// How hard a drawing is to read: links that cross, and, worse, links that run over a peer they do not join, or
+    /// peers that stand in each other's way.
+    fn clutter(&self, places: &[Place]) -> f64 {
+        let links: Vec<(usize, usize)> = self.links().map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
+        let mut clutter = 0.0;
+        for (index, &(a, b)) in links.iter().enumerate() {
+            let (from, to) = (places[a], places[b]);
+            let crossed = links[index + 1..]
+                .iter()
+                .filter(|&&(c, d)| c != a && c != b && d != a && d != b && cross(from, to, places[c], places[d]));
+            clutter += crossed.count() as f64;
+            let touched = (0..places.len())
+                .filter(|peer| *peer != a && *peer != b && places[*peer].distance_to_link(from, to) < RADIUS * 1.5);
+            clutter += 4.0 * touched.count() as f64;
+            // A link three times as long as it should be is as bad as a crossing.
+            clutter += (from.distance(to) / LINK - 1.0).max(0.0) / 2.0;
+        }
+        for (index, a) in places.iter().enumerate() {
+            let crowded = places[..index].iter().map(|b| (1.0 - a.distance(*b) / ROOM).max(0.0));
+            clutter += crowded.map(|crowded| 4.0 * crowded).sum::<f64>();
+        }
+        clutter
+    }
+}
+
+fn draw_peer(svg: &mut String, peer: PeerId, place: Place, label: Option<&Label>, is_trader: bool) {
+    let Place { x, y } = place;
+    let fill = label.map_or(UNKNOWN_FILL, |label| label.kind.fill());
+    let words = label.map_or_else(String::new, |label| format!(": {}", escape_xml(&label.text)));
+    let office = if is_trader { ", trader" } else { "" };
+    let _ = write!(svg, "<g><title>peer {peer}{words}{office}</title>");
+    if is_trader {
+        let _ = write!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\" fill=\"#fbfaf7\" stroke=\"{GOLD}\" stroke-width=\"4\"/>",
+            RADIUS + 5.0
+        );
+        draw_crown(svg, Place { x, y: y - RADIUS - 4.0 });
+    }
+    let size = if peer.0 < 1_000 { 15 } else { 12 };
+    let _ = writeln!(
+        svg,
+        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{RADIUS}\" fill=\"{fill}\" stroke=\"#fbfaf7\" stroke-width=\"2\"/>\
+         <text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"{size}\">{peer}</text></g>",
+        y + 5.3
+    );
+}
+
+/// A crown whose base rests on `base`.
+fn draw_crown(svg: &mut String, base: Place) {
+    let _ = write!(
+        svg,
+        "<path transform=\"translate({:.1} {:.1})\" d=\"M-13 0L-15 -15L-7 -8L0 -19L7 -8L15 -15L13 0Z\" \
+         fill=\"{GOLD}\" stroke=\"#8a6100\" stroke-width=\"1.2\" stroke-linejoin=\"round\"/>",
+        base.x, base.y
+    );
+}
+
+fn draw_legend(svg: &mut String, y: f64, peers: u32, labels: &[Label], trader: Option<PeerId>) {
+    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
+    for label in labels.iter().take(peers as usize) {
+        *kinds.entry(label.kind).or_default() += 1;
+    }
+    svg.push_str("<g font-size=\"13\" fill=\"#374151\">\n");
+    let mut x = 32.0;
+    for (kind, count) in kinds {
+        let text = format!("{} ({count})", kind.name());
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
+            kind.fill(),
+            x + 14.0,
+            y + 4.6
+        );
+        x += 44.0 + 7.6 * text.len() as f64;
+    }
+    if let Some(trader) = trader {
+        draw_crown(svg, Place { x: x + 6.0, y: y + 8.0 });
+        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">trader: peer {trader}</text>", x + 28.0, y + 4.6);
+    }
+    svg.push_str("</g>\n");
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    x: f64,
+    y: f64,
+}
+
+impl Place {
+    fn plus(self, other: Place) -> Place {
+        Place { x: self.x + other.x, y: self.y + other.y }
+    }
+
+    fn minus(self, other: Place) -> Place {
+        Place { x: self.x - other.x, y: self.y - other.y }
+    }
+
+    fn times(self, factor: f64) -> Place {
+        Place { x: self.x * factor, y: self.y * factor }
+    }
+
+    fn distance(self, other: Place) -> f64 {
+        (self.x - other.x).hypot(self.y - other.y)
+    }
+
+    fn distance_to_link(self, from: Place, to: Place) -> f64 {
+        let (along, out) = (to.minus(from), self.minus(from));
+        let length = (along.x * along.x + along.y * along.y).max(1e-9);
+        let part = ((out.x * along.x + out.y * along.y) / length).clamp(0.0, 1.0);
+        self.distance(from.plus(along.times(part)))
+    }
+}
+
+fn circle(count: usize, radius: f64) -> Vec<Place> {
+    (0..count)
+        .map(|index| {
+            let angle = TAU * index as f64 / count as f64 - TAU / 4.0;
+            Place { x: radius * angle.cos(), y: radius * angle.sin() }
+        })
+        .collect()
+}
+
+fn cross(a: Place, b: Place, c: Place, d: Place) -> bool {
+    let side =
+        |from: Place, to: Place, of: Place| (to.x - from.x) * (of.y - from.y) - (to.y - from.y) * (of.x - from.x) > 0.0;
+    side(a, b, c) != side(a, b, d) && side(c, d, a) != side(c, d, b)
+}
+
+/// Places peers so that distances on paper are as the hops between them: stochastic gradient descent on the stress
+/// (Zheng, Pawar, Goodman 2019), which untangles better than springs and needs a fixed number of rounds.
+fn stress_layout(hops: &[Vec<f64>], random: &mut SplitMix64) -> Vec<Place> {
+    let count = hops.len();
+    let span = LINK * (count as f64).sqrt();
+    let mut places: Vec<Place> =
+        (0..count).map(|_| Place { x: random.unit() * span, y: random.unit() * span }).collect();
+    let mut pairs: Vec<(usize, usize)> = (0..count).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
+    let longest = pairs.iter().map(|&(a, b)| hops[a][b]).fold(1.0, f64::max);
+    let rounds = 40;
+    // From "the farthest pair is put right at once" down to "a tenth of a link's error is corrected".
+    let (first, last) = (longest * longest, 0.1_f64);
+    for round in 0..rounds {
+        let rate = first * (last / first).powf(f64::from(round) / f64::from(rounds - 1));
+        random.shuffle(&mut pairs);
+        for &(a, b) in &pairs {
+            let (wanted, weight) = (hops[a][b] * LINK, 1.0 / (hops[a][b] * hops[a][b]).max(1.0));
+            let apart = places[a].minus(places[b]);
+            let distance = places[a].distance(places[b]).max(1e-6);
+            let step = apart.times((rate * weight).min(1.0) * (distance - wanted) / 2.0 / distance);
+            places[a] = places[a].minus(step);
+            places[b] = places[b].plus(step);
+        }
+    }
+    places
+}
+
+/// Moves apart whoever stands too close to be read.
+fn spread(places: &mut [Place]) {
+    let least = ROOM;
+    for _ in 0..60 {
+        let mut moved = false;
+        for a in 1..places.len() {
+            for b in 0..a {
+                let distance = places[a].distance(places[b]);
+                if distance < least {
+                    moved = true;
+                    // On the very same spot any direction will do.
+                    let apart = if distance < 1e-6 { Place { x: 1e-6, y: 0.0 } } else { places[a].minus(places[b]) };
+                    let step = apart.times((least - distance + 0.1) / 2.0 / distance.max(1e-6));
+                    places[a] = places[a].plus(step);
+                    places[b] = places[b].minus(step);
+                }
+            }
+        }
+        if !moved {
+            return;
+        }
+    }
+}
+
+/// Turns a drawing so that its longest extent is horizontal, as screens are.
+fn lie_down(places: Vec<Place>) -> Vec<Place> {
+    let count = places.len() as f64;
+    let middle = places.iter().fold(Place { x: 0.0, y: 0.0 }, |sum, place| sum.plus(*place)).times(1.0 / count);
+    let (xx, xy, yy) = places
+        .iter()
+        .map(|place| place.minus(middle))
+        .fold((0.0, 0.0, 0.0), |(xx, xy, yy), out| (xx + out.x * out.x, xy + out.x * out.y, yy + out.y * out.y));
+    let (sin, cos) = (-0.5 * (2.0 * xy).atan2(xx - yy)).sin_cos();
+    places
+        .into_iter()
+        .map(|place| place.minus(middle))
+        .map(|out| Place { x: out.x * cos - out.y * sin, y: out.x * sin + out.y * cos })
+        .collect()
+}
+
+fn escape_xml(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // XML knows no way to write the other control characters.
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+        out
+    })
+}
+
+fn escape_dot(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).fold(String::with_capacity(text.len()), |mut out, c| {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn labels(count: u32) -> Vec<Label> {
+        let label = |peer: u32| match peer % 5 {
+            0 | 3 => Label { kind: Kind::Buyer, text: "buyer".to_owned() },
+            1 => Label { kind: Kind::Seller, text: "seller fish".to_owned() },
+            2 => Label { kind: Kind::Seller, text: "seller salt".to_owned() },
+            _ => Label { kind: Kind::Both, text: "both boar".to_owned() },
+        };
+        (0..count).map(label).collect()
+    }
+
+    #[test]
+    fn a_picture_shows_every_peer_every_link_and_one_trader() {
+        for peers in [1, 2, 3, 4, 10, 81, 501] {
+            let graph = Graph::random(peers, 1);
+            let svg = graph.to_svg("The bazaar", &labels(peers), Some(PeerId(0)));
+            assert_eq!(svg.matches("<title>peer ").count() as u32, peers, "{peers} peers");
+            assert_eq!(svg.matches("<path d=\"M").count(), graph.links().count(), "{peers} peers");
+            assert_eq!(svg.matches(", trader</title>").count(), 1);
+            assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{peers} peers");
+        }
+    }
+
+    #[test]
+    fn the_same_arguments_give_the_same_picture() {
+        let draw = || Graph::random(30, 5).to_svg("x", &labels(30), None);
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn no_two_peers_stand_on_each_other() {
+        for (peers, seed) in [(4, 1), (10, 2), (50, 3), (200, 4), (500, 5)] {
+            let places = Graph::random(peers, seed).layout();
+            for a in 0..places.len() {
+                for b in 0..a {
+                    let apart = places[a].distance(places[b]);
+                    assert!(apart > 2.0 * RADIUS, "{peers} peers, seed {seed}: {a} and {b} are {apart} apart");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_people_wrote_is_escaped() {
+        let graph = Graph::random(1, 1);
+        let label = [Label { kind: Kind::Seller, text: "<b> & \"c\" \\ \u{1}".to_owned() }];
+        let svg = graph.to_svg("a < b", &label, None);
+        assert!(svg.contains("peer 0: &lt;b&gt; &amp; &quot;c&quot; \\  </title>"), "{svg}");
+        assert!(svg.contains("<title>a &lt; b</title>"));
+        let dot = graph.to_dot(&label, None);
+        assert!(dot.contains(r#"label="0\n<b> & \"c\" \\ ""#), "{dot}");
+    }
+
+    #[test]
+    fn dot_lists_every_link_once_and_rings_the_trader() {
+        let dot = Graph::random(3, 1).to_dot(&labels(3), Some(PeerId(2)));
+        assert_eq!(dot.matches(" -- ").count(), 3);
+        assert!(dot.contains("2 [label=\"2\\nseller salt\\ntrader\""), "{dot}");
+        assert_eq!(dot.matches("peripheries=2").count(), 1);
+    }
+
+    #[test]
+    fn five_hundred_peers_are_drawn_in_a_few_seconds_and_ten_thousand_too() {
+        let start = Instant::now();
+        let _ = Graph::random(500, 1).to_svg("x", &labels(500), None);
+        let _ = Graph::random(100, 1).to_svg("x", &labels(100), None);
+        let _ = Graph::random(10_000, 1).to_svg("x", &labels(10_000), None);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    #[ignore = "writes pictures to look at into the directory named by PICTURES"]
+    fn pictures_to_look_at() {
+        let folder = std::env::var("PICTURES").unwrap();
+        for peers in [1, 2, 3, 4, 10, 11, 50, 150, 500] {
+            let svg = Graph::random(peers, 1).to_svg(
+                &format!("The bazaar: {peers} peers, seed 1"),
+                &labels(peers),
+                Some(PeerId(peers - 1)),
+            );
+            std::fs::write(format!("{folder}/{peers}.svg"), svg).unwrap();
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! What a configuration says when it is wrong (SPEC H4), and what it means when it is right (SPEC A3, A5, A6, A7).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{path::Path, time::Duration};
+
+use protocol::{
+    config::Role,
+    id::{Item, PeerId, Units},
+    money::{Commission, Price},
+};
+use runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed};
+
+fn check(text: &str) -> Result<BazaarConfig, String> {
+    let raw = RawConfig::parse(text, Path::new("bazaar.toml")).map_err(|error| error.to_string())?;
+    raw.check().map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(text: &str, message: &str) {
+    assert_eq!(check(text).expect_err("this should be refused"), message);
+}
+
+#[test]
+fn an_empty_configuration_is_the_default_one() {
+    let config = check("").unwrap();
+    assert_eq!((config.peers(), config.seed(), config.name()), (10, 1, "bazaar"));
+    assert_eq!(config.speed(), Speed::Brisk);
+    assert_eq!(config.terms().commission, Commission::TWENTY_PERCENT);
+    assert_eq!(config.terms().resign_after, 40);
+    assert_eq!(config.ledger_config().lease, config.timeouts().lease);
+    assert!(config.dir().is_absolute() && config.dir().ends_with("bazaar-data"));
+    let peer = config.peer(PeerId(9)).unwrap();
+    assert_eq!((peer.first_caller, peer.clock_range, peer.neighbours.len()), (PeerId(2), 1_024, 3));
+    assert_eq!(config.peer(PeerId(10)), None);
+    assert_eq!(check("peers = 2").unwrap().peer(PeerId(0)).unwrap().first_caller, PeerId(0));
+    assert_eq!(config.trade_is_possible(), Ok(()));
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let peers = |value| format!("bazaar.toml:1: peers = {value}: must be a whole number from 1 to 10000");
+    for value in ["0", "10001", "-1", "1.5", "\"ten\"", "true", "99999999999999999999999999999999999999999"] {
+        refused(&format!("peers = {value}"), &peers(value));
+    }
+    refused(
+        "\n[terms]\ncommission = 10001",
+        "bazaar.toml:3: terms.commission = 10001: must be a whole number from 0 to 10000",
+    );
+    refused(
+        "[terms]\nbatch_limit = 513",
+        "bazaar.toml:2: terms.batch_limit = 513: must be a whole number from 1 to 512",
+    );
+    refused(
+        "[terms]\nresign_after = 0",
+        "bazaar.toml:2: terms.resign_after = 0: must be a whole number from 1 to 1000000000",
+    );
+    refused("peers = 2\nfirst_caller = 2", "bazaar.toml:2: first_caller = 2: must be a whole number from 0 to 1");
+    refused("clock_range = 0", "bazaar.toml:1: clock_range = 0: must be a whole number from 1 to 1000000");
+    refused("seed = -1", "bazaar.toml:1: seed = -1: must be a whole number from 0 to 18446744073709551615");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_what_may_be_meant() {
+    refused("pears = 3", "bazaar.toml:1: pears: there is no such key; did you mean peers?");
+    refused("[leger]", "bazaar.toml:1: leger: there is no such key; did you mean ledger?");
+    refused("think = \"1s\"", "bazaar.toml:1: think: there is no such key; it belongs under [waits]");
+    refused(
+        "[terms]\n\nseed = 3",
+        "bazaar.toml:3: terms.seed: there is no such key; it belongs at the top, before the first [table]",
+    );
+    refused(
+        "[terms]\nwhatever = 3",
+        "bazaar.toml:2: terms.whatever: there is no such key; known here are commission, resign_after, batch_limit",
+    );
+    refused("[[peer]]\nid = 3\nroll = \"buyer\"", "bazaar.toml:3: peer.roll: there is no such key; did you mean role?");
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line() {
+    refused(
+        "peers = 3\nseed =",
+        "bazaar.toml:2: this is not TOML: string values must be quoted, expected literal string",
+    );
+    refused("peers = 3\npeers = 4", "bazaar.toml:2: this is not TOML: duplicate key");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = RawConfig::read(Path::new("/nowhere/bazaar.toml")).unwrap_err().to_string();
+    assert_eq!(error, "/nowhere/bazaar.toml: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn wrong_texts_are_refused() {
+    refused("name = 3", "bazaar.toml:1: name = 3: must be a text in quotes");
+    refused(
+        "name = \"a b\"",
+        "bazaar.toml:1: name = \"a b\": must be 1 to 64 letters, digits, dashes, dots or underscores",
+    );
+    refused("key = \"abc\"", "bazaar.toml:1: key = ...: must be 64 hexadecimal digits; `bazaar init` makes a key");
+    let too_wide = format!("key = \"{}\"", "ä".repeat(64));
+    refused(&too_wide, "bazaar.toml:1: key = ...: must be 64 hexadecimal digits; `bazaar init` makes a key");
+    refused(
+        "pace = \"brusk\"",
+        "bazaar.toml:1: pace = \"brusk\": must be \"reference\", \"brisk\" or \"flat-out\"; did you mean \"brisk\"?",
+    );
+    refused("dir = \"\"", "bazaar.toml:1: dir = \"\": must name a directory");
+    refused("ledger = 3", "bazaar.toml:1: ledger = 3: must be a table: [ledger]");
+}
+
+#[test]
+fn wrong_durations_are_refused() {
+    refused(
+        "[waits]\nthink = \"fast\"",
+        "bazaar.toml:2: waits.think = \"fast\": not a duration; write a whole number and a unit (ms, s, m or h), \
+         such as \"500ms\" or \"20s\"",
+    );
+    refused(
+        "[timeouts]\nlease = 3",
+        "bazaar.toml:2: timeouts.lease = 3: a duration is a text with a unit; write \"3ms\" or \"3s\"",
+    );
+    refused(
+        "[timeouts]\nlease = \"25h\"",
+        "bazaar.toml:2: timeouts.lease = \"25h\": too long; the longest duration is \"24h\"",
+    );
+}
+
+#[test]
+fn timeouts_that_do_not_fit_together_are_refused_with_both() {
+    refused(
+        "[timeouts]\nlease = \"2s\"",
+        "bazaar.toml:2: timeouts.suspicion = \"1800ms\" (pace brisk) and timeouts.lease = \"2s\": \
+         lease (2s) must be at most suspicion (1.8s): the lease must not be the last to run out",
+    );
+    refused(
+        "pace = \"reference\"\n[timeouts]\nanswer = \"3s\"\nvictory = \"3s\"",
+        "bazaar.toml:4: timeouts.answer = \"3s\" and timeouts.victory = \"3s\": \
+         answer (3s) must be below victory (3s): a winner must have time to learn that it won, and to claim",
+    );
+    refused(
+        "[timeouts]\nretry = \"0ms\"",
+        "bazaar.toml:2: timeouts.retry = \"0ms\": zero (0ns) must be below retry (0ns): \
+         a call repeated without a pause is a flood",
+    );
+}
+
+#[test]
+fn wrong_addresses_are_refused() {
+    let right = "must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" or \"miraculix:7000\"";
+    for address in ["nowhere", ":7000", "a b:7000", "::1:7000", "[::1:7000", "h:", "h:x", "h:123456", "h:+1"] {
+        let message = format!("bazaar.toml:2: ledger.address = \"{address}\": {right}");
+        refused(&format!("[ledger]\naddress = \"{address}\""), &message);
+    }
+    for port in ["0", "65536"] {
+        let message = format!("bazaar.toml:2: ledger.address = \"h:{port}\": the port must be from 1 to 65535");
+        refused(&format!("[ledger]\naddress = \"h:{port}\""), &message);
+    }
+}
+
+#[test]
+fn members_on_other_machines_need_a_ledger_that_can_be_found_and_a_key() {
+    let peer = "[[peer]]\nid = 1\naddress = \"idefix:7001\"\n";
+    refused(
+        peer,
+        "ledger.address is missing: members at other machines (idefix:7001) need it; give the ledger's host:port",
+    );
+    let peer = format!("{peer}[ledger]\naddress = \"miraculix:7000\"\n");
+    refused(
+        &peer,
+        "key is missing: members at other machines (idefix:7001) need it, the same on each; `bazaar init` makes one",
+    );
+    let config = check(&format!("key = \"{}\"\n{peer}", "aB".repeat(32))).unwrap();
+    assert_eq!(config.key().unwrap().as_bytes(), &[0xab; 32]);
+    assert_eq!(config.address_of(PeerId(1)).unwrap().as_str(), "idefix:7001");
+    assert_eq!(config.address_of(PeerId(2)), None);
+    assert!(check("[[peer]]\nid = 1\naddress = \"localhost:7001\"").is_ok());
+}
+
+#[test]
+fn wrong_goods_are_refused() {
+    let price = |text: &str, message: &str| {
+        refused(
+            &format!("[goods]\nlowest_price = {text}"),
+            &format!("bazaar.toml:2: goods.lowest_price = {text}: {message}"),
+        );
+    };
+    let right = "a price is a text in dollars and cents, such as \"9.50\"";
+    price("\"-9.50\"", "a price cannot be negative; write \"9.50\"");
+    price("\"0\"", "a price must be at least \"0.01\"");
+    price("\"0.00\"", "a price must be at least \"0.01\"");
+    price("\"42949672.96\"", "the highest price is \"42949672.95\"");
+    price("\"99999999999999999999\"", "the highest price is \"42949672.95\"");
+    for text in ["\"\"", "\"9.5\"", "\".50\"", "\"9.\"", "\"9,50\"", "\"--9\"", "\"+9\"", "\"9.500\""] {
+        price(text, right);
+    }
+    price("9.5", "must be a text in quotes");
+    price("\"11\"", "must be at most highest_price, \"10.00\"");
+    refused(
+        "[goods]\nhighest_price = \"3\"",
+        "bazaar.toml:2: goods.highest_price = \"3\": must be at least lowest_price, \"4.00\"",
+    );
+    refused(
+        "[goods]\nitems = [\"fish\",\n  \"fish\"]",
+        "bazaar.toml:3: goods.items = \"fish\": is there twice; name each item once",
+    );
+    refused(
+        "[goods]\nitems = [3]",
+        "bazaar.toml:2: goods.items = 3: an item is a text of 1 to 32 letters, digits, dashes or underscores",
+    );
+    refused(
+        "[goods]\nitems = []",
+        "bazaar.toml:2: goods.items = []: must be a list, such as [\"fish\", \"salt\", \"boar\"]",
+    );
+    refused(
+        "[goods]\nquantity = 11",
+        "bazaar.toml:2: goods.quantity = 11: must be at most goods.units, 10: an order is filled from one deposit",
+    );
+    refused("[goods]\nunits = 0", "bazaar.toml:2: goods.units = 0: must be a whole number from 1 to 1000000");
+}
+
+#[test]
+fn wrong_peers_are_refused() {
+    refused("[[peer]]\nid = 10", "bazaar.toml:2: peer.id = 10: must be a whole number from 0 to 9");
+    refused("[[peer]]\nrole = \"buyer\"", "bazaar.toml:2: peer.id is missing: say whom it is about, id = 0 to 9");
+    refused(
+        "[[peer]]\nid = 3\n\n[[peer]]\nid = 3",
+        "bazaar.toml:5: peer.id = 3: peer 3 is set up at bazaar.toml:1 already; put it all in one [[peer]]",
+    );
+    refused(
+        "[[peer]]\nid = 3\nrole = \"seler\"",
+        "bazaar.toml:3: role of peer 3 = \"seler\": must be \"buyer\", \"seller\" or \"both\"; did you mean \"seller\"?",
+    );
+    refused(
+        "[[peer]]\nid = 3\nrole = \"buyer\"\nwants = [\"salt\",\n\"tuna\"]",
+        "bazaar.toml:5: wants of peer 3 = \"tuna\": unknown item \"tuna\"; known are fish, salt, boar (goods.items)",
+    );
+    refused(
+        "[[peer]]\nid = 3\nrole = \"buyer\"\nquantity = 0",
+        "bazaar.toml:4: quantity of peer 3 = 0: must be a whole number from 1 to 1000000",
+    );
+    refused(
+        "[[peer]]\nid = 3\nrole = \"seller\"\nwants = [\"salt\"]",
+        "bazaar.toml:4: wants of peer 3 = [\"salt\"]: a seller wants nothing; make its role \"both\", or leave this out",
+    );
+    refused(
+        "[[peer]]\nid = 3\nrole = \"buyer\"\noffers = [{ item = \"fish\" }]",
+        "bazaar.toml:4: offers of peer 3 = [{ ... }]: a buyer offers nothing; make its role \"both\", or leave this out",
+    );
+    refused(
+        "[[peer]]\nid = 3\nquantity = 2",
+        "bazaar.toml:3: quantity of peer 3 = 2: goes with a role; add role = \"buyer\", \"seller\" or \"both\"",
+    );
+    let offer = |offer: &str, message: &str| {
+        refused(&format!("[[peer]]\nid = 3\nrole = \"seller\"\noffers = [{offer}]"), message);
+    };
+    offer(
+        "{ item = \"fish\", count = 3, price = 9 }",
+        "bazaar.toml:4: price of an offer of peer 3 = 9: a price is a text in dollars and cents; write \"9.00\" or \"0.09\"",
+    );
+    offer(
+        "{ item = \"fish\", count = 0, price = \"9\" }",
+        "bazaar.toml:4: count of an offer of peer 3 = 0: must be a whole number from 1 to 1000000",
+    );
+    offer(
+        "{ item = \"fish\", count = 3 }",
+        "bazaar.toml:4: price of an offer of peer 3 is missing: an offer names item and price, \
+         such as [{ item = \"fish\", count = 10, price = \"9.50\" }]",
+    );
+    offer(
+        "{}",
+        "item of an offer of peer 3 is missing: an offer names item and price, \
+         such as [{ item = \"fish\", count = 10, price = \"9.50\" }]",
+    );
+    refused("peer = 3", "bazaar.toml:1: peer = 3: must be a list, one [[peer]] for each peer that is set up by hand");
+}
+
+#[test]
+fn wrong_graphs_are_refused_where_they_stand() {
+    refused(
+        "[graph.adjacency]\n0 = [1]\n1 = []",
+        "bazaar.toml:2: graph.adjacency.0 = [1]: peer 0 lists neighbour 1, but 1 does not list 0; list both or neither",
+    );
+    refused(
+        "[graph]\nadjacency = { 0 = [1], 1 = [0], 2 = [3], 3 = [2] }",
+        "bazaar.toml:2: graph.adjacency.2 = [3]: peer 2 cannot be reached from peer 0; \
+         a graph must be connected, so add a link between them",
+    );
+    refused(
+        "[graph.adjacency]\n0 = [1, 2, 3, 4]\n1 = [0]\n2 = [0]\n3 = [0]\n4 = [0]",
+        "bazaar.toml:2: graph.adjacency.0 = [1, 2, 3, 4]: peer 0 has 4 neighbours; nobody has more than 3",
+    );
+    refused(
+        "[graph.adjacency]\n0 = [\"1\"]",
+        "bazaar.toml:2: graph.adjacency.0 = \"1\": a neighbour is a peer id, a whole number",
+    );
+    refused(
+        "peers = 3\n[graph]\nadjacency = { 0 = [1], 1 = [0] }",
+        "bazaar.toml:1: peers = 3: the graph has 2 peers; give that number or leave it out",
+    );
+    refused(
+        "[graph]\nfile = \"nowhere.json\"",
+        "bazaar.toml:2: graph.file = \"nowhere.json\": nowhere.json cannot be read: No such file or directory (os error 2)",
+    );
+    refused(
+        "[graph]\nfile = \"x\"\nadjacency = {}",
+        "bazaar.toml:2: graph.file = \"x\": a graph comes from a file or from graph.adjacency; give one of them",
+    );
+    refused("[graph.adjacency]", "bazaar.toml:1: graph.adjacency = { ... }: the graph has no peers; give 1 to 10000");
+    refused(
+        "[graph.adjacency]\n0 = [1]\n1 = [0]\n00 = [1]",
+        "bazaar.toml:2: graph.adjacency = [1]: peer 0 is listed twice; list each peer once with all its neighbours",
+    );
+}
+
+#[test]
+fn a_graph_file_is_relative_to_the_configuration_and_its_errors_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bazaar.toml");
+    std::fs::write(&file, "dir = \"data\"\n[graph]\nfile = \"graph.json\"").unwrap();
+    std::fs::write(folder.path().join("graph.json"), r#"{"0": [1], "1": [0]}"#).unwrap();
+    let config = RawConfig::read(&file).unwrap().check().unwrap();
+    assert_eq!(config.peers(), 2);
+    assert_eq!(config.dir(), folder.path().join("data"));
+    assert_eq!(config.trade_is_possible(), Err(NoTrade::TooFewPeers(2)));
+
+    std::fs::write(folder.path().join("graph.json"), r#"{"0": [0]}"#).unwrap();
+    let error = RawConfig::read(&file).unwrap().check().unwrap_err().to_string();
+    let message = "graph.file = \"graph.json\": peer 0 lists itself; nobody is their own neighbour";
+    assert_eq!(error, format!("{}:3: {message}", file.display()));
+}
+
+#[test]
+fn a_flag_goes_above_the_file_and_is_named_in_errors() {
+    let mut raw = RawConfig::parse("peers = 5\nseed = 2\n[terms]\nresign_after = 7", Path::new("bazaar.toml")).unwrap();
+    raw.set("--peers", "peers = 6").unwrap();
+    raw.set("--set", "terms.commission = 1000").unwrap();
+    raw.set_text("--dir", "dir", "some \"where\"").unwrap();
+    let config = raw.check().unwrap();
+    assert_eq!((config.peers(), config.seed(), config.terms().resign_after), (6, 2, 7));
+    assert_eq!(config.terms().commission, Commission::new(1_000).unwrap());
+    assert_eq!(config.dir(), std::env::current_dir().unwrap().join("some \"where\""));
+    raw.set("--peers", "peers = 0").unwrap();
+    let error = raw.check().unwrap_err().to_string();
+    assert_eq!(error, "--peers: peers = 0: must be a whole number from 1 to 10000");
+    assert!(raw.set("--set", "terms.=").unwrap_err().to_string().starts_with("--set: this is not TOML: "));
+}
+
+#[test]
+fn roles_given_by_hand_are_kept_and_the_others_see_to_it_that_trade_is_possible() {
+    let text = "peers = 3\n[goods]\nitems = [\"fish\", \"menhir\"]\n\
+        [[peer]]\nid = 0\nrole = \"buyer\"\nwants = [\"menhir\"]\nquantity = 2\n\
+        [[peer]]\nid = 1\nrole = \"both\"\noffers = [{ item = \"menhir\", count = 5, price = \"9.50\" }]\n";
+    let config = check(text).unwrap();
+    let role = |id| config.member(PeerId(id)).unwrap().role.clone();
+    let Role::Buyer(wishes) = role(0) else { panic!("{:?}", role(0)) };
+    assert_eq!((wishes.items, wishes.quantity), (vec![Item(1)], Units(2)));
+    let Role::Both(wishes, offers) = role(1) else { panic!("{:?}", role(1)) };
+    assert_eq!((wishes.items, wishes.quantity), (vec![Item(0), Item(1)], Units(1)));
+    assert_eq!((offers.0[0].item, offers.0[0].count, offers.0[0].price), (Item(1), Units(5), Price(950)));
+    assert_eq!(config.item_name(Item(1)), "menhir");
+    assert_eq!(config.role_name(&role(1)), "both menhir");
+    // Without peer 1, peer 0 can only buy from peer 2.
+    assert!(role(2).offers().is_some());
+    assert_eq!(config.trade_is_possible(), Ok(()));
+}
+
+#[test]
+fn roles_given_by_hand_that_leave_nobody_to_trade_with_are_told() {
+    let peer = |id: u32, role: &str| format!("[[peer]]\nid = {id}\nrole = \"{role}\"\n");
+    let all = |roles: [&str; 3]| {
+        let peers: String = (0..).zip(roles).map(|(id, role)| peer(id, role)).collect();
+        check(&format!("peers = 3\n{peers}")).unwrap().trade_is_possible()
+    };
+    assert_eq!(all(["buyer", "buyer", "buyer"]), Err(NoTrade::Nobody));
+    assert_eq!(all(["seller", "buyer", "buyer"]), Err(NoTrade::Under(PeerId(0))));
+    assert_eq!(all(["both", "both", "both"]), Ok(()));
+    let told = NoTrade::Under(PeerId(0)).to_string();
+    assert!(told.starts_with("no trade is possible while peer 0 is the trader: "), "{told}");
+}
+
+#[test]
+fn a_bazaar_in_which_nobody_wants_anything_can_be_had() {
+    let config = check("pace = \"flat-out\"\n[waits]\nthink = \"never\"").unwrap();
+    assert_eq!(config.waits().think, None);
+    assert_eq!(check("pace = \"flat-out\"").unwrap().waits().think, Some(Duration::ZERO));
+}
+
+#[test]
+fn what_has_changed_is_told_key_by_key() {
+    let was = check("peers = 4").unwrap();
+    let now = check("peers = 4\nledger.address = \"h:1\"\nterms.resign_after = 9\ndir = \"x\"").unwrap();
+    assert_eq!(
+        was.differences(&now),
+        ["ledger.address: was not set, now \"h:1\"", "terms.resign_after: was 40, now 9"]
+    );
+    assert_eq!(was.differences(&check("peers = 5").unwrap()), ["peers: was 4, now 5"]);
+    let now = check("peers = 4\n[[peer]]\nid = 2\nrole = \"buyer\"\nwants = [\"boar\"]\nquantity = 3").unwrap();
+    let told = was.differences(&now).join("; ");
+    assert!(told.starts_with("peer 2: was role = ") && told.ends_with("wants = [\"boar\"], quantity = 3"), "{told}");
+    let (mut a, mut b) = (was.clone(), was.clone());
+    assert_ne!(a.ensure_key(), b.ensure_key());
+    assert_eq!(a.differences(&b), ["key: another one now"]);
+    assert_eq!(a.differences(&was), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_is_never_printed() {
+    let key = Key::from_hex(&"5a".repeat(32)).unwrap();
+    assert_eq!(format!("{key:?}"), "Key(..)");
+    assert_eq!(key.to_hex(), "5a".repeat(32));
+}
+
+#[test]
+fn the_largest_bazaar_is_set_up_quickly() {
+    let start = std::time::Instant::now();
+    let config = check("peers = 10000").unwrap();
+    assert_eq!(check(&config.to_toml()).unwrap(), config);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
