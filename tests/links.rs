@@ -5,7 +5,10 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -89,11 +92,8 @@ async fn down(inbox: &mut mpsc::Receiver<Input>, neighbour: u32) {
 }
 
 async fn received(inbox: &mut mpsc::Receiver<Input>) -> (PeerId, Envelope) {
-    input(inbox, |input| match input {
-        Input::Received { from, envelope } => Some((from, envelope)),
-        _ => None,
-    })
-    .await
+    input(inbox, |input| if let Input::Received { from, envelope } = input { Some((from, envelope)) } else { None })
+        .await
 }
 
 fn registration(life: Life, address: SocketAddr) -> Registration {
@@ -304,6 +304,7 @@ async fn silent_strangers_hold_up_the_others_for_one_handshake_at_most() {
     let few = Settings { strangers: 2, ..settings() };
     let host = Host::listen("127.0.0.1:0", credentials(), few).await.unwrap();
     let mut peer = Peer::settle(&host, life(1, 1), &[0], &addresses);
+    let since = Instant::now();
     let mut silent = Vec::new();
     for _ in 0..2 {
         silent.push(TcpStream::connect(host.address()).await.unwrap());
@@ -314,6 +315,7 @@ async fn silent_strangers_hold_up_the_others_for_one_handshake_at_most() {
     let client = PeerLinkClient::new(tarpc::client::Config::default(), Wire::new(frames, "test")).spawn();
     soon(client.deliver(within(SOON), vec![heartbeat(0, 1)])).await.unwrap().unwrap();
     assert_eq!(received(&mut peer.inbox).await.1, heartbeat(0, 1));
+    assert!(since.elapsed() >= settings().handshake, "there were no more than two at a time");
     for mut stream in silent {
         let mut rest = Vec::new();
         soon(stream.read_to_end(&mut rest)).await.unwrap();
@@ -362,6 +364,56 @@ async fn a_neighbour_that_restarts_elsewhere_is_found_through_the_directory() {
     up(&mut b.inbox, 0).await;
     a.links.send(PeerId(1), heartbeat(0, 7));
     assert_eq!(received(&mut b.inbox).await, (PeerId(0), heartbeat(0, 7)));
+}
+
+/// A directory that can go away.
+struct Fleeting(Arc<Mutex<Directory>>, AtomicBool);
+
+impl Addresses for Fleeting {
+    fn address(&self, of: PeerId, seeker: PeerId) -> BoxFuture<'static, Result<Option<String>, Unavailable>> {
+        if self.1.load(Ordering::Relaxed) { self.0.address(of, seeker) } else { Box::pin(async { Err(Unavailable) }) }
+    }
+}
+
+#[tokio::test]
+async fn without_a_directory_a_neighbour_is_sought_where_it_was() {
+    let (directory, known) = directory();
+    let fleeting = Arc::new(Fleeting(Arc::clone(&directory), AtomicBool::new(true)));
+    let addresses: Arc<dyn Addresses> = fleeting.clone();
+    let (host_a, host_b) = (listen().await, listen().await);
+    directory.lock().unwrap().register(registration(life(1, 1), host_b.address())).unwrap();
+    let mut a = Peer::settle(&host_a, life(0, 1), &[1], &addresses);
+    let b = Peer::settle(&host_b, life(1, 1), &[0], &known);
+    up(&mut a.inbox, 1).await;
+    fleeting.1.store(false, Ordering::Relaxed);
+    drop(b);
+    down(&mut a.inbox, 1).await;
+    let _b = Peer::settle(&host_b, life(1, 2), &[0], &known);
+    up(&mut a.inbox, 1).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_that_connects_is_connected_to_at_once() {
+    let (directory, addresses) = directory();
+    let patient = Settings { backoff_min: SOON * 4, backoff_max: SOON * 4, ..settings() };
+    let host_a = Host::listen("127.0.0.1:0", credentials(), patient).await.unwrap();
+    let mut a = Peer::settle(&host_a, life(0, 1), &[1], &addresses);
+    assert!(timeout(settings().keepalive, a.inbox.recv()).await.is_err(), "it has tried in vain and waits long");
+    directory.lock().unwrap().register(registration(life(0, 1), host_a.address())).unwrap();
+    let host_b = listen().await;
+    directory.lock().unwrap().register(registration(life(1, 1), host_b.address())).unwrap();
+    let mut b = Peer::settle(&host_b, life(1, 1), &[0], &addresses);
+    up(&mut b.inbox, 0).await;
+    up(&mut a.inbox, 1).await;
+}
+
+#[tokio::test]
+async fn a_neighbours_new_connection_ends_its_former_one() {
+    let (host, mut peer) = lone().await;
+    let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
+    let mut former = soon(hello::connect(host.address(), &credentials(), purpose, &settings())).await.unwrap();
+    still_serves(&host, &mut peer, 1).await;
+    assert!(soon(former.next()).await.is_none());
 }
 
 #[tokio::test]
@@ -660,10 +712,8 @@ async fn a_job_that_is_not_answered_costs_the_caller_nothing_but_the_answer() {
     client.call(status_call(life(0, 1)));
     drop(soon(driver.recv()).await.unwrap());
     client.call(status_call(life(0, 1)));
-    match soon(driver.recv()).await.unwrap() {
-        LedgerJob::Call { call, reply } => reply.send(reply_to(&call)).unwrap(),
-        other => panic!("{other:?}"),
-    }
+    let Some(LedgerJob::Call { call, reply }) = soon(driver.recv()).await else { panic!("no call") };
+    reply.send(reply_to(&call)).unwrap();
     assert_eq!(soon(inbox.recv()).await, Some(Input::Ledger(reply_to(&status_call(life(0, 1))))));
     assert_eq!(client.dropped(), 1);
 }
@@ -678,10 +728,8 @@ async fn a_slow_disk_does_not_make_the_ledger_seem_away() {
     client.call(status_call(life(0, 1)));
     let job = soon(driver.recv()).await.unwrap();
     assert!(timeout(settings().silence * 2, inbox.recv()).await.is_err(), "the call waits, the ledger is up");
-    match job {
-        LedgerJob::Call { call, reply } => reply.send(reply_to(&call)).unwrap(),
-        other => panic!("{other:?}"),
-    }
+    let LedgerJob::Call { call, reply } = job else { panic!("no call") };
+    reply.send(reply_to(&call)).unwrap();
     assert!(matches!(soon(inbox.recv()).await, Some(Input::Ledger(_))));
 }
 
