@@ -36,7 +36,7 @@ impl Default for Settings {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             queue: 1_024,
-            window: 1,
+            window: 4,
             strangers: 64,
         }
     }
