@@ -444,7 +444,7 @@ impl RawConfig {
     /// # Errors
     /// Names the first thing that is wrong.
     pub fn check(&self) -> Result<BazaarConfig, ConfigError> {
-        let top = Section::open("", String::new(), &self.table)?;
+        let top = Section::open("", String::new(), None, &self.table)?;
         let name = top.text("name", checked_name)?.unwrap_or(defaults::NAME).to_owned();
         let seed = top.number("seed", 0..=u64::MAX)?.unwrap_or(defaults::SEED);
         let key = top.text("key", |text| {
@@ -735,7 +735,7 @@ fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Resu
     let right = "one [[peer]] for each peer that is set up by hand";
     for entry in top.list("peer", right)?.unwrap_or_default() {
         let Value::Table(table) = &entry.value else { return Err(top.refuse_value("peer", entry, right)) };
-        let unnamed = Section::open("peer", String::new(), table)?;
+        let unnamed = Section::open("peer", String::new(), Some(&entry.place), table)?;
         let Some(id) = unnamed.small("id", 0..=peers - 1)? else {
             return Err(unnamed.refuse("id", format!("say whom it is about, id = 0 to {}", peers - 1)));
         };
@@ -744,7 +744,7 @@ fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Resu
                 unnamed.refuse("id", format!("peer {id} is set up at {first} already; put it all in one [[peer]]"))
             );
         }
-        let section = Section::open("peer", format!("peer {id}"), table)?;
+        let section = Section::open("peer", format!("peer {id}"), Some(&entry.place), table)?;
         let place = id as usize;
         addresses[place] = section.text("address", Address::parse)?;
         if let Some(role) = read_role(&section, goods, both[place].as_ref())? {
@@ -827,7 +827,7 @@ fn read_offers(section: &Section<'_>, goods: &Goods) -> Result<Option<Offers>, C
         let Value::Table(table) = &entry.value else {
             return Err(section.refuse_value("offers", entry, format!("an offer is a table, {right}")));
         };
-        let offer = Section::open("offer", section.offer_owner(), table)?;
+        let offer = Section::open("offer", section.offer_owner(), Some(&entry.place), table)?;
         let missing = |name: &str| offer.refuse(name, format!("an offer names item and price, {right}"));
         let item = offer.entry("item").ok_or_else(|| missing("item"))?;
         let item = read_item(&offer, "item", item, goods)?;

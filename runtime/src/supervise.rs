@@ -93,13 +93,17 @@ pub enum RunError {
 /// See [`RunError`]. Every process is stopped then as well.
 pub async fn supervise(plan: &Plan) -> Result<Supervised, RunError> {
     let (say, said) = mpsc::channel(1_024);
-    let (stop, stopping) = watch::channel(false);
+    let (stop_peers, peers) = watch::channel(false);
+    let (stop_ledger, ledger) = watch::channel(false);
+    let stopping = Stopping { peers, ledger };
     let mut supervisor =
         Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
     let result = supervisor.run().await;
-    // Nobody reads it any more when all have gone already.
-    let _ = stop.send(true);
-    supervisor.drain().await;
+    // The ledger last: without it the peers would only complain. (Nobody listens when all have gone already.)
+    let _ = stop_peers.send(true);
+    supervisor.drain(|process| *process != Process::Ledger).await;
+    let _ = stop_ledger.send(true);
+    supervisor.drain(|_| true).await;
     result.map(|()| supervisor.outcome)
 }
 
@@ -133,11 +137,17 @@ pub fn listed(ids: &[PeerId]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// What becomes true when processes shall stop.
+struct Stopping {
+    peers: watch::Receiver<bool>,
+    ledger: watch::Receiver<bool>,
+}
+
 struct Supervisor<'a> {
     plan: &'a Plan,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
-    stopping: watch::Receiver<bool>,
+    stopping: Stopping,
     running: BTreeMap<Process, u32>,
     outcome: Supervised,
 }
@@ -204,9 +214,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// After the signal to stop: waits until every process has ended.
-    async fn drain(&mut self) {
-        while !self.running.is_empty() {
+    /// After the signal to stop: waits until these processes have ended.
+    async fn drain(&mut self, which: impl Fn(&Process) -> bool) {
+        while self.running.keys().any(&which) {
             match self.said.recv().await {
                 Some(Said::Line(line)) => {
                     self.pass_on(&line);
@@ -251,7 +261,11 @@ impl Supervisor<'_> {
         let pid = child.id().unwrap_or_default();
         self.running.insert(process.clone(), pid);
         self.tell(ProcessEvent::ProcessStarted { process: process.to_string(), pid });
-        tokio::spawn(keep(process.clone(), child, pid, self.say.clone(), self.stopping.clone()));
+        let stopping = match process {
+            Process::Ledger => self.stopping.ledger.clone(),
+            Process::Peers(_) => self.stopping.peers.clone(),
+        };
+        tokio::spawn(keep(process.clone(), child, pid, self.say.clone(), stopping));
         Ok(())
     }
 

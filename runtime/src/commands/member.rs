@@ -15,6 +15,13 @@ use runtime::{
     supervise::{listed, stop_signal},
 };
 
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
 use super::{Failure, block_on};
 use crate::cli::{Ledger, Member, Peer};
 
@@ -124,7 +131,10 @@ fn trace_to(dir: &std::path::Path) -> Result<(), Failure> {
     let failed = |error| Failure::Stuck(format!("cannot write {}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(failed)?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("trace")).map_err(failed)?;
-    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(file).init();
+    // tarpc tells of every call, and of every broken connection as an error; the links say themselves what matters.
+    let levels = Targets::new().with_default(LevelFilter::INFO).with_target("tarpc", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::sync::Mutex::new(file));
+    tracing_subscriber::registry().with(lines.with_filter(levels)).init();
     Ok(())
 }
 
