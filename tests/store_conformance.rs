@@ -729,6 +729,19 @@ fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_said() {
 }
 
 #[test]
+fn a_log_larger_than_what_is_read_at_once_opens_whole_and_reads_from_any_place() {
+    // On opening, sled's cache is given back every so often, and the walk goes on where it was.
+    let sizes = [1].into_iter().chain([512; 200]).collect::<Vec<_>>();
+    let (dir, batches, author) = ledger_dir(NO_SNAPSHOTS, &sizes);
+    let bytes = batches.iter().map(|batch| postcard::to_allocvec(batch).unwrap().len()).sum::<usize>();
+    assert!(bytes > 2 * 1024 * 1024, "long enough: {bytes} bytes");
+    let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
+    assert_eq!((all_batches(&ledger), ledger.books()), (batches, &author.books));
+    let head = author.books.position();
+    assert_eq!(read_all(&ledger, Books::default(), head), (author.books, (head.0 as usize).div_ceil(READ_LIMIT)));
+}
+
+#[test]
 fn a_damaged_snapshot_costs_time_and_nothing_else() {
     let options = LedgerOptions { snapshot_every: 10 };
     let (dir, batches, author) = ledger_dir(options, &[1, 9, 6, 2]);

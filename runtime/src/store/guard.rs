@@ -53,7 +53,7 @@ pub(super) struct Guarded {
     /// Nothing after a failure: then nothing more is written, not even by dropping it.
     db: Option<sled::Db>,
     dir: PathBuf,
-    file: File,
+    sizes: Sizes,
     /// Values too large for a segment, in files of their own, that have been synced.
     blobs: BTreeSet<OsString>,
 }
@@ -64,20 +64,20 @@ impl Guarded {
     pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         remove_half_written(dir)?;
-        let config =
-            sled::Config::new().path(dir).segment_size(sizes.segment).cache_capacity(sizes.cache).flush_every_ms(None);
-        let db = guarded(dir, || config.open()).inspect_err(|error| {
-            if !matches!(error, StoreError::InUse { .. }) {
-                wait_for_release(dir);
-            }
-        })?;
-        let file = dir.join("db");
-        let file = File::open(&file).map_err(StoreError::io("open", &file))?;
-        let mut guarded = Guarded { db: Some(db), dir: dir.to_owned(), file, blobs: BTreeSet::new() };
+        let db = Some(open_sled(dir, sizes)?);
+        let mut guarded = Guarded { db, dir: dir.to_owned(), sizes, blobs: BTreeSet::new() };
         guarded.sync()?;
         sync_dir(dir)?;
         sync_parent(dir)?;
         Ok(guarded)
+    }
+
+    /// Closes sled and opens it again: it gives back what it has cached. It evicts a page only after many accesses, so
+    /// that a walk over a whole log would leave the whole log in memory.
+    pub(super) fn renew(&mut self) -> Result<(), StoreError> {
+        self.close();
+        self.db = Some(open_sled(&self.dir, self.sizes)?);
+        Ok(())
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -102,7 +102,10 @@ impl Guarded {
     fn try_sync(&mut self) -> Result<(), StoreError> {
         self.call(|db| db.flush())?;
         // FIELD: `flush` is a sync_file_range, which no power failure respects.
-        self.file.sync_data().map_err(StoreError::io("sync", self.dir.join("db")))?;
+        // The file is opened anew: five hundred hosted peers have one descriptor each, not two. All descriptors of a
+        // file share its pages, and so does an fdatasync.
+        let path = self.dir.join("db");
+        File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::io("sync", path))?;
         self.sync_blobs()
     }
 
@@ -134,10 +137,8 @@ impl Guarded {
     pub(super) fn stop(&mut self) {
         mem::forget(self.db.take());
     }
-}
 
-impl Drop for Guarded {
-    fn drop(&mut self) {
+    fn close(&mut self) {
         if let Some(db) = self.db.take() {
             // Nothing that counts is written here: what was not synced was not acknowledged.
             let _ = guarded(&self.dir, move || {
@@ -147,6 +148,22 @@ impl Drop for Guarded {
             wait_for_release(&self.dir);
         }
     }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn open_sled(dir: &Path, sizes: Sizes) -> Result<sled::Db, StoreError> {
+    let config =
+        sled::Config::new().path(dir).segment_size(sizes.segment).cache_capacity(sizes.cache).flush_every_ms(None);
+    guarded(dir, || config.open()).inspect_err(|error| {
+        if !matches!(error, StoreError::InUse { .. }) {
+            wait_for_release(dir);
+        }
+    })
 }
 
 /// Calls sled; a panic becomes an error that carries its message. What sled leaves half done by panicking is not used

@@ -37,6 +37,9 @@ pub(super) const LOG: &str = "log";
 /// An idle ledger stays below 15 MB, and a leaf of sixteen batches of ordinary size fits a segment.
 const SIZES: Sizes = Sizes { segment: 256 * 1024, cache: 1024 * 1024 };
 
+/// How much of the log is read on opening before sled's cache is given back.
+const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
+
 /// How a ledger's store is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerOptions {
@@ -148,7 +151,7 @@ impl SledLedger {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let second = Slots::at(dir.join(HEAD), Kind::Head);
         let (generation, acknowledged) = load_or_create(&second, &dir.join(LOG))?;
-        let log = Guarded::open(&dir.join(LOG), SIZES)?;
+        let mut log = Guarded::open(&dir.join(LOG), SIZES)?;
         // A living ledger may have moved it until sled's lock was ours.
         let (generation, acknowledged) = match second.load()? {
             Some(slot) => (slot.generation, decode_head(&second, &slot)?),
@@ -163,7 +166,7 @@ impl SledLedger {
                 None
             }
         };
-        let verified = verify(&log, acknowledged, from_snapshot.as_ref())?;
+        let verified = verify(&mut log, acknowledged, from_snapshot.as_ref())?;
         let mut ledger = SledLedger {
             dir: dir.to_owned(),
             options,
@@ -189,12 +192,16 @@ impl SledLedger {
             }
             Some(_) => {
                 tracing::warn!(file = %dir.join(SNAPSHOT).display(), "snapshot of another log; folding this one anew");
-                let anew = verify(&ledger.log, acknowledged, None)?;
+                let anew = verify(&mut ledger.log, acknowledged, None)?;
                 (ledger.books, ledger.fold) = (anew.books, anew.fold);
                 None
             }
             None => None,
         };
+        if ledger.second.load()?.is_none_or(|slot| slot.generation != generation) {
+            // sled's lock was given up for a moment, and another ledger came in between.
+            return Err(StoreError::InUse { dir: dir.to_owned() });
+        }
         if let Some(what) = verified.torn {
             ledger.cut_off(what)?;
         }
@@ -436,12 +443,20 @@ struct Verified {
 
 /// Walks the log from its start. Below the second head every batch must be there, and the chain at the second head must
 /// be the acknowledged one; above it, batches count as far as they are chained.
-fn verify(log: &Guarded, acknowledged: Head, from: Option<&(Books, Chain)>) -> Result<Verified, StoreError> {
-    let damaged = |record, what: &str| StoreError::DamagedLog { file: log.dir().to_owned(), record, what: what.into() };
+fn verify(log: &mut Guarded, acknowledged: Head, from: Option<&(Books, Chain)>) -> Result<Verified, StoreError> {
+    let file = log.dir().to_owned();
+    let damaged = |record, what: &str| StoreError::DamagedLog { file: file.clone(), record, what: what.into() };
     let (mut tail, mut torn) = (Tail::default(), None);
     let mut folding = Folding::from(from);
     let mut walk = Walk::from_start(log);
     loop {
+        if walk.bytes > WALKED_AT_ONCE {
+            let at = walk.at;
+            // It holds on to sled.
+            drop(walk);
+            log.renew()?;
+            walk = Walk { at, ..Walk::from_start(log) };
+        }
         let at = walk.at;
         folding.reached(at);
         if at.position == acknowledged.position && at.chain != acknowledged.chain {
@@ -468,8 +483,13 @@ fn verify(log: &Guarded, acknowledged: Head, from: Option<&(Books, Chain)>) -> R
             Err(error) => return Err(error),
         }
     }
+    let (end, is_long) = (walk.at, walk.bytes > WALKED_AT_ONCE / 8);
+    drop(walk);
+    if is_long {
+        log.renew()?;
+    }
     let Folding { books, fold, snapshot_fits, .. } = folding;
-    Ok(Verified { end: walk.at, tail, books, fold, snapshot_fits, torn })
+    Ok(Verified { end, tail, books, fold, snapshot_fits, torn })
 }
 
 /// The fold of a log from a snapshot on, or from its start.
@@ -509,6 +529,8 @@ struct Walk<'a> {
     steps: Steps,
     /// The head after the batches given so far.
     at: Head,
+    /// How much was read for them.
+    bytes: usize,
 }
 
 enum Steps {
@@ -520,7 +542,7 @@ enum Steps {
 
 impl<'a> Walk<'a> {
     fn from_start(log: &'a Guarded) -> Walk<'a> {
-        Walk { log, steps: Steps::Unasked, at: Head::start() }
+        Walk { log, steps: Steps::Unasked, at: Head::start(), bytes: 0 }
     }
 
     /// A walk whose first step gives the batch that holds the record at `position`.
@@ -557,6 +579,7 @@ impl<'a> Walk<'a> {
             return Err(self.damaged("the batch is not chained to the ones before it".into()));
         };
         self.at = after;
+        self.bytes += value.len();
         self.steps = Steps::Under(entries);
         Ok(Some((entry.batch, after)))
     }
