@@ -671,7 +671,7 @@ fn read_graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> {
     if section.has("file") && section.has("adjacency") {
         return Err(section.refuse("file", "a graph comes from a file or from graph.adjacency; give one of them"));
     }
-    let graph = match (section.text("file", |text| Ok(text))?, section.entry("file")) {
+    let graph = match (section.text("file", Ok)?, section.entry("file")) {
         (Some(name), Some(entry)) => {
             let file = entry.place.resolve(name);
             let text = std::fs::read_to_string(&file)

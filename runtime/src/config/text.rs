@@ -330,7 +330,7 @@ fn list(values: impl Iterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
     use std::{collections::BTreeSet, path::Path};
 
     use proptest::prelude::*;
