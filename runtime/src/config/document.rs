@@ -193,13 +193,20 @@ pub(super) struct Section<'a> {
     kind: &'static str,
     /// Whose it is, for the entries of `[[peer]]`.
     owner: String,
+    /// Where it stands, if it does.
+    place: Option<&'a Place>,
     table: &'a Table,
 }
 
 impl<'a> Section<'a> {
     /// The table of this kind, once all its keys are known ones.
-    pub(super) fn open(kind: &'static str, owner: String, table: &'a Table) -> Result<Section<'a>, ConfigError> {
-        let section = Section { kind, owner, table };
+    pub(super) fn open(
+        kind: &'static str,
+        owner: String,
+        place: Option<&'a Place>,
+        table: &'a Table,
+    ) -> Result<Section<'a>, ConfigError> {
+        let section = Section { kind, owner, place, table };
         let tables: &[&str] =
             if kind.is_empty() { &["ledger", "graph", "goods", "terms", "waits", "timeouts", "peer"] } else { &[] };
         for (key, entry) in table {
@@ -218,8 +225,8 @@ impl<'a> Section<'a> {
     pub(super) fn section(&self, name: &'static str) -> Result<Section<'a>, ConfigError> {
         static NOTHING: Table = Table::new();
         match self.table.get(name) {
-            None => Section::open(name, String::new(), &NOTHING),
-            Some(Entry { value: Value::Table(table), .. }) => Section::open(name, String::new(), table),
+            None => Section::open(name, String::new(), None, &NOTHING),
+            Some(Entry { value: Value::Table(table), place }) => Section::open(name, String::new(), Some(place), table),
             Some(_) => Err(self.refuse(name, format!("must be a table: [{name}]"))),
         }
     }
@@ -250,7 +257,7 @@ impl<'a> Section<'a> {
     pub(super) fn refuse(&self, name: &str, right: impl Into<String>) -> ConfigError {
         match self.entry(name) {
             Some(entry) => self.refuse_value(name, entry, right),
-            None => ConfigError::Missing { place: self.first_place(), key: self.key(name), right: right.into() },
+            None => ConfigError::Missing { place: self.place.cloned(), key: self.key(name), right: right.into() },
         }
     }
 
@@ -263,10 +270,6 @@ impl<'a> Section<'a> {
             value: if name == "key" { "...".to_owned() } else { entry.value.written() },
             right: right.into(),
         }
-    }
-
-    fn first_place(&self) -> Option<Place> {
-        self.table.values().map(|entry| &entry.place).min_by_key(|place| place.line).cloned()
     }
 
     pub(super) fn number(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
