@@ -460,17 +460,18 @@ impl RawConfig {
         let graph = read_graph(&top, seed)?;
         let last = graph.len() - 1;
         let first_caller = top.small("first_caller", 0..=last)?.map_or(defaults::first_caller(graph.len()), PeerId);
-        let members = read_members(&top, graph.len(), seed, &goods)?;
-        let distant = members.iter().filter_map(|member| member.address.as_ref()).find(|at| !at.is_loopback());
-        if let Some(address) = distant {
-            let why = format!("members at other machines ({address}) need it");
+        let (members, distant) = read_members(&top, graph.len(), seed, &goods)?;
+        if let Some((place, address)) = distant {
+            let missing = |key: &str, right: &str| ConfigError::Missing {
+                place: Some(place.clone()),
+                key: key.to_owned(),
+                right: format!("{address} is not this machine; {right}"),
+            };
             if ledger.address.is_none() {
-                let right = format!("{why}; give the ledger's host:port");
-                return Err(ConfigError::Missing { place: None, key: "ledger.address".to_owned(), right });
+                return Err(missing("ledger.address", "say at which host:port it finds the ledger"));
             }
             if key.is_none() {
-                let right = format!("{why}, the same on each; `bazaar init` makes one");
-                return Err(ConfigError::Missing { place: None, key: "key".to_owned(), right });
+                return Err(missing("key", "all machines need the same one; `bazaar init` makes one"));
             }
         }
         let dir =
@@ -695,9 +696,9 @@ fn read_adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
     };
     let mut lists = BTreeMap::new();
     for (key, entry) in table {
-        let peer: u32 = key
-            .parse()
-            .map_err(|_| section.refuse_value("adjacency", entry, GraphError::NoId(key.clone()).to_string()))?;
+        let peer: u32 = key.parse().map_err(|_| {
+            section.refuse_value(&format!("adjacency.{key}"), entry, GraphError::NoId(key.clone()).to_string())
+        })?;
         let Value::List(neighbours) = &entry.value else {
             return Err(section.refuse_value(&format!("adjacency.{key}"), entry, "must be a list of peer ids"));
         };
@@ -714,7 +715,7 @@ fn read_adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
         // `00` and `0` are two keys and one peer.
         if lists.insert(peer, (list, entry)).is_some() {
             let error = GraphError::ListedTwice(peer);
-            return Err(section.refuse_value("adjacency", entry, error.to_string()));
+            return Err(section.refuse_value(&format!("adjacency.{key}"), entry, error.to_string()));
         }
     }
     Graph::from_adjacency(lists.iter().map(|(peer, (list, _))| (*peer, list.clone()))).map_err(|error| {
@@ -726,11 +727,21 @@ fn read_adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
     })
 }
 
-fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Result<Vec<Member>, ConfigError> {
+/// The first address that is given for another machine, and where.
+type Distant = Option<(Place, Address)>;
+
+/// All members.
+fn read_members(
+    top: &Section<'_>,
+    peers: u32,
+    seed: u64,
+    goods: &Goods,
+) -> Result<(Vec<Member>, Distant), ConfigError> {
     let drawn = roles::draw(peers, seed, goods);
     let mut both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
     let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
     let mut addresses = vec![None; peers as usize];
+    let mut distant = None;
     let mut seen: BTreeMap<u32, &Place> = BTreeMap::new();
     let right = "one [[peer]] for each peer that is set up by hand";
     for entry in top.list("peer", right)?.unwrap_or_default() {
@@ -746,14 +757,20 @@ fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Resu
         }
         let section = Section::open("peer", format!("peer {id}"), Some(&entry.place), table)?;
         let place = id as usize;
-        addresses[place] = section.text("address", Address::parse)?;
+        if let (Some(address), Some(at)) = (section.text("address", Address::parse)?, section.entry("address")) {
+            if !address.is_loopback() {
+                distant.get_or_insert((at.place.clone(), address.clone()));
+            }
+            addresses[place] = Some(address);
+        }
         if let Some(role) = read_role(&section, goods, both[place].as_ref())? {
             roles[place] = role;
             both[place] = None;
         }
     }
     roles::make_trade_possible(&mut roles, seed, &both);
-    Ok(roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect())
+    let members = roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect();
+    Ok((members, distant))
 }
 
 /// A peer's role, if it is given by hand. What that leaves open comes from what was drawn for it.
