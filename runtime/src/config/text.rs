@@ -8,7 +8,7 @@ use protocol::{
 };
 
 use super::{
-    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, timeout_entries,
+    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, read::timeout_entries,
 };
 use crate::{duration::format_duration, graph::Graph};
 
