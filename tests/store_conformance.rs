@@ -994,7 +994,7 @@ fn whatever_byte_of_a_ledger_is_damaged_no_acknowledged_record_is_lost_unnoticed
     let options = LedgerOptions { snapshot_every: 1_000 };
     let sizes = [1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(30);
     let (dir, batches, author) = ledger_dir(options, &sizes);
-    let outcomes = damage_everything(dir.path(), 400, |dir, context| {
+    let outcomes = damage_everything(dir.path(), 300, |dir, context| {
         let ledger = SledLedger::open(dir, options)?;
         assert_eq!(all_batches(&ledger), batches, "{context}");
         assert_eq!(ledger.books(), &author.books, "{context}");
