@@ -345,6 +345,8 @@ struct Node {
     sent: Time,
     /// The floods this life was handed.
     floods: BTreeSet<FloodId>,
+    /// What it wrote itself, perhaps in a former life, and was handed again to pass on.
+    own: BTreeSet<(Time, Body)>,
     /// The requests this life was told the outcome of, and the last sale.
     concluded: BTreeSet<RequestId>,
     last_sale: Option<SaleNumber>,
@@ -418,6 +420,7 @@ impl World {
             reaches_ledger: true,
             sent: Time(0),
             floods: BTreeSet::new(),
+            own: BTreeSet::new(),
             concluded: BTreeSet::new(),
             last_sale: None,
             compared: None,
@@ -680,6 +683,11 @@ impl World {
         }
     }
 
+    fn next_random(&mut self) -> u32 {
+        self.picks = self.picks.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.picks >> 16
+    }
+
     /// The next thing that is bound to happen without time passing, if there is one.
     pub fn flow(&mut self) -> Result<bool, String> {
         for id in self.ids() {
@@ -688,8 +696,8 @@ impl World {
                     return self.written(id).map(|()| true);
                 }
                 if !self.node(id).choices.is_empty() {
-                    self.picks = self.picks.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    return self.chosen(id, self.picks >> 16).map(|()| true);
+                    let pick = self.next_random();
+                    return self.chosen(id, pick).map(|()| true);
                 }
             }
         }
@@ -921,6 +929,9 @@ impl World {
             Input::Received { envelope, .. } => Some(envelope.clone()),
             _ => None,
         };
+        if let Some(envelope) = arrival.as_ref().filter(|envelope| envelope.source == id) {
+            node.own.insert((envelope.clock, envelope.body.clone()));
+        }
         let was_written = matches!(input, Input::Written(_));
         let effects = peer.step(input);
         let after = peer.clock().now();
@@ -992,7 +1003,9 @@ impl World {
                 }
                 Effect::Write { id: write, durable } => self.node(id).writes.push_back((write, durable)),
                 Effect::Arm { timer, after } => {
-                    let due = self.now + after;
+                    // Buyers are people: they do not all think equally long, or the same ones would always be first.
+                    let unsteady = if timer == Timer::Buyer { u64::from(self.next_random() % 60) } else { 0 };
+                    let due = self.now + after + Duration::from_millis(unsteady);
                     self.node(id).timers.insert(timer, due);
                 }
                 Effect::Disarm(timer) => {
@@ -1039,7 +1052,8 @@ impl World {
         let neighbours = &self.nodes[id.0 as usize].config.neighbours;
         nothing_is_sent_to_a_non_neighbour(id, to, neighbours).map_err(|violation| violation.to_string())?;
         self.check_spoken(id)?;
-        if envelope.source != id {
+        let node = self.node(id);
+        if envelope.source != id || node.own.contains(&(envelope.clock, envelope.body.clone())) {
             return Ok(());
         }
         self.check_stamp(id, envelope.clock)?;
