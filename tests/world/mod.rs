@@ -17,7 +17,7 @@ use protocol::{
     clock::Time,
     config::{Config, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     effect::{Departure, Durable, Effect, Effects, Note},
-    election::ElectionMessage,
+    election::{ElectionMessage, Eligibility},
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Units},
     input::{Choice, Input, Timer, WriteId},
     invariant::{
@@ -1374,6 +1374,10 @@ impl World {
             }
             if view.office.is_some() != (id == known.1) {
                 return Err(format!("peer {id} has office {:?}", view.office));
+            }
+            // DESIGN 3: whether a peer may stand is a fold of the books, and a resigned one sits out one term only.
+            if view.eligibility != Eligibility::Eligible {
+                return Err(format!("peer {id} is {:?} in a term that is not its own resigned one", view.eligibility));
             }
         }
         if let Some(request) = self.books.queue().find(|request| pending.contains(&request.id)) {
