@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use proptest::{collection::vec, prelude::*};
 use protocol::{
     books::Books,
     clock::Time,
@@ -36,7 +37,6 @@ use protocol::{
     record::{Batch, Deposit, Entry, Record, Request},
     store::MemoryStore,
 };
-use proptest::{collection::vec, prelude::*};
 
 /// What a step may find: nothing, or the sentence that does not hold.
 pub type Checked = Result<(), String>;
@@ -120,8 +120,11 @@ pub fn graphs(n: u32) -> impl Strategy<Value = BTreeSet<(u32, u32)>> {
 fn roles() -> impl Strategy<Value = Role> {
     let wishes = (1..=2_u16, 1..=2_u32)
         .prop_map(|(items, quantity)| Wishes { items: (0..items).map(Item).collect(), quantity: Units(quantity) });
-    let offer = (0..2_u16, 1..=4_u32, 1..999_u32)
-        .prop_map(|(item, count, price)| Offer { item: Item(item), count: Units(count), price: Price(price) });
+    let offer = (0..2_u16, 1..=4_u32, 1..999_u32).prop_map(|(item, count, price)| Offer {
+        item: Item(item),
+        count: Units(count),
+        price: Price(price),
+    });
     let offers = vec(offer, 1..3).prop_map(Offers);
     prop_oneof![
         2 => wishes.clone().prop_map(Role::Buyer),
@@ -961,9 +964,8 @@ impl World {
         };
         if let Route::Flood { id: flood, .. } = envelope.route {
             let node = self.node(id);
-            let former = node.floods.iter().any(|known| {
-                known.origin == flood.origin && known.incarnation > flood.incarnation
-            });
+            let former =
+                node.floods.iter().any(|known| known.origin == flood.origin && known.incarnation > flood.incarnation);
             if !node.floods.insert(flood) {
                 // S10: what comes a second time has no effect at all.
                 if before != after || !effects.is_empty() {
@@ -1074,8 +1076,12 @@ impl World {
                 let client = client.ok_or("a standing was told to everybody")?;
                 self.check_told(told, client)
             }
-            Body::Client(ClientMessage::Request(request)) => self.check_stamp(id, request.stamp.time.min(envelope.clock)),
-            Body::Client(ClientMessage::Deposit(deposit)) => self.check_stamp(id, deposit.stamp.time.min(envelope.clock)),
+            Body::Client(ClientMessage::Request(request)) => {
+                self.check_stamp(id, request.stamp.time.min(envelope.clock))
+            }
+            Body::Client(ClientMessage::Deposit(deposit)) => {
+                self.check_stamp(id, deposit.stamp.time.min(envelope.clock))
+            }
             Body::Client(ClientMessage::AskSales { .. })
             | Body::Clock
             | Body::Election(
@@ -1144,7 +1150,10 @@ impl World {
                     })
                     .sum();
                 if earned != total {
-                    return Err(format!("S4: peer {id} counts {total}, its sales up to {} earned {earned}", sale.number));
+                    return Err(format!(
+                        "S4: peer {id} counts {total}, its sales up to {} earned {earned}",
+                        sale.number
+                    ));
                 }
                 let node = self.node(id);
                 if node.last_sale >= Some(sale.number) {
@@ -1153,8 +1162,10 @@ impl World {
                 node.last_sale = Some(sale.number);
             }
             Note::Registered { deposit, .. } => {
-                let booked =
-                    self.log.iter().any(|record| matches!(&record.entry, Entry::Deposited(other) if other.id == deposit));
+                let booked = self
+                    .log
+                    .iter()
+                    .any(|record| matches!(&record.entry, Entry::Deposited(other) if other.id == deposit));
                 if !booked {
                     return Err(format!("S11: peer {id} believes that {deposit:?} counts"));
                 }
@@ -1194,7 +1205,9 @@ impl World {
             (Some(epoch), Some(books)) => {
                 self.check_holder(epoch, view.me)?;
                 let now = (epoch, books.position());
-                if self.nodes[id.0 as usize].compared != Some(now) && self.books_at.get(&books.position()) != Some(books) {
+                if self.nodes[id.0 as usize].compared != Some(now)
+                    && self.books_at.get(&books.position()) != Some(books)
+                {
                     the_books_equal_the_fold_of_the_log(books, &self.log).map_err(|violation| violation.to_string())?;
                     return Err(format!("S12: peer {id} serves from books that end inside a batch"));
                 }
@@ -1403,15 +1416,14 @@ impl World {
 
     /// Every buyer gets another outcome, and every seller has goods with the traders.
     fn gets_on(&mut self) -> Checked {
-        let mut waiting: BTreeMap<PeerId, _> = self
-            .ids()
-            .into_iter()
-            .filter_map(|id| Some((id, self.peer(id)?.buyer()?.known())))
-            .collect();
+        let mut waiting: BTreeMap<PeerId, _> =
+            self.ids().into_iter().filter_map(|id| Some((id, self.peer(id)?.buyer()?.known()))).collect();
         let mut without: BTreeSet<PeerId> =
             self.ids().into_iter().filter(|id| self.peer(*id).is_some_and(|peer| peer.seller().is_some())).collect();
         for _ in 0..Self::PATIENCE {
-            waiting.retain(|id, before| self.peer(*id).and_then(Peer::buyer).is_some_and(|buyer| buyer.known() <= *before));
+            waiting.retain(|id, before| {
+                self.peer(*id).and_then(Peer::buyer).is_some_and(|buyer| buyer.known() <= *before)
+            });
             without.retain(|id| self.books.sellers().get(id).is_none());
             // The trader itself does not trade (SPEC B7), and where nobody sells anything it may stay for ever.
             let trader = self.books.term().map(|term| term.holder.peer);
