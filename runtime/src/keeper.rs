@@ -112,7 +112,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
 
     let store = SledLedger::open(dir.join("store"), options)?;
     if let Some(cut) = store.cut() {
-        say(ProcessEvent::LogCut { what: format!("{cut:?}") });
+        say(ProcessEvent::LogCut { what: cut.to_string() });
     }
     let tail = store.tail();
     let (machine, effects) = Ledger::recover(ledger, tail);

@@ -5,8 +5,8 @@
 //!     lock          held by the living `bazaar run`
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
-//!     ledger/       address, pid, log, store/
-//!     peer-N/       pid, log, store/
+//!     ledger/       address, pid, log, trace, store/
+//!     peer-N/       pid, log, trace, store/
 //! ```
 
 use std::{

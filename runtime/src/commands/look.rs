@@ -168,6 +168,7 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
             (peer_dir(run.dir(), trader), format!("the trader, peer {trader}"))
         }
     };
+    let living = |dir: &Path| living(dir, &run);
     let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
     let hosted: Vec<PeerId> =
         (0..run.config().peers()).map(PeerId).filter(|id| living(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
@@ -183,13 +184,18 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
 
 /// The process that has left its id in this directory, if that is a living one of ours: an id may have passed on to
 /// another process meanwhile.
-fn living(dir: &Path) -> Option<Pid> {
+fn living(dir: &Path, run: &Run) -> Option<Pid> {
     let pid: i32 = std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut words = command.split(|byte| *byte == 0);
-    let program = words.next()?;
-    let is_ours = program.ends_with(b"bazaar") && words.next().is_some_and(|word| matches!(word, b"peer" | b"ledger"));
-    is_ours.then(|| Pid::from_raw(pid))
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let is_member =
+        words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
+    // Started with a configuration whose directory is this run's.
+    let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
+    let config = std::path::PathBuf::from(String::from_utf8_lossy(config).into_owned());
+    let config = RawConfig::read(&config).ok()?.check().ok()?;
+    let is_same = config.dir().canonicalize().ok()? == run.dir().canonicalize().ok()?;
+    (is_member && is_same).then(|| Pid::from_raw(pid))
 }
 
 pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
