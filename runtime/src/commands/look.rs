@@ -192,7 +192,8 @@ fn living(dir: &Path, run: &Run) -> Option<Pid> {
         words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
     // Started with a configuration whose directory is this run's.
     let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
-    let config = std::path::PathBuf::from(String::from_utf8_lossy(config).into_owned());
+    let started_in = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let config = started_in.join(String::from_utf8_lossy(config).into_owned());
     let config = RawConfig::read(&config).ok()?.check().ok()?;
     let is_same = config.dir().canonicalize().ok()? == run.dir().canonicalize().ok()?;
     (is_member && is_same).then(|| Pid::from_raw(pid))
