@@ -39,6 +39,7 @@ pub mod effect;
 pub mod election;
 pub mod id;
 pub mod input;
+pub mod invariant;
 pub mod ledger;
 pub mod message;
 pub mod money;

@@ -1,0 +1,212 @@
+//! All checks of a log in one pass.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Property, Violation,
+    history::History,
+    log::{CHECKS, admitted_are_open_or_settled, batch_is_in_its_place, batch_is_in_order, the_last_sale_was_followed},
+};
+use crate::{
+    id::{Epoch, Position},
+    money::{Cents, Commission},
+    record::{Batch, Record},
+};
+
+/// What the auditor knows of the terms of trade. What it does not know it does not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AuditTerms {
+    /// The traders' share; nothing: any share, as long as the money adds up.
+    pub commission: Option<Commission>,
+    /// After how many sales a trader resigns; nothing: whenever it likes.
+    pub resign_after: Option<u32>,
+}
+
+/// What an audit found: a verdict on every property that shows in the log, and what the log adds up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// Every property that was checked, in order, each with its first violation.
+    pub verdicts: Vec<(Property, Option<Violation>)>,
+    /// What the log adds up to. Of a log with violations they are what the records claim.
+    pub totals: AuditTotals,
+}
+
+impl AuditReport {
+    /// Whether everything that was checked holds.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations().next().is_none()
+    }
+
+    /// The first violation of each property that has one.
+    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.verdicts.iter().filter_map(|(_, violation)| violation.as_ref())
+    }
+}
+
+/// What a log adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AuditTotals {
+    /// How many records it has.
+    pub records: u64,
+    /// How many terms were claimed.
+    pub terms: u64,
+    /// How many of them were resigned.
+    pub resignations: u64,
+    /// The latest epoch.
+    pub epoch: Epoch,
+    /// How many deposits count.
+    pub deposits: u64,
+    /// Units in them.
+    pub units_deposited: u64,
+    /// Units sold.
+    pub units_sold: u64,
+    /// Units left, added up deposit by deposit.
+    pub units_left: u64,
+    /// How many requests were admitted.
+    pub requests: u64,
+    /// How many of them wait.
+    pub open: u64,
+    /// How many were filled.
+    pub sales: u64,
+    /// How many were refused.
+    pub refusals: u64,
+    /// What the buyers paid. Amounts that do not fit stop at the largest that does.
+    pub paid: Cents,
+    /// What the sellers earned.
+    pub earned: Cents,
+    /// What the traders kept.
+    pub commission: Cents,
+}
+
+/// An audit under way: give it the log from the first record on, then ask for the report. It goes on after a violation,
+/// so that every property gets its verdict. Its memory grows by a few words for each request and deposit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogAudit {
+    terms: AuditTerms,
+    history: History,
+    first: BTreeMap<Property, Violation>,
+}
+
+impl LogAudit {
+    /// The properties that show in a log.
+    pub const PROPERTIES: [Property; 11] = [
+        Property::S1,
+        Property::S2,
+        Property::S3,
+        Property::S4,
+        Property::S5,
+        Property::S6,
+        Property::S7,
+        Property::S8,
+        Property::S13,
+        Property::B6,
+        Property::B7,
+    ];
+
+    /// An audit before the first record.
+    #[must_use]
+    pub fn new(terms: AuditTerms) -> LogAudit {
+        LogAudit { terms, ..LogAudit::default() }
+    }
+
+    /// How many records it has seen.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.history.position
+    }
+
+    /// The next record.
+    ///
+    /// # Errors
+    /// The first property this record violates. The audit has taken note of it and of all others, and goes on.
+    pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
+        let mut found = Ok(());
+        for check in CHECKS {
+            let checked = check(&self.history, &self.terms, record);
+            found = found.and(self.note(checked));
+        }
+        self.history.absorb(record);
+        found
+    }
+
+    /// The next batch, where the log is told apart into batches: what is asked of a batch, then each of its records.
+    ///
+    /// # Errors
+    /// As [`observe`](LogAudit::observe), of all its records.
+    pub fn observe_batch(&mut self, batch: &Batch) -> Result<(), Violation> {
+        let placed = batch_is_in_its_place(&self.history, batch);
+        let placed = self.note(placed);
+        let ordered = self.note(batch_is_in_order(batch));
+        let mut found = placed.and(ordered);
+        for record in &batch.records {
+            found = found.and(self.observe(record));
+        }
+        found
+    }
+
+    /// The verdicts on the log up to here, which must be where a batch ends.
+    #[must_use]
+    pub fn report(&self) -> AuditReport {
+        let mut first = self.first.clone();
+        let at_the_end =
+            [admitted_are_open_or_settled(&self.history), the_last_sale_was_followed(&self.history, &self.terms)];
+        for violation in at_the_end.into_iter().filter_map(Result::err) {
+            first.entry(violation.property).or_insert(violation);
+        }
+        let verdicts = Self::PROPERTIES.into_iter().map(|property| (property, first.remove(&property))).collect();
+        AuditReport { verdicts, totals: self.totals() }
+    }
+
+    fn note(&mut self, checked: Result<(), Violation>) -> Result<(), Violation> {
+        if let Err(violation) = &checked {
+            self.first.entry(violation.property).or_insert_with(|| violation.clone());
+        }
+        checked
+    }
+
+    fn totals(&self) -> AuditTotals {
+        let sums = &self.history.sums;
+        let cents = |sum: u128| Cents(u64::try_from(sum).unwrap_or(u64::MAX));
+        AuditTotals {
+            records: self.history.position.0,
+            terms: sums.claims,
+            resignations: sums.resignations,
+            epoch: self.history.term.as_ref().map_or(Epoch(0), |term| term.epoch),
+            deposits: sums.deposits,
+            units_deposited: sums.deposited,
+            units_sold: sums.sold,
+            units_left: self.history.deposits.values().map(|stock| stock.left()).sum(),
+            requests: sums.admissions,
+            open: self.history.queue.len() as u64,
+            sales: sums.sales,
+            refusals: sums.refusals,
+            paid: cents(sums.paid),
+            earned: cents(sums.earned),
+            commission: cents(sums.commission),
+        }
+    }
+}
+
+/// Audits a log, record by record (SPEC D10).
+#[must_use]
+pub fn audit<'a>(records: impl IntoIterator<Item = &'a Record>, terms: AuditTerms) -> AuditReport {
+    let mut audit = LogAudit::new(terms);
+    for record in records {
+        // What it finds is in the report.
+        let _ = audit.observe(record);
+    }
+    audit.report()
+}
+
+/// Audits a log, batch by batch: what [`audit`] checks, and the order within batches.
+#[must_use]
+pub fn audit_batches<'a>(batches: impl IntoIterator<Item = &'a Batch>, terms: AuditTerms) -> AuditReport {
+    let mut audit = LogAudit::new(terms);
+    for batch in batches {
+        let _ = audit.observe_batch(batch);
+    }
+    audit.report()
+}

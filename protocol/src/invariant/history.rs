@@ -1,0 +1,285 @@
+//! What the records say so far, added up without [`Books`](crate::books::Books): the second opinion that the checks of
+//! the log are stated over.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+};
+
+use super::{Property, Violation};
+use crate::{
+    clock::Time,
+    id::{DepositId, DepositNumber, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
+    record::{Deposit, Entry, Record, Request, Sale},
+};
+
+/// What the records up to a position say. It takes every record at its word, so that one wrong record is reported
+/// once and what follows is still checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct History {
+    /// How many records it has taken in.
+    pub(super) position: Position,
+    /// The largest time among them.
+    pub(super) latest: Time,
+    /// Who claimed which epoch first.
+    pub(super) holders: BTreeMap<Epoch, Life>,
+    /// The peers that were holders.
+    pub(super) former: BTreeSet<PeerId>,
+    /// The latest term.
+    pub(super) term: Option<TermSoFar>,
+    /// Every request that was admitted, and what became of it.
+    pub(super) requests: BTreeMap<RequestId, Fate>,
+    /// The open ones by (time, buyer, sequence), each with where it was admitted.
+    pub(super) queue: BTreeMap<(Time, RequestId), (Position, Request)>,
+    /// Every deposit.
+    pub(super) deposits: BTreeMap<DepositId, Stock>,
+    /// The deposits that are not sold out, by item and then by (seller's clock, seller).
+    offers: BTreeMap<Item, BTreeSet<(Time, DepositId)>>,
+    /// Every buyer.
+    pub(super) buyers: BTreeMap<PeerId, BuyerSoFar>,
+    /// Every seller.
+    pub(super) sellers: BTreeMap<PeerId, SellerSoFar>,
+    /// Every trader that sold.
+    pub(super) traders: BTreeMap<PeerId, TraderSoFar>,
+    /// Counts and sums.
+    pub(super) sums: Sums,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TermSoFar {
+    pub(super) epoch: Epoch,
+    pub(super) holder: Life,
+    pub(super) claimed_at: Position,
+    pub(super) ended: bool,
+    pub(super) sales: u64,
+    /// Requests admitted before the claim that have no outcome.
+    pub(super) inherited: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Fate {
+    /// It waits, stamped so.
+    Open(Time),
+    /// The record at this position is its outcome.
+    Settled(Position),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stock {
+    pub(super) deposit: Deposit,
+    pub(super) sold: u64,
+}
+
+impl Stock {
+    pub(super) fn left(&self) -> u64 {
+        u64::from(self.deposit.count.0).saturating_sub(self.sold)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct BuyerSoFar {
+    pub(super) open: BTreeSet<Sequence>,
+    /// Its last outcome, and when that was written.
+    pub(super) last: Option<(Sequence, Time)>,
+    pub(super) bought: u64,
+    pub(super) spent: u128,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct SellerSoFar {
+    /// Its deposit's stamp, raised to the sale's stamp by each sale (SPEC C4).
+    pub(super) clock: Time,
+    pub(super) sales: SaleNumber,
+    pub(super) last_deposit: Option<DepositNumber>,
+    /// Its deposits that are not sold out; one at most in a good log.
+    open: BTreeSet<(Item, DepositNumber)>,
+    pub(super) earned: u128,
+}
+
+impl SellerSoFar {
+    /// Whether a deposit of it is not sold out.
+    pub(super) fn has_stock(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct TraderSoFar {
+    pub(super) sales: u64,
+    pub(super) commission: u128,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Sums {
+    pub(super) claims: u64,
+    pub(super) resignations: u64,
+    pub(super) deposits: u64,
+    pub(super) deposited: u64,
+    pub(super) admissions: u64,
+    pub(super) sales: u64,
+    pub(super) sold: u64,
+    pub(super) refusals: u64,
+    pub(super) paid: u128,
+    pub(super) earned: u128,
+    pub(super) commission: u128,
+}
+
+impl History {
+    /// A violation by the record that comes next.
+    pub(super) fn violated(&self, property: Property, what: String) -> Result<(), Violation> {
+        Err(Violation::at(property, self.position, what))
+    }
+
+    /// Whose term it is; nobody's before the first claim and after a resignation.
+    pub(super) fn in_office(&self) -> Option<PeerId> {
+        self.term.as_ref().filter(|term| !term.ended).map(|term| term.holder.peer)
+    }
+
+    /// The open request of this name, with where it was admitted.
+    pub(super) fn open(&self, id: RequestId) -> Option<&(Position, Request)> {
+        match self.requests.get(&id) {
+            Some(Fate::Open(time)) => self.queue.get(&(*time, id)),
+            Some(Fate::Settled(_)) | None => None,
+        }
+    }
+
+    /// The deposit that must fill this request: of those with enough of the item left the one whose seller has the
+    /// smallest (clock, seller) (SPEC C4). The trader in office does not sell (SPEC B7), nor anybody to itself.
+    pub(super) fn smallest_offer(&self, request: &Request) -> Option<(Time, DepositId)> {
+        let offers = self.offers.get(&request.item)?;
+        let can_fill = |(_, id): &&(Time, DepositId)| {
+            Some(id.seller) != self.in_office()
+                && id.seller != request.id.buyer
+                && self.deposits.get(id).is_some_and(|stock| stock.left() >= u64::from(request.quantity.0))
+        };
+        offers.iter().find(can_fill).copied()
+    }
+
+    /// A deposit and what was sold of it.
+    pub(super) fn stock(&self, seller: PeerId, number: DepositNumber) -> Option<&Stock> {
+        self.deposits.get(&DepositId { seller, number })
+    }
+
+    pub(super) fn absorb(&mut self, record: &Record) {
+        match &record.entry {
+            Entry::Claimed { epoch, holder } => self.absorb_claim(*epoch, *holder),
+            Entry::Deposited(deposit) => self.absorb_deposit(deposit),
+            Entry::Admitted(request) => self.absorb_admission(request),
+            Entry::Sold(sale) => self.absorb_sale(record, sale),
+            Entry::Refused { request } => {
+                self.sums.refusals += 1;
+                self.settle(*request, record.stamp.time);
+            }
+            Entry::Resigned => {
+                self.sums.resignations += 1;
+                if let Some(term) = &mut self.term {
+                    term.ended = true;
+                }
+            }
+        }
+        self.latest = self.latest.max(record.stamp.time);
+        self.position = self.position.plus(1);
+    }
+
+    fn absorb_claim(&mut self, epoch: Epoch, holder: Life) {
+        self.sums.claims += 1;
+        self.holders.entry(epoch).or_insert(holder);
+        self.former.extend(self.term.as_ref().map(|term| term.holder.peer));
+        self.term = Some(TermSoFar {
+            epoch,
+            holder,
+            claimed_at: self.position,
+            ended: false,
+            sales: 0,
+            inherited: self.queue.len() as u64,
+        });
+    }
+
+    fn absorb_deposit(&mut self, deposit: &Deposit) {
+        self.sums.deposits += 1;
+        self.sums.deposited += u64::from(deposit.count.0);
+        let DepositId { seller, number } = deposit.id;
+        self.raise_seller(seller, deposit.stamp.time);
+        let of = self.sellers.entry(seller).or_default();
+        of.last_deposit = Some(number);
+        // Of a number that comes twice the first stands.
+        if self.deposits.contains_key(&deposit.id) {
+            return;
+        }
+        self.deposits.insert(deposit.id, Stock { deposit: deposit.clone(), sold: 0 });
+        if deposit.count.0 > 0 {
+            of.open.insert((deposit.item, number));
+            self.offers.entry(deposit.item).or_default().insert((of.clock, deposit.id));
+        }
+    }
+
+    fn absorb_admission(&mut self, request: &Request) {
+        self.sums.admissions += 1;
+        let time = request.stamp.time;
+        if let Some(Fate::Open(former)) = self.requests.insert(request.id, Fate::Open(time)) {
+            self.queue.remove(&(former, request.id));
+        }
+        self.queue.insert((time, request.id), (self.position, request.clone()));
+        self.buyers.entry(request.id.buyer).or_default().open.insert(request.id.sequence);
+    }
+
+    fn absorb_sale(&mut self, record: &Record, sale: &Sale) {
+        let (quantity, paid) = (u64::from(sale.quantity.0), u128::from(sale.paid().0));
+        self.sums.sales += 1;
+        self.sums.sold += quantity;
+        self.sums.paid += paid;
+        self.sums.earned += u128::from(sale.earned.0);
+        self.sums.commission += u128::from(sale.commission.0);
+
+        let buyer = self.buyers.entry(sale.request.buyer).or_default();
+        buyer.bought += quantity;
+        buyer.spent += paid;
+
+        let trader = self.traders.entry(record.stamp.peer).or_default();
+        trader.sales += 1;
+        trader.commission += u128::from(sale.commission.0);
+        if let Some(term) = &mut self.term {
+            term.sales += 1;
+        }
+
+        let DepositId { seller, number } = sale.deposit;
+        self.raise_seller(seller, record.stamp.time);
+        let of = self.sellers.entry(seller).or_default();
+        of.sales = sale.number;
+        of.earned += u128::from(sale.earned.0);
+        if let Some(stock) = self.deposits.get_mut(&sale.deposit) {
+            stock.sold += quantity;
+            if stock.left() == 0 {
+                of.open.remove(&(stock.deposit.item, number));
+                self.offers.entry(stock.deposit.item).or_default().remove(&(of.clock, sale.deposit));
+            }
+        }
+        self.settle(sale.request, record.stamp.time);
+    }
+
+    /// The seller's clock rises, and with it the place of what it offers.
+    fn raise_seller(&mut self, seller: PeerId, time: Time) {
+        let of = self.sellers.entry(seller).or_default();
+        let (before, after) = (of.clock, of.clock.max(time));
+        of.clock = after;
+        for (item, number) in &of.open {
+            let id = DepositId { seller, number: *number };
+            let offers = self.offers.entry(*item).or_default();
+            offers.remove(&(before, id));
+            offers.insert((after, id));
+        }
+    }
+
+    fn settle(&mut self, id: RequestId, time: Time) {
+        if let Some(Fate::Open(stamped)) = self.requests.insert(id, Fate::Settled(self.position))
+            && let Some((admitted_at, _)) = self.queue.remove(&(stamped, id))
+            && let Some(term) = &mut self.term
+            && admitted_at < term.claimed_at
+        {
+            term.inherited -= 1;
+        }
+        let buyer = self.buyers.entry(id.buyer).or_default();
+        buyer.open.remove(&id.sequence);
+        buyer.last = Some((id.sequence, time));
+    }
+}

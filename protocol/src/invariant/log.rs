@@ -1,0 +1,675 @@
+//! The log, read from its first record (S1 to S8, S13, SPEC B6 and B7).
+//!
+//! The public functions each run one check over a whole log. [`LogAudit`](super::LogAudit) runs all of them at once.
+
+use alloc::{collections::BTreeSet, format, string::String};
+
+use super::{
+    Property, Violation,
+    audit::AuditTerms,
+    deposit_name,
+    history::{Fate, History},
+    number, request_name,
+};
+use crate::{
+    id::RequestId,
+    money::{Cents, Commission, Split},
+    record::{Batch, Deposit, Entry, Record, Request, Sale},
+};
+
+/// One check of the record that comes next, against the history before it.
+type Check = fn(&History, &AuditTerms, &Record) -> Result<(), Violation>;
+
+/// All checks of single records, by property.
+pub(super) const CHECKS: [Check; 14] = [
+    holders,
+    writers,
+    outcomes_of_admitted,
+    numbers,
+    deposits_in_turn,
+    stock,
+    money,
+    stamps,
+    answers,
+    serving_order,
+    inherited_first,
+    names_outcome,
+    last_sale,
+    trader_does_not_trade,
+];
+
+/// S1, S2: no epoch is claimed by two lives, each claim is for the epoch after the latest, and its holder stamps it.
+///
+/// # Errors
+/// At the claim that is not so: S1 for a second holder or a claim in another's name, S2 for an epoch out of turn.
+pub fn each_epoch_has_one_holder_and_epochs_rise_by_one<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), holders).map(drop)
+}
+
+/// S1, S2: whoever writes holds the latest epoch, and after its resignation nothing is written but a claim.
+///
+/// # Errors
+/// At the record that is not so: S2 when its writer's term is over, S1 when it never had one.
+pub fn every_record_is_stamped_by_the_holder_of_its_epoch<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), writers).map(drop)
+}
+
+/// S3: admitted requests are those in the queue and those with an outcome; no other request has an outcome, and a sale
+/// is of what its request asked for.
+///
+/// # Errors
+/// At the outcome that is not so, or at the head when the counts differ.
+pub fn every_admitted_request_is_open_or_has_an_outcome<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    let history = run(log, AuditTerms::default(), outcomes_of_admitted)?;
+    admitted_are_open_or_settled(&history)
+}
+
+/// S3: a request whose acceptance was acknowledged to its buyer has been admitted by a record of this log.
+///
+/// # Errors
+/// When one has not; the position is the log's head.
+pub fn an_acknowledged_request_is_in_the_log<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+    acknowledged: impl IntoIterator<Item = RequestId>,
+) -> Result<(), Violation> {
+    let history = read(log);
+    for id in acknowledged {
+        if !history.requests.contains_key(&id) {
+            return history
+                .violated(Property::S3, format!("{} was acknowledged and is not in the log", request_name(id)));
+        }
+    }
+    Ok(())
+}
+
+/// S4: a request is admitted once and has at most one outcome, a deposit counts once, and the sales of a seller are
+/// numbered from 1 without a gap.
+///
+/// # Errors
+/// At the record that is not so.
+pub fn every_request_has_at_most_one_outcome<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), numbers).map(drop)
+}
+
+/// S4: a deposit names the seller's last one, and that is sold out: so what a former life of the seller left in the
+/// network does not count beside what the present one decided (DESIGN R8).
+///
+/// # Errors
+/// At the deposit that is not so.
+pub fn a_deposit_follows_the_sold_out_one_before_it<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), deposits_in_turn).map(drop)
+}
+
+/// S5: no deposit sells more than was deposited, every sale is of its deposit's item at its deposit's price, and
+/// nothing is deposited, asked for or sold in the quantity of none.
+///
+/// # Errors
+/// At the record that is not so.
+pub fn stock_is_what_was_deposited_less_what_was_sold<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), stock).map(drop)
+}
+
+/// S5, counted against what the sellers decided: every deposit in the log is, in every part, one of `decided`.
+///
+/// # Errors
+/// At the deposit that nobody decided.
+pub fn every_deposit_is_one_its_seller_decided<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+    decided: &[Deposit],
+) -> Result<(), Violation> {
+    let decided: BTreeSet<&Deposit> = decided.iter().collect();
+    let mut history = History::default();
+    for record in log {
+        match &record.entry {
+            Entry::Deposited(deposit) if !decided.contains(deposit) => {
+                let what = format!("{} is not what its seller decided", deposit_name(deposit.id));
+                return history.violated(Property::S5, what);
+            }
+            Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Admitted(_)
+            | Entry::Sold(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => history.absorb(record),
+        }
+    }
+    Ok(())
+}
+
+/// S6: what is paid for a sale is what its seller earns and its trader keeps, to the cent; with the `commission` given
+/// they are exactly the two parts it splits the order into. So the totals add up too, and they fit an account.
+///
+/// # Errors
+/// At the sale that is not so.
+pub fn money_adds_up<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+    commission: Option<Commission>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms { commission, ..AuditTerms::default() }, money).map(drop)
+}
+
+/// S7: stamps rise along the log, not only those of one writer: who takes office has read all before it (DESIGN R1) and
+/// taken over its largest stamp (R10).
+///
+/// # Errors
+/// At the record that is not stamped later than all before it.
+pub fn stamps_rise_along_the_log<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), stamps).map(drop)
+}
+
+/// S7: what answers something is stamped later than it: a record than the request or deposit it books or serves; a
+/// request than the outcome it names, and a deposit than the last sale of the one it names, since both had to be heard.
+///
+/// # Errors
+/// At the record that is not so.
+pub fn what_answers_is_later_than_what_it_answers<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), answers).map(drop)
+}
+
+/// S8: at each outcome its request is the smallest (time, buyer, sequence) of those in the queue. If it is a sale, the
+/// seller is the smallest (clock, seller) of those who can fill it; if it is a refusal, nobody can. Who can: a seller
+/// with enough of the item left in one deposit that is neither the trader in office (SPEC B7) nor the buyer. The
+/// seller's clock is its deposit's stamp, raised to the sale's stamp by each sale.
+///
+/// # Errors
+/// At the outcome that is not so.
+pub fn the_smallest_stamp_is_served_first_from_the_smallest_seller<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), serving_order).map(drop)
+}
+
+/// S8: within a term nothing is admitted before every request that waited at its claim has an outcome (SPEC D9).
+///
+/// # Errors
+/// At the admission that came too early.
+pub fn nothing_is_admitted_before_the_inherited_queue_is_served<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), inherited_first).map(drop)
+}
+
+/// S13: a request names the buyer's last request with an outcome in the log (none, if there is none), and no other
+/// request of the buyer is open.
+///
+/// # Errors
+/// At the admission that is not so.
+pub fn a_request_names_the_outcome_before_it<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), names_outcome).map(drop)
+}
+
+/// SPEC B6: no term has more than `resign_after` sales, and nothing follows the last of them but the resignation. The
+/// log must end where a batch ends; a `resign_after` of nothing asks nothing.
+///
+/// # Errors
+/// At the record that follows the last sale, or at the head when the resignation is missing.
+pub fn a_term_ends_with_its_last_sale<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+    resign_after: Option<u32>,
+) -> Result<(), Violation> {
+    let terms = AuditTerms { resign_after, ..AuditTerms::default() };
+    let history = run(log, terms, last_sale)?;
+    the_last_sale_was_followed(&history, &terms)
+}
+
+/// SPEC B7: while a peer is in office nothing of it is deposited or admitted, and nothing is sold from its deposit. A
+/// request of its own that was admitted before is served.
+///
+/// # Errors
+/// At the record that is not so.
+pub fn a_trader_in_office_neither_buys_nor_sells<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), trader_does_not_trade).map(drop)
+}
+
+/// S2: batches stand one after the other without a gap, each is of the epoch that was the latest when it was appended,
+/// and a claim stands alone (DESIGN R1, R2).
+///
+/// # Errors
+/// At the first record of the batch that is not so.
+pub fn every_batch_is_of_the_latest_epoch_at_the_head<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+) -> Result<(), Violation> {
+    run_batches(batches, batch_is_in_its_place)
+}
+
+/// S8: a batch is its deposits, then its admissions, then outcomes, then at most a resignation (DESIGN R5): two
+/// requests that came together are both in the queue before the smaller one is served.
+///
+/// # Errors
+/// At the record that stands too late in its batch.
+pub fn a_batch_is_deposits_then_admissions_then_outcomes<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+) -> Result<(), Violation> {
+    run_batches(batches, |_, batch| batch_is_in_order(batch))
+}
+
+fn run<'a>(log: impl IntoIterator<Item = &'a Record>, terms: AuditTerms, check: Check) -> Result<History, Violation> {
+    let mut history = History::default();
+    for record in log {
+        check(&history, &terms, record)?;
+        history.absorb(record);
+    }
+    Ok(history)
+}
+
+pub(super) fn read<'a>(log: impl IntoIterator<Item = &'a Record>) -> History {
+    let mut history = History::default();
+    log.into_iter().for_each(|record| history.absorb(record));
+    history
+}
+
+fn run_batches<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+    check: fn(&History, &Batch) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    let mut history = History::default();
+    for batch in batches {
+        check(&history, batch)?;
+        batch.records.iter().for_each(|record| history.absorb(record));
+    }
+    Ok(())
+}
+
+fn holders(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Claimed { epoch, holder } = &record.entry else { return Ok(()) };
+    if let Some(other) = history.holders.get(epoch).filter(|other| *other != holder) {
+        let what = format!(
+            "peer {} (incarnation {}) claims epoch {epoch}, which peer {} (incarnation {}) holds",
+            holder.peer, holder.incarnation, other.peer, other.incarnation
+        );
+        return history.violated(Property::S1, what);
+    }
+    if record.stamp.peer != holder.peer {
+        let what = format!("peer {} claims epoch {epoch} in the name of peer {}", record.stamp.peer, holder.peer);
+        return history.violated(Property::S1, what);
+    }
+    let latest = history.term.as_ref().map_or(0, |term| term.epoch.0);
+    if latest.checked_add(1) != Some(epoch.0) {
+        return history.violated(Property::S2, format!("epoch {epoch} is claimed after epoch {latest}"));
+    }
+    Ok(())
+}
+
+fn writers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let writer = record.stamp.peer;
+    if matches!(record.entry, Entry::Claimed { .. }) {
+        return Ok(());
+    }
+    match &history.term {
+        None => history.violated(Property::S1, format!("peer {writer} writes before anybody holds the office")),
+        Some(term) if term.holder.peer == writer && !term.ended => Ok(()),
+        Some(term) if term.holder.peer == writer => {
+            history.violated(Property::S2, format!("peer {writer} writes after it has resigned epoch {}", term.epoch))
+        }
+        Some(term) if history.former.contains(&writer) => {
+            let what = format!("peer {writer}, whose term is over, writes in epoch {}", term.epoch);
+            history.violated(Property::S2, what)
+        }
+        Some(term) => {
+            let what = format!("peer {writer} writes in epoch {}, which peer {} holds", term.epoch, term.holder.peer);
+            history.violated(Property::S1, what)
+        }
+    }
+}
+
+fn outcomes_of_admitted(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Some(id) = served(record) else { return Ok(()) };
+    if !history.requests.contains_key(&id) {
+        return history.violated(Property::S3, format!("{} has an outcome and was never admitted", request_name(id)));
+    }
+    if let (Entry::Sold(sale), Some((_, asked))) = (&record.entry, history.open(id))
+        && (sale.item, sale.quantity) != (asked.item, asked.quantity)
+    {
+        let what = format!(
+            "{} asked for {} of item {} and got {} of item {}",
+            request_name(id),
+            asked.quantity,
+            asked.item,
+            sale.quantity,
+            sale.item
+        );
+        return history.violated(Property::S3, what);
+    }
+    Ok(())
+}
+
+pub(super) fn admitted_are_open_or_settled(history: &History) -> Result<(), Violation> {
+    let (admitted, open) = (history.sums.admissions, history.queue.len() as u64);
+    let outcomes = history.sums.sales + history.sums.refusals;
+    if admitted != open + outcomes {
+        let what = format!("{admitted} requests were admitted, {open} are open and {outcomes} have an outcome");
+        return history.violated(Property::S3, what);
+    }
+    Ok(())
+}
+
+fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    if let Some(id) = served(record)
+        && let Some(Fate::Settled(before)) = history.requests.get(&id)
+    {
+        let what = format!("{} has its outcome in record {before} already", request_name(id));
+        return history.violated(Property::S4, what);
+    }
+    match &record.entry {
+        Entry::Admitted(request) if history.requests.contains_key(&request.id) => {
+            history.violated(Property::S4, format!("{} is admitted a second time", request_name(request.id)))
+        }
+        Entry::Deposited(deposit) if history.deposits.contains_key(&deposit.id) => {
+            history.violated(Property::S4, format!("{} counts a second time", deposit_name(deposit.id)))
+        }
+        Entry::Sold(sale) => {
+            let seller = sale.deposit.seller;
+            let last = history.sellers.get(&seller).map_or(0, |seller| seller.sales.0);
+            if last.checked_add(1) == Some(sale.number.0) {
+                return Ok(());
+            }
+            let what = format!("peer {seller} makes sale number {} after sale number {last}", sale.number);
+            history.violated(Property::S4, what)
+        }
+        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
+            Ok(())
+        }
+    }
+}
+
+fn deposits_in_turn(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Deposited(deposit) = &record.entry else { return Ok(()) };
+    let seller = history.sellers.get(&deposit.id.seller);
+    let last = seller.and_then(|seller| seller.last_deposit);
+    if deposit.previous != last {
+        let what = format!(
+            "{} follows {}, but names {}",
+            deposit_name(deposit.id),
+            number_or_none(last.map(|number| number.0)),
+            number_or_none(deposit.previous.map(|number| number.0))
+        );
+        return history.violated(Property::S4, what);
+    }
+    if seller.is_some_and(|seller| seller.has_stock()) {
+        let what = format!("{} counts while another of its seller is not sold out", deposit_name(deposit.id));
+        return history.violated(Property::S4, what);
+    }
+    Ok(())
+}
+
+fn stock(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    match &record.entry {
+        Entry::Deposited(deposit) if deposit.count.0 == 0 => {
+            history.violated(Property::S5, format!("{} is of nothing", deposit_name(deposit.id)))
+        }
+        Entry::Admitted(request) if request.quantity.0 == 0 => {
+            history.violated(Property::S5, format!("{} asks for nothing", request_name(request.id)))
+        }
+        Entry::Sold(sale) => stock_of_sale(history, sale),
+        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
+            Ok(())
+        }
+    }
+}
+
+fn stock_of_sale(history: &History, sale: &Sale) -> Result<(), Violation> {
+    let name = deposit_name(sale.deposit);
+    let Some(stock) = history.deposits.get(&sale.deposit) else {
+        return history.violated(Property::S5, format!("a sale from {name}, which is not in the log"));
+    };
+    if sale.item != stock.deposit.item {
+        let what = format!("item {} is sold from {name}, which is of item {}", sale.item, stock.deposit.item);
+        return history.violated(Property::S5, what);
+    }
+    if sale.price != stock.deposit.price {
+        let (here, there) = (sale.price.0, stock.deposit.price.0);
+        return history
+            .violated(Property::S5, format!("{here} cents are asked for a unit of {name}, which costs {there}"));
+    }
+    if sale.quantity.0 == 0 {
+        return history.violated(Property::S5, format!("nothing is sold from {name}"));
+    }
+    if stock.left() < u64::from(sale.quantity.0) {
+        let what = format!("{} units are sold from {name}, which has {} left", sale.quantity, stock.left());
+        return history.violated(Property::S5, what);
+    }
+    Ok(())
+}
+
+fn money(history: &History, terms: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Sold(sale) = &record.entry else { return Ok(()) };
+    let (paid, Sale { earned, commission, .. }) = (sale.paid(), sale);
+    if commission.plus(*earned) != Some(paid) {
+        let what = format!("{paid} is paid, {earned} earned and {commission} kept");
+        return history.violated(Property::S6, what);
+    }
+    if let Some(rate) = terms.commission {
+        let right = rate.split(paid);
+        if right != (Split { commission: *commission, earned: *earned }) {
+            let what = format!("of {paid} {commission} is kept where {} is due", right.commission);
+            return history.violated(Property::S6, what);
+        }
+    }
+    if history.sums.paid + u128::from(paid.0) > u128::from(Cents(u64::MAX).0) {
+        return history.violated(Property::S6, String::from("more was paid in all than an account can hold"));
+    }
+    Ok(())
+}
+
+fn stamps(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    if record.stamp.time <= history.latest {
+        let what = format!(
+            "peer {} stamps it {} with {} in the books before it",
+            record.stamp.peer, record.stamp.time, history.latest
+        );
+        return history.violated(Property::S7, what);
+    }
+    Ok(())
+}
+
+fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let written = record.stamp.time;
+    let (name, owner, stamp, heard) = match &record.entry {
+        Entry::Deposited(deposit) => {
+            let heard = history.sellers.get(&deposit.id.seller).map(|seller| seller.clock);
+            (deposit_name(deposit.id), deposit.id.seller, deposit.stamp, heard.filter(|_| deposit.previous.is_some()))
+        }
+        Entry::Admitted(request) => {
+            let last = history.buyers.get(&request.id.buyer).and_then(|buyer| buyer.last);
+            let heard = last.filter(|(sequence, _)| Some(*sequence) == request.previous).map(|(_, time)| time);
+            (request_name(request.id), request.id.buyer, request.stamp, heard)
+        }
+        Entry::Sold(Sale { request: id, .. }) | Entry::Refused { request: id } => match history.open(*id) {
+            Some((_, request)) => (request_name(*id), id.buyer, request.stamp, None),
+            None => return Ok(()),
+        },
+        Entry::Claimed { .. } | Entry::Resigned => return Ok(()),
+    };
+    if stamp.peer != owner {
+        return history.violated(Property::S7, format!("{name} is stamped by peer {}", stamp.peer));
+    }
+    if stamp.time >= written {
+        let what = format!("{name} is stamped {}, and {written} is written about it", stamp.time);
+        return history.violated(Property::S7, what);
+    }
+    if let Some(heard) = heard.filter(|heard| stamp.time <= *heard) {
+        let what = format!("{name} is stamped {}, and what it follows was written at {heard}", stamp.time);
+        return history.violated(Property::S7, what);
+    }
+    Ok(())
+}
+
+fn serving_order(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Some((_, request)) = served(record).and_then(|id| history.open(id)) else { return Ok(()) };
+    let name = request_name(request.id);
+    if let Some(((time, first), _)) = history.queue.first_key_value()
+        && *first != request.id
+    {
+        let what = format!(
+            "{name}, stamped {}, is served before {}, stamped {time}",
+            request.stamp.time,
+            request_name(*first)
+        );
+        return history.violated(Property::S8, what);
+    }
+    let chosen = match &record.entry {
+        Entry::Sold(sale) => Some(sale.deposit),
+        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
+            None
+        }
+    };
+    match (chosen, history.smallest_offer(request)) {
+        (Some(chosen), Some((_, smallest))) if chosen == smallest => Ok(()),
+        (None, None) => Ok(()),
+        (Some(chosen), Some((clock, smallest))) => {
+            let what = format!(
+                "{name} is filled from {} before {}, whose seller's clock is {clock}",
+                deposit_name(chosen),
+                deposit_name(smallest)
+            );
+            history.violated(Property::S8, what)
+        }
+        (Some(chosen), None) => {
+            let what = format!("{name} is filled from {}, which cannot fill it", deposit_name(chosen));
+            history.violated(Property::S8, what)
+        }
+        (None, Some((_, smallest))) => {
+            history.violated(Property::S8, format!("{name} is refused while {} can fill it", deposit_name(smallest)))
+        }
+    }
+}
+
+fn inherited_first(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Admitted(request) = &record.entry else { return Ok(()) };
+    match &history.term {
+        Some(term) if term.inherited > 0 => {
+            let name = request_name(request.id);
+            let what = format!("{name} is admitted while {} requests of earlier terms wait", term.inherited);
+            history.violated(Property::S8, what)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn names_outcome(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Admitted(Request { id, previous, .. }) = &record.entry else { return Ok(()) };
+    let buyer = history.buyers.get(&id.buyer);
+    if let Some(open) = buyer.and_then(|buyer| buyer.open.first()) {
+        let what = format!("{} is admitted while its buyer's {} is open", request_name(*id), number(open.0));
+        return history.violated(Property::S13, what);
+    }
+    let last = buyer.and_then(|buyer| buyer.last).map(|(sequence, _)| sequence);
+    if *previous != last {
+        let what = format!(
+            "{} follows the outcome of {}, but names {}",
+            request_name(*id),
+            number_or_none(last.map(|sequence| sequence.0)),
+            number_or_none(previous.map(|sequence| sequence.0))
+        );
+        return history.violated(Property::S13, what);
+    }
+    Ok(())
+}
+
+fn last_sale(history: &History, terms: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    if record.entry == Entry::Resigned {
+        return Ok(());
+    }
+    the_last_sale_was_followed(history, terms)
+}
+
+/// What comes next, or nothing at all, is no resignation.
+pub(super) fn the_last_sale_was_followed(history: &History, terms: &AuditTerms) -> Result<(), Violation> {
+    if let (Some(term), Some(resign_after)) = (&history.term, terms.resign_after)
+        && !term.ended
+        && resign_after > 0
+        && term.sales >= u64::from(resign_after)
+    {
+        let what = format!("epoch {} goes on after its {} sales", term.epoch, term.sales);
+        return history.violated(Property::B6, what);
+    }
+    Ok(())
+}
+
+fn trader_does_not_trade(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let (who, what) = match &record.entry {
+        Entry::Deposited(deposit) => (deposit.id.seller, "deposits"),
+        Entry::Admitted(request) => (request.id.buyer, "asks for something"),
+        Entry::Sold(sale) => (sale.deposit.seller, "sells"),
+        Entry::Claimed { .. } | Entry::Refused { .. } | Entry::Resigned => return Ok(()),
+    };
+    if history.in_office() == Some(who) {
+        return history.violated(Property::B7, format!("peer {who} {what} while it is the trader"));
+    }
+    Ok(())
+}
+
+pub(super) fn batch_is_in_its_place(history: &History, batch: &Batch) -> Result<(), Violation> {
+    if batch.position != history.position {
+        let what = format!("a batch for position {} stands at {}", batch.position, history.position);
+        return history.violated(Property::S2, what);
+    }
+    let claims = batch.records.iter().any(|record| matches!(record.entry, Entry::Claimed { .. }));
+    if claims && batch.records.len() > 1 {
+        return history.violated(Property::S2, String::from("a claim stands in a batch with other records"));
+    }
+    let latest = match batch.records.as_slice() {
+        [Record { entry: Entry::Claimed { epoch, .. }, .. }] => Some(*epoch),
+        _ => history.term.as_ref().map(|term| term.epoch),
+    };
+    match latest {
+        Some(latest) if latest == batch.epoch => Ok(()),
+        Some(latest) => history.violated(Property::S2, format!("a batch of epoch {} in epoch {latest}", batch.epoch)),
+        None => history.violated(Property::S2, format!("a batch of epoch {} before the first claim", batch.epoch)),
+    }
+}
+
+pub(super) fn batch_is_in_order(batch: &Batch) -> Result<(), Violation> {
+    let turn = |record: &Record| match record.entry {
+        Entry::Claimed { .. } | Entry::Deposited(_) => 0,
+        Entry::Admitted(_) => 1,
+        Entry::Sold(_) | Entry::Refused { .. } => 2,
+        Entry::Resigned => 3,
+    };
+    for (nth, pair) in (1_usize..).zip(batch.records.windows(2)) {
+        if let [before, after] = pair
+            && (turn(after) < turn(before) || before.entry == Entry::Resigned)
+        {
+            let what = format!("{} after {} in one batch", kind(after), kind(before));
+            return Err(Violation::at(Property::S8, batch.position.plus(nth), what));
+        }
+    }
+    Ok(())
+}
+
+fn kind(record: &Record) -> &'static str {
+    match record.entry {
+        Entry::Claimed { .. } => "a claim",
+        Entry::Deposited(_) => "a deposit",
+        Entry::Admitted(_) => "an admission",
+        Entry::Sold(_) => "a sale",
+        Entry::Refused { .. } => "a refusal",
+        Entry::Resigned => "a resignation",
+    }
+}
+
+/// Whose outcome a record is.
+fn served(record: &Record) -> Option<RequestId> {
+    match &record.entry {
+        Entry::Sold(Sale { request, .. }) | Entry::Refused { request } => Some(*request),
+        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => None,
+    }
+}
+
+fn number_or_none(n: Option<u64>) -> String {
+    n.map_or_else(|| String::from("none"), number)
+}

@@ -1,0 +1,160 @@
+//! What must hold, as plain functions over plain data (DESIGN 5). Each is named as the sentence it checks.
+//!
+//! Whoever has a log, a clock, a message or books can ask: the models at every state, the random tests after every
+//! step, `bazaar audit` of a log on a disk, the replay of a trace. Nothing here asks [`Books`](crate::books::Books)
+//! what is right, for `Books` is among what is checked: stock, queue and accounts are added up anew from the records.
+//! Only [`the_books_equal_the_fold_of_the_log`] uses the fold, since the fold is what it speaks of.
+//!
+//! - Over a log: the functions of this module that take a `log`, and all of them in one pass: [`LogAudit`], [`audit`].
+//! - Over batches, where the log is told apart into appends: [`a_batch_is_deposits_then_admissions_then_outcomes`],
+//!   [`every_batch_is_of_the_latest_epoch_at_the_head`], [`audit_batches`].
+//! - Over one step of one peer: clocks, links, floods.
+//! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`], [`an_epoch_is_spoken_for_by_its_holder`].
+//!
+//! A [`Violation`] names the property, the record where it first shows, and what was found there.
+
+mod audit;
+mod books;
+mod clock;
+mod history;
+mod log;
+mod network;
+mod told;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{format, string::String};
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{audit::*, books::*, clock::*, log::*, network::*, told::*};
+use crate::id::{DepositId, Position, RequestId};
+
+/// A property that must hold in every reachable state (DESIGN 5), or a row of the specification that shows in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Property {
+    /// An epoch has at most one holder, and only its holder speaks for it.
+    S1,
+    /// Epochs rise by one along the log, and nothing of an old epoch follows a newer claim.
+    S2,
+    /// A request that was admitted is in the queue or has an outcome.
+    S3,
+    /// A request has at most one outcome, a deposit counts once, a sale number names one sale of its seller.
+    S4,
+    /// What was deposited is what was sold and what is left, and nothing is sold that is not there.
+    S5,
+    /// What buyers pay is what sellers earn and traders keep.
+    S6,
+    /// Clocks never go back, and what follows from something is stamped later than it.
+    S7,
+    /// The smallest stamp is served first, from the seller with the smallest clock of those who can fill it.
+    S8,
+    /// Requests are served in an order that extends happened-before (with `ordering = "stable"` only).
+    S9,
+    /// Peers send to neighbours only, and a flood is delivered once.
+    S10,
+    /// Whatever a client was told is in the log.
+    S11,
+    /// The books are the fold of the log.
+    S12,
+    /// A request is admitted only when its buyer knows what became of the one before.
+    S13,
+    /// A trader gives its office back with the last sale of its term (SPEC B6).
+    B6,
+    /// A trader in office neither buys nor sells (SPEC B7).
+    B7,
+}
+
+impl Property {
+    /// What it says, in one sentence.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Property::S1 => "an epoch has at most one holder, and only its holder speaks for it",
+            Property::S2 => "epochs rise by one, and nothing of an old epoch follows a newer claim",
+            Property::S3 => "a request that was admitted is in the queue or has an outcome",
+            Property::S4 => "every request has at most one outcome, every deposit and every sale counts once",
+            Property::S5 => "what was deposited is what was sold and what is left",
+            Property::S6 => "what buyers pay is what sellers earn and traders keep",
+            Property::S7 => "clocks never go back, and what follows from something is stamped later than it",
+            Property::S8 => "the smallest stamp is served first, from the smallest seller who can fill it",
+            Property::S9 => "requests are served in an order that extends happened-before",
+            Property::S10 => "peers send to neighbours only, and a flood is delivered once",
+            Property::S11 => "whatever a client was told is in the log",
+            Property::S12 => "the books are the fold of the log",
+            Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::B6 => "a trader gives its office back with the last sale of its term",
+            Property::B7 => "a trader in office neither buys nor sells",
+        }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Property::S1 => "S1",
+            Property::S2 => "S2",
+            Property::S3 => "S3",
+            Property::S4 => "S4",
+            Property::S5 => "S5",
+            Property::S6 => "S6",
+            Property::S7 => "S7",
+            Property::S8 => "S8",
+            Property::S9 => "S9",
+            Property::S10 => "S10",
+            Property::S11 => "S11",
+            Property::S12 => "S12",
+            Property::S13 => "S13",
+            Property::B6 => "B6",
+            Property::B7 => "B7",
+        })
+    }
+}
+
+/// A property does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which.
+    pub property: Property,
+    /// The record where it shows, counted from 0; the head where a record is missing; nothing when it is not of the
+    /// log.
+    pub position: Option<Position>,
+    /// What was found there.
+    pub what: String,
+}
+
+impl Violation {
+    pub(super) fn at(property: Property, position: Position, what: String) -> Violation {
+        Violation { property, position: Some(position), what }
+    }
+
+    pub(super) fn off_the_log(property: Property, what: String) -> Violation {
+        Violation { property, position: None, what }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some(position) => write!(f, "{} at record {position}: {}", self.property, self.what),
+            None => write!(f, "{}: {}", self.property, self.what),
+        }
+    }
+}
+
+impl core::error::Error for Violation {}
+
+/// A number as people read it: the incarnation it was given in, and which of that life's it is (DESIGN R8).
+fn number(n: u64) -> String {
+    format!("{}.{}", n >> 32, n & u64::from(u32::MAX))
+}
+
+fn request_name(id: RequestId) -> String {
+    format!("request {} of peer {}", number(id.sequence.0), id.buyer)
+}
+
+fn deposit_name(id: DepositId) -> String {
+    format!("deposit {} of peer {}", number(id.number.0), id.seller)
+}

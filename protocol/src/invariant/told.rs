@@ -1,0 +1,175 @@
+//! What was said, held against the log (S11, S1).
+
+use alloc::{format, string::String, vec::Vec};
+
+use super::{Property, Violation, deposit_name, log::read, request_name};
+use crate::{
+    books::Outcome,
+    id::{DepositId, DepositNumber, Epoch, Life, PeerId, RequestId, SaleNumber, Units},
+    message::{BuyerStanding, DepositStanding, SellerStanding, TraderMessage},
+    money::Cents,
+    record::{Entry, Record, Sale},
+};
+
+/// S11: every request, outcome, deposit and sale that `client` was told of is in the durable log, and the standing it
+/// was told was, as a whole, its standing at some head of that log. Since the log only grows, all that was ever told
+/// agrees (S4).
+///
+/// # Errors
+/// When it was not; the reason names the part that is not in the log, if it is one part.
+pub fn whatever_a_client_was_told_is_in_the_log<'a>(
+    told: &TraderMessage,
+    client: PeerId,
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    let found = match told {
+        TraderMessage::Buyer(standing) => buyer_was_told_the_truth(standing, client, log),
+        TraderMessage::Seller(standing) => seller_was_told_the_truth(standing, client, log),
+    };
+    found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
+}
+
+/// S1: who serves, acknowledges or heartbeats in an epoch is the life that the epoch's claim in the log names. The epoch
+/// may be over by now (S2 keeps what it writes out of the log).
+///
+/// # Errors
+/// When the log has no such claim, or it names another.
+pub fn an_epoch_is_spoken_for_by_its_holder<'a>(
+    epoch: Epoch,
+    speaker: Life,
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    let name = |life: Life| format!("peer {} (incarnation {})", life.peer, life.incarnation);
+    match read(log).holders.get(&epoch) {
+        Some(holder) if *holder == speaker => Ok(()),
+        Some(holder) => {
+            let what = format!("{} speaks for epoch {epoch}, which {} holds", name(speaker), name(*holder));
+            Err(Violation::off_the_log(Property::S1, what))
+        }
+        None => {
+            let what = format!("{} speaks for epoch {epoch}, which nobody has claimed", name(speaker));
+            Err(Violation::off_the_log(Property::S1, what))
+        }
+    }
+}
+
+fn buyer_was_told_the_truth<'a>(
+    told: &BuyerStanding,
+    buyer: PeerId,
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), String> {
+    let mut standing = BuyerStanding { open: None, last: None };
+    let (mut was_open, mut was_last) = (told.open.is_none(), told.last.is_none());
+    if standing == *told {
+        return Ok(());
+    }
+    for record in log {
+        match &record.entry {
+            Entry::Admitted(request) if request.id.buyer == buyer => standing.open = Some(request.clone()),
+            Entry::Sold(sale) if sale.request.buyer == buyer => {
+                standing.open = None;
+                standing.last = Some((sale.request.sequence, Outcome::Sold(sale.clone())));
+            }
+            Entry::Refused { request } if request.buyer == buyer => {
+                let item = standing.open.take().map(|open| open.item);
+                standing.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
+            }
+            Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Admitted(_)
+            | Entry::Sold(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => continue,
+        }
+        if standing == *told {
+            return Ok(());
+        }
+        was_open |= standing.open == told.open;
+        was_last |= standing.last == told.last;
+    }
+    let name = |sequence| request_name(RequestId { buyer, sequence });
+    match (&told.open, &told.last) {
+        (Some(open), _) if !was_open => {
+            Err(format!("that {} waits, which the log never admitted so", request_name(open.id)))
+        }
+        (_, Some((sequence, _))) if !was_last => {
+            Err(format!("an outcome of {} that is not in the log", name(*sequence)))
+        }
+        _ => Err(String::from("a standing that was its own at no head of the log")),
+    }
+}
+
+fn seller_was_told_the_truth<'a>(
+    told: &SellerStanding,
+    seller: PeerId,
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), String> {
+    let mut account = Account { deposit: None, sales: SaleNumber(0), earned: Cents(0) };
+    let mut sales: Vec<&Sale> = Vec::new();
+    let mut deposited = told.deposit.is_none();
+    if account.is_told_in(told, &sales) {
+        return Ok(());
+    }
+    for record in log {
+        match &record.entry {
+            Entry::Deposited(deposit) if deposit.id.seller == seller => {
+                account.deposit = Some(DepositStanding {
+                    number: deposit.id.number,
+                    item: deposit.item,
+                    count: deposit.count,
+                    left: deposit.count,
+                    price: deposit.price,
+                });
+            }
+            Entry::Sold(sale) if sale.deposit.seller == seller => {
+                if let Some(deposit) = account.deposit.as_mut().filter(|last| last.number == sale.deposit.number) {
+                    deposit.left = Units(deposit.left.0.saturating_sub(sale.quantity.0));
+                }
+                account.sales = sale.number;
+                account.earned = Cents(account.earned.0.saturating_add(sale.earned.0));
+                sales.push(sale);
+            }
+            Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Admitted(_)
+            | Entry::Sold(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => continue,
+        }
+        if account.is_told_in(told, &sales) {
+            return Ok(());
+        }
+        deposited |= account.number() == told.deposit.as_ref().map(|deposit| deposit.number);
+    }
+    match &told.deposit {
+        Some(DepositStanding { number, .. }) if !deposited => {
+            Err(format!("of {}, which is not in the log", deposit_name(DepositId { seller, number: *number })))
+        }
+        Some(_) | None => match told.recent.iter().find(|sale| !sales.contains(sale)) {
+            Some(sale) => Err(format!("of sale {}, which is not so in the log", sale.number)),
+            None => Err(String::from("a standing that was its own at no head of the log")),
+        },
+    }
+}
+
+/// A seller's standing but for its latest sales.
+struct Account {
+    deposit: Option<DepositStanding>,
+    sales: SaleNumber,
+    earned: Cents,
+}
+
+impl Account {
+    fn number(&self) -> Option<DepositNumber> {
+        self.deposit.as_ref().map(|deposit| deposit.number)
+    }
+
+    /// Whether this is the standing that was told: with these `sales`, of which any number of the latest may be told.
+    fn is_told_in(&self, told: &SellerStanding, sales: &[&Sale]) -> bool {
+        self.deposit == told.deposit
+            && self.sales == told.sales
+            && self.earned == told.earned
+            && told.recent.len() <= sales.len()
+            && told.recent.iter().rev().zip(sales.iter().rev()).all(|(told, made)| told == *made)
+    }
+}
