@@ -18,7 +18,9 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario { name: "election-a", budget: Budget { alarms: 3, ..Budget::default() }, ..base.clone() },
         Scenario { name: "election-b", budget: Budget { alarms: 4, ..Budget::default() }, ..base.clone() },
-        Scenario { name: "election-c", budget: Budget { alarms: 4, crashes: 1, restarts: 1, ..Budget::default() }, ..base.clone() },
-        Scenario { name: "election-d", budget: Budget { alarms: 5, crashes: 1, restarts: 1, ..Budget::default() }, ..base.clone() },
+        Scenario { name: "e-crash", budget: Budget { alarms: 3, crashes: 1, restarts: 1, ..Budget::default() }, ..base.clone() },
+        Scenario { name: "e-silent", budget: Budget { alarms: 3, impatience: 1, ..Budget::default() }, ..base.clone() },
+        Scenario { name: "e-beat", budget: Budget { alarms: 3, renewals: 1, ..Budget::default() }, ..base.clone() },
+        Scenario { name: "e-beatl", budget: Budget { alarms: 3, renewals: 1, ledger_crashes: 1, ..Budget::default() }, ..base.clone() },
     ]
 }

@@ -1,7 +1,7 @@
 //! Parts of a state: shared between states until one changes, and hashed once.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     ops::Deref,
     sync::Arc,
 };
@@ -15,9 +15,7 @@ pub struct Part<T>(Arc<(u64, T)>);
 impl<T: Hash> Part<T> {
     /// The part with this value.
     pub fn new(value: T) -> Part<T> {
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        Part(Arc::new((hasher.finish(), value)))
+        Part(Arc::new((digest(&value), value)))
     }
 
     /// Changes the value, for this state alone.
@@ -63,6 +61,61 @@ impl<T> Hash for Part<T> {
 impl<T: Serialize> Serialize for Part<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.1.serialize(serializer)
+    }
+}
+
+/// A digest of a value, the same in every run.
+pub fn digest<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = Folding(0x243f_6a88_85a3_08d3);
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash.
+struct Folding(u64);
+
+impl Folding {
+    fn fold(a: u64, b: u64) -> u64 {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64) ^ ((product >> 64) as u64)
+    }
+}
+
+impl Hasher for Folding {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u16(&mut self, n: u16) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = Folding::fold(self.0 ^ n ^ 0x1319_8a2e_0370_7344, 0x9e37_79b9_7f4a_7c15) ^ self.0.rotate_left(23);
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_isize(&mut self, n: isize) {
+        self.write_u64(n as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        Folding::fold(self.0 ^ 0xa409_3822_299f_31d0, 0xd1b5_4a32_d192_ed03)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The shortest way to somewhere. stateright's own counterexamples are whatever its search came upon first.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::{HashMap, VecDeque};
 
 use crate::{
+    part::digest,
     scenario::Scenario,
     sighting::Sightings,
     world::{Action, World},
@@ -57,10 +55,4 @@ fn replay(scenario: &Scenario, steps: &[u32]) -> Vec<Action> {
         taken.push(action);
     }
     taken
-}
-
-fn digest(world: &World) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    world.hash(&mut hasher);
-    hasher.finish()
 }

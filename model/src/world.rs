@@ -179,6 +179,8 @@ pub struct Budget {
     pub ledger_crashes: u8,
     /// Let a client's clock rise by itself.
     pub ticks: u8,
+    /// Let a seller ask what was sold before it is told.
+    pub asks: u8,
 }
 
 /// One step.
@@ -249,6 +251,15 @@ const PACE: Pace = Pace {
 };
 /// Calls wait on their way here, so the ledger needs no room for them.
 const LEDGER: LedgerConfig = LedgerConfig { lease: TIMEOUTS.lease, waiting: 0 };
+
+/// On what occasion an office does something.
+#[derive(Clone, Copy, Debug)]
+struct Occasion {
+    /// The term it holds, or has just left.
+    epoch: Option<Epoch>,
+    /// The request it is asked.
+    asked: Option<RequestId>,
+}
 
 /// A step under way.
 #[derive(Debug)]
@@ -349,7 +360,7 @@ impl World {
     }
 
     fn actions_of(&self, peer: PeerId, live: &Live, scenario: &Scenario, actions: &mut Vec<Action>) {
-        let Budget { stands, yields, alarms, impatience, renewals, crashes, restarts: _, ledger_crashes: _, ticks } =
+        let Budget { stands, yields, alarms, impatience, renewals, crashes, restarts: _, ledger_crashes: _, ticks, asks } =
             self.budget;
         let may_crash = scenario.role(peer).crashes;
         if let Some(office) = &live.office {
@@ -377,7 +388,7 @@ impl World {
                 actions.push(Action::Fire(peer, Timer::Buyer));
             }
         }
-        if live.seller.is_some() {
+        if asks > 0 && live.seller.is_some() {
             actions.push(Action::Fire(peer, Timer::Seller));
         }
         if ticks > 0 && live.buyer.is_some() {
@@ -531,7 +542,10 @@ impl Step<'_> {
                 self.live(peer, |live| live.plans.wishes -= 1);
                 self.buyer(peer, ClientInput::Fired(timer));
             }
-            Timer::Seller => self.seller(peer, ClientInput::Fired(timer)),
+            Timer::Seller => {
+                budget.asks -= 1;
+                self.seller(peer, ClientInput::Fired(timer));
+            }
             // Asking again adds nothing to the bag, and a multicast is not modelled.
             Timer::LedgerRetry | Timer::ClockInterval => {}
         }
@@ -633,17 +647,26 @@ impl Step<'_> {
             | OfficeInput::Heard(_)
             | OfficeInput::Fired(_) => None,
         };
-        let effects = self.live(peer, |live| {
-            let Live { office: Some(office), clock, .. } = live else { return Vec::new() };
-            office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, clock, isolated: false }, input)
+        let books = |office: &Office| office.trader().map(|trader| trader.books().clone());
+        let before = self.world.live(peer).and_then(|live| live.office.as_ref()?.epoch());
+        let (effects, is_changed) = self.live(peer, |live| {
+            let Live { office: Some(office), clock, .. } = live else { return (Vec::new(), false) };
+            let before = books(office);
+            let effects = office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, clock, isolated: false }, input);
+            (effects, before.as_ref() != office.trader().map(protocol::trader::Trader::books))
         });
+        // What a trader says as it resigns it still says for the term it resigns.
+        let after = self.world.live(peer).and_then(|live| live.office.as_ref()?.epoch());
+        let occasion = Occasion { epoch: after.or(before), asked };
         for effect in effects {
-            self.on_office(peer, effect, asked);
+            self.on_office(peer, effect, occasion);
         }
-        self.check_books(peer);
+        if is_changed {
+            self.check_books(peer);
+        }
     }
 
-    fn on_office(&mut self, peer: PeerId, effect: OfficeEffect, asked: Option<RequestId>) {
+    fn on_office(&mut self, peer: PeerId, effect: OfficeEffect, occasion: Occasion) {
         match effect {
             OfficeEffect::Ask(LedgerRequest::Append(batch)) => {
                 if let Some(caller) = self.world.live(peer).map(|live| live.me) {
@@ -653,7 +676,7 @@ impl Step<'_> {
             OfficeEffect::Ask(question @ (LedgerRequest::Read { .. } | LedgerRequest::Status)) => {
                 self.live(peer, |live| live.question = Some(question));
             }
-            OfficeEffect::Tell(to, message) => self.tell_client(peer, to, message, asked),
+            OfficeEffect::Tell(to, message) => self.tell_client(peer, to, message, occasion),
             OfficeEffect::Heartbeat { epoch, head } => {
                 self.sightings.note(Sighting::Heartbeat);
                 self.check_speaker(peer, epoch);
@@ -681,8 +704,8 @@ impl Step<'_> {
         }
     }
 
-    fn tell_client(&mut self, peer: PeerId, to: PeerId, message: TraderMessage, asked: Option<RequestId>) {
-        if let Some(epoch) = self.world.live(peer).and_then(|live| live.office.as_ref()?.epoch()) {
+    fn tell_client(&mut self, peer: PeerId, to: PeerId, message: TraderMessage, occasion: Occasion) {
+        if let Some(epoch) = occasion.epoch {
             self.check_speaker(peer, epoch);
         }
         self.check(invariant::whatever_a_client_was_told_is_in_the_log(&message, to, self.world.log()));
@@ -690,12 +713,16 @@ impl Step<'_> {
             let open = standing.open.iter().map(|request| request.id);
             let last = standing.last.iter().map(|(sequence, _)| RequestId { buyer: to, sequence: *sequence });
             let acknowledged: Vec<_> = open.chain(last).collect();
-            if asked.is_some_and(|asked| acknowledged.contains(&asked)) {
+            if occasion.asked.is_some_and(|asked| acknowledged.contains(&asked)) {
                 self.sightings.note(Sighting::FromTheBooks);
             }
             self.check(invariant::an_acknowledged_request_is_in_the_log(self.world.log(), acknowledged));
         }
-        let clock = self.world.live(peer).map_or(Time(0), |live| live.clock.now());
+        // The least that the trader's clock can be: what it says comes from its books. As it resigns they are closed.
+        let clock = self.world.live(peer).map_or(Time(0), |live| {
+            let trader = live.office.as_ref().and_then(Office::trader);
+            trader.map_or(live.clock.now(), |trader| trader.books().latest())
+        });
         self.send(peer, Some(to), clock, Body::Trader(message));
     }
 
@@ -724,12 +751,12 @@ impl Step<'_> {
     fn on_client(&mut self, peer: PeerId, effect: ClientEffect) {
         match effect {
             ClientEffect::Tell(message) => {
-                let now = self.world.live(peer).map_or(Time(0), |live| live.clock.now());
                 let clock = match &message {
                     // Sent again it is the same message, with the same clock.
                     ClientMessage::Request(request) => request.stamp.time,
                     ClientMessage::Deposit(deposit) => deposit.stamp.time,
-                    ClientMessage::AskSales { .. } => now,
+                    // Nothing that is stamped follows from a question.
+                    ClientMessage::AskSales { .. } => Time(0),
                 };
                 if let ClientMessage::Deposit(deposit) = &message {
                     if !self.world.decided.contains(deposit) {
@@ -886,7 +913,7 @@ impl Step<'_> {
         self.see_durable();
     }
 
-    /// What a trader serves from changes only when its office takes a step.
+    /// What a trader serves from is checked whenever it changes.
     fn check_books(&mut self, peer: PeerId) {
         let office = self.world.live(peer).and_then(|live| live.office.as_ref());
         if let Some(trader) = office.and_then(Office::trader) {
