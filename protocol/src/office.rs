@@ -43,7 +43,7 @@ pub enum OfficeInput {
     LedgerDown,
     /// The ledger answers.
     Reply(LedgerReply),
-    /// Somebody tells of durable books (a heartbeat does).
+    /// Somebody tells of durable books (a heartbeat does, and whoever names a leader's epoch).
     Heard(Seen),
     /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerPatience`] and [`Timer::Renewal`].
     Fired(Timer),
@@ -171,7 +171,7 @@ impl Office {
             OfficeInput::Yield => step.on_yield(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(seen) => step.office.seen.raise(seen),
+            OfficeInput::Heard(seen) => step.on_heard(seen),
             OfficeInput::Fired(Timer::LedgerRetry) => step.ask_again(),
             OfficeInput::Fired(Timer::LedgerPatience) => step.on_patience(),
             OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
@@ -266,13 +266,25 @@ impl Step<'_, '_> {
         self.learn_eligibility(reply.status);
         match reply.answer {
             LedgerAnswer::Status => {
-                if matches!(self.office.state, State::Out) {
+                // A late status of long ago leaves it unable; then it goes on asking, or it would stay so for ever.
+                if matches!(self.office.state, State::Out) && self.office.eligibility != Eligibility::Unable {
                     self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
                 }
             }
             LedgerAnswer::Part { id, of, part } => self.on_part(id, of, part),
             LedgerAnswer::Records { from, records } => self.on_records(from, &records, reply.status),
             LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
+        }
+    }
+
+    // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
+    // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter (DESIGN 3).
+    fn on_heard(&mut self, seen: Seen) {
+        let known = self.office.seen.epoch;
+        self.office.seen.raise(seen);
+        if self.office.eligibility == Eligibility::Resigned && self.office.seen.epoch > known {
+            self.office.eligibility = Eligibility::Eligible;
+            self.effects.push(OfficeEffect::Eligibility(Eligibility::Eligible));
         }
     }
 
@@ -283,7 +295,9 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let resigned = status.term.is_some_and(|term| term.ended && term.holder.peer == self.office.me.peer);
+        let resigned = status.term.is_some_and(|term| {
+            term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
+        });
         let eligibility = if resigned { Eligibility::Resigned } else { Eligibility::Eligible };
         if eligibility != self.office.eligibility {
             if self.office.eligibility == Eligibility::Unable {

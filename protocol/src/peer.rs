@@ -17,8 +17,8 @@ use crate::{
     config::{Config, ConfigError},
     digest::Digest,
     effect::{Durable, Effect, Effects, Note},
-    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, Eligibility, Waits},
-    id::{Epoch, Incarnation, Life, PeerId},
+    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, ElectionMessage, Eligibility, Waits},
+    id::{Epoch, Incarnation, Life, PeerId, Position},
     input::{Choice, Input, Timer, WriteId},
     ledger::{LedgerCall, LedgerRequest, Seen},
     message::{Body, BuyerStanding, Envelope, SellerStanding, TraderMessage},
@@ -235,7 +235,18 @@ impl Step<'_> {
 
     fn deliver(&mut self, source: PeerId, body: Body) {
         match body {
-            Body::Election(message) => self.election(ElectionInput::Received(source, message)),
+            Body::Election(message) => {
+                // Whoever names an epoch has it from its durable claim. A short term may send nothing else.
+                match message {
+                    ElectionMessage::Leader { epoch, .. }
+                    | ElectionMessage::Coordinator { epoch }
+                    | ElectionMessage::Resigned { epoch } => {
+                        self.office(OfficeInput::Heard(Seen { epoch, head: Position(0) }));
+                    }
+                    ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer => {}
+                }
+                self.election(ElectionInput::Received(source, message));
+            }
             Body::Heartbeat { epoch, head } => {
                 self.office(OfficeInput::Heard(Seen { epoch, head }));
                 self.election(ElectionInput::Heard { epoch, leader: source });
