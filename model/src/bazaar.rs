@@ -104,16 +104,25 @@ impl Words<'_> {
             Action::Pick(peer, pick) => format!("{} picks number {pick}", name(peer)),
             Action::Tick(peer) => format!("{}'s clock rises by itself", name(peer)),
             Action::Consult(peer) => format!("{} asks the ledger and hears the answer", name(peer)),
-            Action::Arrive(peer, mail) => format!("{} hears from {}: {}", name(peer), name(&mail.from), self.mail(mail)),
+            Action::Arrive(peer, mail) => {
+                format!("{} hears from {}: {}", name(peer), name(&mail.from), self.mail(mail))
+            }
             Action::Take(call) => {
-                format!("the ledger takes from {} ({}): {}", name(&call.caller.peer), call.caller.incarnation, batch(&call.batch))
+                format!(
+                    "the ledger takes from {} ({}): {}",
+                    name(&call.caller.peer),
+                    call.caller.incarnation,
+                    batch(&call.batch)
+                )
             }
             Action::Sync => "what the ledger has written becomes durable, and it answers".to_owned(),
             Action::Answer(peer, reply) => format!("{} hears from the ledger: {}", name(peer), verdict(reply)),
             Action::LeaseRunsOut => "the lease runs out".to_owned(),
             Action::Crash(peer) => format!("{} crashes", name(peer)),
             Action::Restart(peer) => format!("{} comes back", name(peer)),
-            Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it has written".to_owned(),
+            Action::CrashLedger { kept: true } => {
+                "the ledger crashes and comes back with all it has written".to_owned()
+            }
             Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
         }
     }

@@ -46,6 +46,11 @@ pub struct Role {
     pub buys: Option<Wishes>,
     /// How many requests it thinks of.
     pub wishes: u8,
+    /// It thinks of the first at once, and asks before anything else happens.
+    pub eager: bool,
+    /// Nothing it is told arrives. What it is told is checked when it is said, so this leaves out only what it would make of
+    /// it: nothing, where it has no more wishes and no more deposits to think of.
+    pub deaf: bool,
     /// What it sells. It deposits the first at once.
     pub sells: Option<Offers>,
     /// How many deposits it thinks of after the first.
@@ -118,7 +123,25 @@ impl Role {
         Role { title: "seller", sells: Some(Offers(items.iter().map(offer).collect())), deposits, ..Role::default() }
     }
 
-    /// The same, and it may crash.
+    /// The same, but its first request is made at the start.
+    #[must_use]
+    pub fn eager(self) -> Role {
+        Role { eager: true, ..self }
+    }
+
+    /// The same, but nothing it is told arrives.
+    #[must_use]
+    pub fn deaf(self) -> Role {
+        Role { deaf: true, ..self }
+    }
+
+    /// The same, but it does not crash.
+    #[must_use]
+    pub fn immortal(self) -> Role {
+        Role { crashes: false, ..self }
+    }
+
+    /// The same, but it may crash.
     #[must_use]
     pub fn mortal(self) -> Role {
         Role { crashes: true, ..self }

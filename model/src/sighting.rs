@@ -82,7 +82,7 @@ sightings! {
     Resigned = "a trader resigns",
     /// A restarted buyer or seller finds what its former life left.
     Resumed = "a restarted client adopts what its former life left",
-    /// A queue is longer than what one batch may serve.
+    /// A request is in the queue when a batch has become durable.
     Split = "a queue is left over for the next batch",
 }
 

@@ -295,6 +295,9 @@ impl World {
             if scenario.is_elected() {
                 step.consult(peer);
             }
+            if scenario.role(peer).eager {
+                step.fire(peer, Timer::Buyer);
+            }
         }
         step.finish().0
     }
@@ -360,8 +363,18 @@ impl World {
     }
 
     fn actions_of(&self, peer: PeerId, live: &Live, scenario: &Scenario, actions: &mut Vec<Action>) {
-        let Budget { stands, yields, alarms, impatience, renewals, crashes, restarts: _, ledger_crashes: _, ticks, asks } =
-            self.budget;
+        let Budget {
+            stands,
+            yields,
+            alarms,
+            impatience,
+            renewals,
+            crashes,
+            restarts: _,
+            ledger_crashes: _,
+            ticks,
+            asks,
+        } = self.budget;
         let may_crash = scenario.role(peer).crashes;
         if let Some(office) = &live.office {
             let is_out = office.epoch().is_none() && !office.is_standing();
@@ -595,6 +608,9 @@ impl Step<'_> {
     }
 
     fn send(&mut self, from: PeerId, to: Option<PeerId>, clock: Time, body: Body) {
+        if to.is_some_and(|to| self.scenario.role(to).deaf) {
+            return;
+        }
         self.world.mail.change(|mail| mail.add(Part::new(Mail { from, to, clock, body })));
     }
 
@@ -603,9 +619,8 @@ impl Step<'_> {
     fn election(&mut self, peer: PeerId, input: ElectionInput) {
         let was_leading =
             self.world.live(peer).and_then(|live| live.election.as_ref()).is_some_and(Election::is_leading);
-        let effects = self.live(peer, |live| {
-            live.election.as_mut().map(|election| election.step(&WAITS, input)).unwrap_or_default()
-        });
+        let effects = self
+            .live(peer, |live| live.election.as_mut().map(|election| election.step(&WAITS, input)).unwrap_or_default());
         for effect in effects {
             match effect {
                 ElectionEffect::Tell(to, message) => self.tell(peer, to, message),
@@ -910,6 +925,9 @@ impl Step<'_> {
             self.check(invariant::the_books_say_what_the_records_say(&fold, self.world.log()));
             self.check(invariant::the_accounts_add_up(&fold));
         }
+        if fold.queue().len() > 0 {
+            self.sightings.note(Sighting::Split);
+        }
         self.see_durable();
     }
 
@@ -965,8 +983,7 @@ impl Step<'_> {
     fn see_resent(&mut self, call: &LedgerCall, effect: &LedgerEffect) {
         let LedgerRequest::Append(batch) = &call.request else { return };
         let LedgerEffect::Reply { reply, .. } = effect else { return };
-        let is_appended =
-            matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
+        let is_appended = matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
         if is_appended && !batch.records.is_empty() {
             self.sightings.note(Sighting::Resent);
         }
@@ -994,11 +1011,9 @@ impl Step<'_> {
         let Some(batch) = self.world.ledger.store.durable().last() else { return };
         let deposits_again = batch.records.iter().any(|record| match &record.entry {
             Entry::Deposited(deposit) => deposit.previous.is_some(),
-            Entry::Claimed { .. }
-            | Entry::Admitted(_)
-            | Entry::Sold(_)
-            | Entry::Refused { .. }
-            | Entry::Resigned => false,
+            Entry::Claimed { .. } | Entry::Admitted(_) | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {
+                false
+            }
         });
         let writer = batch.writer().and_then(|writer| self.world.live(writer)?.office.as_ref()?.in_flight().cloned());
         let is_late = batch.claimant().is_none() && writer.as_ref() != Some(batch);
@@ -1007,9 +1022,6 @@ impl Step<'_> {
         }
         if is_late {
             self.sightings.note(Sighting::LateAppend);
-        }
-        if batch.records.len() >= self.scenario.terms.batch_limit as usize {
-            self.sightings.note(Sighting::Split);
         }
     }
 
@@ -1050,9 +1062,7 @@ impl Step<'_> {
             let LedgerAnswer::Append { echo, .. } = &reply.answer else { return false };
             let Some(office) = office_of(reply.to) else { return false };
             let of_now = match (office.trader(), office.in_flight()) {
-                (Some(trader), _) => {
-                    Some(echo.epoch) == office.epoch() && echo.position >= trader.books().position()
-                }
+                (Some(trader), _) => Some(echo.epoch) == office.epoch() && echo.position >= trader.books().position(),
                 (None, Some(claim)) => echo.epoch == claim.epoch && echo.position == claim.position,
                 (None, None) => false,
             };
