@@ -47,7 +47,8 @@ pub struct Report {
     pub depth: usize,
     /// How long it took.
     pub seconds: f64,
-    /// How much memory the process took on at most while it ran, by state; nothing where the system does not tell.
+    /// How much memory the process took on at most while it ran, by state; nothing where the system does not tell. Too little
+    /// where it had taken it before.
     pub bytes_per_state: Option<u64>,
     /// What was to be met and was not.
     pub missing: Vec<Sighting>,

@@ -1,6 +1,6 @@
 //! The shortest way to somewhere. stateright's own counterexamples are whatever its search came upon first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use crate::{
     part::digest,
@@ -25,8 +25,8 @@ pub fn shortest(scenario: &Scenario, goal: impl Fn(&World, Sightings) -> bool) -
             let (next, sightings) = world.after(scenario, action);
             let to = digest(&next);
             let is_goal = goal(&next, sightings);
-            if !known.contains_key(&to) {
-                known.insert(to, Some((from, nth)));
+            if let Entry::Vacant(place) = known.entry(to) {
+                place.insert(Some((from, nth)));
                 rim.push_back(next);
             }
             if is_goal {

@@ -2,7 +2,7 @@
 //!
 //! Nobody elects. The adversary makes any peer that can hold the office stand or yield at any moment, and a client's
 //! message reaches whoever holds it, thinks it does, or held it. So trading is safe whoever thinks it leads: S1-S8 and
-//! S11-S13 in every state, B6 and B7 with them.
+//! S11-S13 in every state, and B6 with them.
 
 use protocol::{config::Terms, id::Item};
 
@@ -57,6 +57,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Sold,
                 Sighting::Refused,
             ],
+            states: 166_471,
             ..base.clone()
         },
         Scenario {
@@ -76,6 +77,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Refused,
                 Sighting::FromTheBooks,
             ],
+            states: 185_485,
             ..base.clone()
         },
         Scenario {
@@ -94,6 +96,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Sold,
                 Sighting::Refused,
             ],
+            states: 70_976,
             ..base.clone()
         },
         Scenario {
@@ -110,6 +113,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::ClaimConflict,
                 Sighting::Sold,
             ],
+            states: 134_756,
             ..base.clone()
         },
         Scenario {
@@ -124,6 +128,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::ClaimConflict,
                 Sighting::Sold,
             ],
+            states: 55_732,
             ..base.clone()
         },
         Scenario {
@@ -140,6 +145,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::TraderFenced,
                 Sighting::Refused,
             ],
+            states: 10_584,
             ..base.clone()
         },
         Scenario {
@@ -154,6 +160,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Resent,
                 Sighting::Sold,
             ],
+            states: 3_000,
             ..base.clone()
         },
         Scenario {
@@ -171,6 +178,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Refused,
                 Sighting::SoldOut,
             ],
+            states: 60_997,
             ..base.clone()
         },
         Scenario {
@@ -194,21 +202,23 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Sold,
                 Sighting::FromTheBooks,
             ],
+            states: 141_713,
             ..base.clone()
         },
         Scenario {
             name: "restocking",
             about: "a seller whose fish is sold out deposits salt",
-            bounds: "One trader, three requests for fish of two buyers, one unit of it, then one of salt: both buyers meet \
-                     stock, no stock, and other stock.",
+            bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets stock, no \
+                     stock, and other stock.",
             cast: vec![
                 Role::trader(),
-                Role::buyer(FISH, 1),
+                Role::buyer(FISH, 1).eager().deaf(),
                 Role::buyer(FISH_THEN_SALT, 2),
                 Role::seller(FISH_THEN_SALT, 1, 1),
             ],
             budget: Budget { stands: 1, ..Budget::default() },
             sightings: vec![Sighting::SoldOut, Sighting::DepositedAgain, Sighting::Sold, Sighting::Refused],
+            states: 64_251,
             ..base.clone()
         },
         Scenario {
@@ -220,6 +230,7 @@ pub fn scenarios() -> Vec<Scenario> {
             terms: terms(2),
             budget: Budget { stands: 1, ticks: 1, ..Budget::default() },
             sightings: vec![Sighting::Split, Sighting::Sold, Sighting::Refused, Sighting::SoldOut],
+            states: 11_074,
             ..base
         },
     ]

@@ -396,10 +396,9 @@ impl World {
         if live.election.is_some() && alarms > 0 {
             actions.push(Action::Fire(peer, Timer::Election));
         }
-        if let Some(buyer) = &live.buyer {
-            if live.plans.wishes > 0 && live.choice.is_none() && buyer.asking().is_none() {
-                actions.push(Action::Fire(peer, Timer::Buyer));
-            }
+        let rests = |buyer: &Buyer| live.choice.is_none() && buyer.asking().is_none();
+        if live.plans.wishes > 0 && live.buyer.as_ref().is_some_and(rests) {
+            actions.push(Action::Fire(peer, Timer::Buyer));
         }
         if asks > 0 && live.seller.is_some() {
             actions.push(Action::Fire(peer, Timer::Seller));
@@ -407,10 +406,9 @@ impl World {
         if ticks > 0 && live.buyer.is_some() {
             actions.push(Action::Tick(peer));
         }
-        if let Some((choice, among)) = live.choice {
-            if choice == Choice::Wish || live.plans.deposits > 0 {
-                actions.extend((0..among).map(|pick| Action::Pick(peer, pick)));
-            }
+        let may_choose = |(choice, _): &(Choice, u32)| *choice == Choice::Wish || live.plans.deposits > 0;
+        if let Some((_, among)) = live.choice.filter(may_choose) {
+            actions.extend((0..among).map(|pick| Action::Pick(peer, pick)));
         }
         // While the ledger writes it answers reads, and nothing else.
         let is_answered = |request: &LedgerRequest| match request {
@@ -773,10 +771,10 @@ impl Step<'_> {
                     // Nothing that is stamped follows from a question.
                     ClientMessage::AskSales { .. } => Time(0),
                 };
-                if let ClientMessage::Deposit(deposit) = &message {
-                    if !self.world.decided.contains(deposit) {
-                        self.world.decided.change(|decided| decided.push(deposit.clone()));
-                    }
+                if let ClientMessage::Deposit(deposit) = &message
+                    && !self.world.decided.contains(deposit)
+                {
+                    self.world.decided.change(|decided| decided.push(deposit.clone()));
                 }
                 self.send(peer, None, clock, Body::Client(message));
             }
