@@ -16,7 +16,7 @@
 //! says its budgets and why they suffice ([`scenario`], `bazaar-model list`).
 //!
 //! A scenario passes when all properties hold in all states, every state has had all its steps tried (counted, not
-//! concluded from a checker that says it is done), every [sighting](sighting) that makes it worth running was met, and the
+//! concluded from a checker that says it is done), every [sighting] that makes it worth running was met, and the
 //! number of unique states is the recorded one.
 //!
 //! # What is not

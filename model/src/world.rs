@@ -7,7 +7,7 @@
 //!
 //! Messages, calls and replies are kept in bags that only grow ([`Bag`]): each may arrive once, often or never, in any order.
 //! So a lost or doubled message, and anything sent again, is in every graph without a step of its own. What can no longer
-//! matter to anybody is dropped; the rules ([`Step::prune`]) are such that not only the machines as they are, but also
+//! matter to anybody is dropped; the rules (`Step::prune`) are such that not only the machines as they are, but also
 //! ones that mistake an old reply or an old request for a new one, would still meet it.
 //!
 //! # What is one step here and more in life
