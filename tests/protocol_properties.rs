@@ -110,7 +110,7 @@ fn at_least(what: &str, count: u64, floor: u64) {
 #[test]
 fn whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers() {
     let name = "whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers";
-    let stats = whole(name, 1_200, Roughness { network: 60, crashes: 20, order: 8 }, 50..300);
+    let stats = whole(name, 4_000, Roughness { network: 60, crashes: 20, order: 8 }, 50..300);
     at_least("elections won", stats.elections_won, 1_500);
     at_least("sales", stats.sales, 1_500);
     at_least("refusals", stats.refusals, 1_500);
@@ -137,7 +137,7 @@ fn whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers() {
 #[test]
 fn on_a_calm_day_much_is_traded_and_every_property_holds() {
     let name = "on_a_calm_day_much_is_traded_and_every_property_holds";
-    let stats = whole(name, 500, Roughness { network: 8, crashes: 3, order: 2 }, 100..400);
+    let stats = whole(name, 1_200, Roughness { network: 8, crashes: 3, order: 2 }, 100..400);
     at_least("sales", stats.sales, 2_000);
     at_least("refusals", stats.refusals, 2_000);
     at_least("resignations", stats.resignations, 500);
