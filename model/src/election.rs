@@ -41,7 +41,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Deposed,
                 Sighting::Resent,
             ],
-            states: 167_162,
+            states: 165_088,
             ..base.clone()
         },
         Scenario {

@@ -585,9 +585,17 @@ impl Step<'_> {
             live.clock.now()
         });
         match &mail.body {
-            Body::Election(message) => self.election(peer, ElectionInput::Received(mail.from, *message)),
+            Body::Election(message) => {
+                if let ElectionMessage::Leader { epoch, .. }
+                | ElectionMessage::Coordinator { epoch }
+                | ElectionMessage::Resigned { epoch } = message
+                {
+                    self.office(peer, OfficeInput::Heard(Seen { epoch: *epoch, head: protocol::id::Position(0) }));
+                }
+                self.election(peer, ElectionInput::Received(mail.from, *message));
+            }
             Body::Heartbeat { epoch, head } => {
-                self.office(peer, OfficeInput::Heard(Seen { epoch: *epoch, head: *head }));
+                self.office(peer, OfficeInput::Heartbeat(Seen { epoch: *epoch, head: *head }));
                 self.election(peer, ElectionInput::Heard { epoch: *epoch, leader: mail.from });
             }
             Body::Clock => {}
@@ -658,6 +666,7 @@ impl Step<'_> {
             | OfficeInput::LedgerDown
             | OfficeInput::Reply(_)
             | OfficeInput::Heard(_)
+            | OfficeInput::Heartbeat(_)
             | OfficeInput::Fired(_) => None,
         };
         let books = |office: &Office| office.trader().map(|trader| trader.books().clone());
