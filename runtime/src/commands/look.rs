@@ -1,6 +1,6 @@
 //! `bazaar status`, `bazaar kill` and `bazaar graph`.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill as send_signal},
@@ -12,6 +12,7 @@ use runtime::{
     config::RawConfig,
     driver::peer_dir,
     keeper::ledger_dir,
+    rundir::living_process,
     service::{PeerInfo, PeerStatus},
 };
 use serde::Serialize;
@@ -168,10 +169,10 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
             (peer_dir(run.dir(), trader), format!("the trader, peer {trader}"))
         }
     };
-    let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
+    let pid = living_process(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
     let hosted: Vec<PeerId> =
-        (0..run.config().peers()).map(PeerId).filter(|id| living(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
-    send_signal(pid, Signal::SIGKILL).map_err(|error| Failure::Stuck(format!("cannot kill {what}: {error}")))?;
+        (0..run.config().peers()).map(PeerId).filter(|id| living_process(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
+    send_signal(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).map_err(|error| Failure::Stuck(format!("cannot kill {what}: {error}")))?;
     let takes_down = match hosted.as_slice() {
         [] => String::new(),
         [_] => "; it hosted nobody else".to_owned(),
@@ -179,17 +180,6 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
     };
     print(&format!("killed {what} (pid {pid}){takes_down}\n"));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The process that has left its id in this directory, if that is a living one of ours: an id may have passed on to
-/// another process meanwhile.
-fn living(dir: &Path) -> Option<Pid> {
-    let pid: i32 = std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut words = command.split(|byte| *byte == 0);
-    let program = words.next()?;
-    let is_ours = program.ends_with(b"bazaar") && words.next().is_some_and(|word| matches!(word, b"peer" | b"ledger"));
-    is_ours.then(|| Pid::from_raw(pid))
 }
 
 pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
