@@ -253,7 +253,9 @@ fn a_run_goes_on_at_once_after_its_supervisor_was_killed() {
     let from = bazaar.now();
     bazaar.start(&RESTART);
     goes_on(&bazaar, from, before);
-    until("the processes of before have gone", || old.is_disjoint(&bazaar.processes().into_keys().collect()).then_some(()));
+    until("the processes of before have gone", || {
+        old.is_disjoint(&bazaar.processes().into_keys().collect()).then_some(())
+    });
     bazaar.stop();
     bazaar.check();
 }

@@ -17,7 +17,8 @@ use runtime::report::Event;
 /// A busy machine may let a process wait for seconds; who wins an election must not hang on it here.
 const PATIENT: &str = r#"
 [timeouts]
-first_call = "4s"
+first_call = "3s"
+suspicion = "8s"
 stagger = "600ms"
 answer = "1500ms"
 victory = "5s"
@@ -100,7 +101,10 @@ fn all_sellers_register_and_trading_starts_after_that() {
             matches!(note(event), Some(Note::Registered { deposit: id, item, count, price })
                 if (*id, *item, *count, *price) == (deposit.id, deposit.item, deposit.count, deposit.price))
         });
-        assert!(told.is_some_and(|told| told < first_wish), "{deposit:?} was not confirmed before anybody wanted anything");
+        assert!(
+            told.is_some_and(|told| told < first_wish),
+            "{deposit:?} was not confirmed before anybody wanted anything"
+        );
     }
 }
 
@@ -123,9 +127,11 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
     "#;
     let mut bazaar = Bazaar::run(&format!("peers = 3\n{PATIENT}{QUICK}{roles}"), &[]);
     bazaar.wait_for_purchases(0, 4);
-    bazaar.wait_for_event("the fourth earnings", 0, |event| {
-        matches!(note(event), Some(Note::Earned { total, .. }) if total.0 == 4 * 720)
-    });
+    bazaar.wait_for_event(
+        "the fourth earnings",
+        0,
+        |event| matches!(note(event), Some(Note::Earned { total, .. }) if total.0 == 4 * 720),
+    );
     bazaar.stop();
     let events = bazaar.events();
 
@@ -327,7 +333,11 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
                     && event.clock >= Some(record.stamp.time)
                     && matches!(note(event), Some(Note::TookOffice { .. }))
             });
-            assert!(took.is_some(), "nobody took office in epoch {epoch} with a clock of {} or more", record.stamp.time);
+            assert!(
+                took.is_some(),
+                "nobody took office in epoch {epoch} with a clock of {} or more",
+                record.stamp.time
+            );
             claims += 1;
         }
         top = top.max(record.stamp.time);
@@ -346,6 +356,7 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
         [[peer]]
         id = 1
         role = "seller"
+        offers = [{ item = "fish", count = 10, price = "9.00" }]
         [[peer]]
         id = 2
         role = "buyer"
@@ -373,7 +384,8 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
         (bazaar.status()["peers"]["0"]["clock"].as_u64()? > asked.0).then_some(())
     });
     bazaar.stop();
-    let heard = bazaar.events().into_iter().filter(|event| event.peer == Some(PeerId(0)) && event.time > registered.time);
+    let heard =
+        bazaar.events().into_iter().filter(|event| event.peer == Some(PeerId(0)) && event.time > registered.time);
     for event in heard {
         let traded = matches!(note(&event), Some(Note::Earned { .. } | Note::Bought { .. } | Note::Wanted { .. }));
         assert!(!traded, "peer 0 was to be slow: {event:?}");

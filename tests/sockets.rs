@@ -139,7 +139,7 @@ fn look_until(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>, is: impl Fn
         look(bazaar, graph);
         looks += 1;
         let seen = bazaar.now();
-        bazaar.wait_for("anything", seen, |events| (events.len() >= 5).then_some(()));
+        bazaar.wait_for("anything", seen, |events| (events.len() >= 2).then_some(()));
     }
     looks
 }
@@ -166,7 +166,7 @@ fn no_process_is_connected_to_one_that_is_no_neighbour_over_elections_and_a_rest
     let elections = |bazaar: &Bazaar| {
         bazaar.events().iter().filter(|event| matches!(note(event), Some(Note::TookOffice { .. }))).count()
     };
-    let looks = look_until(&bazaar, &graph, |bazaar| elections(bazaar) >= 2);
+    let looks = look_until(&bazaar, &graph, |bazaar| elections(bazaar) >= 3);
     assert!(looks > 10, "{looks} looks");
     all_neighbours_are_connected(&bazaar, &graph, &shares);
 

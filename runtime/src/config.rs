@@ -439,6 +439,13 @@ impl RawConfig {
         self.set(flag, &format!("{key} = {}", document::quoted(text)))
     }
 
+    /// The same with network and peers left open, to be drawn anew.
+    pub(crate) fn without_what_was_drawn(&self) -> RawConfig {
+        let mut table = self.table.clone();
+        table.retain(|key, _| !matches!(key.as_str(), "graph" | "peer"));
+        RawConfig { table }
+    }
+
     /// Checks everything and decides everything that was left open.
     ///
     /// # Errors

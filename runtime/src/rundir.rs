@@ -110,7 +110,12 @@ impl RunDir {
         let mut asked = file.or_else(|| saved.clone()).unwrap_or_default();
         flags(&mut asked)?;
         asked.set_text("--dir", "dir", &path.to_string_lossy())?;
-        let mut config = asked.check()?;
+        let mut config = match (asked.check(), &saved) {
+            (Ok(config), _) => config,
+            // Flags that do not go with the network that is there: what was drawn for it is not what is asked for.
+            (Err(error), Some(_)) => asked.without_what_was_drawn().check().map_err(|_| error)?,
+            (Err(error), None) => return Err(error.into()),
+        };
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         if let Some(saved) = saved {

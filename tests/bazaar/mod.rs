@@ -13,7 +13,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -111,8 +111,17 @@ struct Ears {
 }
 
 impl Ears {
+    /// Also after a test or a listener has failed: what was heard stays as it is.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, heard: MutexGuard<'a, Heard>, left: Duration) -> MutexGuard<'a, Heard> {
+        self.more.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn change(&self, change: impl FnOnce(&mut Heard)) {
-        change(&mut self.heard.lock().expect("no listener panics"));
+        change(&mut self.heard());
         self.more.notify_all();
     }
 
@@ -203,26 +212,26 @@ impl Bazaar {
 
     /// How many events there have been: what comes later comes after this.
     pub fn now(&self) -> usize {
-        self.ears.heard.lock().expect("no listener panics").events.len()
+        self.ears.heard().events.len()
     }
 
     pub fn events(&self) -> Vec<Event> {
-        self.ears.heard.lock().expect("no listener panics").events.clone()
+        self.ears.heard().events.clone()
     }
 
     pub fn summary(&self) -> Value {
-        self.ears.heard.lock().expect("no listener panics").summary.clone().expect("a summary")
+        self.ears.heard().summary.clone().expect("a summary")
     }
 
     pub fn errors(&self) -> String {
-        self.ears.heard.lock().expect("no listener panics").errors.clone()
+        self.ears.heard().errors.clone()
     }
 
     /// Waits until `look` finds something in the events from number `from` on.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, from: usize, mut look: impl FnMut(&[Event]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
-        let mut heard = self.ears.heard.lock().expect("no listener panics");
+        let mut heard = self.ears.heard();
         loop {
             if let Some(found) = look(&heard.events[from..]) {
                 return found;
@@ -230,7 +239,7 @@ impl Bazaar {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "{what}: not within {PATIENCE:?}");
             assert!(heard.open > 0, "{what}: not before the run has ended; it said: {}", heard.errors);
-            heard = self.ears.more.wait_timeout(heard, left).expect("no listener panics").0;
+            heard = self.ears.wait(heard, left);
         }
     }
 
@@ -336,10 +345,8 @@ impl Bazaar {
             .iter()
             .filter_map(|(_, record)| if let Entry::Refused { request } = record.entry { Some(request) } else { None })
             .collect();
-        let deposits: BTreeSet<DepositId> = log
-            .iter()
-            .filter_map(|(_, record)| deposit(record).map(|deposit| deposit.id))
-            .collect();
+        let deposits: BTreeSet<DepositId> =
+            log.iter().filter_map(|(_, record)| deposit(record).map(|deposit| deposit.id)).collect();
         for event in &told {
             let stands = match note(event) {
                 Some(Note::Bought { sale } | Note::Earned { sale, .. } | Note::Sold { sale }) => {
@@ -423,11 +430,11 @@ impl Bazaar {
         let status = until("the run ends", || child.try_wait().expect("a child"));
         self.assert_nobody_is_left();
         let deadline = Instant::now() + PATIENCE;
-        let mut heard = self.ears.heard.lock().expect("no listener panics");
+        let mut heard = self.ears.heard();
         while heard.open > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "an output of an ended run is still open");
-            heard = self.ears.more.wait_timeout(heard, left).expect("no listener panics").0;
+            heard = self.ears.wait(heard, left);
         }
         status
     }
@@ -484,8 +491,7 @@ impl Bazaar {
             eprintln!("ran:    {command}");
         }
         eprintln!("repeat: cargo test -p bazaar-runtime --test '*' -- --exact {name}");
-        // Also when a listener has panicked.
-        let heard = self.ears.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let heard = self.ears.heard();
         if !heard.errors.is_empty() {
             eprintln!("on the error output:\n{}", heard.errors);
         }
