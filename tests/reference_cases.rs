@@ -266,13 +266,11 @@ fn what_is_pending_is_served_first_by_the_new_trader() {
     }
     assert!(inherited_by.values().filter(|inherited| **inherited > 0).count() >= 3, "{inherited_by:?}");
     // And by their own word.
-    let terms = bazaar.page("terms");
     for event in events.iter().filter(|event| matches!(note(event), Some(Note::TookOffice { .. }))) {
-        let term = terms.iter().find(|term| {
-            let epoch = Epoch(term["epoch"].as_u64().unwrap());
-            term["trader"] == event.peer.unwrap().0 && inherited_by[&epoch] == inherited(event)
-        });
-        assert!(term.is_some(), "the books do not know of {event:?}");
+        let epoch = event.epoch.unwrap();
+        let term = bazaar.page("terms").into_iter().find(|term| term["epoch"] == epoch.0);
+        assert_eq!(term.unwrap()["trader"], event.peer.unwrap().0, "{event:?}");
+        assert_eq!(inherited_by[&epoch], inherited(event), "{event:?}");
     }
 }
 
@@ -329,7 +327,7 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
         if let Entry::Claimed { holder, .. } = record.entry {
             assert!(record.stamp.time > top || epoch == Epoch(1), "{record:?} after a stamp of {top}");
             let took = events.iter().find(|event| {
-                event.peer == Some(holder.peer)
+                (event.peer, event.epoch) == (Some(holder.peer), Some(epoch))
                     && event.clock >= Some(record.stamp.time)
                     && matches!(note(event), Some(Note::TookOffice { .. }))
             });

@@ -542,12 +542,14 @@ impl Reading {
         match answer {
             LedgerAnswer::Part { id, of, part } => Ok(self.take_part(id, of, part)),
             LedgerAnswer::Records { from, records } => {
-                if self.next.is_some() || from != self.books.position {
+                if from != self.books.position {
                     return Ok(false);
                 }
                 for record in &records {
                     self.books.apply(record)?;
                 }
+                // There is no snapshot to go on with any more, or none that is needed.
+                (self.parts, self.next) = (Vec::new(), None);
                 Ok(!records.is_empty())
             }
             LedgerAnswer::Status | LedgerAnswer::Append { .. } => Ok(false),

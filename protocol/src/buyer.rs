@@ -143,6 +143,11 @@ impl Step<'_, '_> {
         if self.buyer.state != State::Choosing {
             return;
         }
+        if !self.buyer.has_trader {
+            // SPEC B8: it thinks again when there is a trader.
+            self.buyer.state = State::Ready;
+            return;
+        }
         let item = self.buyer.choices(self.around.wishes).nth(pick as usize);
         if let Some(item) = item {
             self.want(item);

@@ -150,6 +150,7 @@ pub struct Timeouts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError {
     smaller: (&'static str, Duration),
+    plus: Option<(&'static str, Duration)>,
     larger: (&'static str, Duration),
     strict: bool,
     because: &'static str,
@@ -166,11 +167,12 @@ impl TimeoutError {
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let relation = if self.strict { "below" } else { "at most" };
-        write!(
-            f,
-            "{} ({:?}) must be {relation} {} ({:?}): {}",
-            self.smaller.0, self.smaller.1, self.larger.0, self.larger.1, self.because
-        )
+        let Self { smaller, plus, larger, because, .. } = self;
+        write!(f, "{} ({:?})", smaller.0, smaller.1)?;
+        if let Some((name, duration)) = plus {
+            write!(f, " + {name} ({duration:?})")?;
+        }
+        write!(f, " must be {relation} {} ({:?}): {because}", larger.0, larger.1)
     }
 }
 
@@ -188,6 +190,16 @@ impl Timeouts {
         let [retry, patience] = [("retry", self.retry), ("patience", self.patience)];
         let [stagger, suspicion] = [("stagger", self.stagger), ("suspicion", self.suspicion)];
         let (below, at_most) = (true, false);
+        // An append just after a heartbeat renews the lease, and the next heartbeat may be the one that is missed.
+        if self.lease.saturating_add(self.renewal) > self.suspicion {
+            return Err(TimeoutError {
+                smaller: lease,
+                plus: Some(renewal),
+                larger: suspicion,
+                strict: at_most,
+                because: "the lease must not be the last to run out",
+            });
+        }
         let rules = [
             (zero, answer, below, "a candidate must leave time for an answer"),
             (zero, renewal, below, "a trader that renews without a pause does nothing else"),
@@ -198,13 +210,13 @@ impl Timeouts {
             (retry, patience, below, "a lost reply must be asked for again before the office is given up"),
             (renewal, lease, below, "a term must be renewed before it runs out"),
             (patience, lease, at_most, "a trader must give up before its term can be given to another"),
-            (renewal, suspicion, below, "a heartbeat must come before the trader is suspected"),
-            (lease, suspicion, at_most, "the lease must not be the last to run out"),
         ];
         rules
             .into_iter()
             .find(|(smaller, larger, strict, _)| smaller.1 > larger.1 || (*strict && smaller.1 == larger.1))
-            .map_or(Ok(()), |(smaller, larger, strict, because)| Err(TimeoutError { smaller, larger, strict, because }))
+            .map_or(Ok(()), |(smaller, larger, strict, because)| {
+                Err(TimeoutError { smaller, plus: None, larger, strict, because })
+            })
     }
 }
 
@@ -301,12 +313,12 @@ mod tests {
 
     #[test]
     fn a_broken_inequality_is_named_with_both_sides() {
-        let broken = Timeouts { lease: Duration::from_millis(1_501), ..TABLE };
+        let broken = Timeouts { lease: Duration::from_millis(1_201), ..TABLE };
         let error = broken.check().expect_err("the lease runs out last");
         assert_eq!(error.entries(), ["lease", "suspicion"]);
         assert_eq!(
             alloc::format!("{error}"),
-            "lease (1.501s) must be at most suspicion (1.5s): the lease must not be the last to run out"
+            "lease (1.201s) + renewal (300ms) must be at most suspicion (1.5s): the lease must not be the last to run out"
         );
     }
 }

@@ -131,7 +131,7 @@ pub enum ElectionEffect {
     Tell(PeerId, ElectionMessage),
     /// Say this to everybody else.
     TellAll(ElectionMessage),
-    /// Start the timer afresh. It is always armed; each phase has its own wait.
+    /// Start the timer afresh. Each phase has its own wait; only who stands or leads has none.
     Arm(Duration),
     /// Try to take office; answer with `Granted` or `Vacated`.
     Stand,
@@ -309,7 +309,7 @@ impl Step<'_> {
                 self.effects.push(ElectionEffect::TellAll(ElectionMessage::Anyone));
                 self.enter(Phase::Asking, self.waits.victory);
             }
-            Eligibility::Unable => self.enter(Phase::Onset, self.waits.suspicion),
+            Eligibility::Unable => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest()),
         }
     }
 
@@ -409,8 +409,9 @@ impl Step<'_> {
         match self.election.phase {
             // SPEC B4: only a higher epoch deposes.
             Phase::Leading { epoch: mine } if epoch <= mine => return,
-            // Hearsay of the very leader it was about to replace says nothing new.
-            Phase::Standing if !directly && epoch == self.election.floor => return,
+            // The very leader it is about to replace. The claim may have been granted already, so it is not taken back for
+            // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
+            Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
             Phase::Following { epoch: known, directly: true, .. } if known == epoch && !directly => return,
             Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}
@@ -427,8 +428,19 @@ impl Step<'_> {
             return;
         }
         self.election.floor = epoch.next();
-        if matches!(self.election.phase, Phase::Following { .. }) {
-            self.enter(Phase::Onset, self.turn_of_lowest());
+        match self.election.phase {
+            Phase::Following { .. } => self.enter(Phase::Onset, self.turn_of_lowest()),
+            // SPEC B4: any message of a higher epoch deposes.
+            Phase::Leading { epoch: mine } if epoch > mine => {
+                self.effects.push(ElectionEffect::Yield);
+                self.enter(Phase::Onset, self.turn_of_lowest());
+            }
+            Phase::Onset
+            | Phase::Calling
+            | Phase::Asking
+            | Phase::Waiting
+            | Phase::Standing
+            | Phase::Leading { .. } => {}
         }
     }
 
@@ -436,7 +448,7 @@ impl Step<'_> {
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
         if eligibility == Eligibility::Unable && runs {
-            self.enter(Phase::Onset, self.waits.suspicion);
+            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
     }
 
@@ -454,7 +466,7 @@ impl Step<'_> {
             self.election.floor = self.election.floor.max(epoch.next());
         }
         if matches!(self.election.phase, Phase::Standing | Phase::Leading { .. }) {
-            self.enter(Phase::Onset, self.waits.suspicion);
+            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
     }
 
@@ -591,8 +603,30 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_under_way_is_not_taken_back_for_a_late_heartbeat_of_the_leader_before() {
+        let mut standing = following(2, 3, Epoch(3), PeerId(1));
+        standing.step(&WAITS, ElectionInput::Fired);
+        standing.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(standing.phase(), Phase::Standing);
+        assert_eq!(standing.step(&WAITS, ElectionInput::Heard { epoch: Epoch(3), leader: PeerId(1) }), vec![]);
+        let effects = standing.step(&WAITS, ElectionInput::Heard { epoch: Epoch(4), leader: PeerId(0) });
+        assert_eq!(effects[0], ElectionEffect::Yield);
+    }
+
+    #[test]
+    fn a_resignation_from_a_higher_epoch_deposes() {
+        let mut leader = eligible(2, 3);
+        leader.step(&WAITS, ElectionInput::Fired);
+        leader.step(&WAITS, ElectionInput::Granted(Epoch(4)));
+        let effects = say(&mut leader, 1, ElectionMessage::Resigned { epoch: Epoch(5) });
+        assert_eq!(effects[0], ElectionEffect::Yield);
+        assert!(!leader.is_leading());
+    }
+
+    #[test]
     fn who_cannot_reach_the_ledger_starts_no_election() {
         let mut unable = Election::new(PeerId(2), 3);
-        assert_eq!(unable.step(&WAITS, ElectionInput::Fired), vec![ElectionEffect::Arm(WAITS.suspicion)]);
+        let effects = unable.step(&WAITS, ElectionInput::Fired);
+        assert!(matches!(effects[..], [ElectionEffect::Arm(_)]), "{effects:?}");
     }
 }

@@ -17,12 +17,12 @@
 //!  6    <------------ Appended{8}
 //!  7                            <---------------------------- append(2, 7, [Claimed{2}])
 //!  8                            ------------ Conflict{8} ---->            it has not read A: it may not claim (R1)
-//!  9                            <---------------------------- read(7), append(2, 8, [Claimed{2}])
+//!  9    (its lease runs out)    <---------------------------- read(7), append(2, 8, [Claimed{2}])
 //! 10    append(1, 8, [B]) -----> ----- Fenced{2} ...                      it is nobody's epoch any more (R2)
 //! ```
 //!
-//! While a batch is being made durable, later calls wait. So every verdict and every answer is drawn from durable
-//! state alone, by construction, and a power failure between steps 2 and 5 leaves nobody with knowledge of A.
+//! While a batch is being made durable, later appends wait, and reads are answered from what stands below it. So every
+//! verdict and every answer is drawn from durable state alone, by construction, and a power failure between steps 2 and 5 leaves nobody with knowledge of A.
 
 use alloc::{collections::VecDeque, vec::Vec};
 

@@ -16,10 +16,11 @@
 //!
 //! # Reading order
 //!
-//! [`id`], [`money`], [`clock`], [`record`] and [`message`] are the vocabulary. [`books`] says what records mean.
-//! [`ledger`] is the authority: the log and its fence. [`election`] is a hint of who should ask it for the office,
+//! [`id`], [`money`], [`clock`], [`digest`], [`record`] and [`message`] are the vocabulary, [`config`], [`input`] and
+//! [`effect`] the doors. [`books`] says what records mean. [`ledger`] is the authority: the log and its fence, over a
+//! [`store`]. [`election`] is a hint of who should ask it for the office,
 //! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
-//! clients, [`overlay`] carries their words from neighbour to neighbour, [`peer`] puts the machines together, and
+//! [`client`]s, [`overlay`] carries their words from neighbour to neighbour, [`peer`] puts the machines together, and
 //! [`invariant`] states what must hold whatever happens.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -48,7 +48,7 @@ pub enum Route {
         /// Whom it is for; nothing: everybody.
         to: Option<PeerId>,
     },
-    /// Along the path that the destination's last flood left behind.
+    /// Along the path that the destination's last message left behind.
     Direct {
         /// Whom it is for.
         to: PeerId,

@@ -43,8 +43,10 @@ pub enum OfficeInput {
     LedgerDown,
     /// The ledger answers.
     Reply(LedgerReply),
-    /// Somebody tells of durable books (a heartbeat does).
+    /// Somebody tells of durable books, as whoever names a leader's epoch does.
     Heard(Seen),
+    /// The trader of this epoch lives, and tells of durable books.
+    Heartbeat(Seen),
     /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerPatience`] and [`Timer::Renewal`].
     Fired(Timer),
     /// A client says something.
@@ -102,6 +104,9 @@ pub struct Office {
     eligibility: Eligibility,
     /// The head of the books that the eligibility was last judged by.
     judged: Position,
+    /// The epoch it left because it heard no neighbour while somebody else claimed it. It leaves that epoch's successor
+    /// to the others as long as it hears none of them, or it would be back before them (DESIGN R6).
+    left_isolated: Option<Epoch>,
     seen: Seen,
     state: State,
 }
@@ -119,7 +124,14 @@ impl Office {
     /// The office as a new life of a peer sees it: out of it, and unable until the ledger is heard.
     #[must_use]
     pub fn new(me: Life, seen: Seen) -> Office {
-        Office { me, eligibility: Eligibility::Unable, judged: Position(0), seen, state: State::Out }
+        Office {
+            me,
+            eligibility: Eligibility::Unable,
+            judged: Position(0),
+            left_isolated: None,
+            seen,
+            state: State::Out,
+        }
     }
 
     /// The epoch it holds. Only then does it serve.
@@ -171,7 +183,8 @@ impl Office {
             OfficeInput::Yield => step.on_yield(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(seen) => step.office.seen.raise(seen),
+            OfficeInput::Heard(seen) => step.on_heard(seen),
+            OfficeInput::Heartbeat(seen) => step.on_heartbeat(seen),
             OfficeInput::Fired(Timer::LedgerRetry) => step.ask_again(),
             OfficeInput::Fired(Timer::LedgerPatience) => step.on_patience(),
             OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
@@ -214,14 +227,18 @@ impl Step<'_, '_> {
 
     /// Asks the ledger what is to be asked now, whether for the first time or again, and starts the retry timer.
     fn ask_again(&mut self) {
-        let request = match &self.office.state {
+        let request = match &mut self.office.state {
             State::Out if self.office.eligibility == Eligibility::Unable => Some(LedgerRequest::Status),
             State::Out => None,
             State::Reading(reading) => {
                 let (from, part) = reading.wanted();
                 Some(LedgerRequest::Read { from, part })
             }
-            State::Claiming { claim, .. } => Some(LedgerRequest::Append(claim.clone())),
+            State::Claiming { claim, held, .. } => {
+                // What counts is the answer to the last time it was asked.
+                *held = false;
+                Some(LedgerRequest::Append(claim.clone()))
+            }
             State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
         };
         if let Some(request) = request {
@@ -232,7 +249,7 @@ impl Step<'_, '_> {
 
     fn on_ledger_down(&mut self) {
         match &self.office.state {
-            State::Out => self.become_unable(),
+            State::Out => self.fall_silent(),
             // Patience decides; the ledger may be back before it ends (SPEC B9).
             State::Reading(_) | State::Claiming { .. } | State::Holding { .. } => {}
         }
@@ -246,16 +263,23 @@ impl Step<'_, '_> {
             State::Holding { in_flight: None, .. } => {}
             State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
-                self.become_unable();
+                self.fall_silent();
             }
         }
+    }
+
+    /// The ledger does not answer: not eligible until it does.
+    fn fall_silent(&mut self) {
+        if self.office.eligibility != Eligibility::Unable {
+            self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
+        }
+        self.become_unable();
     }
 
     fn become_unable(&mut self) {
         if self.office.eligibility != Eligibility::Unable {
             self.office.eligibility = Eligibility::Unable;
             self.effects.push(OfficeEffect::Eligibility(Eligibility::Unable));
-            self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
         }
         self.ask_again();
     }
@@ -269,12 +293,35 @@ impl Step<'_, '_> {
         self.learn_eligibility(reply.status);
         match reply.answer {
             LedgerAnswer::Status => {
-                if matches!(self.office.state, State::Out) {
+                // A late status of long ago leaves it unable; then it goes on asking, or it would stay so for ever.
+                if matches!(self.office.state, State::Out) && self.office.eligibility != Eligibility::Unable {
                     self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
                 }
             }
             answer @ (LedgerAnswer::Part { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
             LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
+        }
+    }
+
+    /// The very trader whose term it wants to end lives, and the ledger has said that it renews that term: let it be.
+    /// Without that word the claim may have been granted already, and is not given up.
+    fn on_heartbeat(&mut self, seen: Seen) {
+        self.on_heard(seen);
+        if let State::Claiming { claim, held: true, .. } = &self.office.state
+            && seen.epoch.next() == claim.epoch
+        {
+            self.step_down(Departure::Held);
+        }
+    }
+
+    // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
+    // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter (DESIGN 3).
+    fn on_heard(&mut self, seen: Seen) {
+        let known = self.office.seen.epoch;
+        self.office.seen.raise(seen);
+        if self.office.eligibility == Eligibility::Resigned && self.office.seen.epoch > known {
+            self.office.eligibility = Eligibility::Eligible;
+            self.effects.push(OfficeEffect::Eligibility(Eligibility::Eligible));
         }
     }
 
@@ -285,7 +332,13 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let resigned = status.term.is_some_and(|term| term.ended && term.holder.peer == self.office.me.peer);
+        if self.around.isolated && self.office.left_isolated == Some(status.epoch()) {
+            return;
+        }
+        self.office.left_isolated = None;
+        let resigned = status.term.is_some_and(|term| {
+            term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
+        });
         let eligibility = if resigned { Eligibility::Resigned } else { Eligibility::Eligible };
         if eligibility != self.office.eligibility {
             if self.office.eligibility == Eligibility::Unable {
@@ -307,7 +360,6 @@ impl Step<'_, '_> {
             Err(error) => {
                 self.effects.push(OfficeEffect::Note(Note::BooksRefused { position: error.position }));
                 self.step_down(Departure::BooksDamaged);
-                self.become_unable();
                 return;
             }
         }
@@ -370,8 +422,9 @@ impl Step<'_, '_> {
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
-        self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
         self.effects.push(OfficeEffect::Granted(epoch));
+        // After that, so that the note carries the new epoch.
+        self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
         self.arm(Timer::Renewal, self.around.timeouts.renewal);
         self.append_next();
     }
@@ -425,7 +478,9 @@ impl Step<'_, '_> {
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
         if *contested && self.around.isolated {
+            self.office.left_isolated = Some(*epoch);
             self.step_down(Departure::Isolated);
+            self.become_unable();
             return;
         }
         if core::mem::take(renewed) {

@@ -96,7 +96,11 @@ impl Overlay {
                 if !self.take(from, id) {
                     return Arrival::default();
                 }
-                self.learn(envelope.source, from);
+                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded shows the way
+                // to its source as well.
+                if envelope.source != id.origin {
+                    self.learn(envelope.source, from);
+                }
                 match to {
                     Some(to) if to == self.me.peer => Arrival { delivered: Some(envelope), forwarded: Vec::new() },
                     Some(_) => Arrival { delivered: None, forwarded: self.flood(Some(from), envelope) },

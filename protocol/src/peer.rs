@@ -17,8 +17,8 @@ use crate::{
     config::{Config, ConfigError},
     digest::Digest,
     effect::{Durable, Effect, Effects, Note},
-    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, Eligibility, Waits},
-    id::{Epoch, Incarnation, Life, PeerId},
+    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, ElectionMessage, Eligibility, Waits},
+    id::{Epoch, Incarnation, Life, PeerId, Position},
     input::{Choice, Input, Timer, WriteId},
     ledger::{LedgerCall, LedgerRequest, Seen},
     message::{Body, BuyerStanding, Envelope, SellerStanding, TraderMessage},
@@ -55,6 +55,11 @@ struct Journal {
     held: VecDeque<(Time, Effect)>,
     /// This life is durable: the peer may speak (DESIGN R7).
     may_speak: bool,
+}
+
+impl Journal {
+    /// How much is held back at most. What comes beyond that is dropped, as it could be on the way.
+    const HELD: usize = 4_096;
 }
 
 /// How a peer sees things, for people.
@@ -235,9 +240,20 @@ impl Step<'_> {
 
     fn deliver(&mut self, source: PeerId, body: Body) {
         match body {
-            Body::Election(message) => self.election(ElectionInput::Received(source, message)),
+            Body::Election(message) => {
+                // Whoever names an epoch has it from its durable claim. A short term may send nothing else.
+                match message {
+                    ElectionMessage::Leader { epoch, .. }
+                    | ElectionMessage::Coordinator { epoch }
+                    | ElectionMessage::Resigned { epoch } => {
+                        self.office(OfficeInput::Heard(Seen { epoch, head: Position(0) }));
+                    }
+                    ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer => {}
+                }
+                self.election(ElectionInput::Received(source, message));
+            }
             Body::Heartbeat { epoch, head } => {
-                self.office(OfficeInput::Heard(Seen { epoch, head }));
+                self.office(OfficeInput::Heartbeat(Seen { epoch, head }));
                 self.election(ElectionInput::Heard { epoch, leader: source });
             }
             Body::Clock => {}
@@ -360,7 +376,8 @@ impl Step<'_> {
     fn note(&mut self, note: Note) {
         let epoch = self.peer.election.leader().map(|(epoch, _)| epoch);
         let clock = self.peer.clock.now();
-        self.emit(Effect::Note { clock, epoch, note });
+        // Held back like a message: a reader of the log must not see the clock go back after a crash (SPEC C3).
+        self.effects.push((clock, Effect::Note { clock, epoch, note }));
     }
 
     fn emit(&mut self, effect: Effect) {
@@ -397,8 +414,8 @@ impl Step<'_> {
         self.tell_clients();
         self.write_ahead();
         let Peer { clock, journal, .. } = &mut *self.peer;
-        let bound = clock.bound();
-        let may_send = |stamped: Time| journal.may_speak && stamped <= bound;
+        let (bound, may_speak) = (clock.bound(), journal.may_speak);
+        let may_send = |stamped: Time| may_speak && stamped <= bound;
         let mut out: Effects = Vec::new();
         let (released, held): (VecDeque<_>, VecDeque<_>) =
             core::mem::take(&mut journal.held).into_iter().partition(|(stamped, _)| may_send(*stamped));
@@ -406,8 +423,11 @@ impl Step<'_> {
         out.extend(released.into_iter().map(|(_, effect)| effect));
         for (stamped, effect) in self.effects {
             match effect {
-                Effect::Send { .. } | Effect::Ledger(_) if !(journal.may_speak && stamped <= bound) => {
-                    journal.held.push_back((stamped, effect));
+                Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. } if !may_send(stamped) => {
+                    // A message more that is lost: while a disk hangs, retries must not fill the memory.
+                    if journal.held.len() < Journal::HELD {
+                        journal.held.push_back((stamped, effect));
+                    }
                 }
                 Effect::Send { .. }
                 | Effect::Ledger(_)

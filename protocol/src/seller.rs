@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    books::Books,
     client::{ClientEffect, ClientInput},
     clock::Clock,
     config::{Offer, Offers, Pace, Timeouts},
@@ -207,10 +208,26 @@ impl Step<'_, '_> {
         if Some(standing.sales) < told || number < selling {
             return;
         }
+        if self.has_gap(&standing) {
+            // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The books
+            // still have it.
+            self.speak();
+            return;
+        }
         self.learn_sales(&standing);
         if let Some(deposit) = standing.deposit {
             self.learn_deposit(deposit);
         }
+    }
+
+    /// Whether sales are missing before those it was told of, and are kept to be told (SPEC D7). Who is told of as many
+    /// as are kept, and is still missing some, has missed too much.
+    fn has_gap(&self, standing: &SellerStanding) -> bool {
+        let Some(Account { sales, .. }) = self.seller.account else { return false };
+        let first = standing.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
+        sales < standing.sales
+            && first.is_none_or(|first| first > sales.next())
+            && standing.recent.len() < Books::SALES_KEPT
     }
 
     fn learn_sales(&mut self, standing: &SellerStanding) {

@@ -110,14 +110,16 @@ impl Trader {
 
         // SPEC C4: the smallest stamp first.
         while let Some(request) = plan.ahead.first_in_queue().cloned() {
+            let sale = sale_for(&plan.ahead, terms, self.me, &request);
             let sales = plan.ahead.term().map_or(0, |term| term.sales);
-            let needed = if sales + 1 >= terms.resign_after { 2 } else { 1 };
+            // The last sale of a term needs room for the resignation beside it.
+            let needed = if sale.is_some() && sales + 1 >= terms.resign_after { 2 } else { 1 };
             if plan.room() < needed {
                 break;
             }
-            match sale_for(&plan.ahead, terms, self.me, &request) {
-                Some(sale) => plan.write(clock, Entry::Sold(sale)),
-                None => plan.write(clock, Entry::Refused { request: request.id }),
+            let entry = sale.map_or(Entry::Refused { request: request.id }, Entry::Sold);
+            if !plan.write(clock, entry) {
+                break;
             }
             if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
                 // SPEC B6. In one step with the last sale, or a trader that dies in between has not resigned.
@@ -193,11 +195,16 @@ impl Plan {
         self.limit.saturating_sub(self.records.len())
     }
 
-    fn write(&mut self, clock: &mut Clock, entry: Entry) {
+    /// Adds a record, if it can follow those before it. It always can; one that could not would stop the ledger, so it
+    /// is not sent there.
+    fn write(&mut self, clock: &mut Clock, entry: Entry) -> bool {
         let record = Record { stamp: clock.tick(), entry };
         let applied = self.ahead.apply(&record);
         debug_assert!(applied.is_ok(), "planned {record:?}: {applied:?}");
-        self.records.push(record);
+        if applied.is_ok() {
+            self.records.push(record);
+        }
+        applied.is_ok()
     }
 }
 

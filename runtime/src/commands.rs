@@ -80,10 +80,8 @@ fn init(flags: &Init) -> Result<ExitCode, Failure> {
             // It holds the run's key.
             let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
             opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| {
-                let why = match error.kind() {
-                    std::io::ErrorKind::AlreadyExists => "it exists already; give another name".to_owned(),
-                    _ => error.to_string(),
-                };
+                let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+                let why = if is_there { "it exists already; give another name".to_owned() } else { error.to_string() };
                 Failure::Usage(format!("cannot write {}: {why}", file.display()))
             })?;
             print(&format!("wrote {}; now: bazaar run --config {}\n", file.display(), file.display()));

@@ -2,33 +2,31 @@
 //! [`BazaarConfig`] of it once, or says what is wrong, where, and what would be right; nothing behind it checks again.
 
 mod document;
+mod read;
 mod roles;
 mod text;
 
 use std::{
-    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use protocol::{
-    config::{Config, Offer, Offers, Pace, Role, Terms, TimeoutError, Timeouts, Wishes},
+    config::{Config, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
     id::{Item, PeerId, Units},
     ledger::LedgerConfig,
-    money::{Cents, Commission, Price},
+    money::Price,
 };
 
-use self::document::{Entry, Section, Table, Value, nearest};
+use self::document::{Section, Table};
 pub use self::{
     document::Place,
+    read::{format_price, parse_price},
     roles::NoTrade,
     text::{commented_default, init_text},
 };
-use crate::{
-    duration::format_duration,
-    graph::{Graph, GraphError, Kind, Label, MOST_PEERS},
-};
+use crate::graph::{Graph, Kind, Label};
 
 /// The file a configuration stands in when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";
@@ -359,13 +357,6 @@ pub struct BazaarConfig {
     members: Vec<Member>,
 }
 
-/// The most items there are names for.
-const MOST_ITEMS: usize = 1_000;
-/// The largest count of anything that is given by hand.
-const MOST: u32 = 1_000_000_000;
-/// The most units in one deposit or request.
-const MOST_UNITS: u32 = 1_000_000;
-
 /// What holds where nothing is said.
 mod defaults {
     use protocol::{config::Terms, id::PeerId, money::Commission};
@@ -452,32 +443,33 @@ impl RawConfig {
     /// Names the first thing that is wrong.
     pub fn check(&self) -> Result<BazaarConfig, ConfigError> {
         let top = Section::open("", String::new(), None, &self.table)?;
-        let name = top.text("name", checked_name)?.unwrap_or(defaults::NAME).to_owned();
+        let name = top.text("name", read::checked_name)?.unwrap_or(defaults::NAME).to_owned();
         let seed = top.number("seed", 0..=u64::MAX)?.unwrap_or(defaults::SEED);
         let key = top.text("key", |text| {
             Key::from_hex(text).ok_or_else(|| "must be 64 hexadecimal digits; `bazaar init` makes a key".to_owned())
         })?;
-        let speed = top.text("pace", read_speed)?.unwrap_or_default();
+        let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(defaults::CLOCK_RANGE);
-        let ledger = read_ledger(&top.section("ledger")?)?;
-        let terms = read_terms(&top.section("terms")?)?;
-        let waits = read_waits(&top.section("waits")?, speed)?;
-        let timeouts = read_timeouts(&top.section("timeouts")?, speed)?;
-        let goods = read_goods(&top.section("goods")?)?;
-        let graph = read_graph(&top, seed)?;
+        let ledger = read::ledger(&top.section("ledger")?)?;
+        let terms = read::terms(&top.section("terms")?)?;
+        let waits = read::waits(&top.section("waits")?, speed)?;
+        let timeouts = read::timeouts(&top.section("timeouts")?, speed)?;
+        let goods = read::goods(&top.section("goods")?)?;
+        let graph = read::graph(&top, seed)?;
         let last = graph.len() - 1;
         let first_caller = top.small("first_caller", 0..=last)?.map_or(defaults::first_caller(graph.len()), PeerId);
-        let members = read_members(&top, graph.len(), seed, &goods)?;
-        let distant = members.iter().filter_map(|member| member.address.as_ref()).find(|at| !at.is_loopback());
-        if let Some(address) = distant {
-            let why = format!("members at other machines ({address}) need it");
+        let (members, distant) = read::members(&top, graph.len(), seed, &goods)?;
+        if let Some((place, address)) = distant {
+            let missing = |key: &str, right: &str| ConfigError::Missing {
+                place: Some(place.clone()),
+                key: key.to_owned(),
+                right: format!("{address} is not this machine; {right}"),
+            };
             if ledger.address.is_none() {
-                let right = format!("{why}; give the ledger's host:port");
-                return Err(ConfigError::Missing { place: None, key: "ledger.address".to_owned(), right });
+                return Err(missing("ledger.address", "say at which host:port it finds the ledger"));
             }
             if key.is_none() {
-                let right = format!("{why}, the same on each; `bazaar init` makes one");
-                return Err(ConfigError::Missing { place: None, key: "key".to_owned(), right });
+                return Err(missing("key", "all machines need the same one; `bazaar init` makes one"));
             }
         }
         let dir =
@@ -511,346 +503,6 @@ impl RawConfig {
         }
         Ok(config)
     }
-}
-
-fn checked_name(text: &str) -> Result<&str, String> {
-    let fits = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    if fits { Ok(text) } else { Err("must be 1 to 64 letters, digits, dashes, dots or underscores".to_owned()) }
-}
-
-fn read_speed(text: &str) -> Result<Speed, String> {
-    let found = Speed::ALL.into_iter().find(|speed| speed.name() == text);
-    found.ok_or_else(|| {
-        let names = Speed::ALL.map(Speed::name);
-        let near = nearest(text, &names).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-        format!("must be \"reference\", \"brisk\" or \"flat-out\"{near}")
-    })
-}
-
-fn read_ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigError> {
-    let default = LedgerSettings::default();
-    Ok(LedgerSettings {
-        address: section.text("address", Address::parse)?,
-        snapshot_every: section.number("snapshot_every", 1..=u64::from(MOST))?.unwrap_or(default.snapshot_every),
-        waiting: section.small("waiting", 1..=1_000_000)?.unwrap_or(default.waiting),
-    })
-}
-
-fn read_terms(section: &Section<'_>) -> Result<Terms, ConfigError> {
-    let default = defaults::TERMS;
-    let commission = section.small("commission", 0..=10_000)?.and_then(|points| u16::try_from(points).ok());
-    Ok(Terms {
-        commission: commission.and_then(Commission::new).unwrap_or(default.commission),
-        resign_after: section.small("resign_after", 1..=MOST)?.unwrap_or(default.resign_after),
-        batch_limit: section.small("batch_limit", 1..=Terms::LARGEST_BATCH)?.unwrap_or(default.batch_limit),
-    })
-}
-
-fn read_waits(section: &Section<'_>, speed: Speed) -> Result<Pace, ConfigError> {
-    let preset = speed.waits();
-    let never = matches!(section.entry("think"), Some(Entry { value: Value::Text(text), .. }) if text == "never");
-    Ok(Pace {
-        deposit_after: section.duration("deposit_after")?.unwrap_or(preset.deposit_after),
-        trade_after: section.duration("trade_after")?.unwrap_or(preset.trade_after),
-        think: if never { None } else { section.duration("think")?.or(preset.think) },
-        clock_interval: section.duration("clock_interval")?.unwrap_or(preset.clock_interval),
-    })
-}
-
-/// The table's entries by their keys.
-fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
-    [
-        ("first_call", &mut timeouts.first_call),
-        ("stagger", &mut timeouts.stagger),
-        ("answer", &mut timeouts.answer),
-        ("victory", &mut timeouts.victory),
-        ("suspicion", &mut timeouts.suspicion),
-        ("renewal", &mut timeouts.renewal),
-        ("lease", &mut timeouts.lease),
-        ("retry", &mut timeouts.retry),
-        ("patience", &mut timeouts.patience),
-        ("resend", &mut timeouts.resend),
-    ]
-}
-
-fn read_timeouts(section: &Section<'_>, speed: Speed) -> Result<Timeouts, ConfigError> {
-    let mut timeouts = speed.timeouts();
-    for (name, timeout) in timeout_entries(&mut timeouts) {
-        if let Some(duration) = section.duration(name)? {
-            *timeout = duration;
-        }
-    }
-    let Err(error) = timeouts.check() else { return Ok(timeouts) };
-    let values: BTreeMap<&str, Duration> =
-        timeout_entries(&mut timeouts).into_iter().map(|(name, timeout)| (name, *timeout)).collect();
-    let described = error.entries().into_iter().filter_map(|name| {
-        let value = format_duration(*values.get(name)?);
-        let whence = if section.has(name) { String::new() } else { format!(" (pace {})", speed.name()) };
-        Some(format!("timeouts.{name} = \"{value}\"{whence}"))
-    });
-    let pair = described.collect::<Vec<_>>().join(" and ");
-    let places = error.entries().into_iter().filter_map(|name| section.entry(name)).map(|entry| entry.place.clone());
-    Err(ConfigError::Timeouts { place: places.max_by_key(Place::line), pair, error: Box::new(error) })
-}
-
-fn read_goods(section: &Section<'_>) -> Result<Goods, ConfigError> {
-    let mut goods = Goods::default();
-    if let Some(entries) = section.list("items", "such as [\"fish\", \"salt\", \"boar\"]")? {
-        goods.items.clear();
-        if entries.len() > MOST_ITEMS {
-            return Err(section.refuse("items", format!("there are at most {MOST_ITEMS} items")));
-        }
-        for entry in entries {
-            let name = match &entry.value {
-                Value::Text(name) if is_item_name(name) => name,
-                Value::Text(_) | Value::Integer(..) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
-                    let right = "an item is a text of 1 to 32 letters, digits, dashes or underscores";
-                    return Err(section.refuse_value("items", entry, right));
-                }
-            };
-            if goods.items.contains(name) {
-                return Err(section.refuse_value("items", entry, "is there twice; name each item once"));
-            }
-            goods.items.push(name.clone());
-        }
-    }
-    goods.units = section.small("units", 1..=MOST_UNITS)?.map_or(goods.units, Units);
-    goods.quantity = section.small("quantity", 1..=MOST_UNITS)?.map_or(goods.quantity, Units);
-    goods.lowest_price = section.text("lowest_price", parse_price)?.unwrap_or(goods.lowest_price);
-    goods.highest_price = section.text("highest_price", parse_price)?.unwrap_or(goods.highest_price);
-    if goods.lowest_price > goods.highest_price {
-        let (name, right) = if section.has("lowest_price") {
-            ("lowest_price", format!("must be at most highest_price, \"{}\"", format_price(goods.highest_price)))
-        } else {
-            ("highest_price", format!("must be at least lowest_price, \"{}\"", format_price(goods.lowest_price)))
-        };
-        return Err(section.refuse(name, right));
-    }
-    if goods.quantity > goods.units {
-        let (name, right) = if section.has("quantity") {
-            ("quantity", format!("must be at most goods.units, {}: an order is filled from one deposit", goods.units))
-        } else {
-            (
-                "units",
-                format!("must be at least goods.quantity, {}: an order is filled from one deposit", goods.quantity),
-            )
-        };
-        return Err(section.refuse(name, right));
-    }
-    Ok(goods)
-}
-
-fn is_item_name(name: &str) -> bool {
-    (1..=32).contains(&name.chars().count()) && name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c))
-}
-
-/// Reads a price: dollars with two decimals or none, `"9.50"`, `"9"`.
-///
-/// # Errors
-/// Says what would be right.
-pub fn parse_price(text: &str) -> Result<Price, String> {
-    let right = || "a price is a text in dollars and cents, such as \"9.50\"".to_owned();
-    let (dollars, cents) = text.split_once('.').unwrap_or((text, "00"));
-    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some(owed) = text.strip_prefix('-').filter(|owed| is_number(&owed.replacen('.', "", 1))) {
-        return Err(format!("a price cannot be negative; write \"{owed}\""));
-    }
-    if !is_number(dollars) || !is_number(cents) || cents.len() != 2 {
-        return Err(right());
-    }
-    let highest = || format!("the highest price is \"{}\"", format_price(Price(u32::MAX)));
-    let price: u32 = format!("{dollars}{cents}").parse().map_err(|_| highest())?;
-    if price == 0 { Err("a price must be at least \"0.01\"".to_owned()) } else { Ok(Price(price)) }
-}
-
-/// Writes a price as [`parse_price`] reads it.
-#[must_use]
-pub fn format_price(price: Price) -> String {
-    Cents(u64::from(price.0)).to_string()
-}
-
-fn read_graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> {
-    let peers = top.small("peers", 1..=MOST_PEERS)?;
-    let section = top.section("graph")?;
-    if section.is_empty() {
-        return Ok(Graph::random(peers.unwrap_or(defaults::PEERS), seed));
-    }
-    if section.has("file") && section.has("adjacency") {
-        return Err(section.refuse("file", "a graph comes from a file or from graph.adjacency; give one of them"));
-    }
-    let graph = match (section.text("file", |text| Ok(text))?, section.entry("file")) {
-        (Some(name), Some(entry)) => {
-            let file = entry.place.resolve(name);
-            let text = std::fs::read_to_string(&file)
-                .map_err(|error| section.refuse("file", format!("{} cannot be read: {error}", file.display())))?;
-            Graph::from_json(&text).map_err(|error| section.refuse("file", error.to_string()))?
-        }
-        (_, _) => read_adjacency(&section)?,
-    };
-    match peers {
-        Some(peers) if peers != graph.len() => {
-            Err(top.refuse("peers", format!("the graph has {} peers; give that number or leave it out", graph.len())))
-        }
-        Some(_) | None => Ok(graph),
-    }
-}
-
-fn read_adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
-    let right = "must list each peer's neighbours, such as { 0 = [1, 2], 1 = [0, 2], 2 = [0, 1] }";
-    let Some(Entry { value: Value::Table(table), .. }) = section.entry("adjacency") else {
-        return Err(section.refuse("adjacency", right));
-    };
-    let mut lists = BTreeMap::new();
-    for (key, entry) in table {
-        let peer: u32 = key
-            .parse()
-            .map_err(|_| section.refuse_value("adjacency", entry, GraphError::NoId(key.clone()).to_string()))?;
-        let Value::List(neighbours) = &entry.value else {
-            return Err(section.refuse_value(&format!("adjacency.{key}"), entry, "must be a list of peer ids"));
-        };
-        let mut list = Vec::new();
-        for neighbour in neighbours {
-            match neighbour.value {
-                Value::Integer(Some(id), _) if i64::try_from(id).is_ok() => list.push(id as i64),
-                Value::Integer(..) | Value::Text(_) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
-                    let right = "a neighbour is a peer id, a whole number";
-                    return Err(section.refuse_value(&format!("adjacency.{key}"), neighbour, right));
-                }
-            }
-        }
-        // `00` and `0` are two keys and one peer.
-        if lists.insert(peer, (list, entry)).is_some() {
-            let error = GraphError::ListedTwice(peer);
-            return Err(section.refuse_value("adjacency", entry, error.to_string()));
-        }
-    }
-    Graph::from_adjacency(lists.iter().map(|(peer, (list, _))| (*peer, list.clone()))).map_err(|error| {
-        let entry = error.peer().and_then(|peer| Some((peer, lists.get(&peer)?.1)));
-        match entry {
-            Some((peer, entry)) => section.refuse_value(&format!("adjacency.{peer}"), entry, error.to_string()),
-            None => section.refuse("adjacency", error.to_string()),
-        }
-    })
-}
-
-fn read_members(top: &Section<'_>, peers: u32, seed: u64, goods: &Goods) -> Result<Vec<Member>, ConfigError> {
-    let drawn = roles::draw(peers, seed, goods);
-    let mut both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
-    let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
-    let mut addresses = vec![None; peers as usize];
-    let mut seen: BTreeMap<u32, &Place> = BTreeMap::new();
-    let right = "one [[peer]] for each peer that is set up by hand";
-    for entry in top.list("peer", right)?.unwrap_or_default() {
-        let Value::Table(table) = &entry.value else { return Err(top.refuse_value("peer", entry, right)) };
-        let unnamed = Section::open("peer", String::new(), Some(&entry.place), table)?;
-        let Some(id) = unnamed.small("id", 0..=peers - 1)? else {
-            return Err(unnamed.refuse("id", format!("say whom it is about, id = 0 to {}", peers - 1)));
-        };
-        if let Some(first) = seen.insert(id, &entry.place) {
-            return Err(
-                unnamed.refuse("id", format!("peer {id} is set up at {first} already; put it all in one [[peer]]"))
-            );
-        }
-        let section = Section::open("peer", format!("peer {id}"), Some(&entry.place), table)?;
-        let place = id as usize;
-        addresses[place] = section.text("address", Address::parse)?;
-        if let Some(role) = read_role(&section, goods, both[place].as_ref())? {
-            roles[place] = role;
-            both[place] = None;
-        }
-    }
-    roles::make_trade_possible(&mut roles, seed, &both);
-    Ok(roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect())
-}
-
-/// A peer's role, if it is given by hand. What that leaves open comes from what was drawn for it.
-fn read_role(section: &Section<'_>, goods: &Goods, drawn: Option<&Role>) -> Result<Option<Role>, ConfigError> {
-    let roles = ["buyer", "seller", "both"];
-    let role = section.text("role", |text| {
-        roles.into_iter().find(|role| *role == text).ok_or_else(|| {
-            let near = nearest(text, &roles).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-            format!("must be \"buyer\", \"seller\" or \"both\"{near}")
-        })
-    })?;
-    let buys = ["wants", "quantity"].into_iter().find(|key| section.has(key));
-    let sells = section.has("offers").then_some("offers");
-    let Some(role) = role else {
-        return match buys.or(sells) {
-            Some(key) => Err(section.refuse(key, "goes with a role; add role = \"buyer\", \"seller\" or \"both\"")),
-            None => Ok(None),
-        };
-    };
-    if let Some(key) = buys.filter(|_| role == "seller") {
-        return Err(section.refuse(key, "a seller wants nothing; make its role \"both\", or leave this out"));
-    }
-    if let Some(key) = sells.filter(|_| role == "buyer") {
-        return Err(section.refuse(key, "a buyer offers nothing; make its role \"both\", or leave this out"));
-    }
-    let wishes = read_wishes(section, goods)?;
-    let offers = match read_offers(section, goods)? {
-        Some(offers) => offers,
-        None => drawn.and_then(Role::offers).cloned().unwrap_or(Offers(Vec::new())),
-    };
-    Ok(Some(match role {
-        "buyer" => Role::Buyer(wishes),
-        "seller" => Role::Seller(offers),
-        _ => Role::Both(wishes, offers),
-    }))
-}
-
-fn read_item(section: &Section<'_>, key: &str, entry: &Entry, goods: &Goods) -> Result<Item, ConfigError> {
-    match &entry.value {
-        Value::Text(name) => goods.find(name).map_err(|right| section.refuse_value(key, entry, right)),
-        Value::Integer(..) | Value::Other(_) | Value::List(_) | Value::Table(_) => {
-            Err(section.refuse_value(key, entry, format!("must be the name of an item: {}", goods.items.join(", "))))
-        }
-    }
-}
-
-fn read_wishes(section: &Section<'_>, goods: &Goods) -> Result<Wishes, ConfigError> {
-    let quantity = section.small("quantity", 1..=MOST_UNITS)?.map_or(goods.quantity, Units);
-    let Some(entries) = section.list("wants", "such as [\"fish\", \"salt\"]")? else {
-        return Ok(Wishes { items: goods.item_ids().collect(), quantity });
-    };
-    let mut items = Vec::new();
-    for entry in entries {
-        let item = read_item(section, "wants", entry, goods)?;
-        if items.contains(&item) {
-            return Err(section.refuse_value("wants", entry, "is there twice; name each item once"));
-        }
-        items.push(item);
-    }
-    Ok(Wishes { items, quantity })
-}
-
-fn read_offers(section: &Section<'_>, goods: &Goods) -> Result<Option<Offers>, ConfigError> {
-    let right = "such as [{ item = \"fish\", count = 10, price = \"9.50\" }]";
-    let Some(entries) = section.list("offers", right)? else { return Ok(None) };
-    if entries.len() > MOST_ITEMS {
-        return Err(section.refuse("offers", format!("a peer has at most {MOST_ITEMS} offers")));
-    }
-    let mut offers = Vec::new();
-    for entry in entries {
-        let Value::Table(table) = &entry.value else {
-            return Err(section.refuse_value("offers", entry, format!("an offer is a table, {right}")));
-        };
-        let offer = Section::open("offer", section.offer_owner(), Some(&entry.place), table)?;
-        let missing = |name: &str| offer.refuse(name, format!("an offer names item and price, {right}"));
-        let item = offer.entry("item").ok_or_else(|| missing("item"))?;
-        let item = read_item(&offer, "item", item, goods)?;
-        let count = offer.small("count", 1..=MOST_UNITS)?.map_or(goods.units, Units);
-        let price = match offer.entry("price").map(|entry| &entry.value) {
-            Some(Value::Integer(_, raw)) => {
-                let right = format!("a price is a text in dollars and cents; write \"{raw}.00\" or \"0.{raw:0>2}\"");
-                return Err(offer.refuse("price", right));
-            }
-            Some(Value::Text(_) | Value::Other(_) | Value::List(_) | Value::Table(_)) | None => {
-                offer.text("price", parse_price)?.ok_or_else(|| missing("price"))?
-            }
-        };
-        offers.push(Offer { item, count, price });
-    }
-    Ok(Some(Offers(offers)))
 }
 
 impl BazaarConfig {

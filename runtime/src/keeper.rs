@@ -112,7 +112,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
 
     let store = SledLedger::open(dir.join("store"), options)?;
     if let Some(cut) = store.cut() {
-        say(ProcessEvent::LogCut { what: format!("{cut:?}") });
+        say(ProcessEvent::LogCut { what: cut.to_string() });
     }
     let tail = store.tail();
     let (machine, effects) = Ledger::recover(ledger, tail);
@@ -166,10 +166,11 @@ struct Keeper {
     lease: Option<Instant>,
 }
 
-/// Who waits for an answer that the store gives.
-enum Reader {
-    Peer { to: Life, status: LedgerStatus, reply: oneshot::Sender<LedgerReply> },
-    Tool(oneshot::Sender<LedgerAnswer>),
+/// A peer that waits for an answer which the store gives.
+struct Reader {
+    to: Life,
+    status: LedgerStatus,
+    reply: oneshot::Sender<LedgerReply>,
 }
 
 impl Keeper {
@@ -179,12 +180,6 @@ impl Keeper {
             LedgerJob::Call { call, reply } => {
                 self.calls.insert(id, reply);
                 self.feed(LedgerInput::Call { id, call })
-            }
-            LedgerJob::Read { from, part, reply } => {
-                let upto = self.machine.status().head;
-                self.reads.insert(id, Reader::Tool(reply));
-                self.committer.ask(Work::Read { id, from, part, upto });
-                Ok(())
             }
             LedgerJob::Log { from, reply } => {
                 let upto = self.machine.status().head;
@@ -213,14 +208,8 @@ impl Keeper {
             }
             Done::Read { id, answer } => {
                 let answer = answer?;
-                match self.reads.remove(&id) {
-                    Some(Reader::Peer { to, status, reply }) => {
-                        let _ = reply.send(LedgerReply { to, status, answer });
-                    }
-                    Some(Reader::Tool(reply)) => {
-                        let _ = reply.send(answer);
-                    }
-                    None => {}
+                if let Some(Reader { to, status, reply }) = self.reads.remove(&id) {
+                    let _ = reply.send(LedgerReply { to, status, answer });
                 }
                 Ok(())
             }
@@ -251,7 +240,7 @@ impl Keeper {
                 }
                 LedgerEffect::Read { id, to, status, from, part } => {
                     if let Some(reply) = self.calls.remove(&id) {
-                        self.reads.insert(id, Reader::Peer { to, status, reply });
+                        self.reads.insert(id, Reader { to, status, reply });
                         self.committer.ask(Work::Read { id, from, part, upto: status.head });
                     }
                 }

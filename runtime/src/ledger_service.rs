@@ -13,7 +13,7 @@ use std::{
 use futures::StreamExt;
 use protocol::{
     id::{Life, PeerId, Position},
-    ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerStatus, PartId},
+    ledger::{LedgerCall, LedgerReply, LedgerStatus},
     record::Batch,
 };
 use tarpc::{
@@ -46,15 +46,6 @@ pub enum LedgerJob {
         call: LedgerCall,
         /// Where the reply goes. Dropped: not answered.
         reply: oneshot::Sender<LedgerReply>,
-    },
-    /// A tool reads the books: durable records, or a snapshot's part, as for a peer.
-    Read {
-        /// The first position wanted.
-        from: Position,
-        /// The part of which snapshot to go on with.
-        part: Option<PartId>,
-        /// Where the answer goes. Dropped: not answered.
-        reply: oneshot::Sender<LedgerAnswer>,
     },
     /// A tool reads the log itself.
     Log {
@@ -233,15 +224,6 @@ impl LedgerTools for ToolDoor {
         let entries = that_fit(directory.entries(after));
         let more = directory.entries(after).count() > entries.len();
         Ok(LedgerInfo { status, live, entries, more })
-    }
-
-    async fn read(
-        self,
-        _: context::Context,
-        from: Position,
-        part: Option<PartId>,
-    ) -> Result<LedgerAnswer, LedgerRefusal> {
-        self.shared.ask(|reply| LedgerJob::Read { from, part, reply }).await
     }
 
     async fn log(self, _: context::Context, from: Position) -> Result<Vec<Batch>, LedgerRefusal> {

@@ -15,13 +15,13 @@ impl SplitMix64 {
     pub fn new(seed: u64, purpose: &str) -> SplitMix64 {
         let mut stream = SplitMix64(seed);
         for byte in purpose.bytes() {
-            stream = SplitMix64(stream.next() ^ u64::from(byte));
+            stream = SplitMix64(stream.draw() ^ u64::from(byte));
         }
         stream
     }
 
     /// The next number; all 64 bits are random.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl SplitMix64 {
         // The numbers above the last whole multiple of `bound` would favour the small ones: draw again.
         let whole = u64::MAX - u64::MAX.checked_rem(bound).unwrap_or(0);
         loop {
-            let drawn = self.next();
+            let drawn = self.draw();
             if drawn < whole || bound == 0 {
                 return drawn.checked_rem(bound).unwrap_or(0);
             }
@@ -49,7 +49,7 @@ impl SplitMix64 {
 
     /// A number from 0 to just below 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Puts a list into a random order, each equally likely.
@@ -69,7 +69,7 @@ mod tests {
     fn the_stream_is_the_published_one() {
         // The first outputs of SplitMix64 for seed 1234567, as printed on rosettacode.org.
         let mut stream = SplitMix64(1_234_567);
-        let drawn: Vec<u64> = (0..3).map(|_| stream.next()).collect();
+        let drawn: Vec<u64> = (0..3).map(|_| stream.draw()).collect();
         assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
@@ -87,6 +87,6 @@ mod tests {
 
     #[test]
     fn streams_of_different_purposes_differ() {
-        assert_ne!(SplitMix64::new(1, "graph").next(), SplitMix64::new(1, "roles").next());
+        assert_ne!(SplitMix64::new(1, "graph").draw(), SplitMix64::new(1, "roles").draw());
     }
 }

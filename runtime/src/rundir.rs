@@ -5,8 +5,8 @@
 //!     lock          held by the living `bazaar run`
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
-//!     ledger/       address, pid, log, store/
-//!     peer-N/       pid, log, store/
+//!     ledger/       address, pid, log, trace, store/
+//!     peer-N/       pid, log, trace, store/
 //! ```
 
 use std::{
@@ -252,7 +252,7 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     let dirs: Vec<PathBuf> =
         std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
     let deadline = Instant::now() + ORPHANS;
-    while dirs.iter().any(|dir| living_process(dir).is_some()) {
+    while dirs.iter().any(|dir| living_process(dir, run).is_some()) {
         if Instant::now() >= deadline {
             return Err(RunDirError::InUse(run.to_owned()));
         }
@@ -261,16 +261,22 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// The process that has left its id in this directory of the ledger or of a peer, if it lives: an id may have passed on
-/// to another process meanwhile.
+/// The process that has left its id in this directory of a run's ledger or peer, if that is a living one of this run: an
+/// id may have passed on to another process meanwhile.
 #[must_use]
-pub fn living_process(dir: &Path) -> Option<u32> {
+pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut words = command.split(|byte| *byte == 0);
-    let program = words.next()?;
-    let is_ours = program.ends_with(b"bazaar") && words.any(|word| matches!(word, b"peer" | b"ledger"));
-    is_ours.then_some(pid)
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let is_member =
+        words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
+    // Started with a configuration whose directory is this run's.
+    let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
+    let started_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let config = started_in.join(String::from_utf8_lossy(config).into_owned());
+    let config = RawConfig::read(&config).ok()?.check().ok()?;
+    let is_same = config.dir().canonicalize().ok()? == run.canonicalize().ok()?;
+    (is_member && is_same).then_some(pid)
 }
 
 /// What processes of an earlier run have left of themselves here is not theirs any more.

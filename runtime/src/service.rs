@@ -140,7 +140,7 @@ mod rpc {
 
     use protocol::{
         id::{PeerId, Position},
-        ledger::{LedgerAnswer, LedgerCall, LedgerReply, PartId},
+        ledger::{LedgerCall, LedgerReply},
         message::Envelope,
         record::Batch,
     };
@@ -174,8 +174,6 @@ mod rpc {
     pub trait LedgerTools {
         /// The fence, and the directory's entries above `after`.
         async fn status(after: Option<PeerId>) -> Result<LedgerInfo, LedgerRefusal>;
-        /// Reads the books as a peer does.
-        async fn read(from: Position, part: Option<PartId>) -> Result<LedgerAnswer, LedgerRefusal>;
         /// The durable batches from `from` on, where one starts; as many as fit. None: `from` is the head.
         async fn log(from: Position) -> Result<Vec<Batch>, LedgerRefusal>;
         /// Tells `seeker` this address from now on when it looks for `of`; `None`: the registered one again.

@@ -261,7 +261,10 @@ impl Bazaar {
     /// Waits until somebody takes office after `from`, and says who, and in which epoch.
     #[track_caller]
     pub fn wait_for_trader(&self, from: usize) -> (PeerId, Epoch) {
+        // Who still goes by an older term may say so until it hears of the new one.
+        let before = self.events()[..from].iter().filter_map(|event| event.epoch).max();
         self.wait_for("a trader that another peer recognises", from, |events| {
+            let events = events.iter().filter(|event| event.epoch > before).collect::<Vec<_>>();
             let took = events.iter().filter(|event| matches!(note(event), Some(Note::TookOffice { .. })));
             let took: BTreeSet<PeerId> = took.filter_map(|event| event.peer).collect();
             events.iter().find_map(|event| match note(event) {

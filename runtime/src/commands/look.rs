@@ -169,12 +169,10 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
             (peer_dir(run.dir(), trader), format!("the trader, peer {trader}"))
         }
     };
-    let pid =
-        living_process(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
-    let hosted: Vec<PeerId> = (0..run.config().peers())
-        .map(PeerId)
-        .filter(|id| living_process(&peer_dir(run.dir(), *id)) == Some(pid))
-        .collect();
+    let living = |dir: &Path| living_process(dir, run.dir());
+    let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
+    let hosted: Vec<PeerId> =
+        (0..run.config().peers()).map(PeerId).filter(|id| living(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
     send_signal(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
         .map_err(|error| Failure::Stuck(format!("cannot kill {what}: {error}")))?;
     let takes_down = match hosted.as_slice() {

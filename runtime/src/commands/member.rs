@@ -106,7 +106,7 @@ fn form(member: &Member) -> Form {
 fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {
     let mut ids: Vec<PeerId> = ids.iter().copied().map(PeerId).collect();
     ids.sort_unstable();
-    if let Some([twice, _]) = ids.array_windows().find(|[a, b]| a == b) {
+    if let Some((twice, _)) = ids.iter().zip(ids.iter().skip(1)).find(|(a, b)| a == b) {
         return Err(Failure::Usage(format!("--id names peer {twice} twice")));
     }
     let last = config.peers() - 1;

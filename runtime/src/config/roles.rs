@@ -7,7 +7,7 @@ use protocol::{
 };
 
 use super::Goods;
-use crate::random::SplitMix64;
+use crate::{graph::Kind, random::SplitMix64};
 
 /// Why nothing can be sold, at least not at all times.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +41,23 @@ pub(super) struct Drawn {
 /// everything.
 pub(super) fn draw(peers: u32, seed: u64, goods: &Goods) -> Vec<Drawn> {
     let mut random = SplitMix64::new(seed, "roles");
-    (0..peers).map(|_| draw_one(&mut random, goods)).collect()
+    // Dealt like cards rather than tossed like coins, so that ten peers are not eight buyers and one seller.
+    let mut cards: Vec<Kind> = (0..peers).map(card).collect();
+    random.shuffle(&mut cards);
+    cards.into_iter().map(|kind| draw_one(kind, &mut random, goods)).collect()
 }
 
-fn draw_one(random: &mut SplitMix64, goods: &Goods) -> Drawn {
+/// Of ten cards, five are buyers, four are sellers, and one is both.
+fn card(number: u32) -> Kind {
+    match number % 10 {
+        9 => Kind::Both,
+        rest if rest % 2 == 0 => Kind::Buyer,
+        _ => Kind::Seller,
+    }
+}
+
+fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Goods) -> Drawn {
     let items: Vec<Item> = goods.item_ids().collect();
-    let kind = random.below(20);
     let first = random.index(items.len());
     let spread = u64::from(goods.highest_price.0 - goods.lowest_price.0);
     let offers = (0..items.len())
@@ -60,9 +71,9 @@ fn draw_one(random: &mut SplitMix64, goods: &Goods) -> Drawn {
     let (wishes, offers) = (Wishes { items, quantity: goods.quantity }, Offers(offers));
     let both = Role::Both(wishes.clone(), offers.clone());
     let role = match kind {
-        0..9 => Role::Buyer(wishes),
-        9..18 => Role::Seller(offers),
-        _ => both.clone(),
+        Kind::Buyer => Role::Buyer(wishes),
+        Kind::Seller => Role::Seller(offers),
+        Kind::Both => both.clone(),
     };
     Drawn { role, both }
 }
@@ -193,11 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn another_seed_gives_another_cast() {
+        let cast =
+            |seed| -> Vec<Role> { draw(10, seed, &Goods::default()).into_iter().map(|drawn| drawn.role).collect() };
+        assert_eq!(cast(1), cast(1));
+        assert_ne!(cast(1), cast(2));
+    }
+
+    #[test]
     fn all_kinds_of_roles_and_all_items_to_start_with_are_drawn() {
         let roles: Vec<Role> = draw(1_000, 1, &Goods::default()).into_iter().map(|drawn| drawn.role).collect();
         let buyers = roles.iter().filter(|role| role.offers().is_none()).count();
         let sellers = roles.iter().filter(|role| role.wishes().is_none()).count();
-        assert!((400..500).contains(&buyers) && (400..500).contains(&sellers), "{buyers} and {sellers}");
+        assert_eq!((buyers, sellers), (500, 400));
         for item in [Item::FISH, Item::SALT, Item::BOAR] {
             assert!(roles.iter().filter_map(Role::offers).any(|offers| offers.0[0].item == item));
         }

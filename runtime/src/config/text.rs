@@ -8,7 +8,7 @@ use protocol::{
 };
 
 use super::{
-    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, timeout_entries,
+    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, read::timeout_entries,
 };
 use crate::{duration::format_duration, graph::Graph};
 
@@ -330,7 +330,7 @@ fn list(values: impl Iterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
     use std::{collections::BTreeSet, path::Path};
 
     use proptest::prelude::*;
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
     use crate::config::{
         RawConfig,
-        document::{self, KEYS, Place, Value},
+        document::{self, KEYS, Place, Table, Value},
     };
 
     fn check(text: &str) -> BazaarConfig {
@@ -373,30 +373,27 @@ mod tests {
         assert_eq!(check(&text), defaults());
     }
 
+    /// A table, or the first table of a list.
+    fn inner(value: &Value) -> &Table {
+        match value {
+            Value::Table(table) => table,
+            Value::List(entries) => inner(&entries[0].value),
+            Value::Text(_) | Value::Integer(..) | Value::Other(_) => panic!("{value:?}"),
+        }
+    }
+
     #[test]
     fn the_commented_default_shows_every_key_there_is() {
         // The examples are indented; in a real file `key` goes above the tables, which is where it stands.
         let text = uncommented(&uncommented(&commented_default(), "#   "), "#");
         let table = document::parse(&text, &Place::file(Path::new("x"))).unwrap();
-        let keys = |value: &Value| match value {
-            Value::Table(table) => table.keys().cloned().collect(),
-            Value::List(entries) => match &entries[0].value {
-                Value::Table(table) => table.keys().cloned().collect(),
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        };
         for (kind, known) in KEYS {
-            let shown: BTreeSet<String> = match kind {
-                "" => table.keys().filter(|key| !KEYS.iter().any(|(kind, _)| kind == key)).cloned().collect(),
-                "offer" => match &table["peer"].value {
-                    Value::List(peers) => match &peers[0].value {
-                        Value::Table(peer) => keys(&peer["offers"].value),
-                        other => panic!("{other:?}"),
-                    },
-                    other => panic!("{other:?}"),
-                },
-                kind => keys(&table[kind].value),
+            let keys = |table: &Table| -> BTreeSet<String> { table.keys().cloned().collect() };
+            let is_table = |key: &String| KEYS.iter().any(|(kind, _)| kind == key);
+            let shown = match kind {
+                "" => keys(&table).into_iter().filter(|key| !is_table(key)).collect(),
+                "offer" => keys(inner(&inner(&table["peer"].value)["offers"].value)),
+                kind => keys(inner(&table[kind].value)),
             };
             assert_eq!(shown, known.iter().map(|key| (*key).to_owned()).collect(), "[{kind}]");
         }

@@ -146,9 +146,9 @@ impl Graph {
 
     fn layout(&self) -> Vec<Place> {
         match self.len() {
-            1 => vec![Place { x: 0.0, y: 0.0 }],
-            ..=3 => circle(self.neighbours.len(), LINK * 0.75),
-            ..=MOST_LAID_OUT => self.clearest_layout(),
+            0 | 1 => vec![Place { x: 0.0, y: 0.0 }],
+            2 | 3 => circle(self.neighbours.len(), LINK * 0.75),
+            4..=MOST_LAID_OUT => self.clearest_layout(),
             _ => circle(self.neighbours.len(), self.neighbours.len() as f64 * RADIUS * 2.4 / TAU),
         }
     }

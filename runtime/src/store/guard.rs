@@ -101,7 +101,7 @@ impl Guarded {
 
     fn try_sync(&mut self) -> Result<(), StoreError> {
         self.call(|db| db.flush())?;
-        // FIELD: `flush` is a sync_file_range, which no power failure respects.
+        // `flush` is a sync_file_range, which no power failure respects.
         // The file is opened anew: five hundred hosted peers have one descriptor each, not two. All descriptors of a
         // file share its pages, and so does an fdatasync.
         let path = self.dir.join("db");

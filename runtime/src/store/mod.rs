@@ -3,7 +3,7 @@
 //!
 //! sled alone does not keep the promise of [`Store`](protocol::ledger::Store): its `flush` stops short of an fsync, and
 //! after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3, "What a store
-//! must promise"; FIELD, sled):
+//! must promise"):
 //!
 //! - a sync is sled's `flush` *and* an fdatasync of its files;
 //! - every batch carries a chain over all batches before it;

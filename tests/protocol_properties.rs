@@ -1,0 +1,499 @@
+//! Whole bazaars under random schedules, and the small machines under random inputs (DESIGN 5).
+//!
+//! `BAZAAR_CASES` multiplies the number of cases, `BAZAAR_SEED` picks other ones. A failure prints the seed, the shrunk
+//! schedule and what it came down to, step by step.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod world;
+
+use std::{cell::RefCell, collections::BTreeSet, env, time::Duration};
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config as RunnerConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
+use protocol::{
+    books::Books,
+    clock::{Clock, Stamp, Time},
+    config::Terms,
+    election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
+    id::{DepositId, DepositNumber, Epoch, Item, PeerId, Position, RequestId, Sequence, Units},
+    input::Timer,
+    invariant::{AuditTerms, LogAudit, the_books_equal_the_fold_of_the_log, whatever_a_client_was_told_is_in_the_log},
+    ledger::{LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Seen, Term},
+    message::{Body, ClientMessage, Envelope, TraderMessage},
+    money::{Commission, Price},
+    office::{Office, OfficeEffect, OfficeInput, Surroundings},
+    overlay::Overlay,
+    record::{Batch, Deposit, Entry, Record, Request},
+    trader::Trader,
+};
+use world::{Action, Roughness, Setup, Stats, TIMEOUTS, World, actions, graphs, setups};
+
+/// Runs so many cases, times `BAZAAR_CASES`; panics with the seed and the smallest failing case.
+fn check<S: Strategy>(name: &str, cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
+where
+    S::Value: std::fmt::Debug,
+{
+    let number = |variable: &str| env::var(variable).ok().and_then(|value| value.parse::<u64>().ok());
+    let times = number("BAZAAR_CASES").unwrap_or(1) as u32;
+    let seed = number("BAZAAR_SEED").unwrap_or(0);
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = RunnerConfig {
+        cases: cases * times,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        max_shrink_time: 60_000,
+        ..RunnerConfig::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    match runner.run(&strategy, test) {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, case)) => panic!(
+            "{reason}\nthe smallest case: {case:?}\nrepeat with: BAZAAR_SEED={seed} BAZAAR_CASES={times} \
+             cargo test -p bazaar-protocol --test properties {name}"
+        ),
+        Err(TestError::Abort(reason)) => panic!("{name} gave up: {reason}"),
+    }
+}
+
+/// Runs one schedule and then ends all faults. Of a failure, the steps that led there are told.
+fn run(setup: &Setup, schedule: &[Action], stats: Option<&RefCell<Stats>>) -> Result<(), TestCaseError> {
+    let attempt = |keep: bool| {
+        let mut world = World::new(setup.clone(), keep).map_err(|why| (why, None))?;
+        let ran = schedule.iter().try_for_each(|action| world.act(*action)).and_then(|()| world.converge());
+        match ran {
+            Ok(()) => Ok(world.stats),
+            Err(why) => Err((why, world.history.take())),
+        }
+    };
+    match attempt(false) {
+        Ok(done) => {
+            if let Some(stats) = stats {
+                stats.borrow_mut().add(&done);
+            }
+            Ok(())
+        }
+        Err((why, _)) => {
+            let steps = attempt(true).err().and_then(|(_, history)| history).unwrap_or_default();
+            let from = steps.len().saturating_sub(400);
+            Err(TestCaseError::fail(format!("{why}\n{}", steps[from..].join("\n"))))
+        }
+    }
+}
+
+fn whole(name: &str, cases: u32, rough: Roughness, length: std::ops::Range<usize>) -> Stats {
+    let stats = RefCell::new(Stats::default());
+    check(name, cases, (setups(), vec(actions(rough), length)), |(setup, schedule)| {
+        run(&setup, &schedule, Some(&stats))
+    });
+    let stats = stats.into_inner();
+    println!("{name}: {stats:#?}");
+    stats
+}
+
+/// A suite that did nothing must not pass.
+fn at_least(what: &str, count: u64, floor: u64) {
+    assert!(count >= floor, "only {count} {what}, at least {floor} are expected: the schedules have lost their bite");
+}
+
+#[test]
+fn whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers() {
+    let name = "whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers";
+    let stats = whole(name, 400, Roughness { network: 60, crashes: 20, order: 8 }, 50..300);
+    at_least("sales", stats.sales, 100);
+}
+
+#[test]
+fn on_a_calm_day_much_is_traded_and_every_property_holds() {
+    let name = "on_a_calm_day_much_is_traded_and_every_property_holds";
+    let stats = whole(name, 200, Roughness { network: 8, crashes: 3, order: 2 }, 100..400);
+    at_least("sales", stats.sales, 100);
+}
+
+/// The waits of an election by itself.
+const WAITS: Waits = Waits {
+    turn: TIMEOUTS.first_call,
+    stagger: TIMEOUTS.stagger,
+    answer: TIMEOUTS.answer,
+    victory: TIMEOUTS.victory,
+    suspicion: TIMEOUTS.suspicion,
+};
+
+/// Elections by themselves, with somebody who grants: the next epoch to whoever asks, unless another leads.
+struct Electorate {
+    peers: Vec<Election>,
+    due: Vec<Option<Duration>>,
+    wire: Vec<(PeerId, PeerId, ElectionMessage)>,
+    granted: Vec<(Epoch, PeerId)>,
+    now: Duration,
+}
+
+impl Electorate {
+    fn new(eligibilities: &[Eligibility], caller: usize) -> Electorate {
+        let n = eligibilities.len();
+        let peers = (0..n as u32).map(|id| Election::new(PeerId(id), n as u32)).collect();
+        let mut all =
+            Electorate { peers, due: vec![None; n], wire: Vec::new(), granted: Vec::new(), now: Duration::ZERO };
+        for (id, eligibility) in eligibilities.iter().enumerate() {
+            all.give(id, ElectionInput::Started { calls_first: id == caller });
+            all.give(id, ElectionInput::Eligibility(*eligibility));
+        }
+        all
+    }
+
+    fn give(&mut self, id: usize, input: ElectionInput) {
+        let me = PeerId(id as u32);
+        for effect in self.peers[id].step(&WAITS, input) {
+            match effect {
+                ElectionEffect::Tell(to, message) => self.wire.push((me, to, message)),
+                ElectionEffect::TellAll(message) => {
+                    let others = (0..self.peers.len() as u32).map(PeerId).filter(|other| *other != me);
+                    self.wire.extend(others.map(|other| (me, other, message)));
+                }
+                ElectionEffect::Arm(after) => self.due[id] = Some(self.now + after),
+                ElectionEffect::Stand => {
+                    let held = self.granted.last().is_some_and(|(epoch, holder)| {
+                        *holder != me && self.peers[holder.0 as usize].leader() == Some((*epoch, *holder))
+                    });
+                    if held {
+                        self.give(id, ElectionInput::Vacated { resigned: None });
+                    } else {
+                        let epoch = Epoch(self.granted.len() as u64 + 1);
+                        self.granted.push((epoch, me));
+                        self.give(id, ElectionInput::Granted(epoch));
+                    }
+                }
+                ElectionEffect::Yield => self.give(id, ElectionInput::Vacated { resigned: None }),
+                ElectionEffect::Event(_) => {}
+            }
+        }
+    }
+
+    fn fire(&mut self, id: usize) {
+        if self.due[id].take().is_some() {
+            self.give(id, ElectionInput::Fired);
+        }
+    }
+
+    fn deliver(&mut self, nth: usize) {
+        let (from, to, message) = self.wire.remove(nth);
+        self.give(to.0 as usize, ElectionInput::Received(from, message));
+    }
+
+    /// Everything arrives, leaders are heard, and what is due first fires; until one leads and all follow.
+    fn converge(&mut self, firings: usize) -> Option<(Epoch, PeerId)> {
+        for _ in 0..firings {
+            while !self.wire.is_empty() {
+                self.deliver(0);
+            }
+            if let Some((epoch, leader)) = self.granted.last().copied()
+                && self.peers[leader.0 as usize].leader() == Some((epoch, leader))
+            {
+                for id in (0..self.peers.len()).filter(|id| *id != leader.0 as usize) {
+                    self.give(id, ElectionInput::Heard { epoch, leader });
+                }
+                if self.wire.is_empty() && self.peers.iter().all(|peer| peer.leader() == Some((epoch, leader))) {
+                    return Some((epoch, leader));
+                }
+                continue;
+            }
+            let (due, id) = (0..self.peers.len()).filter_map(|id| Some((self.due[id]?, id))).min()?;
+            self.now = self.now.max(due);
+            self.fire(id);
+        }
+        None
+    }
+}
+
+fn eligibilities() -> impl Strategy<Value = Vec<Eligibility>> {
+    let each =
+        prop_oneof![6 => Just(Eligibility::Eligible), 1 => Just(Eligibility::Resigned), 1 => Just(Eligibility::Unable)];
+    vec(each, 2..8)
+}
+
+#[test]
+fn when_every_message_arrives_the_highest_eligible_peer_is_elected_by_one_grant() {
+    let name = "when_every_message_arrives_the_highest_eligible_peer_is_elected_by_one_grant";
+    check(name, 2_000, (eligibilities(), any::<u8>()), |(eligibilities, caller)| {
+        let highest = |wanted| eligibilities.iter().rposition(|eligibility| *eligibility == wanted);
+        let Some(winner) = highest(Eligibility::Eligible).or(highest(Eligibility::Resigned)) else { return Ok(()) };
+        let mut all = Electorate::new(&eligibilities, caller as usize % eligibilities.len());
+        let leader = all.converge(200);
+        let is_lone = eligibilities.iter().all(|eligibility| *eligibility != Eligibility::Eligible);
+        prop_assert!(leader.is_some(), "nobody leads: {:?}", all.peers);
+        if !is_lone {
+            prop_assert_eq!(leader, Some((Epoch(1), PeerId(winner as u32))));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_election_that_was_disturbed_ends_with_one_leader_whom_all_follow() {
+    let name = "an_election_that_was_disturbed_ends_with_one_leader_whom_all_follow";
+    let schedule = vec((0..12_u8, any::<u16>()), 0..120);
+    check(name, 2_000, (2..8_usize, schedule), |(n, schedule)| {
+        let mut all = Electorate::new(&vec![Eligibility::Eligible; n], 2 % n);
+        for (what, pick) in schedule {
+            let (id, nth) = (pick as usize % n, (pick as usize).checked_rem(all.wire.len()));
+            match (what, nth) {
+                (0..=3, _) => all.fire(id),
+                (4, Some(nth)) => drop(all.wire.remove(nth)),
+                (5, Some(nth)) => all.wire.push(all.wire[nth]),
+                (6, _) => {
+                    // It crashes, comes back and knows nothing.
+                    all.peers[id] = Election::new(PeerId(id as u32), n as u32);
+                    all.give(id, ElectionInput::Started { calls_first: false });
+                    all.give(id, ElectionInput::Eligibility(Eligibility::Eligible));
+                }
+                (7, _) if all.peers[id].is_leading() => {
+                    let epoch = all.peers[id].leader().map(|(epoch, _)| epoch);
+                    all.give(id, ElectionInput::Vacated { resigned: epoch });
+                }
+                (_, Some(nth)) => all.deliver(nth),
+                (_, None) => {}
+            }
+        }
+        prop_assert!(all.converge(400).is_some(), "nobody leads: {:?}, granted {:?}", all.peers, all.granted);
+        Ok(())
+    });
+}
+
+/// Delivers everything, in an order drawn from `order`; whom what was delivered to.
+fn carry(
+    peers: &mut [Overlay],
+    mut wire: Vec<(PeerId, PeerId, Envelope)>,
+    order: &mut impl Iterator<Item = u16>,
+) -> Result<Vec<PeerId>, TestCaseError> {
+    let mut delivered = Vec::new();
+    for _ in 0..20_000 {
+        if wire.is_empty() {
+            return Ok(delivered);
+        }
+        let nth = order.next().unwrap_or(0) as usize % wire.len();
+        let (from, to, envelope) = wire.remove(nth);
+        let arrival = peers[to.0 as usize].receive(from, envelope);
+        delivered.extend(arrival.delivered.map(|_| to));
+        wire.extend(arrival.forwarded.into_iter().map(|(next, envelope)| (to, next, envelope)));
+    }
+    Err(TestCaseError::fail("it never comes to rest"))
+}
+
+#[test]
+fn floods_reach_all_that_are_connected_once_and_unicasts_go_around_what_is_down() {
+    let name = "floods_reach_all_that_are_connected_once_and_unicasts_go_around_what_is_down";
+    let shape = (2..12_u32).prop_flat_map(|n| (Just(n), graphs(n)));
+    let input = (shape, vec(any::<u16>(), 0..6), vec((any::<u32>(), any::<u32>()), 1..12), vec(any::<u16>(), 64));
+    check(name, 1_000, input, |((n, mut links), down, talks, order)| {
+        let mut peers: Vec<Overlay> = (0..n).map(|id| Overlay::new(world::life(id, 1))).collect();
+        for (a, b) in &links {
+            peers[*a as usize].link_up(PeerId(*b));
+            peers[*b as usize].link_up(PeerId(*a));
+        }
+        let mut order = order.into_iter().cycle();
+        let mut down = down.into_iter();
+        for (from, to) in talks {
+            let (from, to) = (from % n, to % n);
+            let reached = reachable(&links, from);
+            let sent = peers[from as usize].broadcast(Time(1), Body::Clock);
+            let wire = sent.into_iter().map(|(to, envelope)| (PeerId(from), to, envelope)).collect();
+            let mut delivered = carry(&mut peers, wire, &mut order)?;
+            delivered.sort();
+            let expected: Vec<PeerId> = reached.iter().filter(|id| **id != from).map(|id| PeerId(*id)).collect();
+            prop_assert_eq!(delivered, expected, "a flood");
+            if let Some(nth) = down.next().and_then(|pick| (pick as usize).checked_rem(links.len())) {
+                let (a, b) = *links.iter().nth(nth).unwrap();
+                links.remove(&(a, b));
+                peers[a as usize].link_down(PeerId(b));
+                peers[b as usize].link_down(PeerId(a));
+            }
+            if from != to && reachable(&links, from).contains(&to) {
+                let sent = peers[from as usize].unicast(PeerId(to), Time(1), Body::Clock);
+                let wire = sent.into_iter().map(|(next, envelope)| (PeerId(from), next, envelope)).collect();
+                let delivered = carry(&mut peers, wire, &mut order)?;
+                prop_assert!(delivered.contains(&PeerId(to)), "from {from} to {to}: {delivered:?}");
+                prop_assert!(delivered.iter().all(|id| *id == PeerId(to)));
+            }
+        }
+        Ok(())
+    });
+}
+
+fn reachable(links: &BTreeSet<(u32, u32)>, from: u32) -> BTreeSet<u32> {
+    let mut reached = BTreeSet::from([from]);
+    loop {
+        let more: Vec<u32> = links
+            .iter()
+            .flat_map(|(a, b)| [(*a, *b), (*b, *a)])
+            .filter(|(a, b)| reached.contains(a) && !reached.contains(b))
+            .map(|(_, b)| b)
+            .collect();
+        if more.is_empty() {
+            return reached;
+        }
+        reached.extend(more);
+    }
+}
+
+/// What a client may say, sensible or not: its number and its predecessor are near what the books hold.
+#[derive(Clone, Debug)]
+enum Word {
+    Request {
+        from: u32,
+        number: u64,
+        previous: Option<u64>,
+        item: u16,
+        quantity: u32,
+        time: u64,
+    },
+    Deposit {
+        from: u32,
+        number: u64,
+        previous: Option<u64>,
+        item: u16,
+        count: u32,
+        time: u64,
+    },
+    Plan,
+    /// Another takes office.
+    Claim(u32),
+}
+
+fn words() -> impl Strategy<Value = Word> {
+    let (from, item, number) = (0..5_u32, 0..2_u16, 1..4_u64);
+    let previous = prop_oneof![4 => Just(None), 1 => (0..3_u64).prop_map(Some)];
+    let client = (from, number, previous, item, 0..4_u32, 0..60_u64);
+    prop_oneof![
+        8 => client.clone().prop_map(|(from, number, previous, item, quantity, time)| Word::Request { from, number, previous, item, quantity, time }),
+        5 => client.prop_map(|(from, number, previous, item, count, time)| Word::Deposit { from, number, previous, item, count: 2 * count, time }),
+        4 => Just(Word::Plan),
+        1 => (0..5_u32).prop_map(Word::Claim),
+    ]
+}
+
+#[test]
+fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
+    let name = "whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order";
+    let sales = RefCell::new((0, 0));
+    check(name, 2_000, (2..=6_u32, 2..=5_u32, vec(words(), 1..80)), |(batch_limit, resign_after, words)| {
+        let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit };
+        let audited = AuditTerms { commission: Some(terms.commission), resign_after: Some(resign_after) };
+        let mut audit = LogAudit::new(audited);
+        let mut log: Vec<Record> = Vec::new();
+        let (mut trader, mut clock) = (Trader::new(PeerId(9), Books::default()), Clock::resume(PeerId(9), Time(0)));
+        for word in std::iter::once(Word::Claim(4)).chain(words) {
+            let books = trader.books().clone();
+            // Who names a predecessor has heard what became of it; who names none may be far behind.
+            let heard = |last: Option<u64>| last.map_or(1, |_| books.latest().0 + 1);
+            let batch = match word {
+                Word::Request { from, number, previous, item, quantity, time } => {
+                    let last = books.buyers().get(&PeerId(from)).and_then(|account| account.last.as_ref());
+                    let last = last.map(|(sequence, _)| sequence.0);
+                    let request = Request {
+                        id: RequestId { buyer: PeerId(from), sequence: Sequence(last.unwrap_or(0) + number) },
+                        previous: previous.or(last).map(Sequence),
+                        item: Item(item),
+                        quantity: Units(quantity),
+                        stamp: Stamp { time: Time(heard(last) + time), peer: PeerId(from) },
+                    };
+                    clock.receive(request.stamp.time);
+                    let answer = trader.on_client(PeerId(from), ClientMessage::Request(request));
+                    prop_assert_eq!(told_truly(answer.map(|answer| (PeerId(from), answer)), &log), Ok(()));
+                    continue;
+                }
+                Word::Deposit { from, number, previous, item, count, time } => {
+                    let last = books.sellers().get(&PeerId(from)).and_then(|account| account.deposit.as_ref());
+                    let last = last.map(|deposit| deposit.number.0);
+                    let deposit = Deposit {
+                        id: DepositId { seller: PeerId(from), number: DepositNumber(last.unwrap_or(0) + number) },
+                        previous: previous.or(last).map(DepositNumber),
+                        item: Item(item),
+                        count: Units(count),
+                        price: Price(99),
+                        stamp: Stamp { time: Time(heard(last) + time), peer: PeerId(from) },
+                    };
+                    clock.receive(deposit.stamp.time);
+                    let answer = trader.on_client(PeerId(from), ClientMessage::Deposit(deposit));
+                    prop_assert_eq!(told_truly(answer.map(|answer| (PeerId(from), answer)), &log), Ok(()));
+                    continue;
+                }
+                Word::Plan => {
+                    let records = trader.plan(&terms, &mut clock);
+                    Batch { epoch: books.epoch(), position: books.position(), records }
+                }
+                Word::Claim(by) => {
+                    let holder = world::life(by, 1);
+                    clock = Clock::resume(PeerId(by), clock.now());
+                    trader = Trader::new(PeerId(by), books.clone());
+                    let epoch = books.epoch().next();
+                    let records = vec![Record { stamp: clock.tick(), entry: Entry::Claimed { epoch, holder } }];
+                    Batch { epoch, position: books.position(), records }
+                }
+            };
+            prop_assert!(batch.records.len() <= batch_limit as usize, "a batch of {}", batch.records.len());
+            prop_assert_eq!(audit.observe_batch(&batch), Ok(()));
+            log.extend(batch.records.iter().cloned());
+            let told = trader.on_appended(&batch);
+            prop_assert!(told.is_ok(), "{told:?}");
+            prop_assert_eq!(told_truly(told.unwrap().messages, &log), Ok(()));
+            prop_assert_eq!(the_books_equal_the_fold_of_the_log(trader.books(), &log), Ok(()));
+        }
+        let report = audit.report();
+        prop_assert!(report.is_clean(), "{:?}", report.violations().next());
+        let mut sales = sales.borrow_mut();
+        *sales = (sales.0 + report.totals.sales, sales.1 + report.totals.refusals);
+        Ok(())
+    });
+    let (sales, refusals) = sales.into_inner();
+    println!("{name}: {sales} sales, {refusals} refusals");
+    at_least("sales", sales, 2_000);
+    at_least("refusals", refusals, 2_000);
+}
+
+fn told_truly(
+    told: impl IntoIterator<Item = (PeerId, TraderMessage)>,
+    log: &[Record],
+) -> Result<(), protocol::invariant::Violation> {
+    told.into_iter().try_for_each(|(client, message)| whatever_a_client_was_told_is_in_the_log(&message, client, log))
+}
+
+/// One step of an office by itself.
+fn office_step(office: &mut Office, input: OfficeInput) -> Vec<OfficeEffect> {
+    let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 2, batch_limit: 2 };
+    let mut clock = Clock::resume(PeerId(1), Time(0));
+    let mut around = Surroundings { timeouts: &TIMEOUTS, terms: &terms, clock: &mut clock, isolated: false };
+    office.step(&mut around, input)
+}
+
+fn status(head: u64, term: Option<Term>) -> OfficeInput {
+    let status = LedgerStatus { head: Position(head), term };
+    OfficeInput::Reply(LedgerReply { to: world::life(1, 1), status, answer: LedgerAnswer::Status })
+}
+
+// Found by the schedules above: with everybody's own term over once, nobody was eligible ever again.
+#[test]
+fn who_resigned_may_stand_again_once_another_term_has_begun() {
+    let mut office = Office::new(world::life(1, 1), Seen::default());
+    let term = Term { epoch: Epoch(3), holder: world::life(1, 1), ended: true };
+    let effects = office_step(&mut office, status(9, Some(term)));
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
+    let heard = |epoch| OfficeInput::Heard(Seen { epoch: Epoch(epoch), head: Position(0) });
+    assert_eq!(office_step(&mut office, heard(3)), [], "its own term is no other");
+    assert_eq!(office_step(&mut office, heard(4)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
+    assert_eq!(office_step(&mut office, status(9, Some(term))), [OfficeEffect::Disarm(Timer::LedgerRetry)], "late");
+}
+
+// Otherwise it would ask no more, and be unable for ever, if the reply to its own question was lost.
+#[test]
+fn a_status_from_before_the_silence_does_not_stop_the_asking() {
+    let mut office = Office::new(world::life(1, 1), Seen::default());
+    office_step(&mut office, status(9, None));
+    office_step(&mut office, OfficeInput::LedgerDown);
+    assert!(!office_step(&mut office, status(4, None)).contains(&OfficeEffect::Disarm(Timer::LedgerRetry)));
+    let effects = office_step(&mut office, OfficeInput::Fired(Timer::LedgerRetry));
+    assert!(effects.contains(&OfficeEffect::Ask(LedgerRequest::Status)));
+}
