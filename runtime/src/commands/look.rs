@@ -1,6 +1,6 @@
 //! `bazaar status`, `bazaar kill` and `bazaar graph`.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill as send_signal},
