@@ -21,8 +21,15 @@ use protocol::{
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
     id::{DepositId, DepositNumber, Epoch, Item, PeerId, Position, RequestId, Sequence, Units},
     input::Timer,
-    invariant::{AuditTerms, LogAudit, the_books_equal_the_fold_of_the_log, whatever_a_client_was_told_is_in_the_log},
-    ledger::{LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Seen, Term},
+    invariant::{
+        AuditTerms, LogAudit, each_epoch_has_one_holder_and_epochs_rise_by_one,
+        every_record_is_stamped_by_the_holder_of_its_epoch, the_books_equal_the_fold_of_the_log,
+        whatever_a_client_was_told_is_in_the_log,
+    },
+    ledger::{
+        CallId, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply, LedgerRequest,
+        LedgerStatus, Seen, Tail, Term, Verdict,
+    },
     message::{Body, ClientMessage, Envelope, TraderMessage},
     money::{Commission, Price},
     office::{Office, OfficeEffect, OfficeInput, Surroundings},
@@ -91,7 +98,7 @@ fn whole(name: &str, cases: u32, rough: Roughness, length: std::ops::Range<usize
         run(&setup, &schedule, Some(&stats))
     });
     let stats = stats.into_inner();
-    println!("{name}: {stats:#?}");
+    println!("{name}: {stats:?}");
     stats
 }
 
@@ -103,15 +110,38 @@ fn at_least(what: &str, count: u64, floor: u64) {
 #[test]
 fn whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers() {
     let name = "whatever_goes_wrong_every_property_holds_and_the_bazaar_recovers";
-    let stats = whole(name, 400, Roughness { network: 60, crashes: 20, order: 8 }, 50..300);
-    at_least("sales", stats.sales, 100);
+    let stats = whole(name, 4_000, Roughness { network: 60, crashes: 20, order: 8 }, 50..300);
+    at_least("elections won", stats.elections_won, 1_500);
+    at_least("sales", stats.sales, 1_500);
+    at_least("refusals", stats.refusals, 1_500);
+    at_least("resignations", stats.resignations, 300);
+    at_least("fenced appends", stats.fenced, 100);
+    at_least("conflicts", stats.conflicts, 80);
+    at_least("claims that met a live term", stats.held_claims, 500);
+    at_least("batches sent again", stats.resent, 80);
+    at_least("crashes", stats.crashes, 1_000);
+    at_least("crashes of the ledger", stats.ledger_crashes, 500);
+    at_least("batches lost in a crash", stats.lost_batches, 5);
+    at_least("batches kept in a crash", stats.kept_batches, 3);
+    at_least("duplicates", stats.duplicates, 8_000);
+    at_least("sends held for the clock's bound", stats.write_aheads, 8_000);
+    at_least("snapshots read", stats.snapshots_read, 400);
+    at_least("outcomes of a former life recalled", stats.recalled, 80);
+    at_least("requests of a former life resumed", stats.resumed, 5);
+    at_least("requests inherited", stats.inherited, 20);
+    at_least("offices left for a silent ledger", stats.silent, 150);
+    at_least("offices left for want of neighbours", stats.isolated, 10);
+    at_least("recoveries", stats.converged, 1_000);
 }
 
 #[test]
 fn on_a_calm_day_much_is_traded_and_every_property_holds() {
     let name = "on_a_calm_day_much_is_traded_and_every_property_holds";
-    let stats = whole(name, 200, Roughness { network: 8, crashes: 3, order: 2 }, 100..400);
-    at_least("sales", stats.sales, 100);
+    let stats = whole(name, 1_200, Roughness { network: 8, crashes: 3, order: 2 }, 100..400);
+    at_least("sales", stats.sales, 2_000);
+    at_least("refusals", stats.refusals, 2_000);
+    at_least("resignations", stats.resignations, 500);
+    at_least("recoveries", stats.converged, 500);
 }
 
 /// The waits of an election by itself.
@@ -459,6 +489,71 @@ fn told_truly(
     log: &[Record],
 ) -> Result<(), protocol::invariant::Violation> {
     told.into_iter().try_for_each(|(client, message)| whatever_a_client_was_told_is_in_the_log(&message, client, log))
+}
+
+/// An append as anybody might send it: its epoch and its position about the right ones, by whom, what, and whether the
+/// lease has run out before.
+fn appends() -> impl Strategy<Value = (u64, u64, u32, u8, bool)> {
+    let about = || prop_oneof![6 => Just(1_u64), 1 => 0..3_u64];
+    (about(), about(), 0..3_u32, 0..6_u8, any::<bool>())
+}
+
+#[test]
+fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
+    let name = "whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders";
+    let appended = RefCell::new(0);
+    check(name, 2_000, vec(appends(), 1..60), |calls| {
+        let config = LedgerConfig { lease: TIMEOUTS.lease, waiting: 4 };
+        let (mut ledger, _) = Ledger::recover(config, Tail::default());
+        let mut log: Vec<Record> = Vec::new();
+        for (time, (epoch, position, by, what, lease)) in (1..).zip(calls) {
+            if lease {
+                ledger.step(LedgerInput::LeaseFired);
+            }
+            let LedgerStatus { head, term } = ledger.status();
+            let (caller, latest) = (world::life(by, 1), ledger.status().epoch().0);
+            let (mine, next) = (Epoch((latest + epoch).saturating_sub(1)), Epoch(latest + epoch));
+            let record = |entry| Record { stamp: Stamp { time: Time(time), peer: PeerId(by) }, entry };
+            let request = RequestId { buyer: PeerId(7), sequence: Sequence(time) };
+            let (epoch, records) = match what {
+                0 | 1 => (next, vec![record(Entry::Claimed { epoch: next, holder: caller })]),
+                2 => (mine, vec![record(Entry::Resigned)]),
+                3 => (mine, Vec::new()),
+                _ => (mine, vec![record(Entry::Refused { request })]),
+            };
+            let is_renewal = records.is_empty();
+            let batch = Batch { epoch, position: Position((head.0 + position).saturating_sub(1)), records };
+            let call = LedgerCall { caller, seen: Seen::default(), request: LedgerRequest::Append(batch) };
+            for effect in ledger.step(LedgerInput::Call { id: CallId(0), call }) {
+                match effect {
+                    LedgerEffect::Persist(batch) => {
+                        prop_assert_eq!(batch.position, head, "R2: not at the head");
+                        let in_office = Some(Term { epoch, holder: caller, ended: false });
+                        match batch.claimant() {
+                            Some(_) => prop_assert_eq!(epoch, Epoch(latest + 1), "S2: out of turn"),
+                            None => prop_assert_eq!(term, in_office, "S2: in a term that is not its own"),
+                        }
+                        log.extend(batch.records);
+                        *appended.borrow_mut() += 1;
+                        ledger.step(LedgerInput::Persisted);
+                        prop_assert_eq!(ledger.status().head, Position(log.len() as u64));
+                    }
+                    LedgerEffect::Reply { reply, .. } => {
+                        let confirmed =
+                            matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
+                        let in_office = Some(Term { epoch, holder: caller, ended: false });
+                        prop_assert!(!is_renewal || !confirmed || term == in_office, "R6: a term renewed by another");
+                    }
+                    LedgerEffect::Read { .. } | LedgerEffect::ArmLease(_) | LedgerEffect::Drop(_) => {}
+                    LedgerEffect::Fail(fault) => return Err(TestCaseError::fail(format!("{fault:?}"))),
+                }
+            }
+        }
+        prop_assert_eq!(each_epoch_has_one_holder_and_epochs_rise_by_one(&log), Ok(()));
+        prop_assert_eq!(every_record_is_stamped_by_the_holder_of_its_epoch(&log), Ok(()));
+        Ok(())
+    });
+    at_least("batches", appended.into_inner(), 5_000);
 }
 
 /// One step of an office by itself.

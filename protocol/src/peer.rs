@@ -386,7 +386,8 @@ impl Step<'_> {
 
     fn on_written(&mut self, id: WriteId) {
         let journal = &mut self.peer.journal;
-        while let Some((_, bound)) = journal.pending.pop_front_if(|(pending, _)| *pending <= id) {
+        while let Some((_, bound)) = journal.pending.front().copied().filter(|(pending, _)| *pending <= id) {
+            journal.pending.pop_front();
             self.peer.clock.extend(bound);
             if !journal.may_speak {
                 journal.may_speak = true;

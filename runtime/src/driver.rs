@@ -1,5 +1,5 @@
 //! The driver of one hosted peer: it feeds the machine and carries out what comes out of it. Every input and every effect
-//! passes through [`Driver::feed`]; nothing is decided here.
+//! passes through `Driver::feed`; nothing is decided here.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -178,6 +178,8 @@ pub enum Action {
     ReplayReply(u16),
     /// The ledger's disk goes on: write, then sync, then say so.
     Persist,
+    /// The ledger's store answers a read, whatever else it is at.
+    Read(u16),
     /// The lease timer fires, however early.
     Lease,
     /// A peer's disk goes on.
@@ -192,7 +194,7 @@ pub enum Action {
     Report { link: u16 },
     /// A peer is told that a link is down that is not (a connection was reset).
     Reset { link: u16 },
-    /// A peer stops; so many of its unfinished writes survive.
+    /// A peer stops, one time in three the one in office; so many of its unfinished writes survive.
     Crash { peer: u16, survive: u8, told: bool },
     /// A peer that stopped starts again.
     Restart { peer: u16 },
@@ -200,8 +202,9 @@ pub enum Action {
     Pause { peer: u16 },
     /// It goes on.
     Resume { peer: u16 },
-    /// The ledger stops; so many of its unsynced batches survive.
-    LedgerCrash { kept: u8 },
+    /// The ledger stops; so many of its unsynced batches survive. `midway`: while it writes what it was called for, if
+    /// anybody calls for something.
+    LedgerCrash { kept: u8, midway: bool },
     /// The ledger starts again.
     LedgerRestart,
     /// The store keeps a snapshot.
@@ -230,7 +233,8 @@ pub fn actions(rough: Roughness) -> impl Strategy<Value = Action> {
         2 * o => any().prop_map(Action::Deliver),
         2 * o => any().prop_map(Action::Call),
         o => any().prop_map(Action::Reply),
-        2 * o => Just(Action::Persist),
+        3 * o => Just(Action::Persist),
+        2 * o => any().prop_map(Action::Read),
         o => any().prop_map(Action::Written),
         o => any().prop_map(Action::Choose),
     ];
@@ -254,7 +258,7 @@ pub fn actions(rough: Roughness) -> impl Strategy<Value = Action> {
         4 => any().prop_map(|peer| Action::Restart { peer }),
         2 => any().prop_map(|peer| Action::Pause { peer }),
         3 => any().prop_map(|peer| Action::Resume { peer }),
-        2 => (0..2_u8).prop_map(|kept| Action::LedgerCrash { kept }),
+        2 => (0..2_u8, proptest::bool::ANY).prop_map(|(kept, midway)| Action::LedgerCrash { kept, midway }),
         3 => Just(Action::LedgerRestart),
         2 => Just(Action::Snapshot),
         2 => Just(Action::Lease),
@@ -344,6 +348,8 @@ struct Node {
     timers: BTreeMap<Timer, Duration>,
     choices: Vec<(Choice, u32)>,
     reaches_ledger: bool,
+    /// An append of it was confirmed since its renewal timer fired last.
+    renewed: bool,
     /// The largest clock of it that ever left it.
     sent: Time,
     /// The floods this life was handed.
@@ -421,6 +427,7 @@ impl World {
             timers: BTreeMap::new(),
             choices: Vec::new(),
             reaches_ledger: true,
+            renewed: false,
             sent: Time(0),
             floods: BTreeSet::new(),
             own: BTreeSet::new(),
@@ -588,6 +595,7 @@ impl World {
                 Ok(())
             }
             Action::Persist => self.persist().map(drop),
+            Action::Read(pick) => index(&self.reads, pick).map_or(Ok(()), |nth| self.answer_read(nth)),
             Action::Lease => {
                 if self.lease.take().is_some() {
                     return self.give_ledger(LedgerInput::LeaseFired);
@@ -640,7 +648,8 @@ impl World {
                 }
             }
             Action::Crash { peer, survive, told } => {
-                let id = PeerId(u32::from(peer) % self.setup.peers());
+                let holder = self.books.term().map(|term| term.holder.peer).filter(|_| peer % 3 == 0);
+                let id = holder.unwrap_or(PeerId(u32::from(peer) % self.setup.peers()));
                 self.crash(id, survive as usize);
                 if told {
                     for neighbour in self.setup.neighbours(id.0) {
@@ -665,7 +674,20 @@ impl World {
                 }
                 Ok(())
             }
-            Action::LedgerCrash { kept } => self.crash_ledger(kept as usize),
+            Action::LedgerCrash { kept, midway } => {
+                let writes = |call: &LedgerCall| matches!(&call.request, LedgerRequest::Append(batch) if !batch.records.is_empty());
+                for _ in 0..if midway { 40 } else { 0 } {
+                    if matches!(self.persisting, Some(Persisting::Written)) {
+                        break;
+                    }
+                    match self.calls.iter().position(writes) {
+                        Some(nth) if self.persisting.is_none() => self.call(nth)?,
+                        Some(_) | None if self.flow()? => {}
+                        Some(_) | None => drop(self.tick()?),
+                    }
+                }
+                self.crash_ledger(kept as usize)
+            }
             Action::LedgerRestart if self.ledger.is_none() => self.start_ledger(),
             Action::LedgerRestart => Ok(()),
             Action::Snapshot => {
@@ -808,7 +830,7 @@ impl World {
         }
         if let LedgerAnswer::Records { from, records } = &answer {
             let durable = self.log.get(from.0 as usize..from.0 as usize + records.len());
-            if durable != Some(records) {
+            if durable != Some(records) || *from > status.head || from.plus(records.len()) > status.head {
                 return Err(format!("R3: records from {from} were shown that are not durable"));
             }
         }
@@ -859,7 +881,7 @@ impl World {
             return;
         }
         // An unfinished write may have reached the disk or not, but none without those before it.
-        if let Some((_, durable)) = node.writes.iter().take(survive).last() {
+        if let Some((_, durable)) = node.writes.iter().take(survive).next_back() {
             node.durable = *durable;
         }
         node.writes.clear();
@@ -889,6 +911,7 @@ impl World {
         node.concluded.clear();
         node.last_sale = None;
         node.compared = None;
+        node.renewed = false;
         self.tell(|| format!("peer {id} starts"));
         a_clock_never_goes_back(sent, resumed).map_err(|violation| violation.to_string())?;
         self.carry_out(id, effects)
@@ -928,15 +951,20 @@ impl World {
         let node = self.node(id);
         let Some(peer) = &mut node.peer else { return Ok(()) };
         let (before, in_office) = (peer.clock().now(), peer.office().epoch().is_some());
-        let arrival = match &input {
-            Input::Received { envelope, .. } => Some(envelope.clone()),
-            _ => None,
-        };
+        let arrival = if let Input::Received { envelope, .. } = &input { Some(envelope.clone()) } else { None };
         if let Some(envelope) = arrival.as_ref().filter(|envelope| envelope.source == id) {
             node.own.insert((envelope.clock, envelope.body.clone()));
         }
         let was_written = matches!(input, Input::Written(_));
+        if let Input::Ledger(LedgerReply { to, answer: LedgerAnswer::Append { verdict, .. }, .. }) = &input {
+            node.renewed |= *to == peer.view().me && matches!(verdict, Verdict::Appended { .. });
+        }
+        let renewed = input != Input::Fired(Timer::Renewal) || std::mem::take(&mut node.renewed);
         let effects = peer.step(input);
+        let beats = |effect: &Effect| matches!(effect, Effect::Send { envelope: Envelope { source, body: Body::Heartbeat { .. }, .. }, .. } if *source == id);
+        if !renewed && effects.iter().any(beats) {
+            return Err(format!("R6: peer {id} sends a heartbeat, and no renewal was confirmed since the last"));
+        }
         let after = peer.clock().now();
         let released = effects.iter().any(|effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_)));
         if was_written && released {
@@ -1022,14 +1050,10 @@ impl World {
         }
         let Some(peer) = &self.nodes[id.0 as usize].peer else { return Ok(()) };
         if let Some(request) = peer.buyer().and_then(|buyer| buyer.asking()) {
-            if !self.decided.0.contains(request) && request.id.buyer == id {
-                self.decided.0.insert(request.clone());
-            }
+            self.decided.0.insert(request.clone());
         }
         if let Some(deposit) = peer.seller().and_then(|seller| seller.depositing()) {
-            if !self.decided.1.contains(deposit) {
-                self.decided.1.insert(deposit.clone());
-            }
+            self.decided.1.insert(deposit.clone());
         }
         Ok(())
     }
@@ -1142,12 +1166,9 @@ impl World {
                 let earned: Cents = self
                     .log
                     .iter()
-                    .filter_map(|record| match &record.entry {
-                        Entry::Sold(other) if other.deposit.seller == id && other.number <= sale.number => {
-                            Some(other.earned)
-                        }
-                        _ => None,
-                    })
+                    .filter_map(|record| if let Entry::Sold(other) = &record.entry { Some(other) } else { None })
+                    .filter(|other| other.deposit.seller == id && other.number <= sale.number)
+                    .map(|other| other.earned)
                     .sum();
                 if earned != total {
                     return Err(format!(

@@ -7,7 +7,7 @@
 //!
 //! - a sync is sled's `flush` *and* an fdatasync of its files;
 //! - every batch carries a chain over all batches before it;
-//! - what sled holds is compared on opening with a witness in a file that sled does not know of ([`slots`]): the ledger's
+//! - what sled holds is compared on opening with a witness in a file that sled does not know of (`slots`): the ledger's
 //!   second head, the peer's second copy. The witness is written after sled is synced and before anybody is told, so it
 //!   never leads what is durable, and never lags what was acknowledged.
 //!
