@@ -158,7 +158,6 @@ pub struct TimeoutError {
 
 impl TimeoutError {
     /// The entries that do not fit together.
-    #[must_use]
     pub fn entries(&self) -> impl Iterator<Item = &'static str> + use<> {
         [Some(self.smaller), self.plus, Some(self.larger)].into_iter().flatten().map(|(name, _)| name)
     }

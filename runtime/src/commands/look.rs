@@ -188,7 +188,7 @@ pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
     let (config, trader) = match &flags.peers {
         Some(peers) => {
             let mut raw = RawConfig::new();
-            raw.set("--peers", &format!("peers = {peers}"))?;
+            raw.set_number("--peers", "peers", peers)?;
             if let Some(seed) = flags.seed {
                 raw.set("--seed", &format!("seed = {seed}"))?;
             }
