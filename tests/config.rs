@@ -130,8 +130,9 @@ fn wrong_durations_are_refused() {
 fn timeouts_that_do_not_fit_together_are_refused_with_both() {
     refused(
         "[timeouts]\nlease = \"2s\"",
-        "bazaar.toml:2: timeouts.lease = \"2s\" and timeouts.suspicion = \"1800ms\" (pace brisk): \
-         lease (2s) must be at most suspicion (1.8s): the lease must not be the last to run out",
+        "bazaar.toml:2: timeouts.lease = \"2s\" and timeouts.renewal = \"300ms\" (pace brisk) and timeouts.suspicion = \
+         \"1800ms\" (pace brisk): lease (2s) + renewal (300ms) must be at most suspicion (1.8s): the lease must not be the \
+         last to run out",
     );
     refused(
         "pace = \"reference\"\n[timeouts]\nanswer = \"3s\"\nvictory = \"3s\"",

@@ -422,8 +422,9 @@ impl Step<'_, '_> {
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
-        self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
         self.effects.push(OfficeEffect::Granted(epoch));
+        // After that, so that the note carries the new epoch.
+        self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
         self.arm(Timer::Renewal, self.around.timeouts.renewal);
         self.append_next();
     }

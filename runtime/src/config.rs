@@ -430,6 +430,25 @@ impl RawConfig {
         self.set(flag, &format!("{key} = {}", document::quoted(text)))
     }
 
+    /// [`RawConfig::set`] for what should be a number: `set_number("--peers", "peers", "20")`. If it is none, the check will
+    /// say so.
+    ///
+    /// # Errors
+    /// When `key` is no TOML key.
+    pub fn set_number(&mut self, flag: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        match text.parse::<i128>() {
+            Ok(number) => self.set(flag, &format!("{key} = {number}")),
+            Err(_) => self.set_text(flag, key, text),
+        }
+    }
+
+    /// The same with network and peers left open, to be drawn anew.
+    pub(crate) fn without_what_was_drawn(&self) -> RawConfig {
+        let mut table = self.table.clone();
+        table.retain(|key, _| !matches!(key.as_str(), "graph" | "peer"));
+        RawConfig { table }
+    }
+
     /// Checks everything and decides everything that was left open.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ const INBOX: usize = 1_024;
 pub enum DriverError {
     /// Its configuration does not pass the protocol's own check.
     #[error("peer {0}: {1}")]
-    Config(PeerId, protocol::config::ConfigError),
+    Config(PeerId, Box<protocol::config::ConfigError>),
     /// What survived its former lives cannot be read or written. It must not go on: it could break what it promised.
     #[error("peer {0}: {1}")]
     Store(PeerId, StoreError),
@@ -110,7 +110,7 @@ pub async fn live(household: &Household, config: Config) -> Result<(), DriverErr
     let store = PeerStore::open(dir.join("store")).map_err(|error| DriverError::Store(me, error))?;
     let durable = store.load();
     let neighbours = config.neighbours.clone();
-    let (peer, effects) = Peer::recover(config, durable).map_err(|error| DriverError::Config(me, error))?;
+    let (peer, effects) = Peer::recover(config, durable).map_err(|error| DriverError::Config(me, Box::new(error)))?;
 
     let life = peer.view().me;
     let (inbox, inputs) = mpsc::channel(INBOX);

@@ -13,6 +13,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use protocol::id::PeerId;
@@ -26,6 +27,9 @@ use crate::{
 
 /// Which version of the layout this is.
 const FORMAT: &str = "bazaar run 1";
+
+/// How long processes whose supervisor was killed may take to stop.
+const ORPHANS: Duration = Duration::from_secs(10);
 
 /// Why a run's directory cannot be used.
 #[derive(Debug, Error)]
@@ -106,7 +110,12 @@ impl RunDir {
         let mut asked = file.or_else(|| saved.clone()).unwrap_or_default();
         flags(&mut asked)?;
         asked.set_text("--dir", "dir", &path.to_string_lossy())?;
-        let mut config = asked.check()?;
+        let mut config = match (asked.check(), &saved) {
+            (Ok(config), _) => config,
+            // Flags that do not go with the network that is there: what was drawn for it is not what is asked for.
+            (Err(error), Some(_)) => asked.without_what_was_drawn().check().map_err(|_| error)?,
+            (Err(error), None) => return Err(error.into()),
+        };
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         if let Some(saved) = saved {
@@ -119,6 +128,7 @@ impl RunDir {
             }
             config = saved;
         }
+        await_orphans(path, config.peers())?;
         config.ensure_key();
         // Written anew each time: the directory may have been moved.
         write_private(&saved_file, &config.to_toml()).map_err(io_error("write", &saved_file))?;
@@ -142,6 +152,32 @@ impl RunDir {
     pub fn config(&self) -> &BazaarConfig {
         &self.config
     }
+}
+
+/// Makes the directory of a member that was started by hand one that tools know: on several machines nobody else does. In
+/// a directory that `bazaar run` has prepared there is nothing to do.
+///
+/// # Errors
+/// When it holds something else, or a run with other parameters, or cannot be written.
+pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
+    let path = config.dir();
+    if check_format(path)? {
+        let differences = RawConfig::read(&config_file(path))?.check()?.differences(config);
+        return if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(RunDirError::OtherParameters { dir: path.to_owned(), differences })
+        };
+    }
+    fs::create_dir_all(path).map_err(io_error("create", path))?;
+    let leave = |name: &str, text: &str| {
+        // Members that start at the same time all do this: whoever is last has written the same as the first.
+        let (file, fresh) = (path.join(name), path.join(format!(".{name}-{}", std::process::id())));
+        write_private(&fresh, text).and_then(|()| fs::rename(&fresh, &file)).map_err(io_error("write", &file))
+    };
+    leave("bazaar.toml", &config.to_toml())?;
+    leave("graph.json", &config.graph().to_json())?;
+    leave("format", &format!("{FORMAT}\n"))
 }
 
 /// The effective configuration of the run at `path`.
@@ -209,6 +245,38 @@ fn lock(path: &Path) -> Result<File, RunDirError> {
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+/// When a supervisor is killed its processes stop by themselves, but not in the same moment; until then they hold stores.
+fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
+    let dirs: Vec<PathBuf> =
+        std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
+    let deadline = Instant::now() + ORPHANS;
+    while dirs.iter().any(|dir| living_process(dir, run).is_some()) {
+        if Instant::now() >= deadline {
+            return Err(RunDirError::InUse(run.to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The process that has left its id in this directory of a run's ledger or peer, if that is a living one of this run: an
+/// id may have passed on to another process meanwhile.
+#[must_use]
+pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let is_member =
+        words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
+    // Started with a configuration whose directory is this run's.
+    let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
+    let started_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let config = started_in.join(String::from_utf8_lossy(config).into_owned());
+    let config = RawConfig::read(&config).ok()?.check().ok()?;
+    let is_same = config.dir().canonicalize().ok()? == run.canonicalize().ok()?;
+    (is_member && is_same).then_some(pid)
 }
 
 /// What processes of an earlier run have left of themselves here is not theirs any more.

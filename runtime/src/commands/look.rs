@@ -12,6 +12,7 @@ use runtime::{
     config::RawConfig,
     driver::peer_dir,
     keeper::ledger_dir,
+    rundir::living_process,
     service::{PeerInfo, PeerStatus},
 };
 use serde::Serialize;
@@ -168,11 +169,12 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
             (peer_dir(run.dir(), trader), format!("the trader, peer {trader}"))
         }
     };
-    let living = |dir: &Path| living(dir, &run);
+    let living = |dir: &Path| living_process(dir, run.dir());
     let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
     let hosted: Vec<PeerId> =
         (0..run.config().peers()).map(PeerId).filter(|id| living(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
-    send_signal(pid, Signal::SIGKILL).map_err(|error| Failure::Stuck(format!("cannot kill {what}: {error}")))?;
+    send_signal(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
+        .map_err(|error| Failure::Stuck(format!("cannot kill {what}: {error}")))?;
     let takes_down = match hosted.as_slice() {
         [] => String::new(),
         [_] => "; it hosted nobody else".to_owned(),
@@ -182,28 +184,11 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The process that has left its id in this directory, if that is a living one of ours: an id may have passed on to
-/// another process meanwhile.
-fn living(dir: &Path, run: &Run) -> Option<Pid> {
-    let pid: i32 = std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-    let is_member =
-        words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
-    // Started with a configuration whose directory is this run's.
-    let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
-    let started_in = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    let config = started_in.join(String::from_utf8_lossy(config).into_owned());
-    let config = RawConfig::read(&config).ok()?.check().ok()?;
-    let is_same = config.dir().canonicalize().ok()? == run.dir().canonicalize().ok()?;
-    (is_member && is_same).then(|| Pid::from_raw(pid))
-}
-
 pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
     let (config, trader) = match &flags.peers {
         Some(peers) => {
             let mut raw = RawConfig::new();
-            raw.set("--peers", &format!("peers = {peers}"))?;
+            raw.set_number("--peers", "peers", peers)?;
             if let Some(seed) = flags.seed {
                 raw.set("--seed", &format!("seed = {seed}"))?;
             }

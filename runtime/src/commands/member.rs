@@ -10,6 +10,7 @@ use runtime::{
     host::Host,
     keeper::{self, KeeperConfig, ledger_dir},
     report::{Form, Names},
+    rundir,
     settings::Settings,
     store::LedgerOptions,
     supervise::{listed, stop_signal},
@@ -91,7 +92,11 @@ pub fn names(config: &BazaarConfig) -> Names {
 }
 
 fn read(member: &Member) -> Result<BazaarConfig, Failure> {
-    Ok(RawConfig::read(&member.config)?.check()?)
+    let config = RawConfig::read(&member.config)?.check()?;
+    // Tools need the key as well, so a directory without one would be of no use.
+    credentials(&config)?;
+    rundir::join(&config)?;
+    Ok(config)
 }
 
 fn form(member: &Member) -> Form {

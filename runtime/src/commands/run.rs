@@ -81,7 +81,7 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
 
 fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {
     if let Some(peers) = &flags.peers {
-        raw.set("--peers", &format!("peers = {peers}"))?;
+        raw.set_number("--peers", "peers", peers)?;
     }
     if let Some(seed) = flags.seed {
         raw.set("--seed", &format!("seed = {seed}"))?;
@@ -90,7 +90,7 @@ fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {
         raw.set_text("--pace", "pace", pace.name())?;
     }
     if let Some(sales) = &flags.resign_after {
-        raw.set("--resign-after", &format!("terms.resign_after = {sales}"))?;
+        raw.set_number("--resign-after", "terms.resign_after", sales)?;
     }
     Ok(())
 }

@@ -95,13 +95,13 @@ pub(super) fn timeouts(section: &Section<'_>, speed: Speed) -> Result<Timeouts, 
     let Err(error) = timeouts.check() else { return Ok(timeouts) };
     let values: BTreeMap<&str, Duration> =
         timeout_entries(&mut timeouts).into_iter().map(|(name, timeout)| (name, *timeout)).collect();
-    let described = error.entries().into_iter().filter_map(|name| {
+    let described = error.entries().filter_map(|name| {
         let value = format_duration(*values.get(name)?);
         let whence = if section.has(name) { String::new() } else { format!(" (pace {})", speed.name()) };
         Some(format!("timeouts.{name} = \"{value}\"{whence}"))
     });
     let pair = described.collect::<Vec<_>>().join(" and ");
-    let places = error.entries().into_iter().filter_map(|name| section.entry(name)).map(|entry| entry.place.clone());
+    let places = error.entries().filter_map(|name| section.entry(name)).map(|entry| entry.place.clone());
     Err(ConfigError::Timeouts { place: places.max_by_key(Place::line), pair, error: Box::new(error) })
 }
 

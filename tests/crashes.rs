@@ -1,0 +1,261 @@
+//! Processes die, hang and come back under load (SPEC B5, D3, D7; DESIGN 5). After each: further sales, an audit that holds, no
+//! sale fewer than before, and nothing missing from the books that anybody was told.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bazaar;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bazaar::{Bazaar, note, process_event, until};
+use nix::sys::signal::Signal;
+use protocol::{
+    clock::Time,
+    effect::{Departure, Note},
+    id::{Incarnation, PeerId},
+};
+use runtime::report::ProcessEvent;
+
+/// Eight peers with three neighbours each, all of whom always want something; traders come and go.
+const MARKET: &str = r#"
+peers = 8
+seed = 7
+[terms]
+resign_after = 30
+[waits]
+deposit_after = "50ms"
+trade_after = "150ms"
+think = "50ms"
+"#;
+
+/// Traders that stay until something happens to them.
+const LONG_TERMS: &str = r#"
+peers = 8
+seed = 7
+[terms]
+resign_after = 100000
+[waits]
+deposit_after = "50ms"
+trade_after = "150ms"
+think = "50ms"
+"#;
+
+const RESTART: [&str; 2] = ["--restart-after", "500ms"];
+
+/// How many sales show that it goes on.
+const SOME: usize = 12;
+
+fn trading(market: &str) -> Bazaar {
+    let bazaar = Bazaar::run(market, &RESTART);
+    bazaar.wait_for_purchases(0, SOME);
+    bazaar
+}
+
+/// Further sales, and nothing lost: neither what had been sold at `before` nor what anybody was told.
+#[track_caller]
+fn goes_on(bazaar: &Bazaar, from: usize, before: usize) {
+    bazaar.wait_for_purchases(from, SOME);
+    let after = bazaar.check();
+    assert!(after >= before + SOME, "{after} sales after {before} and {SOME} more");
+}
+
+/// Waits until a process is another one than `old`, and its peer speaks again.
+#[track_caller]
+fn is_back(bazaar: &Bazaar, from: usize, peer: PeerId) {
+    let back = bazaar.wait_for_event("the killed peer is back", from, |event| {
+        event.peer == Some(peer) && matches!(note(event), Some(Note::Joined { .. }))
+    });
+    assert_eq!(note(&back), Some(&Note::Joined { incarnation: Incarnation(2) }));
+}
+
+#[track_caller]
+fn died(bazaar: &Bazaar, from: usize, pid: i32) {
+    bazaar.wait_for_event("the supervisor says who died", from, |event| {
+        matches!(process_event(event), Some(ProcessEvent::ProcessDied { pid: dead, how, .. })
+            if *dead as i32 == pid && how.contains('9'))
+    });
+}
+
+#[test]
+fn a_killed_trader_is_replaced_and_comes_back_as_another_life() {
+    let mut bazaar = trading(LONG_TERMS);
+    let trader = bazaar.trader();
+    let before = bazaar.check();
+    let from = bazaar.now();
+    let pid = bazaar.pid_of(trader);
+    bazaar.signal(pid, Signal::SIGKILL);
+    died(&bazaar, from, pid);
+    let (_, epoch) = bazaar.wait_for_trader(from);
+    assert!(epoch.0 >= 2);
+    is_back(&bazaar, from, trader);
+    goes_on(&bazaar, bazaar.now(), before);
+    bazaar.stop();
+    let terms = bazaar.page("terms");
+    assert_eq!(terms[0]["trader"], trader.0);
+    assert!(terms[0]["end"]["replaced"]["by"].is_u64(), "{}", terms[0]);
+    assert!(bazaar.summary()["restarts"] == 1 && bazaar.summary()["deaths"].as_array().unwrap().len() == 1);
+    bazaar.check();
+}
+
+#[test]
+fn a_killed_relay_is_gone_around_and_comes_back() {
+    let mut bazaar = trading(LONG_TERMS);
+    let trader = bazaar.trader();
+    let graph = bazaar.graph();
+    // A neighbour of the trader that passes on what others say.
+    let relay = graph[&trader.0].iter().find(|id| graph[id].len() > 1).copied().map(PeerId).unwrap();
+    assert!(stay_connected(&graph, relay.0), "the others have paths left");
+    let before = bazaar.check();
+    let from = bazaar.now();
+    let pid = bazaar.pid_of(relay);
+    bazaar.signal(pid, Signal::SIGKILL);
+    died(&bazaar, from, pid);
+    is_back(&bazaar, from, relay);
+    goes_on(&bazaar, from, before);
+    bazaar.stop();
+    bazaar.check();
+    let bought: BTreeSet<PeerId> = purchases_of(&bazaar, from);
+    assert!(bought.iter().any(|buyer| *buyer != relay), "others than the relay bought: {bought:?}");
+}
+
+fn stay_connected(graph: &BTreeMap<u32, BTreeSet<u32>>, without: u32) -> bool {
+    let Some(start) = graph.keys().find(|id| **id != without) else { return true };
+    let (mut reached, mut next) = (BTreeSet::from([*start]), vec![*start]);
+    while let Some(id) = next.pop() {
+        next.extend(graph[&id].iter().filter(|id| **id != without && reached.insert(**id)));
+    }
+    reached.len() == graph.len() - 1
+}
+
+fn purchases_of(bazaar: &Bazaar, from: usize) -> BTreeSet<PeerId> {
+    let events = bazaar.events();
+    let bought = events[from..].iter().filter(|event| matches!(note(event), Some(Note::Bought { .. })));
+    bought.filter_map(|event| event.peer).collect()
+}
+
+#[test]
+fn a_killed_ledger_comes_back_with_all_its_books() {
+    let mut bazaar = trading(MARKET);
+    for _ in 0..2 {
+        let before = bazaar.check();
+        let log = bazaar.log();
+        let from = bazaar.now();
+        let pid = bazaar.ledger_pid();
+        bazaar.signal(pid, Signal::SIGKILL);
+        died(&bazaar, from, pid);
+        let ready = bazaar.wait_for_event("the ledger serves again", from, |event| {
+            matches!(process_event(event), Some(ProcessEvent::LedgerReady { .. }))
+        });
+        let Some(ProcessEvent::LedgerReady { records, .. }) = process_event(&ready) else { unreachable!() };
+        assert!(*records >= log.len() as u64, "{records} records after the crash, {} before", log.len());
+        goes_on(&bazaar, bazaar.now(), before);
+        assert_eq!(bazaar.log()[..log.len()], log, "what was in the books before the crash");
+    }
+    bazaar.stop();
+    bazaar.check();
+}
+
+#[test]
+fn everything_is_killed_at_once_and_the_same_run_goes_on() {
+    let mut bazaar = trading(MARKET);
+    let graph = bazaar.graph();
+    let configured = std::fs::read_to_string(bazaar.dir().join("bazaar.toml")).unwrap();
+    bazaar.kill_everything();
+    let before = bazaar.check();
+    let (log, accounts) = (bazaar.log(), bazaar.page("accounts"));
+    let clocks: BTreeMap<PeerId, Time> =
+        bazaar.events().iter().filter_map(|event| Some((event.peer?, event.clock?))).collect();
+    let from = bazaar.now();
+
+    bazaar.start(&RESTART);
+    bazaar.wait_for("all peers are back", from, |events| {
+        let joined: BTreeMap<PeerId, (Incarnation, Time)> = events
+            .iter()
+            .filter_map(|event| match note(event) {
+                Some(Note::Joined { incarnation }) => Some((event.peer?, (*incarnation, event.clock?))),
+                _ => None,
+            })
+            .collect();
+        for (peer, (incarnation, clock)) in &joined {
+            assert_eq!(*incarnation, Incarnation(2), "the life of peer {peer}");
+            assert!(*clock >= clocks[peer], "peer {peer} starts with a clock of {clock}, it had {}", clocks[peer]);
+        }
+        (joined.len() == 8).then_some(())
+    });
+    goes_on(&bazaar, from, before);
+    bazaar.stop();
+
+    assert_eq!(bazaar.graph(), graph);
+    assert_eq!(std::fs::read_to_string(bazaar.dir().join("bazaar.toml")).unwrap(), configured);
+    let longer = bazaar.log();
+    assert!(longer.len() > log.len());
+    assert_eq!(longer[..log.len()], log, "what was in the books before");
+    let later = bazaar.page("accounts");
+    for account in accounts {
+        let now = later.iter().find(|now| now["peer"] == account["peer"]).unwrap();
+        for kept in ["units_bought", "spent_cents", "sales", "earned_cents", "sales_in_office", "commission_cents"] {
+            assert!(now[kept].as_u64() >= account[kept].as_u64(), "{kept}: {now} after {account}");
+        }
+    }
+    bazaar.check();
+}
+
+#[test]
+fn a_trader_that_hangs_is_replaced_and_steps_down_when_it_goes_on() {
+    let mut bazaar = trading(LONG_TERMS);
+    let trader = bazaar.trader();
+    let before = bazaar.check();
+    let from = bazaar.now();
+    let pid = bazaar.pid_of(trader);
+    bazaar.signal(pid, Signal::SIGSTOP);
+    let (next, epoch) = bazaar.wait_for_trader(from);
+    assert_ne!(next, trader, "another peer takes over");
+    goes_on(&bazaar, bazaar.now(), before);
+
+    let (woken, before) = (bazaar.now(), bazaar.check());
+    bazaar.signal(pid, Signal::SIGCONT);
+    let left = bazaar.wait_for_event("the old trader steps down", woken, |event| {
+        event.peer == Some(trader) && matches!(note(event), Some(Note::SteppedDown { .. }))
+    });
+    let Some(Note::SteppedDown { reason }) = note(&left) else { unreachable!() };
+    assert_ne!(*reason, Departure::Resigned);
+    bazaar.wait_for_event("the old trader recognises a new one", woken, |event| {
+        event.peer == Some(trader) && event.epoch >= Some(epoch) && matches!(note(event), Some(Note::Recognised { .. }))
+    });
+    goes_on(&bazaar, bazaar.now(), before);
+    bazaar.stop();
+    // Nothing of what it had begun before it hung was added to the books after it was replaced.
+    let epochs: Vec<u64> = bazaar.log().iter().map(|(epoch, _)| epoch.0).collect();
+    assert!(epochs.is_sorted());
+    bazaar.check();
+}
+
+#[test]
+fn when_the_supervisor_is_killed_every_process_stops_by_itself() {
+    let mut bazaar = trading(MARKET);
+    let before = bazaar.check();
+    bazaar.signal(bazaar.supervisor(), Signal::SIGKILL);
+    bazaar.wait_for_end();
+    assert!(bazaar.check() >= before);
+    // The directory is free for the next.
+    let from = bazaar.now();
+    bazaar.start(&RESTART);
+    goes_on(&bazaar, from, before);
+    bazaar.stop();
+}
+
+/// The processes of the killed supervisor are still stopping when the next one starts its own.
+#[test]
+fn a_run_goes_on_at_once_after_its_supervisor_was_killed() {
+    let mut bazaar = trading(MARKET);
+    let before = bazaar.check();
+    bazaar.signal(bazaar.supervisor(), Signal::SIGKILL);
+    let old: BTreeSet<i32> = bazaar.processes().into_keys().collect();
+    let from = bazaar.now();
+    bazaar.start(&RESTART);
+    goes_on(&bazaar, from, before);
+    until("the processes of before have gone", || {
+        old.is_disjoint(&bazaar.processes().into_keys().collect()).then_some(())
+    });
+    bazaar.stop();
+    bazaar.check();
+}
