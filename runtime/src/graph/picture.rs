@@ -422,7 +422,6 @@ fn escape_dot(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -487,25 +486,11 @@ mod tests {
     }
 
     #[test]
-    fn five_hundred_peers_are_drawn_in_a_few_seconds_and_ten_thousand_too() {
-        let start = Instant::now();
-        let _ = Graph::random(500, 1).to_svg("x", &labels(500), None);
-        let _ = Graph::random(100, 1).to_svg("x", &labels(100), None);
-        let _ = Graph::random(10_000, 1).to_svg("x", &labels(10_000), None);
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    }
-
-    #[test]
-    #[ignore = "writes pictures to look at into the directory named by PICTURES"]
-    fn pictures_to_look_at() {
-        let folder = std::env::var("PICTURES").unwrap();
-        for peers in [1, 2, 3, 4, 10, 11, 50, 150, 500] {
-            let svg = Graph::random(peers, 1).to_svg(
-                &format!("The bazaar: {peers} peers, seed 1"),
-                &labels(peers),
-                Some(PeerId(peers - 1)),
-            );
-            std::fs::write(format!("{folder}/{peers}.svg"), svg).unwrap();
+    fn every_peer_is_drawn_however_many_there_are() {
+        for peers in [100, 500, 10_000] {
+            let svg = Graph::random(peers, 1).to_svg("x", &labels(peers), None);
+            let last = format!(">{}</text>", peers - 1);
+            assert!(svg.contains(&last), "peer {} of {peers}", peers - 1);
         }
     }
 }
