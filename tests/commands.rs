@@ -568,7 +568,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     assert!(sold.count() >= 1);
 }
 
-/// Issue 2, point 9, as far as it does not hang on how busy the machine is: memory. How idle the processors are is
+/// An idle bazaar is small, as far as it does not hang on how busy the machine is: memory. How idle the processors are is
 /// measured by `tools/idle.sh`.
 #[test]
 fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {

@@ -49,7 +49,7 @@ fn numbers_out_of_range_are_refused() {
     );
     refused(
         "[terms]\nbatch_limit = 513",
-        "bazaar.toml:2: terms.batch_limit = 513: must be a whole number from 1 to 512",
+        "bazaar.toml:2: terms.batch_limit = 513: must be a whole number from 2 to 512",
     );
     refused(
         "[terms]\nresign_after = 0",

@@ -180,7 +180,7 @@ impl Names {
             (Some(peer), What::Peer(note)) => {
                 let clock = event.clock.unwrap_or_default();
                 let epoch = event.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
-                let name = self.peer(peer);
+                let name = self.speaker(peer, note);
                 let said = self.note(peer, note);
                 format!("{dim_on}{time} clock {clock:>5} epoch {epoch:>2}{dim_off}  {on}{name:<9} {said}{off}")
             }
@@ -188,6 +188,37 @@ impl Names {
             (_, What::Process(event)) => {
                 format!("{dim_on}{time} {:<20}{dim_off}  {on}{}{off}", "", process_text(event))
             }
+        }
+    }
+
+    /// What the trader does in office it says as the trader.
+    fn speaker(&self, peer: PeerId, note: &Note) -> String {
+        match note {
+            Note::TookOffice { .. }
+            | Note::Deposited { .. }
+            | Note::Admitted { .. }
+            | Note::Sold { .. }
+            | Note::Refused { .. } => format!("trader {peer}"),
+            Note::Joined { .. }
+            | Note::ElectionCalled
+            | Note::AskedForAnyone
+            | Note::TraderSuspected { .. }
+            | Note::ElectionWon
+            | Note::Recognised { .. }
+            | Note::SteppedDown { .. }
+            | Note::Wanted { .. }
+            | Note::Bought { .. }
+            | Note::Unavailable { .. }
+            | Note::ResumedRequest { .. }
+            | Note::Recalled { .. }
+            | Note::Registered { .. }
+            | Note::Earned { .. }
+            | Note::SoldOut { .. }
+            | Note::ResumedAccount { .. }
+            | Note::LedgerHeard
+            | Note::LedgerSilent
+            | Note::ClockRefused { .. }
+            | Note::BooksRefused { .. } => self.peer(peer),
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn terms(section: &Section<'_>) -> Result<Terms, ConfigError> {
     Ok(Terms {
         commission: commission.and_then(Commission::new).unwrap_or(default.commission),
         resign_after: section.small("resign_after", 1..=MOST)?.unwrap_or(default.resign_after),
-        batch_limit: section.small("batch_limit", 1..=Terms::LARGEST_BATCH)?.unwrap_or(default.batch_limit),
+        batch_limit: section.small("batch_limit", 2..=Terms::LARGEST_BATCH)?.unwrap_or(default.batch_limit),
     })
 }
 

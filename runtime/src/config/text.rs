@@ -43,7 +43,7 @@ const MEANINGS: [(&str, &str, &str); 33] = [
     ("goods", "quantity", "How many units a buyer wants at a time."),
     ("terms", "commission", "The trader's share of a sale, in hundredths of a percent."),
     ("terms", "resign_after", "After how many sales a trader resigns."),
-    ("terms", "batch_limit", "How many records the trader writes at once at most, from 1 to 512."),
+    ("terms", "batch_limit", "How many records the trader writes at once at most, from 2 to 512."),
     ("waits", "deposit_after", "From recognising a trader to the first deposit."),
     ("waits", "trade_after", "From recognising a trader to the first request."),
     ("waits", "think", "From a buyer's outcome to its next request; \"never\": nobody wants anything."),
