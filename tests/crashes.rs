@@ -233,7 +233,7 @@ fn a_trader_that_hangs_is_replaced_and_steps_down_when_it_goes_on() {
 fn when_the_supervisor_is_killed_every_process_stops_by_itself() {
     let mut bazaar = trading(MARKET);
     let before = bazaar.check();
-    bazaar.signal(bazaar.supervisor(), Signal::SIGKILL);
+    bazaar.kill_supervisor();
     bazaar.wait_for_end();
     assert!(bazaar.check() >= before);
     // The directory is free for the next.
@@ -248,7 +248,7 @@ fn when_the_supervisor_is_killed_every_process_stops_by_itself() {
 fn a_run_goes_on_at_once_after_its_supervisor_was_killed() {
     let mut bazaar = trading(MARKET);
     let before = bazaar.check();
-    bazaar.signal(bazaar.supervisor(), Signal::SIGKILL);
+    bazaar.kill_supervisor();
     let old: BTreeSet<i32> = bazaar.processes().into_keys().collect();
     let from = bazaar.now();
     bazaar.start(&RESTART);

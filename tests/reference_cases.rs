@@ -130,7 +130,7 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
     bazaar.wait_for_event(
         "the fourth earnings",
         0,
-        |event| matches!(note(event), Some(Note::Earned { total, .. }) if total.0 == 4 * 720),
+        |event| matches!(note(event), Some(Note::Earned { left, .. }) if left.0 == 6),
     );
     bazaar.stop();
     let events = bazaar.events();

@@ -408,6 +408,12 @@ impl Bazaar {
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
+    /// Kills the supervisor alone, and waits until the kernel has taken it away, with its lock.
+    pub fn kill_supervisor(&mut self) {
+        self.signal(self.supervisor(), Signal::SIGKILL);
+        self.started.last_mut().expect("it was started").wait().expect("a child");
+    }
+
     /// Kills everything at once.
     pub fn kill_everything(&mut self) {
         // The supervisor first: it must not start anything again.
