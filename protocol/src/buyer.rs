@@ -248,3 +248,6 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Arm(Timer::Buyer, wait));
     }
 }
+
+#[cfg(test)]
+mod tests;

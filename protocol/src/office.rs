@@ -516,3 +516,6 @@ impl Step<'_, '_> {
         self.effects.push(OfficeEffect::Arm(timer, after));
     }
 }
+
+#[cfg(test)]
+mod tests;

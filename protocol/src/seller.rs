@@ -324,3 +324,6 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Arm(Timer::Seller, wait));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,9 @@ fn status(ledger: &mut Ledger) -> Vec<LedgerEffect> {
 /// The verdict among the effects, after its echo was compared.
 fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verdict> {
     effects.iter().find_map(|effect| match effect {
-        LedgerEffect::Reply { reply: LedgerReply { to, answer: LedgerAnswer::Append { echo, verdict }, .. }, .. } => {
+        LedgerEffect::Reply {
+            reply: LedgerReply { to, answer: LedgerAnswer::Append { echo, verdict }, .. }, ..
+        } => {
             assert_eq!((*to, *echo), (caller, Echo::of(caller, batch)));
             Some(*verdict)
         }

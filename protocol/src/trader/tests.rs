@@ -188,11 +188,8 @@ fn what_cannot_be_booked_is_answered_with_how_its_sender_stands() {
 fn clients_are_told_when_it_is_appended_and_only_what_is_new() {
     let first = request(6, 3, 1);
     let stock = deposit(1, 1, 3);
-    let mut trader = trader([
-        Entry::Deposited(stock.clone()),
-        Entry::Admitted(first.clone()),
-        Entry::Sold(sale(&first, &stock, 1)),
-    ]);
+    let mut trader =
+        trader([Entry::Deposited(stock.clone()), Entry::Admitted(first.clone()), Entry::Sold(sale(&first, &stock, 1))]);
     let second = request(7, 3, 2);
     ask(&mut trader, &second);
     let before = trader.books().clone();
