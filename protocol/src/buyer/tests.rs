@@ -174,6 +174,19 @@ fn without_a_trader_nothing_new_is_wanted_and_nothing_is_sent() {
     assert_eq!((asking.fire(), asking.buyer.asking().is_some()), (vec![], true), "what it has asked waits");
 }
 
+// SPEC B7, B8: as when it serves, in office, what a former life of it had asked for.
+#[test]
+fn who_learns_of_a_former_life_s_outcome_without_a_trader_asks_anew_under_the_next_one() {
+    let mut stall = asking();
+    stall.take(ClientInput::TraderGone);
+    let effects = stall.told(None, refused(7, Item::FISH));
+    assert!(matches!(effects[..], [ClientEffect::Note(Note::Recalled { .. })]), "{effects:?}");
+    stall.take(ClientInput::TraderKnown);
+    stall.fire();
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.asks().previous, Some(Sequence(7)));
+}
+
 // SPEC C2.
 #[test]
 fn the_clock_is_multicast_once_per_interval_at_most() {

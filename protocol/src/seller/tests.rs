@@ -177,6 +177,18 @@ fn the_sales_of_its_first_deposit_are_told_one_by_one_even_before_it_hears_that_
     assert_eq!(stall.seller.account(), Some(Account { sales: SaleNumber(1), earned: Cents(720) }));
 }
 
+// SPEC D7. The notices of the deposit and of the first sale were lost.
+#[test]
+fn a_gap_before_it_hears_that_its_first_deposit_counts_makes_it_ask_as_well() {
+    let mut stall = depositing();
+    let before = stall.seller.clone();
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
+    assert!(matches!(effects[0], ClientEffect::Tell(ClientMessage::Deposit(_))), "{effects:?}");
+    assert_eq!(stall.seller, before);
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
+    assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
+}
+
 // DESIGN R8; SPEC C2: a completed sale is an event.
 #[test]
 fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
