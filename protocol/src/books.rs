@@ -575,3 +575,6 @@ impl Reading {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,9 +204,14 @@ impl Step<'_, '_> {
                 None => self.buyer.state = State::Ready,
             }
         } else if let (true, State::Asking(request)) = (is_news, &self.buyer.state) {
-            // It was asked in ignorance of that outcome and can never be admitted: decide anew.
+            // It was asked in ignorance of that outcome and can never be admitted: decide anew, once there is a trader
+            // (SPEC B8).
             let item = request.item;
-            self.want(item);
+            if self.buyer.has_trader {
+                self.want(item);
+            } else {
+                self.buyer.state = State::Ready;
+            }
         }
     }
 
@@ -248,3 +253,6 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Arm(Timer::Buyer, wait));
     }
 }
+
+#[cfg(test)]
+mod tests;

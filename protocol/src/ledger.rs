@@ -538,3 +538,6 @@ pub trait Store {
 /// How many records, or how much of a snapshot ([`BooksPart::weight`]), one answer to a read holds: with the largest
 /// records there are this stays within a frame of 64 KiB.
 pub const READ_LIMIT: usize = 512;
+
+#[cfg(test)]
+mod tests;

@@ -51,4 +51,6 @@ pub mod peer;
 pub mod record;
 pub mod seller;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod trader;

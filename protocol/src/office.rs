@@ -517,3 +517,6 @@ impl Step<'_, '_> {
         self.effects.push(OfficeEffect::Arm(timer, after));
     }
 }
+
+#[cfg(test)]
+mod tests;

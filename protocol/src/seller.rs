@@ -223,19 +223,25 @@ impl Step<'_, '_> {
     /// Whether sales are missing before those it was told of, and are kept to be told (SPEC D7). Who is told of as many
     /// as are kept, and is still missing some, has missed too much.
     fn has_gap(&self, standing: &SellerStanding) -> bool {
-        let Some(Account { sales, .. }) = self.seller.account else { return false };
+        let Some(Account { sales, .. }) = self.account_before(standing) else { return false };
         let first = standing.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
         sales < standing.sales
             && first.is_none_or(|first| first > sales.next())
             && standing.recent.len() < Books::SALES_KEPT
     }
 
-    fn learn_sales(&mut self, standing: &SellerStanding) {
-        let now = Account { sales: standing.sales, earned: standing.earned };
-        // Its very first deposit counts: there were no sales before it.
+    /// Its account before this standing, if it can tell. Before its very first deposit there were no sales.
+    fn account_before(&self, standing: &SellerStanding) -> Option<Account> {
         let is_first = matches!((&self.seller.state, &standing.deposit), (State::Depositing(mine), Some(booked))
             if mine.previous.is_none() && mine.id.number == booked.number);
-        match self.seller.account.replace(now).or(is_first.then(Account::default)) {
+        self.seller.account.or(is_first.then(Account::default))
+    }
+
+    fn learn_sales(&mut self, standing: &SellerStanding) {
+        let now = Account { sales: standing.sales, earned: standing.earned };
+        let before = self.account_before(standing);
+        self.seller.account = Some(now);
+        match before {
             Some(before) => {
                 let first = standing.recent.iter().find(|sale| sale.number > before.sales);
                 if before.sales < now.sales && first.is_none_or(|sale| sale.number > before.sales.next()) {
@@ -324,3 +330,6 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Arm(Timer::Seller, wait));
     }
 }
+
+#[cfg(test)]
+mod tests;

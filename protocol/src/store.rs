@@ -96,3 +96,6 @@ impl Store for MemoryStore {
         Ok(LedgerAnswer::Records { from, records })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,3 +239,6 @@ fn keep_latest<T, N: Ord>(kept: &mut BTreeMap<PeerId, T>, from: PeerId, new: T, 
         kept.insert(from, new);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+use super::*;
+use crate::money::Price;
+use crate::testing::{claim, deposit, life, record, request, sale};
+use alloc::{format, vec};
+
+/// The books after these records.
+fn fold(records: impl IntoIterator<Item = Record>) -> Books {
+    let mut books = Books::default();
+    for record in records {
+        assert_eq!(books.apply(&record), Ok(()), "{record:?}");
+    }
+    books
+}
+
+/// Peer 9 in office; seller 1 has sold one of two fish to buyer 3, whose next request waits, as does buyer 4's first.
+fn log() -> Vec<Record> {
+    let first = request(2, 3, 1);
+    let entries = [
+        Entry::Deposited(deposit(1, 1, 2)),
+        Entry::Admitted(first.clone()),
+        Entry::Sold(sale(&first, &deposit(1, 1, 2), 1)),
+        Entry::Admitted(request(7, 3, 2)),
+        Entry::Admitted(request(6, 4, 1)),
+    ];
+    let rest = (6..).zip(entries).map(|(time, entry)| record(time, 9, entry));
+    core::iter::once(claim(5, 9, 1)).chain(rest).collect()
+}
+
+// SPEC D4, D6.
+#[test]
+fn a_sale_changes_everything_it_concerns_at_once() {
+    let books = fold(log().into_iter().take(4));
+    let sold = sale(&request(2, 3, 1), &deposit(1, 1, 2), 1);
+    let standing = books.seller_standing(PeerId(1), None);
+    assert_eq!(standing.deposit.map(|deposit| deposit.left), Some(Units(1)));
+    assert_eq!((standing.sales, standing.earned, standing.recent), (SaleNumber(1), Cents(720), vec![sold.clone()]));
+    let buyer = &books.buyers()[&PeerId(3)];
+    assert_eq!((buyer.open, buyer.bought, buyer.spent), (None, 1, Cents(900)));
+    assert_eq!(books.buyer_standing(PeerId(3)).last, Some((Sequence(1), Outcome::Sold(sold))));
+    assert_eq!(books.traders()[&PeerId(9)], TraderAccount { sales: 1, commission: Cents(180) });
+    assert_eq!((books.sales(), books.term().unwrap().sales, books.queue().len()), (1, 1, 0));
+    assert_eq!(books.sellers()[&PeerId(1)].clock, Time(8), "SPEC C4: the sale's own");
+}
+
+// SPEC C4.
+#[test]
+fn the_queue_is_ordered_by_stamp_and_not_by_arrival() {
+    let books = fold(log());
+    assert_eq!(books.queue().cloned().collect::<Vec<_>>(), [request(6, 4, 1), request(7, 3, 2)]);
+    assert_eq!(books.first_in_queue(), Some(&request(6, 4, 1)));
+}
+
+#[test]
+fn a_record_that_cannot_follow_changes_nothing() {
+    let (waits, stock) = (request(7, 3, 2), deposit(1, 1, 2));
+    let sold = sale(&waits, &stock, 2);
+    let sell = |sale: Sale| record(20, 9, Entry::Sold(sale));
+    let admit = |request: Request| record(20, 9, Entry::Admitted(request));
+    let store = |deposit: Deposit| record(20, 9, Entry::Deposited(deposit));
+    let free = Request { previous: Some(Sequence(1)), ..request(20, 5, 2) };
+    let wrong = [
+        (claim(20, 8, 3), BooksFault::ClaimOutOfTurn),
+        (claim(20, 8, 1), BooksFault::ClaimOutOfTurn),
+        (record(20, 7, Entry::Claimed { epoch: Epoch(2), holder: life(8, 1) }), BooksFault::ClaimOutOfTurn),
+        (record(20, 8, Entry::Resigned), BooksFault::NotInOffice),
+        (record(20, 8, Entry::Sold(sold.clone())), BooksFault::NotInOffice),
+        (store(deposit(1, 2, 2)), BooksFault::DepositOutOfTurn),
+        (store(deposit(2, 2, 2)), BooksFault::DepositOutOfTurn),
+        (store(deposit(2, 1, 0)), BooksFault::DepositOutOfTurn),
+        (admit(request(20, 3, 3)), BooksFault::RequestOutOfTurn),
+        (admit(free), BooksFault::RequestOutOfTurn),
+        (admit(Request { quantity: Units(0), ..request(20, 5, 1) }), BooksFault::RequestOutOfTurn),
+        (record(20, 9, Entry::Refused { request: request(2, 3, 1).id }), BooksFault::NoSuchRequest),
+        (sell(sale(&request(2, 3, 1), &stock, 2)), BooksFault::NoSuchRequest),
+        (sell(Sale { item: Item::SALT, ..sold.clone() }), BooksFault::NoSuchRequest),
+        (sell(Sale { quantity: Units(2), ..sold.clone() }), BooksFault::NoSuchRequest),
+        (sell(sale(&waits, &deposit(2, 1, 2), 1)), BooksFault::NoSuchStock),
+        (sell(sale(&waits, &deposit(1, 2, 2), 2)), BooksFault::NoSuchStock),
+        (sell(sale(&waits, &Deposit { price: Price(800), ..stock.clone() }, 2)), BooksFault::NoSuchStock),
+        (sell(Sale { number: SaleNumber(3), ..sold.clone() }), BooksFault::SaleOutOfTurn),
+        (sell(Sale { earned: Cents(721), ..sold.clone() }), BooksFault::MoneyDoesNotAddUp),
+        (sell(Sale { commission: Cents(u64::MAX), ..sold.clone() }), BooksFault::MoneyDoesNotAddUp),
+    ];
+    let before = fold(log());
+    for (record, reason) in wrong {
+        let mut books = before.clone();
+        let error = BooksError { position: Position(6), reason };
+        assert_eq!(books.apply(&record), Err(error.clone()), "{record:?}");
+        assert_eq!(books, before, "{record:?}");
+        assert!(format!("{error}").starts_with("record 6: "));
+    }
+    assert_eq!(fold(log()).apply(&sell(sold)), Ok(()), "what all of them are variants of");
+}
+
+// SPEC D5, D8.
+#[test]
+fn no_deposit_sells_more_than_is_left_of_it() {
+    let mut log = log();
+    log[4] = record(9, 9, Entry::Admitted(Request { quantity: Units(2), ..request(7, 3, 2) }));
+    let mut books = fold(log);
+    let two = Request { quantity: Units(2), ..request(7, 3, 2) };
+    let error = books.apply(&record(20, 9, Entry::Sold(sale(&two, &deposit(1, 1, 2), 2)))).unwrap_err();
+    assert_eq!(error.reason, BooksFault::NoSuchStock);
+}
+
+#[test]
+fn a_term_that_was_resigned_is_written_in_no_more() {
+    let mut books = fold(log().into_iter().chain([record(20, 9, Entry::Resigned)]));
+    let before = books.clone();
+    let error = books.apply(&record(21, 9, Entry::Refused { request: request(6, 4, 1).id })).unwrap_err();
+    assert_eq!((error.reason, &books), (BooksFault::NotInOffice, &before));
+    assert_eq!(books.apply(&claim(22, 8, 2)), Ok(()));
+}
+
+// SPEC D6. The whole price on either side of the split, twice.
+#[test]
+fn an_account_that_would_overflow_refuses_the_sale_whole() {
+    let dear = |seller, number| Deposit { price: Price(u32::MAX), ..deposit(seller, number, u32::MAX) };
+    let all = |buyer, sequence| Request { quantity: Units(u32::MAX), ..request(2, buyer, sequence) };
+    let sold = |request: &Request, deposit: &Deposit, number, share: u64| {
+        let sale = sale(request, deposit, number);
+        let commission = Cents(sale.paid().0 / 2 * share);
+        Sale { commission, earned: Cents(sale.paid().0 - commission.0), ..sale }
+    };
+    // (seller and buyer of the second sale, the share of the commission): whose account overflows.
+    for (seller, buyer, share) in [(1, 4, 0), (2, 4, 2), (2, 3, 1)] {
+        let (first, second) = (all(3, 1), all(buyer, if buyer == 3 { 2 } else { 1 }));
+        let next = dear(seller, if seller == 1 { 2 } else { 1 });
+        let entries = [
+            Entry::Deposited(dear(1, 1)),
+            Entry::Admitted(first.clone()),
+            Entry::Sold(sold(&first, &dear(1, 1), 1, share)),
+            Entry::Deposited(next.clone()),
+            Entry::Admitted(second.clone()),
+        ];
+        let entries = entries.into_iter().map(|entry| record(6, 9, entry));
+        let mut books = fold(core::iter::once(claim(5, 9, 1)).chain(entries));
+        let before = books.clone();
+        let number = if seller == 1 { 2 } else { 1 };
+        let error = books.apply(&record(7, 9, Entry::Sold(sold(&second, &next, number, share)))).unwrap_err();
+        assert_eq!((error.reason, &books), (BooksFault::AccountOverflow, &before), "seller {seller}, buyer {buyer}");
+    }
+}
+
+// DESIGN R4.
+#[test]
+fn a_claim_inherits_the_queue_and_each_outcome_makes_it_shorter() {
+    let mut books = fold(log().into_iter().chain([claim(20, 8, 2)]));
+    assert_eq!(books.term().map(|term| (term.sales, term.inherited)), Some((0, 2)));
+    books.apply(&record(21, 8, Entry::Refused { request: request(6, 4, 1).id })).unwrap();
+    assert_eq!(books.term().map(|term| term.inherited), Some(1));
+    assert_eq!((books.refusals(), books.latest()), (1, Time(21)));
+    let outcome = Outcome::Refused { item: Item::FISH };
+    assert_eq!(books.buyer_standing(PeerId(4)), BuyerStanding { open: None, last: Some((Sequence(1), outcome)) });
+}
+
+/// Books in which each of the sellers 100 to 119 has made `sales` sales, of a deposit each, to a buyer of its own.
+fn busy(sales: u64) -> Books {
+    let mut books = fold([claim(5, 9, 1)]);
+    for seller in 100..120 {
+        for number in 1..=sales {
+            let (stock, wish) = (deposit(seller, number, 1), request(number, seller + 100, number));
+            let sold = sale(&wish, &stock, number);
+            for entry in [Entry::Deposited(stock), Entry::Admitted(wish), Entry::Sold(sold)] {
+                books.apply(&record(6, 9, entry)).unwrap();
+            }
+        }
+        books.apply(&record(6, 9, Entry::Admitted(request(9, seller + 100, sales + 1)))).unwrap();
+    }
+    books
+}
+
+// SPEC D7.
+#[test]
+fn the_latest_sales_of_a_seller_are_kept_to_be_told_again() {
+    let books = busy(Books::SALES_KEPT as u64 + 3);
+    let told = |after| books.seller_standing(PeerId(100), after).recent.iter().map(|sale| sale.number.0).collect();
+    let (all, two): (Vec<_>, Vec<_>) = (told(None), told(Some(SaleNumber(33))));
+    assert_eq!((all, two), ((4..=35).collect(), vec![34, 35]));
+    assert_eq!(books.seller_standing(PeerId(100), None).sales, SaleNumber(35));
+}
+
+#[test]
+fn books_taken_apart_and_put_together_are_the_same() {
+    for books in [Books::default(), fold(log()), busy(Books::SALES_KEPT as u64)] {
+        let parts = books.parts();
+        assert!(parts.iter().all(|part| part.weight() <= Books::PART_WEIGHT));
+        assert_eq!(Books::from_parts(parts), books);
+    }
+    assert!(busy(Books::SALES_KEPT as u64).parts().len() > 2, "or nothing was taken apart");
+}
+
+/// Part `index` of a snapshot of these books.
+fn part(books: &Books, index: u32) -> LedgerAnswer {
+    books.part_for(Some(PartId { position: books.position(), index }))
+}
+
+fn of(answer: &LedgerAnswer) -> Option<(PartId, u32)> {
+    match answer {
+        LedgerAnswer::Part { id, of, .. } => Some((*id, *of)),
+        LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. } => None,
+    }
+}
+
+#[test]
+fn who_wants_a_part_of_another_snapshot_gets_the_first_of_this_one() {
+    let books = busy(Books::SALES_KEPT as u64);
+    let first = (PartId { position: books.position(), index: 0 }, books.parts().len() as u32);
+    assert_eq!(of(&books.part_for(None)), Some(first));
+    assert_eq!(of(&books.part_for(Some(PartId { position: Position(1), index: 1 }))), Some(first));
+    assert_eq!(of(&part(&books, first.1)), Some(first), "past the last");
+    assert_eq!(of(&part(&books, 1)), Some((PartId { index: 1, ..first.0 }, first.1)));
+}
+
+fn records(from: u64, records: &[Record]) -> LedgerAnswer {
+    LedgerAnswer::Records { from: Position(from), records: records.to_vec() }
+}
+
+#[test]
+fn a_reading_takes_records_that_continue_it_and_no_others() {
+    let (log, mut reading) = (log(), Reading::default());
+    assert_eq!(reading.take(records(2, &log[2..])), Ok(false), "too early");
+    assert_eq!(reading.take(records(0, &log[..2])), Ok(true));
+    assert_eq!(reading.take(records(0, &log[..2])), Ok(false), "doubled");
+    assert_eq!(reading.take(records(0, &log)), Ok(false), "stale, although longer");
+    assert_eq!(reading.wanted(), (Position(2), None));
+    assert_eq!(reading.take(records(2, &log[2..])), Ok(true));
+    assert_eq!(reading.take(records(6, &[])), Ok(false), "there is no more");
+    assert_eq!(reading.take(LedgerAnswer::Status), Ok(false));
+    assert_eq!(reading.into_books(), fold(log));
+}
+
+#[test]
+fn a_reading_names_the_record_that_cannot_follow() {
+    let log = log();
+    let error = Reading::default().take(records(0, &[log[0].clone(), log[2].clone(), log[3].clone()])).unwrap_err();
+    assert_eq!(error, BooksError { position: Position(2), reason: BooksFault::NoSuchStock });
+}
+
+#[test]
+fn a_snapshot_is_put_together_from_its_parts_in_order_whatever_comes_twice() {
+    let (books, mut reading) = (busy(Books::SALES_KEPT as u64), Reading::default());
+    let last = books.parts().len() as u32 - 1;
+    assert_eq!(reading.take(part(&books, 1)), Ok(false), "not before the first");
+    for index in 0..=last {
+        assert_eq!(reading.take(part(&books, index)), Ok(true));
+        if 0 < index {
+            assert_eq!(reading.take(part(&books, index)), Ok(false), "doubled");
+        }
+        let next = (index < last).then(|| PartId { position: books.position(), index: index + 1 });
+        assert_eq!(reading.wanted().1, next);
+    }
+    assert_eq!(reading.take(part(&books, 0)), Ok(false), "nothing to begin again");
+    assert_eq!(reading.into_books(), books);
+}
+
+#[test]
+fn a_snapshot_that_is_replaced_midway_is_begun_anew() {
+    let (old, new) = (busy(20), busy(24));
+    let mut reading = Reading::default();
+    reading.take(part(&old, 0)).unwrap();
+    assert_eq!(reading.take(part(&new, 1)), Ok(false), "parts of two snapshots do not mix");
+    assert_eq!(reading.take(part(&new, 0)), Ok(true));
+    assert_eq!(reading.take(part(&old, 1)), Ok(false));
+    for index in 1..new.parts().len() as u32 {
+        assert_eq!(reading.take(part(&new, index)), Ok(true));
+    }
+    assert_eq!(reading.into_books(), new);
+}
+
+#[test]
+fn a_snapshot_that_is_gone_midway_is_done_without() {
+    let (log, mut reading) = (log(), Reading::default());
+    reading.take(part(&busy(20), 0)).unwrap();
+    assert_eq!(reading.take(records(0, &log)), Ok(true));
+    assert_eq!(reading.wanted(), (Position(6), None), "no part is asked for any more");
+    assert_eq!(reading.into_books(), fold(log));
+}
+
+#[test]
+fn a_reading_goes_on_from_books_and_takes_no_snapshot_of_what_it_has() {
+    let mut reading = Reading::on(fold(log()));
+    assert_eq!(reading.take(part(&fold(log().into_iter().take(4)), 0)), Ok(false));
+    assert_eq!(reading.take(records(6, &[claim(20, 8, 2)])), Ok(true));
+    assert_eq!(reading.books().epoch(), Epoch(2));
+}

@@ -1,0 +1,215 @@
+use super::*;
+use crate::testing::{PACE, TIMEOUTS, deposit, life, request, sale};
+use crate::{
+    clock::Time,
+    id::{PeerId, Units},
+};
+use alloc::vec;
+use core::time::Duration;
+
+type Input = ClientInput<BuyerStanding>;
+
+/// The second life of buyer 3, which wants one fish or one salt at a time, with what surrounds it.
+struct Stall {
+    buyer: Buyer,
+    wishes: Wishes,
+    pace: Pace,
+    clock: Clock,
+}
+
+impl Stall {
+    fn take(&mut self, input: Input) -> Vec<ClientEffect> {
+        let Stall { buyer, wishes, pace, clock } = self;
+        buyer.step(&mut BuyerSurroundings { wishes, pace, timeouts: &TIMEOUTS, clock }, input)
+    }
+
+    fn fire(&mut self) -> Vec<ClientEffect> {
+        self.take(ClientInput::Fired(Timer::Buyer))
+    }
+
+    fn told(&mut self, open: Option<Request>, last: Option<(u64, Outcome)>) -> Vec<ClientEffect> {
+        let last = last.map(|(sequence, outcome)| (Sequence(sequence), outcome));
+        self.take(ClientInput::Told(BuyerStanding { open, last }))
+    }
+
+    fn asks(&self) -> Request {
+        self.buyer.asking().expect("a request").clone()
+    }
+}
+
+/// The first number of the second life.
+const FIRST: u64 = (2 << 32) | 1;
+
+fn stall() -> Stall {
+    let wishes = Wishes { items: vec![Item::FISH, Item::SALT], quantity: Units(1) };
+    Stall { buyer: Buyer::new(life(3, 2)), wishes, pace: PACE, clock: Clock::resume(PeerId(3), Time(0)) }
+}
+
+/// With a trader, asking for fish.
+fn asking() -> Stall {
+    let mut stall = stall();
+    assert_eq!(stall.take(ClientInput::TraderKnown), [ClientEffect::Arm(Timer::Buyer, PACE.trade_after)]);
+    assert_eq!(stall.fire(), [ClientEffect::Choose(Choice::Wish, 2)]);
+    stall.take(ClientInput::Chose(0));
+    stall
+}
+
+fn said(effects: &[ClientEffect]) -> Vec<&Request> {
+    let said = effects.iter().filter_map(|effect| match effect {
+        ClientEffect::Tell(ClientMessage::Request(request)) => Some(request),
+        ClientEffect::Tell(ClientMessage::Deposit(_) | ClientMessage::AskSales { .. })
+        | ClientEffect::MulticastClock
+        | ClientEffect::Arm(..)
+        | ClientEffect::Choose(..)
+        | ClientEffect::Note(_) => None,
+    });
+    said.collect()
+}
+
+fn refused(sequence: u64, item: Item) -> Option<(u64, Outcome)> {
+    Some((sequence, Outcome::Refused { item }))
+}
+
+// SPEC D2, C2: the clock goes out before it.
+#[test]
+fn a_request_is_named_after_the_life_that_makes_it_and_repeated_as_it_is() {
+    let mut stall = stall();
+    stall.take(ClientInput::TraderKnown);
+    stall.fire();
+    let effects = stall.take(ClientInput::Chose(0));
+    let request = Request { id: RequestId { buyer: PeerId(3), sequence: Sequence(FIRST) }, ..request(1, 3, 1) };
+    assert_eq!(stall.asks(), request);
+    let multicast = effects.iter().position(|effect| *effect == ClientEffect::MulticastClock);
+    let ask = effects.iter().position(|effect| matches!(effect, ClientEffect::Tell(_)));
+    assert!(multicast.is_some() && multicast < ask);
+    let again =
+        [ClientEffect::Tell(ClientMessage::Request(request.clone())), ClientEffect::Arm(Timer::Buyer, TIMEOUTS.resend)];
+    assert_eq!(stall.fire(), again);
+    assert_eq!(stall.take(ClientInput::TraderKnown), again, "SPEC B8: and to the next trader");
+    assert_eq!(stall.told(Some(request), None), [], "it is in the queue");
+}
+
+// SPEC D7, C2: a completed purchase is an event.
+#[test]
+fn an_outcome_is_learned_once() {
+    let mut stall = asking();
+    let sold = sale(&stall.asks(), &deposit(1, 1, 2), 1);
+    let last = Some((FIRST, Outcome::Sold(sold.clone())));
+    let before = stall.clock.now();
+    let rest = ClientEffect::Arm(Timer::Buyer, Duration::from_millis(30));
+    assert_eq!(stall.told(None, last.clone()), [ClientEffect::Note(Note::Bought { sale: sold }), rest]);
+    assert!(stall.clock.now() > before);
+    assert_eq!((stall.told(None, last), stall.buyer.known()), (vec![], Some(Sequence(FIRST))));
+    stall.fire();
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.asks().previous, Some(Sequence(FIRST)), "DESIGN R8");
+}
+
+// SPEC D8.
+#[test]
+fn what_was_refused_is_avoided_while_there_is_anything_else() {
+    let mut stall = asking();
+    stall.told(None, refused(FIRST, Item::FISH));
+    assert_eq!(stall.fire(), [ClientEffect::Choose(Choice::Wish, 1)]);
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.asks().item, Item::SALT);
+    stall.wishes.items = vec![Item::SALT];
+    stall.told(None, refused(FIRST + 1, Item::SALT));
+    stall.fire();
+    stall.take(ClientInput::Chose(1));
+    assert_eq!(stall.buyer.asking(), None, "there is no second");
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.asks().item, Item::SALT, "it wants nothing else");
+}
+
+// DESIGN R8.
+#[test]
+fn a_request_of_a_former_life_that_is_in_the_queue_is_waited_for() {
+    let mut stall = asking();
+    let former = request(9, 3, 7);
+    let effects = stall.told(Some(former.clone()), None);
+    assert_eq!(effects[0], ClientEffect::Note(Note::ResumedRequest { request: former.id }));
+    assert_eq!(said(&stall.fire()), [&former], "the own one is dropped");
+    let effects = stall.told(None, refused(7, Item::FISH));
+    assert_eq!(effects[0], ClientEffect::Note(Note::Unavailable { request: former.id, item: Item::FISH }));
+}
+
+// DESIGN R8: asked in ignorance of that outcome, the own one can never be admitted.
+#[test]
+fn who_learns_of_a_former_life_s_outcome_asks_anew() {
+    let mut stall = asking();
+    let effects = stall.told(None, refused(7, Item::FISH));
+    let recalled = Note::Recalled { request: request(1, 3, 7).id, outcome: Outcome::Refused { item: Item::FISH } };
+    assert_eq!(effects[0], ClientEffect::Note(recalled));
+    assert_eq!(said(&effects), [&stall.asks()]);
+    assert_eq!((stall.asks().id.sequence, stall.asks().previous), (Sequence(FIRST + 1), Some(Sequence(7))));
+}
+
+// DESIGN R8.
+#[test]
+fn an_older_standing_is_ignored() {
+    let mut stall = asking();
+    let mine = stall.asks();
+    stall.told(None, refused(FIRST, Item::FISH));
+    let before = stall.buyer.clone();
+    assert_eq!(stall.told(None, None), []);
+    assert_eq!(stall.told(None, refused(7, Item::FISH)), []);
+    assert_eq!(stall.told(Some(mine), None), [], "it is in the queue no more");
+    assert_eq!(stall.buyer, before);
+}
+
+// SPEC B8.
+#[test]
+fn without_a_trader_nothing_new_is_wanted_and_nothing_is_sent() {
+    let mut resting = stall();
+    resting.take(ClientInput::TraderKnown);
+    resting.take(ClientInput::TraderGone);
+    assert_eq!((resting.fire(), &resting.buyer.state), (vec![], &State::Ready));
+    resting.take(ClientInput::TraderKnown);
+    resting.fire();
+    resting.take(ClientInput::TraderGone);
+    assert_eq!((resting.take(ClientInput::Chose(0)), &resting.buyer.state), (vec![], &State::Ready));
+    let mut asking = asking();
+    asking.take(ClientInput::TraderGone);
+    assert_eq!((asking.fire(), asking.buyer.asking().is_some()), (vec![], true), "what it has asked waits");
+}
+
+// SPEC B7, B8: as when it serves, in office, what a former life of it had asked for.
+#[test]
+fn who_learns_of_a_former_life_s_outcome_without_a_trader_asks_anew_under_the_next_one() {
+    let mut stall = asking();
+    stall.take(ClientInput::TraderGone);
+    let effects = stall.told(None, refused(7, Item::FISH));
+    assert!(matches!(effects[..], [ClientEffect::Note(Note::Recalled { .. })]), "{effects:?}");
+    stall.take(ClientInput::TraderKnown);
+    stall.fire();
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.asks().previous, Some(Sequence(7)));
+}
+
+// SPEC C2.
+#[test]
+fn the_clock_is_multicast_once_per_interval_at_most() {
+    let mut stall = asking();
+    let wants = |stall: &mut Stall, sequence| {
+        stall.told(None, refused(sequence, Item::BOAR));
+        stall.fire();
+        stall.take(ClientInput::Chose(0)).contains(&ClientEffect::MulticastClock)
+    };
+    assert!(!wants(&mut stall, FIRST));
+    stall.take(ClientInput::Fired(Timer::ClockInterval));
+    assert!(wants(&mut stall, FIRST + 1));
+    assert!(!wants(&mut stall, FIRST + 2));
+    stall.pace.clock_interval = Duration::ZERO;
+    stall.take(ClientInput::Fired(Timer::ClockInterval));
+    assert!(wants(&mut stall, FIRST + 3));
+    assert!(wants(&mut stall, FIRST + 4), "no interval");
+}
+
+#[test]
+fn a_buyer_that_never_thinks_of_anything_asks_for_nothing() {
+    let mut stall = stall();
+    stall.pace.think = None;
+    assert_eq!(stall.take(ClientInput::TraderKnown), []);
+    assert_eq!((stall.fire(), stall.buyer.asking()), (vec![], None));
+}

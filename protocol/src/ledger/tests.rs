@@ -1,0 +1,227 @@
+use super::*;
+use crate::testing::{batch, claim, life, record};
+use crate::{id::PeerId, record::Entry};
+use alloc::vec;
+
+const LEASE: Duration = Duration::from_millis(1_200);
+const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, waiting: 2 };
+
+/// A record that means nothing here: the ledger does not look into what it keeps.
+fn word(time: u64, writer: u32) -> Record {
+    record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id })
+}
+
+fn ask(ledger: &mut Ledger, caller: Life, seen: Seen, request: LedgerRequest) -> Vec<LedgerEffect> {
+    ledger.step(LedgerInput::Call { id: CallId(7), call: LedgerCall { caller, seen, request } })
+}
+
+fn append(ledger: &mut Ledger, caller: Life, batch: &Batch) -> Vec<LedgerEffect> {
+    ask(ledger, caller, Seen::default(), LedgerRequest::Append(batch.clone()))
+}
+
+fn status(ledger: &mut Ledger) -> Vec<LedgerEffect> {
+    ask(ledger, life(1, 1), Seen::default(), LedgerRequest::Status)
+}
+
+/// The verdict among the effects, after its echo was compared.
+fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verdict> {
+    effects.iter().find_map(|effect| match effect {
+        LedgerEffect::Reply {
+            reply: LedgerReply { to, answer: LedgerAnswer::Append { echo, verdict }, .. }, ..
+        } => {
+            assert_eq!((*to, *echo), (caller, Echo::of(caller, batch)));
+            Some(*verdict)
+        }
+        LedgerEffect::Reply { .. }
+        | LedgerEffect::Persist(_)
+        | LedgerEffect::Read { .. }
+        | LedgerEffect::ArmLease(_)
+        | LedgerEffect::Drop(_)
+        | LedgerEffect::Fail(_) => None,
+    })
+}
+
+/// What a batch is told at once, or once it is durable.
+fn commit(ledger: &mut Ledger, caller: Life, batch: &Batch) -> Verdict {
+    let mut effects = append(ledger, caller, batch);
+    if effects == [LedgerEffect::Persist(batch.clone())] {
+        effects = ledger.step(LedgerInput::Persisted);
+    }
+    verdict(&effects, caller, batch).expect("a verdict")
+}
+
+fn appended(head: u64) -> Verdict {
+    Verdict::Appended { head: Position(head), contested: false }
+}
+
+/// Peer 4 holds epoch 1; three records stand.
+fn held_by_4() -> Ledger {
+    let (mut ledger, effects) = Ledger::recover(CONFIG, Tail::default());
+    assert_eq!(effects, [], "nobody's lease");
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 4, 1)])), appended(1));
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)])), appended(3));
+    ledger
+}
+
+fn head_told(effects: &[LedgerEffect]) -> Vec<u64> {
+    let heads = effects.iter().filter_map(|effect| match effect {
+        LedgerEffect::Reply { reply: LedgerReply { status, .. }, .. } | LedgerEffect::Read { status, .. } => {
+            Some(status.head.0)
+        }
+        LedgerEffect::Persist(_) | LedgerEffect::ArmLease(_) | LedgerEffect::Drop(_) | LedgerEffect::Fail(_) => None,
+    });
+    heads.collect()
+}
+
+// DESIGN R3.
+#[test]
+fn what_is_not_durable_yet_is_not_shown() {
+    let mut ledger = held_by_4();
+    let more = batch(1, 3, [word(4, 4)]);
+    assert_eq!(append(&mut ledger, life(4, 1), &more), [LedgerEffect::Persist(more.clone())]);
+    let read = LedgerRequest::Read { from: Position(0), part: None };
+    assert_eq!(head_told(&ask(&mut ledger, life(3, 1), Seen::default(), read)), [3], "a read is answered at once");
+    assert_eq!(status(&mut ledger), [], "a question of status waits");
+    let late = batch(1, 3, [word(5, 4)]);
+    assert_eq!(append(&mut ledger, life(4, 1), &late), [], "so does an append");
+    let effects = ledger.step(LedgerInput::Persisted);
+    assert_eq!(head_told(&effects), [4, 4, 4], "and both are answered from what is durable then");
+    assert_eq!(verdict(&effects, life(4, 1), &more), Some(appended(4)));
+    assert_eq!(verdict(&effects[2..], life(4, 1), &late), Some(Verdict::Conflict));
+}
+
+#[test]
+fn an_append_that_waited_is_persisted_next_and_the_rest_waits_on() {
+    let mut ledger = held_by_4();
+    let [first, second] = [batch(1, 3, [word(4, 4)]), batch(1, 4, [word(5, 4)])];
+    append(&mut ledger, life(4, 1), &first);
+    append(&mut ledger, life(4, 1), &second);
+    status(&mut ledger);
+    assert_eq!(status(&mut ledger), [LedgerEffect::Drop(CallId(7))], "two wait at most");
+    let effects = ledger.step(LedgerInput::Persisted);
+    assert_eq!((head_told(&effects), effects.last()), (vec![4], Some(&LedgerEffect::Persist(second))));
+    assert_eq!(head_told(&ledger.step(LedgerInput::Persisted)), [5, 5]);
+    assert_eq!(ledger.step(LedgerInput::Persisted), [], "nothing is being written");
+}
+
+// DESIGN R2. Each batch breaks all the later rules as well.
+#[test]
+fn the_checks_come_in_their_order() {
+    let mut ledger = held_by_4();
+    let last = batch(1, 1, [word(2, 4), word(3, 4)]);
+    assert_eq!(commit(&mut ledger, life(4, 1), &last), appended(3), "the very same batch, below the head");
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(3, 1, [claim(9, 3, 3)])), Verdict::Fenced);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 1, [claim(9, 3, 2)])), Verdict::Conflict);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::Held);
+    ledger.step(LedgerInput::LeaseFired);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), appended(4));
+    assert_eq!(commit(&mut ledger, life(4, 1), &last), Verdict::Fenced, "no longer the last");
+}
+
+// DESIGN R2: epoch, position and content are the batch's name.
+#[test]
+fn another_batch_in_the_last_one_s_place_is_not_taken_for_it() {
+    let mut ledger = held_by_4();
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(4, 4)])), Verdict::Conflict);
+}
+
+// DESIGN R7, S1.
+#[test]
+fn nobody_but_the_very_life_that_claimed_writes_in_its_term() {
+    let mut ledger = held_by_4();
+    let more = batch(1, 3, [word(4, 4)]);
+    assert_eq!(commit(&mut ledger, life(4, 2), &more), Verdict::Fenced);
+    assert_eq!(commit(&mut ledger, life(3, 1), &more), Verdict::Fenced);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(4, 2, 2)])), Verdict::Fenced, "in another's name");
+    assert_eq!(commit(&mut ledger, life(4, 1), &more), appended(4));
+}
+
+#[test]
+fn before_the_first_claim_nobody_writes() {
+    let (mut ledger, _) = Ledger::recover(CONFIG, Tail::default());
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(0, 0, [])), Verdict::Fenced);
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(2, 0, [claim(1, 4, 2)])), Verdict::Fenced);
+}
+
+// DESIGN R6.
+#[test]
+fn an_empty_append_renews_the_term_without_the_disk() {
+    let mut ledger = held_by_4();
+    ledger.step(LedgerInput::LeaseFired);
+    assert!(!ledger.is_held());
+    let renewal = batch(1, 3, []);
+    let effects = append(&mut ledger, life(4, 1), &renewal);
+    assert_eq!(effects[0], LedgerEffect::ArmLease(LEASE));
+    assert_eq!(verdict(&effects, life(4, 1), &renewal), Some(appended(3)));
+    assert!(ledger.is_held());
+}
+
+// DESIGN R6.
+#[test]
+fn the_lease_of_a_peer_does_not_keep_out_its_own_next_life() {
+    let mut ledger = held_by_4();
+    let entry = Entry::Claimed { epoch: Epoch(2), holder: life(4, 2) };
+    assert_eq!(commit(&mut ledger, life(4, 2), &batch(2, 3, [record(9, 4, entry)])), appended(4));
+}
+
+// DESIGN R6.
+#[test]
+fn a_holder_is_told_once_that_its_term_is_contested() {
+    let mut ledger = held_by_4();
+    let rival = batch(2, 3, [claim(9, 3, 2)]);
+    let contested = Verdict::Appended { head: Position(3), contested: true };
+    assert_eq!(commit(&mut ledger, life(3, 1), &rival), Verdict::Held);
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [])), contested);
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [])), appended(3));
+    commit(&mut ledger, life(3, 1), &rival);
+    ledger.step(LedgerInput::LeaseFired);
+    assert_eq!(commit(&mut ledger, life(3, 1), &rival), appended(4), "the mark is not the successor's");
+}
+
+// SPEC B6, DESIGN R2.
+#[test]
+fn a_resigned_term_is_over_at_once_but_its_last_batch_is_confirmed_again() {
+    let mut ledger = held_by_4();
+    let farewell = batch(1, 3, [record(4, 4, Entry::Resigned)]);
+    assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4));
+    assert!(!ledger.is_held());
+    assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4), "its reply was lost");
+    assert!(!ledger.is_held(), "which renews nothing");
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 4, [])), Verdict::Fenced);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 4, [claim(9, 3, 2)])), appended(5));
+}
+
+// DESIGN R6: the holder may be alive.
+#[test]
+fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
+    let tail = held_by_4().durable;
+    let (mut ledger, effects) = Ledger::recover(CONFIG, tail);
+    assert_eq!(effects, [LedgerEffect::ArmLease(LEASE)]);
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)])), appended(3));
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::Held);
+
+    let ended = tail.after(&batch(1, 3, [record(4, 4, Entry::Resigned)]));
+    assert_eq!(Ledger::recover(CONFIG, ended).1, [], "a resigned term has none");
+}
+
+// DESIGN 3, "What a store must promise".
+#[test]
+fn a_ledger_that_holds_less_than_was_seen_of_it_answers_nothing_any_more() {
+    for seen in [Seen { epoch: Epoch(1), head: Position(4) }, Seen { epoch: Epoch(2), head: Position(3) }] {
+        let mut ledger = held_by_4();
+        let holds = Seen { epoch: Epoch(1), head: Position(3) };
+        ask(&mut ledger, life(3, 1), holds, LedgerRequest::Status);
+        let fault = LedgerFault { witness: life(3, 1), seen, holds };
+        assert_eq!(ask(&mut ledger, life(3, 1), seen, LedgerRequest::Status), [LedgerEffect::Fail(fault)]);
+        assert_eq!(status(&mut ledger), []);
+        assert_eq!(append(&mut ledger, life(4, 1), &batch(1, 3, [])), []);
+    }
+}
+
+#[test]
+fn the_fence_is_what_the_log_adds_up_to() {
+    let ledger = held_by_4();
+    let term = Term { epoch: Epoch(1), holder: life(4, 1), ended: false };
+    assert_eq!(ledger.status(), LedgerStatus { head: Position(3), term: Some(term) });
+    assert_eq!(term.holder.peer, PeerId(4));
+}

@@ -1,0 +1,344 @@
+use super::*;
+use crate::testing::{TERMS, TIMEOUTS, batch, claim, deposit, life, record, request, sale};
+use crate::{
+    clock::Time,
+    id::Incarnation,
+    ledger::{LedgerStatus, Term},
+    message::BuyerStanding,
+};
+use alloc::vec;
+
+/// The office of the first life of peer 1, with what surrounds it.
+struct Desk {
+    office: Office,
+    clock: Clock,
+    terms: Terms,
+    isolated: bool,
+}
+
+impl Desk {
+    fn take(&mut self, input: OfficeInput) -> Vec<OfficeEffect> {
+        let Desk { office, clock, terms, isolated } = self;
+        office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, clock, isolated: *isolated }, input)
+    }
+
+    fn fire(&mut self, timer: Timer) -> Vec<OfficeEffect> {
+        self.take(OfficeInput::Fired(timer))
+    }
+
+    fn reply(&mut self, status: LedgerStatus, answer: LedgerAnswer) -> Vec<OfficeEffect> {
+        self.take(OfficeInput::Reply(LedgerReply { to: life(1, 1), status, answer }))
+    }
+
+    /// The ledger's word on what is in flight.
+    fn settle(&mut self, status: LedgerStatus, verdict: Verdict) -> Vec<OfficeEffect> {
+        let echo = Echo::of(life(1, 1), self.office.in_flight().expect("an append in flight"));
+        self.reply(status, LedgerAnswer::Append { echo, verdict })
+    }
+
+    /// What is in flight has been appended, in its own epoch.
+    fn append(&mut self, contested: bool) -> Vec<OfficeEffect> {
+        let head = self.office.in_flight().expect("an append in flight").end();
+        self.settle(status(head.0, 4, 1), Verdict::Appended { head, contested })
+    }
+}
+
+/// So many records; this epoch is held by the first life of this peer.
+fn status(head: u64, epoch: u64, holder: u32) -> LedgerStatus {
+    let term = Term { epoch: Epoch(epoch), holder: life(holder, 1), ended: false };
+    LedgerStatus { head: Position(head), term: Some(term) }
+}
+
+/// Peers 5, 6 and 7 have held the epochs 1 to 3; buyer 2's request waits.
+fn log() -> Vec<Record> {
+    let admitted = record(6, 5, Entry::Admitted(request(3, 2, 1)));
+    vec![claim(5, 5, 1), admitted, claim(7, 6, 2), claim(50, 7, 3)]
+}
+
+fn records(from: u64, records: Vec<Record>) -> LedgerAnswer {
+    LedgerAnswer::Records { from: Position(from), records }
+}
+
+fn asked(effects: &[OfficeEffect]) -> Vec<&LedgerRequest> {
+    let asked =
+        effects.iter().filter_map(|effect| if let OfficeEffect::Ask(asked) = effect { Some(asked) } else { None });
+    asked.collect()
+}
+
+fn left(effects: &[OfficeEffect], why: Departure) -> bool {
+    effects.contains(&OfficeEffect::Note(Note::SteppedDown { reason: why }))
+        && effects.contains(&OfficeEffect::Vacated { resigned: None })
+}
+
+fn eligible() -> Desk {
+    let clock = Clock::resume(PeerId(1), Time(0));
+    let mut desk = Desk { office: Office::new(life(1, 1), Seen::default()), clock, terms: TERMS, isolated: false };
+    assert_eq!(asked(&desk.take(OfficeInput::Started)), [&LedgerRequest::Status]);
+    let effects = desk.reply(status(4, 3, 7), LedgerAnswer::Status);
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
+    assert!(effects.contains(&OfficeEffect::Disarm(Timer::LedgerRetry)));
+    desk
+}
+
+fn reading() -> Desk {
+    let mut desk = eligible();
+    let effects = desk.take(OfficeInput::Stand);
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(0), part: None }]);
+    assert!(desk.office.is_standing());
+    desk
+}
+
+/// With its claim of epoch 4 in flight.
+fn claiming() -> Desk {
+    let mut desk = reading();
+    desk.reply(status(4, 3, 7), records(0, log()));
+    assert_eq!(desk.office.in_flight().map(|claim| claim.position), Some(Position(4)));
+    desk
+}
+
+/// In office, with the inherited request refused and nothing in flight.
+fn holding() -> Desk {
+    let mut desk = claiming();
+    assert!(desk.append(false).contains(&OfficeEffect::Granted(Epoch(4))));
+    desk.append(false);
+    assert_eq!((desk.office.epoch(), desk.office.in_flight()), (Some(Epoch(4)), None));
+    desk
+}
+
+/// In office, contested, with no neighbour, and out again for that.
+fn isolated() -> Desk {
+    let mut desk = holding();
+    desk.fire(Timer::Renewal);
+    desk.append(true);
+    desk.isolated = true;
+    let effects = desk.fire(Timer::Renewal);
+    assert!(left(&effects, Departure::Isolated));
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
+    assert_eq!(asked(&effects), [&LedgerRequest::Status]);
+    desk
+}
+
+// DESIGN R1, R10: at the head it has read, in the next epoch, stamped above all it has read.
+#[test]
+fn who_stands_reads_to_the_head_and_claims_there() {
+    let mut desk = reading();
+    let effects = desk.reply(status(4, 3, 7), records(0, log()[..2].to_vec()));
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(2), part: None }], "there is more");
+    let effects = desk.reply(status(4, 3, 7), records(2, log()[2..].to_vec()));
+    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 4, [claim(51, 1, 4)]))]);
+    let effects = desk.append(false);
+    assert!(effects.contains(&OfficeEffect::Granted(Epoch(4))));
+    assert!(effects.contains(&OfficeEffect::Note(Note::TookOffice { inherited: 1 })));
+    let refusal = record(52, 1, Entry::Refused { request: request(3, 2, 1).id });
+    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 5, [refusal]))], "SPEC D9: what waited, first");
+}
+
+// DESIGN R1.
+#[test]
+fn who_meets_a_conflict_reads_on_and_claims_again() {
+    let mut desk = claiming();
+    let effects = desk.settle(status(5, 4, 8), Verdict::Conflict);
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(4), part: None }]);
+    let effects = desk.reply(status(5, 4, 8), records(4, vec![claim(60, 8, 4)]));
+    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(5, 5, [claim(61, 1, 5)]))]);
+}
+
+// DESIGN R2.
+#[test]
+fn a_claim_that_is_fenced_is_given_up() {
+    let mut desk = claiming();
+    assert!(left(&desk.settle(status(5, 4, 8), Verdict::Fenced), Departure::Deposed));
+    assert_eq!(desk.office.seen(), Seen { epoch: Epoch(4), head: Position(5) });
+}
+
+// DESIGN R6, SPEC B9.
+#[test]
+fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() {
+    let mut desk = claiming();
+    let claim = desk.office.in_flight().cloned().unwrap();
+    assert_eq!(desk.settle(status(4, 3, 7), Verdict::Held), []);
+    assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Append(claim)]);
+    desk.settle(status(4, 3, 7), Verdict::Held);
+    let effects = desk.fire(Timer::LedgerPatience);
+    assert!(left(&effects, Departure::Held));
+    assert_eq!(asked(&effects), [] as [&LedgerRequest; 0]);
+    assert_eq!(desk.office.eligibility, Eligibility::Eligible);
+}
+
+// DESIGN R6: without the ledger's word the claim may have been granted already.
+#[test]
+fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_is_held() {
+    let heartbeat = |epoch| OfficeInput::Heartbeat(Seen { epoch: Epoch(epoch), head: Position(4) });
+    let mut desk = claiming();
+    assert_eq!(desk.take(heartbeat(3)), []);
+    desk.settle(status(4, 3, 7), Verdict::Held);
+    assert_eq!(desk.take(heartbeat(2)), [], "not of that trader");
+    desk.fire(Timer::LedgerRetry);
+    assert_eq!(desk.take(heartbeat(3)), [], "asked again since");
+    desk.settle(status(4, 3, 7), Verdict::Held);
+    assert!(left(&desk.take(heartbeat(3)), Departure::Held));
+}
+
+// SPEC B9.
+#[test]
+fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
+    let mut in_flight = holding();
+    in_flight.fire(Timer::Renewal);
+    for mut desk in [reading(), claiming(), in_flight] {
+        let effects = desk.fire(Timer::LedgerPatience);
+        assert!(left(&effects, Departure::LedgerSilent));
+        assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
+        assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Status], "it goes on asking");
+        let effects = desk.reply(status(9, 4, 7), LedgerAnswer::Status);
+        assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
+        assert!(effects.contains(&OfficeEffect::Note(Note::LedgerHeard)));
+        assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [] as [&LedgerRequest; 0]);
+    }
+}
+
+// SPEC B9.
+#[test]
+fn a_lost_connection_makes_who_is_out_unable_at_once_and_leaves_the_others_their_patience() {
+    let mut out = eligible();
+    assert!(out.take(OfficeInput::LedgerDown).contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
+    assert_eq!(claiming().take(OfficeInput::LedgerDown), []);
+    let mut desk = holding();
+    assert_eq!(desk.take(OfficeInput::LedgerDown), []);
+    assert_eq!(desk.fire(Timer::LedgerPatience), [], "nothing is in flight, so nothing is overdue");
+}
+
+// DESIGN R2.
+#[test]
+fn a_reply_to_another_append_settles_nothing() {
+    let mut desk = claiming();
+    let claim = desk.office.in_flight().cloned().unwrap();
+    let appended = Verdict::Appended { head: Position(5), contested: false };
+    let echo = Echo::of(life(1, 1), &claim);
+    desk.append(false);
+    let refusal = desk.office.in_flight().cloned().unwrap();
+    assert_eq!(desk.reply(status(5, 4, 1), LedgerAnswer::Append { echo, verdict: appended }), [], "the claim's, again");
+    let of = Echo::of(life(1, 1), &refusal);
+    for echo in [
+        Echo { incarnation: Incarnation(2), ..of },
+        Echo { epoch: Epoch(5), ..of },
+        Echo { position: Position(4), ..of },
+        Echo { digest: echo.digest, ..of },
+    ] {
+        assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Append { echo, verdict: Verdict::Conflict }), []);
+    }
+    let answer = LedgerAnswer::Append { echo: of, verdict: appended };
+    let former = LedgerReply { to: life(1, 0), status: status(6, 4, 1), answer };
+    assert_eq!(desk.take(OfficeInput::Reply(former)), [], "to a former life");
+    assert_eq!(desk.office.in_flight(), Some(&refusal));
+}
+
+// DESIGN R4, R9, SPEC D7.
+#[test]
+fn a_client_is_told_when_its_batch_is_appended() {
+    let mut desk = holding();
+    let wish = request(9, 3, 1);
+    desk.take(OfficeInput::Client(PeerId(4), ClientMessage::Deposit(deposit(4, 1, 2))));
+    let effects = desk.take(OfficeInput::Client(PeerId(3), ClientMessage::Request(wish.clone())));
+    assert_eq!(effects, [], "one append at a time");
+    desk.append(false);
+    assert_eq!(desk.office.in_flight().map(|batch| batch.records.len()), Some(2));
+    let effects = desk.append(false);
+    let last = Some((wish.id.sequence, crate::books::Outcome::Sold(sale(&wish, &deposit(4, 1, 2), 1))));
+    assert!(effects.contains(&OfficeEffect::Tell(PeerId(3), TraderMessage::Buyer(BuyerStanding { open: None, last }))));
+    assert!(effects.iter().any(|effect| matches!(effect, OfficeEffect::Tell(PeerId(4), TraderMessage::Seller(_)))));
+    assert_eq!(claiming().take(OfficeInput::Client(PeerId(3), ClientMessage::Request(wish))), [], "out of office");
+}
+
+// DESIGN R6.
+#[test]
+fn a_heartbeat_follows_only_a_renewal_that_was_confirmed_since_the_last() {
+    let mut desk = holding();
+    let heartbeat = |effects: &[OfficeEffect]| effects.iter().any(|e| matches!(e, OfficeEffect::Heartbeat { .. }));
+    let effects = desk.fire(Timer::Renewal);
+    assert!(effects.contains(&OfficeEffect::Heartbeat { epoch: Epoch(4), head: Position(6) }));
+    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 6, []))]);
+    let effects = desk.fire(Timer::Renewal);
+    assert_eq!((heartbeat(&effects), asked(&effects).len()), (false, 0), "one append at a time");
+    desk.append(false);
+    assert!(heartbeat(&desk.fire(Timer::Renewal)));
+}
+
+// DESIGN R6, SPEC B5.
+#[test]
+fn a_contested_trader_that_hears_no_neighbour_leaves_and_either_alone_is_no_reason() {
+    let mut contested = holding();
+    contested.fire(Timer::Renewal);
+    contested.append(true);
+    contested.fire(Timer::Renewal);
+    contested.append(false);
+    contested.isolated = true;
+    contested.fire(Timer::Renewal);
+    assert_eq!(contested.office.epoch(), Some(Epoch(4)), "contested no more, and isolated");
+    isolated();
+}
+
+// DESIGN R6.
+#[test]
+fn who_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_somebody() {
+    let eligible = OfficeEffect::Eligibility(Eligibility::Eligible);
+    let mut desk = isolated();
+    assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Status), []);
+    assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Status], "it goes on asking");
+    let mut elsewhere = Desk { office: desk.office.clone(), clock: desk.clock.clone(), ..desk };
+    assert!(elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status).contains(&eligible), "somebody else's turn is over");
+    desk.isolated = false;
+    assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "a link is up");
+    desk.isolated = true;
+    desk.take(OfficeInput::LedgerDown);
+    assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "which it need not be twice");
+}
+
+// SPEC B6, DESIGN 3.
+#[test]
+fn who_resigned_sits_out_one_term() {
+    let mut desk = holding();
+    desk.terms.resign_after = 1;
+    desk.take(OfficeInput::Client(PeerId(4), ClientMessage::Deposit(deposit(4, 1, 2))));
+    desk.take(OfficeInput::Client(PeerId(3), ClientMessage::Request(request(9, 3, 1))));
+    desk.append(false);
+    let effects = desk.append(false);
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
+    assert!(effects.contains(&OfficeEffect::Vacated { resigned: Some(Epoch(4)) }));
+    assert_eq!(desk.office.epoch(), None);
+    assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "late");
+    let heard = |epoch| OfficeInput::Heard(Seen { epoch: Epoch(epoch), head: Position(0) });
+    assert_eq!(desk.take(heard(4)), []);
+    assert_eq!(desk.take(heard(5)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
+}
+
+// DESIGN R2.
+#[test]
+fn a_trader_whose_append_is_refused_or_that_is_told_to_yield_steps_down_for_good() {
+    for (verdict, why) in [(Verdict::Fenced, Departure::Deposed), (Verdict::Conflict, Departure::Overtaken)] {
+        let mut desk = holding();
+        desk.fire(Timer::Renewal);
+        assert!(left(&desk.settle(status(7, 5, 8), verdict), why));
+    }
+    let mut desk = holding();
+    desk.take(OfficeInput::Client(PeerId(4), ClientMessage::Deposit(deposit(4, 1, 2))));
+    let echo = Echo::of(life(1, 1), desk.office.in_flight().unwrap());
+    assert!(left(&desk.take(OfficeInput::Yield), Departure::Deposed));
+    let verdict = Verdict::Appended { head: Position(7), contested: false };
+    assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Append { echo, verdict }), [], "late");
+    assert_eq!((desk.office.epoch(), desk.fire(Timer::Renewal)), (None, vec![]));
+}
+
+#[test]
+fn who_is_out_answers_a_yield_and_who_holds_answers_a_stand() {
+    assert_eq!(eligible().take(OfficeInput::Yield), [OfficeEffect::Vacated { resigned: None }]);
+    assert_eq!(holding().take(OfficeInput::Stand), [OfficeEffect::Granted(Epoch(4))]);
+    assert_eq!(claiming().take(OfficeInput::Stand), []);
+}
+
+#[test]
+fn damaged_books_are_not_claimed_upon() {
+    let mut desk = reading();
+    let effects = desk.reply(status(4, 3, 7), records(0, log()[1..].to_vec()));
+    assert!(effects.contains(&OfficeEffect::Note(Note::BooksRefused { position: Position(0) })));
+    assert!(left(&effects, Departure::BooksDamaged));
+}

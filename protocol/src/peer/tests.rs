@@ -1,0 +1,247 @@
+use super::*;
+use crate::testing::{FISH, PACE, TERMS, TIMEOUTS, claim, life, record, request};
+use crate::{
+    config::{Offers, Role, Wishes},
+    id::{Item, Units},
+    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
+    message::Route,
+    record::Entry,
+};
+use alloc::vec;
+
+/// Peer 2, the highest of three, between the others; buyer and seller, its clock written 4 ahead.
+fn config() -> Config {
+    Config {
+        me: PeerId(2),
+        peers: 3,
+        neighbours: [PeerId(0), PeerId(1)].into(),
+        role: Role::Both(Wishes { items: vec![Item::FISH], quantity: Units(1) }, Offers(vec![FISH])),
+        first_caller: PeerId(2),
+        timeouts: TIMEOUTS,
+        terms: TERMS,
+        pace: PACE,
+        clock_range: 4,
+    }
+}
+
+/// Its first life, with both links up.
+fn starting() -> (Peer, Effects) {
+    let (mut peer, effects) = Peer::recover(config(), Durable::default()).unwrap();
+    for link in [0, 1] {
+        assert_eq!(peer.step(Input::LinkUp(PeerId(link))), []);
+    }
+    (peer, effects)
+}
+
+/// The same, durable, and eligible.
+fn peer() -> Peer {
+    let (mut peer, _) = starting();
+    peer.step(Input::Written(WriteId(1)));
+    peer.step(answer(LedgerStatus::default(), LedgerAnswer::Status));
+    assert_eq!(peer.view().eligibility, Eligibility::Eligible);
+    peer
+}
+
+fn answer(status: LedgerStatus, answer: LedgerAnswer) -> Input {
+    Input::Ledger(LedgerReply { to: life(2, 1), status, answer })
+}
+
+fn direct(from: u32, to: u32, clock: u64, body: Body) -> Input {
+    let route = Route::Direct { to: PeerId(to), hops: 9 };
+    Input::Received { from: PeerId(from), envelope: Envelope { source: PeerId(from), clock: Time(clock), route, body } }
+}
+
+/// A question that an eligible peer answers.
+fn question(clock: u64) -> Input {
+    direct(0, 2, clock, Body::Election(ElectionMessage::Anyone))
+}
+
+fn sent(effects: &[Effect]) -> Vec<(PeerId, &Envelope)> {
+    let sent =
+        effects.iter().filter_map(|e| if let Effect::Send { to, envelope } = e { Some((*to, envelope)) } else { None });
+    sent.collect()
+}
+
+fn notes(effects: &[Effect]) -> Vec<&Note> {
+    effects.iter().filter_map(|e| if let Effect::Note { note, .. } = e { Some(note) } else { None }).collect()
+}
+
+fn writes(effects: &[Effect]) -> Vec<(WriteId, Durable)> {
+    let writes =
+        effects.iter().filter_map(|e| if let Effect::Write { id, durable } = e { Some((*id, *durable)) } else { None });
+    writes.collect()
+}
+
+fn speaks(effects: &[Effect]) -> bool {
+    let is_word = |effect: &Effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. });
+    effects.iter().any(is_word)
+}
+
+// DESIGN R7.
+#[test]
+fn nothing_is_said_before_the_first_write_is_confirmed() {
+    let (mut peer, mut effects) = starting();
+    let durable = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: Seen::default() };
+    assert_eq!(effects[0], Effect::Write { id: WriteId(1), durable });
+    effects.extend(peer.step(answer(LedgerStatus::default(), LedgerAnswer::Status)));
+    effects.extend(peer.step(question(0)));
+    effects.extend(peer.step(Input::Fired(Timer::LedgerRetry)));
+    assert!(!speaks(&effects), "{effects:?}");
+
+    let effects = peer.step(Input::Written(WriteId(1)));
+    let call = effects.iter().position(|effect| matches!(effect, Effect::Ledger(_)));
+    let send = effects.iter().position(|effect| matches!(effect, Effect::Send { .. }));
+    assert!(call.is_some() && call < send, "in the order in which they came: {effects:?}");
+    assert_eq!(notes(&effects), [&Note::LedgerHeard, &Note::Joined { incarnation: Incarnation(1) }]);
+}
+
+// DESIGN R7, R10, SPEC C3.
+#[test]
+fn every_life_has_a_higher_incarnation_and_a_clock_above_all_that_was_sent() {
+    let (_, effects) = starting();
+    let (_, durable) = writes(&effects)[0];
+    let (next, effects) = Peer::recover(config(), durable).unwrap();
+    let (_, after) = writes(&effects)[0];
+    assert_eq!((durable.incarnation, after.incarnation), (Incarnation(1), Incarnation(2)));
+    assert_eq!((next.view().clock, after.clock_bound), (Time(4), Time(8)));
+    assert_eq!(next.view().me, life(2, 2));
+}
+
+// SPEC B2.
+#[test]
+fn only_the_first_life_of_the_first_caller_calls_at_once() {
+    let wait = |durable| {
+        let (_, effects) = Peer::recover(config(), durable).unwrap();
+        effects
+            .into_iter()
+            .find_map(|e| if let Effect::Arm { timer: Timer::Election, after } = e { Some(after) } else { None })
+    };
+    assert_eq!(wait(Durable::default()), Some(TIMEOUTS.first_call));
+    assert!(wait(Durable { incarnation: Incarnation(1), ..Durable::default() }) > Some(TIMEOUTS.suspicion));
+}
+
+// DESIGN R10.
+#[test]
+fn what_is_stamped_above_the_written_bound_waits_for_it_and_keeps_its_order() {
+    let mut peer = peer();
+    let mut due = Vec::new();
+    let mut said = Vec::new();
+    for clock in [0, 2, 4, 6] {
+        let effects = peer.step(question(clock));
+        due.extend(writes(&effects));
+        said.extend(sent(&effects).iter().map(|(_, envelope)| envelope.clock.0));
+        assert!(said.iter().all(|clock| *clock <= peer.clock().bound().0));
+    }
+    assert_eq!((said, peer.clock().bound()), (vec![2, 4], Time(4)));
+    let held: Vec<_> = peer.journal.held.iter().map(|(stamped, _)| stamped.0).collect();
+    assert_eq!(held, [6, 8]);
+    let last = due.last().expect("written ahead").0;
+    let effects = peer.step(Input::Written(last));
+    assert_eq!(sent(&effects).iter().map(|(_, envelope)| envelope.clock.0).collect::<Vec<_>>(), held);
+    assert!(peer.journal.pending.is_empty(), "and every write before it is durable too");
+}
+
+// SPEC C3: what people read must not go back after a crash either.
+#[test]
+fn a_note_is_held_back_like_a_message() {
+    let mut peer = peer();
+    peer.clock.catch_up(Time(9));
+    let effects = peer.step(Input::LedgerDown);
+    assert_eq!(notes(&effects), [] as [&Note; 0]);
+    let (id, _) = writes(&effects)[0];
+    assert_eq!(notes(&peer.step(Input::Written(id))), [&Note::LedgerSilent]);
+}
+
+#[test]
+fn what_is_held_back_is_bounded() {
+    let (mut peer, _) = starting();
+    for _ in 0..2 * Journal::HELD {
+        peer.step(Input::Fired(Timer::LedgerRetry));
+    }
+    assert_eq!(peer.journal.held.len(), Journal::HELD);
+}
+
+#[test]
+fn an_absurd_clock_is_refused_and_goes_no_further() {
+    let mut peer = peer();
+    let before = peer.digest();
+    let absurd = Clock::MAX_LEAD + peer.view().clock.0 + 1;
+    for to in [1, 2] {
+        let effects = peer.step(direct(0, to, absurd, Body::Clock));
+        let clock = Time(absurd);
+        assert_eq!((notes(&effects), effects.len()), (vec![&Note::ClockRefused { source: PeerId(0), clock }], 1));
+    }
+    assert_eq!(peer.digest(), before);
+}
+
+// SPEC A2.
+#[test]
+fn what_does_not_come_from_a_neighbour_is_ignored() {
+    let mut config = config();
+    config.neighbours = [PeerId(0)].into();
+    let (mut peer, _) = Peer::recover(config, Durable::default()).unwrap();
+    let before = peer.digest();
+    assert_eq!(peer.step(direct(1, 2, 5, Body::Clock)), []);
+    assert_eq!(peer.step(Input::LinkUp(PeerId(1))), []);
+    assert_eq!(peer.digest(), before);
+}
+
+// SPEC C1: even when its own clock is below what it passes on, and its bound too.
+#[test]
+fn a_relay_neither_ticks_nor_merges() {
+    let mut peer = peer();
+    let before = peer.view().clock;
+    let effects = peer.step(direct(0, 1, 900, Body::Election(ElectionMessage::Call)));
+    let [(PeerId(1), passed)] = sent(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!((passed.clock, passed.source), (Time(900), PeerId(0)));
+    assert_eq!(peer.view().clock, before);
+    peer.step(direct(0, 2, 900, Body::Election(ElectionMessage::Answer)));
+    assert_eq!(peer.view().clock, Time(901), "SPEC C1: its destination merges it");
+}
+
+// SPEC B7: its own admitted request is served, and it is told so without a detour over the network.
+#[test]
+fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
+    let mut peer = peer();
+    let wish = request(3, 2, 1);
+    let log = vec![claim(1, 1, 1), record(4, 1, Entry::Admitted(wish.clone()))];
+    let status = |head, epoch, holder| LedgerStatus {
+        head: Position(head),
+        term: Some(Term { epoch: Epoch(epoch), holder: life(holder, 1), ended: false }),
+    };
+    peer.step(Input::Fired(Timer::Election));
+    peer.step(answer(status(2, 1, 1), LedgerAnswer::Records { from: Position(0), records: log }));
+    let mut told = Vec::new();
+    while let Some(batch) = peer.office().in_flight() {
+        let (head, echo) = (batch.end(), Echo::of(life(2, 1), batch));
+        let verdict = Verdict::Appended { head, contested: false };
+        let effects = peer.step(answer(status(head.0, 2, 2), LedgerAnswer::Append { echo, verdict }));
+        assert!(sent(&effects).iter().all(|(_, envelope)| !matches!(envelope.body, Body::Trader(_))));
+        told.extend(effects);
+        let last = peer.journal.last_id;
+        told.extend(peer.step(Input::Written(last)));
+    }
+    assert_eq!(peer.view().office, Some(Epoch(2)));
+    assert_eq!(peer.buyer().and_then(Buyer::known), Some(wish.id.sequence));
+    assert!(notes(&told).iter().any(|note| matches!(note, Note::Recalled { .. })), "{told:?}");
+    assert_eq!(peer.step(Input::Fired(Timer::Buyer)), [], "and wants nothing new");
+
+    let before = peer.view().clock;
+    peer.step(direct(0, 2, 500, Body::Clock));
+    assert_eq!(peer.view().clock, before, "SPEC C2");
+}
+
+// SPEC C2.
+#[test]
+fn whoever_is_not_in_office_merges_clock_multicasts() {
+    let mut peer = peer();
+    peer.step(direct(0, 2, 500, Body::Clock));
+    assert_eq!(peer.view().clock, Time(501));
+}
+
+// DESIGN 4.
+#[test]
+fn a_configuration_that_does_not_hold_is_refused() {
+    let own = Config { neighbours: [PeerId(2)].into(), ..config() };
+    assert_eq!(Peer::recover(own, Durable::default()).err(), Some(ConfigError::OwnNeighbour));
+}

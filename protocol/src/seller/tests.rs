@@ -1,0 +1,212 @@
+use super::*;
+use crate::testing::{FISH, PACE, TIMEOUTS, life, request, sale};
+use crate::{clock::Time, id::PeerId, money::Price, record::Sale};
+use alloc::vec;
+
+type Input = ClientInput<SellerStanding>;
+
+/// The second life of seller 1, which offers two fish or one salt, with what surrounds it.
+struct Stall {
+    seller: Seller,
+    offers: Offers,
+    clock: Clock,
+}
+
+const SALT: Offer = Offer { item: Item::SALT, count: Units(1), price: Price(300) };
+
+/// The first number of the second life.
+const FIRST: u64 = (2 << 32) | 1;
+
+impl Stall {
+    fn take(&mut self, input: Input) -> Vec<ClientEffect> {
+        let Stall { seller, offers, clock } = self;
+        seller.step(&mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, clock }, input)
+    }
+
+    fn fire(&mut self) -> Vec<ClientEffect> {
+        self.take(ClientInput::Fired(Timer::Seller))
+    }
+
+    /// What the books say: deposit `number`, with so many left, so many sales, and the last of those.
+    fn told(&mut self, number: u64, left: u32, sales: u64, recent: &[Sale]) -> Vec<ClientEffect> {
+        self.take(ClientInput::Told(standing(number, left, sales, recent)))
+    }
+}
+
+fn standing(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStanding {
+    let number = DepositNumber(number);
+    let deposit = DepositStanding { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
+    let earned = Cents(720 * sales);
+    SellerStanding { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
+}
+
+/// The seller's `number`-th sale, of one fish.
+fn sold(deposit: u64, number: u64) -> Sale {
+    sale(&request(9, 3, number), &crate::testing::deposit(1, deposit, 2), number)
+}
+
+fn stall() -> Stall {
+    let offers = Offers(vec![FISH, SALT]);
+    Stall { seller: Seller::new(life(1, 2), FISH), offers, clock: Clock::resume(PeerId(1), Time(0)) }
+}
+
+/// With a trader, its first deposit on its way.
+fn depositing() -> Stall {
+    let mut stall = stall();
+    assert_eq!(stall.take(ClientInput::TraderKnown), [arm(PACE.deposit_after)]);
+    stall.fire();
+    stall
+}
+
+/// With its first deposit booked.
+fn selling() -> Stall {
+    let mut stall = depositing();
+    stall.told(FIRST, 2, 0, &[]);
+    stall
+}
+
+fn arm(wait: core::time::Duration) -> ClientEffect {
+    ClientEffect::Arm(Timer::Seller, wait)
+}
+
+fn ask(after: Option<u64>) -> Vec<ClientEffect> {
+    let after = after.map(SaleNumber);
+    vec![ClientEffect::Tell(ClientMessage::AskSales { after }), arm(TIMEOUTS.resend * 4)]
+}
+
+/// What it was told it has earned: with which sale, how much by then, and what is left.
+fn earned(effects: &[ClientEffect]) -> Vec<(u64, u64, u32)> {
+    let earned = effects.iter().filter_map(|effect| match effect {
+        ClientEffect::Note(Note::Earned { sale, total, left }) => Some((sale.number.0, total.0, left.0)),
+        ClientEffect::Note(_)
+        | ClientEffect::Tell(_)
+        | ClientEffect::MulticastClock
+        | ClientEffect::Arm(..)
+        | ClientEffect::Choose(..) => None,
+    });
+    earned.collect()
+}
+
+// SPEC D1.
+#[test]
+fn a_deposit_is_repeated_as_it_is_until_it_counts_and_then_asked_after() {
+    let mut stall = depositing();
+    let deposit = stall.seller.depositing().expect("a deposit").clone();
+    assert_eq!((deposit.id.number, deposit.previous, deposit.count), (DepositNumber(FIRST), None, Units(2)));
+    let again = vec![ClientEffect::Tell(ClientMessage::Deposit(deposit)), arm(TIMEOUTS.resend)];
+    assert_eq!(stall.fire(), again);
+    assert_eq!(stall.take(ClientInput::TraderKnown), again);
+    assert!(matches!(stall.told(FIRST, 2, 0, &[])[0], ClientEffect::Note(Note::Registered { .. })));
+    assert_eq!(stall.fire(), ask(Some(0)), "DESIGN R9");
+    stall.take(ClientInput::TraderGone);
+    assert_eq!(stall.fire(), []);
+}
+
+// SPEC D8.
+#[test]
+fn who_is_sold_out_picks_another_and_names_what_is_sold() {
+    let mut stall = selling();
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
+    assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
+    assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)), "fish is out");
+    stall.take(ClientInput::Chose(0));
+    let deposit = stall.seller.depositing().expect("a deposit");
+    assert_eq!((deposit.item, deposit.previous), (Item::SALT, Some(DepositNumber(FIRST))), "DESIGN R8");
+    assert_eq!(stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]), [], "told again");
+    assert_eq!(stall.seller.depositing().map(|deposit| deposit.id.number), Some(DepositNumber(FIRST + 1)));
+}
+
+#[test]
+fn who_has_nothing_else_deposits_the_same_again() {
+    let mut stall = selling();
+    stall.offers = Offers(vec![FISH]);
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
+    assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)));
+    stall.take(ClientInput::TraderGone);
+    assert_eq!(stall.take(ClientInput::Chose(0)), [], "SPEC B7: not without a trader");
+    assert_eq!(stall.take(ClientInput::TraderKnown), [arm(PACE.deposit_after)]);
+    stall.fire();
+    assert_eq!(stall.seller.depositing().map(|deposit| deposit.item), Some(Item::FISH));
+}
+
+// SPEC D7, DESIGN R9.
+#[test]
+fn a_gap_in_its_sales_makes_it_ask_and_moves_nothing() {
+    let mut stall = selling();
+    let before = stall.seller.clone();
+    assert_eq!(stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]), ask(Some(0)));
+    assert_eq!(stall.seller, before);
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
+    assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
+}
+
+// SPEC D7: as many as are kept were told, and there is still a gap.
+#[test]
+fn who_has_missed_more_than_is_kept_takes_over_its_account_as_it_stands() {
+    let kept = Books::SALES_KEPT as u64;
+    let mut stall = selling();
+    let recent: Vec<_> = (2..2 + kept).map(|number| sold(FIRST, number)).collect();
+    assert_eq!(stall.told(FIRST, 1, kept + 1, &recent[1..]), ask(Some(0)), "one fewer may be all that was told");
+    let effects = stall.told(FIRST, 1, kept + 1, &recent);
+    let resumed = Note::ResumedAccount { sales: kept + 1, earned: Cents(720 * (kept + 1)) };
+    assert_eq!(effects[0], ClientEffect::Note(resumed));
+    assert_eq!((earned(&effects), stall.fire()), (vec![], ask(Some(kept + 1))));
+}
+
+// DESIGN R8: what was to be deposited instead names a predecessor that is no longer the last.
+#[test]
+fn a_deposit_of_a_former_life_that_counts_is_taken_up() {
+    let mut stall = depositing();
+    let effects = stall.told(7, 1, 1, &[sold(7, 1)]);
+    let resumed = Note::ResumedAccount { sales: 1, earned: Cents(720) };
+    assert_eq!(effects, [ClientEffect::Note(resumed), arm(TIMEOUTS.resend * 4)]);
+    assert_eq!(stall.seller.depositing(), None);
+    assert_eq!(stall.fire(), ask(Some(1)));
+    stall.told(7, 0, 2, &[sold(7, 2)]);
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.seller.depositing().and_then(|deposit| deposit.previous), Some(DepositNumber(7)));
+}
+
+// SPEC D7: there were none before it.
+#[test]
+fn the_sales_of_its_first_deposit_are_told_one_by_one_even_before_it_hears_that_it_counts() {
+    let mut stall = depositing();
+    let effects = stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
+    assert!(matches!(effects[0], ClientEffect::Note(Note::Registered { .. })), "{effects:?}");
+    assert_eq!(earned(&effects), [(1, 720, 1)]);
+    assert_eq!(stall.seller.account(), Some(Account { sales: SaleNumber(1), earned: Cents(720) }));
+}
+
+// SPEC D7. The notices of the deposit and of the first sale were lost.
+#[test]
+fn a_gap_before_it_hears_that_its_first_deposit_counts_makes_it_ask_as_well() {
+    let mut stall = depositing();
+    let before = stall.seller.clone();
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
+    assert!(matches!(effects[0], ClientEffect::Tell(ClientMessage::Deposit(_))), "{effects:?}");
+    assert_eq!(stall.seller, before);
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
+    assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
+}
+
+// DESIGN R8; SPEC C2: a completed sale is an event.
+#[test]
+fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
+    let mut stall = selling();
+    let (before, old) = (stall.clock.now(), standing(FIRST, 2, 0, &[]));
+    stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
+    assert_eq!(stall.clock.now().0, before.0 + 1);
+    let seller = stall.seller.clone();
+    assert_eq!(earned(&stall.told(FIRST, 1, 1, &[sold(FIRST, 1)])), [], "doubled");
+    assert_eq!(stall.take(ClientInput::Told(old)), [], "from before the sale");
+    assert_eq!(stall.told(7, 0, 1, &[]), [], "of a deposit before this one");
+    assert_eq!(stall.seller, seller);
+}
+
+#[test]
+fn without_an_account_nothing_is_taken_over_and_the_deposit_waits_on() {
+    let mut stall = depositing();
+    let none = SellerStanding { deposit: None, sales: SaleNumber(0), earned: Cents(0), recent: vec![] };
+    assert_eq!(stall.take(ClientInput::Told(none)), []);
+    assert!(stall.seller.depositing().is_some());
+}

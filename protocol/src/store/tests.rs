@@ -1,0 +1,75 @@
+use super::*;
+use crate::id::{Epoch, PeerId};
+use crate::testing::{batch, claim, deposit, life, record};
+use crate::{
+    books::Reading,
+    ledger::Term,
+    record::{Entry, Record},
+};
+use alloc::vec;
+
+/// Three batches; the last is not synced.
+fn store() -> MemoryStore {
+    let mut store = MemoryStore::default();
+    store.append(&batch(1, 0, [claim(1, 9, 1)])).unwrap();
+    store.append(&batch(1, 1, [deposited(1), deposited(2)])).unwrap();
+    store.sync().unwrap();
+    store.append(&batch(1, 3, [deposited(3)])).unwrap();
+    store
+}
+
+/// A seller's deposit, by the trader.
+fn deposited(seller: u32) -> Record {
+    record(5, 9, Entry::Deposited(deposit(seller, 1, 2)))
+}
+
+fn read(store: &MemoryStore, from: u64, upto: u64) -> LedgerAnswer {
+    store.read(Position(from), None, Position(upto)).unwrap()
+}
+
+fn records(from: u64, records: impl IntoIterator<Item = Record>) -> LedgerAnswer {
+    LedgerAnswer::Records { from: Position(from), records: records.into_iter().collect() }
+}
+
+#[test]
+fn a_crash_keeps_what_was_synced_and_of_the_rest_a_beginning() {
+    for (kept, head) in [(0, 3), (1, 4), (2, 5), (9, 5)] {
+        let mut store = store();
+        store.append(&batch(1, 4, [deposited(4)])).unwrap();
+        assert_eq!((store.tail().status.head, store.durable_status().head), (Position(5), Position(3)));
+        store.crash(kept);
+        assert_eq!((store.tail().status.head, store.durable_status().head), (Position(head), Position(head)));
+        assert_eq!(store.tail().status.term, Some(Term { epoch: Epoch(1), holder: life(9, 1), ended: false }));
+    }
+}
+
+// DESIGN R3.
+#[test]
+fn a_read_shows_nothing_above_the_head_it_is_given() {
+    let store = store();
+    assert_eq!(read(&store, 1, 3), records(1, [deposited(1), deposited(2)]));
+    assert_eq!(read(&store, 2, 4), records(2, [deposited(2), deposited(3)]));
+    assert_eq!(read(&store, 3, 3), records(3, []));
+    assert_eq!(read(&store, 9, 3), records(9, []), "a reader that is ahead");
+}
+
+#[test]
+fn a_read_gives_as_many_records_as_fit_an_answer() {
+    let mut store = store();
+    store.append(&batch(1, 4, vec![deposited(4); READ_LIMIT])).unwrap();
+    let LedgerAnswer::Records { records, .. } = read(&store, 2, 4 + READ_LIMIT as u64) else { panic!("records") };
+    assert_eq!((records.len(), &records[0]), (READ_LIMIT, &deposited(2)));
+}
+
+#[test]
+fn a_snapshot_is_of_durable_books_and_serves_who_is_below_it() {
+    let mut store = store();
+    store.take_snapshot();
+    let mut reading = Reading::default();
+    assert_eq!(reading.take(read(&store, 0, 4)), Ok(true));
+    assert_eq!(reading.books().position(), Position(3), "not the record that a crash could take");
+    assert_eq!(reading.books().sellers().keys().copied().collect::<Vec<_>>(), [PeerId(1), PeerId(2)]);
+    assert_eq!(reading.take(read(&store, 3, 4)), Ok(true), "from there on it is records");
+    assert_eq!(reading.into_books().position(), Position(4));
+    assert_eq!(read(&store, 0, 1), records(0, [claim(1, 9, 1)]), "a snapshot above the head is not shown");
+}

@@ -1,0 +1,215 @@
+use super::*;
+use crate::testing::{TERMS, batch, claim, deposit, record, request, sale};
+use crate::{
+    books::Outcome,
+    clock::Time,
+    id::{Epoch, Item, Sequence, Units},
+    message::BuyerStanding,
+};
+use alloc::{format, string::String};
+
+/// The trader of every test here, peer 9, on books in which these records follow its claim.
+fn trader(entries: impl IntoIterator<Item = Entry>) -> Trader {
+    let mut books = Books::default();
+    books.apply(&claim(1, 9, 1)).unwrap();
+    for entry in entries {
+        books.apply(&record(2, 9, entry)).unwrap();
+    }
+    Trader::new(PeerId(9), books)
+}
+
+fn ask(trader: &mut Trader, request: &Request) -> Option<TraderMessage> {
+    trader.on_client(request.id.buyer, ClientMessage::Request(request.clone()))
+}
+
+fn offer(trader: &mut Trader, deposit: &Deposit) -> Option<TraderMessage> {
+    trader.on_client(deposit.id.seller, ClientMessage::Deposit(deposit.clone()))
+}
+
+/// The next batch, in short: d for a deposit, a for an admission, s for a sale, r for a refusal, each with the client it
+/// is of; R for the resignation.
+fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
+    let mut clock = Clock::resume(PeerId(9), Time(100));
+    let position = trader.books().position().0;
+    let batch = batch(1, position, trader.plan(terms, &mut clock));
+    let words = batch.records.iter().map(|record| match &record.entry {
+        Entry::Claimed { .. } => String::from("c "),
+        Entry::Deposited(deposit) => format!("d{} ", deposit.id.seller),
+        Entry::Admitted(request) => format!("a{} ", request.id.buyer),
+        Entry::Sold(sale) => format!("s{}<{} ", sale.request.buyer, sale.deposit.seller),
+        Entry::Refused { request } => format!("r{} ", request.buyer),
+        Entry::Resigned => String::from("R "),
+    });
+    (words.collect::<String>().trim_end().into(), batch)
+}
+
+/// Plans batch after batch and appends each, until there is nothing to write.
+fn trade(trader: &mut Trader, terms: &Terms) -> Vec<String> {
+    let mut batches = Vec::new();
+    loop {
+        let (words, batch) = plan(trader, terms);
+        if batch.records.is_empty() {
+            return batches;
+        }
+        trader.on_appended(&batch).unwrap();
+        batches.push(words);
+    }
+}
+
+// DESIGN R5, SPEC C4: by stamp, not by arrival; from the seller with the smallest clock.
+#[test]
+fn a_batch_is_deposits_then_admissions_then_outcomes_by_stamp() {
+    let mut trader = trader([]);
+    for request in [request(7, 3, 1), request(6, 5, 1), request(6, 4, 1)] {
+        assert_eq!(ask(&mut trader, &request), None);
+    }
+    offer(&mut trader, &Deposit { stamp: crate::testing::stamp(5, 1), ..deposit(1, 1, 2) });
+    offer(&mut trader, &deposit(2, 1, 1));
+    assert_eq!(trader.waiting(), 5);
+    assert_eq!(trade(&mut trader, &TERMS), ["d1 d2 a4 a5 a3 s4<2 s5<1 s3<1"]);
+    assert_eq!(trader.waiting(), 0);
+}
+
+// DESIGN R5.
+#[test]
+fn a_batch_is_never_above_its_limit_and_the_rest_waits() {
+    let mut trader = trader([]);
+    offer(&mut trader, &deposit(1, 1, 2));
+    offer(&mut trader, &deposit(2, 1, 2));
+    offer(&mut trader, &deposit(6, 1, 2));
+    ask(&mut trader, &request(6, 3, 1));
+    ask(&mut trader, &request(7, 4, 1));
+    let terms = Terms { batch_limit: 2, ..TERMS };
+    assert_eq!(trade(&mut trader, &terms), ["d1 d2", "d6 a3", "a4 s3<1", "s4<2"]);
+}
+
+// SPEC B6: without room for both the last sale waits.
+#[test]
+fn the_last_sale_of_a_term_and_the_resignation_are_one_batch() {
+    let mut trader = trader([]);
+    offer(&mut trader, &deposit(1, 1, 2));
+    ask(&mut trader, &request(6, 3, 1));
+    ask(&mut trader, &request(7, 4, 1));
+    let terms = Terms { batch_limit: 4, resign_after: 1, ..TERMS };
+    assert_eq!(trade(&mut trader, &terms), ["d1 a3 a4", "s3<1 R"]);
+    assert_eq!(trader.books().queue().len(), 1, "the other waits for the next trader");
+    assert!(plan(&mut trader, &terms).1.records.is_empty(), "the term is over");
+}
+
+// SPEC B6.
+#[test]
+fn a_refusal_where_the_last_sale_would_stand_needs_one_place_only() {
+    let mut trader = trader([]);
+    ask(&mut trader, &request(6, 3, 1));
+    assert_eq!(trade(&mut trader, &Terms { batch_limit: 2, resign_after: 1, ..TERMS }), ["a3 r3"]);
+}
+
+// SPEC B7.
+#[test]
+fn the_trader_s_own_stock_is_set_aside_and_what_it_had_asked_for_is_served() {
+    let entries = [Entry::Deposited(deposit(9, 1, 2)), Entry::Admitted(request(6, 9, 1))];
+    let mut trader = trader(entries);
+    ask(&mut trader, &request(7, 3, 1));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 r9 r3"]);
+    assert!(ask(&mut trader, &request(8, 9, 2)).is_some(), "told how it stands");
+    assert!(offer(&mut trader, &deposit(9, 2, 1)).is_some());
+    assert_eq!(trader.waiting(), 0);
+}
+
+#[test]
+fn nobody_buys_from_itself() {
+    let mut trader = trader([Entry::Deposited(deposit(3, 1, 2))]);
+    ask(&mut trader, &request(6, 3, 1));
+    ask(&mut trader, &request(7, 4, 1));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 a4 r3 s4<3"]);
+}
+
+// SPEC D8.
+#[test]
+fn a_request_is_filled_whole_from_one_deposit_or_not_at_all() {
+    let mut trader = trader([]);
+    offer(&mut trader, &deposit(1, 1, 1));
+    offer(&mut trader, &deposit(2, 1, 1));
+    ask(&mut trader, &Request { quantity: Units(2), ..request(6, 3, 1) });
+    ask(&mut trader, &Request { item: Item::SALT, ..request(7, 4, 1) });
+    assert_eq!(trade(&mut trader, &TERMS), ["d1 d2 a3 a4 r3 r4"]);
+}
+
+// DESIGN R4, SPEC D9.
+#[test]
+fn what_waited_before_is_served_before_anything_new_is_admitted() {
+    let mut books = trader([Entry::Admitted(request(6, 3, 1)), Entry::Admitted(request(8, 4, 1))]).books;
+    books.apply(&claim(9, 8, 2)).unwrap();
+    let mut next = Trader::new(PeerId(8), books);
+    ask(&mut next, &request(7, 5, 1));
+    offer(&mut next, &deposit(1, 1, 2));
+    let mut clock = Clock::resume(PeerId(8), Time(100));
+    let first = next.plan(&TERMS, &mut clock);
+    let kinds = first.iter().map(|record| core::mem::discriminant(&record.entry)).collect::<Vec<_>>();
+    let sold = core::mem::discriminant(&Entry::Sold(sale(&request(6, 3, 1), &deposit(1, 1, 2), 1)));
+    assert_eq!(kinds, [core::mem::discriminant(&Entry::Deposited(deposit(1, 1, 2))), sold, sold]);
+    next.on_appended(&Batch { epoch: Epoch(2), position: next.books().position(), records: first }).unwrap();
+    let second = next.plan(&TERMS, &mut clock);
+    assert_eq!(second[0].entry, Entry::Admitted(request(7, 5, 1)));
+    assert_eq!(second[1].entry, Entry::Refused { request: request(7, 5, 1).id });
+}
+
+// DESIGN R8.
+#[test]
+fn of_two_messages_of_one_client_the_later_decided_counts() {
+    let again = Request { item: Item::SALT, id: request(1, 3, 2).id, ..request(6, 3, 1) };
+    let mut trader = trader([]);
+    for request in [&request(6, 3, 1), &again, &request(6, 3, 1)] {
+        assert_eq!(ask(&mut trader, request), None);
+    }
+    assert_eq!(plan(&mut trader, &TERMS).1.records[0].entry, Entry::Admitted(again));
+}
+
+// DESIGN R8, SPEC D1, D2.
+#[test]
+fn what_cannot_be_booked_is_answered_with_how_its_sender_stands() {
+    let mut trader = trader([Entry::Deposited(deposit(1, 1, 2)), Entry::Admitted(request(6, 3, 1))]);
+    let open = TraderMessage::Buyer(BuyerStanding { open: Some(request(6, 3, 1)), last: None });
+    assert_eq!(ask(&mut trader, &request(6, 3, 1)), Some(open), "it counts already");
+    let booked = TraderMessage::Seller(trader.books().seller_standing(PeerId(1), None));
+    assert_eq!(offer(&mut trader, &deposit(1, 1, 2)), Some(booked));
+    assert!(ask(&mut trader, &request(6, 4, 2)).is_some(), "it names a request that the books do not have");
+    let stolen = ClientMessage::Request(request(6, 5, 1));
+    assert_eq!(
+        trader.on_client(PeerId(4), stolen),
+        Some(TraderMessage::Buyer(BuyerStanding { open: None, last: None })),
+        "in another's name"
+    );
+    assert_eq!(trader.waiting(), 0);
+}
+
+// DESIGN R4, R9.
+#[test]
+fn clients_are_told_when_it_is_appended_and_only_what_is_new() {
+    let first = request(6, 3, 1);
+    let stock = deposit(1, 1, 3);
+    let mut trader =
+        trader([Entry::Deposited(stock.clone()), Entry::Admitted(first.clone()), Entry::Sold(sale(&first, &stock, 1))]);
+    let second = request(7, 3, 2);
+    ask(&mut trader, &second);
+    let before = trader.books().clone();
+    let (_, batch) = plan(&mut trader, &TERMS);
+    assert_eq!(trader.books(), &before, "what is planned does not count yet");
+    let told = trader.on_appended(&batch).unwrap();
+    let sold = sale(&second, &stock, 2);
+    let [(PeerId(3), TraderMessage::Buyer(buyer)), (PeerId(1), TraderMessage::Seller(seller))] = &told.messages[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(buyer.last, Some((Sequence(2), Outcome::Sold(sold.clone()))));
+    assert_eq!(seller.recent, [sold]);
+    assert_eq!(told.notes.len(), 2);
+    let all = trader.on_client(PeerId(1), ClientMessage::AskSales { after: None });
+    assert_eq!(all, Some(TraderMessage::Seller(trader.books().seller_standing(PeerId(1), None))));
+}
+
+#[test]
+fn a_batch_that_cannot_follow_the_books_is_an_error() {
+    let refusal = record(3, 9, Entry::Refused { request: request(6, 3, 1).id });
+    assert!(trader([]).on_appended(&batch(1, 1, [refusal])).is_err());
+}
