@@ -154,6 +154,9 @@ fn an_empty_append_renews_the_term_without_the_disk() {
     assert_eq!(effects[0], LedgerEffect::ArmLease(LEASE));
     assert_eq!(verdict(&effects, life(4, 1), &renewal), Some(appended(3)));
     assert!(ledger.is_held());
+    ledger.step(LedgerInput::LeaseFired);
+    commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)]));
+    assert!(ledger.is_held(), "so does the last batch, sent again");
 }
 
 // DESIGN R6.

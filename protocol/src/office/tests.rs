@@ -309,6 +309,9 @@ fn who_resigned_sits_out_one_term() {
     let heard = |epoch| OfficeInput::Heard(Seen { epoch: Epoch(epoch), head: Position(0) });
     assert_eq!(desk.take(heard(4)), []);
     assert_eq!(desk.take(heard(5)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
+    let term = Term { epoch: Epoch(4), holder: life(1, 1), ended: true };
+    let old = LedgerStatus { head: desk.office.judged, term: Some(term) };
+    assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "that term is over");
 }
 
 // DESIGN R2.
