@@ -128,6 +128,13 @@ impl Peer {
         step.finish()
     }
 
+    /// What to make durable before it is stopped on purpose: the same as at its last write, with all that it has seen
+    /// of the books. Nothing depends on it but how old a copy of the books it will notice (DESIGN 3).
+    #[must_use]
+    pub fn parting(&self) -> Durable {
+        Durable { seen: self.office.seen(), ..self.journal.requested }
+    }
+
     /// How it sees things.
     #[must_use]
     pub fn view(&self) -> View<'_> {
@@ -397,14 +404,23 @@ impl Step<'_> {
         }
     }
 
-    /// Writes the clock ahead once half of what was written ahead is used up.
+    /// Writes the clock ahead once half of what was written ahead is used up; and what it has seen of the books when that
+    /// has come an epoch further, or as many records as a clock's range.
     fn write_ahead(&mut self) {
         let Peer { config, clock, office, journal, .. } = &mut *self.peer;
         let margin = config.clock_range / 2;
-        if journal.last_id == WriteId(0) || clock.now().0 + margin >= journal.requested.clock_bound.0 {
+        let (seen, written) = (office.seen(), journal.requested.seen);
+        let has_seen_more = seen.epoch > written.epoch || seen.head.0 >= written.head.0 + config.clock_range;
+        let is_used_up = clock.now().0 + margin >= journal.requested.clock_bound.0;
+        if journal.last_id == WriteId(0) || is_used_up || has_seen_more {
             journal.last_id = WriteId(journal.last_id.0 + 1);
-            let clock_bound = Time(clock.now().0.max(journal.requested.clock_bound.0) + config.clock_range);
-            journal.requested = Durable { clock_bound, seen: office.seen(), ..journal.requested };
+            let clock_bound = match journal.requested.clock_bound {
+                bound if is_used_up || journal.last_id == WriteId(1) => {
+                    Time(clock.now().max(bound).0 + config.clock_range)
+                }
+                bound => bound,
+            };
+            journal.requested = Durable { clock_bound, seen, ..journal.requested };
             journal.pending.push_back((journal.last_id, clock_bound));
             self.effects.push((Time(0), Effect::Write { id: journal.last_id, durable: journal.requested }));
         }

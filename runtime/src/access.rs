@@ -183,7 +183,7 @@ impl Run {
     /// When neither can be read, or the store is damaged.
     pub async fn log(&self) -> Result<Vec<Batch>, AccessError> {
         match self.ledger().await {
-            Ok(ledger) => read_log(&ledger, Position(0)).await,
+            Ok(ledger) => read_log(&ledger).await,
             Err(AccessError::LedgerDown(_)) => {
                 let copy = open_copy(ledger_dir(&self.dir).join("store"))?;
                 Ok(copy.batches()?.collect::<Result<_, _>>()?)
@@ -209,10 +209,10 @@ fn answer<T>(result: Result<Result<T, LedgerRefusal>, tarpc::client::RpcError>) 
     }
 }
 
-async fn read_log(ledger: &LedgerToolsClient, from: Position) -> Result<Vec<Batch>, AccessError> {
+async fn read_log(ledger: &LedgerToolsClient) -> Result<Vec<Batch>, AccessError> {
     let mut log: Vec<Batch> = Vec::new();
     loop {
-        let at = log.last().map_or(from, Batch::end);
+        let at = log.last().map_or(Position(0), Batch::end);
         let batches = answer(ledger.log(within(PATIENCE), at).await)?;
         if batches.is_empty() {
             return Ok(log);
@@ -245,12 +245,16 @@ impl BooksReader {
             Some(ledger) => ledger,
             None => Run::at(&self.dir)?.ledger().await?,
         };
-        // Kept only when it works: a broken connection never comes back.
-        for batch in read_log(&ledger, self.books.position()).await? {
-            for record in &batch.records {
+        loop {
+            let batches = answer(ledger.log(within(PATIENCE), self.books.position()).await)?;
+            if batches.is_empty() {
+                break;
+            }
+            for record in batches.iter().flat_map(|batch| &batch.records) {
                 self.books.apply(record)?;
             }
         }
+        // Kept only when it works: a broken connection never comes back.
         self.ledger = Some(ledger);
         Ok(&self.books)
     }

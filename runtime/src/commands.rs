@@ -74,7 +74,9 @@ fn init(flags: &Init) -> Result<ExitCode, Failure> {
     use std::io::Write as _;
     let text = runtime::config::init_text();
     match &flags.file {
-        None => print(&text),
+        None => {
+            print(&text);
+        }
         Some(file) => {
             use std::os::unix::fs::OpenOptionsExt as _;
             // It holds the run's key.
@@ -90,18 +92,17 @@ fn init(flags: &Init) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// To standard output. A reader that has gone away has seen what it wanted.
-fn print(text: &str) {
+/// To standard output; says whether anybody reads it. A reader that has gone away has seen what it wanted.
+fn print(text: &str) -> bool {
     use std::io::Write as _;
     let mut out = anstream::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// As JSON to standard output, with a line break.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+fn print_json(value: &impl serde::Serialize) -> Result<bool, Failure> {
     let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Stuck(error.to_string()))?;
-    print(&(json + "\n"));
-    Ok(())
+    Ok(print(&(json + "\n")))
 }
 
 /// The single thread that everything of this process runs on (a second one makes round trips slower).

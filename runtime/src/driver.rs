@@ -45,6 +45,15 @@ pub enum DriverError {
     /// What survived its former lives cannot be read or written. It must not go on: it could break what it promised.
     #[error("peer {0}: {1}")]
     Store(PeerId, StoreError),
+    /// It has lived before, and what it must remember of that is gone. It must not start anew: the numbers of its first
+    /// life are used up (DESIGN R8).
+    #[error("peer {peer}: its log says that it has lived before, but {} is gone; put it back", dir.join("store").display())]
+    StoreLost {
+        /// Which peer.
+        peer: PeerId,
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// Its directory or log cannot be written.
     #[error("peer {peer}: cannot write {}: {error}", dir.display())]
     Files {
@@ -105,8 +114,13 @@ pub async fn live(household: &Household, config: Config) -> Result<(), DriverErr
     let dir = peer_dir(&household.dir, me);
     let files = |error| DriverError::Files { peer: me, dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
+    // Written from the first life on.
+    let has_lived = std::fs::metadata(dir.join("log")).is_ok_and(|log| log.len() > 0);
     let log = Log::open(&dir.join("log")).map_err(files)?;
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
+    if has_lived && !dir.join("store").exists() {
+        return Err(DriverError::StoreLost { peer: me, dir });
+    }
     let store = PeerStore::open(dir.join("store")).map_err(|error| DriverError::Store(me, error))?;
     let durable = store.load();
     let neighbours = config.neighbours.clone();
@@ -187,9 +201,21 @@ impl Driver<'_> {
                         self.feed(Input::Fired(timer));
                     }
                 }
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                _ = stop.wait_for(|stop| *stop) => return self.part(me).await,
             }
         }
+    }
+
+    /// Writes down what it has seen of the books, before it stops.
+    async fn part(&mut self, me: PeerId) -> Result<(), DriverError> {
+        const LAST: WriteId = WriteId(u64::MAX);
+        self.writer.write(LAST, self.peer.parting());
+        while let Some(written) = self.writer.done.recv().await {
+            if written.map_err(|error| DriverError::Store(me, error))? == LAST {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn await_first_write(&mut self, me: PeerId) -> Result<(), DriverError> {

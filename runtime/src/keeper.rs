@@ -10,7 +10,7 @@ use protocol::{
     id::{Life, Position},
     ledger::{
         CallId, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerStatus,
-        PartId, Store as _,
+        PartId, Seen, Store as _,
     },
     record::Batch,
 };
@@ -93,6 +93,26 @@ pub fn address_file(ledger: &Path) -> PathBuf {
     ledger.join("address")
 }
 
+/// The file in which a ledger that stopped because acknowledged records were gone leaves what it lacks, so that starting it
+/// again does not make that forgotten.
+fn witness_file(ledger: &Path) -> PathBuf {
+    ledger.join("missing")
+}
+
+/// Refuses a store that lacks what a witness has seen; one that has it again is welcome.
+fn check_witness(dir: &Path, holds: Seen) -> Result<(), KeeperError> {
+    let file = witness_file(dir);
+    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
+    let fault: LedgerFault = serde_json::from_str(&text).map_err(|error| KeeperError::Files {
+        dir: file.clone(),
+        error: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+    })?;
+    if fault.seen.head > holds.head || fault.seen.epoch > holds.epoch {
+        return Err(KeeperError::Gone(LedgerFault { holds, ..fault }));
+    }
+    std::fs::remove_file(&file).map_err(|error| KeeperError::Files { dir: file.clone(), error })
+}
+
 /// Keeps the books until told to stop.
 ///
 /// # Errors
@@ -115,6 +135,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
         say(ProcessEvent::LogCut { what: cut.to_string() });
     }
     let tail = store.tail();
+    check_witness(&dir, tail.status.seen())?;
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
     let listen = |error| KeeperError::Listen { address: address.clone(), error };
@@ -127,6 +148,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
     say(ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
 
     let mut keeper = Keeper {
+        witness: witness_file(&dir),
         machine,
         committer: Committer::start(store),
         calls: BTreeMap::new(),
@@ -157,6 +179,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
 }
 
 struct Keeper {
+    witness: PathBuf,
     machine: Ledger,
     committer: Committer,
     calls: BTreeMap<CallId, oneshot::Sender<LedgerReply>>,
@@ -248,7 +271,13 @@ impl Keeper {
                 LedgerEffect::Drop(id) => {
                     self.calls.remove(&id);
                 }
-                LedgerEffect::Fail(fault) => return Err(KeeperError::Gone(fault)),
+                LedgerEffect::Fail(fault) => {
+                    let left = serde_json::to_string(&fault).map_err(std::io::Error::other);
+                    if let Err(error) = left.and_then(|text| std::fs::write(&self.witness, text)) {
+                        tracing::error!("cannot leave a note of what is missing: {error}");
+                    }
+                    return Err(KeeperError::Gone(fault));
+                }
             }
         }
         Ok(())

@@ -3,16 +3,21 @@
 mod cli;
 mod commands;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
+
+/// How long the end of a command waits for its output to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     runtime::store::install_panic_filter();
     // A usage error ends here with code 2, help and version with 0.
     let cli = cli::Cli::parse();
     cli.color.write_global();
-    match commands::run(cli.command) {
+    let result = commands::run(cli.command);
+    runtime::report::flush(PATIENCE);
+    match result {
         Ok(code) => code,
         Err(failure) => {
             anstream::eprintln!("{}error:{} {failure}", cli::RED, cli::RED.render_reset());

@@ -5,6 +5,12 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Write as _},
     path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -402,7 +408,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Prints an event. A reader that has gone away is no reason to stop the bazaar.
+    /// Prints an event, without waiting for it to be read ([`say`]).
     pub fn print(self, names: &Names, event: &Event) {
         let mut line = String::new();
         match self {
@@ -415,7 +421,63 @@ impl Form {
             Form::Quiet => return,
         }
         line.push('\n');
-        let _ = anstream::stdout().write_all(line.as_bytes());
+        say(line);
+    }
+}
+
+/// How many lines may wait for a reader of standard output that is slow. What comes beyond that is dropped and counted:
+/// nobody's output may hold up the bazaar, and the logs have it all.
+const LINES: usize = 65_536;
+
+/// The thread that writes to standard output.
+static PRINTER: OnceLock<Printer> = OnceLock::new();
+
+struct Printer {
+    lines: SyncSender<Line>,
+    dropped: AtomicU64,
+}
+
+enum Line {
+    Text(String),
+    /// Everything before it has been written.
+    Flush(SyncSender<()>),
+}
+
+/// Says a text on standard output, without waiting for it to be read.
+pub fn say(text: String) {
+    let printer = PRINTER.get_or_init(|| {
+        let (lines, said) = sync_channel(LINES);
+        std::thread::spawn(move || {
+            for line in said {
+                match line {
+                    // A reader that has gone away is no reason to stop the bazaar.
+                    Line::Text(text) => drop(anstream::stdout().write_all(text.as_bytes())),
+                    Line::Flush(done) => {
+                        let _ = anstream::stdout().flush();
+                        let _ = done.try_send(());
+                    }
+                }
+            }
+        });
+        Printer { lines, dropped: AtomicU64::new(0) }
+    });
+    if printer.lines.try_send(Line::Text(text)).is_err() {
+        printer.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until what was said has been read, at most `patience`, and says on the error output what was dropped. To be
+/// called before the process ends.
+pub fn flush(patience: Duration) {
+    let Some(printer) = PRINTER.get() else { return };
+    let (done, is_done) = sync_channel(1);
+    if printer.lines.try_send(Line::Flush(done)).is_ok() {
+        let _ = is_done.recv_timeout(patience);
+    }
+    let dropped = printer.dropped.load(Ordering::Relaxed);
+    if dropped > 0 {
+        tracing::warn!("{dropped} lines were dropped: nobody read the standard output");
+        let _ = writeln!(anstream::stderr(), "{dropped} lines were dropped: nobody read the standard output");
     }
 }
 

@@ -53,6 +53,9 @@ pub enum RunDirError {
     /// It holds something, and that is no run.
     #[error("{} is not empty and holds no run: give --dir a new directory or that of a run", .0.display())]
     NotARun(PathBuf),
+    /// Its configuration has lost what a run always writes into it.
+    #[error("{} is damaged: it has no key, and every run has one; put the file back, or give another --dir", .0.display())]
+    Damaged(PathBuf),
     /// A living run has it.
     #[error("{} is in use by a living run: stop that one first, or give another --dir", .0.display())]
     InUse(PathBuf),
@@ -122,6 +125,9 @@ impl RunDir {
             let mut saved = saved;
             saved.set_text("--dir", "dir", &path.to_string_lossy())?;
             let saved = saved.check()?;
+            if saved.key().is_none() {
+                return Err(RunDirError::Damaged(saved_file));
+            }
             let differences = saved.differences(&config);
             if !differences.is_empty() {
                 return Err(RunDirError::OtherParameters { dir: path.to_owned(), differences });
@@ -130,13 +136,7 @@ impl RunDir {
         }
         await_orphans(path, config.peers())?;
         config.ensure_key();
-        // Written anew each time: the directory may have been moved.
-        write_private(&saved_file, &config.to_toml()).map_err(io_error("write", &saved_file))?;
-        let graph = path.join("graph.json");
-        fs::write(&graph, config.graph().to_json()).map_err(io_error("write", &graph))?;
-        // The last: a directory with it is a whole one.
-        let format = path.join("format");
-        fs::write(&format, format!("{FORMAT}\n")).map_err(io_error("write", &format))?;
+        leave_all(path, &config)?;
         forget_processes(path, config.peers());
         Ok(RunDir { path: path.to_owned(), config, _lock: lock })
     }
@@ -170,14 +170,29 @@ pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
         };
     }
     fs::create_dir_all(path).map_err(io_error("create", path))?;
-    let leave = |name: &str, text: &str| {
-        // Members that start at the same time all do this: whoever is last has written the same as the first.
-        let (file, fresh) = (path.join(name), path.join(format!(".{name}-{}", std::process::id())));
-        write_private(&fresh, text).and_then(|()| fs::rename(&fresh, &file)).map_err(io_error("write", &file))
-    };
-    leave("bazaar.toml", &config.to_toml())?;
-    leave("graph.json", &config.graph().to_json())?;
-    leave("format", &format!("{FORMAT}\n"))
+    leave_all(path, config)
+}
+
+/// What makes a directory that of a run. The format comes last: a directory with it is a whole one.
+fn leave_all(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
+    leave(path, "bazaar.toml", &config.to_toml())?;
+    leave(path, "graph.json", &config.graph().to_json())?;
+    leave(path, "format", &format!("{FORMAT}\n"))
+}
+
+/// Leaves a file, the whole of it or what was there before. Members that start at the same time all do this: whoever is
+/// last has written the same as the first.
+fn leave(path: &Path, name: &str, text: &str) -> Result<(), RunDirError> {
+    let (file, fresh) = (path.join(name), path.join(format!(".{name}-{}", std::process::id())));
+    if fs::read_to_string(&file).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let written = write_private(&fresh, text).and_then(|()| fs::rename(&fresh, &file));
+    written.map_err(|error| {
+        // It may not be there.
+        let _ = fs::remove_file(&fresh);
+        io_error("write", &file)(error)
+    })
 }
 
 /// The effective configuration of the run at `path`.
@@ -223,7 +238,7 @@ pub fn fresh(runs: &Path) -> Result<PathBuf, RunDirError> {
 }
 
 fn check_format(path: &Path) -> Result<bool, RunDirError> {
-    match fs::read_to_string(path.join("format")) {
+    match fs::read(path.join("format")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(found) if found.trim_end() == FORMAT => Ok(true),
         Ok(found) => Err(RunDirError::OtherFormat { dir: path.to_owned(), found: found.trim_end().to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -244,7 +259,9 @@ fn lock(path: &Path) -> Result<File, RunDirError> {
 /// The configuration holds the run's key.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// When a supervisor is killed its processes stop by themselves, but not in the same moment; until then they hold stores.

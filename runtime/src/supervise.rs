@@ -38,6 +38,8 @@ pub const CANNOT_GO_ON: i32 = 3;
 /// How to supervise.
 #[derive(Debug)]
 pub struct Plan {
+    /// How this program was called; the processes are called the same.
+    pub program: PathBuf,
     /// The run's directory, prepared: its effective configuration is in it.
     pub dir: PathBuf,
     /// The effective configuration.
@@ -46,7 +48,7 @@ pub struct Plan {
     pub shares: Vec<Vec<PeerId>>,
     /// When to end.
     pub length: Option<Duration>,
-    /// After how many purchases to end.
+    /// At how many purchases in the books to end.
     pub purchases: Option<u64>,
     /// How long after its death a process is started again; `None`: never.
     pub restart_after: Option<Duration>,
@@ -89,9 +91,8 @@ pub enum RunError {
 
 /// Runs the bazaar until its time, its purchases or a signal ends it, and stops every process.
 ///
-/// # Errors
-/// See [`RunError`]. Every process is stopped then as well.
-pub async fn supervise(plan: &Plan) -> Result<Supervised, RunError> {
+/// What has happened comes back in any case, and with it why the run could not finish, if so ([`RunError`]).
+pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     let (say, said) = mpsc::channel(1_024);
     let (stop_peers, peers) = watch::channel(false);
     let (stop_ledger, ledger) = watch::channel(false);
@@ -104,7 +105,7 @@ pub async fn supervise(plan: &Plan) -> Result<Supervised, RunError> {
     supervisor.drain(|process| *process != Process::Ledger).await;
     let _ = stop_ledger.send(true);
     supervisor.drain(|_| true).await;
-    result.map(|()| supervisor.outcome)
+    (supervisor.outcome, result)
 }
 
 /// What a process's keeper says.
@@ -243,7 +244,9 @@ impl Supervisor<'_> {
 
     fn start(&mut self, process: &Process) -> Result<(), RunError> {
         let failed = |error| RunError::Start { process: process.to_string(), error };
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        // Not by its path: there may be another program by now, or none, as while it is being built anew.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(&self.plan.program);
         match process {
             Process::Ledger => command.arg("ledger"),
             Process::Peers(ids) => command.arg("peer").arg("--id").arg(listed(ids)),

@@ -28,9 +28,9 @@ pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
         Page::Log => log_page(&log, &names),
     };
     if flags.json {
-        print_json(&page.json)?
+        print_json(&page.json)?;
     } else {
-        print(&page.text())
+        print(&page.text());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -40,9 +40,9 @@ pub fn audit(flags: &Audit) -> Result<ExitCode, Failure> {
     let log = block_on(async { Ok(run.log().await?) })?;
     let report = audited(&log, run.config());
     if flags.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&verdict(&report))
+        print(&verdict(&report));
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -135,15 +135,15 @@ pub fn status(flags: &Status) -> Result<ExitCode, Failure> {
     block_on(async {
         loop {
             let snapshot = Snapshot::of(&run).await;
-            match snapshot {
+            let is_read = match snapshot {
                 Ok(snapshot) if flags.json => print_json(&snapshot)?,
                 Ok(snapshot) if flags.watch => print(&format!("\x1b[2J\x1b[H{}", snapshot.text(&run))),
                 Ok(snapshot) => print(&snapshot.text(&run)),
                 // The ledger may come back.
                 Err(error @ AccessError::LedgerDown(_)) if flags.watch => print(&format!("{error}\n")),
                 Err(error) => return Err(error.into()),
-            }
-            if !flags.watch {
+            };
+            if !flags.watch || !is_read {
                 return Ok(ExitCode::SUCCESS);
             }
             tokio::select! {

@@ -6,7 +6,7 @@ use protocol::invariant::AuditReport;
 use runtime::{
     access::Run as RunAccess,
     config::{BazaarConfig, ConfigError, RawConfig},
-    report::{Event, Form, ProcessEvent},
+    report::{Event, Form, ProcessEvent, say},
     rundir::{self, RunDir, config_file},
     supervise::{self, Plan, Supervised, shares},
 };
@@ -16,7 +16,7 @@ use super::{
     Failure, block_on,
     books::{self, TermLine},
     member::names,
-    print, runs_dir,
+    runs_dir,
 };
 use crate::cli::Run;
 
@@ -46,6 +46,7 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
         (false, false) => Form::Text,
     };
     let plan = Plan {
+        program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
         dir: taken.path().to_owned(),
         config: config_file(taken.path()),
         shares: shares(config.peers(), flags.processes.map_or(usize::MAX, |n| n as usize)),
@@ -66,15 +67,18 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
         tell(ProcessEvent::TradeDoubtful { reason: doubt.to_string() });
     }
     block_on(async {
-        let ended = supervise::supervise(&plan).await?;
-        let summary = Summary::of(taken.path(), config, &ended).await?;
-        match form {
-            Form::Json => {
-                let line = serde_json::to_string(&SummaryLine { event: "summary", summary: &summary });
-                print(&(line.map_err(|error| Failure::Stuck(error.to_string()))? + "\n"));
+        let (ended, result) = supervise::supervise(&plan).await;
+        // Where the run could not finish, that is what counts, and the summary is for whoever wants to know how far it came.
+        let summary = match (Summary::of(taken.path(), config, &ended).await, result) {
+            (Ok(summary), Ok(())) => summary,
+            (Ok(summary), Err(error)) => {
+                say(summary.shown(form, config)?);
+                return Err(error.into());
             }
-            Form::Text | Form::Quiet => print(&summary.text(config)),
-        }
+            (Err(_), Err(error)) => return Err(error.into()),
+            (Err(failure), Ok(())) => return Err(failure),
+        };
+        say(summary.shown(form, config)?);
         Ok(if summary.audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     })
 }
@@ -122,6 +126,16 @@ impl Summary {
             deaths: ended.deaths.clone(),
             audit: books::audited(&log, config),
         })
+    }
+
+    fn shown(&self, form: Form, config: &BazaarConfig) -> Result<String, Failure> {
+        match form {
+            Form::Json => {
+                let line = serde_json::to_string(&SummaryLine { event: "summary", summary: self });
+                Ok(line.map_err(|error| Failure::Stuck(error.to_string()))? + "\n")
+            }
+            Form::Text | Form::Quiet => Ok(self.text(config)),
+        }
     }
 
     fn text(&self, config: &BazaarConfig) -> String {
