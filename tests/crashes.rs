@@ -4,7 +4,13 @@
 
 mod bazaar;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::Stdio,
+};
 
 use bazaar::{Bazaar, note, process_event, until};
 use nix::sys::signal::Signal;
@@ -258,4 +264,74 @@ fn a_run_goes_on_at_once_after_its_supervisor_was_killed() {
     });
     bazaar.stop();
     bazaar.check();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// DESIGN 3, "What a store must promise": the peers remember how far the books had come, over a stop as well.
+#[test]
+fn an_old_copy_of_the_books_is_refused_however_often_it_is_tried() {
+    let mut bazaar = trading(MARKET);
+    bazaar.stop();
+    let (store, old, right) =
+        (bazaar.dir().join("ledger/store"), bazaar.home().join("old"), bazaar.home().join("right"));
+    copy(&store, &old);
+    bazaar.start(&RESTART);
+    bazaar.wait_for_purchases(bazaar.now(), SOME);
+    bazaar.stop();
+    let before = bazaar.check();
+    copy(&store, &right);
+    for _ in 0..2 {
+        fs::remove_dir_all(&store).unwrap();
+        copy(&old, &store);
+        bazaar.start(&RESTART);
+        assert_eq!(bazaar.wait_for_end().code(), Some(3));
+        assert!(bazaar.errors().contains("acknowledged records are gone"), "{}", bazaar.errors());
+    }
+    fs::remove_dir_all(&store).unwrap();
+    copy(&right, &store);
+    let from = bazaar.now();
+    bazaar.start(&RESTART);
+    goes_on(&bazaar, from, before);
+    bazaar.stop();
+}
+
+/// DESIGN R7, R8: a life that starts again at the first would use numbers that are used up.
+#[test]
+fn a_peer_whose_store_is_gone_does_not_start_anew() {
+    let mut bazaar = trading(MARKET);
+    bazaar.stop();
+    fs::remove_dir_all(bazaar.dir().join("peer-3/store")).unwrap();
+    bazaar.start(&RESTART);
+    assert_eq!(bazaar.wait_for_end().code(), Some(3));
+    let errors = bazaar.errors();
+    assert!(errors.contains("peer 3: its log says that it has lived before"), "{errors}");
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_nothing() {
+    let bazaar = Bazaar::new(MARKET);
+    let mut command = bazaar::bazaar();
+    command.arg("run").arg("--json").arg("--dir").arg(bazaar.dir()).arg("--pace").arg("flat-out");
+    command.arg("--config").arg(bazaar.home().join("given.toml"));
+    // More than a pipe takes before somebody reads it, by far.
+    let mut run = command.stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    until("it has sold a lot", || {
+        let sales = bazaar.dir().join("ledger/address").exists().then(|| bazaar.sales().len());
+        (sales >= Some(600)).then_some(())
+    });
+    bazaar.signal(run.id() as i32, Signal::SIGTERM);
+    let status = until("it ends", || run.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    bazaar.assert_nobody_is_left();
 }
