@@ -291,28 +291,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: Timeouts = Timeouts {
-        first_call: Duration::from_millis(500),
-        stagger: Duration::from_millis(300),
-        answer: Duration::from_millis(400),
-        victory: Duration::from_millis(1_500),
-        suspicion: Duration::from_millis(1_500),
-        renewal: Duration::from_millis(300),
-        lease: Duration::from_millis(1_200),
-        retry: Duration::from_millis(250),
-        patience: Duration::from_millis(1_000),
-        resend: Duration::from_millis(700),
-    };
+    use crate::testing::TIMEOUTS;
 
     #[test]
     fn a_table_whose_inequalities_hold_is_accepted() {
-        assert_eq!(TABLE.check(), Ok(()));
+        assert_eq!(TIMEOUTS.check(), Ok(()));
     }
 
     #[test]
     fn a_broken_inequality_is_named_with_both_sides() {
-        let broken = Timeouts { lease: Duration::from_millis(1_201), ..TABLE };
+        let broken = Timeouts { lease: Duration::from_millis(1_201), ..TIMEOUTS };
         let error = broken.check().expect_err("the lease runs out last");
         assert!(error.entries().eq(["lease", "renewal", "suspicion"]));
         assert_eq!(

@@ -81,7 +81,7 @@ impl Trader {
     pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
         let Some(term) = self.books.term().copied() else { return Vec::new() };
         let may_admit = term.inherited == 0;
-        let idle = self.deposits.is_empty() && (self.requests.is_empty() || !may_admit);
+        let idle = self.deposits.is_empty() && self.requests.is_empty();
         if term.ended || (idle && self.books.queue().len() == 0) {
             return Vec::new();
         }

@@ -5,7 +5,7 @@
 //!     lock          held by the living `bazaar run`
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
-//!     ledger/       address, pid, log, trace, store/
+//!     ledger/       address, pid, log, trace, store/; missing, where acknowledged records were
 //!     peer-N/       pid, log, trace, store/
 //! ```
 
