@@ -1,36 +1,53 @@
-//! Elections: `Election`, `Office` and `Ledger` of three peers that hear each other directly, without an overlay.
+//! Elections: `Election`, `Office` and `Ledger` of three to five peers that hear each other directly, without an overlay.
 //!
-//! S1, S2 and what of S7 shows without messages' clocks (claims are stamped above all that they follow; a clock does not
-//! go back over a crash). What peers tell each other may be lost, doubled, late and out of order; every timer fires at any
-//! moment, as often as its budget allows.
+//! Where timing is free: S1, S2, B4 and what of S7 shows without messages' clocks (claims are stamped above all that they
+//! follow; a clock does not go back over a crash). Where it is synchronous: Y1 and Y2. And L1, from every state of the small
+//! scenarios, with and without a cut that stays.
+
+use protocol::{config::Terms, id::PeerId};
 
 use crate::{
-    scenario::{Role, Scenario, Tampering, terms},
+    bazaar::{Bazaar, Budget, Convergence, Cut, Role, Timing},
+    scenario::{Case, Family, Scenario},
     sighting::Sighting,
-    world::Budget,
 };
+
+/// So many peers that elect, and resign after their first sale.
+fn electors(peers: usize) -> Bazaar {
+    let bazaar = Bazaar::new(vec![Role::elector(); peers], 2);
+    let terms = Terms { resign_after: 1, ..bazaar.terms };
+    Bazaar { terms, ..bazaar }
+}
+
+fn synchronous(peers: usize, budget: Budget) -> Bazaar {
+    Bazaar { timing: Timing::Synchronous, ..electors(peers).with(budget) }
+}
+
+fn converging(cut: Cut, budget: Budget) -> Case {
+    let convergence = Some(Convergence { within: 400, cut });
+    Case::Bazaar(Bazaar { convergence, ..electors(3).with(budget) })
+}
 
 /// The scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    let base = Scenario {
+    let base = || Scenario {
         name: "",
+        family: Family::Election,
         about: "",
         bounds: "",
-        cast: vec![Role::elector(), Role::elector(), Role::elector()],
-        terms: terms(2),
-        budget: Budget::default(),
         sightings: Vec::new(),
-        states: 0,
-        tampering: Tampering::default(),
+        case: Case::Bazaar(electors(3)),
+        further: None,
     };
+    let three = |budget| Case::Bazaar(electors(3).with(budget));
+    let none = Budget::default();
     vec![
         Scenario {
             name: "election",
             about: "three peers elect while their messages are late, doubled or lost",
             bounds: "4 alarms: all three may run for office at once, and one more may depose the winner twice over. Three \
                      peers are the fewest of which one is neither the highest nor the lowest.",
-            budget: Budget { alarms: 4, ..Budget::default() },
             sightings: vec![
                 Sighting::TookOffice,
                 Sighting::SecondEpoch,
@@ -40,16 +57,28 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Contested,
                 Sighting::Deposed,
                 Sighting::Resent,
+                Sighting::Answered,
+                Sighting::ReferredToLeader,
             ],
-            states: 165_088,
-            ..base.clone()
+            case: three(Budget { alarms: 4, ..none }),
+            further: Some(three(Budget { alarms: 5, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-four",
+            about: "four peers elect",
+            bounds: "3 alarms: three of them run for office at once, with a fourth above, below or between them that \
+                     only answers and follows.",
+            sightings: vec![Sighting::SecondEpoch, Sighting::Answered, Sighting::ClaimHeld, Sighting::ReferredToLeader],
+            case: Case::Bazaar(electors(4).with(Budget { alarms: 3, ..none })),
+            further: Some(Case::Bazaar(electors(4).with(Budget { alarms: 4, ..none }))),
+            ..base()
         },
         Scenario {
             name: "election-crash",
-            about: "the same; a peer crashes at any moment and may come back",
+            about: "three peers; one crashes at any moment and may come back",
             bounds: "1 crash, 1 restart, 3 alarms: enough for the trader to die and for its next life or another peer to \
                      follow, with everything its former life sent still under way.",
-            budget: Budget { alarms: 3, crashes: 1, restarts: 1, ..Budget::default() },
             sightings: vec![
                 Sighting::TookOffice,
                 Sighting::SecondEpoch,
@@ -59,24 +88,24 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::ClaimFenced,
                 Sighting::Deposed,
             ],
-            states: 158_468,
-            ..base.clone()
+            case: three(Budget { alarms: 3, crashes: 1, restarts: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, crashes: 2, restarts: 2, ..none })),
+            ..base()
         },
         Scenario {
             name: "election-silence",
-            about: "the same; a peer gives up on the ledger at any moment",
+            about: "three peers; one gives up on the ledger at any moment",
             bounds: "1 loss of patience, 3 alarms: while it reads, claims, or holds the office with an append under way; \
                      its claim may land all the same.",
-            budget: Budget { alarms: 3, impatience: 1, ..Budget::default() },
             sightings: vec![Sighting::SecondEpoch, Sighting::LedgerSilent, Sighting::ClaimHeld, Sighting::Deposed],
-            states: 34_085,
-            ..base.clone()
+            case: three(Budget { alarms: 3, impatience: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, impatience: 2, ..none })),
+            ..base()
         },
         Scenario {
             name: "election-heartbeat",
-            about: "the same; the trader renews its term and sends a heartbeat",
+            about: "three peers; the trader renews its term and sends a heartbeat",
             bounds: "1 renewal, 3 alarms: the renewal or the heartbeat may come after the term has gone to another.",
-            budget: Budget { alarms: 3, renewals: 1, ..Budget::default() },
             sightings: vec![
                 Sighting::SecondEpoch,
                 Sighting::TraderFenced,
@@ -84,8 +113,137 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Heartbeat,
                 Sighting::Deposed,
             ],
-            states: 104_996,
-            ..base
+            case: three(Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, renewals: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-resignation",
+            about: "three peers; a trader resigns at its first sale, and who resigned sits out the next term",
+            bounds: "1 sale, 3 alarms: one may be left that resigned and asks for anyone, while others run, have run, or \
+                     stay silent.",
+            sightings: vec![
+                Sighting::Resigned,
+                Sighting::SecondEpoch,
+                Sighting::LoneSurvivor,
+                Sighting::ClaimFenced,
+                Sighting::Deposed,
+            ],
+            case: three(Budget { alarms: 3, sales: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, sales: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-ledger-crash",
+            about: "three peers; the ledger crashes at any moment, with the claim it was writing or without",
+            bounds: "1 crash, 3 alarms: a claim is lost before it was durable, or was granted and never answered; the \
+                     lease starts afresh.",
+            sightings: vec![
+                Sighting::LostUnsynced,
+                Sighting::KeptUnanswered,
+                Sighting::Resent,
+                Sighting::SecondEpoch,
+                Sighting::ClaimHeld,
+            ],
+            case: three(Budget { alarms: 3, ledger_crashes: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, ledger_crashes: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous",
+            about: "four peers whose messages arrive and whose timers run as long as they say",
+            bounds: "2 crashes, 1 restart, 1 sale: the trader dies twice over, or resigns and its successor dies; a peer \
+                     comes back in the middle of an election, higher than all others or not. Time goes on for ever; the \
+                     graph is finite since a trader that renews comes back to the same state.",
+            sightings: vec![
+                Sighting::Answered,
+                Sighting::TraderCrashed,
+                Sighting::Restarted,
+                Sighting::Resigned,
+                Sighting::ReferredToLeader,
+                Sighting::Heartbeat,
+                Sighting::ThirdEpoch,
+            ],
+            case: Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 1, sales: 1, ..none })),
+            further: Some(Case::Bazaar(synchronous(4, Budget { crashes: 3, restarts: 2, sales: 2, ..none }))),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-five",
+            about: "five peers under synchrony",
+            bounds: "1 crash: every election that one death leads to.",
+            sightings: vec![Sighting::Answered, Sighting::TraderCrashed, Sighting::SecondEpoch],
+            case: Case::Bazaar(synchronous(5, Budget { crashes: 1, ..none })),
+            further: Some(Case::Bazaar(synchronous(5, Budget { crashes: 2, ..none }))),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-survivor",
+            about: "two peers under synchrony, down to one that has resigned",
+            bounds: "2 sales, 1 crash, 1 restart: the one that is left has resigned, and has to trade again.",
+            sightings: vec![Sighting::LoneSurvivor, Sighting::Resigned, Sighting::TraderCrashed, Sighting::ThirdEpoch],
+            case: Case::Bazaar(synchronous(2, Budget { crashes: 1, restarts: 1, sales: 2, ..none })),
+            further: Some(Case::Bazaar(synchronous(2, Budget { crashes: 2, restarts: 2, sales: 3, ..none }))),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-ten",
+            about: "peers 8, 9 and 10 under synchrony: the highest id has one digit more",
+            bounds: "1 crash. Ids are compared as numbers, or peer 9 is taken for the highest.",
+            sightings: vec![Sighting::Answered, Sighting::TraderCrashed, Sighting::SecondEpoch],
+            case: Case::Bazaar(Bazaar { first_id: 8, ..synchronous(3, Budget { crashes: 1, ..none }) }),
+            further: Some(Case::Bazaar(Bazaar {
+                first_id: 8,
+                ..synchronous(3, Budget { crashes: 2, restarts: 1, ..none })
+            })),
+            ..base()
+        },
+        Scenario {
+            name: "convergence",
+            about: "three peers; from every state, once faults stop, there is one trader that all know",
+            bounds: "2 alarms, 1 crash, 1 renewal: two run for office at once, or one after the other has died, with a \
+                     heartbeat of before under way.",
+            sightings: vec![Sighting::SecondEpoch, Sighting::TraderCrashed, Sighting::ClaimHeld],
+            case: converging(Cut::Nothing, Budget { alarms: 2, crashes: 1, renewals: 1, ..none }),
+            further: Some(converging(Cut::Nothing, Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "duel",
+            about: "three peers; the highest is cut off from the ledger for good, in office or before: another leads",
+            bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
+                     never claim must not win again and again.",
+            sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
+            case: converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
+            further: Some(converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "duel-one-way",
+            about: "three peers; the ledger hears the highest and cannot answer it: another leads",
+            bounds: "2 alarms, 1 renewal: its claims are granted and it never learns so.",
+            sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
+            case: converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
+            further: Some(converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "wedge",
+            about: "three peers; the highest hears the ledger and no other peer: it leaves the office to the others",
+            bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
+            sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
+            case: converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
+            further: Some(converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "silent-ledger",
+            about: "three peers; nobody hears the ledger any more: nobody thinks it leads, and nobody claims for ever",
+            bounds: "2 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
+            sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
+            case: converging(Cut::Ledger, Budget { alarms: 2, renewals: 1, ..none }),
+            further: Some(converging(Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none })),
+            ..base()
         },
     ]
 }

@@ -1,7 +1,9 @@
 //! `bazaar-model`: checks the trading post's protocol, every schedule of it.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::Duration,
@@ -10,8 +12,10 @@ use std::{
 use clap::{Parser, Subcommand};
 use model::{
     check::{Outcome, Progress, Report, check},
-    scenario::{self, Scenario},
+    scenario::{self, Extent, Recorded, Scenario},
 };
+
+mod table;
 
 /// Checks the trading post's protocol exhaustively, within stated bounds.
 ///
@@ -26,77 +30,112 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check scenarios: every state that can be reached, every step from it.
-    Check {
-        /// Which; all when none is named (see `bazaar-model list`).
-        scenarios: Vec<String>,
-        /// How many threads search; as many as there are processors when not given.
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        threads: Option<u16>,
-        /// Print the reports as JSON instead of a table.
-        #[arg(long)]
-        json: bool,
-    },
-    /// List the scenarios: what runs, the bounds and why they suffice, how many states.
+    Check(CheckArguments),
+    /// List the scenarios: what runs, the adversary, the bounds and why they suffice, how many states.
     List,
 }
 
-fn main() -> ExitCode {
-    let code = match Arguments::parse().command {
-        Command::Check { scenarios, threads, json } => {
-            let threads =
-                threads.map(usize::from).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-            match chosen(&scenarios) {
-                Ok(scenarios) => check_all(scenarios, threads, json),
-                Err(unknown) => {
-                    eprintln!("error: there is no scenario {unknown:?}; `bazaar-model list` names them all");
-                    return ExitCode::from(2);
-                }
-            }
-        }
-        Command::List => list(),
-    };
-    // Whoever reads us may have heard enough.
-    code.unwrap_or(ExitCode::SUCCESS)
+#[derive(Debug, clap::Args)]
+struct CheckArguments {
+    /// Which; all when none is named (see `bazaar-model list`).
+    scenarios: Vec<String>,
+    /// Go one step further in every budget. Takes up to an hour.
+    #[arg(long)]
+    thorough: bool,
+    /// How many threads search; as many as there are processors when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print the reports as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Write the numbers of states that were found into this file (`model/recorded.json`), after you have looked at why they
+    /// changed; then build again.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Scenario>, String> {
-    if names.is_empty() {
-        return Ok(scenario::all());
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Check(arguments) => check_all(&arguments),
+        Command::List => list(),
+    };
+    match done {
+        Ok(code) => code,
+        // Whoever reads us may have heard enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => usage(&error.to_string()),
     }
-    names.iter().map(|name| scenario::named(name).ok_or_else(|| name.clone())).collect()
+}
+
+fn usage(what: &str) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(2)
 }
 
 fn list() -> io::Result<ExitCode> {
     let mut out = io::stdout().lock();
     for scenario in scenario::all() {
-        writeln!(out, "{} ({} states)", scenario.name, scenario.states)?;
-        writeln!(out, "  {}", scenario.about)?;
-        writeln!(out, "  {}\n", scenario.bounds)?;
+        table::describe(&mut out, &scenario)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_all(scenarios: Vec<Scenario>, threads: usize, json: bool) -> io::Result<ExitCode> {
+fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
+    let CheckArguments { scenarios, thorough, threads, json, record } = arguments;
+    let chosen: Vec<Scenario> = if scenarios.is_empty() {
+        scenario::all()
+    } else {
+        let mut chosen = Vec::new();
+        for name in scenarios {
+            match scenario::named(name) {
+                Some(scenario) => chosen.push(scenario),
+                None => return Ok(usage(&unknown_scenario(name))),
+            }
+        }
+        chosen
+    };
+    let extent = if *thorough { Extent::Thorough } else { Extent::Default };
+    let threads = threads.map(usize::from).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let mut reports = Vec::new();
-    for scenario in scenarios {
-        let name = scenario.name;
-        let mut telling = Telling::new(name);
-        reports.push(check(scenario, threads, |progress| telling.tell(progress)));
+    for scenario in &chosen {
+        let mut telling = Telling::new(scenario.name);
+        reports.push(check(scenario, extent, threads, |progress| telling.tell(progress)));
         telling.end();
     }
-    if json {
-        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
-    } else {
-        print(&reports)?;
+    if let Some(file) = record {
+        let mut recorded = Recorded::compiled_in();
+        for report in &reports {
+            recorded.record(report.scenario, report.extent, report.states);
+        }
+        let text = serde_json::to_string_pretty(&recorded).map_err(io::Error::other)?;
+        fs::write(file, text + "\n")
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
     }
+    let mut out = io::stdout().lock();
+    if *json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
+    } else {
+        table::reports(&mut out, &reports)?;
+        if scenarios.is_empty() {
+            table::matrix(&mut out, &reports)?;
+        }
+    }
+    Ok(verdict(&reports))
+}
+
+fn unknown_scenario(name: &str) -> String {
+    format!("there is no scenario {name:?}; `bazaar-model list` names them all")
+}
+
+fn verdict(reports: &[Report]) -> ExitCode {
     let has = |verdict| reports.iter().any(|report| report.verdict == verdict);
-    Ok(if has(Outcome::Violated) {
+    if has(Outcome::Violated) {
         ExitCode::from(1)
     } else if has(Outcome::Incomplete) {
         ExitCode::from(3)
     } else {
         ExitCode::SUCCESS
-    })
+    }
 }
 
 /// Progress: one line that is overwritten on a terminal, a line now and then elsewhere.
@@ -130,44 +169,4 @@ impl Telling {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-fn print(reports: &[Report]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:<20} {:>9} {:>6} {:>8} {:>9} {:>8}  verdict",
-        "scenario", "states", "depth", "seconds", "states/s", "B/state"
-    )?;
-    for report in reports {
-        let bytes = report.bytes_per_state.map_or("-".to_owned(), |bytes| bytes.to_string());
-        let verdict = match report.verdict {
-            Outcome::Holds => "all hold, complete".to_owned(),
-            Outcome::Violated => {
-                let property = report.counterexample.as_ref().map(|found| found.violation.property.to_string());
-                format!("VIOLATED {}", property.unwrap_or_default())
-            }
-            Outcome::Incomplete => format!("NOT COMPLETE (recorded: {} states)", report.expected),
-        };
-        writeln!(
-            out,
-            "{:<20} {:>9} {:>6} {:>8.1} {:>9.0} {:>8}  {verdict}",
-            report.scenario,
-            report.states,
-            report.depth,
-            report.seconds,
-            report.rate(),
-            bytes
-        )?;
-        for missing in &report.missing {
-            writeln!(out, "  never met: {missing}")?;
-        }
-    }
-    for (report, found) in reports.iter().filter_map(|report| Some((report, report.counterexample.as_ref()?))) {
-        writeln!(out, "\n{}: {}", report.scenario, found.violation)?;
-        for (nth, words) in (1..).zip(&found.words) {
-            writeln!(out, "{nth:>4}. {words}")?;
-        }
-    }
-    Ok(())
 }

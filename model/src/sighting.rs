@@ -82,6 +82,18 @@ sightings! {
     Resigned = "a trader resigns",
     /// A restarted buyer or seller finds what its former life left.
     Resumed = "a restarted client adopts what its former life left",
+    /// A peer that called is answered by a higher one.
+    Answered = "a higher peer answers a call",
+    /// A peer that resigned stands since nobody else could.
+    LoneSurvivor = "a peer that resigned stands since nobody else answers",
+    /// Who hears the leader says so to one that calls.
+    ReferredToLeader = "a call is answered with the leader's name",
+    /// A trader leaves since it hears no neighbour and is contested.
+    Isolated = "a trader that hears no neighbour leaves its contested office",
+    /// A trader serves the request it made before it took office.
+    ServedItself = "a trader serves its own request of before",
+    /// A new trader reads the books from a snapshot.
+    ReadSnapshot = "books are read from a snapshot",
     /// A request is in the queue when a batch has become durable.
     Split = "a queue is left over for the next batch",
 }

@@ -2,236 +2,401 @@
 //!
 //! Nobody elects. The adversary makes any peer that can hold the office stand or yield at any moment, and a client's
 //! message reaches whoever holds it, thinks it does, or held it. So trading is safe whoever thinks it leads: S1-S8 and
-//! S11-S13 in every state, and B6 with them.
+//! S11-S13 in every state, and B6 and B7 with them; and L2 from every state of the small scenarios.
 
 use protocol::{config::Terms, id::Item};
 
 use crate::{
-    scenario::{Role, Scenario, Tampering, terms},
+    bazaar::{Bazaar, Budget, Convergence, Cut, Role},
+    scenario::{Case, Family, Scenario},
     sighting::Sighting,
-    world::Budget,
 };
 
 const FISH: &[Item] = &[Item::FISH];
 const FISH_THEN_SALT: &[Item] = &[Item::FISH, Item::SALT];
 
+/// Traders that resign after their first sale.
+fn resigning(cast: Vec<Role>) -> Bazaar {
+    let bazaar = Bazaar::new(cast, 8);
+    let terms = Terms { resign_after: 1, ..bazaar.terms };
+    Bazaar { terms, ..bazaar }
+}
+
+/// Once faults stop, everybody is told.
+fn converging(bazaar: Bazaar) -> Bazaar {
+    Bazaar { convergence: Some(Convergence { within: 400, cut: Cut::Nothing }), ..bazaar }
+}
+
 /// The scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    let base = Scenario {
+    let usual = || Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)], 8);
+    let contending = |count| {
+        let buyer = || Role::buyer(FISH, 1).eager().deaf();
+        vec![Role::trader(), Role::trader(), buyer(), buyer(), Role::seller(FISH, count, 0).deaf()]
+    };
+    let base = || Scenario {
         name: "",
+        family: Family::Trading,
         about: "",
         bounds: "",
-        cast: vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)],
-        terms: terms(8),
-        budget: Budget::default(),
         sightings: Vec::new(),
-        states: 0,
-        tampering: Tampering::default(),
+        case: Case::Bazaar(usual()),
+        further: None,
     };
-    let two_buyers = vec![
-        Role::trader(),
-        Role::trader(),
-        Role::buyer(FISH, 1).eager().deaf(),
-        Role::buyer(FISH, 1).eager().deaf(),
-        Role::seller(FISH, 1, 0).deaf(),
-    ];
+    let none = Budget::default();
+    let case = |bazaar: Bazaar, budget| Case::Bazaar(bazaar.with(budget));
+    let both = |bazaar: Bazaar, budget, further| {
+        let further = Some(case(bazaar.clone(), further));
+        (case(bazaar, budget), further)
+    };
+    let scenario = |(case, further), scenario: Scenario| Scenario { case, further, ..scenario };
     vec![
-        Scenario {
-            name: "last-unit",
-            about: "two traders, two buyers, one unit of fish",
-            bounds: "2 claims, so that each trader may hold the office while the other still thinks it does. Two buyers are \
-                     the fewest that contend; both ask at the start, and who is heard when, \
-                     if at all, is free. What they are told is checked and then lost.",
-            cast: two_buyers.clone(),
-            budget: Budget { stands: 2, ..Budget::default() },
-            sightings: vec![
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::ClaimConflict,
-                Sighting::ClaimHeld,
-                Sighting::ClaimFenced,
-                Sighting::Contested,
-                Sighting::Resent,
-                Sighting::FromTheBooks,
-                Sighting::Sold,
-                Sighting::Refused,
-            ],
-            states: 166_471,
-            ..base.clone()
-        },
-        Scenario {
-            name: "batches-of-two",
-            about: "the same with a queue that does not fit a batch, and a new trader that inherits it",
-            bounds: "Batches of 2 records: a deposit and a request, or two requests, or an outcome or two, so the queue is \
-                     left over between batches in all ways there are.",
-            cast: two_buyers.clone(),
-            terms: terms(2),
-            budget: Budget { stands: 2, ..Budget::default() },
-            sightings: vec![
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::Inherited,
-                Sighting::Split,
-                Sighting::Sold,
-                Sighting::Refused,
-                Sighting::FromTheBooks,
-            ],
-            states: 185_485,
-            ..base.clone()
-        },
-        Scenario {
-            name: "ledger-crash",
-            about: "the ledger crashes at any moment; what was not durable is lost, or stays and was never answered",
-            bounds: "1 crash, 2 claims: between write and sync, between sync and answer, and when idle (the lease starts \
-                     afresh). One buyer: what is lost is a batch, whoever is in it.",
-            budget: Budget { stands: 2, ledger_crashes: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::LostUnsynced,
-                Sighting::KeptUnanswered,
-                Sighting::Resent,
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::ClaimConflict,
-                Sighting::Sold,
-                Sighting::Refused,
-            ],
-            states: 70_976,
-            ..base.clone()
-        },
-        Scenario {
-            name: "trader-crash",
-            about: "a trader crashes at any moment, may come back and stand again",
-            bounds: "1 crash, 1 restart, 2 claims: its appends and its replies are still under way in its next life.",
-            budget: Budget { stands: 2, crashes: 1, restarts: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::TraderCrashed,
-                Sighting::Restarted,
-                Sighting::LateAppend,
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::ClaimConflict,
-                Sighting::Sold,
-            ],
-            states: 134_756,
-            ..base.clone()
-        },
-        Scenario {
-            name: "yield",
-            about: "a trader leaves at any moment, in mid-batch too, and may stand again",
-            bounds: "1 departure, 2 claims: by the same peer, or by the other one.",
-            budget: Budget { stands: 2, yields: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::LateAppend,
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::ClaimConflict,
-                Sighting::Sold,
-            ],
-            states: 55_732,
-            ..base.clone()
-        },
-        Scenario {
-            name: "renewals",
-            about: "a trader renews its term while another claims",
-            bounds: "1 renewal, 2 claims, nothing for sale: a renewal's late reply is under way at the position of the \
-                     next batch.",
-            cast: vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1)],
-            budget: Budget { stands: 2, renewals: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::Heartbeat,
-                Sighting::Contested,
-                Sighting::SecondEpoch,
-                Sighting::TraderFenced,
-                Sighting::Refused,
-            ],
-            states: 10_584,
-            ..base.clone()
-        },
-        Scenario {
-            name: "renewals-crash",
-            about: "a trader renews twice while the ledger crashes",
-            bounds: "2 renewals, 1 crash of the ledger, 1 claim: the reply of the first may settle nothing but the first.",
-            budget: Budget { stands: 1, renewals: 2, ledger_crashes: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::Heartbeat,
-                Sighting::LostUnsynced,
-                Sighting::KeptUnanswered,
-                Sighting::Resent,
-                Sighting::Sold,
-            ],
-            states: 3_000,
-            ..base.clone()
-        },
-        Scenario {
-            name: "client-restarts",
-            about: "a buyer and a seller crash at any moment and come back knowing nothing",
-            bounds: "2 crashes, 2 restarts, 2 requests: what both former lives have sent is under way for ever. One trader: \
-                     the predecessor that a request names does not depend on who reads it.",
-            cast: vec![Role::trader().immortal(), Role::buyer(FISH, 2).mortal(), Role::seller(FISH, 1, 0).mortal()],
-            budget: Budget { stands: 1, crashes: 2, restarts: 2, asks: 1, ..Budget::default() },
-            sightings: vec![
-                Sighting::Restarted,
-                Sighting::Resumed,
-                Sighting::FromTheBooks,
-                Sighting::Sold,
-                Sighting::Refused,
-                Sighting::SoldOut,
-            ],
-            states: 60_997,
-            ..base.clone()
-        },
-        Scenario {
-            name: "resignation",
-            about: "each trader resigns at its first sale",
-            bounds: "A term of one sale, 2 claims, two buyers with a request each, a deposit of two: both are served, in two \
-                     terms, and the first that is over may still be thought to last.",
-            cast: vec![
-                Role::trader(),
-                Role::trader(),
-                Role::buyer(FISH, 1).eager().deaf(),
-                Role::buyer(FISH, 1).eager().deaf(),
-                Role::seller(FISH, 2, 0).deaf(),
-            ],
-            terms: Terms { resign_after: 1, ..terms(8) },
-            budget: Budget { stands: 2, ..Budget::default() },
-            sightings: vec![
-                Sighting::Resigned,
-                Sighting::Inherited,
-                Sighting::SecondEpoch,
-                Sighting::Sold,
-                Sighting::FromTheBooks,
-            ],
-            states: 141_713,
-            ..base.clone()
-        },
-        Scenario {
-            name: "restocking",
-            about: "a seller whose fish is sold out deposits salt",
-            bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets stock, no \
-                     stock, and other stock.",
-            cast: vec![
-                Role::trader(),
-                Role::buyer(FISH, 1).eager().deaf(),
-                Role::buyer(FISH_THEN_SALT, 2),
-                Role::seller(FISH_THEN_SALT, 1, 1),
-            ],
-            budget: Budget { stands: 1, ..Budget::default() },
-            sightings: vec![Sighting::SoldOut, Sighting::DepositedAgain, Sighting::Sold, Sighting::Refused],
-            states: 64_251,
-            ..base.clone()
-        },
-        Scenario {
-            name: "stamps",
-            about: "two buyers whose clocks run apart; the trader serves by stamp, not by arrival",
-            bounds: "Batches of 2 records, 1 claim, and a clock that rises by itself once: either buyer's request may have \
-                     the smaller stamp, or both the same.",
-            cast: vec![Role::trader(), Role::buyer(FISH, 1), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)],
-            terms: terms(2),
-            budget: Budget { stands: 1, ticks: 1, ..Budget::default() },
-            sightings: vec![Sighting::Split, Sighting::Sold, Sighting::Refused, Sighting::SoldOut],
-            states: 11_074,
-            ..base
-        },
+        scenario(
+            both(Bazaar::new(contending(1), 8), Budget { stands: 2, ..none }, Budget { stands: 3, ..none }),
+            Scenario {
+                name: "last-unit",
+                about: "two traders, two buyers, one unit of fish",
+                bounds: "2 claims, so that each trader may hold the office while the other still thinks it does. Two \
+                         buyers are the fewest that contend; both ask at the start, and who is heard when, if at all, is \
+                         free. What they are told is checked and then lost.",
+                sightings: vec![
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::ClaimConflict,
+                    Sighting::ClaimHeld,
+                    Sighting::ClaimFenced,
+                    Sighting::Contested,
+                    Sighting::Resent,
+                    Sighting::FromTheBooks,
+                    Sighting::Sold,
+                    Sighting::Refused,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(Bazaar::new(contending(1), 2), Budget { stands: 2, ..none }, Budget { stands: 3, ..none }),
+            Scenario {
+                name: "batches-of-two",
+                about: "the same with a queue that does not fit a batch, and a new trader that inherits it",
+                bounds: "Batches of 2 records: a deposit and a request, or two requests, or an outcome or two, so the \
+                         queue is left over between batches in all ways there are.",
+                sightings: vec![
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::Inherited,
+                    Sighting::Split,
+                    Sighting::Sold,
+                    Sighting::Refused,
+                    Sighting::FromTheBooks,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                usual(),
+                Budget { stands: 2, ledger_crashes: 1, ..none },
+                Budget { stands: 3, ledger_crashes: 2, ..none },
+            ),
+            Scenario {
+                name: "ledger-crash",
+                about: "the ledger crashes at any moment; what was not durable is lost, or stays and was never answered",
+                bounds: "1 crash, 2 claims: between write and sync, between sync and answer, and when idle (the lease \
+                         starts afresh). One buyer: what is lost is a batch, whoever is in it.",
+                sightings: vec![
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::Resent,
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::ClaimConflict,
+                    Sighting::Sold,
+                    Sighting::Refused,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                usual(),
+                Budget { stands: 2, crashes: 1, restarts: 1, ..none },
+                Budget { stands: 3, crashes: 1, restarts: 1, ..none },
+            ),
+            Scenario {
+                name: "trader-crash",
+                about: "a trader crashes at any moment, may come back and stand again",
+                bounds: "1 crash, 1 restart, 2 claims: its appends and its replies are still under way in its next life.",
+                sightings: vec![
+                    Sighting::TraderCrashed,
+                    Sighting::Restarted,
+                    Sighting::LateAppend,
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::ClaimConflict,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(usual(), Budget { stands: 2, yields: 1, ..none }, Budget { stands: 3, yields: 2, ..none }),
+            Scenario {
+                name: "yield",
+                about: "a trader leaves at any moment, in mid-batch too, and may stand again",
+                bounds: "1 departure, 2 claims: by the same peer, or by the other one.",
+                sightings: vec![
+                    Sighting::LateAppend,
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::ClaimConflict,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1)], 8),
+                Budget { stands: 2, renewals: 1, ..none },
+                Budget { stands: 3, renewals: 2, ..none },
+            ),
+            Scenario {
+                name: "renewals",
+                about: "a trader renews its term while another claims",
+                bounds: "1 renewal, 2 claims, nothing for sale: a renewal's late reply is under way at the position of the \
+                         next batch.",
+                sightings: vec![
+                    Sighting::Heartbeat,
+                    Sighting::Contested,
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                    Sighting::Refused,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                usual(),
+                Budget { stands: 1, renewals: 2, ledger_crashes: 1, ..none },
+                Budget { stands: 2, renewals: 2, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "renewals-crash",
+                about: "a trader renews twice while the ledger crashes",
+                bounds: "2 renewals, 1 crash of the ledger, 1 claim: the reply of the first may settle nothing but the \
+                         first.",
+                sightings: vec![
+                    Sighting::Heartbeat,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::Resent,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![Role::trader().immortal(), Role::buyer(FISH, 2).mortal(), Role::seller(FISH, 1, 0).mortal()],
+                    8,
+                ),
+                Budget { stands: 1, crashes: 2, restarts: 2, asks: 1, ..none },
+                Budget { stands: 1, crashes: 3, restarts: 3, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "client-restarts",
+                about: "a buyer and a seller crash at any moment and come back knowing nothing",
+                bounds: "2 crashes, 2 restarts, 2 requests: what both former lives have sent is under way for ever. One \
+                         trader: the predecessor that a request names does not depend on who reads it.",
+                sightings: vec![
+                    Sighting::Restarted,
+                    Sighting::Resumed,
+                    Sighting::FromTheBooks,
+                    Sighting::Sold,
+                    Sighting::Refused,
+                    Sighting::SoldOut,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![
+                        Role::trader().immortal(),
+                        Role::trader().immortal(),
+                        Role::buyer(FISH, 2).mortal(),
+                        Role::seller(FISH, 1, 0).deaf().immortal(),
+                    ],
+                    8,
+                ),
+                Budget { stands: 2, crashes: 1, restarts: 1, ..none },
+                Budget { stands: 2, crashes: 2, restarts: 2, ..none },
+            ),
+            Scenario {
+                name: "buyer-restarts",
+                about: "a buyer crashes and comes back between two traders",
+                bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request waits with one trader, is \
+                         inherited by the other, or is nowhere but on its way.",
+                sightings: vec![
+                    Sighting::Restarted,
+                    Sighting::Resumed,
+                    Sighting::SecondEpoch,
+                    Sighting::Inherited,
+                    Sighting::TraderFenced,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(resigning(contending(2)), Budget { stands: 2, ..none }, Budget { stands: 3, ..none }),
+            Scenario {
+                name: "resignation",
+                about: "each trader resigns at its first sale",
+                bounds: "A term of one sale, 2 claims, two buyers with a request each, a deposit of two: both are served, in \
+                         two terms, and the first that is over may still be thought to last.",
+                sightings: vec![
+                    Sighting::Resigned,
+                    Sighting::Inherited,
+                    Sighting::SecondEpoch,
+                    Sighting::Sold,
+                    Sighting::FromTheBooks,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![
+                        Role::trader(),
+                        Role::buyer(FISH, 1).eager().deaf(),
+                        Role::buyer(FISH_THEN_SALT, 2),
+                        Role::seller(FISH_THEN_SALT, 1, 1),
+                    ],
+                    8,
+                ),
+                Budget { stands: 1, ..none },
+                Budget { stands: 1, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "restocking",
+                about: "a seller whose fish is sold out deposits salt",
+                bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets stock, \
+                         no stock, and other stock.",
+                sightings: vec![Sighting::SoldOut, Sighting::DepositedAgain, Sighting::Sold, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![Role::trader(), Role::buyer(FISH, 1), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)],
+                    2,
+                ),
+                Budget { stands: 1, ticks: 1, ..none },
+                Budget { stands: 1, ticks: 3, ..none },
+            ),
+            Scenario {
+                name: "stamps",
+                about: "two buyers whose clocks run apart; the trader serves by stamp, not by arrival",
+                bounds: "Batches of 2 records, 1 claim, and a clock that rises by itself once: either buyer's request may \
+                         have the smaller stamp, or both the same.",
+                sightings: vec![Sighting::Split, Sighting::Sold, Sighting::Refused, Sighting::SoldOut],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![
+                        Role::trader(),
+                        Role::buyer(FISH, 2).by(2),
+                        Role::seller(FISH, 3, 0).deaf(),
+                        Role::seller(FISH, 3, 0).deaf(),
+                    ],
+                    8,
+                ),
+                Budget { stands: 1, ticks: 1, ..none },
+                Budget { stands: 2, ticks: 1, ..none },
+            ),
+            Scenario {
+                name: "two-sellers",
+                about: "a buyer of two at a time, two sellers with three each: the smaller clock sells, whole or not at all",
+                bounds: "Two requests: the first raises its seller's clock, so the second is served by the other; either \
+                         deposit may come late, and one unit is left that nobody can use.",
+                sightings: vec![Sighting::Sold, Sighting::Refused, Sighting::FromTheBooks],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![
+                        Role::seller(FISH, 2, 0).and_trader(),
+                        Role::buyer(FISH, 1).and_trader(),
+                        Role::buyer(FISH, 1).deaf(),
+                    ],
+                    8,
+                ),
+                Budget { stands: 2, yields: 1, ..none },
+                Budget { stands: 3, yields: 1, ..none },
+            ),
+            Scenario {
+                name: "trader-trades",
+                about: "those that can hold the office buy and sell as well, out of office",
+                bounds: "2 claims, 1 departure: a seller takes office with its own stock in the books, a buyer with its \
+                         own request in the queue, and each gives it up again.",
+                sightings: vec![Sighting::ServedItself, Sighting::Inherited, Sighting::SecondEpoch, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(usual(), Budget { stands: 2, snapshots: 1, ..none }, Budget { stands: 3, snapshots: 2, ..none }),
+            Scenario {
+                name: "snapshot",
+                about: "the second trader reads the books from a snapshot and the records after it",
+                bounds: "1 snapshot at any moment, 2 claims: the snapshot stands before, at or behind what has been read.",
+                sightings: vec![Sighting::ReadSnapshot, Sighting::SecondEpoch, Sighting::Sold, Sighting::TraderFenced],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(usual()),
+                Budget { stands: 2, ..none },
+                Budget { stands: 2, yields: 1, crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "told",
+                about: "from every state, once faults stop, what was accepted has an outcome and everybody is told",
+                bounds: "2 claims: in mid-batch, between the sale and the message, with either trader behind the other.",
+                sightings: vec![Sighting::SecondEpoch, Sighting::TraderFenced, Sighting::Sold, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Bazaar::new(
+                    vec![Role::trader().immortal(), Role::buyer(FISH, 1).mortal(), Role::seller(FISH, 1, 0).mortal()],
+                    8,
+                )),
+                Budget { stands: 1, crashes: 1, restarts: 1, ledger_crashes: 1, ..none },
+                Budget { stands: 1, crashes: 2, restarts: 2, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "told-after-crashes",
+                about: "the same when a client or the ledger has crashed: who is back is told",
+                bounds: "1 crash of a client, 1 of the ledger: the outcome may be of a request that the present life never \
+                         made.",
+                sightings: vec![Sighting::Restarted, Sighting::LostUnsynced, Sighting::KeptUnanswered, Sighting::Sold],
+                ..base()
+            },
+        ),
     ]
 }

@@ -168,6 +168,12 @@ impl Office {
         matches!(self.state, State::Reading(_) | State::Claiming { .. })
     }
 
+    /// Whether its claim was answered last that another's term is being renewed.
+    #[must_use]
+    pub fn is_held_off(&self) -> bool {
+        matches!(self.state, State::Claiming { held: true, .. })
+    }
+
     /// The furthest durable books it knows of.
     #[must_use]
     pub fn seen(&self) -> Seen {

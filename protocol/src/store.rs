@@ -51,6 +51,12 @@ impl MemoryStore {
         self.snapshot = all_apply.then_some(books);
     }
 
+    /// Whether there is a snapshot to read from.
+    #[must_use]
+    pub fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// The fence at the durable head.
     #[must_use]
     pub fn durable_status(&self) -> LedgerStatus {

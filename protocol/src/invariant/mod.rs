@@ -61,10 +61,24 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
+    B4,
     /// A trader gives its office back with the last sale of its term (SPEC B6).
     B6,
     /// A trader in office neither buys nor sells (SPEC B7).
     B7,
+    /// A trader or winner that hears no ledger steps down (SPEC B9).
+    B9,
+    /// Under synchrony there is at most one trader, and it was the highest of those that could be.
+    Y1,
+    /// Under synchrony a trader that resigned does not hold the next epoch if anybody else can.
+    Y2,
+    /// Once faults stop there is one trader that all know.
+    L1,
+    /// Once faults stop every accepted request gets an outcome, and all whom it concerns are told.
+    L2,
+    /// A lone survivor can hold the office and deals with what is pending.
+    L3,
 }
 
 impl Property {
@@ -85,8 +99,15 @@ impl Property {
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::B4 => "who knows of an epoch does not turn back to an older one",
             Property::B6 => "a trader gives its office back with the last sale of its term",
             Property::B7 => "a trader in office neither buys nor sells",
+            Property::B9 => "a trader or winner that hears no ledger steps down",
+            Property::Y1 => "under synchrony there is at most one trader, the highest of those that could be",
+            Property::Y2 => "under synchrony who resigned does not hold the next epoch if anybody else can",
+            Property::L1 => "once faults stop there is one trader that all know",
+            Property::L2 => "once faults stop every accepted request gets an outcome, and all are told",
+            Property::L3 => "a lone survivor can hold the office and deals with what is pending",
         }
     }
 }
@@ -107,8 +128,15 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::B4 => "B4",
             Property::B6 => "B6",
             Property::B7 => "B7",
+            Property::B9 => "B9",
+            Property::Y1 => "Y1",
+            Property::Y2 => "Y2",
+            Property::L1 => "L1",
+            Property::L2 => "L2",
+            Property::L3 => "L3",
         })
     }
 }

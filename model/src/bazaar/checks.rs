@@ -1,0 +1,332 @@
+//! What is checked in a step, and what is seen in it.
+
+use protocol::{
+    books::Books,
+    client::ClientEffect,
+    effect::{Departure, Note},
+    election::Phase,
+    id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
+    invariant::{self, Property, Violation},
+    ledger::{LedgerAnswer, LedgerEffect, LedgerReply, LedgerRequest, Verdict},
+    message::TraderMessage,
+    office::Office,
+    record::{Batch, Entry},
+    seller::Account,
+};
+
+use super::{
+    Bazaar,
+    step::{Occasion, Step},
+    world::{Action, Live, World},
+};
+use crate::{
+    matrix::{Kind, Role, Stepped},
+    part::Part,
+    sighting::Sighting,
+};
+
+fn violated(property: Property, what: String) -> Result<(), Violation> {
+    Err(Violation { property, position: None, what })
+}
+
+impl Step<'_> {
+    pub(super) fn check(&mut self, found: Result<(), Violation>) {
+        if let Err(violation) = found {
+            self.world.violation.get_or_insert_with(|| Part::new(violation));
+        }
+    }
+
+    pub(super) fn fail(&mut self, fault: &str) {
+        let what = format!("the ledger finds that what it has shown is gone: {fault}");
+        self.check(violated(Property::S3, what));
+    }
+
+    /// The log has grown. It never shrinks and no record changes, so what holds here holds until it grows again.
+    pub(super) fn on_durable(&mut self) {
+        let terms = self.audit_terms();
+        let report = invariant::audit_batches(self.world.ledger.store.durable(), terms);
+        let first = report.violations().next().cloned();
+        self.check(first.map_or(Ok(()), Err));
+        self.check(invariant::every_deposit_is_one_its_seller_decided(self.world.log(), &self.world.ledger.decided));
+        let folds = self.ledger(|archive| {
+            let mut books = std::mem::take(&mut archive.books);
+            let rest = archive.store.records().skip(usize::try_from(books.position().0).unwrap_or(usize::MAX));
+            let folds = rest.into_iter().all(|record| books.apply(record).is_ok());
+            archive.books = books;
+            folds
+        });
+        if folds {
+            let books: &Books = &self.world.ledger.books;
+            let said = invariant::the_books_say_what_the_records_say(books, self.world.log());
+            let added = invariant::the_accounts_add_up(books);
+            let is_left = books.queue().len() > 0;
+            self.check(said);
+            self.check(added);
+            if is_left {
+                self.sightings.note(Sighting::Split);
+            }
+        }
+        self.see_durable();
+    }
+
+    /// What a trader serves from is checked whenever it changes.
+    pub(super) fn check_books(&mut self, peer: PeerId) {
+        let office = self.world.live(self.setup, peer).and_then(|live| live.office.as_ref());
+        if let Some(trader) = office.and_then(Office::trader) {
+            let found = invariant::the_books_equal_the_fold_of_the_log(trader.books(), self.world.log());
+            self.check(found);
+        }
+    }
+
+    pub(super) fn check_speaker(&mut self, peer: PeerId, epoch: Epoch) {
+        if let Some(me) = self.world.live(self.setup, peer).map(|live| live.me) {
+            self.check(invariant::an_epoch_is_spoken_for_by_its_holder(epoch, me, self.world.log()));
+        }
+    }
+
+    pub(super) fn check_told(&mut self, to: PeerId, message: &TraderMessage, occasion: Occasion) {
+        self.check(invariant::whatever_a_client_was_told_is_in_the_log(message, to, self.world.log()));
+        if let TraderMessage::Buyer(standing) = message {
+            let open = standing.open.iter().map(|request| request.id);
+            let last = standing.last.iter().map(|(sequence, _)| RequestId { buyer: to, sequence: *sequence });
+            let acknowledged: Vec<_> = open.chain(last).collect();
+            if occasion.asked.is_some_and(|asked| acknowledged.contains(&asked)) {
+                self.sightings.note(Sighting::FromTheBooks);
+            }
+            self.check(invariant::an_acknowledged_request_is_in_the_log(self.world.log(), acknowledged));
+        }
+    }
+
+    /// S4: what a buyer counts as the outcome of a request it did not know before.
+    pub(super) fn check_outcomes_are_news(&mut self, peer: PeerId, known: Option<Sequence>, effects: &[ClientEffect]) {
+        for effect in effects {
+            let ClientEffect::Note(note) = effect else { continue };
+            let sequence = match note {
+                Note::Bought { sale } => sale.request.sequence,
+                Note::Unavailable { request, .. } | Note::Recalled { request, .. } => request.sequence,
+                _ => continue,
+            };
+            if Some(sequence) <= known {
+                self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
+            }
+        }
+    }
+
+    /// S4: what a seller counts is a sale it did not know before.
+    pub(super) fn check_sales_are_news(&mut self, peer: PeerId, account: Option<Account>, effects: &[ClientEffect]) {
+        let mut known = account.map_or(SaleNumber(0), |account| account.sales);
+        for effect in effects {
+            let ClientEffect::Note(Note::Earned { sale, .. }) = effect else { continue };
+            if sale.number <= known {
+                self.check(violated(Property::S4, format!("peer {peer} counts sale {} a second time", sale.number)));
+            }
+            known = sale.number;
+        }
+    }
+
+    /// B4: who is told of a higher epoch is not in office in a lower one.
+    pub(super) fn check_deposed(&mut self, peer: PeerId, told: Epoch) {
+        if let Some(mine) = self.world.live(self.setup, peer).and_then(Live::epoch)
+            && mine < told
+        {
+            let what = format!("peer {peer} goes on in epoch {mine} though it was told of epoch {told}");
+            self.check(violated(Property::B4, what));
+        }
+    }
+
+    /// B4: the epochs whose leaders a life recognises do not fall.
+    pub(super) fn note_leader(&mut self, peer: PeerId) {
+        let Some(live) = self.world.live(self.setup, peer) else { return };
+        let Some((epoch, leader)) = live.election.as_ref().and_then(|election| election.leader()) else { return };
+        let heard = live.heard;
+        if epoch < heard {
+            let what = format!("peer {peer} follows peer {leader} of epoch {epoch} though it knew of epoch {heard}");
+            self.check(violated(Property::B4, what));
+        } else if epoch > heard {
+            self.live(peer, |live| live.heard = epoch);
+        }
+    }
+
+    /// Y1 and Y2: who takes office was the highest of those that were there and eligible throughout, and did not just resign.
+    pub(super) fn check_granted(&mut self, peer: PeerId) {
+        if !self.setup.is_synchronous() {
+            return;
+        }
+        let candidates = self.world.candidates.take().unwrap_or_default();
+        if let Some(higher) = candidates.iter().find(|candidate| **candidate > peer) {
+            let what = format!("peer {peer} takes office while peer {higher} was there and eligible throughout");
+            self.check(violated(Property::Y1, what));
+        }
+        let mut terms = self.world.ledger.store.durable().iter().rev().filter(|batch| batch.claimant().is_some());
+        let former = terms.nth(1).and_then(Batch::claimant).map(|life| life.peer);
+        let has_resigned = self.world.log().filter(|record| record.entry == Entry::Resigned).last();
+        let has_resigned = has_resigned.is_some_and(|record| Some(record.stamp.peer) == former);
+        if let (true, Some(other)) =
+            (former == Some(peer) && has_resigned, candidates.iter().find(|other| **other != peer))
+        {
+            let what = format!("peer {peer} resigned and holds the next epoch while peer {other} could");
+            self.check(violated(Property::Y2, what));
+        }
+    }
+
+    /// Who is there and eligible while an election goes on; and how many traders there are.
+    pub(super) fn note_candidates(&mut self) {
+        if !self.setup.is_synchronous() {
+            return;
+        }
+        let traders: Vec<PeerId> = self.world.traders().map(|(peer, _)| peer).collect();
+        if let [one, other, ..] = traders.as_slice() {
+            let what = format!("peers {one} and {other} are both trader");
+            self.check(violated(Property::Y1, what));
+        }
+        let eligible: Vec<PeerId> =
+            self.world.lives().filter(|live| live.is_eligible()).map(|live| live.me.peer).collect();
+        let runs = |live: &Live| {
+            let phase = live.election.as_ref().map(|election| election.phase());
+            matches!(phase, Some(Phase::Calling | Phase::Asking | Phase::Standing))
+        };
+        let begins = traders.is_empty() && self.world.lives().any(runs);
+        match &mut self.world.candidates {
+            Some(candidates) => candidates.retain(|candidate| eligible.contains(candidate)),
+            none @ None if begins => *none = Some(eligible),
+            None => {}
+        }
+    }
+
+    // What is seen.
+
+    pub(super) fn see(&mut self, peer: PeerId, note: &Note) {
+        let sighting = match note {
+            Note::TookOffice { inherited } if *inherited > 0 => Sighting::Inherited,
+            Note::SteppedDown { reason: Departure::Resigned } => Sighting::Resigned,
+            Note::SteppedDown { reason: Departure::LedgerSilent } => Sighting::LedgerSilent,
+            Note::SteppedDown { reason: Departure::Isolated } => Sighting::Isolated,
+            Note::Sold { sale } if sale.request.buyer == peer => Sighting::ServedItself,
+            Note::Sold { .. } => Sighting::Sold,
+            Note::Refused { .. } => Sighting::Refused,
+            Note::SoldOut { .. } => Sighting::SoldOut,
+            Note::ResumedRequest { .. } | Note::ResumedAccount { .. } | Note::Recalled { .. } => Sighting::Resumed,
+            Note::Joined { .. }
+            | Note::ElectionCalled
+            | Note::AskedForAnyone
+            | Note::TraderSuspected { .. }
+            | Note::ElectionWon
+            | Note::TookOffice { .. }
+            | Note::Recognised { .. }
+            | Note::SteppedDown { .. }
+            | Note::Deposited { .. }
+            | Note::Admitted { .. }
+            | Note::Wanted { .. }
+            | Note::Bought { .. }
+            | Note::Unavailable { .. }
+            | Note::Registered { .. }
+            | Note::Earned { .. }
+            | Note::LedgerHeard
+            | Note::LedgerSilent
+            | Note::ClockRefused { .. }
+            | Note::BooksRefused { .. } => return,
+        };
+        self.sightings.note(sighting);
+    }
+
+    pub(super) fn see_resent(&mut self, batch: &Batch, effects: &[LedgerEffect]) {
+        let is_appended = |effect: &LedgerEffect| {
+            let LedgerEffect::Reply { reply, .. } = effect else { return false };
+            matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. })
+        };
+        if !batch.records.is_empty() && effects.iter().any(is_appended) {
+            self.sightings.note(Sighting::Resent);
+        }
+    }
+
+    pub(super) fn see_verdict(&mut self, peer: PeerId, reply: &LedgerReply) {
+        let LedgerAnswer::Append { echo, verdict } = &reply.answer else { return };
+        let Some((awaited, is_claim)) = self.awaited(peer) else { return };
+        if *echo != awaited {
+            return;
+        }
+        let sighting = match verdict {
+            Verdict::Fenced if is_claim => Sighting::ClaimFenced,
+            Verdict::Fenced => Sighting::TraderFenced,
+            Verdict::Conflict if is_claim => Sighting::ClaimConflict,
+            Verdict::Held => Sighting::ClaimHeld,
+            Verdict::Appended { contested: true, .. } => Sighting::Contested,
+            Verdict::Conflict | Verdict::Appended { .. } => return,
+        };
+        self.sightings.note(sighting);
+    }
+
+    fn see_durable(&mut self) {
+        let Some(batch) = self.world.ledger.store.durable().last() else { return };
+        let deposits_again = batch.records.iter().any(|record| match &record.entry {
+            Entry::Deposited(deposit) => deposit.previous.is_some(),
+            Entry::Claimed { .. } | Entry::Admitted(_) | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {
+                false
+            }
+        });
+        let writer = batch
+            .writer()
+            .and_then(|writer| self.world.live(self.setup, writer)?.office.as_ref()?.in_flight().cloned());
+        let is_late = batch.claimant().is_none() && writer.as_ref() != Some(batch);
+        if deposits_again {
+            self.sightings.note(Sighting::DepositedAgain);
+        }
+        if is_late {
+            self.sightings.note(Sighting::LateAppend);
+        }
+    }
+}
+
+impl World {
+    /// Which machine a step gives what.
+    pub(super) fn stepped(&self, setup: &Bazaar, action: &Action) -> Option<Stepped> {
+        let (peer, kind) = match action {
+            Action::Stand(peer) => (peer, Kind::Stand),
+            Action::Yield(peer) => (peer, Kind::Yield),
+            Action::Fire(peer, timer) => (peer, Kind::of_timer(*timer)),
+            Action::Pick(peer, _) => {
+                let choice = self.live(setup, *peer)?.choice?.0;
+                (peer, Kind::of_choice(choice))
+            }
+            Action::Tick(peer) => (peer, Kind::Tick),
+            Action::Serve(peer) => (peer, Kind::Request),
+            Action::Consult(peer) => {
+                let kind = match self.live(setup, *peer)?.question.as_ref()? {
+                    LedgerRequest::Status => Kind::Status,
+                    LedgerRequest::Read { .. } if self.ledger.store.has_snapshot() => Kind::Part,
+                    LedgerRequest::Read { .. } | LedgerRequest::Append(_) => Kind::Records,
+                };
+                (peer, kind)
+            }
+            Action::Arrive(peer, mail) => (peer, Kind::of_body(&mail.body)),
+            Action::Answer(peer, reply) => (peer, Kind::of_answer(&reply.reply.answer)),
+            Action::Take(call) => return Some(Stepped { kind: Kind::of_batch(&call.batch), role: Role::Ledger }),
+            Action::Sync => return Some(Stepped { kind: Kind::Persisted, role: Role::Ledger }),
+            Action::LeaseRunsOut => return Some(Stepped { kind: Kind::Lease, role: Role::Ledger }),
+            Action::CrashLedger { .. } => return Some(Stepped { kind: Kind::Start, role: Role::Ledger }),
+            Action::Restart(peer) => (peer, Kind::Start),
+            Action::Snapshot | Action::Crash(_) => return None,
+        };
+        let role = self.live(setup, *peer).map_or_else(|| setup.role_at_start(*peer), Live::role);
+        Some(Stepped { kind, role })
+    }
+}
+
+impl Bazaar {
+    fn role_at_start(&self, peer: PeerId) -> Role {
+        let role = self.role(peer);
+        Role::of_client(role.is_some_and(|role| role.buys.is_some()), role.is_some_and(|role| role.sells.is_some()))
+    }
+}
+
+impl Live {
+    /// What it is at the moment.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match &self.office {
+            Some(office) if office.epoch().is_some() => Role::Trader,
+            Some(office) if office.is_standing() => Role::Candidate,
+            Some(_) | None => Role::of_client(self.buyer.is_some(), self.seller.is_some()),
+        }
+    }
+}

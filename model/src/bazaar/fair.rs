@@ -1,0 +1,274 @@
+//! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
+//!
+//! No more faults, and no more wishes. All that is under way arrives, each once; then the timer that is due first fires. Where
+//! the adversary says who leads, somebody who can is told to stand whenever nobody does. What should come about is asked
+//! whenever all is quiet. Who has crashed stays away where a leader is looked for, and is back where people are to be told.
+//! The schedule is one of many; that its steps are bounded from every state is what is checked.
+
+use protocol::{
+    election::Phase,
+    id::PeerId,
+    input::Timer,
+    invariant::{Property, Violation},
+    ledger::LedgerRequest,
+};
+
+use super::{
+    Bazaar, Convergence, Cut, Timing,
+    step::Step,
+    world::{Action, Budget, Live, Peer, World},
+};
+
+/// Follows the fair schedule until what should come about has; the number of steps it took.
+///
+/// # Errors
+/// When it has not within the stated number of steps: what is missing at the end.
+pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Result<usize, Violation> {
+    // From here on what arrives has arrived.
+    let setup = Bazaar { timing: Timing::Synchronous, ..setup.clone() };
+    let mut step = Step::on(&setup, world.clone());
+    step.cut = convergence.cut;
+    step.stop_faults();
+    for steps in 0..convergence.within {
+        if step.world.is_quiet_but_for(convergence.cut) && step.missing().is_none() {
+            return Ok(steps);
+        }
+        if !step.go_on() {
+            break;
+        }
+        if let Some(violation) = &step.world.violation {
+            // Under synchrony more is asked; but here the state may be one that synchrony would not lead to.
+            if !matches!(violation.property, Property::Y1 | Property::Y2) {
+                return Err(Violation::clone(violation));
+            }
+            step.world.violation = None;
+        }
+    }
+    let (property, what) = step.missing().unwrap_or((Property::L1, "nothing happens any more".to_owned()));
+    Err(Violation { property, position: None, what: format!("{what}, after {} steps", convergence.within) })
+}
+
+impl World {
+    fn is_quiet_but_for(&self, cut: Cut) -> bool {
+        let is_done = |live: &Live| {
+            let hears = !matches!(cut, Cut::Ledger)
+                && cut != Cut::FromLedger(live.me.peer)
+                && cut != Cut::AnswersOfLedger(live.me.peer);
+            (live.question.is_none() || !hears) && (live.choice.is_none() || live.plans.deposits == 0)
+        };
+        self.mail.is_empty()
+            && self.calls.is_empty()
+            && self.replies.is_empty()
+            && !self.ledger.is_writing()
+            && self.lives().all(is_done)
+    }
+}
+
+impl Step<'_> {
+    fn stop_faults(&mut self) {
+        self.world.budget = Budget::default();
+        self.world.candidates = None;
+        for place in 0..self.world.peers.len() {
+            self.world.peers[place].change(|peer| match peer {
+                Peer::Up(live) => (live.plans.wishes, live.plans.deposits) = (0, 0),
+                Peer::Down { plans, .. } => (plans.wishes, plans.deposits) = (0, 0),
+            });
+        }
+        if !self.setup.is_elected() {
+            for peer in self.setup.ids() {
+                self.start(peer);
+            }
+        }
+        // What is cut gets nothing through any more.
+        let cut = self.cut;
+        let is_cut = |peer: PeerId| cut == Cut::FromOverlay(peer);
+        self.world.mail.change(|bag| bag.retain(|mail| !is_cut(mail.from) && !mail.to.is_some_and(is_cut)));
+        let hears =
+            |peer: PeerId| cut != Cut::Ledger && cut != Cut::FromLedger(peer) && cut != Cut::AnswersOfLedger(peer);
+        self.world.calls.change(|calls| {
+            calls.retain(|call| cut != Cut::Ledger && cut != Cut::FromLedger(call.caller.peer));
+        });
+        self.world.replies.change(|replies| replies.retain(|reply| hears(reply.reply.to.peer)));
+        for peer in self.setup.ids().filter(|peer| !hears(*peer)) {
+            self.live(peer, |live| live.question = None);
+        }
+        // The lease runs from now at the latest; how much of it is left where timing was free nobody knows.
+        if self.world.ledger.machine.is_held() && self.world.lease.is_none() {
+            self.world.lease = Some(super::TIMEOUTS.lease);
+        }
+        self.prune();
+    }
+
+    /// One step of the fair schedule, or none if there is nothing left to do.
+    fn go_on(&mut self) -> bool {
+        self.prune();
+        let mail = self.world.mail.iter().next().cloned();
+        if let Some(mail) = mail {
+            let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, &mail, *peer));
+            match listener {
+                Some(listener) => self.act(&Action::Arrive(listener, mail)),
+                None => self.world.mail.change(|bag| bag.take(&mail)),
+            }
+            return true;
+        }
+        if self.world.ledger.is_writing() {
+            self.act(&Action::Sync);
+            return true;
+        }
+        let call = self.world.calls.iter().next().cloned();
+        if let Some(call) = call {
+            self.act(&Action::Take(call));
+            return true;
+        }
+        let reply = self.world.replies.iter().next().cloned();
+        if let Some(reply) = reply {
+            self.act(&Action::Answer(reply.reply.to.peer, reply));
+            return true;
+        }
+        let asks = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. } | LedgerRequest::Status));
+        let asking = self.world.lives().find(asks).map(|live| live.me.peer);
+        if let Some(peer) = asking {
+            self.act(&Action::Consult(peer));
+            return true;
+        }
+        if !self.setup.is_elected() && self.somebody_stands() {
+            return true;
+        }
+        if let Some(peer) = self.untold() {
+            // Whoever wants something is told how it stood.
+            self.fire(peer, Timer::Buyer);
+            return true;
+        }
+        self.next_timer()
+    }
+
+    /// Where there is no election: somebody is told to stand if nobody does, and the clients hear of it.
+    fn somebody_stands(&mut self) -> bool {
+        let is_busy = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
+        let in_office = self.world.traders().map(|(_, epoch)| epoch).max();
+        // Who was deposed and does not know it is no trader any more.
+        if in_office == Some(self.world.ledger.machine.status().epoch()) || self.world.lives().any(is_busy) {
+            return false;
+        }
+        let free = self.world.lives().find(|live| live.office.is_some() && live.epoch().is_none());
+        let Some(peer) = free.map(|live| live.me.peer) else { return false };
+        self.office(peer, protocol::office::OfficeInput::Stand);
+        true
+    }
+
+    /// A buyer that was not told how its last request ended, and is asking for nothing.
+    fn untold(&self) -> Option<PeerId> {
+        let books = &self.world.ledger.books;
+        let is_untold = |live: &&Live| {
+            let Some(buyer) = &live.buyer else { return false };
+            let account = books.buyers().get(&live.me.peer);
+            let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
+            let open = account.is_some_and(|account| account.open.is_some());
+            live.may_want() && live.timers.contains_key(&Timer::Buyer) && (open || buyer.known() < last)
+        };
+        self.world.lives().find(is_untold).map(|live| live.me.peer)
+    }
+
+    fn next_timer(&mut self) -> bool {
+        // A buyer that wants nothing more does not think of anything.
+        let counts = |live: &Live, timer: Timer| timer != Timer::Buyer || !live.may_want();
+        let timers = self.world.lives().flat_map(|live| {
+            let armed = live.timers.iter().filter(|(timer, _)| counts(live, **timer));
+            armed.map(|(timer, wait)| (*wait, Some((live.me.peer, *timer))))
+        });
+        let lease = self.world.lease.map(|wait| (wait, None));
+        let next = timers.chain(lease).min();
+        match next {
+            Some((wait, Some((peer, timer)))) => {
+                self.elapse(Some(wait));
+                self.fire(peer, timer);
+                true
+            }
+            Some((_, None)) => {
+                self.act(&Action::LeaseRunsOut);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What has not come about yet.
+    fn missing(&self) -> Option<(Property, String)> {
+        if self.cut == Cut::Ledger {
+            let trader = self.world.traders().next();
+            let standing =
+                self.world.lives().find(|live| live.office.as_ref().is_some_and(|office| office.is_standing()));
+            return match (trader, standing) {
+                (Some((peer, epoch)), _) => Some((Property::B9, format!("peer {peer} still holds epoch {epoch}"))),
+                (None, Some(live)) => Some((Property::B9, format!("peer {} still claims", live.me.peer))),
+                (None, None) => None,
+            };
+        }
+        if self.setup.is_elected() { self.no_leader() } else { self.untold_clients() }
+    }
+
+    /// L1: one trader that all live peers know; one that is cut off from all others need not.
+    fn no_leader(&self) -> Option<(Property, String)> {
+        let counts = |peer: PeerId| self.cut != Cut::FromOverlay(peer);
+        let electors: Vec<&Live> =
+            self.world.lives().filter(|live| live.election.is_some() && counts(live.me.peer)).collect();
+        if electors.is_empty() {
+            return None;
+        }
+        let missing = |what: String| Some((Property::L1, what));
+        let traders: Vec<_> = self.world.traders().collect();
+        let [(trader, epoch)] = traders.as_slice() else {
+            return missing(format!("{} peers are trader", traders.len()));
+        };
+        let holder = self.world.ledger.machine.status().term.filter(|term| !term.ended);
+        if holder.is_none_or(|term| (term.holder.peer, term.epoch) != (*trader, *epoch)) {
+            return missing(format!("peer {trader} thinks it holds epoch {epoch}, and the ledger does not"));
+        }
+        if !counts(*trader) {
+            return missing(format!("peer {trader} holds epoch {epoch} and hears nobody"));
+        }
+        let knows = |live: &&Live| {
+            live.election.as_ref().is_some_and(|election| {
+                election.leader() == Some((*epoch, *trader)) && !matches!(election.phase(), Phase::Standing)
+            })
+        };
+        let stranger = electors.into_iter().find(|live| !knows(live));
+        stranger.and_then(|live| missing(format!("peer {} does not know trader {trader}", live.me.peer)))
+    }
+
+    /// L2: every accepted request has an outcome, and all whom it concerns were told.
+    fn untold_clients(&self) -> Option<(Property, String)> {
+        let books = &self.world.ledger.books;
+        let missing = |what: String| Some((Property::L2, what));
+        if let Some(request) = books.queue().next() {
+            return missing(format!("a request of peer {} waits", request.id.buyer));
+        }
+        for live in self.world.lives() {
+            let peer = live.me.peer;
+            if self.setup.role(peer).is_some_and(|role| role.deaf) || live.epoch().is_some() {
+                continue;
+            }
+            if let Some(buyer) = &live.buyer {
+                let account = books.buyers().get(&peer);
+                let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
+                if buyer.asking().is_some() {
+                    return missing(format!("peer {peer} still asks"));
+                }
+                if buyer.known() != last {
+                    return missing(format!("peer {peer} was not told how its last request ended"));
+                }
+            }
+            if let Some(seller) = &live.seller {
+                let account = books.sellers().get(&peer);
+                let sales = account.map(|account| account.sales);
+                if seller.depositing().is_some() {
+                    return missing(format!("peer {peer} still deposits"));
+                }
+                if sales.is_some_and(|sales| seller.account().map(|account| account.sales) != Some(sales)) {
+                    return missing(format!("peer {peer} was not told of all its sales"));
+                }
+            }
+        }
+        None
+    }
+}

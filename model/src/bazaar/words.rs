@@ -1,0 +1,562 @@
+//! States and steps in words, and what a picture shows of them.
+
+use std::fmt::Write as _;
+
+use protocol::{
+    election::{ElectionMessage, Eligibility, Phase},
+    id::PeerId,
+    input::{Choice, Timer},
+    invariant::Property,
+    ledger::{LedgerAnswer, LedgerRequest, Verdict},
+    message::{Body, ClientMessage, TraderMessage},
+    record::{Batch, Entry, Record},
+};
+
+use super::{
+    Bazaar, Convergence, Cut, Timing,
+    world::{Action, Budget, Call, Live, Mail, Peer, Reply, World},
+};
+use crate::{
+    part::{Bag, Part},
+    picture::Mark,
+    subject::Subject,
+};
+
+/// What the adversary may do.
+pub(super) fn adversary(setup: &Bazaar) -> String {
+    let Budget {
+        stands,
+        yields,
+        alarms,
+        impatience,
+        renewals,
+        crashes,
+        restarts,
+        ledger_crashes,
+        snapshots,
+        ticks,
+        asks,
+        sales,
+    } = setup.budget;
+    let budgets = [
+        (stands, "claim", "claims"),
+        (yields, "departure", "departures"),
+        (alarms, "election timer", "election timers"),
+        (impatience, "loss of patience with the ledger", "losses of patience with the ledger"),
+        (renewals, "renewal", "renewals"),
+        (crashes, "crash of a peer", "crashes of peers"),
+        (restarts, "restart", "restarts"),
+        (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
+        (snapshots, "snapshot of the books", "snapshots of the books"),
+        (ticks, "clock that rises by itself", "ticks of clocks by themselves"),
+        (asks, "question after sales", "questions after sales"),
+        (sales, "sale to a passing customer", "sales to passing customers"),
+    ];
+    let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
+    let budgets: Vec<String> =
+        budgets.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+    let timing = match setup.timing {
+        Timing::Free => "messages, calls and replies lost, doubled, late and in any order, pauses and cuts without end",
+        Timing::Synchronous => "links and ledger up, no pauses, timers as long as they say",
+    };
+    let after = match setup.convergence {
+        None => String::new(),
+        Some(Convergence { within, cut }) => {
+            let cut = match cut {
+                Cut::Nothing => String::new(),
+                Cut::FromLedger(peer) => format!(" while peer {peer} and the ledger stay cut off from each other"),
+                Cut::AnswersOfLedger(peer) => format!(" while the ledger hears peer {peer} and cannot answer it"),
+                Cut::FromOverlay(peer) => format!(" while peer {peer} stays cut off from all other peers"),
+                Cut::Ledger => " while nobody hears the ledger".to_owned(),
+            };
+            format!("; then no more faults{cut}, at most {within} steps of the fair schedule from every state")
+        }
+    };
+    format!("{timing}; {}{after}", budgets.join(", "))
+}
+
+/// A step as a sentence, with what comes of it.
+pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action) -> String {
+    let (after, _) = before.after(setup, action);
+    let name = |peer: &PeerId| setup.name_of(*peer);
+    let what = match action {
+        Action::Stand(peer) => format!("{} is made to stand for the office", name(peer)),
+        Action::Yield(peer) => format!("{} is made to leave the office", name(peer)),
+        Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
+        Action::Pick(peer, pick) => {
+            let choice = before.live(setup, *peer).and_then(|live| live.choice);
+            let what = match choice {
+                Some((Choice::Wish, _)) => "picks what it wants",
+                Some((Choice::Offer, _)) | None => "picks what it deposits next",
+            };
+            format!("{} {what} (number {pick})", name(peer))
+        }
+        Action::Tick(peer) => format!("{}'s clock rises by itself", name(peer)),
+        Action::Serve(peer) => format!("somebody who passes by wants a fish of {}", name(peer)),
+        Action::Consult(peer) => {
+            let asks = before.live(setup, *peer).and_then(|live| live.question.as_ref());
+            let what = match asks {
+                Some(LedgerRequest::Read { from, .. }) => format!("reads the books from record {from} on"),
+                Some(LedgerRequest::Status | LedgerRequest::Append(_)) | None => "asks for the ledger's status".into(),
+            };
+            format!("{} {what}", name(peer))
+        }
+        Action::Arrive(peer, mail) => {
+            format!("{} hears from {}: {}", name(peer), name(&mail.from), quoted(mail))
+        }
+        Action::Take(call) => {
+            let Call { caller, batch } = &**call;
+            format!("the ledger is asked by {}: {}", name(&caller.peer), appends(batch))
+        }
+        Action::Sync => "what the ledger has written becomes durable".to_owned(),
+        Action::Answer(peer, reply) => format!("{} hears from the ledger: {}", name(peer), verdict(reply)),
+        Action::LeaseRunsOut => "the lease runs out".to_owned(),
+        Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
+        Action::Crash(peer) => format!("{} crashes", name(peer)),
+        Action::Restart(peer) => format!("{} comes back, knowing nothing", name(peer)),
+        Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
+        Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
+    };
+    let comes = consequences(setup, before, &after);
+    let comes = comes.into_iter().take(3).collect::<Vec<_>>().join("; ");
+    let violated = after.violation.as_deref().map(|found| format!(" — {} IS VIOLATED: {}", found.property, found.what));
+    let sep = if comes.is_empty() { "" } else { ": " };
+    format!("{what}{sep}{comes}{}", violated.unwrap_or_default())
+}
+
+fn fires(setup: &Bazaar, world: &World, peer: PeerId, timer: Timer) -> String {
+    let name = setup.name_of(peer);
+    let live = world.live(setup, peer);
+    match timer {
+        Timer::Election => {
+            let phase = live.and_then(|live| live.election.as_ref()).map(|election| election.phase());
+            match phase {
+                Some(Phase::Following { leader, .. }) => {
+                    format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
+                }
+                Some(Phase::Onset) => format!("{name}'s election timer fires: it is its turn"),
+                Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
+                Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
+                Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has shown"),
+                Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
+            }
+        }
+        Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
+        Timer::LedgerPatience => format!("{name} loses its patience with the ledger"),
+        Timer::Renewal => format!("{name}'s renewal timer fires"),
+        Timer::Buyer => format!("{name} wants something"),
+        Timer::Seller => format!("{name}'s timer fires: it asks what was sold"),
+        Timer::ClockInterval => format!("{name}'s clock interval ends"),
+    }
+}
+
+/// What has become of a state in one step.
+fn consequences(setup: &Bazaar, before: &World, after: &World) -> Vec<String> {
+    let mut comes = Vec::new();
+    for peer in setup.ids() {
+        let (Some(was), Some(is)) = (before.live(setup, peer), after.live(setup, peer)) else { continue };
+        let name = setup.name_of(peer);
+        match (was.epoch(), is.epoch()) {
+            (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
+            (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let stands = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
+        match (stands(was), stands(is)) {
+            (false, true) => comes.push(format!("{name} stands")),
+            (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
+            (_, _) => {}
+        }
+        let leader = |live: &Live| live.election.as_ref().and_then(|election| election.leader());
+        if let Some((epoch, trader)) =
+            leader(is).filter(|leader| leader.1 != peer && Some(*leader) != self::leader(was))
+        {
+            comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
+        }
+        if was.is_eligible() != is.is_eligible() {
+            let what = if is.is_eligible() { "is eligible" } else { "is not eligible any more" };
+            comes.push(format!("{name} {what}"));
+        }
+    }
+    comes.extend(new(&before.mail, &after.mail).map(|mail| {
+        let to = mail.to.map_or("whoever is trader".to_owned(), |to| setup.name_of(to));
+        format!("{} tells {to}: {}", setup.name_of(mail.from), quoted(mail))
+    }));
+    comes.extend(
+        new(&before.calls, &after.calls)
+            .map(|call| format!("{} asks the ledger: {}", setup.name_of(call.caller.peer), appends(&call.batch))),
+    );
+    comes.extend(
+        new(&before.replies, &after.replies)
+            .map(|reply| format!("it answers {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply))),
+    );
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        comes.push("it writes".to_owned());
+    }
+    comes
+}
+
+fn leader(live: &Live) -> Option<(protocol::id::Epoch, PeerId)> {
+    live.election.as_ref().and_then(|election| election.leader())
+}
+
+/// What is under way now and was not before.
+fn new<'a, T: std::hash::Hash + Eq>(before: &'a Bag<T>, after: &'a Bag<T>) -> impl Iterator<Item = &'a Part<T>> {
+    after.iter().filter(|one| !before.has(one))
+}
+
+/// A message with its clock.
+fn quoted(mail: &Mail) -> String {
+    let clock = if mail.clock.0 == 0 { String::new() } else { format!(" (clock {})", mail.clock) };
+    format!("\"{}\"{clock}", says(&mail.body))
+}
+
+fn says(body: &Body) -> String {
+    match body {
+        Body::Election(message) => match message {
+            ElectionMessage::Call => "election: is anybody higher?".to_owned(),
+            ElectionMessage::Anyone => "is anybody eligible?".to_owned(),
+            ElectionMessage::Answer => "ok, leave it to me".to_owned(),
+            ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
+            ElectionMessage::Coordinator { epoch } => format!("I am coordinator, epoch {epoch}"),
+            ElectionMessage::Resigned { epoch } => format!("I have given epoch {epoch} back"),
+        },
+        Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
+        Body::Clock => "my clock".to_owned(),
+        Body::Client(ClientMessage::Request(request)) => {
+            let previous = request.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let (id, item) = (number(request.id.sequence.0), request.item);
+            format!("request {id}: {} of item {item}, after {previous}", request.quantity)
+        }
+        Body::Client(ClientMessage::Deposit(deposit)) => {
+            let previous = deposit.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let (id, item) = (number(deposit.id.number.0), deposit.item);
+            format!("deposit {id}: {} of item {item}, after {previous}", deposit.count)
+        }
+        Body::Client(ClientMessage::AskSales { after }) => match after {
+            Some(after) => format!("what was sold after sale {after}?"),
+            None => "what was sold?".to_owned(),
+        },
+        Body::Trader(TraderMessage::Buyer(standing)) => {
+            let open = standing.open.as_ref().map(|open| format!("request {} waits", number(open.id.sequence.0)));
+            let last = standing.last.as_ref().map(|(last, outcome)| {
+                let outcome = match outcome {
+                    protocol::books::Outcome::Sold(_) => "filled",
+                    protocol::books::Outcome::Refused { .. } => "refused",
+                };
+                format!("request {} was {outcome}", number(last.0))
+            });
+            let all: Vec<String> = open.into_iter().chain(last).collect();
+            if all.is_empty() { "nothing of yours is in the books".to_owned() } else { all.join(", ") }
+        }
+        Body::Trader(TraderMessage::Seller(standing)) => {
+            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+                format!("deposit {}, {} left", number(deposit.number.0), deposit.left)
+            });
+            format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
+        }
+    }
+}
+
+/// A number as people read it: the incarnation it was given in, and which of that life's it is.
+fn number(n: u64) -> String {
+    match n >> 32 {
+        0 => n.to_string(),
+        life => format!("{life}.{}", n & u64::from(u32::MAX)),
+    }
+}
+
+fn record(record: &Record) -> String {
+    let what = match &record.entry {
+        Entry::Claimed { epoch, holder } => format!("epoch {epoch} claimed by peer {}", holder.peer),
+        Entry::Deposited(deposit) => {
+            format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller)
+        }
+        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
+        Entry::Sold(sale) => {
+            format!(
+                "sale {} of peer {} to peer {} for {}",
+                sale.number,
+                sale.deposit.seller,
+                sale.request.buyer,
+                sale.paid()
+            )
+        }
+        Entry::Refused { request } => {
+            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
+        }
+        Entry::Resigned => "resignation".to_owned(),
+    };
+    format!("{what} @{}", record.stamp.time)
+}
+
+fn appends(batch: &Batch) -> String {
+    let records: Vec<String> = batch.records.iter().map(record).collect();
+    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
+    format!("[epoch {}, position {}] {what}", batch.epoch, batch.position)
+}
+
+fn verdict(Reply { reply, batch }: &Reply) -> String {
+    let LedgerAnswer::Append { verdict, .. } = &reply.answer else { return "an answer".to_owned() };
+    let what = match verdict {
+        Verdict::Appended { head, contested: false } => format!("appended, up to {head}"),
+        Verdict::Appended { head, contested: true } => format!("appended, up to {head}, and contested"),
+        Verdict::Fenced => "fenced".to_owned(),
+        Verdict::Conflict => "conflict".to_owned(),
+        Verdict::Held => "held by another".to_owned(),
+    };
+    format!("{what} {}", appends(batch))
+}
+
+/// A state as people want to read it.
+pub(super) fn portrait(setup: &Bazaar, world: &World) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    for peer in setup.ids() {
+        let _ = writeln!(out, "{}", one_peer(setup, world, peer));
+    }
+    let _ = writeln!(out, "{}", the_ledger(world));
+    let under_way = under_way(setup, world);
+    if !under_way.is_empty() {
+        let _ =
+            writeln!(out, "under way{}:", if setup.is_synchronous() { "" } else { " (each once, often, or never)" });
+        for line in under_way {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    let left = adversary(&Bazaar { budget: world.budget, convergence: None, ..setup.clone() });
+    if let Some((_, left)) = left.split_once("; ") {
+        let _ = writeln!(out, "the adversary has left: {}", if left.is_empty() { "nothing" } else { left });
+    }
+    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
+    let holds: Vec<String> = setup
+        .properties()
+        .into_iter()
+        .filter(|property| broken.as_ref().is_none_or(|found| found.property != *property))
+        .map(|property: Property| property.to_string())
+        .collect();
+    let _ = write!(out, "holds here: {}", holds.join(" "));
+    if let Some(found) = broken {
+        let _ = write!(out, "\nVIOLATED HERE: {found}");
+    }
+    out
+}
+
+fn one_peer(setup: &Bazaar, world: &World, peer: PeerId) -> String {
+    let name = setup.name_of(peer);
+    let live = match &*world.peers[setup.place(peer)] {
+        Peer::Up(live) => live,
+        Peer::Down { durable, .. } => {
+            return format!(
+                "{name}: down; durable: life {}, clock at most {}",
+                durable.incarnation, durable.clock_bound
+            );
+        }
+    };
+    let mut says = vec![format!("clock {}", live.clock.now())];
+    if live.me.incarnation.0 > 1 {
+        says.push(format!("life {}", live.me.incarnation));
+    }
+    if let Some(epoch) = live.epoch() {
+        says.push(format!("TRADER of epoch {epoch}"));
+    }
+    if let Some(office) = &live.office {
+        if let Some(batch) = office.in_flight() {
+            says.push(format!("waits for the ledger's word on {}", appends(batch)));
+        } else if office.is_standing() {
+            says.push("reads the books".to_owned());
+        }
+    }
+    if let Some(election) = &live.election {
+        let phase = match election.phase() {
+            Phase::Onset => "knows no trader".to_owned(),
+            Phase::Calling => "has called an election".to_owned(),
+            Phase::Asking => "asks whether anybody is eligible".to_owned(),
+            Phase::Waiting => "leaves it to a higher peer".to_owned(),
+            Phase::Standing => "stands".to_owned(),
+            Phase::Leading { epoch } => format!("leads in epoch {epoch}"),
+            Phase::Following { epoch, leader, directly } => {
+                let how = if directly { "" } else { " by hearsay" };
+                format!("follows trader {leader} of epoch {epoch}{how}")
+            }
+        };
+        says.push(phase);
+        match election.eligibility() {
+            Eligibility::Eligible => {}
+            Eligibility::Resigned => says.push("resigned".to_owned()),
+            Eligibility::Unable => says.push("not eligible".to_owned()),
+        }
+    }
+    if let Some(buyer) = &live.buyer {
+        match buyer.asking() {
+            Some(request) => says.push(format!("asks for request {}", number(request.id.sequence.0))),
+            None => says.push("asks for nothing".to_owned()),
+        }
+        if let Some(known) = buyer.known() {
+            says.push(format!("knows how request {} ended", number(known.0)));
+        }
+    }
+    if let Some(seller) = &live.seller {
+        match (seller.depositing(), seller.account()) {
+            (Some(deposit), _) => says.push(format!("deposits {}", number(deposit.id.number.0))),
+            (None, Some(account)) => says.push(format!("knows of {} sales, earned {}", account.sales, account.earned)),
+            (None, None) => {}
+        }
+    }
+    format!("{name}: {}", says.join(", "))
+}
+
+fn the_ledger(world: &World) -> String {
+    let archive = &world.ledger;
+    let status = archive.machine.status();
+    let term = match status.term {
+        None => "no term yet".to_owned(),
+        Some(term) => {
+            let live = if term.ended {
+                "resigned"
+            } else if archive.machine.is_held() {
+                "live"
+            } else {
+                "lapsed"
+            };
+            format!("epoch {} of peer {} ({live})", term.epoch, term.holder.peer)
+        }
+    };
+    let mut lines = vec![format!("ledger: {term}, head {}", status.head)];
+    let durable = archive.store.durable().len();
+    let mut position = 0;
+    for (nth, batch) in archive.store.batches().iter().enumerate() {
+        for one in &batch.records {
+            let not_yet = if nth >= durable { " (written, not durable)" } else { "" };
+            lines.push(format!("  {position}. {}{not_yet}", record(one)));
+            position += 1;
+        }
+    }
+    lines.join("\n")
+}
+
+fn under_way(setup: &Bazaar, world: &World) -> Vec<String> {
+    let mail = world.mail.iter().map(|mail| {
+        let to = mail.to.map_or("trader".to_owned(), |to| setup.name_of(to));
+        format!("{} → {to}: {}", setup.name_of(mail.from), quoted(mail))
+    });
+    let calls = world
+        .calls
+        .iter()
+        .map(|call| format!("{} → ledger: {}", setup.name_of(call.caller.peer), appends(&call.batch)));
+    let replies = world
+        .replies
+        .iter()
+        .map(|reply| format!("ledger → {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply)));
+    mail.chain(calls).chain(replies).collect()
+}
+
+/// What a picture shows of a step.
+pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let place = |peer: PeerId| setup.place(peer);
+    let ledger = setup.cast.len();
+    let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
+    match action {
+        Action::Stand(peer) => marks.push(happened(place(*peer), "stands")),
+        Action::Yield(peer) => marks.push(happened(place(*peer), "is told to leave")),
+        Action::Fire(peer, timer) => {
+            let label = match timer {
+                Timer::Election => "election timer",
+                Timer::LedgerRetry => "retry timer",
+                Timer::LedgerPatience => "patience ends",
+                Timer::Renewal => "renewal timer",
+                Timer::Buyer => "wants something",
+                Timer::Seller => "seller's timer",
+                Timer::ClockInterval => "clock interval",
+            };
+            marks.push(Mark::Timer { at: place(*peer), label: label.to_owned() });
+        }
+        Action::Pick(peer, pick) => marks.push(happened(place(*peer), &format!("picks number {pick}"))),
+        Action::Tick(peer) => marks.push(happened(place(*peer), "clock rises")),
+        Action::Serve(peer) => marks.push(happened(place(*peer), "a customer passes by")),
+        Action::Consult(peer) => {
+            let is_read =
+                before.live(setup, *peer).is_some_and(|live| matches!(live.question, Some(LedgerRequest::Read { .. })));
+            marks.push(happened(place(*peer), if is_read { "reads the books" } else { "asks for the status" }));
+        }
+        Action::Arrive(peer, mail) => marks.push(Mark::Arrived { at: place(*peer), message: mail.name() }),
+        Action::Take(call) => marks.push(Mark::Arrived { at: ledger, message: call.name() }),
+        Action::Sync => marks.push(happened(ledger, "durable")),
+        Action::Answer(peer, reply) => marks.push(Mark::Arrived { at: place(*peer), message: reply.name() }),
+        Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
+        Action::Snapshot => marks.push(happened(ledger, "snapshot")),
+        Action::Crash(peer) => marks.push(Mark::Crashed { at: place(*peer) }),
+        Action::Restart(peer) => marks.push(Mark::Restarted { at: place(*peer) }),
+        Action::CrashLedger { kept } => {
+            marks.push(Mark::Crashed { at: ledger });
+            marks.push(Mark::Restarted { at: ledger });
+            if before.ledger.is_writing() {
+                marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
+            }
+        }
+    }
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        marks.push(happened(ledger, "writes"));
+    }
+    for peer in setup.ids() {
+        let epoch = |world: &World| world.live(setup, peer).and_then(Live::epoch);
+        match (epoch(before), epoch(after)) {
+            (None, Some(epoch)) => marks.push(Mark::TookOffice { at: place(peer), epoch: epoch.0 }),
+            (Some(_), None) if after.live(setup, peer).is_some() => {
+                marks.push(Mark::LeftOffice { at: place(peer), label: "steps down".to_owned() });
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    marks.extend(new(&before.mail, &after.mail).map(|mail| Mark::Sent {
+        from: place(mail.from),
+        to: mail.to.map(place),
+        message: mail.name(),
+        label: says(&mail.body),
+    }));
+    marks.extend(new(&before.calls, &after.calls).map(|call| Mark::Sent {
+        from: place(call.caller.peer),
+        to: Some(ledger),
+        message: call.name(),
+        label: brief(&call.batch),
+    }));
+    marks.extend(new(&before.replies, &after.replies).map(|reply| Mark::Sent {
+        from: ledger,
+        to: Some(place(reply.reply.to.peer)),
+        message: reply.name(),
+        label: brief_verdict(reply),
+    }));
+    if let Some(found) = &after.violation {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    } else if let Some(found) = setup.stuck(after) {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    }
+    marks
+}
+
+fn brief(batch: &Batch) -> String {
+    let records = batch.records.iter().map(|record| match &record.entry {
+        Entry::Claimed { .. } => "claim",
+        Entry::Deposited(_) => "deposit",
+        Entry::Admitted(_) => "request",
+        Entry::Sold(_) => "sale",
+        Entry::Refused { .. } => "refusal",
+        Entry::Resigned => "resignation",
+    });
+    let records: Vec<&str> = records.collect();
+    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
+    format!("append {what} (epoch {}, at {})", batch.epoch, batch.position)
+}
+
+fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
+    let LedgerAnswer::Append { verdict, .. } = &reply.answer else { return "answer".to_owned() };
+    let what = match verdict {
+        Verdict::Appended { contested: false, .. } => "appended",
+        Verdict::Appended { contested: true, .. } => "appended, contested",
+        Verdict::Fenced => "fenced",
+        Verdict::Conflict => "conflict",
+        Verdict::Held => "held",
+    };
+    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
+}

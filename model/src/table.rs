@@ -1,0 +1,109 @@
+//! What `bazaar-model` prints of scenarios and reports.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use model::{
+    check::{Outcome, Report},
+    matrix::{Kind, Role},
+    scenario::{Extent, Family, Scenario, Visitor},
+    subject::Subject,
+};
+
+/// A scenario, with its bounds.
+pub fn describe(out: &mut impl Write, scenario: &Scenario) -> io::Result<()> {
+    struct Adversary;
+    impl Visitor for Adversary {
+        type Output = String;
+        fn visit<S: Subject>(self, subject: &S) -> String {
+            subject.adversary()
+        }
+    }
+    let states = |extent| scenario.recorded(extent).map_or("not recorded".to_owned(), |states| states.to_string());
+    writeln!(out, "{} ({}): {} states", scenario.name, scenario.family, states(Extent::Default))?;
+    writeln!(out, "  {}", scenario.about)?;
+    writeln!(out, "  adversary: {}", scenario.case.with(Adversary))?;
+    writeln!(out, "  bounds: {}", scenario.bounds)?;
+    if let Some(further) = &scenario.further {
+        writeln!(out, "  thorough: {}; {} states", further.with(Adversary), states(Extent::Thorough))?;
+    }
+    writeln!(out)
+}
+
+/// What was checked, how many states, and the verdicts; then what is wrong, step by step.
+pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<22} {:>9} {:>6} {:>8} {:>9} {:>8}  verdict",
+        "scenario", "states", "depth", "seconds", "states/s", "B/state"
+    )?;
+    let mut sums: BTreeMap<Family, (usize, f64)> = BTreeMap::new();
+    for report in reports {
+        let sum = sums.entry(report.family).or_default();
+        *sum = (sum.0 + report.states, sum.1 + report.seconds);
+        let bytes = report.bytes_per_state.map_or("-".to_owned(), |bytes| bytes.to_string());
+        let verdict = match report.verdict {
+            Outcome::Holds => "all hold, complete".to_owned(),
+            Outcome::Violated => {
+                format!("VIOLATED {}", report.violation().map(|found| found.property.to_string()).unwrap_or_default())
+            }
+            Outcome::Incomplete => match report.recorded {
+                Some(recorded) => format!("NOT COMPLETE (recorded: {recorded} states)"),
+                None => "NOT COMPLETE (nothing recorded)".to_owned(),
+            },
+        };
+        writeln!(
+            out,
+            "{:<22} {:>9} {:>6} {:>8.1} {:>9.0} {:>8}  {verdict}",
+            report.scenario,
+            report.states,
+            report.depth,
+            report.seconds,
+            report.rate(),
+            bytes
+        )?;
+        for missing in &report.missing {
+            writeln!(out, "  never met: {missing}")?;
+        }
+    }
+    if reports.len() > 1 {
+        for (family, (states, seconds)) in sums {
+            writeln!(out, "{family} in all: {states} unique states in {seconds:.1} s")?;
+        }
+    }
+    for (report, trace) in reports.iter().filter_map(|report| Some((report, report.counterexample.as_ref()?))) {
+        if let Some(violation) = &trace.violation {
+            writeln!(out, "\n{}: {violation}", report.scenario)?;
+        }
+        for (nth, words) in (1..).zip(&trace.words) {
+            writeln!(out, "{nth:>4}. {words}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Which input was tried in which role over all scenarios, and how often. An empty cell is a gap or is explained.
+pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
+    let mut counts: BTreeMap<(Kind, Role), u64> = BTreeMap::new();
+    for cell in reports.iter().flat_map(|report| &report.stepped) {
+        *counts.entry((cell.kind, cell.role)).or_default() += cell.count;
+    }
+    write!(out, "\n{:<26}", "steps tried, by role")?;
+    for role in Role::ALL {
+        write!(out, " {role:>10}")?;
+    }
+    writeln!(out)?;
+    for kind in Kind::ALL {
+        write!(out, "{kind:<26}")?;
+        for role in Role::ALL {
+            match counts.get(&(*kind, *role)) {
+                Some(count) => write!(out, " {count:>10}")?,
+                None => write!(out, " {:>10}", if kind.concerns(*role) { "-" } else { "" })?,
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
