@@ -204,7 +204,7 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 crash, 1 renewal: two run for office at once, or one after the other has died, with a \
                      heartbeat of before under way.",
             sightings: vec![Sighting::SecondEpoch, Sighting::TraderCrashed, Sighting::ClaimHeld],
-            case: converging(Cut::Nothing, Budget { alarms: 2, crashes: 1, renewals: 1, ..none }),
+            case: converging(Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
             further: Some(converging(Cut::Nothing, Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none })),
             ..base()
         },
@@ -214,8 +214,8 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
                      never claim must not win again and again.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
-            further: Some(converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            case: converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -223,8 +223,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; the ledger hears the highest and cannot answer it: another leads",
             bounds: "2 alarms, 1 renewal: its claims are granted and it never learns so.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
-            further: Some(converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            case: converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -232,8 +232,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; the highest hears the ledger and no other peer: it leaves the office to the others",
             bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 2, renewals: 1, ..none }),
-            further: Some(converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none })),
+            case: converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -241,8 +241,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; nobody hears the ledger any more: nobody thinks it leads, and nobody claims for ever",
             bounds: "2 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::Ledger, Budget { alarms: 2, renewals: 1, ..none }),
-            further: Some(converging(Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none })),
+            case: converging(Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
     ]

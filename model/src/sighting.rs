@@ -86,12 +86,14 @@ sightings! {
     Answered = "a higher peer answers a call",
     /// A peer that resigned stands since nobody else could.
     LoneSurvivor = "a peer that resigned stands since nobody else answers",
+    /// A peer learns while it stands that its former life resigned.
+    SatOut = "a peer learns while it stands that it has resigned",
     /// Who hears the leader says so to one that calls.
     ReferredToLeader = "a call is answered with the leader's name",
     /// A trader leaves since it hears no neighbour and is contested.
     Isolated = "a trader that hears no neighbour leaves its contested office",
-    /// A trader serves the request it made before it took office.
-    ServedItself = "a trader serves its own request of before",
+    /// A trader deals with the request it made before it took office.
+    ServedItself = "a trader deals with its own request of before",
     /// A new trader reads the books from a snapshot.
     ReadSnapshot = "books are read from a snapshot",
     /// A request is in the queue when a batch has become durable.

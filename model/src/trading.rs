@@ -226,13 +226,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             both(
                 Bazaar::new(
-                    vec![
-                        Role::trader().immortal(),
-                        Role::trader().immortal(),
-                        Role::buyer(FISH, 2).mortal(),
-                        Role::seller(FISH, 1, 0).deaf().immortal(),
-                    ],
-                    8,
+                    vec![Role::trader().immortal(), Role::trader().immortal(), Role::buyer(FISH, 2).mortal()],
+                    2,
                 ),
                 Budget { stands: 2, crashes: 1, restarts: 1, ..none },
                 Budget { stands: 2, crashes: 2, restarts: 2, ..none },
@@ -240,15 +235,15 @@ pub fn scenarios() -> Vec<Scenario> {
             Scenario {
                 name: "buyer-restarts",
                 about: "a buyer crashes and comes back between two traders",
-                bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request waits with one trader, is \
-                         inherited by the other, or is nowhere but on its way.",
+                bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request is with one trader, \
+                         with the other, in the books, or nowhere but on its way. Nothing is for sale: what counts is which \
+                         request was admitted after which.",
                 sightings: vec![
                     Sighting::Restarted,
                     Sighting::Resumed,
                     Sighting::SecondEpoch,
-                    Sighting::Inherited,
                     Sighting::TraderFenced,
-                    Sighting::Sold,
+                    Sighting::Refused,
                 ],
                 ..base()
             },
@@ -338,20 +333,20 @@ pub fn scenarios() -> Vec<Scenario> {
             both(
                 Bazaar::new(
                     vec![
-                        Role::seller(FISH, 2, 0).and_trader(),
-                        Role::buyer(FISH, 1).and_trader(),
-                        Role::buyer(FISH, 1).deaf(),
+                        Role::seller(FISH, 2, 0).and_trader().deaf(),
+                        Role::buyer(FISH, 1).and_trader().eager().deaf(),
+                        Role::buyer(FISH, 1).eager().deaf(),
                     ],
-                    8,
+                    2,
                 ),
-                Budget { stands: 2, yields: 1, ..none },
-                Budget { stands: 3, yields: 1, ..none },
+                Budget { stands: 2, renewals: 1, ..none },
+                Budget { stands: 2, renewals: 1, yields: 1, ..none },
             ),
             Scenario {
                 name: "trader-trades",
                 about: "those that can hold the office buy and sell as well, out of office",
-                bounds: "2 claims, 1 departure: a seller takes office with its own stock in the books, a buyer with its \
-                         own request in the queue, and each gives it up again.",
+                bounds: "2 claims, 1 renewal, batches of 2 records: a seller takes office with its own stock in the books, a \
+                         buyer with its own request in the queue.",
                 sightings: vec![Sighting::ServedItself, Sighting::Inherited, Sighting::SecondEpoch, Sighting::Refused],
                 ..base()
             },

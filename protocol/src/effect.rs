@@ -244,6 +244,8 @@ pub enum Departure {
     LedgerSilent,
     /// Another trader keeps renewing its term.
     Held,
+    /// It learned while standing that it resigned the last term (DESIGN 3).
+    SitsOut,
     /// It hears no neighbour while somebody else claims its office (DESIGN R6).
     Isolated,
     /// The books cannot be folded.

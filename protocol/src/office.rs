@@ -350,8 +350,13 @@ impl Step<'_, '_> {
             if self.office.eligibility == Eligibility::Unable {
                 self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
             }
+            let learns_that_it_resigned = resigned && self.office.eligibility == Eligibility::Eligible;
             self.office.eligibility = eligibility;
             self.effects.push(OfficeEffect::Eligibility(eligibility));
+            // A former life's last batch may land after this one was told that it may stand.
+            if learns_that_it_resigned && self.office.is_standing() {
+                self.step_down(Departure::SitsOut);
+            }
         }
     }
 

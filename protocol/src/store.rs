@@ -51,10 +51,10 @@ impl MemoryStore {
         self.snapshot = all_apply.then_some(books);
     }
 
-    /// Whether there is a snapshot to read from.
+    /// The snapshot that stands before the records above it, if one was taken.
     #[must_use]
-    pub fn has_snapshot(&self) -> bool {
-        self.snapshot.is_some()
+    pub fn snapshot(&self) -> Option<&Books> {
+        self.snapshot.as_ref()
     }
 
     /// The fence at the durable head.

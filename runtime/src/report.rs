@@ -247,6 +247,7 @@ impl Names {
                 Departure::Overtaken => "steps down: somebody else has written to the log".to_owned(),
                 Departure::LedgerSilent => "steps down: the ledger does not answer".to_owned(),
                 Departure::Held => "gives up its claim: another trader renews its term".to_owned(),
+                Departure::SitsOut => "does not stand: it resigned the last term".to_owned(),
                 Departure::Isolated => "steps down: it hears no neighbour and its office is claimed".to_owned(),
                 Departure::BooksDamaged => "steps down: the books cannot be folded".to_owned(),
             },

@@ -12,6 +12,7 @@ use std::{
 };
 
 use protocol::{
+    books::Books,
     id::{Life, PeerId, Position},
     ledger::LedgerAnswer,
     office::Office,
@@ -35,7 +36,9 @@ impl Hash for Archive {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // The fold is the durable log's.
         let Archive { machine, store, decided, books: _ } = self;
-        (machine, store.durable().len(), store.batches().len(), store.has_snapshot()).hash(state);
+        // A snapshot is the fold of what stands below it.
+        let snapshot = store.snapshot().map(Books::position);
+        (machine, store.durable().len(), store.batches().len(), snapshot).hash(state);
         let last = store.batches().last().map_or(Position(0), |batch| batch.position);
         let keep = Latest::of(self.store.batches().iter().flat_map(|batch| &batch.records));
         let mut position = Position(0);

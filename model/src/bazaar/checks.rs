@@ -104,7 +104,28 @@ impl Step<'_> {
             let sequence = match note {
                 Note::Bought { sale } => sale.request.sequence,
                 Note::Unavailable { request, .. } | Note::Recalled { request, .. } => request.sequence,
-                _ => continue,
+                Note::Joined { .. }
+                | Note::ElectionCalled
+                | Note::AskedForAnyone
+                | Note::TraderSuspected { .. }
+                | Note::ElectionWon
+                | Note::TookOffice { .. }
+                | Note::Recognised { .. }
+                | Note::SteppedDown { .. }
+                | Note::Deposited { .. }
+                | Note::Admitted { .. }
+                | Note::Sold { .. }
+                | Note::Refused { .. }
+                | Note::Wanted { .. }
+                | Note::ResumedRequest { .. }
+                | Note::Registered { .. }
+                | Note::Earned { .. }
+                | Note::SoldOut { .. }
+                | Note::ResumedAccount { .. }
+                | Note::LedgerHeard
+                | Note::LedgerSilent
+                | Note::ClockRefused { .. }
+                | Note::BooksRefused { .. } => continue,
             };
             if Some(sequence) <= known {
                 self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
@@ -157,13 +178,10 @@ impl Step<'_> {
             let what = format!("peer {peer} takes office while peer {higher} was there and eligible throughout");
             self.check(violated(Property::Y1, what));
         }
-        let mut terms = self.world.ledger.store.durable().iter().rev().filter(|batch| batch.claimant().is_some());
-        let former = terms.nth(1).and_then(Batch::claimant).map(|life| life.peer);
-        let has_resigned = self.world.log().filter(|record| record.entry == Entry::Resigned).last();
-        let has_resigned = has_resigned.is_some_and(|record| Some(record.stamp.peer) == former);
-        if let (true, Some(other)) =
-            (former == Some(peer) && has_resigned, candidates.iter().find(|other| **other != peer))
-        {
+        // The claim is the last batch; the one before it ends the former term, if that was resigned.
+        let former = self.world.ledger.store.durable().iter().rev().nth(1).filter(|batch| batch.resigns());
+        let has_resigned = former.and_then(Batch::writer) == Some(peer);
+        if let (true, Some(other)) = (has_resigned, candidates.iter().find(|other| **other != peer)) {
             let what = format!("peer {peer} resigned and holds the next epoch while peer {other} could");
             self.check(violated(Property::Y2, what));
         }
@@ -200,9 +218,11 @@ impl Step<'_> {
             Note::TookOffice { inherited } if *inherited > 0 => Sighting::Inherited,
             Note::SteppedDown { reason: Departure::Resigned } => Sighting::Resigned,
             Note::SteppedDown { reason: Departure::LedgerSilent } => Sighting::LedgerSilent,
+            Note::SteppedDown { reason: Departure::SitsOut } => Sighting::SatOut,
             Note::SteppedDown { reason: Departure::Isolated } => Sighting::Isolated,
             Note::Sold { sale } if sale.request.buyer == peer => Sighting::ServedItself,
             Note::Sold { .. } => Sighting::Sold,
+            Note::Refused { request } if request.buyer == peer => Sighting::ServedItself,
             Note::Refused { .. } => Sighting::Refused,
             Note::SoldOut { .. } => Sighting::SoldOut,
             Note::ResumedRequest { .. } | Note::ResumedAccount { .. } | Note::Recalled { .. } => Sighting::Resumed,
@@ -293,7 +313,11 @@ impl World {
             Action::Consult(peer) => {
                 let kind = match self.live(setup, *peer)?.question.as_ref()? {
                     LedgerRequest::Status => Kind::Status,
-                    LedgerRequest::Read { .. } if self.ledger.store.has_snapshot() => Kind::Part,
+                    LedgerRequest::Read { from, .. }
+                        if self.ledger.store.snapshot().is_some_and(|books| books.position() > *from) =>
+                    {
+                        Kind::Part
+                    }
                     LedgerRequest::Read { .. } | LedgerRequest::Append(_) => Kind::Records,
                 };
                 (peer, kind)

@@ -314,6 +314,25 @@ fn who_resigned_sits_out_one_term() {
     assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "that term is over");
 }
 
+// DESIGN Y2. The models found it: the peer was told that it may stand before the last batch of its former life, with which that
+// resigned, was appended.
+#[test]
+fn who_learns_while_it_stands_that_a_former_life_resigned_sits_out() {
+    let mut desk = reading();
+    let resigned =
+        LedgerStatus { head: Position(6), term: Some(Term { epoch: Epoch(4), holder: life(1, 0), ended: true }) };
+    let mut log = log();
+    log.extend([claim(51, 1, 4), record(52, 1, Entry::Resigned)]);
+    let effects = desk.reply(resigned, records(0, log.clone()));
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
+    assert!(left(&effects, Departure::SitsOut), "{effects:?}");
+    assert!(asked(&effects).is_empty());
+    // Who stands although it resigned, since nobody else does, goes through with it.
+    desk.take(OfficeInput::Stand);
+    assert_eq!(asked(&desk.reply(resigned, records(0, log))).len(), 1);
+    assert!(desk.office.in_flight().is_some());
+}
+
 // DESIGN R2.
 #[test]
 fn a_trader_whose_append_is_refused_or_that_is_told_to_yield_steps_down_for_good() {
