@@ -481,7 +481,7 @@ impl Step<'_> {
     fn start(&mut self, peer: PeerId) {
         let Peer::Down { durable, plans } = *self.world.peers[peer.0 as usize] else { return };
         let role = self.scenario.role(peer);
-        let me = Life { peer, incarnation: Incarnation(durable.incarnation.0 + 1) };
+        let me = Life { peer, incarnation: durable.incarnation.next() };
         let clock = Clock::resume(peer, durable.clock_bound);
         self.check(invariant::a_clock_never_goes_back(durable.clock_bound, clock.now()));
         let first = role.sells.as_ref().and_then(|Offers(offers)| offers.first());

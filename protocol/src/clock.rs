@@ -77,6 +77,11 @@ impl Clock {
         self.now = self.now.max(read);
     }
 
+    #[cfg(feature = "mutants")]
+    pub(crate) fn reset(&mut self) {
+        self.now = Time(0);
+    }
+
     /// Whether `sent` lies no further ahead than [`Clock::MAX_LEAD`].
     #[must_use]
     pub fn is_plausible(&self, sent: Time) -> bool {
