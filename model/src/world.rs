@@ -30,7 +30,7 @@ use protocol::{
     config::{Offers, Pace, Terms, Timeouts},
     effect::{Departure, Durable, Note},
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Waits},
-    id::{Epoch, Incarnation, Life, PeerId, RequestId},
+    id::{Epoch, Life, PeerId, RequestId},
     input::{Choice, Timer},
     invariant::{self, AuditTerms, Property, Violation},
     ledger::{
