@@ -234,7 +234,17 @@ impl Books {
     /// The request to be served next: the one with the smallest stamp (SPEC C4).
     #[must_use]
     pub fn first_in_queue(&self) -> Option<&Request> {
-        self.queue.values().next()
+        mutant!(
+            LargestStampFirst => self.queue.values().next_back(),
+            TiesByHighestPeer => self.last_of_the_smallest_time(),
+            self.queue.values().next()
+        )
+    }
+
+    #[cfg(feature = "mutants")]
+    fn last_of_the_smallest_time(&self) -> Option<&Request> {
+        let time = self.queue.keys().next()?.time;
+        self.queue.iter().take_while(|(key, _)| key.time == time).last().map(|(_, request)| request)
     }
 
     /// All buyers that ever asked, by id.
@@ -273,7 +283,12 @@ impl Books {
         let account = self.buyers.get(&request.id.buyer);
         let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
         let open = account.is_some_and(|account| account.open.is_some());
-        !open && request.previous == last && last < Some(request.id.sequence) && request.quantity.0 > 0
+        let follows = mutant!(
+            RequestCountedTwice => true,
+            RequestPredecessorUnchecked => last < Some(request.id.sequence),
+            request.previous == last && last < Some(request.id.sequence)
+        );
+        mutant!(RequestCountedTwice => true, !open) && follows && request.quantity.0 > 0
     }
 
     /// Whether this deposit may be booked: its seller knows the last one to be sold out, and it is (DESIGN R8).
@@ -282,7 +297,12 @@ impl Books {
         let last = self.sellers.get(&deposit.id.seller).and_then(|account| account.deposit.as_ref());
         let number = last.map(|last| last.number);
         let open = last.is_some_and(|last| last.left.0 > 0);
-        !open && deposit.previous == number && number < Some(deposit.id.number) && deposit.count.0 > 0
+        let follows = mutant!(
+            DepositCountedTwice => true,
+            DepositPredecessorUnchecked => number < Some(deposit.id.number),
+            deposit.previous == number && number < Some(deposit.id.number)
+        );
+        mutant!(DepositCountedTwice => true, !open) && follows && deposit.count.0 > 0
     }
 
     /// The buyer as the books have it.
@@ -330,13 +350,22 @@ impl Books {
         if epoch != self.epoch().next() || stamp.peer != holder.peer {
             return Err(BooksFault::ClaimOutOfTurn);
         }
+        mutant!(QueueForgotten => self.forget_queue());
         self.term = Some(BooksTerm { epoch, holder, ended: false, sales: 0, inherited: self.queue.len() as u32 });
         Ok(())
     }
 
+    #[cfg(feature = "mutants")]
+    fn forget_queue(&mut self) {
+        self.queue.clear();
+        self.buyers.values_mut().for_each(|account| account.open = None);
+    }
+
     fn in_office(&self, stamp: Stamp) -> Result<(), BooksFault> {
         match self.term {
-            Some(term) if !term.ended && term.holder.peer == stamp.peer => Ok(()),
+            Some(term) if mutant!(ServesAfterResigning => true, !term.ended) && term.holder.peer == stamp.peer => {
+                Ok(())
+            }
             Some(_) | None => Err(BooksFault::NotInOffice),
         }
     }
@@ -373,7 +402,8 @@ impl Books {
         if request.item != sale.item || request.quantity != sale.quantity {
             return Err(BooksFault::NoSuchRequest);
         }
-        if sale.commission.plus(sale.earned) != Some(sale.paid()) {
+        let adds_up = sale.commission.plus(sale.earned) == Some(sale.paid());
+        if !mutant!(CommissionRoundedTwice => true, adds_up) {
             return Err(BooksFault::MoneyDoesNotAddUp);
         }
         let trader = self.traders.get(&stamp.peer).copied().unwrap_or_default();
@@ -385,7 +415,12 @@ impl Books {
             .as_mut()
             .filter(|deposit| deposit.number == number && deposit.item == sale.item && deposit.price == sale.price)
             .ok_or(BooksFault::NoSuchStock)?;
-        let left = deposit.left.0.checked_sub(sale.quantity.0).ok_or(BooksFault::NoSuchStock)?;
+        let left = mutant!(
+            StockUnchecked => Some(deposit.left.0.saturating_sub(sale.quantity.0)),
+            SaleLeavesStock => Some(deposit.left.0),
+            deposit.left.0.checked_sub(sale.quantity.0)
+        );
+        let left = left.ok_or(BooksFault::NoSuchStock)?;
         if sale.number != seller.sales.next() {
             return Err(BooksFault::SaleOutOfTurn);
         }
@@ -395,7 +430,7 @@ impl Books {
 
         // From here on nothing fails.
         deposit.left = Units(left);
-        seller.clock = seller.clock.max(stamp.time);
+        mutant!(SellerClockStays => {}, seller.clock = seller.clock.max(stamp.time));
         seller.sales = sale.number;
         seller.earned = earned;
         if seller.recent.len() == Self::SALES_KEPT {

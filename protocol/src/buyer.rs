@@ -156,10 +156,11 @@ impl Step<'_, '_> {
 
     fn want(&mut self, item: Item) {
         self.buyer.numbered += 1;
-        let sequence = Sequence(numbered(self.buyer.me.incarnation, self.buyer.numbered));
+        let number = numbered(self.buyer.me.incarnation, self.buyer.numbered);
+        let sequence = Sequence(mutant!(SequenceReused => self.buyer.numbered.into(), number));
         let request = Request {
             id: RequestId { buyer: self.buyer.me.peer, sequence },
-            previous: self.buyer.known,
+            previous: mutant!(NamesNoPredecessor => None, self.buyer.known),
             item,
             quantity: self.around.wishes.quantity,
             stamp: self.around.clock.tick(),
@@ -188,12 +189,12 @@ impl Step<'_, '_> {
     // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older standing is told by that.
     fn on_standing(&mut self, standing: BuyerStanding) {
         let last = standing.last.as_ref().map(|(sequence, _)| *sequence);
-        if last < self.buyer.known {
+        if mutant!(OldStandingBelieved => false, last < self.buyer.known) {
             return;
         }
         let mine = self.buyer.asking().map(|request| request.id.sequence);
         let is_news = last > self.buyer.known;
-        if let Some((sequence, outcome)) = standing.last.filter(|_| is_news) {
+        if let Some((sequence, outcome)) = standing.last.filter(|_| mutant!(OutcomeCountedTwice => true, is_news)) {
             self.learn(sequence, outcome, mine);
         }
         if let Some(open) = standing.open {
@@ -203,7 +204,7 @@ impl Step<'_, '_> {
                 Some(think) => self.rest(think),
                 None => self.buyer.state = State::Ready,
             }
-        } else if let (true, State::Asking(request)) = (is_news, &self.buyer.state) {
+        } else if let (true, State::Asking(request)) = (mutant!(ImpatientBuyer => true, is_news), &self.buyer.state) {
             // It was asked in ignorance of that outcome and can never be admitted: decide anew, once there is a trader
             // (SPEC B8).
             let item = request.item;
@@ -240,7 +241,7 @@ impl Step<'_, '_> {
     /// A request is in the queue. When it is a former life's, that one is waited for and the own one dropped: it names
     /// the same predecessor and can never be admitted any more.
     fn adopt(&mut self, open: Request) {
-        let is_known = Some(open.id.sequence) <= self.buyer.known;
+        let is_known = mutant!(OldStandingBelieved => false, Some(open.id.sequence) <= self.buyer.known);
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
             self.buyer.state = State::Asking(open);

@@ -57,7 +57,7 @@ impl Clock {
     /// The clock of `peer`, resuming at the durable bound of its former lives; 0 for a first life.
     #[must_use]
     pub fn resume(peer: PeerId, bound: Time) -> Clock {
-        Clock { peer, now: bound, bound }
+        Clock { peer, now: mutant!(ClockResumesAtZero => Time(0), bound), bound }
     }
 
     /// Its reading.
@@ -80,12 +80,18 @@ impl Clock {
 
     /// A message stamped `sent` has been received at its destination: max + 1 (Lamport 1978, IR2).
     pub fn receive(&mut self, sent: Time) {
-        self.now = Time(self.now.max(sent).0 + 1);
+        let latest = mutant!(ReceiveIgnoresSender => self.now, self.now.max(sent));
+        self.now = Time(latest.0 + mutant!(ReceiveWithoutPlusOne => 0, 1));
     }
 
     /// Something stamped `read` was read, as the books are on taking office: no event of its own, so no + 1.
     pub fn catch_up(&mut self, read: Time) {
         self.now = self.now.max(read);
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn reset(&mut self) {
+        self.now = Time(0);
     }
 
     /// Whether `sent` lies no further ahead than [`Clock::MAX_LEAD`].

@@ -214,7 +214,8 @@ impl Election {
     /// The part of `me` among the peers 0 to `peers - 1`. It is unable to stand until it is told otherwise.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
-        Election { me, peers, eligibility: Eligibility::Unable, floor: Epoch(0), phase: Phase::Onset }
+        let eligibility = mutant!(UnableCompetes => Eligibility::Eligible, Eligibility::Unable);
+        Election { me, peers, eligibility, floor: Epoch(0), phase: Phase::Onset }
     }
 
     /// The leader it follows, or itself in office.
@@ -252,7 +253,10 @@ impl Election {
             ElectionInput::Started { calls_first } => step.on_started(calls_first),
             ElectionInput::Fired => step.on_fired(),
             ElectionInput::Received(from, message) => step.on_message(from, message),
-            ElectionInput::Heard { epoch, leader } => step.on_leader(epoch, leader, true),
+            ElectionInput::Heard { epoch, leader } => {
+                mutant!(OldHeartbeatAccepted => step.lower_floor(epoch));
+                step.on_leader(epoch, leader, true);
+            }
             ElectionInput::Eligibility(eligibility) => step.on_eligibility(eligibility),
             ElectionInput::Granted(epoch) => step.on_granted(epoch),
             ElectionInput::Vacated { resigned } => step.on_vacated(resigned),
@@ -286,7 +290,8 @@ impl Step<'_> {
             }
             Phase::Onset | Phase::Waiting => self.call(),
             // Garcia-Molina 1982, Bully: nobody higher has answered in time.
-            Phase::Calling | Phase::Asking => self.stand(),
+            Phase::Calling => self.stand(),
+            Phase::Asking => mutant!(LoneSurvivorWaits => self.call(), self.stand()),
             // The office has timers of its own; it answers `Stand` and is not hurried.
             Phase::Standing | Phase::Leading { .. } => {}
         }
@@ -295,7 +300,7 @@ impl Step<'_> {
     fn call(&mut self) {
         match self.election.eligibility {
             // SPEC B1: there is nobody higher to ask.
-            Eligibility::Eligible if self.election.me.0 + 1 >= self.election.peers => {
+            Eligibility::Eligible if self.is_highest() => {
                 self.effects.push(ElectionEffect::Event(ElectionEvent::Called));
                 self.stand();
             }
@@ -315,6 +320,7 @@ impl Step<'_> {
 
     fn stand(&mut self) {
         self.election.phase = Phase::Standing;
+        mutant!(AnnouncesOnWinning => self.announce(self.election.floor.next()));
         self.effects.push(ElectionEffect::Stand);
     }
 
@@ -323,17 +329,49 @@ impl Step<'_> {
             ElectionMessage::Call => self.on_call(from),
             ElectionMessage::Anyone => self.on_anyone(from),
             ElectionMessage::Answer => self.on_answer(),
-            ElectionMessage::Leader { epoch, leader } => self.on_leader(epoch, leader, false),
-            ElectionMessage::Coordinator { epoch } => self.on_leader(epoch, from, true),
-            ElectionMessage::Resigned { epoch } => self.on_resigned(epoch),
+            ElectionMessage::Leader { epoch, leader } => {
+                self.on_leader(epoch, leader, mutant!(HearsayPassedOn => true, false));
+            }
+            ElectionMessage::Coordinator { epoch } => {
+                mutant!(OldCoordinatorAccepted => self.lower_floor(epoch));
+                self.on_leader(epoch, from, true);
+            }
+            ElectionMessage::Resigned { epoch } => {
+                mutant!(OldCoordinatorAccepted => self.lower_floor(epoch));
+                self.on_resigned(epoch);
+            }
         }
+    }
+
+    /// As if no later epoch than this had been heard of.
+    #[cfg(feature = "mutants")]
+    fn lower_floor(&mut self, epoch: Epoch) {
+        self.election.floor = self.election.floor.min(epoch);
+    }
+
+    /// SPEC B1: ids are compared as numbers.
+    fn is_higher(&self, other: PeerId) -> bool {
+        let me = self.election.me;
+        mutant!(
+            IdsComparedAsText => alloc::format!("{other}") > alloc::format!("{me}"),
+            IdsComparedByLastDigit => other.0 % 10 > me.0 % 10,
+            other > me
+        )
+    }
+
+    fn is_highest(&self) -> bool {
+        mutant!(
+            IdsComparedAsText | IdsComparedByLastDigit =>
+                !(0..self.election.peers).any(|id| self.is_higher(PeerId(id))),
+            self.election.me.0 + 1 >= self.election.peers
+        )
     }
 
     fn on_call(&mut self, from: PeerId) {
         if self.refer_to_leader(from) {
             return;
         }
-        if from > self.election.me {
+        if self.is_higher(from) {
             match self.election.phase {
                 // A higher peer runs for office: leave it to that one.
                 Phase::Onset | Phase::Calling | Phase::Asking | Phase::Following { .. } => {
@@ -377,6 +415,7 @@ impl Step<'_> {
     /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very leader
     /// it follows (which has restarted, then), does not know better.
     fn refer_to_leader(&mut self, asker: PeerId) -> bool {
+        mutant!(JoinsEveryElection | HealthyTraderDeposed => if !self.election.is_leading() { return false });
         match self.election.phase {
             Phase::Following { epoch, leader, directly: true } if leader != asker => {
                 self.effects.push(ElectionEffect::Tell(asker, ElectionMessage::Leader { epoch, leader }));
@@ -397,6 +436,7 @@ impl Step<'_> {
     }
 
     fn on_answer(&mut self) {
+        mutant!(AnswerIgnored => return);
         if matches!(self.election.phase, Phase::Calling | Phase::Asking) {
             self.enter(Phase::Waiting, self.waits.victory);
         }
@@ -408,10 +448,10 @@ impl Step<'_> {
         }
         match self.election.phase {
             // SPEC B4: only a higher epoch deposes.
-            Phase::Leading { epoch: mine } if epoch <= mine => return,
+            Phase::Leading { epoch: mine } if mutant!(HigherEpochIgnored => true, epoch <= mine) => return,
             // The very leader it is about to replace. The claim may have been granted already, so it is not taken back for
             // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
-            Phase::Standing if epoch == self.election.floor => return,
+            Phase::Standing if mutant!(StandingGivesWay => false, epoch == self.election.floor) => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
             Phase::Following { epoch: known, directly: true, .. } if known == epoch && !directly => return,
             Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}
@@ -431,7 +471,7 @@ impl Step<'_> {
         match self.election.phase {
             Phase::Following { .. } => self.enter(Phase::Onset, self.turn_of_lowest()),
             // SPEC B4: any message of a higher epoch deposes.
-            Phase::Leading { epoch: mine } if epoch > mine => {
+            Phase::Leading { epoch: mine } if mutant!(HigherEpochIgnored => false, epoch > mine) => {
                 self.effects.push(ElectionEffect::Yield);
                 self.enter(Phase::Onset, self.turn_of_lowest());
             }
@@ -445,6 +485,8 @@ impl Step<'_> {
     }
 
     fn on_eligibility(&mut self, eligibility: Eligibility) {
+        mutant!(ResignedCompetes => if eligibility == Eligibility::Resigned { return self.compete() });
+        mutant!(UnableCompetes => if eligibility == Eligibility::Unable { return self.compete() });
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
         if eligibility == Eligibility::Unable && runs {
@@ -452,12 +494,21 @@ impl Step<'_> {
         }
     }
 
+    #[cfg(feature = "mutants")]
+    fn compete(&mut self) {
+        self.election.eligibility = Eligibility::Eligible;
+    }
+
     fn on_granted(&mut self, epoch: Epoch) {
         if self.election.phase == Phase::Standing {
             self.election.floor = epoch;
             self.election.phase = Phase::Leading { epoch };
-            self.effects.push(ElectionEffect::TellAll(ElectionMessage::Coordinator { epoch }));
+            self.announce(epoch);
         }
+    }
+
+    fn announce(&mut self, epoch: Epoch) {
+        self.effects.push(ElectionEffect::TellAll(ElectionMessage::Coordinator { epoch }));
     }
 
     fn on_vacated(&mut self, resigned: Option<Epoch>) {

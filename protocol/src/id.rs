@@ -66,6 +66,14 @@ impl Item {
     pub const BOAR: Item = Item(2);
 }
 
+impl Incarnation {
+    /// The incarnation of the life that follows (DESIGN R7).
+    #[must_use]
+    pub fn next(self) -> Incarnation {
+        mutant!(IncarnationNotRaised => Incarnation(self.0.max(1)), Incarnation(self.0 + 1))
+    }
+}
+
 impl Epoch {
     /// The epoch a claimant of the office asks for when this one is the latest.
     #[must_use]

@@ -364,7 +364,7 @@ impl Ledger {
         match input {
             LedgerInput::Call { id, call } => self.on_call(id, call, &mut effects),
             LedgerInput::Persisted => self.on_persisted(&mut effects),
-            LedgerInput::LeaseFired => self.live = false,
+            LedgerInput::LeaseFired => self.live = mutant!(LeaseNeverEnds => self.live, false),
         }
         effects
     }
@@ -398,7 +398,7 @@ impl Ledger {
     }
 
     fn answer(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
-        let status = self.durable.status;
+        let status = mutant!(UnsyncedReads => self.written().status, self.durable.status);
         match call.request {
             LedgerRequest::Status => effects.push(LedgerEffect::Reply {
                 id,
@@ -411,6 +411,15 @@ impl Ledger {
         }
     }
 
+    /// As if what is written were durable.
+    #[cfg(feature = "mutants")]
+    fn written(&self) -> Tail {
+        match &self.state {
+            State::Persisting { batch, .. } => self.durable.after(batch),
+            State::Ready | State::Failed => self.durable,
+        }
+    }
+
     // DESIGN R2: the checks, in this order.
     fn on_append(&mut self, id: CallId, caller: Life, batch: Batch, effects: &mut Vec<LedgerEffect>) {
         let verdict = if self.is_last(&batch) {
@@ -418,7 +427,7 @@ impl Ledger {
             Some(self.appended(batch.end()))
         } else if self.is_fenced(caller, &batch) {
             Some(Verdict::Fenced)
-        } else if batch.position != self.durable.status.head {
+        } else if self.is_out_of_place(&batch) {
             Some(Verdict::Conflict)
         } else if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
             self.contested = true;
@@ -432,34 +441,68 @@ impl Ledger {
         match verdict {
             Some(verdict) => effects.push(self.settle(id, caller, &batch, verdict)),
             None => {
+                #[cfg(feature = "mutants")]
+                let batch = self.at_head(batch);
                 effects.push(LedgerEffect::Persist(batch.clone()));
+                mutant!(
+                    ClaimNotDurable | AcknowledgedBeforeDurable =>
+                        effects.extend(self.answer_early(id, caller, &batch))
+                );
                 self.state = State::Persisting { id, caller, batch, waiting: VecDeque::new() };
             }
         }
     }
 
     fn is_last(&self, batch: &Batch) -> bool {
-        self.durable.last.is_some_and(|last| {
+        let is_same = |last: LastBatch| {
             last.epoch == batch.epoch && last.position == batch.position && last.digest == batch.digest()
-        })
+        };
+        mutant!(ResentBatchUnknown => false, self.durable.last.is_some_and(is_same))
+    }
+
+    fn is_out_of_place(&self, batch: &Batch) -> bool {
+        let is_at_head = batch.position == self.durable.status.head;
+        mutant!(NoFence | PositionUnchecked => batch.claimant().is_some() && !is_at_head, !is_at_head)
+    }
+
+    /// Where a batch is added that no check has kept out.
+    #[cfg(feature = "mutants")]
+    fn at_head(&self, batch: Batch) -> Batch {
+        Batch { position: self.durable.status.head, ..batch }
     }
 
     fn is_fenced(&self, caller: Life, batch: &Batch) -> bool {
         let status = self.durable.status;
         match batch.claimant() {
             Some(claimant) => batch.epoch != status.epoch().next() || claimant != caller,
-            None => !status.term.is_some_and(|term| term.epoch == batch.epoch && term.holder == caller && !term.ended),
+            None => !status.term.is_some_and(|term| self.is_open_to(term, caller, batch)),
         }
+    }
+
+    fn is_open_to(&self, term: Term, caller: Life, batch: &Batch) -> bool {
+        let is_holder = mutant!(
+            IncarnationIgnored | TermResumedAfterRestart => term.holder.peer == caller.peer,
+            term.holder == caller
+        );
+        mutant!(
+            NoFence | EpochUnchecked | BatchMovedToHead => true,
+            ServesAfterResigning => term.epoch == batch.epoch && is_holder,
+            term.epoch == batch.epoch && is_holder && !term.ended
+        )
     }
 
     /// A peer's own former term does not keep it out: whoever held it is no more.
     fn is_held_against(&self, claimant: Life) -> bool {
-        self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
+        mutant!(
+            HeldIgnored | HealthyTraderDeposed => false,
+            self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
+        )
     }
 
     /// The verdict on the holder's append. It takes the mark of a contested term along.
     fn appended(&mut self, head: Position) -> Verdict {
-        Verdict::Appended { head, contested: core::mem::take(&mut self.contested) }
+        let is_contested = core::mem::take(&mut self.contested);
+        Verdict::Appended { head, contested: mutant!(ContestedNeverTold => false, is_contested) }
     }
 
     fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
@@ -471,6 +514,13 @@ impl Ledger {
                 answer: LedgerAnswer::Append { echo: Echo::of(caller, batch), verdict },
             },
         }
+    }
+
+    /// As if it were durable already.
+    #[cfg(feature = "mutants")]
+    fn answer_early(&self, id: CallId, caller: Life, batch: &Batch) -> Option<LedgerEffect> {
+        let is_early = mutant!(ClaimNotDurable => batch.claimant().is_some(), true);
+        is_early.then(|| self.settle(id, caller, batch, Verdict::Appended { head: batch.end(), contested: false }))
     }
 
     fn renew(&mut self, effects: &mut Vec<LedgerEffect>) {

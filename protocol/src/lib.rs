@@ -21,7 +21,7 @@
 //! [`store`]. [`election`] is a hint of who should ask it for the office,
 //! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
 //! [`client`]s, [`overlay`] carries their words from neighbour to neighbour, [`peer`] puts the machines together, and
-//! [`invariant`] states what must hold whatever happens.
+//! [`invariant`] states what must hold whatever happens. [`mutant`] is where one can see that it notices.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -30,6 +30,9 @@
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+#[macro_use]
+pub mod mutant;
 
 pub mod books;
 pub mod buyer;
@@ -54,3 +57,6 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod trader;
+
+/// Whether this is the build that has the mutants in it. What is shipped asserts that it is not.
+pub const MUTABLE: bool = cfg!(feature = "mutants");

@@ -63,7 +63,14 @@ impl Commission {
     #[must_use]
     pub fn split(self, total: Cents) -> Split {
         let commission = Cents((u128::from(total.0) * u128::from(self.0) / 10_000) as u64);
-        Split { commission, earned: Cents(total.0 - commission.0) }
+        let earned = mutant!(CommissionRoundedTwice => self.rest_of(total), Cents(total.0 - commission.0));
+        Split { commission, earned }
+    }
+
+    /// The seller's part, rounded down as well.
+    #[cfg(feature = "mutants")]
+    fn rest_of(self, total: Cents) -> Cents {
+        Cents((u128::from(total.0) * u128::from(10_000 - self.0) / 10_000) as u64)
     }
 }
 

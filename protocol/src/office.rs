@@ -263,13 +263,14 @@ impl Step<'_, '_> {
 
     /// SPEC B9, DESIGN R6: nothing has come of it for the stated time.
     fn on_patience(&mut self) {
+        mutant!(PatienceNeverEnds => return);
         match &self.office.state {
             State::Out => {}
             State::Claiming { held: true, .. } => self.step_down(Departure::Held),
             State::Holding { in_flight: None, .. } => {}
             State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
-                self.fall_silent();
+                mutant!(SilenceForgotten => {}, self.fall_silent());
             }
         }
     }
@@ -292,7 +293,11 @@ impl Step<'_, '_> {
 
     fn on_reply(&mut self, reply: LedgerReply) {
         // A reply to a former life tells nothing that this one has asked.
-        if reply.to != self.office.me {
+        let is_mine = mutant!(
+            SettledByPosition | SettledByAnything => reply.to.peer == self.office.me.peer,
+            reply.to == self.office.me
+        );
+        if !is_mine {
             return;
         }
         self.office.seen.raise(reply.status.seen());
@@ -313,7 +318,8 @@ impl Step<'_, '_> {
     /// Without that word the claim may have been granted already, and is not given up.
     fn on_heartbeat(&mut self, seen: Seen) {
         self.on_heard(seen);
-        if let State::Claiming { claim, held: true, .. } = &self.office.state
+        if let State::Claiming { claim, held, .. } = &self.office.state
+            && mutant!(StandingGivesWay => true, *held)
             && seen.epoch.next() == claim.epoch
         {
             self.step_down(Departure::Held);
@@ -325,7 +331,8 @@ impl Step<'_, '_> {
     fn on_heard(&mut self, seen: Seen) {
         let known = self.office.seen.epoch;
         self.office.seen.raise(seen);
-        if self.office.eligibility == Eligibility::Resigned && self.office.seen.epoch > known {
+        let has_begun = mutant!(ResignedForGood => false, self.office.seen.epoch > known);
+        if self.office.eligibility == Eligibility::Resigned && has_begun {
             self.office.eligibility = Eligibility::Eligible;
             self.effects.push(OfficeEffect::Eligibility(Eligibility::Eligible));
         }
@@ -334,18 +341,20 @@ impl Step<'_, '_> {
     /// The ledger is heard. Who resigned the last term is not eligible for the next (DESIGN 3).
     fn learn_eligibility(&mut self, status: LedgerStatus) {
         // A late reply of an older state must not undo what a newer one told.
-        if status.head < self.office.judged {
+        if mutant!(LateStatusCounts => false, status.head < self.office.judged) {
             return;
         }
         self.office.judged = status.head;
-        if self.around.isolated && self.office.left_isolated == Some(status.epoch()) {
+        let has_left = mutant!(IsolatedReturns => false, self.office.left_isolated == Some(status.epoch()));
+        if self.around.isolated && has_left {
             return;
         }
         self.office.left_isolated = None;
         let resigned = status.term.is_some_and(|term| {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
-        let eligibility = if resigned { Eligibility::Resigned } else { Eligibility::Eligible };
+        let sits_out = mutant!(ResignedStaysEligible => false, resigned);
+        let eligibility = if sits_out { Eligibility::Resigned } else { Eligibility::Eligible };
         if eligibility != self.office.eligibility {
             if self.office.eligibility == Eligibility::Unable {
                 self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
@@ -376,10 +385,24 @@ impl Step<'_, '_> {
         }
         let State::Reading(reading) = &self.office.state else { return };
         if reading.books().position() >= status.head {
+            mutant!(TermResumedAfterRestart => if self.resume_term() { return });
             self.claim();
         } else {
             self.ask_again();
         }
+    }
+
+    /// Takes up the term that the books show as its own.
+    #[cfg(feature = "mutants")]
+    fn resume_term(&mut self) -> bool {
+        let State::Reading(reading) = &self.office.state else { return false };
+        let books = reading.books();
+        let Some(term) = books.term().copied() else { return false };
+        let is_own = !term.ended && term.holder.peer == self.office.me.peer;
+        if is_own {
+            self.hold(term.epoch, Trader::new(self.office.me.peer, books.clone()));
+        }
+        is_own
     }
 
     // DESIGN R1: the claim's position is what has been read, so the fence moves only if nothing came in between.
@@ -387,21 +410,34 @@ impl Step<'_, '_> {
         let State::Reading(reading) = &mut self.office.state else { return };
         let books = core::mem::take(reading).into_books();
         // DESIGN R10: whoever takes office stamps above all that it takes over.
-        self.around.clock.catch_up(books.latest());
+        mutant!(NoCatchUp => {}, self.around.clock.catch_up(books.latest()));
         let epoch = books.epoch().next();
         let entry = Entry::Claimed { epoch, holder: self.office.me };
         let records = alloc::vec![Record { stamp: self.around.clock.tick(), entry }];
         let claim = Batch { epoch, position: books.position(), records };
         self.office.state = State::Claiming { books, claim, held: false };
         self.ask_again();
+        mutant!(ServesWhileClaiming => self.take_office());
     }
 
     fn on_verdict(&mut self, echo: Echo, verdict: Verdict) {
         // DESIGN R2: nothing but the echo says what is settled.
-        if self.office.in_flight().is_none_or(|batch| echo != Echo::of(self.office.me, batch)) {
+        let is_settled = |batch| {
+            let asked = Echo::of(self.office.me, batch);
+            mutant!(
+                SettledByPosition => (echo.epoch, echo.position) == (asked.epoch, asked.position),
+                SettledByAnything => true,
+                echo == asked
+            )
+        };
+        if !self.office.in_flight().is_some_and(is_settled) {
             return;
         }
-        match (&mut self.office.state, verdict) {
+        mutant!(
+            ClaimsUnread | BatchMovedToHead => if verdict == Verdict::Conflict && self.move_to_head() { return }
+        );
+        mutant!(FencedTraderStays => if verdict == Verdict::Fenced && self.drop_batch() { return });
+        match (&mut self.office.state, mutant!(ConflictIsSuccess => not_in_conflict(verdict), verdict)) {
             (State::Claiming { .. }, Verdict::Appended { .. }) => self.take_office(),
             (State::Claiming { books, .. }, Verdict::Conflict) => {
                 // Somebody wrote since: read on and claim again (DESIGN R1).
@@ -419,6 +455,29 @@ impl Step<'_, '_> {
         }
     }
 
+    /// Asks for the same once more, at the head it has been told of.
+    #[cfg(feature = "mutants")]
+    fn move_to_head(&mut self) -> bool {
+        let head = self.office.seen.head;
+        match &mut self.office.state {
+            State::Claiming { claim, .. } => claim.position = mutant!(ClaimsUnread => head, return false),
+            State::Holding { in_flight: Some(batch), .. } => {
+                batch.position = mutant!(BatchMovedToHead => head, return false);
+            }
+            State::Out | State::Reading(_) | State::Holding { in_flight: None, .. } => return false,
+        }
+        self.ask_again();
+        true
+    }
+
+    #[cfg(feature = "mutants")]
+    fn drop_batch(&mut self) -> bool {
+        match &mut self.office.state {
+            State::Holding { in_flight, .. } => in_flight.take().is_some(),
+            State::Out | State::Reading(_) | State::Claiming { .. } => false,
+        }
+    }
+
     fn take_office(&mut self) {
         let State::Claiming { books, claim, .. } = &mut self.office.state else { return };
         let claim = claim.clone();
@@ -428,8 +487,11 @@ impl Step<'_, '_> {
             self.step_down(Departure::BooksDamaged);
             return;
         }
+        self.hold(claim.epoch, trader);
+    }
+
+    fn hold(&mut self, epoch: Epoch, trader: Trader) {
         let inherited = trader.books().term().map_or(0, |term| term.inherited);
-        let epoch = claim.epoch;
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
@@ -459,10 +521,11 @@ impl Step<'_, '_> {
                 return;
             }
         }
-        if batch.resigns() {
+        if mutant!(ServesAfterResigning => false, batch.resigns()) {
+            let eligibility = mutant!(ResignedStaysEligible => Eligibility::Eligible, Eligibility::Resigned);
             self.office.judged = batch.end();
-            self.office.eligibility = Eligibility::Resigned;
-            self.effects.push(OfficeEffect::Eligibility(Eligibility::Resigned));
+            self.office.eligibility = eligibility;
+            self.effects.push(OfficeEffect::Eligibility(eligibility));
             self.leave(Departure::Resigned, Some(epoch));
         } else {
             self.append_next();
@@ -480,7 +543,9 @@ impl Step<'_, '_> {
 
     fn append(&mut self, records: Vec<Record>) {
         let State::Holding { epoch, trader, in_flight, .. } = &mut self.office.state else { return };
-        *in_flight = Some(Batch { epoch: *epoch, position: trader.books().position(), records });
+        let batch = Batch { epoch: *epoch, position: trader.books().position(), records };
+        mutant!(ToldWhenPlanned => self.effects.extend(told_of(trader, &batch)));
+        *in_flight = Some(batch);
         self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
         self.ask_again();
     }
@@ -488,13 +553,13 @@ impl Step<'_, '_> {
     // DESIGN R6: a heartbeat only after a renewal confirmed since the last.
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
-        if *contested && self.around.isolated {
+        if mutant!(ContestedAndIsolatedStays => false, *contested && self.around.isolated) {
             self.office.left_isolated = Some(*epoch);
             self.step_down(Departure::Isolated);
             self.become_unable();
             return;
         }
-        if core::mem::take(renewed) {
+        if mutant!(HeartbeatWithoutRenewal => true, core::mem::take(renewed)) {
             self.effects.push(OfficeEffect::Heartbeat { epoch: *epoch, head: trader.books().position() });
         }
         if in_flight.is_none() {
@@ -517,6 +582,7 @@ impl Step<'_, '_> {
 
     fn leave(&mut self, reason: Departure, resigned: Option<Epoch>) {
         self.office.state = State::Out;
+        mutant!(ClockResetOnStepDown => self.around.clock.reset());
         for timer in [Timer::LedgerRetry, Timer::LedgerPatience, Timer::Renewal] {
             self.effects.push(OfficeEffect::Disarm(timer));
         }
@@ -526,6 +592,21 @@ impl Step<'_, '_> {
 
     fn arm(&mut self, timer: Timer, after: core::time::Duration) {
         self.effects.push(OfficeEffect::Arm(timer, after));
+    }
+}
+
+/// What clients would be told of a batch if it were appended.
+#[cfg(feature = "mutants")]
+fn told_of(trader: &Trader, batch: &Batch) -> Vec<OfficeEffect> {
+    let told = trader.clone().on_appended(batch).unwrap_or_default();
+    told.messages.into_iter().map(|(to, message)| OfficeEffect::Tell(to, message)).collect()
+}
+
+#[cfg(feature = "mutants")]
+fn not_in_conflict(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Conflict => Verdict::Appended { head: Position(0), contested: false },
+        Verdict::Appended { .. } | Verdict::Fenced | Verdict::Held => verdict,
     }
 }
 

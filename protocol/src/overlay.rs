@@ -94,6 +94,7 @@ impl Overlay {
         match envelope.route {
             Route::Flood { id, to } => {
                 if !self.take(from, id) {
+                    mutant!(FloodDeliveredAgain => return self.again(id, to, envelope));
                     return Arrival::default();
                 }
                 // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded shows the way
@@ -116,6 +117,13 @@ impl Overlay {
                 }
             }
         }
+    }
+
+    /// What is left to do with a flood that has come before.
+    #[cfg(feature = "mutants")]
+    fn again(&self, id: FloodId, to: Option<PeerId>, envelope: Envelope) -> Arrival {
+        let is_mine = id.origin != self.me.peer && to.is_none_or(|to| to == self.me.peer);
+        Arrival { delivered: is_mine.then_some(envelope), forwarded: Vec::new() }
     }
 
     fn learn(&mut self, source: PeerId, from: PeerId) {
@@ -156,7 +164,8 @@ impl Overlay {
 
     fn next_flood(&mut self, to: Option<PeerId>) -> Route {
         self.floods += 1;
-        let id = FloodId { origin: self.me.peer, incarnation: self.me.incarnation, number: self.floods };
+        let incarnation = mutant!(FloodNumbersRestart => Incarnation(1), self.me.incarnation);
+        let id = FloodId { origin: self.me.peer, incarnation, number: self.floods };
         Route::Flood { id, to }
     }
 
@@ -170,6 +179,7 @@ impl Overlay {
         match self.next_hop(to).filter(|hop| Some(*hop) != from && hops > 0) {
             Some(hop) => alloc::vec![(hop, Envelope { route: Route::Direct { to, hops: hops - 1 }, ..envelope })],
             None => {
+                mutant!(RelayNotAround => return Vec::new());
                 let route = self.next_flood(Some(to));
                 self.flood(None, Envelope { route, ..envelope })
             }
@@ -178,7 +188,8 @@ impl Overlay {
 
     fn next_hop(&self, to: PeerId) -> Option<PeerId> {
         let learned = self.paths.get(&to).copied();
-        [Some(to), learned].into_iter().flatten().find(|hop| self.links.contains(hop))
+        let is_link = |hop: &PeerId| mutant!(SendsPastItsNeighbours => true, self.links.contains(hop));
+        [Some(to), learned].into_iter().flatten().find(is_link)
     }
 }
 

@@ -91,7 +91,7 @@ impl Peer {
     /// When the configuration does not pass [`Config::check`].
     pub fn recover(config: Config, durable: Durable) -> Result<(Peer, Effects), ConfigError> {
         config.check()?;
-        let me = Life { peer: config.me, incarnation: Incarnation(durable.incarnation.0 + 1) };
+        let me = Life { peer: config.me, incarnation: durable.incarnation.next() };
         let buyer = config.role.wishes().map(|_| Buyer::new(me));
         let seller = config.role.offers().and_then(|offers| offers.0.first()).map(|first| Seller::new(me, *first));
         let mut peer = Peer {
@@ -432,7 +432,13 @@ impl Step<'_> {
         self.write_ahead();
         let Peer { clock, journal, .. } = &mut *self.peer;
         let (bound, may_speak) = (clock.bound(), journal.may_speak);
-        let may_send = |stamped: Time| may_speak && stamped <= bound;
+        let may_send = |stamped: Time| {
+            mutant!(
+                SpeaksBeforeWritten => !may_speak || stamped <= bound,
+                SentAboveBound => may_speak,
+                may_speak && stamped <= bound
+            )
+        };
         let mut out: Effects = Vec::new();
         let (released, held): (VecDeque<_>, VecDeque<_>) =
             core::mem::take(&mut journal.held).into_iter().partition(|(stamped, _)| may_send(*stamped));

@@ -184,7 +184,8 @@ impl Step<'_, '_> {
             return;
         }
         self.seller.numbered += 1;
-        let number = DepositNumber(numbered(self.seller.me.incarnation, self.seller.numbered));
+        let number = numbered(self.seller.me.incarnation, self.seller.numbered);
+        let number = DepositNumber(mutant!(DepositNumberReused => self.seller.numbered.into(), number));
         self.seller.state = State::Depositing(Deposit {
             id: DepositId { seller: self.seller.me.peer, number },
             previous: self.seller.known,
@@ -205,10 +206,10 @@ impl Step<'_, '_> {
             State::Selling { number, .. } => Some(number),
             State::Ready(_) | State::Choosing(_) | State::Depositing(_) => self.seller.known,
         };
-        if Some(standing.sales) < told || number < selling {
+        if mutant!(OldAccountBelieved => false, Some(standing.sales) < told || number < selling) {
             return;
         }
-        if self.has_gap(&standing) {
+        if mutant!(MissedSaleNotAsked => false, self.has_gap(&standing)) {
             // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The books
             // still have it.
             self.speak();
@@ -249,7 +250,8 @@ impl Step<'_, '_> {
                     return;
                 }
                 let mut total = before.earned;
-                for sale in standing.recent.iter().filter(|sale| sale.number > before.sales) {
+                let recent = standing.recent.iter();
+                for sale in recent.filter(|sale| mutant!(SaleCountedTwice => true, sale.number > before.sales)) {
                     // SPEC C2: a completed sale is an event.
                     self.around.clock.tick();
                     total = Cents(total.0.saturating_add(sale.earned.0));

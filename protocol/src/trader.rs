@@ -53,6 +53,7 @@ impl Trader {
         match message {
             ClientMessage::Request(request) => {
                 if request.id.buyer == from && self.may_trade(from) && self.books.is_admissible(&request) {
+                    mutant!(ToldOnArrival => return Some(self.accept_at_once(request)));
                     keep_latest(&mut self.requests, from, request, |request| request.id.sequence);
                     return None;
                 }
@@ -69,10 +70,20 @@ impl Trader {
         }
     }
 
+    /// Tells the buyer that its request is open. It waits all the same.
+    #[cfg(feature = "mutants")]
+    fn accept_at_once(&mut self, request: Request) -> TraderMessage {
+        let buyer = request.id.buyer;
+        let standing =
+            crate::message::BuyerStanding { open: Some(request.clone()), ..self.books.buyer_standing(buyer) };
+        keep_latest(&mut self.requests, buyer, request, |request| request.id.sequence);
+        TraderMessage::Buyer(standing)
+    }
+
     /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had asked for before it
     /// took office is served like anything that was accepted.
     fn may_trade(&self, peer: PeerId) -> bool {
-        peer != self.me
+        mutant!(TraderTrades => true, peer != self.me)
     }
 
     /// The next batch: its deposits, then what is admitted, then outcomes by stamp, at the last sale of the term the
@@ -80,9 +91,13 @@ impl Trader {
     /// append fail, the term is over and the clients ask the next trader.
     pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
         let Some(term) = self.books.term().copied() else { return Vec::new() };
-        let may_admit = term.inherited == 0;
+        let may_admit = mutant!(AdmitsBeforeInherited => true, term.inherited == 0);
+        let has_ended = mutant!(ServesAfterResigning => false, term.ended);
+        mutant!(ResignsInOwnAppend => if term.sales >= terms.resign_after && !term.ended {
+            return alloc::vec![Record { stamp: clock.tick(), entry: Entry::Resigned }];
+        });
         let idle = self.deposits.is_empty() && self.requests.is_empty();
-        if term.ended || (idle && self.books.queue().len() == 0) {
+        if has_ended || (idle && self.books.queue().len() == 0) {
             return Vec::new();
         }
         let mut plan = Plan { ahead: self.books.clone(), limit: terms.batch_limit as usize, records: Vec::new() };
@@ -95,6 +110,7 @@ impl Trader {
             }
         }
 
+        mutant!(OutcomesBeforeAdmissions => self.serve(&mut plan, terms, clock));
         // DESIGN R4: nothing new before the inherited queue is empty.
         if may_admit {
             let mut requests: Vec<_> = core::mem::take(&mut self.requests).into_values().collect();
@@ -108,6 +124,12 @@ impl Trader {
             }
         }
 
+        self.serve(&mut plan, terms, clock);
+        plan.records
+    }
+
+    /// Adds outcomes, up to the last sale of the term.
+    fn serve(&self, plan: &mut Plan, terms: &Terms, clock: &mut Clock) {
         // SPEC C4: the smallest stamp first.
         while let Some(request) = plan.ahead.first_in_queue().cloned() {
             let sale = sale_for(&plan.ahead, terms, self.me, &request);
@@ -123,11 +145,14 @@ impl Trader {
             }
             if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
                 // SPEC B6. In one step with the last sale, or a trader that dies in between has not resigned.
-                plan.write(clock, Entry::Resigned);
+                mutant!(
+                    ResignationForgotten => continue,
+                    ResignsInOwnAppend => break,
+                    plan.write(clock, Entry::Resigned)
+                );
                 break;
             }
         }
-        plan.records
     }
 
     /// A batch has been appended: it counts from here on, and those it concerns are told how they stand.
@@ -200,7 +225,8 @@ impl Plan {
     fn write(&mut self, clock: &mut Clock, entry: Entry) -> bool {
         let record = Record { stamp: clock.tick(), entry };
         let applied = self.ahead.apply(&record);
-        debug_assert!(applied.is_ok(), "planned {record:?}: {applied:?}");
+        let is_fine = mutant!(RequestCountedTwice | OutcomesBeforeAdmissions => true, applied.is_ok());
+        debug_assert!(is_fine, "planned {record:?}: {applied:?}");
         if applied.is_ok() {
             self.records.push(record);
         }
@@ -216,10 +242,13 @@ fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> 
     let (seller, account, deposit) = books
         .sellers()
         .iter()
-        .filter(|(seller, _)| **seller != trader && **seller != buyer)
+        .filter(|(seller, _)| mutant!(TraderTrades => true, **seller != trader))
+        .filter(|(seller, _)| mutant!(SellsToItself => true, **seller != buyer))
         .filter_map(|(seller, account)| Some((*seller, account, account.deposit.as_ref()?)))
-        .filter(|(_, _, deposit)| deposit.item == request.item && deposit.left >= request.quantity)
-        .min_by_key(|(seller, account, _)| (account.clock, *seller))?;
+        .filter(|(_, _, deposit)| deposit.item == request.item)
+        .filter(|(_, _, deposit)| mutant!(StockUnchecked | AsksOneSellerOnly => true, deposit.left >= request.quantity))
+        .min_by_key(|(seller, account, _)| (mutant!(SellerById => crate::clock::Time(0), account.clock), *seller))?;
+    mutant!(AsksOneSellerOnly => if deposit.left < request.quantity { return None });
     let split = terms.commission.split(deposit.price.times(request.quantity));
     Some(Sale {
         request: request.id,

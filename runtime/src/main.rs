@@ -7,6 +7,9 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 
+// Whatever features a build unifies, no mutant gets in here (DESIGN 6).
+const _: () = assert!(!protocol::MUTABLE, "the bazaar that is shipped is built from the protocol without mutants");
+
 /// How long the end of a command waits for its output to be read.
 const PATIENCE: Duration = Duration::from_secs(2);
 

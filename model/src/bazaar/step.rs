@@ -203,7 +203,7 @@ impl<'a> Step<'a> {
             return;
         };
         let (durable, plans) = (*durable, *plans);
-        let me = Life { peer, incarnation: Incarnation(durable.incarnation.0 + 1) };
+        let me = Life { peer, incarnation: durable.incarnation.next() };
         let clock = Clock::resume(peer, durable.clock_bound);
         self.check(invariant::a_clock_never_goes_back(durable.clock_bound, clock.now()));
         let first = role.sells.as_ref().and_then(|Offers(offers)| offers.first());

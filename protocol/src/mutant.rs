@@ -1,0 +1,288 @@
+//! The seam for mutants: places where a safety line can be taken out, to see that a check notices (DESIGN 6).
+//!
+//! A site reads `mutant!(Name => what the mutant does, what is right)`. In `bazaar-protocol` that *is* what is right, and
+//! nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature `mutants`: there all
+//! mutants are built in, and `switch` turns one of them on for the whole process. Several may share a site, as
+//! `mutant!(A | B => this, C => that, what is right)`; `mutant!(A => extra)` is something that only the mutant does.
+//!
+//! A mutant is the fault that its sentence names and no more. Where two guards hide each other it takes out both.
+
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($($name:ident)|+ => $extra:expr) => {{}};
+    ($($name:ident)|+ => $mutated:expr, $($original:tt)+) => { mutant!($($original)+) };
+    ($original:expr) => { $original };
+}
+
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($($name:ident)|+ => $extra:expr) => {
+        if $($crate::mutant::is($crate::mutant::Mutant::$name))||+ { $extra }
+    };
+    ($($name:ident)|+ => $mutated:expr, $($original:tt)+) => {
+        if $($crate::mutant::is($crate::mutant::Mutant::$name))||+ { $mutated } else { mutant!($($original)+) }
+    };
+    ($original:expr) => { $original };
+}
+
+#[cfg(feature = "mutants")]
+pub use catalogue::{Mutant, active, switch};
+
+#[cfg(feature = "mutants")]
+pub(crate) use catalogue::is;
+
+#[cfg(feature = "mutants")]
+mod catalogue {
+    use core::{
+        fmt,
+        sync::atomic::{AtomicU8, Ordering},
+    };
+
+    /// The mutant that is on, counted from 1; 0 while none is.
+    static ACTIVE: AtomicU8 = AtomicU8::new(0);
+
+    /// Turns one mutant on, for every machine in this process, or none.
+    pub fn switch(mutant: Option<Mutant>) {
+        ACTIVE.store(mutant.map_or(0, number), Ordering::Relaxed);
+    }
+
+    /// The mutant that is on.
+    #[must_use]
+    pub fn active() -> Option<Mutant> {
+        let active = ACTIVE.load(Ordering::Relaxed);
+        Mutant::ALL.iter().copied().find(|mutant| number(*mutant) == active)
+    }
+
+    pub(crate) fn is(mutant: Mutant) -> bool {
+        ACTIVE.load(Ordering::Relaxed) == number(mutant)
+    }
+
+    const fn number(mutant: Mutant) -> u8 {
+        mutant as u8 + 1
+    }
+
+    macro_rules! mutants {
+        ($($name:ident($text:literal) = $sentence:literal,)*) => {
+            /// A fault in the protocol, put in on purpose.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            #[repr(u8)]
+            pub enum Mutant {
+                $(#[doc = $sentence] $name,)*
+            }
+
+            impl Mutant {
+                /// All there are.
+                pub const ALL: &'static [Mutant] = &[$(Mutant::$name,)*];
+
+                /// Its name on a command line.
+                #[must_use]
+                pub fn name(self) -> &'static str {
+                    match self { $(Mutant::$name => $text,)* }
+                }
+
+                /// What is broken, in one sentence.
+                #[must_use]
+                pub fn sentence(self) -> &'static str {
+                    match self { $(Mutant::$name => $sentence,)* }
+                }
+
+                /// The mutant of this name.
+                #[must_use]
+                pub fn named(name: &str) -> Option<Mutant> {
+                    Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name)
+                }
+            }
+        };
+    }
+
+    impl fmt::Display for Mutant {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.pad(self.name())
+        }
+    }
+
+    // By machine, in the reading order of the crate.
+    mutants! {
+        // Ids, money and clock.
+        IncarnationNotRaised("incarnation-not-raised") =
+            "a restarted peer keeps the incarnation of its former life",
+        CommissionRoundedTwice("commission-rounded-twice") =
+            "commission and earnings are each rounded down on their own, and nobody minds that they do not add up",
+        ReceiveWithoutPlusOne("receive-without-plus-one") =
+            "a receive takes the larger of both clocks, without one more",
+        ReceiveIgnoresSender("receive-ignores-sender") =
+            "a receive is one more on the receiver's clock, whatever the sender's was",
+        ClockResumesAtZero("clock-resumes-at-zero") =
+            "a restarted clock begins again at 0, not at the durable bound",
+        ClockResetOnStepDown("clock-reset-on-step-down") =
+            "a peer that leaves the office, or fails to get it, sets its clock back to 0",
+        NoCatchUp("no-catch-up") =
+            "a claimant does not raise its clock to the largest stamp of the books it takes over",
+
+        // Books and trader.
+        RequestCountedTwice("request-counted-twice") =
+            "a request is admitted whatever its buyer has open and whatever came last, so one sent again counts again",
+        RequestPredecessorUnchecked("request-predecessor-unchecked") =
+            "a request is admitted though its buyer does not know the last outcome, as long as its number is higher",
+        DepositCountedTwice("deposit-counted-twice") =
+            "a deposit is booked whatever its seller has there and whatever came last, so one sent again counts again",
+        DepositPredecessorUnchecked("deposit-predecessor-unchecked") =
+            "a deposit is booked though its seller does not know the last one, as long as its number is higher",
+        QueueForgotten("queue-forgotten") =
+            "what waits in the queue is forgotten when another term begins",
+        StockUnchecked("stock-unchecked") =
+            "goods are sold from a deposit that has not enough of them left",
+        SaleLeavesStock("sale-leaves-stock") =
+            "a sale takes nothing from the stock",
+        SellerClockStays("seller-clock-stays") =
+            "a sale does not raise its seller's clock",
+        LargestStampFirst("largest-stamp-first") =
+            "the request with the largest stamp is served first",
+        TiesByHighestPeer("ties-by-highest-peer") =
+            "of requests with equal clocks that of the highest buyer is served first",
+        SellerById("seller-by-id") =
+            "among those who can fill a request the smallest id sells, whatever their clocks",
+        AsksOneSellerOnly("asks-one-seller-only") =
+            "a request is refused when the seller with the smallest clock has not enough, though another one has",
+        SellsToItself("sells-to-itself") =
+            "a buyer's request may be filled from its own stock",
+        TraderTrades("trader-trades") =
+            "the trader sells its own stock, and takes its own requests and deposits",
+        OutcomesBeforeAdmissions("outcomes-before-admissions") =
+            "a batch serves the queue first, and then what it admits",
+        AdmitsBeforeInherited("admits-before-inherited") =
+            "a new trader admits requests before those that it has inherited are served",
+        ResignationForgotten("resignation-forgotten") =
+            "a trader sells on after the last sale of its term and does not resign",
+        ResignsInOwnAppend("resigns-in-own-append") =
+            "a trader resigns in the batch after that of its last sale",
+        ServesAfterResigning("serves-after-resigning") =
+            "a trader that has resigned goes on, and the ledger and the books take what it writes",
+        ToldOnArrival("told-on-arrival") =
+            "a buyer is told that its request is open as soon as it arrives",
+        ToldWhenPlanned("told-when-planned") =
+            "clients are told of a batch when it is sent to the ledger, not when it is appended",
+
+        // Ledger.
+        NoFence("no-fence") =
+            "the ledger adds whatever a trader appends to its end, looking at neither epoch nor position",
+        EpochUnchecked("epoch-unchecked") =
+            "the ledger takes an append of an epoch that is over or another's, if its position is the head",
+        PositionUnchecked("position-unchecked") =
+            "the ledger adds what the holder appends to its end, wherever it was meant to stand",
+        IncarnationIgnored("incarnation-ignored") =
+            "the ledger takes appends of another life of the holder's peer",
+        ResentBatchUnknown("resent-batch-unknown") =
+            "the ledger does not know the batch again that it has appended last",
+        ClaimNotDurable("claim-not-durable") =
+            "a claim is answered when it is written, not when it is durable",
+        AcknowledgedBeforeDurable("acknowledged-before-durable") =
+            "every append is answered when it is written, not when it is durable",
+        UnsyncedReads("unsynced-reads") =
+            "reads are answered from what is written, not from what is durable",
+        HeldIgnored("held-ignored") =
+            "a claim is granted while the term before it is being renewed",
+        LeaseNeverEnds("lease-never-ends") =
+            "a term that is no longer renewed keeps every other peer out for ever",
+        ContestedNeverTold("contested-never-told") =
+            "a trader is never told that others have claimed its office in vain",
+
+        // Office.
+        ConflictIsSuccess("conflict-is-success") =
+            "a claimant or trader takes Conflict for Appended",
+        ClaimsUnread("claims-unread") =
+            "a claimant that meets Conflict claims again at the head it was told of, without reading on",
+        BatchMovedToHead("batch-moved-to-head") =
+            "a trader that meets Conflict sends its batch again for the new head, and the ledger checks no epoch",
+        SettledByPosition("settled-by-position") =
+            "a reply settles whatever its peer has in flight for the same epoch and position",
+        SettledByAnything("settled-by-anything") =
+            "any reply settles what is in flight",
+        FencedTraderStays("fenced-trader-stays") =
+            "a trader that meets Fenced drops the batch and stays in office",
+        ServesWhileClaiming("serves-while-claiming") =
+            "a claimant takes office as it claims, not when its claim is appended",
+        TermResumedAfterRestart("term-resumed-after-restart") =
+            "who finds its own peer's term open in the books goes on with it, and the ledger lets it",
+        HeartbeatWithoutRenewal("heartbeat-without-renewal") =
+            "a trader sends heartbeats though no renewal has been confirmed since the last",
+        ContestedAndIsolatedStays("contested-and-isolated-stays") =
+            "a trader that hears no neighbour goes on renewing its term though others claim it",
+        IsolatedReturns("isolated-returns") =
+            "who gave way since it heard no neighbour is eligible again though it still hears none",
+        PatienceNeverEnds("patience-never-ends") =
+            "a claimant or trader waits for a silent ledger for ever",
+        SilenceForgotten("silence-forgotten") =
+            "who has lost its patience with the ledger stays eligible",
+        ResignedStaysEligible("resigned-stays-eligible") =
+            "who resigned a term is eligible for the next",
+        ResignedForGood("resigned-for-good") =
+            "who resigned a term is not eligible for any later one either",
+        LateStatusCounts("late-status-counts") =
+            "a late reply of the ledger undoes what a newer one has told of who may stand",
+
+        // Buyer and seller.
+        SequenceReused("sequence-reused") =
+            "a buyer numbers its requests from 1 again after a restart",
+        DepositNumberReused("deposit-number-reused") =
+            "a seller numbers its deposits from 1 again after a restart",
+        NamesNoPredecessor("names-no-predecessor") =
+            "a buyer names no predecessor with its requests",
+        ImpatientBuyer("impatient-buyer") =
+            "a buyer that is told of anything but its request asks anew under another number",
+        OutcomeCountedTwice("outcome-counted-twice") =
+            "a buyer takes an outcome that it knows for news",
+        OldStandingBelieved("old-standing-believed") =
+            "a buyer believes what a late message tells of its requests",
+        SaleCountedTwice("sale-counted-twice") =
+            "a seller counts a sale again that it was told of before",
+        OldAccountBelieved("old-account-believed") =
+            "a seller believes what a late message tells of its account",
+        MissedSaleNotAsked("missed-sale-not-asked") =
+            "a seller that is told of a later sale first does not ask for the earlier one",
+
+        // Election.
+        IdsComparedAsText("ids-compared-as-text") =
+            "an election compares ids as text, so that 9 is higher than 10",
+        IdsComparedByLastDigit("ids-compared-by-last-digit") =
+            "an election compares the last digits of ids, so that 9 is higher than 10",
+        AnswerIgnored("answer-ignored") =
+            "a candidate stands though a higher peer has answered",
+        ResignedCompetes("resigned-competes") =
+            "who has just resigned calls and answers like anybody else",
+        UnableCompetes("unable-competes") =
+            "who does not hear the ledger calls and answers like anybody else",
+        OldCoordinatorAccepted("old-coordinator-accepted") =
+            "a winner's or resigning trader's message of an epoch that is over counts",
+        OldHeartbeatAccepted("old-heartbeat-accepted") =
+            "a heartbeat of an epoch that is over counts",
+        HigherEpochIgnored("higher-epoch-ignored") =
+            "a leader does not yield when it hears of a higher epoch",
+        HearsayPassedOn("hearsay-passed-on") =
+            "who knows the leader from others only tells of it as if it had heard the leader itself",
+        AnnouncesOnWinning("announces-on-winning") =
+            "who wins an election says that it is the coordinator before anything is granted",
+        JoinsEveryElection("joins-every-election") =
+            "a peer that hears the trader runs for office all the same when another calls",
+        HealthyTraderDeposed("healthy-trader-deposed") =
+            "peers that hear the trader run for office all the same, and the ledger grants it during a live term",
+        StandingGivesWay("standing-gives-way") =
+            "a claim under way is taken back for a late heartbeat of the term that it would end",
+        LoneSurvivorWaits("lone-survivor-waits") =
+            "who has resigned never stands, though nobody else is there",
+
+        // Overlay and peer.
+        FloodDeliveredAgain("flood-delivered-again") =
+            "a flood is delivered again each time it arrives",
+        FloodNumbersRestart("flood-numbers-restart") =
+            "the floods of a restarted peer bear the numbers of its first life",
+        SendsPastItsNeighbours("sends-past-its-neighbours") =
+            "a message for one peer goes straight to it, neighbour or not",
+        RelayNotAround("relay-not-around") =
+            "a message for one peer is dropped where the way is unknown or down",
+        SentAboveBound("sent-above-bound") =
+            "messages leave that carry a clock above what is durable",
+        SpeaksBeforeWritten("speaks-before-written") =
+            "a restarted peer speaks before its incarnation is durable",
+    }
+}
