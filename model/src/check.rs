@@ -12,11 +12,12 @@ use serde::Serialize;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
-    bazaar::{Bazaar, Words},
-    scenario::Scenario,
+    graph::Graph,
+    matrix::{Kind, Role},
+    scenario::{Extent, Family, Scenario, Visitor},
     sighting::Sighting,
-    trace,
-    world::{Action, World},
+    subject::Subject,
+    trace::{self, Trace, wrong},
 };
 
 /// How far a search has come.
@@ -35,12 +36,16 @@ pub struct Progress {
 pub struct Report {
     /// Which scenario.
     pub scenario: &'static str,
+    /// Of which model.
+    pub family: Family,
+    /// With which budgets.
+    pub extent: Extent,
     /// How it ended.
     pub verdict: Outcome,
     /// Unique states found.
     pub states: usize,
     /// Unique states recorded.
-    pub expected: usize,
+    pub recorded: Option<usize>,
     /// Steps tried.
     pub steps: usize,
     /// The longest path.
@@ -54,8 +59,21 @@ pub struct Report {
     pub missing: Vec<Sighting>,
     /// What was met.
     pub met: Vec<Sighting>,
-    /// What is wrong, and the shortest way there.
-    pub counterexample: Option<Counterexample>,
+    /// Which inputs were tried in which roles, and how often.
+    pub stepped: Vec<Cell>,
+    /// What is wrong, and a short way there.
+    pub counterexample: Option<Trace>,
+}
+
+/// How often an input was tried in a role.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cell {
+    /// The input.
+    pub kind: Kind,
+    /// The role.
+    pub role: Role,
+    /// How often.
+    pub count: u64,
 }
 
 /// How a check of a scenario ended.
@@ -71,80 +89,104 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// A violation and the shortest way there.
-#[derive(Clone, Debug, Serialize)]
-pub struct Counterexample {
-    /// What is wrong.
-    pub violation: Violation,
-    /// The steps.
-    pub steps: Vec<Action>,
-    /// The same in words.
-    pub words: Vec<String>,
-}
-
 impl Report {
     /// Unique states a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.states as f64 / self.seconds.max(1e-9)
     }
+
+    /// What was found to be wrong.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.counterexample.as_ref()?.violation.as_ref()
+    }
 }
 
 /// Checks a scenario: depth first, with so many threads, all of it.
-pub fn check(scenario: Scenario, threads: usize, mut progress: impl FnMut(Progress)) -> Report {
-    let model = Bazaar::new(scenario);
-    let scenario = std::sync::Arc::clone(&model.scenario);
-    let before = resident();
-    let mut most = before;
-    let begun = Instant::now();
-    // No target and no timeout: either would let an unfinished search pass for a finished one.
-    let mut checker = model.checker().threads(threads.max(1)).finish_when(HasDiscoveries::AnyFailures).spawn_dfs();
-    let workers = checker.handles();
-    while !workers.iter().all(thread::JoinHandle::is_finished) {
-        thread::sleep(Duration::from_millis(20));
-        most = most.max(resident());
-        let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-        progress(Progress { states, depth, elapsed: begun.elapsed() });
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let sound = workers.into_iter().map(thread::JoinHandle::join).all(|worker| worker.is_ok());
-    let states = checker.unique_state_count();
-    let expanded = checker.model().expanded.load(Ordering::Relaxed);
+pub fn check(scenario: &Scenario, extent: Extent, threads: usize, progress: impl FnMut(Progress)) -> Report {
+    scenario.at(extent).with(Check { scenario, extent, threads, progress })
+}
 
-    let met = checker.model().logbook.all();
-    let missing: Vec<_> = scenario.sightings.iter().copied().filter(|sighting| !met.has(*sighting)).collect();
-    let is_complete = sound && checker.is_done() && expanded == states as u64;
-    let is_violated = sound && !checker.discoveries().is_empty();
-    let counterexample = is_violated.then(|| shortest_violation(&scenario)).flatten();
-    let verdict = if is_violated {
-        Outcome::Violated
-    } else if is_complete && missing.is_empty() && states == scenario.states {
-        Outcome::Holds
-    } else {
-        Outcome::Incomplete
-    };
-    let grown = most.zip(before).map(|(most, before)| most.saturating_sub(before));
-    Report {
-        scenario: scenario.name,
-        verdict,
-        states,
-        expected: scenario.states,
-        steps: checker.state_count(),
-        depth: checker.max_depth(),
-        seconds,
-        bytes_per_state: grown.map(|bytes| bytes / states.max(1) as u64),
-        missing,
-        met: Sighting::ALL.iter().copied().filter(|sighting| met.has(*sighting)).collect(),
-        counterexample,
+struct Check<'a, F> {
+    scenario: &'a Scenario,
+    extent: Extent,
+    threads: usize,
+    progress: F,
+}
+
+impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
+    type Output = Report;
+
+    fn visit<S: Subject>(self, subject: &S) -> Report {
+        let Check { scenario, extent, threads, mut progress } = self;
+        let before = resident();
+        let mut most = before;
+        let begun = Instant::now();
+        // No target and no timeout: either would let an unfinished search pass for a finished one.
+        let model = Graph::new(subject.clone());
+        let mut checker = model.checker().threads(threads.max(1)).finish_when(HasDiscoveries::AnyFailures).spawn_dfs();
+        let workers = checker.handles();
+        while !workers.iter().all(thread::JoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(20));
+            most = most.max(resident());
+            let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+            progress(Progress { states, depth, elapsed: begun.elapsed() });
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let sound = workers.into_iter().map(thread::JoinHandle::join).all(|worker| worker.is_ok());
+        let states = checker.unique_state_count();
+        let tally = &checker.model().tally;
+        let expanded = tally.expanded.load(Ordering::Relaxed);
+
+        let met = tally.logbook.all();
+        let missing: Vec<_> = scenario.sightings.iter().copied().filter(|sighting| !met.has(*sighting)).collect();
+        let is_complete = sound && checker.is_done() && expanded == states as u64;
+        let discoveries = if sound { checker.discoveries() } else { Default::default() };
+        let found = discoveries.into_values().next().map(|path| path.into_actions());
+        let recorded = scenario.recorded(extent);
+        let verdict = if found.is_some() {
+            Outcome::Violated
+        } else if is_complete && missing.is_empty() && Some(states) == recorded {
+            Outcome::Holds
+        } else {
+            Outcome::Incomplete
+        };
+        let cells = Role::ALL.iter().flat_map(|role| Kind::ALL.iter().map(move |kind| (*kind, *role)));
+        let cells = cells.map(|(kind, role)| Cell { kind, role, count: tally.matrix.of(kind, role) });
+        let grown = most.zip(before).map(|(most, before)| most.saturating_sub(before));
+        Report {
+            scenario: scenario.name,
+            family: scenario.family,
+            extent,
+            verdict,
+            states,
+            recorded,
+            steps: checker.state_count(),
+            depth: checker.max_depth(),
+            seconds,
+            bytes_per_state: grown.map(|bytes| bytes / states.max(1) as u64),
+            missing,
+            met: Sighting::ALL.iter().copied().filter(|sighting| met.has(*sighting)).collect(),
+            stepped: cells.filter(|cell| cell.count > 0).collect(),
+            counterexample: found.map(|steps| short(scenario.name, extent, subject, steps)),
+        }
     }
 }
 
-fn shortest_violation(scenario: &Scenario) -> Option<Counterexample> {
-    let steps = trace::shortest(scenario, |world, _| world.violation.is_some())?;
-    let world = steps.iter().fold(World::first(scenario), |world, step| world.after(scenario, step.clone()).0);
-    let violation = Violation::clone(world.violation.as_deref()?);
-    let words = steps.iter().map(|step| Words(scenario).action(step)).collect();
-    Some(Counterexample { violation, steps, words })
+/// How many states are looked through for a shorter way than the shortened one.
+const LOOK_THROUGH: usize = 300_000;
+
+/// The history in as few steps as can be found without trying everything.
+fn short<S: Subject>(scenario: &str, extent: Extent, subject: &S, steps: Vec<S::Action>) -> Trace {
+    let last = trace::replay(subject, &steps).ok().and_then(|states| states.last().cloned());
+    let Some(violation) = last.and_then(|state| wrong(subject, &state)) else {
+        return Trace::of(scenario, extent, None, subject, &steps);
+    };
+    let shortened = trace::shorten(subject, steps, violation.property);
+    let is_it = |state: &S::State| wrong(subject, state).is_some_and(|found| found.property == violation.property);
+    let shortest = trace::shortest(subject, LOOK_THROUGH, |state, _| is_it(state));
+    Trace::of(scenario, extent, None, subject, &shortest.unwrap_or(shortened))
 }
 
 /// The memory this process holds, where the system tells.

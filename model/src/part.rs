@@ -1,4 +1,14 @@
-//! Parts of a state: shared between states until one changes, and hashed once.
+//! Parts of a state: shared between states until one changes, and hashed once; and how states are hashed.
+//!
+//! # Clocks
+//!
+//! The machines do nothing with a clock reading but take the larger of two, add one, and compare. So a state whose readings are
+//! all higher by the same amount does the same things for ever, and is the same state: a [`digest`] takes readings relative
+//! to the least one that occurs anywhere in the value. That is exact, not an abstraction, under two conditions that this
+//! crate sees to: a reading of 0 stands for "none yet" and for nothing else (peers start at 1), and no digest that the protocol
+//! takes over readings is part of what is hashed (a hasher here skips every [`protocol::digest::Digest`], and who keeps one
+//! keeps what it names beside it). The tests hold it against the machines: states that are taken for the same are stepped
+//! side by side.
 
 use std::{
     hash::{Hash, Hasher},
@@ -6,16 +16,23 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A piece of a state. A step changes few of them; the others are neither copied nor hashed again.
 #[derive(Debug)]
-pub struct Part<T>(Arc<(u64, T)>);
+pub struct Part<T>(Arc<(Relative, T)>);
+
+/// A digest in which clock readings count from the least of them, and that least one (0: there is none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Relative {
+    digest: u64,
+    least: i64,
+}
 
 impl<T: Hash> Part<T> {
     /// The part with this value.
     pub fn new(value: T) -> Part<T> {
-        Part(Arc::new((digest(&value), value)))
+        Part(Arc::new((relative(&value), value)))
     }
 
     /// Changes the value, for this state alone.
@@ -27,6 +44,12 @@ impl<T: Hash> Part<T> {
         let result = how(&mut value);
         *self = Part::new(value);
         result
+    }
+
+    /// Names the part among all others.
+    #[must_use]
+    pub fn name(&self) -> u64 {
+        Folding::fold(self.0.0.digest, self.0.0.least as u64 | 1)
     }
 }
 
@@ -54,7 +77,8 @@ impl<T: Eq> Eq for Part<T> {}
 
 impl<T> Hash for Part<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.0);
+        state.write_u64(self.0.0.digest);
+        state.write_i64(self.0.0.least);
     }
 }
 
@@ -64,15 +88,32 @@ impl<T: Serialize> Serialize for Part<T> {
     }
 }
 
-/// A digest of a value, the same in every run.
-pub fn digest<T: Hash + ?Sized>(value: &T) -> u64 {
-    let mut hasher = Folding(0x243f_6a88_85a3_08d3);
-    value.hash(&mut hasher);
-    hasher.finish()
+impl<'de, T: Hash + Deserialize<'de>> Deserialize<'de> for Part<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part<T>, D::Error> {
+        T::deserialize(deserializer).map(Part::new)
+    }
 }
 
-/// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash.
-struct Folding(u64);
+/// A digest of a value, the same in every run, in which clock readings count from the least of them.
+pub fn digest<T: Hash + ?Sized>(value: &T) -> u64 {
+    relative(value).digest
+}
+
+fn relative<T: Hash + ?Sized>(value: &T) -> Relative {
+    let mut hasher = Folding { run: 0x243f_6a88_85a3_08d3, sum: 0, weight: 0, least: 0 };
+    value.hash(&mut hasher);
+    Relative { digest: hasher.finish(), least: hasher.least }
+}
+
+/// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as `i64`
+/// ([`protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on all that came
+/// before it but the readings; so the least one can be taken off all of them at the end.
+struct Folding {
+    run: u64,
+    sum: u64,
+    weight: u64,
+    least: i64,
+}
 
 impl Folding {
     fn fold(a: u64, b: u64) -> u64 {
@@ -103,7 +144,7 @@ impl Hasher for Folding {
     }
 
     fn write_u64(&mut self, n: u64) {
-        self.0 = Folding::fold(self.0 ^ n ^ 0x1319_8a2e_0370_7344, 0x9e37_79b9_7f4a_7c15) ^ self.0.rotate_left(23);
+        self.run = Folding::fold(self.run ^ n ^ 0x1319_8a2e_0370_7344, 0x9e37_79b9_7f4a_7c15) ^ self.run.rotate_left(23);
     }
 
     fn write_usize(&mut self, n: usize) {
@@ -114,13 +155,29 @@ impl Hasher for Folding {
         self.write_u64(n as u64);
     }
 
+    /// A clock reading; 0 is none.
+    fn write_i64(&mut self, reading: i64) {
+        self.write_u64(u64::from(reading != 0));
+        if reading != 0 {
+            let weight = Folding::fold(self.run ^ 0x4528_21e6_38d0_1377, 0xbe54_66cf_34e9_0c6d) | 1;
+            self.sum = self.sum.wrapping_add(weight.wrapping_mul(reading as u64));
+            self.weight = self.weight.wrapping_add(weight);
+            self.least = if self.least == 0 { reading } else { self.least.min(reading) };
+        }
+    }
+
+    /// A digest that the protocol took: over readings as they are, so it is left out. What it names is hashed beside it.
+    fn write_u128(&mut self, _: u128) {}
+
     fn finish(&self) -> u64 {
-        Folding::fold(self.0 ^ 0xa409_3822_299f_31d0, 0xd1b5_4a32_d192_ed03)
+        let readings = self.sum.wrapping_sub(self.weight.wrapping_mul(self.least as u64));
+        let all = Folding::fold(self.run ^ 0xa409_3822_299f_31d0, 0xd1b5_4a32_d192_ed03);
+        Folding::fold(all ^ readings, 0xc0ac_29b7_c97c_50dd) ^ all.rotate_left(31)
     }
 }
 
-/// What has been sent and may still arrive: once, often, or never, in any order. Sending it again changes nothing, so
-/// loss, duplication and resending need no steps of their own.
+/// What has been sent and may still arrive. Where it is only added to, each may arrive once, often, or never, in any order:
+/// sending it again changes nothing, so loss, duplication and resending need no steps of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Bag<T>(Vec<Part<T>>);
 
@@ -133,11 +190,29 @@ impl<T> Default for Bag<T> {
 impl<T: Hash + Eq> Bag<T> {
     /// Adds one, unless it is there.
     pub fn add(&mut self, one: Part<T>) {
-        // By digest: any order will do, as long as it does not tell in which order they came.
-        let place = self.0.partition_point(|other| other.0.0 < one.0.0);
-        if !self.0[place..].iter().take_while(|other| other.0.0 == one.0.0).any(|other| *other == one) {
-            self.0.insert(place, one);
+        if !self.has(&one) {
+            self.put(one);
         }
+    }
+
+    /// Adds one, also if there is one like it.
+    pub fn put(&mut self, one: Part<T>) {
+        // By digest: any order will do, as long as it tells neither in which order they came nor how late it is.
+        let place = self.0.partition_point(|other| other.0.0 < one.0.0);
+        self.0.insert(place, one);
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self, one: &Part<T>) {
+        if let Some(place) = self.0.iter().position(|other| other == one) {
+            self.0.remove(place);
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether it is there.

@@ -1,35 +1,67 @@
-//! The shortest way to somewhere. stateright's own counterexamples are whatever its search came upon first.
+//! Histories: the shortest way to somewhere, a long one made short, and one written to a file and taken again.
+//!
+//! stateright's own counterexamples are whatever its search came upon first.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
+use protocol::invariant::{Property, Violation};
+use serde::{Deserialize, Serialize};
+
 use crate::{
     part::digest,
-    scenario::Scenario,
-    sighting::Sightings,
-    world::{Action, World},
+    scenario::Extent,
+    subject::{Met, Subject},
 };
 
-/// The shortest sequence of steps from the first state whose last one meets the goal: breadth first, by one thread. It
-/// keeps a few words for each state it comes by and the states at the rim.
-#[must_use]
-pub fn shortest(scenario: &Scenario, goal: impl Fn(&World, Sightings) -> bool) -> Option<Vec<Action>> {
-    let first = World::first(scenario);
+/// A history as it stands in a file: which scenario it is of, and its steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The scenario's name.
+    pub scenario: String,
+    /// With which budgets.
+    pub extent: Extent,
+    /// What was broken in the protocol, if anything; see `bazaar-model mutants`.
+    pub mutant: Option<String>,
+    /// What the last step violates, if anything.
+    pub violation: Option<Violation>,
+    /// The same steps in words; for people, not read back.
+    pub words: Vec<String>,
+    /// The steps.
+    pub steps: Vec<serde_json::Value>,
+}
+
+/// What is wrong in a state: something broken on the way to it, or something that does not come of it.
+pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
+    subject.violation(state).cloned().or_else(|| subject.stuck(state))
+}
+
+/// The shortest history whose last step meets the goal: breadth first, by one thread, giving up beyond `limit` states.
+/// It keeps a few words for each state it comes by and the states at the rim.
+pub fn shortest<S: Subject>(
+    subject: &S,
+    limit: usize,
+    goal: impl Fn(&S::State, &Met) -> bool,
+) -> Option<Vec<S::Action>> {
+    let first = subject.first();
     // By digest: where it was come by, and by which of the steps from there.
     let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
     let mut rim = VecDeque::from([first]);
     let mut actions = Vec::new();
-    while let Some(world) = rim.pop_front() {
-        let from = digest(&world);
-        world.actions(scenario, &mut actions);
+    while let Some(state) = rim.pop_front() {
+        let from = digest(&state);
+        subject.actions(&state, &mut actions);
         for (nth, action) in (0..).zip(actions.drain(..)) {
-            let (next, sightings) = world.after(scenario, action);
+            let (next, met) = subject.after(&state, &action);
             let to = digest(&next);
-            let is_goal = goal(&next, sightings);
-            if let Entry::Vacant(place) = known.entry(to) {
-                place.insert(Some((from, nth)));
-                rim.push_back(next);
-            }
-            if is_goal {
+            let is_new = match known.entry(to) {
+                Entry::Vacant(place) => {
+                    place.insert(Some((from, nth)));
+                    true
+                }
+                Entry::Occupied(_) => false,
+            };
+            // A state is judged once, a step each time: what is met in it may be new.
+            if (is_new || met != Met::default()) && goal(&next, &met) {
                 let mut steps = vec![nth];
                 let mut at = from;
                 while let Some(Some((before, nth))) = known.get(&at) {
@@ -37,22 +69,125 @@ pub fn shortest(scenario: &Scenario, goal: impl Fn(&World, Sightings) -> bool) -
                     at = *before;
                 }
                 steps.reverse();
-                return Some(replay(scenario, &steps));
+                return Some(by_number(subject, &steps));
+            }
+            if is_new {
+                if known.len() >= limit {
+                    return None;
+                }
+                rim.push_back(next);
             }
         }
     }
     None
 }
 
-fn replay(scenario: &Scenario, steps: &[u32]) -> Vec<Action> {
-    let mut world = World::first(scenario);
+fn by_number<S: Subject>(subject: &S, steps: &[u32]) -> Vec<S::Action> {
+    let mut state = subject.first();
     let mut taken = Vec::new();
     for nth in steps {
         let mut actions = Vec::new();
-        world.actions(scenario, &mut actions);
+        subject.actions(&state, &mut actions);
         let action = actions.swap_remove(*nth as usize);
-        (world, _) = world.after(scenario, action.clone());
+        (state, _) = subject.after(&state, &action);
         taken.push(action);
     }
     taken
+}
+
+/// The states a history goes through, the first included.
+///
+/// # Errors
+/// The number of the first step, from 1, that cannot be taken where it stands.
+pub fn replay<S: Subject>(subject: &S, steps: &[S::Action]) -> Result<Vec<S::State>, usize> {
+    let mut states = vec![subject.first()];
+    let mut actions = Vec::new();
+    for (nth, step) in (1..).zip(steps) {
+        let state = &states[nth - 1];
+        subject.actions(state, &mut actions);
+        if !actions.contains(step) {
+            return Err(nth);
+        }
+        actions.clear();
+        let (next, _) = subject.after(state, step);
+        states.push(next);
+    }
+    Ok(states)
+}
+
+/// Takes the steps that can be taken, until one violates the property; those that were taken, if one does.
+fn taken<S: Subject>(subject: &S, steps: &[S::Action], property: Property) -> Option<Vec<S::Action>> {
+    let mut state = subject.first();
+    let mut taken = Vec::new();
+    let mut actions = Vec::new();
+    for step in steps {
+        subject.actions(&state, &mut actions);
+        let can_be_taken = actions.contains(step);
+        actions.clear();
+        if can_be_taken {
+            let (next, _) = subject.after(&state, step);
+            if next != state {
+                state = next;
+                taken.push(step.clone());
+            }
+        }
+        if subject.violation(&state).is_some_and(|found| found.property == property) {
+            return Some(taken);
+        }
+    }
+    subject.stuck(&state).filter(|found| found.property == property).map(|_| taken)
+}
+
+/// A history that violates the same property with fewer steps: none of those that are left can be left out by itself.
+/// Every candidate is replayed, so what comes out is a history of the subject, whatever was left out.
+pub fn shorten<S: Subject>(subject: &S, steps: Vec<S::Action>, property: Property) -> Vec<S::Action> {
+    let Some(mut best) = taken(subject, &steps, property) else { return steps };
+    let mut chunk = best.len() / 2;
+    while chunk > 0 {
+        let mut at = 0;
+        while at < best.len() {
+            let end = (at + chunk).min(best.len());
+            let fewer: Vec<_> = best[..at].iter().chain(&best[end..]).cloned().collect();
+            match taken(subject, &fewer, property) {
+                Some(shorter) if shorter.len() < best.len() => best = shorter,
+                Some(_) | None => at = end,
+            }
+        }
+        chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
+        // Another round with single steps as long as it helps.
+    }
+    best
+}
+
+impl Trace {
+    /// The history of these steps, as it stands in a file.
+    pub fn of<S: Subject>(
+        scenario: &str,
+        extent: Extent,
+        mutant: Option<String>,
+        subject: &S,
+        steps: &[S::Action],
+    ) -> Trace {
+        let mut words = Vec::new();
+        let mut state = subject.first();
+        for step in steps {
+            words.push(subject.sentence(&state, step));
+            (state, _) = subject.after(&state, step);
+        }
+        let violation = wrong(subject, &state);
+        // Steps are plain data: nothing in them refuses to be written.
+        let steps = steps.iter().map(|step| serde_json::to_value(step).unwrap_or_default()).collect();
+        Trace { scenario: scenario.to_owned(), extent, mutant, violation, words, steps }
+    }
+
+    /// Its steps as those of this subject.
+    ///
+    /// # Errors
+    /// The number of the first step, from 1, that is none of this subject's, and why.
+    pub fn actions<S: Subject>(&self, _subject: &S) -> Result<Vec<S::Action>, (usize, serde_json::Error)> {
+        let step = |(nth, step): (usize, &serde_json::Value)| {
+            S::Action::deserialize(step).map_err(|error| (nth, error))
+        };
+        (1..).zip(&self.steps).map(step).collect()
+    }
 }

@@ -1,15 +1,27 @@
 //! Lamport's logical clock, written ahead so that it never goes back over a crash (SPEC C1, C3; DESIGN R10).
 
-use core::fmt;
+use core::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::PeerId;
 
 /// A reading of a Lamport clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// It is given to a hasher as an `i64`, as nothing else in this crate is. So one that wants to can take all readings of a state
+/// relative to one another (they are only ever compared, raised to the larger, and counted up), as the models do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub u64);
+
+impl Hash for Time {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_i64(self.0 as i64);
+    }
+}
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

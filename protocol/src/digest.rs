@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 /// A 64-bit digest of a value. It tells values apart that honest members made; it does not withstand an attacker, and
 /// nothing here asks it to (members do not lie, strangers are kept out by the links).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// It is given to a hasher as a `u128`, as nothing else in this crate is: it has clock readings in it, and a hasher that takes
+/// those relative to one another has to leave it out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub u64);
 
@@ -19,6 +22,12 @@ impl Digest {
         let mut hasher = StableHasher(0xcbf2_9ce4_8422_2325);
         value.hash(&mut hasher);
         Digest(hasher.finish())
+    }
+}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from(self.0));
     }
 }
 
@@ -47,6 +56,14 @@ impl Hasher for StableHasher {
     }
 
     fn write_u64(&mut self, n: u64) {
+        self.write(&n.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.write(&n.to_le_bytes());
+    }
+
+    fn write_i64(&mut self, n: i64) {
         self.write(&n.to_le_bytes());
     }
 

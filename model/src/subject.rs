@@ -1,0 +1,79 @@
+//! What a model is: a subject, with its states, its steps, and what people read of both.
+
+use std::{fmt::Debug, hash::Hash};
+
+use protocol::invariant::{Property, Violation};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    matrix::Stepped,
+    picture::{Lane, Mark},
+    sighting::Sightings,
+};
+
+/// Something that is checked: the machines of the protocol, set up in one way, with an adversary of a stated strength.
+///
+/// It decides nothing that the machines decide. Everything that looks at it ([`check`](crate::check), [`trace`](crate::trace),
+/// [`explore`](crate::explore)) knows no more of it than this.
+pub trait Subject: Clone + Debug + Send + Sync + 'static {
+    /// One state of everything. Its hash tells states apart, and only its hash: two states that can never be told apart by
+    /// what follows from them should have the same.
+    type State: Clone + Debug + PartialEq + Hash + Send + Sync + 'static;
+    /// One step of one machine, or one stroke of the adversary.
+    type Action: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// The state from which everything starts.
+    fn first(&self) -> Self::State;
+
+    /// The steps that can be taken from a state, added to `actions`; none from a state with a violation.
+    fn actions(&self, state: &Self::State, actions: &mut Vec<Self::Action>);
+
+    /// The state that a step leads to, and what was met in it. A step that changes nothing leads back.
+    fn after(&self, state: &Self::State, action: &Self::Action) -> (Self::State, Met);
+
+    /// What was found to be wrong in the step that led here.
+    fn violation<'a>(&self, state: &'a Self::State) -> Option<&'a Violation>;
+
+    /// What should come about from here once faults stop, and does not (L1-L3). Asked once of every state.
+    fn stuck(&self, state: &Self::State) -> Option<Violation> {
+        let _ = state;
+        None
+    }
+
+    /// The properties that are checked: those a violation, or a state that is [`stuck`](Subject::stuck), can name.
+    fn properties(&self) -> Vec<Property>;
+
+    /// What the adversary may do, and how often: its budgets, in words.
+    fn adversary(&self) -> String;
+
+    /// A step as a sentence, with what comes of it: "peer 2's answer timer fires: nobody higher has answered, it claims the
+    /// office".
+    fn sentence(&self, state: &Self::State, action: &Self::Action) -> String;
+
+    /// A state as people want to read it: who is what, what is under way, what is in the books, which properties hold in it.
+    /// Several lines.
+    fn portrait(&self, state: &Self::State) -> String;
+
+    /// Who has a lane of its own in a picture, from left to right.
+    fn lanes(&self) -> Vec<Lane>;
+
+    /// What a picture shows of a step.
+    fn marks(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> Vec<Mark>;
+}
+
+/// What was met in a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// What makes a scenario worth running.
+    pub sightings: Sightings,
+    /// Which input of a machine was tried, and in which role; nothing where no machine was stepped.
+    pub stepped: Option<Stepped>,
+}
+
+impl Met {
+    /// Nothing but a machine stepped.
+    #[must_use]
+    pub fn stepped(stepped: Stepped) -> Met {
+        Met { sightings: Sightings::default(), stepped: Some(stepped) }
+    }
+}
