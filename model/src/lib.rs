@@ -51,6 +51,7 @@
 #![deny(missing_docs)]
 
 pub mod check;
+pub mod diagram;
 pub mod graph;
 pub mod matrix;
 pub mod part;

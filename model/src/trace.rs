@@ -185,9 +185,8 @@ impl Trace {
     /// # Errors
     /// The number of the first step, from 1, that is none of this subject's, and why.
     pub fn actions<S: Subject>(&self, _subject: &S) -> Result<Vec<S::Action>, (usize, serde_json::Error)> {
-        let step = |(nth, step): (usize, &serde_json::Value)| {
-            S::Action::deserialize(step).map_err(|error| (nth, error))
-        };
+        let step =
+            |(nth, step): (usize, &serde_json::Value)| S::Action::deserialize(step).map_err(|error| (nth, error));
         (1..).zip(&self.steps).map(step).collect()
     }
 }
