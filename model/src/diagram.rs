@@ -127,12 +127,9 @@ struct Drawing<'a> {
 
 impl<'a> Drawing<'a> {
     fn new(lanes: &'a [Lane], steps: &[Vec<Mark>], options: Options<'a>) -> Drawing<'a> {
-        // As wide as the labels need, in two lines.
+        // As wide as the labels need.
         let names = lanes.iter().map(|lane| width(&lane.name, TEXT + 1.0) + 28.0);
-        let labels = steps.iter().flatten().filter_map(label).map(|label| {
-            let words = label.split(' ').map(|word| width(word, TEXT)).fold(0.0, f64::max);
-            words.max(width(label, TEXT) * 0.58) + 2.0 * BESIDE + 4.0
-        });
+        let labels = steps.iter().flatten().filter_map(label).map(|label| width(label, TEXT) + 2.0 * BESIDE + 2.0);
         let gap = names.chain(labels).fold(NARROWEST, f64::max).min(WIDEST).ceil();
         let top = if options.title.is_some() { 26.0 } else { 6.0 };
         let first = top + HEADER + 8.0;

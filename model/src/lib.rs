@@ -52,6 +52,7 @@
 
 pub mod check;
 pub mod diagram;
+pub mod explore;
 pub mod graph;
 pub mod matrix;
 pub mod part;
@@ -60,3 +61,6 @@ pub mod scenario;
 pub mod sighting;
 pub mod subject;
 pub mod trace;
+
+#[cfg(test)]
+mod toy;
