@@ -44,7 +44,7 @@ struct Explored {
 
 const EXPLORED: Explored = Explored {
     lanes: &["peer 1", "peer 2", "the ledger"],
-    at_first: "peer 1: out of office\npeer 2: out of office\nholds: S1, S2",
+    at_first: "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2",
     step: ("peer 1's timer fires", "under way, peer 1: claim epoch 1"),
     link: ("somebody takes office (", "log: epoch 1 is held by peer 1", "write and sync"),
     breaks: "S1: an epoch has at most one holder",

@@ -548,7 +548,10 @@ mod tests {
     fn a_step_is_told_with_what_is_new() {
         let explored = Explored::new(Toy { is_broken: false });
         let first = explored.init_states().remove(0);
-        assert_eq!(format!("{first:#?}"), "peer 1: out of office\npeer 2: out of office\nholds: S1, S2");
+        assert_eq!(
+            format!("{first:#?}"),
+            "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2"
+        );
         let mut actions = Vec::new();
         explored.actions(&first, &mut actions);
         let step = actions.swap_remove(0);

@@ -258,6 +258,10 @@ impl Subject for Toy {
         for message in state.sent.iter().filter(|message| !message.is_lost) {
             let _ = writeln!(text, "under way, peer {}: {}", message.peer + 1, message.label());
         }
+        let State { timers, crashes, cuts, .. } = state;
+        let link = if state.is_cut { "cut" } else { "up" };
+        let _ = writeln!(text, "link of peer 1: {link}");
+        let _ = writeln!(text, "left: {timers} timers, {crashes} crashes, {cuts} cuts");
         let _ = match &state.violation {
             None => write!(text, "holds: S1, S2"),
             Some(violation) => write!(text, "violated: {violation}"),
