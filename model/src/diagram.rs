@@ -6,7 +6,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::picture::{Lane, LaneKind, Mark};
+use crate::{
+    picture::{Lane, LaneKind, Mark},
+    subject::Subject,
+    trace::wrong,
+};
 
 /// What a picture says beside its marks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +29,28 @@ pub fn svg(lanes: &[Lane], steps: &[Vec<Mark>], options: Options<'_>) -> String 
         drawing.step(nth, marks, options.words.get(nth).map(String::as_str));
     }
     drawing.end()
+}
+
+/// The picture of a history of a subject: of its steps, in its words, with what is wrong at its end.
+#[must_use]
+pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&str>) -> String {
+    let mut state = subject.first();
+    let mut steps = Vec::new();
+    let mut words = Vec::new();
+    for action in actions {
+        let (next, _) = subject.after(&state, action);
+        steps.push(subject.marks(&state, action, &next));
+        words.push(subject.sentence(&state, action));
+        state = next;
+    }
+    if let Some(marks) = steps.last_mut() {
+        // What does not come of a state is no step's, so no step marks it.
+        let is_told = marks.iter().any(|mark| matches!(mark, Mark::Violated { .. }));
+        if let (false, Some(violation)) = (is_told, wrong(subject, &state)) {
+            marks.push(Mark::Violated { at: None, label: violation.to_string() });
+        }
+    }
+    svg(&subject.lanes(), &steps, Options { title, words: &words })
 }
 
 const TEXT: f64 = 11.0;

@@ -27,9 +27,8 @@ use signal_hook::{
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
-    diagram::{self, Options},
+    diagram,
     graph::Graph,
-    picture::Mark,
     scenario::{Extent, Scenario, Visitor},
     sighting::Sighting,
     subject::Subject,
@@ -96,9 +95,9 @@ pub enum ExploreError {
     /// Start it from another directory.
     #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to go to", .0.display())]
     ForeignPage(PathBuf),
-    /// Nothing can be said.
-    #[error("what there is to say cannot be written: {0}")]
-    Output(#[from] io::Error),
+    /// Look at what it says: what there is to say cannot be written, say, or there are no signals to wait for.
+    #[error("the system refuses something: {0}")]
+    System(#[from] io::Error),
     /// The Explorer ended by itself; what it said stands above.
     #[error("the Explorer ended by itself")]
     Ended,
@@ -452,22 +451,8 @@ impl<S: Subject> Model for Explored<S> {
     }
 
     fn as_svg(&self, path: stateright::Path<Shown<S>, Step<S>>) -> Option<String> {
-        let path = path.into_vec();
-        let mut steps = Vec::new();
-        let mut words = Vec::new();
-        for (nth, (before, step)) in path.iter().enumerate() {
-            if let (Some(step), Some((after, _))) = (step, path.get(nth + 1)) {
-                steps.push(self.subject.marks(&before.0.state, &step.action, &after.0.state));
-                words.push(step.sentence());
-            }
-        }
-        if let (Some(marks), Some((last, _))) = (steps.last_mut(), path.last()) {
-            let is_told = marks.iter().any(|mark| matches!(mark, Mark::Violated { .. }));
-            if let (false, Some(violation)) = (is_told, last.wrong()) {
-                marks.push(Mark::Violated { at: None, label: violation.to_string() });
-            }
-        }
-        Some(diagram::svg(&self.subject.lanes(), &steps, Options { title: None, words: &words }))
+        let steps: Vec<_> = path.into_actions().into_iter().map(|step| step.action).collect();
+        Some(diagram::history(&*self.subject, &steps, None))
     }
 
     fn properties(&self) -> Vec<stateright::Property<Explored<S>>> {
