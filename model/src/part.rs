@@ -144,8 +144,7 @@ impl Hasher for Folding {
     }
 
     fn write_u64(&mut self, n: u64) {
-        self.run =
-            Folding::fold(self.run ^ n ^ 0x1319_8a2e_0370_7344, 0x9e37_79b9_7f4a_7c15) ^ self.run.rotate_left(23);
+        self.run = Folding::fold(self.run ^ n ^ 0x1319_8a2e_0370_7344, 0x9e37_79b9_7f4a_7c15) ^ self.run.rotate_left(23);
     }
 
     fn write_usize(&mut self, n: usize) {

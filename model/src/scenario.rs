@@ -57,7 +57,8 @@ pub enum Extent {
 
 /// What is checked.
 #[derive(Clone, Debug)]
-pub enum Case {}
+pub enum Case {
+}
 
 /// Something to do with a subject, whichever it is.
 pub trait Visitor {
