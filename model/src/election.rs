@@ -28,6 +28,11 @@ fn converging(cut: Cut, budget: Budget) -> Case {
     Case::Bazaar(Bazaar { convergence, ..electors(3).with(budget) })
 }
 
+fn surviving(budget: Budget) -> Case {
+    let convergence = Some(Convergence { within: 400, cut: Cut::Nothing });
+    Case::Bazaar(Bazaar { convergence, ..electors(2).with(budget) })
+}
+
 /// The scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
@@ -234,6 +239,24 @@ pub fn scenarios() -> Vec<Scenario> {
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
             further: Some(converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "lost-answers",
+            about: "three peers; the ledger's first answer to every batch is lost: sending it again settles it",
+            bounds: "2 alarms, 1 sale: a claim, a renewal, a sale.",
+            sightings: vec![Sighting::TookOffice, Sighting::Resigned],
+            case: converging(Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
+            further: Some(converging(Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "survivor",
+            about: "two peers, one of which has resigned or not when the other dies: who is left leads",
+            bounds: "3 alarms, 1 sale, 1 crash: the survivor resigned the last term, or an earlier one, or none.",
+            sightings: vec![Sighting::Resigned, Sighting::TraderCrashed, Sighting::LoneSurvivor],
+            case: surviving(Budget { alarms: 3, sales: 1, crashes: 1, ..none }),
+            further: Some(surviving(Budget { alarms: 4, sales: 2, crashes: 1, ..none })),
             ..base()
         },
         Scenario {

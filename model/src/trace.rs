@@ -2,7 +2,7 @@
 //!
 //! stateright's own counterexamples are whatever its search came upon first.
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry};
 
 use protocol::invariant::{Property, Violation};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     part::digest,
     scenario::Extent,
+    sighting::Sighting,
     subject::{Met, Subject},
 };
 
@@ -43,6 +44,9 @@ pub fn shortest<S: Subject>(
     goal: impl Fn(&S::State, &Met) -> bool,
 ) -> Option<Vec<S::Action>> {
     let first = subject.first();
+    if goal(&first, &Met::default()) {
+        return Some(Vec::new());
+    }
     // By digest: where it was come by, and by which of the steps from there.
     let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
     let mut rim = VecDeque::from([first]);
@@ -62,14 +66,7 @@ pub fn shortest<S: Subject>(
             };
             // A state is judged once, a step each time: what is met in it may be new.
             if (is_new || met != Met::default()) && goal(&next, &met) {
-                let mut steps = vec![nth];
-                let mut at = from;
-                while let Some(Some((before, nth))) = known.get(&at) {
-                    steps.push(*nth);
-                    at = *before;
-                }
-                steps.reverse();
-                return Some(by_number(subject, &steps));
+                return Some(by_number(subject, &way(&known, Some((from, nth)))));
             }
             if is_new {
                 if known.len() >= limit {
@@ -80,6 +77,91 @@ pub fn shortest<S: Subject>(
         }
     }
     None
+}
+
+/// What was come upon first, breadth first.
+#[derive(Clone, Debug)]
+pub struct Survey<A> {
+    /// The shortest history that meets each sighting, of those that were looked for and found.
+    pub sightings: BTreeMap<Sighting, Vec<A>>,
+    /// The shortest history to something wrong, if any was found.
+    pub violation: Option<(Violation, Vec<A>)>,
+    /// How many states were looked at.
+    pub states: usize,
+}
+
+/// The shortest history to each of these sightings, and to something wrong: in one pass, breadth first, by one thread. Ends
+/// where all is found, or where `limit` states are known. Whether something wrong is found on the way is told in any case;
+/// with `until_wrong` it is looked for, and what does not come of a state ([`Subject::stuck`]) is wrong too.
+pub fn survey<S: Subject>(subject: &S, limit: usize, sightings: &[Sighting], until_wrong: bool) -> Survey<S::Action> {
+    let judge = |state: &S::State| if until_wrong { wrong(subject, state) } else { subject.violation(state).cloned() };
+    let first = subject.first();
+    // By digest, as in `shortest`.
+    let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
+    let mut missing = sightings.to_vec();
+    let mut found: BTreeMap<Sighting, (u64, u32)> = BTreeMap::new();
+    let mut violation = judge(&first).map(|violation| (violation, None));
+    let mut rim = VecDeque::from([first]);
+    let mut actions = Vec::new();
+    'search: while let Some(state) = rim.pop_front() {
+        let from = digest(&state);
+        subject.actions(&state, &mut actions);
+        for (nth, action) in (0..).zip(actions.drain(..)) {
+            if missing.is_empty() && (violation.is_some() || !until_wrong) {
+                break 'search;
+            }
+            let (next, met) = subject.after(&state, &action);
+            missing.retain(|sighting| {
+                let is_met = met.sightings.has(*sighting);
+                if is_met {
+                    found.insert(*sighting, (from, nth));
+                }
+                !is_met
+            });
+            if let Entry::Vacant(place) = known.entry(digest(&next)) {
+                place.insert(Some((from, nth)));
+                if violation.is_none() {
+                    violation = judge(&next).map(|violation| (violation, Some((from, nth))));
+                }
+                rim.push_back(next);
+            }
+        }
+        if known.len() >= limit {
+            break;
+        }
+    }
+    let history = |last| by_number(subject, &way(&known, last));
+    Survey {
+        sightings: found.into_iter().map(|(sighting, last)| (sighting, history(Some(last)))).collect(),
+        violation: violation.map(|(violation, last)| (violation, history(last))),
+        states: known.len(),
+    }
+}
+
+/// The numbers of the steps that lead to this one, and of this one.
+fn way(known: &HashMap<u64, Option<(u64, u32)>>, last: Option<(u64, u32)>) -> Vec<u32> {
+    let mut steps = Vec::new();
+    let mut at = last;
+    while let Some((before, nth)) = at {
+        steps.push(nth);
+        at = known.get(&before).copied().flatten();
+    }
+    steps.reverse();
+    steps
+}
+
+/// For each step which it is, counted from 0, of those that can be taken where it stands; nothing if one cannot.
+pub fn numbers<S: Subject>(subject: &S, steps: &[S::Action]) -> Option<Vec<usize>> {
+    let mut state = subject.first();
+    let mut numbers = Vec::new();
+    let mut actions = Vec::new();
+    for step in steps {
+        actions.clear();
+        subject.actions(&state, &mut actions);
+        numbers.push(actions.iter().position(|action| action == step)?);
+        (state, _) = subject.after(&state, step);
+    }
+    Some(numbers)
 }
 
 fn by_number<S: Subject>(subject: &S, steps: &[u32]) -> Vec<S::Action> {
@@ -188,5 +270,51 @@ impl Trace {
         let step =
             |(nth, step): (usize, &serde_json::Value)| S::Action::deserialize(step).map_err(|error| (nth, error));
         (1..).zip(&self.steps).map(step).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{SIGHTINGS, Toy};
+
+    const ALL: usize = 1_000_000;
+
+    #[test]
+    fn a_survey_finds_what_a_search_for_each_finds() {
+        let toy = Toy { is_broken: false };
+        let survey = survey(&toy, ALL, &SIGHTINGS, false);
+        assert_eq!(survey.sightings.len(), SIGHTINGS.len() - 1, "one is never met");
+        for (sighting, steps) in &survey.sightings {
+            assert_eq!(Some(steps), shortest(&toy, ALL, |_, met| met.sightings.has(*sighting)).as_ref());
+        }
+        assert!(survey.violation.is_none());
+    }
+
+    #[test]
+    fn a_survey_finds_the_shortest_way_to_what_is_wrong() {
+        let toy = Toy { is_broken: true };
+        let (violation, steps) = survey(&toy, ALL, &[], true).violation.unwrap();
+        let states = replay(&toy, &steps).unwrap();
+        assert_eq!(toy.violation(states.last().unwrap()), Some(&violation));
+        assert_eq!(steps.len(), 4, "two claims are sent, two arrive");
+    }
+
+    #[test]
+    fn a_survey_ends_at_its_limit_and_where_all_is_found() {
+        let toy = Toy { is_broken: false };
+        let whole = survey(&toy, ALL, &[Sighting::Sold], false);
+        let bounded = survey(&toy, 100, &[Sighting::Sold], false);
+        let early = survey(&toy, ALL, &[Sighting::TookOffice], false);
+        assert!(whole.states > 1000 && (100..200).contains(&bounded.states) && early.states < 100);
+    }
+
+    #[test]
+    fn the_numbers_of_steps_lead_where_the_steps_lead() {
+        let toy = Toy { is_broken: true };
+        let (_, steps) = survey(&toy, ALL, &[], true).violation.unwrap();
+        let numbers = numbers(&toy, &steps).unwrap();
+        assert_eq!(by_number(&toy, &numbers.iter().map(|nth| *nth as u32).collect::<Vec<_>>()), steps);
+        assert_eq!(super::numbers(&toy, &steps[2..]), None, "what was never sent does not arrive");
     }
 }

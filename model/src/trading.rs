@@ -312,7 +312,8 @@ pub fn scenarios() -> Vec<Scenario> {
                     vec![
                         Role::trader(),
                         Role::buyer(FISH, 2).by(2),
-                        Role::seller(FISH, 3, 0).deaf(),
+                        Role::seller(FISH, 1, 0).deaf(),
+                        Role::seller(FISH, 4, 0).deaf(),
                         Role::seller(FISH, 3, 0).deaf(),
                     ],
                     8,
@@ -321,11 +322,74 @@ pub fn scenarios() -> Vec<Scenario> {
                 Budget { stands: 2, ticks: 1, ..none },
             ),
             Scenario {
-                name: "two-sellers",
-                about: "a buyer of two at a time, two sellers with three each: the smaller clock sells, whole or not at all",
-                bounds: "Two requests: the first raises its seller's clock, so the second is served by the other; either \
-                         deposit may come late, and one unit is left that nobody can use.",
+                name: "sellers",
+                about: "a buyer of two at a time and three sellers: the smallest clock that can sells, whole or not at all",
+                bounds: "Two requests, deposits of 1, 4 and 3: the first seller never has enough, the first sale raises the \
+                         second's clock, so the next is the third's; any deposit may come late.",
                 sightings: vec![Sighting::Sold, Sighting::Refused, Sighting::FromTheBooks],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(vec![Role::trader(), Role::both(FISH, 1, 1), Role::buyer(FISH, 1).eager().deaf()], 8),
+                Budget { stands: 1, ..none },
+                Budget { stands: 1, ticks: 2, ..none },
+            ),
+            Scenario {
+                name: "own-stock",
+                about: "the only one who sells fish wants one as well",
+                bounds: "Its request is refused, the other buyer's is not: nobody buys from itself.",
+                sightings: vec![Sighting::Sold, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    [vec![Role::trader(), Role::trader()], vec![Role::buyer(FISH, 1).eager().deaf(); 3]].concat(),
+                    2,
+                ),
+                Budget { stands: 2, ..none },
+                Budget { stands: 2, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "three-buyers",
+                about: "two traders, three buyers, batches of two: somebody always waits",
+                bounds: "2 claims, nothing for sale: what counts is who is admitted when, beside a queue of one's own term \
+                         or of the one before.",
+                sightings: vec![Sighting::Split, Sighting::Inherited, Sighting::SecondEpoch, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(vec![Role::trader(), Role::buyer(FISH, 2), Role::seller(FISH, 2, 0)], 8),
+                Budget { stands: 1, asks: 1, ..none },
+                Budget { stands: 2, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "out-of-order",
+                about: "a buyer and a seller are told of two sales, the later one first, or the earlier one again",
+                bounds: "2 requests, a deposit of two, 1 question: all that was ever told is under way for ever.",
+                sightings: vec![Sighting::Sold, Sighting::SoldOut, Sighting::FromTheBooks],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    late_calls: true,
+                    ..Bazaar::new(vec![Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)], 8)
+                },
+                Budget { stands: 1, renewals: 1, ..none },
+                Budget { stands: 1, renewals: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "late-copies",
+                about: "a trader's batches come to the ledger again, long after they were appended",
+                bounds: "1 claim, 1 renewal: every batch of the term stays under way for ever.",
+                sightings: vec![Sighting::Resent, Sighting::Sold, Sighting::Refused],
                 ..base()
             },
         ),

@@ -171,7 +171,8 @@ impl Step<'_> {
                 None => call.batch.epoch == fence && !is_ended,
             };
             let is_waited_for = || office_of(call.caller).and_then(Office::in_flight) == Some(&call.batch);
-            (in_turn && call.batch.position >= status.head) || is_waited_for()
+            let late_calls = self.setup.late_calls && call.batch.claimant().is_none();
+            (in_turn && (call.batch.position >= status.head || late_calls)) || is_waited_for()
         };
         if !calls.iter().all(|call| may_be_taken(call)) {
             calls.change(|calls| calls.retain(may_be_taken));

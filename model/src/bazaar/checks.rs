@@ -8,7 +8,7 @@ use protocol::{
     id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
     invariant::{self, Property, Violation},
     ledger::{LedgerAnswer, LedgerEffect, LedgerReply, LedgerRequest, Verdict},
-    message::TraderMessage,
+    message::{Body, ClientMessage, TraderMessage},
     office::Office,
     record::{Batch, Entry},
     seller::Account,
@@ -17,7 +17,7 @@ use protocol::{
 use super::{
     Bazaar,
     step::{Occasion, Step},
-    world::{Action, Live, World},
+    world::{Action, Live, Mail, World},
 };
 use crate::{
     matrix::{Kind, Role, Stepped},
@@ -97,6 +97,55 @@ impl Step<'_> {
         }
     }
 
+    /// S4: a number names one request or deposit for ever (DESIGN R8).
+    pub(super) fn check_number(&mut self, message: &ClientMessage) {
+        let is_other = |sent: &ClientMessage| match (sent, message) {
+            (ClientMessage::Request(sent), ClientMessage::Request(now)) => sent.id == now.id && sent != now,
+            (ClientMessage::Deposit(sent), ClientMessage::Deposit(now)) => sent.id == now.id && sent != now,
+            (ClientMessage::Request(_) | ClientMessage::Deposit(_) | ClientMessage::AskSales { .. }, _) => false,
+        };
+        let reused = self.world.mail.iter().any(|mail| match &mail.body {
+            Body::Client(sent) => is_other(sent),
+            Body::Election(_) | Body::Heartbeat { .. } | Body::Clock | Body::Trader(_) => false,
+        });
+        if reused {
+            self.check(violated(Property::S4, "a client gives a number a second time".to_owned()));
+        }
+    }
+
+    /// B5: a heartbeat follows a renewal that was confirmed since the last.
+    pub(super) fn check_confirmed(&mut self, peer: PeerId) {
+        if self.world.live(self.setup, peer).is_some_and(|live| !live.confirmed) {
+            let what = format!("peer {peer} sends a heartbeat, and nothing was confirmed since its last");
+            self.check(violated(Property::B5, what));
+        }
+        self.live(peer, |live| live.confirmed = false);
+    }
+
+    /// The phase of a peer that hears the trader itself, if the message is another's.
+    pub(super) fn hears_trader(&self, peer: PeerId, mail: &Mail) -> Option<Phase> {
+        let phase = self.world.live(self.setup, peer)?.election.as_ref()?.phase();
+        match phase {
+            Phase::Following { leader, directly: true, .. } if leader != mail.from => Some(phase),
+            Phase::Following { .. }
+            | Phase::Onset
+            | Phase::Calling
+            | Phase::Asking
+            | Phase::Waiting
+            | Phase::Standing
+            | Phase::Leading { .. } => None,
+        }
+    }
+
+    /// B5: who hears the trader says so when another calls, and does not join.
+    pub(super) fn check_joins_not(&mut self, peer: PeerId, before: Option<Phase>) {
+        let after = self.world.live(self.setup, peer).and_then(|live| live.election.as_ref()).map(|one| one.phase());
+        if before.is_some() && after != before {
+            let what = format!("peer {peer} hears the trader and joins an election all the same");
+            self.check(violated(Property::B5, what));
+        }
+    }
+
     /// S4: what a buyer counts as the outcome of a request it did not know before.
     pub(super) fn check_outcomes_are_news(&mut self, peer: PeerId, known: Option<Sequence>, effects: &[ClientEffect]) {
         for effect in effects {
@@ -137,6 +186,11 @@ impl Step<'_> {
     pub(super) fn check_sales_are_news(&mut self, peer: PeerId, account: Option<Account>, effects: &[ClientEffect]) {
         let mut known = account.map_or(SaleNumber(0), |account| account.sales);
         for effect in effects {
+            if let (ClientEffect::Note(Note::ResumedAccount { sales, .. }), Some(account)) = (effect, account)
+                && sales.saturating_sub(account.sales.0) <= Books::SALES_KEPT as u64
+            {
+                self.check(violated(Property::S4, format!("peer {peer} passes over sales that are kept for it")));
+            }
             let ClientEffect::Note(Note::Earned { sale, .. }) = effect else { continue };
             if sale.number <= known {
                 self.check(violated(Property::S4, format!("peer {peer} counts sale {} a second time", sale.number)));
@@ -264,6 +318,9 @@ impl Step<'_> {
         let Some((awaited, is_claim)) = self.awaited(peer) else { return };
         if *echo != awaited {
             return;
+        }
+        if matches!(verdict, Verdict::Appended { .. }) {
+            self.live(peer, |live| live.confirmed = true);
         }
         let sighting = match verdict {
             Verdict::Fenced if is_claim => Sighting::ClaimFenced,

@@ -215,7 +215,8 @@ impl Step<'_> {
         if electors.is_empty() {
             return None;
         }
-        let missing = |what: String| Some((Property::L1, what));
+        let property = if self.world.lives().count() == 1 { Property::L3 } else { Property::L1 };
+        let missing = |what: String| Some((property, what));
         let traders: Vec<_> = self.world.traders().collect();
         let [(trader, epoch)] = traders.as_slice() else {
             return missing(format!("{} peers are trader", traders.len()));

@@ -43,6 +43,9 @@ pub struct Bazaar {
     pub budget: Budget,
     /// What must come about from every state once faults stop; nothing where that is not asked.
     pub convergence: Option<Convergence>,
+    /// Whether calls of the latest term stay under way though the ledger would refuse them by their position. They cost states;
+    /// one scenario has them.
+    pub late_calls: bool,
     /// How the harness breaks what it runs. Nothing, but in tests that the checks can fail.
     pub tampering: Tampering,
 }
@@ -81,6 +84,8 @@ pub enum Cut {
     FromOverlay(PeerId),
     /// Nobody hears the ledger.
     Ledger,
+    /// The first answer to every batch is lost.
+    FirstAnswers,
 }
 
 /// What a peer is in a scenario.
@@ -132,6 +137,7 @@ impl Bazaar {
             timing: Timing::Free,
             budget: Budget::default(),
             convergence: None,
+            late_calls: false,
             tampering: Tampering::default(),
         }
     }
@@ -207,6 +213,13 @@ impl Role {
     pub fn seller(items: &[Item], count: u32, deposits: u8) -> Role {
         let offer = |item: &Item| Offer { item: *item, count: Units(count), price: Price(99) };
         Role { title: "seller", sells: Some(Offers(items.iter().map(offer).collect())), deposits, ..Role::default() }
+    }
+
+    /// A peer that does both, with one item.
+    #[must_use]
+    pub fn both(items: &[Item], wishes: u8, count: u32) -> Role {
+        let Role { sells, .. } = Role::seller(items, count, 0);
+        Role { title: "dealer", sells, ..Role::buyer(items, wishes) }
     }
 
     /// The same, but it can hold the office too.
@@ -295,16 +308,16 @@ impl Subject for Bazaar {
     }
 
     fn properties(&self) -> Vec<Property> {
-        use Property::{B4, B6, B7, B9, L1, L2, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2};
+        use Property::{B4, B5, B6, B7, B9, L1, L2, L3, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2};
         let safety = if self.is_elected() {
-            vec![S1, S2, S7, B4]
+            vec![S1, S2, S7, B4, B5]
         } else {
             vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, B6, B7]
         };
         let synchronous = if self.is_synchronous() { vec![Y1, Y2] } else { Vec::new() };
         let liveness = match self.convergence {
             Some(Convergence { cut: Cut::Ledger, .. }) => vec![B9],
-            Some(_) if self.is_elected() => vec![L1],
+            Some(_) if self.is_elected() => vec![L1, L3],
             Some(_) => vec![L2],
             None => Vec::new(),
         };

@@ -219,6 +219,7 @@ impl<'a> Step<'a> {
             choice: None,
             timers: Default::default(),
             heard: Epoch(0),
+            confirmed: false,
             plans,
         };
         self.world.peers[place] = Part::new(Peer::Up(Box::new(live)));
@@ -346,6 +347,7 @@ impl<'a> Step<'a> {
             }
             live.clock.now()
         });
+        let heard_directly = self.hears_trader(peer, mail);
         match &mail.body {
             Body::Election(message) => {
                 if let ElectionMessage::Leader { epoch, .. }
@@ -359,7 +361,9 @@ impl<'a> Step<'a> {
                     ElectionMessage::Leader { epoch, .. }
                     | ElectionMessage::Coordinator { epoch }
                     | ElectionMessage::Resigned { epoch } => self.check_deposed(peer, *epoch),
-                    ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer => {}
+                    ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer => {
+                        self.check_joins_not(peer, heard_directly);
+                    }
                 }
             }
             Body::Heartbeat { epoch, head } => {
@@ -505,6 +509,7 @@ impl<'a> Step<'a> {
             OfficeEffect::Heartbeat { epoch, head } => {
                 self.sightings.note(Sighting::Heartbeat);
                 self.check_speaker(peer, epoch);
+                self.check_confirmed(peer);
                 for to in self.setup.ids().filter(|to| *to != peer) {
                     if self.setup.role(to).is_some_and(|role| role.elects) {
                         self.send(peer, Some(to), Time(0), Body::Heartbeat { epoch, head });
@@ -518,6 +523,7 @@ impl<'a> Step<'a> {
                     Epoch(3..) => Sighting::ThirdEpoch,
                 });
                 self.check_granted(peer);
+                self.live(peer, |live| live.confirmed = true);
                 self.election(peer, ElectionInput::Granted(epoch));
             }
             OfficeEffect::Vacated { resigned } => {
@@ -598,6 +604,7 @@ impl<'a> Step<'a> {
                 {
                     self.ledger(|archive| archive.decided.push(deposit.clone()));
                 }
+                self.check_number(&message);
                 self.send(peer, None, clock, Body::Client(message));
             }
             ClientEffect::Choose(choice, among) => {
@@ -622,7 +629,7 @@ impl<'a> Step<'a> {
         match self.cut {
             Cut::Ledger => true,
             Cut::FromLedger(cut) | Cut::AnswersOfLedger(cut) => cut == peer,
-            Cut::Nothing | Cut::FromOverlay(_) => false,
+            Cut::Nothing | Cut::FromOverlay(_) | Cut::FirstAnswers => false,
         }
     }
 
@@ -692,7 +699,9 @@ impl<'a> Step<'a> {
                         (Some(tamper), Some(call)) => tamper(call, reply),
                         (Some(_) | None, _) => reply,
                     };
-                    if self.hears_no_ledger(reply.to.peer) {
+                    // What becomes durable is answered for the first time.
+                    let is_first = call.is_none();
+                    if self.hears_no_ledger(reply.to.peer) || (self.cut == Cut::FirstAnswers && is_first) {
                         continue;
                     }
                     let is_there = self.world.lives().any(|live| live.me == reply.to);

@@ -67,6 +67,7 @@ pub(super) fn adversary(setup: &Bazaar) -> String {
                 Cut::FromLedger(peer) => format!(" while peer {peer} and the ledger stay cut off from each other"),
                 Cut::AnswersOfLedger(peer) => format!(" while the ledger hears peer {peer} and cannot answer it"),
                 Cut::FromOverlay(peer) => format!(" while peer {peer} stays cut off from all other peers"),
+                Cut::FirstAnswers => " while the ledger's first answer to every batch is lost".to_owned(),
                 Cut::Ledger => " while nobody hears the ledger".to_owned(),
             };
             format!("; then no more faults{cut}, at most {within} steps of the fair schedule from every state")
@@ -528,8 +529,6 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
         label: brief_verdict(reply),
     }));
     if let Some(found) = &after.violation {
-        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
-    } else if let Some(found) = setup.stuck(after) {
         marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
     }
     marks

@@ -106,6 +106,8 @@ pub struct Live {
     pub timers: BTreeMap<Timer, Duration>,
     /// The latest epoch whose leader it has recognised.
     pub heard: Epoch,
+    /// An append of its own was confirmed since it sent its last heartbeat.
+    pub confirmed: bool,
     /// What it may still think of.
     pub plans: Plans,
 }

@@ -61,8 +61,12 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// A message gets through while a path is left (SPEC A2).
+    A2,
     /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
     B4,
+    /// A trader shows that it lives only after a renewal confirmed since it did last, and who hears it joins no election (SPEC B5).
+    B5,
     /// A trader gives its office back with the last sale of its term (SPEC B6).
     B6,
     /// A trader in office neither buys nor sells (SPEC B7).
@@ -99,7 +103,9 @@ impl Property {
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::A2 => "a message gets through while a path is left",
             Property::B4 => "who knows of an epoch does not turn back to an older one",
+            Property::B5 => "a heartbeat follows a confirmed renewal, and who hears it joins no election",
             Property::B6 => "a trader gives its office back with the last sale of its term",
             Property::B7 => "a trader in office neither buys nor sells",
             Property::B9 => "a trader or winner that hears no ledger steps down",
@@ -128,7 +134,9 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::A2 => "A2",
             Property::B4 => "B4",
+            Property::B5 => "B5",
             Property::B6 => "B6",
             Property::B7 => "B7",
             Property::B9 => "B9",

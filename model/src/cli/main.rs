@@ -1,0 +1,303 @@
+//! `bazaar-model`: checks the trading post's protocol, every schedule of it.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use model::{
+    check::{Outcome, Progress, Report, check},
+    scenario::{self, Extent, Recorded, Scenario},
+    trace::Trace,
+};
+use serde::Serialize;
+
+mod gallery;
+mod mutants;
+mod table;
+
+/// Checks the trading post's protocol exhaustively, within stated bounds.
+///
+/// Exit codes: 0 all hold and all is complete, 1 something is violated, 2 wrong usage, 3 not complete.
+#[derive(Debug, Parser)]
+#[command(name = "bazaar-model", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check scenarios: every state that can be reached, every step from it.
+    Check(CheckArguments),
+    /// Break the protocol, one safety line at a time, and see that the property that must fail does.
+    Mutants(MutantsArguments),
+    /// Walk through a scenario in a browser: stateright's Explorer, on this machine only.
+    Explore(ExploreArguments),
+    /// Take a history again that was written by `check` or `mutants`, step by step in words, and draw it.
+    Replay(ReplayArguments),
+    /// List the scenarios: what runs, the adversary, the bounds and why they suffice, how many states.
+    List,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArguments {
+    /// Which; all when none is named (see `bazaar-model list`).
+    scenarios: Vec<String>,
+    /// Go one step further in every budget. Takes up to an hour.
+    #[arg(long)]
+    thorough: bool,
+    /// How many threads search; as many as there are processors when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print the reports as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Write the history of each violation into this directory, as `SCENARIO.json`, for `replay`.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Write the numbers of states that were found into this file (`model/recorded.json`), after you have looked at why they
+    /// changed; then build again.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct MutantsArguments {
+    /// Which; all when none is named. Each is named with what it breaks when all are listed.
+    mutants: Vec<String>,
+    /// Write the gallery of defeats into this directory: a page, a picture and a history for each instructive mutant.
+    #[arg(long, value_name = "DIR")]
+    gallery: Option<PathBuf>,
+    /// Write the shortest history of each mutant into this directory, as `NAME.json`, for `replay`.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// How many threads check the unmutated machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print what was found as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExploreArguments {
+    /// Which scenario (see `bazaar-model list`); small ones are searched quickly.
+    scenario: String,
+    /// Break the protocol by this mutant (see `bazaar-model mutants`).
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
+    /// Where to listen: a loopback address; port 0 is any that is free.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    address: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct ReplayArguments {
+    /// The history, as JSON.
+    file: PathBuf,
+    /// Draw it as a sequence diagram into this file.
+    #[arg(long, value_name = "OUT")]
+    svg: Option<PathBuf>,
+    /// Stop after this step and show the state there.
+    #[arg(long, value_name = "N")]
+    step: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Check(arguments) => check_all(&arguments),
+        Command::Mutants(arguments) => mutants::hunt(&arguments),
+        Command::Explore(arguments) => explore(&arguments),
+        Command::Replay(arguments) => replay(&arguments),
+        Command::List => list(),
+    };
+    match done {
+        Ok(code) => code,
+        // Whoever reads us may have heard enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => usage(&error.to_string()),
+    }
+}
+
+fn usage(what: &str) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(2)
+}
+
+fn list() -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for scenario in scenario::all() {
+        table::describe(&mut out, &scenario)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
+    let CheckArguments { scenarios, thorough, threads, json, record, save } = arguments;
+    let chosen: Vec<Scenario> = if scenarios.is_empty() {
+        scenario::all()
+    } else {
+        let mut chosen = Vec::new();
+        for name in scenarios {
+            match scenario::named(name) {
+                Some(scenario) => chosen.push(scenario),
+                None => return Ok(usage(&unknown_scenario(name))),
+            }
+        }
+        chosen
+    };
+    let extent = if *thorough { Extent::Thorough } else { Extent::Default };
+    let threads = threads_or_all(*threads);
+    let mut reports = Vec::new();
+    for scenario in &chosen {
+        let mut telling = Telling::new(scenario.name);
+        reports.push(check(scenario, extent, threads, |progress| telling.tell(progress)));
+        telling.end();
+    }
+    if let Some(directory) = save {
+        for (report, trace) in reports.iter().filter_map(|report| Some((report, report.counterexample.as_ref()?))) {
+            write(&directory.join(format!("{}.json", report.scenario)), trace)?;
+        }
+    }
+    if let Some(file) = record {
+        let mut recorded = Recorded::compiled_in();
+        for report in &reports {
+            recorded.record(report.scenario, report.extent, report.states);
+        }
+        write(file, &recorded)?;
+    }
+    let mut out = io::stdout().lock();
+    if *json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
+    } else {
+        table::reports(&mut out, &reports)?;
+        if scenarios.is_empty() {
+            table::matrix(&mut out, &reports)?;
+        }
+    }
+    Ok(verdict(&reports))
+}
+
+fn threads_or_all(threads: Option<u16>) -> usize {
+    threads.map(usize::from).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Writes something as JSON, making the directory if it is not there.
+fn write(file: &Path, what: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(what).map_err(io::Error::other)?;
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory).map_err(|error| about(directory, &error))?;
+    }
+    fs::write(file, text + "\n").map_err(|error| about(file, &error))
+}
+
+fn about(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
+fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    // The same code twice: over the protocol, and over the protocol with a mutant on.
+    let served = match mutant {
+        None => {
+            let Some(found) = scenario::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
+            let explore = model::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
+            found.case.with(explore).map_err(|error| error.to_string())
+        }
+        Some(mutant) => {
+            if let Err(unknown) = mutants::switch(mutant) {
+                return Ok(usage(&unknown));
+            }
+            let Some(found) = mutated::scenario::named(scenario) else {
+                return Ok(usage(&unknown_scenario(scenario)));
+            };
+            let extent = mutated::scenario::Extent::Default;
+            let explore = mutated::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
+            found.case.with(explore).map_err(|error| error.to_string())
+        }
+    };
+    Ok(served.map_or_else(|error| usage(&error), |()| ExitCode::SUCCESS))
+}
+
+fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<ExitCode> {
+    let text = fs::read_to_string(file).map_err(|error| about(file, &error))?;
+    let trace: Trace = match serde_json::from_str(&text) {
+        Ok(trace) => trace,
+        Err(error) => return Ok(usage(&format!("{}: not a history: {error}", file.display()))),
+    };
+    let mut out = io::stdout().lock();
+    let replayed = match &trace.mutant {
+        None => {
+            let show = model::replay::Show { svg: svg.as_deref(), step: *step };
+            model::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+        }
+        Some(mutant) => {
+            if let Err(unknown) = mutants::switch(mutant) {
+                return Ok(usage(&format!("{}: {unknown}", file.display())));
+            }
+            let trace = serde_json::from_str(&text).map_err(io::Error::other)?;
+            let show = mutated::replay::Show { svg: svg.as_deref(), step: *step };
+            mutated::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+        }
+    };
+    match replayed {
+        // What it shows is that something is violated.
+        Ok(()) if trace.violation.is_some() && step.is_none() => Ok(ExitCode::from(1)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Ok(usage(&format!("{}: {error}", file.display()))),
+    }
+}
+
+fn unknown_scenario(name: &str) -> String {
+    format!("there is no scenario {name:?}; `bazaar-model list` names them all")
+}
+
+fn verdict(reports: &[Report]) -> ExitCode {
+    let has = |verdict| reports.iter().any(|report| report.verdict == verdict);
+    if has(Outcome::Violated) {
+        ExitCode::from(1)
+    } else if has(Outcome::Incomplete) {
+        ExitCode::from(3)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Progress: one line that is overwritten on a terminal, a line now and then elsewhere.
+struct Telling {
+    scenario: &'static str,
+    is_terminal: bool,
+    next: Duration,
+}
+
+impl Telling {
+    fn new(scenario: &'static str) -> Telling {
+        let is_terminal = io::stderr().is_terminal();
+        let next = if is_terminal { Duration::ZERO } else { Duration::from_secs(5) };
+        Telling { scenario, is_terminal, next }
+    }
+
+    fn tell(&mut self, Progress { states, depth, elapsed }: Progress) {
+        if elapsed < self.next {
+            return;
+        }
+        let (every, before, after) = if self.is_terminal { (200, "\r\x1b[K", "") } else { (5_000, "", "\n") };
+        self.next = elapsed + Duration::from_millis(every);
+        let seconds = elapsed.as_secs_f64();
+        // Progress that cannot be shown is no reason to stop.
+        let _ =
+            write!(io::stderr(), "{before}{}: {states} states, depth {depth}, {seconds:.1} s{after}", self.scenario);
+    }
+
+    fn end(&self) {
+        if self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `bazaar-model mutants`: breaks the protocol, one safety line at a time.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use mutated::mutants::{CATALOGUE, Finding, Line, control, find, line, scenarios};
+use mutated::protocol::mutant::{self, Mutant};
+
+use super::{MutantsArguments, gallery, threads_or_all, usage, write};
+
+/// Turns a mutant on for this process.
+///
+/// # Errors
+/// When there is none of this name: what to say.
+pub fn switch(name: &str) -> Result<(), String> {
+    let mutant = Mutant::named(name).ok_or_else(|| unknown(name))?;
+    mutant::switch(Some(mutant));
+    Ok(())
+}
+
+fn unknown(name: &str) -> String {
+    let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+    format!("there is no mutant {name:?}; there are {}", all.join(", "))
+}
+
+/// Looks for all violations that must be found.
+pub fn hunt(MutantsArguments { mutants, gallery, save, threads, json }: &MutantsArguments) -> io::Result<ExitCode> {
+    let mut lines: Vec<Line> = Vec::new();
+    for name in mutants {
+        let Some(mutant) = Mutant::named(name) else { return Ok(usage(&unknown(name))) };
+        let Some(line) = line(mutant) else { return Ok(usage(&format!("{name} is not in the catalogue"))) };
+        lines.push(line);
+    }
+    if mutants.is_empty() {
+        lines = match gallery {
+            Some(_) => CATALOGUE.iter().copied().filter(|line| gallery::shows(line.mutant)).collect(),
+            None => CATALOGUE.to_vec(),
+        };
+    }
+    let mut out = io::stdout().lock();
+    let mut complete = true;
+    // What all mutants are compared with. It takes a while, so only when the whole catalogue is asked for.
+    if mutants.is_empty() && gallery.is_none() {
+        for scenario in scenarios() {
+            tell(&format!("{} without a mutant", scenario.name));
+            let report = control(&scenario, threads_or_all(*threads));
+            let holds = report.verdict == mutated::check::Outcome::Holds;
+            complete &= holds;
+            if !json || !holds {
+                let verdict = if holds { "holds, as recorded" } else { "DOES NOT HOLD AS RECORDED" };
+                writeln!(out, "{:<28} {verdict}: {} states", scenario.name, report.states)?;
+            }
+        }
+    }
+    let mut findings: Vec<Finding> = Vec::new();
+    for line in lines {
+        tell(line.mutant.name());
+        let finding = find(line);
+        if !json {
+            print(&mut out, &finding)?;
+        }
+        if let (Some(directory), Some(trace)) = (save, &finding.trace) {
+            write(&directory.join(format!("{}.json", finding.mutant)), trace)?;
+        }
+        findings.push(finding);
+    }
+    if std::io::stderr().is_terminal() {
+        // Progress that cannot be shown is no reason to stop.
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    if let Some(directory) = gallery {
+        gallery::hang(directory, &findings)?;
+    }
+    if *json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&findings).map_err(io::Error::other)?)?;
+    } else {
+        let found = findings.iter().filter(|finding| finding.trace.is_some()).count();
+        writeln!(out, "{found} of {} mutants violate the property that they must violate", findings.len())?;
+    }
+    Ok(if findings.iter().any(|finding| finding.trace.is_none()) {
+        ExitCode::from(1)
+    } else if complete && findings.iter().all(Finding::is_as_recorded) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
+}
+
+fn tell(what: &str) {
+    if io::stderr().is_terminal() {
+        // Progress that cannot be shown is no reason to stop.
+        let _ = write!(io::stderr(), "\r\x1b[K{what}");
+    }
+}
+
+fn print(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
+    let Finding { mutant, sentence, property, scenario, recorded, trace, seconds } = finding;
+    let verdict = match trace {
+        Some(trace) if finding.is_as_recorded() => format!("violates {property} in {} steps", trace.steps.len()),
+        Some(trace) => format!("violates {property} in {} steps, NOT {recorded} AS RECORDED", trace.steps.len()),
+        None => format!("SURVIVES: {property} holds"),
+    };
+    writeln!(out, "{mutant:<28} {verdict} ({scenario}, {seconds:.1} s): {sentence}")
+}

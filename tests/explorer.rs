@@ -1,0 +1,323 @@
+//! The Explorer, as people use it: in a browser, from its first page to a history, its picture and what is wrong in it. And
+//! how it starts and ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod browser;
+#[path = "../model/src/toy.rs"]
+mod toy;
+
+use std::{
+    env,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use browser::{BOUND, Browser, ended};
+use model::{explore::Explore, picture, scenario::Visitor as _, sighting, subject};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use thirtyfour::{
+    By,
+    error::{WebDriverErrorInner, WebDriverResult},
+};
+use toy::{SIGHTINGS, Toy};
+
+/// What is explored: what a test expects to see of it.
+struct Explored {
+    lanes: &'static [&'static str],
+    /// In the portrait of the first state.
+    at_first: &'static str,
+    /// In the sentence of a step that can be taken at first, and what is in the portrait after it.
+    step: (&'static str, &'static str),
+    /// The beginning of a line with a link, in the portrait where it leads, and in the picture there.
+    link: (&'static str, &'static str, &'static str),
+    /// Of the property that breaks with the mutant: its name.
+    breaks: &'static str,
+}
+
+const EXPLORED: Explored = Explored {
+    lanes: &["peer 1", "peer 2", "the ledger"],
+    at_first: "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2",
+    step: ("peer 1's timer fires", "under way, peer 1: claim epoch 1"),
+    link: ("somebody takes office (", "log: epoch 1 is held by peer 1", "write and sync"),
+    breaks: "S1: an epoch has at most one holder",
+};
+
+/// `bazaar-model explore`, over the toy: this very program, told to be it.
+///
+/// Over a scenario: `Command::new(env!("CARGO_BIN_EXE_bazaar-model"))` with `explore SCENARIO --address ADDRESS`, and
+/// `--mutant NAME` where it is broken.
+fn explorer(is_broken: bool, address: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "this_program_as_explorer", "--ignored", "--nocapture"]);
+    command.env("BAZAAR_TOY_ADDRESS", address).env("BAZAAR_TOY_IS_BROKEN", if is_broken { "yes" } else { "no" });
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+#[ignore = "started by the others as a process of its own"]
+fn this_program_as_explorer() {
+    let Ok(address) = env::var("BAZAAR_TOY_ADDRESS") else { return };
+    let is_broken = env::var("BAZAAR_TOY_IS_BROKEN").is_ok_and(|is| is == "yes");
+    let explore = Explore {
+        name: "toy",
+        about: "two peers claim the office from a ledger",
+        bounds: "three timers, a crash, a cut",
+        recorded: None,
+        sightings: &SIGHTINGS,
+        mutant: is_broken.then_some("a second claim of an epoch is taken"),
+        address: &address,
+        out: &mut io::stdout().lock(),
+    };
+    let code = match explore.visit(&Toy { is_broken }) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("bazaar-model: {error}");
+            2
+        }
+    };
+    std::process::exit(code);
+}
+
+/// An Explorer that runs, in a process of its own.
+struct Running {
+    child: Child,
+    /// Where its page is.
+    page: String,
+    /// What it said before.
+    said: Vec<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let mut running = Running { child, page: String::new(), said: Vec::new() };
+        let (lines, line) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let begun = Instant::now();
+        while running.page.is_empty() {
+            match line.recv_timeout(BOUND.saturating_sub(begun.elapsed())) {
+                Ok(line) => match line.strip_prefix("Explorer: ") {
+                    Some(page) => running.page = page.to_owned(),
+                    None => running.said.push(line),
+                },
+                Err(error) => panic!("the Explorer does not start ({error}); it said {:#?}", running.said),
+            }
+        }
+        running
+    }
+
+    /// The link on the line that begins so.
+    fn link(&self, beginning: &str) -> &str {
+        let line = self.said.iter().find(|line| line.starts_with(beginning));
+        let line = line.unwrap_or_else(|| panic!("no link begins with {beginning}: {:#?}", self.said));
+        line.split_once(": http").map(|(before, _)| &line[before.len() + 2..]).unwrap()
+    }
+
+    fn tell(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs it to its end, which must come soon: its code, and what it said on both streams.
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.spawn().unwrap();
+    let code = ended(&mut child, BOUND);
+    if code.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (code.unwrap_or_else(|| panic!("it does not end: {said}")), said)
+}
+
+/// The page, by its parts.
+struct Page<'a>(&'a Browser);
+
+impl Page<'_> {
+    /// Waits until an element of this kind can be seen that holds this text: all it holds. The page makes its elements anew
+    /// whenever it hears from the Explorer, so they are looked at in one go.
+    async fn sees(&self, css: &str, text: &str) -> WebDriverResult<String> {
+        let begun = Instant::now();
+        loop {
+            let seen = self.seen(css).await?;
+            if let Some(found) = seen.iter().find(|seen| seen.contains(text)) {
+                return Ok(found.clone());
+            }
+            assert!(begun.elapsed() < BOUND, "no {css} with {text:?} to be seen, but {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the elements of this kind hold that can be seen.
+    async fn seen(&self, css: &str) -> WebDriverResult<Vec<String>> {
+        let script = "return [...document.querySelectorAll(arguments[0])]
+            .filter(element => element.checkVisibility() && element.getBoundingClientRect().height > 0)
+            .map(element => element.textContent)";
+        self.0.session.execute(script, vec![css.into()]).await?.convert()
+    }
+
+    /// Clicks on the first element of this kind that holds this text, once there is one.
+    async fn press(&self, css: &str, text: &str) -> WebDriverResult<()> {
+        let begun = Instant::now();
+        loop {
+            self.sees(css, text).await?;
+            match self.try_press(css, text).await {
+                Ok(true) => return Ok(()),
+                // It was made anew meanwhile.
+                Ok(false) => {}
+                Err(error) if matches!(*error, WebDriverErrorInner::StaleElementReference(_)) => {}
+                Err(error) => return Err(error),
+            }
+            assert!(begun.elapsed() < BOUND, "{css} with {text:?} never holds still");
+        }
+    }
+
+    async fn try_press(&self, css: &str, text: &str) -> WebDriverResult<bool> {
+        for element in self.0.session.find_all(By::Css(css)).await? {
+            if element.prop("textContent").await?.is_some_and(|content| content.contains(text)) {
+                element.click().await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn shoot(&self, name: &str) -> WebDriverResult<()> {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        self.0.session.screenshot(&path).await
+    }
+}
+
+const STATUS: &str = "nav > ul li";
+const CHOICE: &str = "nav > ul a";
+const STATE: &str = "section > div.font-small";
+const PICTURE: &str = "section svg";
+const RED: &str = "section svg text[fill='#cf222e']";
+
+#[tokio::test]
+async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
+    let Some(installed) = browser::installed("a_history_can_be_followed_in_a_browser") else { return Ok(()) };
+    let running = Running::start(explorer(false, "127.0.0.1:0"));
+    let browser = installed.start().await;
+    let page = Page(&browser);
+
+    browser.session.goto(&running.page).await?;
+    page.press("button", "Run to completion").await?;
+    page.sees(STATUS, "Done").await?;
+    page.sees(STATUS, "Safety holds").await?;
+
+    page.press(CHOICE, "Init 0").await?;
+    page.sees(STATE, EXPLORED.at_first).await?;
+    page.press(CHOICE, EXPLORED.step.0).await?;
+    let new = format!("\n» {}", EXPLORED.step.1);
+    page.sees(STATE, &new).await?;
+    page.sees(".path-list a", EXPLORED.step.0).await?;
+    let picture = page.sees(PICTURE, "").await?;
+    for lane in EXPLORED.lanes {
+        assert!(picture.contains(lane), "{lane} has no lane in: {picture}");
+    }
+
+    let (line, portrait, drawn) = EXPLORED.link;
+    browser.session.goto(running.link(line)).await?;
+    page.sees(STATE, portrait).await?;
+    page.sees(PICTURE, drawn).await?;
+    page.shoot("explorer-history").await?;
+
+    // The portrait by itself, line by line.
+    page.press("label", "Complete State?").await?;
+    page.sees(STATE, &format!("\n{portrait}\n")).await?;
+    browser.session.clone().quit().await
+}
+
+#[tokio::test]
+async fn what_a_mutant_breaks_is_marked_in_a_browser() -> WebDriverResult<()> {
+    let Some(installed) = browser::installed("what_a_mutant_breaks_is_marked_in_a_browser") else { return Ok(()) };
+    let running = Running::start(explorer(true, "127.0.0.1:0"));
+    let browser = installed.start().await;
+    let page = Page(&browser);
+
+    browser.session.goto(running.link("violated, ")).await?;
+    page.sees(RED, "Violated").await?;
+    page.sees(STATE, "violated: ").await?;
+    page.press("button", "Run to completion").await?;
+    let found = page.sees(STATUS, "Counterexample found").await?;
+    assert!(found.contains(EXPLORED.breaks), "another property: {found}");
+    page.shoot("explorer-violation").await?;
+
+    page.press(CHOICE, EXPLORED.breaks).await?;
+    page.sees(RED, "Violated").await?;
+    browser.session.clone().quit().await
+}
+
+#[test]
+fn it_ends_when_it_is_told_to() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut running = Running::start(explorer(false, "127.0.0.1:0"));
+        running.tell(signal);
+        assert_eq!(ended(&mut running.child, BOUND), Some(Some(0)), "{signal}");
+    }
+}
+
+#[test]
+fn it_listens_on_a_loopback_address_only() {
+    let (code, said) = refused(explorer(false, "0.0.0.0:0"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("0.0.0.0:0: not a loopback address"), "{said}");
+}
+
+#[test]
+fn it_refuses_a_port_that_is_taken() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let (code, said) = refused(explorer(false, &address));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(&format!("{address}: nothing can listen there")), "{said}");
+}
+
+#[test]
+fn its_page_is_its_own_wherever_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("ui")).unwrap();
+    std::fs::write(folder.path().join("ui/index.htm"), "somebody else's").unwrap();
+    let mut command = explorer(false, "127.0.0.1:0");
+    command.current_dir(folder.path());
+    let running = Running::start(command);
+    let warned = running.said.iter().any(|line| line.starts_with("warning: ") && line.contains("/ui is no page"));
+    assert!(warned, "{:#?}", running.said);
+    let page = get(&running.page);
+    assert!(page.contains("Stateright Explorer") && !page.contains("somebody else's"), "{page}");
+}
+
+/// What is at this address, whole.
+fn get(page: &str) -> String {
+    let address = page.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(BOUND)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
