@@ -4,13 +4,18 @@
 //! follow; a clock does not go back over a crash). Where it is synchronous: Y1 and Y2. And L1, from every state of the small
 //! scenarios, with and without a cut that stays.
 
+use std::time::Duration;
+
 use protocol::{config::Terms, id::PeerId};
 
 use crate::{
-    bazaar::{Bazaar, Budget, Convergence, Cut, Role, Timing},
+    bazaar::{Bazaar, Budget, Convergence, Cut, Role, TIMEOUTS, Timing},
     scenario::{Case, Family, Scenario},
     sighting::Sighting,
 };
+
+/// Long enough for whoever does not hear a leader to run for office once more.
+const LASTING: Duration = TIMEOUTS.suspicion.saturating_mul(2);
 
 /// So many peers that elect, and resign after their first sale.
 fn electors(peers: usize) -> Bazaar {
@@ -24,12 +29,12 @@ fn synchronous(peers: usize, budget: Budget) -> Bazaar {
 }
 
 fn converging(cut: Cut, budget: Budget) -> Case {
-    let convergence = Some(Convergence { within: 400, cut });
+    let convergence = Some(Convergence { within: 600, lasting: LASTING, cut });
     Case::Bazaar(Bazaar { convergence, ..electors(3).with(budget) })
 }
 
 fn surviving(budget: Budget) -> Case {
-    let convergence = Some(Convergence { within: 400, cut: Cut::Nothing });
+    let convergence = Some(Convergence { within: 600, lasting: LASTING, cut: Cut::Nothing });
     Case::Bazaar(Bazaar { convergence, ..electors(2).with(budget) })
 }
 

@@ -93,9 +93,11 @@ impl<W: Write> Visitor for Replay<'_, W> {
     fn visit<S: Subject>(self, subject: &S) -> Result<(), ReplayError> {
         let Replay { trace, show, mut out } = self;
         let scenario = || trace.scenario.clone();
-        let steps = trace
-            .actions(subject)
-            .map_err(|(nth, source)| ReplayError::NoSuchStep { nth, scenario: scenario(), source })?;
+        let steps = trace.actions(subject).map_err(|(nth, source)| ReplayError::NoSuchStep {
+            nth,
+            scenario: scenario(),
+            source,
+        })?;
         let states = trace::replay(subject, &steps).map_err(|nth| {
             let words = trace.words.get(nth - 1).cloned().unwrap_or_default();
             ReplayError::CannotBeTaken { nth, words }
@@ -113,7 +115,10 @@ impl<W: Write> Visitor for Replay<'_, W> {
         }
         writeln!(out, "\nafter step {upto}:\n{}", subject.portrait(shown))?;
         if let Some(file) = show.svg {
-            let title = trace.mutant.as_deref().map_or(trace.scenario.clone(), |mutant| format!("{} with {mutant}", trace.scenario));
+            let title = trace
+                .mutant
+                .as_deref()
+                .map_or(trace.scenario.clone(), |mutant| format!("{} with {mutant}", trace.scenario));
             fs::write(file, diagram::history(subject, &steps[..upto], Some(&title)))
                 .map_err(|source| ReplayError::Picture { file: file.to_owned(), source })?;
             writeln!(out, "\ndrawn: {}", file.display())?;

@@ -40,6 +40,13 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
         None
     }
 
+    /// What comes of a state once faults stop: the first `steps` steps of the schedule by which [`stuck`](Subject::stuck)
+    /// judges, in words and as a picture shows them. Nothing where there is no such schedule.
+    fn afterwards(&self, state: &Self::State, steps: usize) -> Vec<(String, Vec<Mark>)> {
+        let _ = (state, steps);
+        Vec::new()
+    }
+
     /// The properties that are checked: those a violation, or a state that is [`stuck`](Subject::stuck), can name.
     fn properties(&self) -> Vec<Property>;
 

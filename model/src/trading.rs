@@ -4,7 +4,14 @@
 //! message reaches whoever holds it, thinks it does, or held it. So trading is safe whoever thinks it leads: S1-S8 and
 //! S11-S13 in every state, and B6 and B7 with them; and L2 from every state of the small scenarios.
 
-use protocol::{config::Terms, id::Item};
+use std::time::Duration;
+
+use protocol::{
+    clock::{Stamp, Time},
+    config::Terms,
+    id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},
+    record::{Batch, Entry, Record, Request},
+};
 
 use crate::{
     bazaar::{Bazaar, Budget, Convergence, Cut, Role},
@@ -22,9 +29,28 @@ fn resigning(cast: Vec<Role>) -> Bazaar {
     Bazaar { terms, ..bazaar }
 }
 
+/// A former trader has left so many requests of people who are not there any more.
+fn inheritance(requests: u64) -> Vec<Batch> {
+    let former = Life { peer: PeerId(1_000), incarnation: Incarnation(1) };
+    let epoch = Epoch(1);
+    let record = |time, entry| Record { stamp: Stamp { time: Time(time), peer: former.peer }, entry };
+    let admitted = |nth: u64| {
+        let buyer = PeerId(1_000 + nth as u32);
+        let id = RequestId { buyer, sequence: Sequence(1) };
+        let stamp = Stamp { time: Time(2), peer: buyer };
+        let request = Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp };
+        record(2 + nth, Entry::Admitted(request))
+    };
+    let claim =
+        Batch { epoch, position: Position(0), records: vec![record(2, Entry::Claimed { epoch, holder: former })] };
+    let mut rest: Vec<Record> = (1..=requests).map(admitted).collect();
+    rest.push(record(3 + requests, Entry::Resigned));
+    vec![claim, Batch { epoch, position: Position(1), records: rest }]
+}
+
 /// Once faults stop, everybody is told.
 fn converging(bazaar: Bazaar) -> Bazaar {
-    Bazaar { convergence: Some(Convergence { within: 400, cut: Cut::Nothing }), ..bazaar }
+    Bazaar { convergence: Some(Convergence { within: 400, lasting: Duration::ZERO, cut: Cut::Nothing }), ..bazaar }
 }
 
 /// The scenarios.
@@ -346,19 +372,34 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             both(
-                Bazaar::new(
-                    [vec![Role::trader(), Role::trader()], vec![Role::buyer(FISH, 1).eager().deaf(); 3]].concat(),
-                    2,
-                ),
-                Budget { stands: 2, ..none },
+                Bazaar::new([vec![Role::trader()], vec![Role::buyer(FISH, 1).eager().deaf(); 3]].concat(), 3),
+                Budget { stands: 1, renewals: 1, ..none },
                 Budget { stands: 2, renewals: 1, ..none },
             ),
             Scenario {
                 name: "three-buyers",
-                about: "two traders, three buyers, batches of two: somebody always waits",
-                bounds: "2 claims, nothing for sale: what counts is who is admitted when, beside a queue of one's own term \
-                         or of the one before.",
-                sightings: vec![Sighting::Split, Sighting::Inherited, Sighting::SecondEpoch, Sighting::Refused],
+                about: "three buyers and batches of three: one waits while another is admitted",
+                bounds: "1 claim, 1 renewal, nothing for sale: what counts is who is admitted when, beside a queue that is \
+                         left over.",
+                sightings: vec![Sighting::Split, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    prologue: inheritance(3),
+                    ..Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1).eager()], 2)
+                },
+                Budget { stands: 2, ..none },
+                Budget { stands: 3, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "inheritance",
+                about: "a new trader finds more waiting than a batch holds, and somebody asks for more",
+                bounds: "3 requests of a former term, batches of 2, 2 claims: nothing may be admitted before all 3 have their \
+                         outcomes, whoever gives them.",
+                sightings: vec![Sighting::Inherited, Sighting::Split, Sighting::SecondEpoch, Sighting::Refused],
                 ..base()
             },
         ),

@@ -4,7 +4,7 @@ use protocol::{
     books::Books,
     client::ClientEffect,
     effect::{Departure, Note},
-    election::Phase,
+    election::{Eligibility, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
     invariant::{self, Property, Violation},
     ledger::{LedgerAnswer, LedgerEffect, LedgerReply, LedgerRequest, Verdict},
@@ -251,8 +251,8 @@ impl Step<'_> {
             let what = format!("peers {one} and {other} are both trader");
             self.check(violated(Property::Y1, what));
         }
-        let eligible: Vec<PeerId> =
-            self.world.lives().filter(|live| live.is_eligible()).map(|live| live.me.peer).collect();
+        let can_stand = |live: &&Live| live.is_eligible() || self.has_sat_out(live);
+        let eligible: Vec<PeerId> = self.world.lives().filter(can_stand).map(|live| live.me.peer).collect();
         let runs = |live: &Live| {
             let phase = live.election.as_ref().map(|election| election.phase());
             matches!(phase, Some(Phase::Calling | Phase::Asking | Phase::Standing))
@@ -263,6 +263,14 @@ impl Step<'_> {
             none @ None if begins => *none = Some(eligible),
             None => {}
         }
+    }
+
+    /// Whether a peer that resigned has heard of a later term since: then it should be eligible, whatever it thinks.
+    fn has_sat_out(&self, live: &Live) -> bool {
+        let election = live.election.as_ref().map(|election| election.eligibility());
+        let mut batches = self.world.ledger.store.durable().iter().rev();
+        let resigned = batches.find(|batch| batch.resigns() && batch.writer() == Some(live.me.peer));
+        election == Some(Eligibility::Resigned) && resigned.is_some_and(|batch| live.heard > batch.epoch)
     }
 
     // What is seen.

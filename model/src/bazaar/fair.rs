@@ -5,9 +5,11 @@
 //! whenever all is quiet. Who has crashed stays away where a leader is looked for, and is back where people are to be told.
 //! The schedule is one of many; that its steps are bounded from every state is what is checked.
 
+use std::time::Duration;
+
 use protocol::{
     election::Phase,
-    id::PeerId,
+    id::{Epoch, PeerId},
     input::Timer,
     invariant::{Property, Violation},
     ledger::LedgerRequest,
@@ -16,8 +18,10 @@ use protocol::{
 use super::{
     Bazaar, Convergence, Cut, Timing,
     step::Step,
-    world::{Action, Budget, Live, Peer, World},
+    words,
+    world::{Action, Budget, Live, Mail, Peer, World},
 };
+use crate::{part::Part, picture::Mark};
 
 /// Follows the fair schedule until what should come about has; the number of steps it took.
 ///
@@ -29,12 +33,27 @@ pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Res
     let mut step = Step::on(&setup, world.clone());
     step.cut = convergence.cut;
     step.stop_faults();
+    // The epoch in which all was well when last looked, and for how long it has been since.
+    let mut well: Option<(Epoch, Duration)> = None;
     for steps in 0..convergence.within {
-        if step.world.is_quiet_but_for(convergence.cut) && step.missing().is_none() {
-            return Ok(steps);
+        let is_quiet = step.world.is_quiet_but_for(convergence.cut);
+        if is_quiet {
+            let epoch = step.world.ledger.machine.status().epoch();
+            well = match (step.missing(), well) {
+                (Some(_), _) => None,
+                (None, Some((same, since))) if same == epoch => Some((epoch, since)),
+                (None, Some(_) | None) => Some((epoch, Duration::ZERO)),
+            };
+            if well.is_some_and(|(_, since)| since >= convergence.lasting) {
+                return Ok(steps);
+            }
         }
-        if !step.go_on() {
+        let passes = step.world.next_instant().filter(|_| is_quiet);
+        if step.go_on().is_none() {
             break;
+        }
+        if let (Some((_, since)), Some(time)) = (&mut well, passes) {
+            *since += time;
         }
         if let Some(violation) = &step.world.violation {
             // Under synchrony more is asked; but here the state may be one that synchrony would not lead to.
@@ -44,8 +63,30 @@ pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Res
             step.world.violation = None;
         }
     }
-    let (property, what) = step.missing().unwrap_or((Property::L1, "nothing happens any more".to_owned()));
+    let (property, what) = step.missing().unwrap_or_else(|| {
+        let what = if well.is_some() { "one leader follows another" } else { "nothing happens any more" };
+        (if setup.is_elected() { Property::L1 } else { Property::L2 }, what.to_owned())
+    });
     Err(Violation { property, position: None, what: format!("{what}, after {} steps", convergence.within) })
+}
+
+/// The first steps of the fair schedule, in words and as a picture shows them.
+pub fn follow(setup: &Bazaar, world: &World, convergence: Convergence, steps: usize) -> Vec<(String, Vec<Mark>)> {
+    let setup = Bazaar { timing: Timing::Synchronous, ..setup.clone() };
+    let mut step = Step::on(&setup, world.clone());
+    step.cut = convergence.cut;
+    step.stop_faults();
+    let mut followed = Vec::new();
+    while followed.len() < steps {
+        let before = step.world.clone();
+        let Some(action) = step.go_on() else { break };
+        step.world.violation = None;
+        if let Some(action) = action {
+            let words = words::sentence_with(&setup, &before, &action, &step.world);
+            followed.push((words, words::marks(&setup, &before, &action, &step.world)));
+        }
+    }
+    followed
 }
 
 impl World {
@@ -99,61 +140,57 @@ impl Step<'_> {
         self.prune();
     }
 
-    /// One step of the fair schedule, or none if there is nothing left to do.
-    fn go_on(&mut self) -> bool {
+    /// One step of the fair schedule, or none if there is nothing left to do. Something that arrives nowhere is a step that is no
+    /// action.
+    fn go_on(&mut self) -> Option<Option<Action>> {
         self.prune();
-        let mail = self.world.mail.iter().next().cloned();
-        if let Some(mail) = mail {
-            let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, &mail, *peer));
-            match listener {
-                Some(listener) => self.act(&Action::Arrive(listener, mail)),
-                None => self.world.mail.change(|bag| bag.take(&mail)),
+        let action = match self.arriving() {
+            Some(Err(mail)) => {
+                self.world.mail.change(|bag| bag.take(&mail));
+                return Some(None);
             }
-            return true;
-        }
-        if self.world.ledger.is_writing() {
-            self.act(&Action::Sync);
-            return true;
-        }
-        let call = self.world.calls.iter().next().cloned();
-        if let Some(call) = call {
-            self.act(&Action::Take(call));
-            return true;
-        }
-        let reply = self.world.replies.iter().next().cloned();
-        if let Some(reply) = reply {
-            self.act(&Action::Answer(reply.reply.to.peer, reply));
-            return true;
-        }
-        let asks = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. } | LedgerRequest::Status));
-        let asking = self.world.lives().find(asks).map(|live| live.me.peer);
-        if let Some(peer) = asking {
-            self.act(&Action::Consult(peer));
-            return true;
-        }
-        if !self.setup.is_elected() && self.somebody_stands() {
-            return true;
-        }
-        if let Some(peer) = self.untold() {
-            // Whoever wants something is told how it stood.
-            self.fire(peer, Timer::Buyer);
-            return true;
-        }
-        self.next_timer()
+            Some(Ok(action)) => action,
+            None => self.due()?,
+        };
+        self.act(&action);
+        Some(Some(action))
     }
 
-    /// Where there is no election: somebody is told to stand if nobody does, and the clients hear of it.
-    fn somebody_stands(&mut self) -> bool {
+    /// What arrives next: a message, or one that arrives nowhere; what the ledger does; what it is asked.
+    fn arriving(&self) -> Option<Result<Action, Part<Mail>>> {
+        if let Some(mail) = self.world.mail.iter().next() {
+            let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, mail, *peer));
+            return Some(listener.map(|listener| Action::Arrive(listener, mail.clone())).ok_or_else(|| mail.clone()));
+        }
+        if self.world.ledger.is_writing() {
+            return Some(Ok(Action::Sync));
+        }
+        if let Some(call) = self.world.calls.iter().next() {
+            return Some(Ok(Action::Take(call.clone())));
+        }
+        if let Some(reply) = self.world.replies.iter().next() {
+            return Some(Ok(Action::Answer(reply.reply.to.peer, reply.clone())));
+        }
+        let asks = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. } | LedgerRequest::Status));
+        self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.me.peer)))
+    }
+
+    /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time passes.
+    fn due(&self) -> Option<Action> {
+        let stands = if self.setup.is_elected() { None } else { self.who_stands() };
+        let asks = || self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
+        stands.map(Action::Stand).or_else(asks).or_else(|| self.next_timer())
+    }
+
+    /// Where there is no election: somebody who can, if nobody holds the office or stands.
+    fn who_stands(&self) -> Option<PeerId> {
         let is_busy = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
         let in_office = self.world.traders().map(|(_, epoch)| epoch).max();
         // Who was deposed and does not know it is no trader any more.
         if in_office == Some(self.world.ledger.machine.status().epoch()) || self.world.lives().any(is_busy) {
-            return false;
+            return None;
         }
-        let free = self.world.lives().find(|live| live.office.is_some() && live.epoch().is_none());
-        let Some(peer) = free.map(|live| live.me.peer) else { return false };
-        self.office(peer, protocol::office::OfficeInput::Stand);
-        true
+        self.world.lives().find(|live| live.office.is_some() && live.epoch().is_none()).map(|live| live.me.peer)
     }
 
     /// A buyer that was not told how its last request ended, and is asking for nothing.
@@ -169,7 +206,7 @@ impl Step<'_> {
         self.world.lives().find(is_untold).map(|live| live.me.peer)
     }
 
-    fn next_timer(&mut self) -> bool {
+    fn next_timer(&self) -> Option<Action> {
         // A buyer that wants nothing more does not think of anything.
         let counts = |live: &Live, timer: Timer| timer != Timer::Buyer || !live.may_want();
         let timers = self.world.lives().flat_map(|live| {
@@ -177,19 +214,8 @@ impl Step<'_> {
             armed.map(|(timer, wait)| (*wait, Some((live.me.peer, *timer))))
         });
         let lease = self.world.lease.map(|wait| (wait, None));
-        let next = timers.chain(lease).min();
-        match next {
-            Some((wait, Some((peer, timer)))) => {
-                self.elapse(Some(wait));
-                self.fire(peer, timer);
-                true
-            }
-            Some((_, None)) => {
-                self.act(&Action::LeaseRunsOut);
-                true
-            }
-            None => false,
-        }
+        let (_, next) = timers.chain(lease).min()?;
+        Some(next.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer)))
     }
 
     /// What has not come about yet.

@@ -12,6 +12,7 @@ use protocol::{
     invariant::{Property, Violation},
     ledger::{LedgerCall, LedgerReply},
     money::{Commission, Price},
+    record::Batch,
 };
 
 use crate::{
@@ -37,6 +38,8 @@ pub struct Bazaar {
     pub first_id: u32,
     /// The terms of trade.
     pub terms: Terms,
+    /// What stands in the log when everything starts.
+    pub prologue: Vec<Batch>,
     /// When things happen.
     pub timing: Timing,
     /// What the adversary may do.
@@ -67,6 +70,8 @@ pub enum Timing {
 pub struct Convergence {
     /// In how many steps of the fair schedule.
     pub within: usize,
+    /// For how long it must last: a leader that is soon another's is none.
+    pub lasting: Duration,
     /// What stays cut for good.
     pub cut: Cut,
 }
@@ -133,6 +138,7 @@ impl Bazaar {
         Bazaar {
             cast,
             first_id: 0,
+            prologue: Vec::new(),
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit },
             timing: Timing::Free,
             budget: Budget::default(),
@@ -305,6 +311,11 @@ impl Subject for Bazaar {
     fn stuck(&self, world: &World) -> Option<Violation> {
         let convergence = self.convergence?;
         if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
+    }
+
+    fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
+        let Some(convergence) = self.convergence else { return Vec::new() };
+        fair::follow(self, world, convergence, steps)
     }
 
     fn properties(&self) -> Vec<Property> {

@@ -78,7 +78,8 @@ impl<'a> Step<'a> {
         let budget = &mut self.world.budget;
         match action {
             Action::Stand(peer) => {
-                budget.stands -= 1;
+                // On the fair schedule nobody counts.
+                budget.stands = budget.stands.saturating_sub(1);
                 self.office(*peer, OfficeInput::Stand);
             }
             Action::Yield(peer) => {

@@ -61,7 +61,7 @@ pub(super) fn adversary(setup: &Bazaar) -> String {
     };
     let after = match setup.convergence {
         None => String::new(),
-        Some(Convergence { within, cut }) => {
+        Some(Convergence { within, cut, .. }) => {
             let cut = match cut {
                 Cut::Nothing => String::new(),
                 Cut::FromLedger(peer) => format!(" while peer {peer} and the ledger stay cut off from each other"),
@@ -79,6 +79,11 @@ pub(super) fn adversary(setup: &Bazaar) -> String {
 /// A step as a sentence, with what comes of it.
 pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action) -> String {
     let (after, _) = before.after(setup, action);
+    sentence_with(setup, before, action, &after)
+}
+
+/// The same where it is known what the step leads to.
+pub(super) fn sentence_with(setup: &Bazaar, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let what = match action {
         Action::Stand(peer) => format!("{} is made to stand for the office", name(peer)),
@@ -118,7 +123,7 @@ pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action) -> Strin
         Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
         Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
     };
-    let comes = consequences(setup, before, &after);
+    let comes = consequences(setup, before, after);
     let comes = comes.into_iter().take(3).collect::<Vec<_>>().join("; ");
     let violated = after.violation.as_deref().map(|found| format!(" — {} IS VIOLATED: {}", found.property, found.what));
     let sep = if comes.is_empty() { "" } else { ": " };

@@ -249,14 +249,24 @@ impl World {
     /// buyers and sellers turn to whoever claims to be one.
     #[must_use]
     pub fn first(setup: &Bazaar) -> World {
-        let (machine, _) = Ledger::recover(LEDGER, MemoryStore::default().tail());
+        let mut store = MemoryStore::default();
+        let mut books = Books::default();
+        for batch in &setup.prologue {
+            let Ok(()) = store.append(batch);
+            let Ok(()) = store.sync();
+            for record in &batch.records {
+                // What cannot be folded fails the first check of the log.
+                let _ = books.apply(record);
+            }
+        }
+        let (machine, _) = Ledger::recover(LEDGER, store.tail());
         // A clock of 0 would be taken for none.
         let durable = Durable { clock_bound: Time(1), ..Durable::default() };
         let peers = setup.cast.iter().map(|role| {
             let plans = Plans { wishes: role.wishes, deposits: role.deposits };
             Part::new(Peer::Down { durable, plans })
         });
-        let archive = Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
+        let archive = Archive { machine, store, decided: Vec::new(), books };
         let world = World {
             peers: peers.collect(),
             ledger: Part::new(archive),

@@ -1,10 +1,6 @@
 //! The gallery of defeats: what happens when a line is taken out, as a page with pictures.
 
-use std::{
-    fmt::Write as _,
-    fs, io,
-    path::Path,
-};
+use std::{fmt::Write as _, fs, io, path::Path};
 
 use mutated::mutants::Finding;
 use mutated::protocol::mutant::{self, Mutant};
@@ -179,7 +175,8 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
             let _ = write!(page, "**In the field.** {real}\n\n");
         }
         for site in sites(*broken) {
-            let _ = write!(page, "`protocol/src/{}`, what is right last:\n\n```rust\n{}\n```\n\n", site.file, site.text);
+            let _ =
+                write!(page, "`protocol/src/{}`, what is right last:\n\n```rust\n{}\n```\n\n", site.file, site.text);
         }
         let _ = write!(
             page,
