@@ -61,6 +61,8 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// A message gets through while a path is left (SPEC A2).
+    A2,
     /// A trader gives its office back with the last sale of its term (SPEC B6).
     B6,
     /// A trader in office neither buys nor sells (SPEC B7).
@@ -85,6 +87,7 @@ impl Property {
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::A2 => "a message gets through while a path is left",
             Property::B6 => "a trader gives its office back with the last sale of its term",
             Property::B7 => "a trader in office neither buys nor sells",
         }
@@ -107,6 +110,7 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::A2 => "A2",
             Property::B6 => "B6",
             Property::B7 => "B7",
         })
