@@ -50,9 +50,13 @@
 //! fault: a field of [`Budget`](world::Budget) and an [`Action`](world::Action).
 #![deny(missing_docs)]
 
+pub mod canonical;
 pub mod check;
+pub mod clock;
 pub mod graph;
 pub mod matrix;
+pub mod network;
+pub mod overlay;
 pub mod part;
 pub mod picture;
 pub mod scenario;

@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{sighting::Sighting, subject::Subject};
+use crate::{
+    clock::{self, Clocks},
+    overlay::{self, Overlays},
+    sighting::Sighting,
+    subject::Subject,
+};
 
 /// One scenario: what runs, what the adversary may do, and what it is to show.
 #[derive(Clone, Debug)]
@@ -33,6 +38,10 @@ pub enum Family {
     Election,
     /// What is traded, whoever leads.
     Trading,
+    /// Who stamps what.
+    Clock,
+    /// How messages find their way.
+    Overlay,
 }
 
 impl fmt::Display for Family {
@@ -40,6 +49,8 @@ impl fmt::Display for Family {
         f.pad(match self {
             Family::Election => "election",
             Family::Trading => "trading",
+            Family::Clock => "clock",
+            Family::Overlay => "overlay",
         })
     }
 }
@@ -58,6 +69,10 @@ pub enum Extent {
 /// What is checked.
 #[derive(Clone, Debug)]
 pub enum Case {
+    /// Clocks by themselves.
+    Clock(Clocks),
+    /// Overlays by themselves.
+    Overlay(Overlays),
 }
 
 /// Something to do with a subject, whichever it is.
@@ -72,8 +87,10 @@ pub trait Visitor {
 impl Case {
     /// Does something with the subject.
     pub fn with<V: Visitor>(&self, visitor: V) -> V::Output {
-        let _ = visitor;
-        match *self {}
+        match self {
+            Case::Clock(clocks) => visitor.visit(clocks),
+            Case::Overlay(overlays) => visitor.visit(overlays),
+        }
     }
 }
 
@@ -123,7 +140,7 @@ impl Recorded {
 /// All scenarios, in the order in which they are checked.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    Vec::new()
+    [clock::scenarios(), overlay::scenarios()].concat()
 }
 
 /// The scenario of this name.
