@@ -65,8 +65,13 @@ use crate::{
 pub struct Overlays {
     /// How many peers.
     pub sizes: RangeInclusive<u32>,
+    /// Only this network, by its place among all, with this speaker.
+    pub only: Option<(usize, PeerId)>,
     /// What may happen.
     pub budget: Budget,
+    /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers before
+    /// the speaker has said everything.
+    pub calm: bool,
 }
 
 /// What may still happen.
@@ -374,19 +379,16 @@ impl Run<'_> {
         let arrival = self.change(*at, |up| up.overlay.receive(*from, envelope.clone()));
         let Arrival { delivered, forwarded } = arrival.unwrap_or_default();
         match envelope.route {
-            Route::Flood { id, to } => {
-                if delivered.is_none() && forwarded.is_empty() && to.is_none() {
-                    let newest = self.scene.peers.get(id.origin.0 as usize).map(|peer| peer.incarnation);
-                    if newest.is_some_and(|newest| newest > id.incarnation) {
-                        self.sightings.note(Sighting::FormerLife);
-                    }
-                }
+            Route::Flood { id, .. } => {
                 let distances = self.network.distances(id.origin);
                 if delivered.is_some() && distances[from.0 as usize] >= distances[at.0 as usize] {
                     self.sightings.note(Sighting::LongWay);
                 }
             }
-            Route::Direct { to, .. } if to != *at => {
+            Route::Direct { to, hops } if to != *at => {
+                if hops == 0 {
+                    self.sightings.note(Sighting::LeftCircle);
+                }
                 let path = forwarded.iter().any(|(_, envelope)| matches!(envelope.route, Route::Direct { .. }));
                 self.sightings.note(if path { Sighting::PathFollowed } else { Sighting::WentAround });
                 if let Some(Said::UnderWay { at: last, .. }) = self.said(place) {
@@ -428,7 +430,6 @@ impl Run<'_> {
                 self.lose(&handed);
                 self.events.push(Event::Gone(handed));
             } else if self.is_needless(&handed) {
-                self.sightings.note(Sighting::FloodDropped);
                 self.events.push(Event::Needless(handed));
             } else {
                 self.scene.under_way.put(handed.clone());
@@ -438,17 +439,26 @@ impl Run<'_> {
         let needless: Vec<_> = self.scene.under_way.iter().filter(|handed| handed.to == from).cloned().collect();
         for handed in needless {
             if self.is_needless(&handed) {
-                self.sightings.note(Sighting::FloodDropped);
                 self.scene.under_way.take(&handed);
             }
         }
     }
 
     /// Whether an envelope changes nothing at its receiver, and nothing comes of it.
-    fn is_needless(&self, handed: &Handed) -> bool {
+    fn is_needless(&mut self, handed: &Handed) -> bool {
         let Some(up) = self.up(handed.to) else { return false };
         let mut overlay = up.overlay.clone();
-        overlay.receive(handed.from, handed.envelope.clone()) == Arrival::default() && overlay == up.overlay
+        if overlay.receive(handed.from, handed.envelope.clone()) != Arrival::default() || overlay != up.overlay {
+            return false;
+        }
+        if let Route::Flood { id, to: None } = handed.envelope.route
+            && id.origin != handed.to
+            && !up.delivered.contains(&id)
+        {
+            self.sightings.note(Sighting::FormerLife);
+        }
+        self.sightings.note(Sighting::FloodDropped);
+        true
     }
 
     /// An envelope has come to nothing.
@@ -608,7 +618,22 @@ impl Scene {
         }
     }
 
-    /// Drops what can make no difference any more: when nothing is under way and nothing can be said, all is over.
+    /// Leaves what has begun: the arrivals; when there are none, the next thing to be noticed.
+    fn calm(&self, steps: &mut Vec<Step>) {
+        if self.left.broadcasts + self.left.from_speaker > 0 {
+            steps.retain(|step| !matches!(step, Step::Answer(_)));
+        }
+        if steps.iter().any(|step| matches!(step, Step::Arrive { .. })) {
+            steps.retain(|step| matches!(step, Step::Arrive { .. } | Step::Lose(_)));
+        } else if let Some(noticed) =
+            steps.iter().position(|step| matches!(step, Step::LinkDown { .. } | Step::LinkUp { .. }))
+        {
+            steps.swap(0, noticed);
+            steps.truncate(1);
+        }
+    }
+
+    /// Whether nothing makes a difference any more: when nothing is under way and nothing can be said, all is over.
     fn is_over(&self) -> bool {
         let Budget { broadcasts, from_speaker, to_speaker, .. } = self.left;
         self.under_way.is_empty() && broadcasts == 0 && from_speaker == 0 && to_speaker == 0
@@ -638,8 +663,13 @@ impl Overlays {
         Some(run)
     }
 
-    fn networks(&self) -> impl Iterator<Item = (usize, &'static Network)> {
-        network::all().iter().enumerate().filter(|(_, network)| self.sizes.contains(&network.peers))
+    /// The networks, each with those that may be its speaker.
+    fn choices(&self) -> Vec<(usize, PeerId)> {
+        if let Some(only) = self.only {
+            return vec![only];
+        }
+        let networks = network::all().iter().enumerate().filter(|(_, network)| self.sizes.contains(&network.peers));
+        networks.flat_map(|(place, network)| network.sorts.iter().map(move |speaker| (place, *speaker))).collect()
     }
 }
 
@@ -652,18 +682,21 @@ impl Subject for Overlays {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
+        if state.violation.is_some() {
+            return;
+        }
         match &state.scene {
-            _ if state.violation.is_some() => {}
             None => {
-                for (place, network) in self.networks() {
-                    actions
-                        .extend(network.sorts.iter().map(|speaker| Step::Choose { network: place, speaker: *speaker }));
-                }
+                let choices = self.choices().into_iter();
+                actions.extend(choices.map(|(network, speaker)| Step::Choose { network, speaker }));
             }
             Some(scene) if scene.is_over() => {}
             Some(scene) => {
                 if let Some(network) = network::all().get(scene.network) {
                     scene.steps(network, actions);
+                }
+                if self.calm {
+                    scene.calm(actions);
                 }
             }
         }
@@ -694,12 +727,22 @@ impl Subject for Overlays {
 
     fn adversary(&self) -> String {
         let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = self.budget;
+        let place = match self.only {
+            Some((network, speaker)) => {
+                let links = network::all().get(network).map(links_of).unwrap_or_default();
+                format!("the network {links}, speaker {speaker}")
+            }
+            None => format!("any network of {} to {} peers, any speaker", self.sizes.start(), self.sizes.end()),
+        };
+        let pace = if self.calm {
+            "Nothing new begins while anything is under way or has broken unnoticed."
+        } else {
+            "What breaks is noticed at each end at any later moment."
+        };
         format!(
-            "any network of {} to {} peers, any speaker; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the \
-             speaker: {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What \
-             is under way arrives in any order, and what breaks is noticed at each end at any later moment.",
-            self.sizes.start(),
-            self.sizes.end()
+            "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; crashes: \
+             {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under way arrives in any \
+             order. {pace}"
         )
     }
 
@@ -769,8 +812,7 @@ impl Subject for Overlays {
         let Some(scene) = &state.scene else { return format!("no network is chosen yet\n{}", holds(state)) };
         let mut text = String::new();
         let Some(network) = network::all().get(scene.network) else { return text };
-        let links: Vec<_> = network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
-        let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, links.join(" "), scene.speaker);
+        let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, links_of(network), scene.speaker);
         for (peer, part) in (0..).map(PeerId).zip(&scene.peers) {
             let Some(up) = &part.up else {
                 let _ = writeln!(text, "peer {peer} ({}): down", part.incarnation);
@@ -871,6 +913,11 @@ fn what(envelope: &Envelope) -> String {
     }
 }
 
+fn links_of(network: &Network) -> String {
+    let links: Vec<_> = network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
+    links.join(" ")
+}
+
 fn listed(words: &[String]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(" ") }
 }
@@ -882,33 +929,141 @@ fn holds(state: &State) -> String {
 /// The scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    let case = |sizes, budget| Case::Overlay(Overlays { sizes, budget });
-    let none = Budget::default();
-    let scenario = |name, about, case, further| Scenario {
-        name,
-        family: Family::Overlay,
-        about,
-        bounds: "",
-        sightings: vec![],
-        case,
-        further,
-    };
+    let any_time = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: false });
+    let calm = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: true });
+    let broadcast = Budget { broadcasts: 1, ..Budget::default() };
+    let answered = Budget { to_speaker: 1, ..broadcast };
+    let asked = Budget { broadcasts: 0, from_speaker: 1, ..answered };
+    let crash = Budget { crashes: 1, ..answered };
+    let lives = Budget { crashes: 1, restarts: 1, ..answered };
     vec![
-        scenario("overlay-broadcast", "", case(2..=7, Budget { broadcasts: 1, ..none }), None),
-        scenario("overlay-answer", "", case(2..=6, Budget { broadcasts: 1, to_speaker: 1, ..none }), None),
-        scenario("overlay-ask", "", case(2..=6, Budget { from_speaker: 1, to_speaker: 1, ..none }), None),
-        scenario("overlay-crash", "", case(2..=5, Budget { broadcasts: 1, to_speaker: 1, crashes: 1, ..none }), None),
-        scenario(
-            "overlay-restart",
-            "",
-            case(2..=4, Budget { broadcasts: 2, to_speaker: 1, crashes: 1, restarts: 1, ..none }),
-            None,
-        ),
-        scenario(
-            "overlay-loss",
-            "",
-            case(2..=5, Budget { broadcasts: 1, to_speaker: 1, losses: 1, duplicates: 1, ..none }),
-            None,
-        ),
+        Scenario {
+            name: "overlay-broadcast",
+            family: Family::Overlay,
+            about: "a broadcast of any peer, on all 112 networks of 2 to 7 peers",
+            bounds: "1 broadcast, nothing fails, every order of arrival. Another flood has a name of its own and meets the same.",
+            sightings: vec![Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=7, broadcast),
+            further: Some(any_time(2..=6, Budget { broadcasts: 2, ..broadcast })),
+        },
+        Scenario {
+            name: "overlay-answer",
+            family: Family::Overlay,
+            about: "anybody answers a broadcast when it is over, on all 112 networks",
+            bounds: "1 broadcast, 1 unicast back: along every way that any order of arrival has left behind. Further: the \
+                     unicast at any moment, up to 6 peers.",
+            sightings: vec![Sighting::FloodDropped, Sighting::LongWay, Sighting::PathFollowed],
+            case: calm(2..=7, answered),
+            further: Some(any_time(2..=6, answered)),
+        },
+        Scenario {
+            name: "overlay-ask",
+            family: Family::Overlay,
+            about: "a peer asks another of which it has never heard, and anybody sends it something, at any moment",
+            bounds: "1 unicast of the speaker, 1 to it, up to 5 peers: both flooded, or the second along what the first has \
+                     left. On larger networks ways are longer and are made of the same hops.",
+            sightings: vec![Sighting::PathUnknown, Sighting::PathFollowed, Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=5, asked),
+            further: Some(any_time(2..=6, asked)),
+        },
+        Scenario {
+            name: "overlay-overtaken",
+            family: Family::Overlay,
+            about: "two broadcasts of a peer overtake one another, and anybody sends it something, at any moment",
+            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and somebody beside it: the way may point back \
+                     to where a unicast comes from.",
+            sightings: vec![Sighting::PathFollowed, Sighting::WentAround, Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=4, Budget { broadcasts: 2, ..answered }),
+            further: Some(any_time(2..=5, Budget { broadcasts: 2, ..answered })),
+        },
+        Scenario {
+            name: "overlay-around",
+            family: Family::Overlay,
+            about: "any peer has crashed and its neighbours know; a message goes around it as long as a path is left",
+            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and what broke is \
+                     noticed. Up to 6 peers, further to 7: all 112 networks.",
+            sightings: vec![Sighting::WentAround, Sighting::PathUnknown, Sighting::PathFollowed, Sighting::CutOff],
+            case: calm(2..=6, crash),
+            further: Some(calm(2..=7, crash)),
+        },
+        Scenario {
+            name: "overlay-crash",
+            family: Family::Overlay,
+            about: "any peer crashes at any moment, and its neighbours notice late",
+            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two ways around a relay and somebody beyond it, or a ring; \
+                     the crash may come before, amid and after either message, and be noticed at one end only.",
+            sightings: vec![
+                Sighting::HandedToDead,
+                Sighting::WentAround,
+                Sighting::PathFollowed,
+                Sighting::CutOff,
+                Sighting::LostOnLink,
+            ],
+            case: any_time(2..=4, crash),
+            further: Some(any_time(2..=5, crash)),
+        },
+        Scenario {
+            name: "overlay-lives",
+            family: Family::Overlay,
+            about: "any peer, the speaker too, crashes and comes back between its broadcasts or amid them",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 3 peers: floods of both lives are under way at once, and \
+                     a relay forgets what it has taken.",
+            sightings: vec![
+                Sighting::Restarted,
+                Sighting::FormerLife,
+                Sighting::FloodDropped,
+                Sighting::HandedToDead,
+                Sighting::PathFollowed,
+            ],
+            case: any_time(2..=3, Budget { broadcasts: 2, ..lives }),
+            further: Some(any_time(2..=4, lives)),
+        },
+        Scenario {
+            name: "overlay-back",
+            family: Family::Overlay,
+            about: "any peer crashes and comes back, and everybody knows before the next message",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 5 peers, each when the one before is over: what the next \
+                     life says is new to everybody, and what was learned of the former one leads somewhere still.",
+            sightings: vec![Sighting::Restarted, Sighting::WentAround, Sighting::PathFollowed, Sighting::CutOff],
+            case: calm(2..=5, Budget { broadcasts: 2, ..lives }),
+            further: Some(calm(2..=5, Budget { broadcasts: 2, to_speaker: 2, ..lives })),
+        },
+        Scenario {
+            name: "overlay-circle",
+            family: Family::Overlay,
+            about: "a relay that has forgotten its way learns it from those who learned theirs from it",
+            bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can form a \
+                     circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used up.",
+            sightings: vec![Sighting::LeftCircle, Sighting::Restarted, Sighting::PathFollowed, Sighting::WentAround],
+            case: Case::Overlay(Overlays {
+                sizes: 4..=4,
+                only: Some((TAILED_TRIANGLE, PeerId(3))),
+                budget: lives,
+                calm: false,
+            }),
+            further: None,
+        },
+        Scenario {
+            name: "overlay-loss",
+            family: Family::Overlay,
+            about: "a link loses something",
+            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: whoever is connected otherwise is still reached.",
+            sightings: vec![Sighting::LostOnLink, Sighting::CutOff, Sighting::PathFollowed, Sighting::FloodDropped],
+            case: any_time(2..=5, Budget { losses: 1, ..answered }),
+            further: Some(any_time(2..=5, Budget { losses: 2, ..answered })),
+        },
+        Scenario {
+            name: "overlay-twice",
+            family: Family::Overlay,
+            about: "a link brings something twice",
+            bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come at once or \
+                     last of all.",
+            sightings: vec![Sighting::FloodDropped, Sighting::PathFollowed, Sighting::LongWay],
+            case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
+            further: Some(any_time(2..=5, Budget { duplicates: 2, ..answered })),
+        },
     ]
 }
+
+/// The place among all networks of 0-1, 0-2, 1-2, 0-3.
+const TAILED_TRIANGLE: usize = 5;

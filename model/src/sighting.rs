@@ -112,6 +112,8 @@ sightings! {
     PathUnknown = "a unicast without a way is flooded at its source",
     /// A unicast is flooded by a relay.
     WentAround = "a relay floods a unicast that has no way on",
+    /// A unicast has used up its hops.
+    LeftCircle = "a unicast that goes in a circle is flooded at last",
     /// A link that is thought up leads to nobody.
     HandedToDead = "something is handed to a dead neighbour",
     /// A live peer is not reached, since no path is left.
