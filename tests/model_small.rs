@@ -4,7 +4,6 @@ use model::{
     canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{self, Outcome},
     clock::{Budget, Clocks, Exchange},
-    network,
     scenario::{Extent, Family},
 };
 use protocol::clock::Time;
@@ -13,8 +12,14 @@ fn hold(family: Family) {
     let scenarios = model::scenario::all().into_iter().filter(|scenario| scenario.family == family);
     for scenario in scenarios {
         let report = check::check(&scenario, Extent::Default, 2, |_| {});
-        let summary = (report.states, report.recorded, &report.missing, report.counterexample.as_ref().map(|it| &it.words));
-        assert_eq!(report.verdict, Outcome::Holds, "{}: states, recorded, missing, history: {summary:#?}", scenario.name);
+        let summary =
+            (report.states, report.recorded, &report.missing, report.counterexample.as_ref().map(|it| &it.words));
+        assert_eq!(
+            report.verdict,
+            Outcome::Holds,
+            "{}: states, recorded, missing, history: {summary:#?}",
+            scenario.name
+        );
     }
 }
 
@@ -28,12 +33,6 @@ fn messages_get_through_on_every_small_network() {
     hold(Family::Overlay);
 }
 
-#[test]
-fn there_are_112_networks() {
-    let sizes: Vec<usize> = (2..=7).map(|size| network::all().iter().filter(|it| it.peers == size).count()).collect();
-    assert_eq!(sizes, [1, 2, 6, 10, 29, 64]);
-}
-
 fn counted(start: u64) -> Clocks {
     let budget = Budget { events: 2, sends: 2, reads: 1, crashes: 1 };
     Clocks { clocks: 2, start: Time(start), range: 1, exchange: Exchange::Counted(budget) }
@@ -45,7 +44,7 @@ fn endless(start: u64) -> Clocks {
 
 #[test]
 fn states_that_differ_by_how_far_up_all_clocks_are_step_alike() {
-    for (clocks, least) in [(counted(1), 1_000), (endless(1), 1_000)] {
+    for (clocks, least) in [(counted(1), 20_000), (endless(1), 9_000)] {
         let pairs = merged_pairs_step_alike(&clocks, 1_000_000).expect("what is taken for one state is one");
         assert!(pairs >= least, "only {pairs} pairs were met");
     }

@@ -67,17 +67,15 @@ pub fn step_in_lock_step<S: Subject>(one: &S, other: &S, limit: usize) -> Result
     Ok(known.len())
 }
 
+/// Two states that are taken for the same.
+type Pair<S> = (<S as Subject>::State, <S as Subject>::State);
+
 /// What can be told of a state: its hash, and what is wrong with it.
 type Face = (u64, Option<Property>);
 
 /// Compares two states that are taken for the same: what is wrong with them, and, as a multiset, what follows from them. The
 /// states that follow, side by side, by hash.
-fn alike<S: Subject>(
-    one: &S,
-    state: &S::State,
-    other: &S,
-    beside: &S::State,
-) -> Result<Vec<(u64, (S::State, S::State))>, String> {
+fn alike<S: Subject>(one: &S, state: &S::State, other: &S, beside: &S::State) -> Result<Vec<(u64, Pair<S>)>, String> {
     let said = |subject: &S, state: &S::State| wrong(subject, state).map(|violation| violation.property);
     if said(one, state) != said(other, beside) {
         return Err(format!("one of these is wrong and the other is not:\n{state:?}\n{beside:?}"));

@@ -271,7 +271,7 @@ impl Process {
     fn settle(&mut self) {
         let Some(running) = &mut self.running else { return };
         let written = running.unwritten.iter().take_while(|(time, _)| *time <= self.durable).count();
-        if let Some((_, past)) = running.unwritten.drain(..written).last() {
+        if let Some((_, past)) = running.unwritten.drain(..written).next_back() {
             self.kept = past;
         }
     }
@@ -308,16 +308,14 @@ impl Process {
     }
 
     fn restart(&mut self, at: PeerId, greatest_only: bool, done: &mut Done) {
+        let mut past = self.kept.clone();
         if greatest_only {
-            self.kept.add(Stamp { time: self.durable, peer: at });
+            // Nothing is kept of an endless exchange: all up to the bound may have been.
+            past.add(Stamp { time: self.durable, peer: at });
         }
         let clock = Clock::resume(at, self.durable);
-        done.check(a_clock_never_goes_back(self.kept.of(at), clock.now()));
+        done.check(a_clock_never_goes_back(past.of(at), clock.now()));
         done.sightings.note(Sighting::Restarted);
-        let past = self.kept.clone();
-        if greatest_only {
-            self.kept.0.fill(Time(0));
-        }
         self.running = Some(Running { clock, writing: None, held: Vec::new(), past, unwritten: Vec::new() });
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! - [`election`]: S1, S2, and of S7 that claims are stamped above all they follow and that no clock goes back over a crash.
 //! - [`trading`]: S1-S8, S11-S13 and B6, whoever thinks it leads.
+//! - [`clock`]: S7, of clocks by themselves, against what happened before what.
+//! - [`overlay`]: S10 and A2, of overlays by themselves, on all [networks](network) of 2 to 7 peers.
 //!
 //! The adversary may deliver any message once, often, late, in any order, or never; let any timer fire at any moment; leave any
 //! machine without a step for as long as it likes; crash peers and bring them back with no more than what was durable;
@@ -22,8 +24,8 @@
 //! # What is not
 //!
 //! - Nothing beyond the bounds: a handful of peers, requests and faults. That larger systems fail in no new way is a belief.
-//! - No composed peer and no overlay. That nothing is sent above the written clock bound (S7) and S10 are not checked here;
-//!   each step's clock counts as written before what it says leaves.
+//! - No composed peer. In [`election`] and [`trading`] each step's clock counts as written before what it says leaves; that nothing
+//!   is sent above the written bound is checked in [`clock`], with a journal of its own.
 //! - Who stands is checked in `election`, what is traded in `trading`; the two are not run together. Peers that both hold the
 //!   office and trade do not occur, so B7 is asked of every log and could not fail. Nor do snapshots of the books, calls that
 //!   wait inside the ledger, or a contested holder that hears no neighbour.

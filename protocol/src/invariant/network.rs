@@ -25,7 +25,7 @@ pub fn nothing_is_sent_to_a_non_neighbour(
 }
 
 /// S10: each life of a receiver is given a flood at most once, by however many paths it comes. `delivered` is all that
-/// was delivered, with to whom.
+/// was delivered, with to whom; what somebody broadcasts counts as delivered to itself.
 ///
 /// # Errors
 /// When a life was given the same flood twice.
@@ -94,6 +94,19 @@ pub fn a_unicast_ends_only_where_no_path_is_left(
             return Ok(());
         }
     }
+}
+
+/// A2: a unicast follows the ways it finds for `limit` hops at most, so that it goes in no circle for ever. `walked` is how
+/// many it has taken so far.
+///
+/// # Errors
+/// When it has taken more.
+pub fn a_unicast_goes_in_no_circle_for_ever(walked: u16, limit: u16) -> Result<(), Violation> {
+    if walked > limit {
+        let what = format!("a unicast has gone {walked} hops without being flooded");
+        return Err(Violation::off_the_log(Property::A2, what));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
