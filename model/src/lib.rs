@@ -5,7 +5,9 @@
 pub use protocol;
 
 pub mod bazaar;
+pub mod canonical;
 pub mod check;
+pub mod clock;
 pub mod diagram;
 pub mod election;
 pub mod explore;
@@ -13,6 +15,8 @@ pub mod graph;
 pub mod matrix;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod network;
+pub mod overlay;
 pub mod part;
 pub mod picture;
 pub mod replay;

@@ -133,9 +133,9 @@ pub const CATALOGUE: &[Line] = {
         // Ids, money and clock.
         on(M::IncarnationNotRaised, P::S4, "client-restarts", 0),
         on(M::CommissionRoundedTwice, P::S6, "last-unit", 0),
-        on(M::ReceiveWithoutPlusOne, P::S7, "stamps", 0),
-        on(M::ReceiveIgnoresSender, P::S7, "stamps", 0),
-        on(M::ClockResumesAtZero, P::S7, "election-crash", 0),
+        on(M::ReceiveWithoutPlusOne, P::S7, "clock-two", 0),
+        on(M::ReceiveIgnoresSender, P::S7, "clock-two", 0),
+        on(M::ClockResumesAtZero, P::S7, "clock-two", 0),
         on(M::ClockResetOnStepDown, P::S7, "last-unit", 0),
         on(M::NoCatchUp, P::S7, "last-unit", 0),
         // Books and trader.
@@ -208,5 +208,10 @@ pub const CATALOGUE: &[Line] = {
         on(M::AnnouncesOnWinning, P::S1, "election", 0),
         on(M::JoinsEveryElection, P::B5, "election", 0),
         on(M::LoneSurvivorWaits, P::L3, "survivor", 0),
+        // Overlay and peer.
+        on(M::FloodDeliveredAgain, P::S10, "overlay-twice", 0),
+        on(M::FloodNumbersRestart, P::A2, "overlay-back", 0),
+        on(M::SendsPastItsNeighbours, P::S10, "overlay-answer", 0),
+        on(M::RelayNotAround, P::A2, "overlay-around", 0),
     ]
 };

@@ -4,7 +4,15 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bazaar::Bazaar, election, sighting::Sighting, subject::Subject, trading};
+use crate::{
+    bazaar::Bazaar,
+    clock::{self, Clocks},
+    election,
+    overlay::{self, Overlays},
+    sighting::Sighting,
+    subject::Subject,
+    trading,
+};
 
 /// One scenario: what runs, what the adversary may do, and what it is to show.
 #[derive(Clone, Debug)]
@@ -33,6 +41,10 @@ pub enum Family {
     Election,
     /// What is traded, whoever leads.
     Trading,
+    /// Who stamps what.
+    Clock,
+    /// How messages find their way.
+    Overlay,
 }
 
 impl fmt::Display for Family {
@@ -40,6 +52,8 @@ impl fmt::Display for Family {
         f.pad(match self {
             Family::Election => "election",
             Family::Trading => "trading",
+            Family::Clock => "clock",
+            Family::Overlay => "overlay",
         })
     }
 }
@@ -60,6 +74,10 @@ pub enum Extent {
 pub enum Case {
     /// Peers' machines and the ledger.
     Bazaar(Bazaar),
+    /// Clocks by themselves.
+    Clock(Clocks),
+    /// Overlays by themselves.
+    Overlay(Overlays),
 }
 
 /// Something to do with a subject, whichever it is.
@@ -76,6 +94,8 @@ impl Case {
     pub fn with<V: Visitor>(&self, visitor: V) -> V::Output {
         match self {
             Case::Bazaar(subject) => visitor.visit(subject),
+            Case::Clock(clocks) => visitor.visit(clocks),
+            Case::Overlay(overlays) => visitor.visit(overlays),
         }
     }
 }
@@ -126,7 +146,7 @@ impl Recorded {
 /// All scenarios, in the order in which they are checked.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    election::scenarios().into_iter().chain(trading::scenarios()).collect()
+    [election::scenarios(), trading::scenarios(), clock::scenarios(), overlay::scenarios()].concat()
 }
 
 /// The scenario of this name.

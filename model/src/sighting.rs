@@ -98,11 +98,49 @@ sightings! {
     ReadSnapshot = "books are read from a snapshot",
     /// A request is in the queue when a batch has become durable.
     Split = "a queue is left over for the next batch",
+    /// A message arrives after a later one of the same sender.
+    Overtaken = "a message is overtaken by a later one",
+    /// A message arrives that is in its receiver's past already.
+    ReceivedAgain = "a message comes that is known of already",
+    /// What is sent has a clock above the written bound.
+    HeldBack = "a send waits until its clock is written",
+    /// A crash while something waits for the written bound.
+    HeldLost = "a crash takes along what waited to be sent",
+    /// A crash between asking for a write and its being durable.
+    BoundLost = "a crash loses a bound that was being written",
+    /// A crash between a write's being durable and being told of it.
+    BoundKept = "a crash leaves a bound that nobody was told of",
+    /// A crash of a clock that stood above the written bound.
+    Undone = "a crash undoes what lay above the written bound",
+    /// A clock is raised by what was read.
+    CaughtUp = "a clock catches up with what was read",
+    /// The same reading at two peers.
+    SameReading = "two peers stamp the same reading",
+    /// A flood comes by a second way.
+    FloodDropped = "a flood that was taken already is dropped",
+    /// A flood comes first from a neighbour that is no nearer to its source.
+    LongWay = "a flood comes by a longer way first",
+    /// A unicast is handed on by a relay.
+    PathFollowed = "a relay hands a unicast on along a path",
+    /// A unicast is flooded by who wrote it.
+    PathUnknown = "a unicast without a way is flooded at its source",
+    /// A unicast is flooded by a relay.
+    WentAround = "a relay floods a unicast that has no way on",
+    /// A unicast has used up its hops.
+    LeftCircle = "a unicast that goes in a circle is flooded at last",
+    /// A link that is thought up leads to nobody.
+    HandedToDead = "something is handed to a dead neighbour",
+    /// A live peer is not reached, since no path is left.
+    CutOff = "a live peer is cut off",
+    /// A flood of a former life comes where a later life was heard.
+    FormerLife = "a flood of a former life comes after one of the next",
+    /// A link loses something.
+    LostOnLink = "a message is lost on a link",
 }
 
 /// The sightings of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sightings(u64);
+pub struct Sightings(u128);
 
 impl Sightings {
     /// Notes one.
@@ -119,18 +157,21 @@ impl Sightings {
 
 /// The sightings of a whole search, from all of its threads.
 #[derive(Debug, Default)]
-pub struct Logbook(AtomicU64);
+pub struct Logbook([AtomicU64; 2]);
 
 impl Logbook {
     /// Adds those of one step.
-    pub fn add(&self, sightings: Sightings) {
-        if self.0.load(Ordering::Relaxed) & sightings.0 != sightings.0 {
-            self.0.fetch_or(sightings.0, Ordering::Relaxed);
+    pub fn add(&self, Sightings(new): Sightings) {
+        for (half, new) in self.0.iter().zip([new as u64, (new >> 64) as u64]) {
+            if half.load(Ordering::Relaxed) & new != new {
+                half.fetch_or(new, Ordering::Relaxed);
+            }
         }
     }
 
     /// All so far.
     pub fn all(&self) -> Sightings {
-        Sightings(self.0.load(Ordering::Relaxed))
+        let [low, high] = self.0.each_ref().map(|half| u128::from(half.load(Ordering::Relaxed)));
+        Sightings(low | high << 64)
     }
 }

@@ -3,7 +3,7 @@
 use alloc::format;
 
 use super::{Property, Violation};
-use crate::clock::Time;
+use crate::clock::{Stamp, Time};
 
 /// S7: whatever a peer goes through, a crash included, its clock does not fall (SPEC C3). `before` and `after` are
 /// readings of one peer; after a crash `before` is the highest that anybody can have seen.
@@ -41,4 +41,41 @@ pub fn nothing_is_sent_above_the_written_bound(sent: Time, bound: Time) -> Resul
         return Err(Violation::off_the_log(Property::S7, what));
     }
     Ok(())
+}
+
+/// S7: whatever happened before an event is stamped before it, as (time, peer) (Lamport 1978, clock condition).
+/// `earlier` is what happened before `later`, by a chain of events of one peer and of messages: all of it, or of each peer
+/// the last. The same peer's last is among it, so that no stamp is given twice.
+///
+/// # Errors
+/// When one of them is stamped the same or later.
+pub fn what_happened_before_is_stamped_before(
+    earlier: impl IntoIterator<Item = Stamp>,
+    later: Stamp,
+) -> Result<(), Violation> {
+    if let Some(wrong) = earlier.into_iter().find(|earlier| *earlier >= later) {
+        let what = format!(
+            "peer {} stamped {} what had happened before peer {} stamped something {}",
+            wrong.peer, wrong.time, later.peer, later.time
+        );
+        return Err(Violation::off_the_log(Property::S7, what));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PeerId;
+
+    fn stamp(time: u64, peer: u32) -> Stamp {
+        Stamp { time: Time(time), peer: PeerId(peer) }
+    }
+
+    #[test]
+    fn what_happened_before_may_have_the_same_time_at_a_smaller_peer_only() {
+        assert!(what_happened_before_is_stamped_before([stamp(3, 1), stamp(2, 7)], stamp(3, 2)).is_ok());
+        assert!(what_happened_before_is_stamped_before([stamp(2, 1), stamp(3, 7)], stamp(3, 2)).is_err());
+        assert!(what_happened_before_is_stamped_before([stamp(3, 2)], stamp(3, 2)).is_err(), "given twice");
+    }
 }

@@ -1,4 +1,4 @@
-//! The overlay (S10).
+//! The overlay (S10, A2).
 
 use alloc::{collections::BTreeSet, format};
 
@@ -25,7 +25,7 @@ pub fn nothing_is_sent_to_a_non_neighbour(
 }
 
 /// S10: each life of a receiver is given a flood at most once, by however many paths it comes. `delivered` is all that
-/// was delivered, with to whom.
+/// was delivered, with to whom; what somebody broadcasts counts as delivered to itself.
 ///
 /// # Errors
 /// When a life was given the same flood twice.
@@ -43,4 +43,92 @@ pub fn a_flood_is_delivered_at_most_once(
         }
     }
     Ok(())
+}
+
+/// A2: a broadcast that is over has reached both ends of a link or neither; so everybody whom a path connects with its
+/// source. `reached` is who has it, the source included. `links` are the links that are sound: which both ends thought up
+/// when it was sent, and which have lost nothing of it and not been down since.
+///
+/// # Errors
+/// When one end has it and the other has not.
+pub fn a_broadcast_reaches_both_ends_of_a_link_or_neither(
+    reached: &BTreeSet<PeerId>,
+    links: impl IntoIterator<Item = (PeerId, PeerId)>,
+) -> Result<(), Violation> {
+    for (one, other) in links {
+        let (has, lacks) = if reached.contains(&one) { (one, other) } else { (other, one) };
+        if reached.contains(&has) && !reached.contains(&lacks) {
+            let what =
+                format!("a broadcast reached peer {has} and never came to peer {lacks}, to which its link is up");
+            return Err(Violation::off_the_log(Property::A2, what));
+        }
+    }
+    Ok(())
+}
+
+/// A2: a unicast that got lost nowhere and never arrived can only have ended with a peer that nothing connects with its
+/// destination `to`. `at` is the last peer that had it with a way to follow: the relay that has flooded it, if one has.
+/// `links` are those that are sound, as for [`a_broadcast_reaches_both_ends_of_a_link_or_neither`].
+///
+/// # Errors
+/// When a path of such links connects the two.
+pub fn a_unicast_ends_only_where_no_path_is_left(
+    at: PeerId,
+    to: PeerId,
+    links: impl IntoIterator<Item = (PeerId, PeerId)>,
+) -> Result<(), Violation> {
+    let links: BTreeSet<_> = links.into_iter().collect();
+    let mut connected = BTreeSet::from([at]);
+    loop {
+        let before = connected.len();
+        for (one, other) in &links {
+            if connected.contains(one) || connected.contains(other) {
+                connected.extend([*one, *other]);
+            }
+        }
+        if connected.contains(&to) {
+            let what = format!("a unicast for peer {to} ended with peer {at}, though a path between them is left");
+            return Err(Violation::off_the_log(Property::A2, what));
+        }
+        if connected.len() == before {
+            return Ok(());
+        }
+    }
+}
+
+/// A2: a unicast follows the ways it finds for `limit` hops at most, so that it goes in no circle for ever. `walked` is how
+/// many it has taken so far.
+///
+/// # Errors
+/// When it has taken more.
+pub fn a_unicast_goes_in_no_circle_for_ever(walked: u16, limit: u16) -> Result<(), Violation> {
+    if walked > limit {
+        let what = format!("a unicast has gone {walked} hops without being flooded");
+        return Err(Violation::off_the_log(Property::A2, what));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn links(pairs: &[(u32, u32)]) -> BTreeSet<(PeerId, PeerId)> {
+        pairs.iter().map(|(one, other)| (PeerId(*one), PeerId(*other))).collect()
+    }
+
+    #[test]
+    fn a_broadcast_may_miss_whom_only_a_broken_link_connects() {
+        let reached = BTreeSet::from([PeerId(0), PeerId(1)]);
+        assert!(a_broadcast_reaches_both_ends_of_a_link_or_neither(&reached, links(&[(0, 1), (2, 3)])).is_ok());
+        assert!(a_broadcast_reaches_both_ends_of_a_link_or_neither(&reached, links(&[(2, 1)])).is_err());
+    }
+
+    #[test]
+    fn a_unicast_may_end_where_no_path_is_left() {
+        assert!(a_unicast_ends_only_where_no_path_is_left(PeerId(0), PeerId(3), links(&[(0, 1), (2, 3)])).is_ok());
+        assert!(
+            a_unicast_ends_only_where_no_path_is_left(PeerId(0), PeerId(3), links(&[(2, 3), (1, 2), (0, 1)])).is_err()
+        );
+    }
 }

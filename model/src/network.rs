@@ -1,0 +1,174 @@
+//! The networks on which overlays are checked: all connected graphs of 2 to 7 peers of which each has at most 3 neighbours, one
+//! of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
+
+use std::{collections::BTreeSet, iter, sync::OnceLock};
+
+use protocol::id::PeerId;
+
+/// How many neighbours a peer has at most (SPEC A1).
+pub const DEGREE: usize = 3;
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// How many peers, numbered from 0.
+    pub peers: u32,
+    /// Its links, each with the smaller peer first.
+    pub links: Vec<(PeerId, PeerId)>,
+    /// One peer of each sort: no renaming of the peers that leaves the network as it is makes one of these another of these,
+    /// and some such renaming makes one of these of any peer.
+    pub sorts: Vec<PeerId>,
+}
+
+impl Network {
+    /// The neighbours of a peer.
+    pub fn neighbours(&self, peer: PeerId) -> impl Iterator<Item = PeerId> {
+        self.links.iter().filter_map(move |(one, other)| match (*one == peer, *other == peer) {
+            (true, _) => Some(*other),
+            (_, true) => Some(*one),
+            (false, false) => None,
+        })
+    }
+
+    /// The place of a link among the links.
+    #[must_use]
+    pub fn link(&self, one: PeerId, other: PeerId) -> Option<usize> {
+        let link = (one.min(other), one.max(other));
+        self.links.iter().position(|known| *known == link)
+    }
+
+    /// How many hops there are from a peer to each.
+    #[must_use]
+    pub fn distances(&self, from: PeerId) -> Vec<usize> {
+        let mut distances = vec![usize::MAX; self.peers as usize];
+        let mut rim = vec![from];
+        for distance in 0..self.peers as usize {
+            let mut next = Vec::new();
+            for peer in rim {
+                if distances[peer.0 as usize] == usize::MAX {
+                    distances[peer.0 as usize] = distance;
+                    next.extend(self.neighbours(peer));
+                }
+            }
+            rim = next;
+        }
+        distances
+    }
+}
+
+/// All networks, smaller ones first.
+#[must_use]
+pub fn all() -> &'static [Network] {
+    static ALL: OnceLock<Vec<Network>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let shapes = iter::successors(Some((2, vec![Shape(1)])), |(peers, smaller)| {
+            (*peers < 7).then(|| (peers + 1, one_larger(*peers, smaller)))
+        });
+        shapes.flat_map(|(peers, shapes)| networks(peers, &shapes)).collect()
+    })
+}
+
+/// A graph: a bit for each pair of peers, (0, 1), (0, 2), (1, 2), (0, 3) and so on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape(u32);
+
+impl Shape {
+    fn bit(one: usize, other: usize) -> u32 {
+        let (one, other) = (one.min(other), one.max(other));
+        1 << (other * (other - 1) / 2 + one)
+    }
+
+    fn links(self, peers: usize) -> impl Iterator<Item = (usize, usize)> {
+        let pairs = (0..peers).flat_map(|other| (0..other).map(move |one| (one, other)));
+        pairs.filter(move |(one, other)| self.0 & Shape::bit(*one, *other) != 0)
+    }
+
+    fn renamed(self, peers: usize, names: &[usize]) -> Shape {
+        Shape(self.links(peers).fold(0, |links, (one, other)| links | Shape::bit(names[one], names[other])))
+    }
+}
+
+/// Every graph with a peer more. A connected graph has a peer without which it is connected still (a leaf of any tree that
+/// spans it), so each is one of the smaller ones and a peer linked to some of those with less than three neighbours.
+fn one_larger(peers: usize, smaller: &[Shape]) -> Vec<Shape> {
+    let renamings = renamings(peers + 1);
+    let mut found = BTreeSet::new();
+    for shape in smaller {
+        let degree = |peer| shape.links(peers).filter(|(one, other)| *one == peer || *other == peer).count();
+        let open: Vec<usize> = (0..peers).filter(|peer| degree(*peer) < DEGREE).collect();
+        for chosen in 1_u32..1 << open.len() {
+            if chosen.count_ones() as usize > DEGREE {
+                continue;
+            }
+            let neighbours = open.iter().enumerate().filter(|(nth, _)| chosen & 1 << nth != 0);
+            let links = neighbours.fold(shape.0, |links, (_, peer)| links | Shape::bit(*peer, peers));
+            let same = renamings.iter().map(|names| Shape(links).renamed(peers + 1, names));
+            found.extend(same.min());
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn networks(peers: usize, shapes: &[Shape]) -> Vec<Network> {
+    let renamings = renamings(peers);
+    let network = |shape: &Shape| {
+        let same: Vec<_> = renamings.iter().filter(|names| shape.renamed(peers, names) == *shape).collect();
+        let is_first = |peer: &usize| same.iter().all(|names| names[*peer] >= *peer);
+        let peer = |peer: usize| PeerId(peer as u32);
+        Network {
+            peers: peers as u32,
+            links: shape.links(peers).map(|(one, other)| (peer(one), peer(other))).collect(),
+            sorts: (0..peers).filter(is_first).map(peer).collect(),
+        }
+    };
+    shapes.iter().map(network).collect()
+}
+
+/// All orders of so many.
+fn renamings(peers: usize) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    for next in 0..peers {
+        let longer = |shorter: &Vec<usize>| -> Vec<Vec<usize>> {
+            let insert = |place: usize| [&shorter[..place], &[next], &shorter[place..]].concat();
+            (0..=shorter.len()).map(insert).collect()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_112_networks_and_each_is_connected_and_of_degree_3_at_most() {
+        let sizes: Vec<usize> =
+            (2..=7).map(|peers| all().iter().filter(|network| network.peers == peers).count()).collect();
+        assert_eq!(sizes, [1, 2, 6, 10, 29, 64]);
+        for network in all() {
+            assert!(network.distances(PeerId(0)).iter().all(|distance| *distance < 7), "{network:?} is connected");
+            assert!((0..network.peers).all(|peer| network.neighbours(PeerId(peer)).count() <= DEGREE), "{network:?}");
+        }
+    }
+
+    #[test]
+    fn the_sorts_of_a_star_are_two_and_of_a_ring_one() {
+        let named = |links: &[(u32, u32)]| {
+            let degrees = |links: &[(u32, u32)]| {
+                let degree = |peer| links.iter().filter(|(one, other)| *one == peer || *other == peer).count();
+                let mut degrees: Vec<_> = (0..4).map(degree).collect();
+                degrees.sort_unstable();
+                degrees
+            };
+            let plain =
+                |network: &Network| network.links.iter().map(|(one, other)| (one.0, other.0)).collect::<Vec<_>>();
+            all()
+                .iter()
+                .find(|network| network.peers == 4 && degrees(&plain(network)) == degrees(links))
+                .map(|network| network.sorts.len())
+        };
+        assert_eq!(named(&[(0, 1), (0, 2), (0, 3)]), Some(2));
+        assert_eq!(named(&[(0, 1), (1, 2), (2, 3), (0, 3)]), Some(1));
+    }
+}
