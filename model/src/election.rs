@@ -28,13 +28,14 @@ fn synchronous(peers: usize, budget: Budget) -> Bazaar {
     Bazaar { timing: Timing::Synchronous, ..electors(peers).with(budget) }
 }
 
-fn converging(cut: Cut, budget: Budget) -> Case {
-    let convergence = Some(Convergence { within: 600, lasting: LASTING, cut });
+/// In so many steps: few more than the slowest state takes.
+fn converging(within: usize, cut: Cut, budget: Budget) -> Case {
+    let convergence = Some(Convergence { within, lasting: LASTING, cut });
     Case::Bazaar(Bazaar { convergence, ..electors(3).with(budget) })
 }
 
 fn surviving(budget: Budget) -> Case {
-    let convergence = Some(Convergence { within: 600, lasting: LASTING, cut: Cut::Nothing });
+    let convergence = Some(Convergence { within: 110, lasting: LASTING, cut: Cut::Nothing });
     Case::Bazaar(Bazaar { convergence, ..electors(2).with(budget) })
 }
 
@@ -214,8 +215,12 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 crash, 1 renewal: two run for office at once, or one after the other has died, with a \
                      heartbeat of before under way.",
             sightings: vec![Sighting::SecondEpoch, Sighting::TraderCrashed, Sighting::ClaimHeld],
-            case: converging(Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
-            further: Some(converging(Cut::Nothing, Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none })),
+            case: converging(100, Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
+            further: Some(converging(
+                100,
+                Cut::Nothing,
+                Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none },
+            )),
             ..base()
         },
         Scenario {
@@ -224,8 +229,8 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
                      never claim must not win again and again.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            case: converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -233,8 +238,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; the ledger hears the highest and cannot answer it: another leads",
             bounds: "2 alarms, 1 renewal: its claims are granted and it never learns so.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            case: converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -242,8 +247,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; the highest hears the ledger and no other peer: it leaves the office to the others",
             bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            case: converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -251,8 +256,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; the ledger's first answer to every batch is lost: sending it again settles it",
             bounds: "2 alarms, 1 sale: a claim, a renewal, a sale.",
             sightings: vec![Sighting::TookOffice, Sighting::Resigned],
-            case: converging(Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
-            further: Some(converging(Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            case: converging(130, Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
+            further: Some(converging(130, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -269,8 +274,8 @@ pub fn scenarios() -> Vec<Scenario> {
             about: "three peers; nobody hears the ledger any more: nobody thinks it leads, and nobody claims for ever",
             bounds: "2 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
-            case: converging(Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
+            case: converging(180, Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(180, Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
     ]

@@ -189,11 +189,11 @@ pub const CATALOGUE: &[Line] = {
         // Buyer and seller.
         on(M::SequenceReused, P::S4, "client-restarts", 0),
         on(M::DepositNumberReused, P::S4, "client-restarts", 0),
-        on(M::NamesNoPredecessor, P::L2, "told-after-crashes", 0),
+        on(M::NamesNoPredecessor, P::L2, "told-twice", 0),
         on(M::OutcomeCountedTwice, P::S4, "out-of-order", 0),
-        on(M::OldStandingBelieved, P::S4, "out-of-order", 0),
+        on(M::OldStandingBelieved, P::L2, "told-twice", 0),
         on(M::SaleCountedTwice, P::S4, "out-of-order", 0),
-        on(M::OldAccountBelieved, P::S4, "out-of-order", 0),
+        on(M::OldAccountBelieved, P::L2, "told", 0),
         on(M::MissedSaleNotAsked, P::S4, "out-of-order", 0),
         // Election.
         on(M::IdsComparedAsText, P::Y1, "synchronous-ten", 0),

@@ -50,7 +50,7 @@ fn inheritance(requests: u64) -> Vec<Batch> {
 
 /// Once faults stop, everybody is told.
 fn converging(bazaar: Bazaar) -> Bazaar {
-    Bazaar { convergence: Some(Convergence { within: 400, lasting: Duration::ZERO, cut: Cut::Nothing }), ..bazaar }
+    Bazaar { convergence: Some(Convergence { within: 60, lasting: Duration::ZERO, cut: Cut::Nothing }), ..bazaar }
 }
 
 /// The scenarios.
@@ -477,6 +477,29 @@ pub fn scenarios() -> Vec<Scenario> {
                 about: "from every state, once faults stop, what was accepted has an outcome and everybody is told",
                 bounds: "2 claims: in mid-batch, between the sale and the message, with either trader behind the other.",
                 sightings: vec![Sighting::SecondEpoch, Sighting::TraderFenced, Sighting::Sold, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Bazaar::new(
+                    vec![
+                        Role::trader(),
+                        Role::buyer(FISH, 2),
+                        Role::buyer(FISH, 1).eager().deaf(),
+                        Role::seller(FISH, 1, 0).deaf(),
+                    ],
+                    2,
+                )),
+                Budget { stands: 1, ..none },
+                Budget { stands: 2, ..none },
+            ),
+            Scenario {
+                name: "told-twice",
+                about: "a buyer that wants something twice is told of both, though old words about the first come late",
+                bounds: "2 requests beside another buyer's, batches of 2: it is told that its request waits, and how it ended, \
+                         in any order and again.",
+                sightings: vec![Sighting::Split, Sighting::Sold, Sighting::Refused],
                 ..base()
             },
         ),
