@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use crate::{
     picture::{Lane, LaneKind, Mark},
     subject::Subject,
-    trace::wrong,
+    trace::{what_comes_instead, wrong},
 };
 
 /// What a picture says beside its marks.
@@ -43,11 +43,17 @@ pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&st
         words.push(subject.sentence(&state, action));
         state = next;
     }
-    if let Some(marks) = steps.last_mut() {
-        // What does not come of a state is no step's, so no step marks it.
-        let is_told = marks.iter().any(|mark| matches!(mark, Mark::Violated { .. }));
-        if let (false, Some(violation)) = (is_told, wrong(subject, &state)) {
-            marks.push(Mark::Violated { at: None, label: violation.to_string() });
+    // What does not come of a state is no step's, so no step marks it; it shows in what comes instead.
+    let is_told = steps.iter().flatten().any(|mark| matches!(mark, Mark::Violated { .. }));
+    for (word, marks) in what_comes_instead(subject, &state) {
+        words.push(word);
+        steps.push(marks);
+    }
+    if let (false, Some(violation)) = (is_told, wrong(subject, &state)) {
+        let marks = vec![Mark::Violated { at: None, label: violation.to_string() }];
+        match steps.last_mut() {
+            Some(last) => last.extend(marks),
+            None => steps.push(marks),
         }
     }
     svg(&subject.lanes(), &steps, Options { title, words: &words })

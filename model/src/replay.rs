@@ -113,6 +113,12 @@ impl<W: Write> Visitor for Replay<'_, W> {
         for (nth, (state, step)) in (1..).zip(states.iter().zip(&steps[..upto])) {
             writeln!(out, "{nth:>4}. {}", subject.sentence(state, step))?;
         }
+        if show.step.is_none() && !trace.afterwards.is_empty() {
+            writeln!(out, "once faults stop:")?;
+            for words in &trace.afterwards {
+                writeln!(out, "      {words}")?;
+            }
+        }
         writeln!(out, "\nafter step {upto}:\n{}", subject.portrait(shown))?;
         if let Some(file) = show.svg {
             let title = trace

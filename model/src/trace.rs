@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     part::digest,
+    picture::Mark,
     scenario::Extent,
     sighting::Sighting,
     subject::{Met, Subject},
@@ -27,6 +28,9 @@ pub struct Trace {
     pub violation: Option<Violation>,
     /// The same steps in words; for people, not read back.
     pub words: Vec<String>,
+    /// Where something does not come about: the first steps of what does instead, once faults have stopped. Not read back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub afterwards: Vec<String>,
     /// The steps.
     pub steps: Vec<serde_json::Value>,
 }
@@ -241,6 +245,15 @@ pub fn shorten<S: Subject>(subject: &S, steps: Vec<S::Action>, property: Propert
     best
 }
 
+/// How much is shown of what comes about instead of what should.
+const AFTERWARDS: usize = 24;
+
+/// Where something does not come about from a state: the first steps of what does instead.
+pub fn what_comes_instead<S: Subject>(subject: &S, state: &S::State) -> Vec<(String, Vec<Mark>)> {
+    let is_stuck = subject.violation(state).is_none() && subject.stuck(state).is_some();
+    if is_stuck { subject.afterwards(state, AFTERWARDS) } else { Vec::new() }
+}
+
 impl Trace {
     /// The history of these steps, as it stands in a file.
     pub fn of<S: Subject>(
@@ -257,9 +270,10 @@ impl Trace {
             (state, _) = subject.after(&state, step);
         }
         let violation = wrong(subject, &state);
+        let afterwards = what_comes_instead(subject, &state).into_iter().map(|(words, _)| words).collect();
         // Steps are plain data: nothing in them refuses to be written.
         let steps = steps.iter().map(|step| serde_json::to_value(step).unwrap_or_default()).collect();
-        Trace { scenario: scenario.to_owned(), extent, mutant, violation, words, steps }
+        Trace { scenario: scenario.to_owned(), extent, mutant, violation, words, afterwards, steps }
     }
 
     /// Its steps as those of this subject.

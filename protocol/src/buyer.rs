@@ -204,7 +204,7 @@ impl Step<'_, '_> {
                 Some(think) => self.rest(think),
                 None => self.buyer.state = State::Ready,
             }
-        } else if let (true, State::Asking(request)) = (mutant!(ImpatientBuyer => true, is_news), &self.buyer.state) {
+        } else if let (true, State::Asking(request)) = (is_news, &self.buyer.state) {
             // It was asked in ignorance of that outcome and can never be admitted: decide anew, once there is a trader
             // (SPEC B8).
             let item = request.item;

@@ -415,7 +415,7 @@ impl Step<'_> {
     /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very leader
     /// it follows (which has restarted, then), does not know better.
     fn refer_to_leader(&mut self, asker: PeerId) -> bool {
-        mutant!(JoinsEveryElection | HealthyTraderDeposed => if !self.election.is_leading() { return false });
+        mutant!(JoinsEveryElection => if !self.election.is_leading() { return false });
         match self.election.phase {
             Phase::Following { epoch, leader, directly: true } if leader != asker => {
                 self.effects.push(ElectionEffect::Tell(asker, ElectionMessage::Leader { epoch, leader }));
@@ -451,7 +451,7 @@ impl Step<'_> {
             Phase::Leading { epoch: mine } if mutant!(HigherEpochIgnored => true, epoch <= mine) => return,
             // The very leader it is about to replace. The claim may have been granted already, so it is not taken back for
             // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
-            Phase::Standing if mutant!(StandingGivesWay => false, epoch == self.election.floor) => return,
+            Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
             Phase::Following { epoch: known, directly: true, .. } if known == epoch && !directly => return,
             Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}

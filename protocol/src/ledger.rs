@@ -481,11 +481,11 @@ impl Ledger {
 
     fn is_open_to(&self, term: Term, caller: Life, batch: &Batch) -> bool {
         let is_holder = mutant!(
-            IncarnationIgnored | TermResumedAfterRestart => term.holder.peer == caller.peer,
+            TermResumedAfterRestart => term.holder.peer == caller.peer,
             term.holder == caller
         );
         mutant!(
-            NoFence | EpochUnchecked | BatchMovedToHead => true,
+            NoFence | BatchMovedToHead => true,
             ServesAfterResigning => term.epoch == batch.epoch && is_holder,
             term.epoch == batch.epoch && is_holder && !term.ended
         )
@@ -494,7 +494,7 @@ impl Ledger {
     /// A peer's own former term does not keep it out: whoever held it is no more.
     fn is_held_against(&self, claimant: Life) -> bool {
         mutant!(
-            HeldIgnored | HealthyTraderDeposed => false,
+            HeldIgnored => false,
             self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
         )
     }

@@ -166,12 +166,8 @@ mod catalogue {
         // Ledger.
         NoFence("no-fence") =
             "the ledger adds whatever a trader appends to its end, looking at neither epoch nor position",
-        EpochUnchecked("epoch-unchecked") =
-            "the ledger takes an append of an epoch that is over or another's, if its position is the head",
         PositionUnchecked("position-unchecked") =
             "the ledger adds what the holder appends to its end, wherever it was meant to stand",
-        IncarnationIgnored("incarnation-ignored") =
-            "the ledger takes appends of another life of the holder's peer",
         ResentBatchUnknown("resent-batch-unknown") =
             "the ledger does not know the batch again that it has appended last",
         ClaimNotDurable("claim-not-durable") =
@@ -218,8 +214,6 @@ mod catalogue {
             "who resigned a term is eligible for the next",
         ResignedForGood("resigned-for-good") =
             "who resigned a term is not eligible for any later one either",
-        LateStatusCounts("late-status-counts") =
-            "a late reply of the ledger undoes what a newer one has told of who may stand",
 
         // Buyer and seller.
         SequenceReused("sequence-reused") =
@@ -228,8 +222,6 @@ mod catalogue {
             "a seller numbers its deposits from 1 again after a restart",
         NamesNoPredecessor("names-no-predecessor") =
             "a buyer names no predecessor with its requests",
-        ImpatientBuyer("impatient-buyer") =
-            "a buyer that is told of anything but its request asks anew under another number",
         OutcomeCountedTwice("outcome-counted-twice") =
             "a buyer takes an outcome that it knows for news",
         OldStandingBelieved("old-standing-believed") =
@@ -264,10 +256,6 @@ mod catalogue {
             "who wins an election says that it is the coordinator before anything is granted",
         JoinsEveryElection("joins-every-election") =
             "a peer that hears the trader runs for office all the same when another calls",
-        HealthyTraderDeposed("healthy-trader-deposed") =
-            "peers that hear the trader run for office all the same, and the ledger grants it during a live term",
-        StandingGivesWay("standing-gives-way") =
-            "a claim under way is taken back for a late heartbeat of the term that it would end",
         LoneSurvivorWaits("lone-survivor-waits") =
             "who has resigned never stands, though nobody else is there",
 

@@ -318,8 +318,7 @@ impl Step<'_, '_> {
     /// Without that word the claim may have been granted already, and is not given up.
     fn on_heartbeat(&mut self, seen: Seen) {
         self.on_heard(seen);
-        if let State::Claiming { claim, held, .. } = &self.office.state
-            && mutant!(StandingGivesWay => true, *held)
+        if let State::Claiming { claim, held: true, .. } = &self.office.state
             && seen.epoch.next() == claim.epoch
         {
             self.step_down(Departure::Held);
@@ -341,7 +340,7 @@ impl Step<'_, '_> {
     /// The ledger is heard. Who resigned the last term is not eligible for the next (DESIGN 3).
     fn learn_eligibility(&mut self, status: LedgerStatus) {
         // A late reply of an older state must not undo what a newer one told.
-        if mutant!(LateStatusCounts => false, status.head < self.office.judged) {
+        if status.head < self.office.judged {
             return;
         }
         self.office.judged = status.head;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use protocol::{
+    clock::Time,
     config::{Offer, Offers, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
@@ -38,6 +39,8 @@ pub struct Bazaar {
     pub first_id: u32,
     /// The terms of trade.
     pub terms: Terms,
+    /// What all clocks show when everything starts; at least 1.
+    pub start: Time,
     /// What stands in the log when everything starts.
     pub prologue: Vec<Batch>,
     /// When things happen.
@@ -138,6 +141,7 @@ impl Bazaar {
         Bazaar {
             cast,
             first_id: 0,
+            start: Time(1),
             prologue: Vec::new(),
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit },
             timing: Timing::Free,

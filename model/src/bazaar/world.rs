@@ -260,8 +260,7 @@ impl World {
             }
         }
         let (machine, _) = Ledger::recover(LEDGER, store.tail());
-        // A clock of 0 would be taken for none.
-        let durable = Durable { clock_bound: Time(1), ..Durable::default() };
+        let durable = Durable { clock_bound: setup.start, ..Durable::default() };
         let peers = setup.cast.iter().map(|role| {
             let plans = Plans { wishes: role.wishes, deposits: role.deposits };
             Part::new(Peer::Down { durable, plans })

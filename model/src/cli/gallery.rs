@@ -187,7 +187,13 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
             trace.steps.len()
         );
         for (nth, words) in (1..).zip(&trace.words) {
-            let _ = writeln!(page, "{nth}. {}", words.replace('|', "\\|"));
+            let _ = writeln!(page, "{nth}. {words}");
+        }
+        if !trace.afterwards.is_empty() {
+            let _ = write!(page, "\nAnd then, though no more faults happen:\n\n");
+            for words in &trace.afterwards {
+                let _ = writeln!(page, "- {words}");
+            }
         }
         write(&directory.join(format!("{name}.json")), trace)?;
         let picture = directory.join(format!("{name}.svg"));

@@ -1,0 +1,177 @@
+//! The models as tests: small scenarios hold and are complete; what is taken for one state in them is one; and the checks can
+//! fail, with a ledger that is broken from outside.
+
+#![allow(clippy::expect_used)]
+
+use model::{
+    bazaar::{Bazaar, Tampering},
+    canonical::{merged_pairs_step_alike, step_in_lock_step},
+    check::{Outcome, Report, check},
+    scenario::{self, Case, Extent, Family, Scenario},
+    trace,
+};
+use protocol::{
+    clock::Time,
+    invariant::Property,
+    ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
+};
+
+const THREADS: usize = 2;
+
+fn named(name: &str) -> Scenario {
+    scenario::named(name).expect("a scenario of the catalogue")
+}
+
+fn bazaar(name: &str) -> Bazaar {
+    let Case::Bazaar(bazaar) = named(name).case else { panic!("{name} is no scenario of peers' machines") };
+    bazaar
+}
+
+fn run(scenario: &Scenario) -> Report {
+    check(scenario, Extent::Default, THREADS, |_| {})
+}
+
+/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met, and
+/// the number of states is the recorded one.
+fn holds(name: &str) {
+    let report = run(&named(name));
+    let words = report.counterexample.as_ref().map(|trace| &trace.words);
+    assert_eq!(report.verdict, Outcome::Holds, "{name}: {:?}, {words:#?}", report.missing);
+    assert_eq!((Some(report.states), report.missing.len()), (report.recorded, 0));
+}
+
+#[test]
+fn an_election_holds_when_a_peer_gives_up_on_the_ledger() {
+    holds("election-silence");
+}
+
+#[test]
+fn under_synchrony_the_highest_that_can_leads_and_nobody_beside_it() {
+    holds("synchronous-five");
+    holds("synchronous-survivor");
+    holds("synchronous-ten");
+}
+
+#[test]
+fn once_faults_stop_there_is_one_leader_that_all_know() {
+    holds("convergence");
+    holds("lost-answers");
+}
+
+#[test]
+fn trading_holds_when_renewals_are_late() {
+    holds("renewals");
+    holds("renewals-crash");
+}
+
+#[test]
+fn trading_holds_when_buyer_and_seller_come_back_knowing_nothing() {
+    holds("client-restarts");
+}
+
+#[test]
+fn once_faults_stop_everybody_is_told() {
+    holds("told-twice");
+    holds("told-after-crashes");
+}
+
+#[test]
+fn names_and_bounds_of_scenarios_are_told_apart() {
+    let scenarios = scenario::all();
+    for (nth, scenario) in scenarios.iter().enumerate() {
+        assert!(!scenario.sightings.is_empty() && !scenario.bounds.is_empty(), "{scenario:?}");
+        for extent in [Extent::Default, Extent::Thorough] {
+            assert!(scenario.recorded(extent).is_some_and(|states| states > 0), "{}: {extent:?}", scenario.name);
+        }
+        assert!(scenarios[..nth].iter().all(|other| other.name != scenario.name));
+    }
+}
+
+#[test]
+fn elections_and_trading_are_above_a_million_states_each() {
+    for family in [Family::Election, Family::Trading] {
+        let of_family = scenario::all().into_iter().filter(|scenario| scenario.family == family);
+        let states: usize = of_family.filter_map(|scenario| scenario.recorded(Extent::Default)).sum();
+        assert!(states > 1_000_000, "{family}: {states}");
+    }
+}
+
+// What is taken for one state is one.
+
+#[test]
+fn states_that_are_taken_for_the_same_step_alike() {
+    let floors = [
+        ("election-silence", 1_000),
+        ("renewals", 100),
+        ("stamps", 0),
+        ("inheritance", 100),
+        ("synchronous-survivor", 1_000),
+        ("told-after-crashes", 0),
+        ("buyer-restarts", 100),
+    ];
+    for (name, least) in floors {
+        let pairs = merged_pairs_step_alike(&bazaar(name), 60_000).expect(name);
+        println!("{name}: {pairs} pairs");
+        assert!(pairs >= least, "{name}: only {pairs} pairs were met");
+    }
+}
+
+#[test]
+fn clocks_that_start_further_up_make_no_difference() {
+    for name in ["election-silence", "stamps", "ledger-crash", "client-restarts", "synchronous-survivor"] {
+        for further in [1, 1 << 33] {
+            let one = bazaar(name);
+            let other = Bazaar { start: Time(1 + further), ..one.clone() };
+            let states = step_in_lock_step(&one, &other, 10_000).expect(name);
+            assert!(states >= 10_000, "{name}: only {states} states were met");
+        }
+    }
+}
+
+// This can fail. The protocol is as it is; what the ledger says is changed on its way.
+
+/// The verdict as the caller hears it: whatever the ledger says of an append, it was appended.
+fn always_appended(call: &LedgerCall, mut reply: LedgerReply) -> LedgerReply {
+    if let (LedgerRequest::Append(batch), LedgerAnswer::Append { verdict, .. }) = (&call.request, &mut reply.answer) {
+        *verdict = Verdict::Appended { head: batch.end(), contested: false };
+    }
+    reply
+}
+
+fn violated(name: &str, tampering: Tampering, among: &[Property]) {
+    let bazaar = Bazaar { tampering, ..bazaar(name) };
+    let scenario = Scenario { case: Case::Bazaar(bazaar.clone()), ..named(name) };
+    let report = run(&scenario);
+    assert_eq!(report.verdict, Outcome::Violated);
+    let found = report.counterexample.expect("a violation comes with the way there");
+    let property = found.violation.as_ref().map(|violation| violation.property).expect("it says what is violated");
+    assert!(among.contains(&property), "{property}: {:#?}", found.words);
+    // Short, in words, and it can be taken again: what is in the file leads to what the file says.
+    assert!((1..=14).contains(&found.steps.len()), "{:#?}", found.words);
+    assert_eq!(found.words.len(), found.steps.len());
+    let text = serde_json::to_string(&found).expect("plain data");
+    let read: trace::Trace = serde_json::from_str(&text).expect("what was written can be read");
+    let steps = read.actions(&bazaar).expect("they are steps of the scenario");
+    let states = trace::replay(&bazaar, &steps).expect("they can be taken");
+    let again = states.last().and_then(|state| trace::wrong(&bazaar, state));
+    assert_eq!(again.map(|violation| violation.property), Some(property));
+}
+
+#[test]
+fn a_fence_that_nobody_hears_lets_two_peers_speak_for_one_epoch() {
+    let tampering = Tampering { reply: Some(always_appended), ..Tampering::default() };
+    violated("election", tampering, &[Property::S1]);
+}
+
+#[test]
+fn a_fence_that_nobody_hears_lets_a_trader_serve_from_books_that_never_were() {
+    let tampering = Tampering { reply: Some(always_appended), ..Tampering::default() };
+    violated("last-unit", tampering, &[Property::S1, Property::S11, Property::S12]);
+}
+
+#[test]
+fn a_ledger_that_answers_before_it_syncs_lets_what_was_told_be_lost() {
+    let tampering = Tampering { answers_before_sync: true, ..Tampering::default() };
+    let told_too_early = &[Property::S1, Property::S3, Property::S11, Property::S12];
+    violated("ledger-crash", tampering, told_too_early);
+}
