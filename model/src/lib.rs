@@ -13,3 +13,5 @@ pub mod sighting;
 pub mod subject;
 pub mod trace;
 pub mod trading;
+pub mod whole;
+mod words;

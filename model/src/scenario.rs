@@ -4,7 +4,14 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bazaar::Bazaar, election, sighting::Sighting, subject::Subject, trading};
+use crate::{
+    bazaar::Bazaar,
+    election,
+    sighting::Sighting,
+    subject::Subject,
+    trading,
+    whole::{self, Whole},
+};
 
 /// One scenario: what runs, what the adversary may do, and what it is to show.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ pub enum Family {
     Election,
     /// What is traded, whoever leads.
     Trading,
+    /// Whole peers over their overlay.
+    Whole,
 }
 
 impl fmt::Display for Family {
@@ -40,6 +49,7 @@ impl fmt::Display for Family {
         f.pad(match self {
             Family::Election => "election",
             Family::Trading => "trading",
+            Family::Whole => "whole",
         })
     }
 }
@@ -60,6 +70,8 @@ pub enum Extent {
 pub enum Case {
     /// Peers' machines and the ledger.
     Bazaar(Bazaar),
+    /// Whole peers, their overlay, and the ledger.
+    Whole(Whole),
 }
 
 /// Something to do with a subject, whichever it is.
@@ -76,6 +88,7 @@ impl Case {
     pub fn with<V: Visitor>(&self, visitor: V) -> V::Output {
         match self {
             Case::Bazaar(subject) => visitor.visit(subject),
+            Case::Whole(subject) => visitor.visit(subject),
         }
     }
 }
@@ -126,7 +139,8 @@ impl Recorded {
 /// All scenarios, in the order in which they are checked.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    election::scenarios().into_iter().chain(trading::scenarios()).collect()
+    let families = [election::scenarios(), trading::scenarios(), whole::scenarios()];
+    families.into_iter().flatten().collect()
 }
 
 /// The scenario of this name.

@@ -96,6 +96,22 @@ sightings! {
     ReadSnapshot = "books are read from a snapshot",
     /// A request is in the queue when a batch has become durable.
     Split = "a queue is left over for the next batch",
+    /// A peer hands on what is for somebody else, or for everybody.
+    Relayed = "a peer relays",
+    /// A flood comes to a peer a second time, by another way or doubled.
+    RepeatedFlood = "a flood comes a second time",
+    /// A message to one peer is flooded, since the way is unknown or down.
+    Detour = "a message to one is flooded since its way is unknown or down",
+    /// A cut drops what is under way.
+    DroppedByCut = "a cut drops what is under way",
+    /// A peer learns that a connection works no longer.
+    NoticedCut = "a peer learns that a connection is down",
+    /// A connection that was cut is whole again.
+    Healed = "a cut is healed",
+    /// A crash loses a write of a peer.
+    LostWrite = "a crash loses what a peer had asked to be written",
+    /// Something is held back until a clock bound is written.
+    HeldBack = "something waits for a write before it is sent",
 }
 
 /// The sightings of one step.

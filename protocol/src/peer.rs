@@ -157,6 +157,12 @@ impl Peer {
         &self.clock
     }
 
+    /// Its part in elections.
+    #[must_use]
+    pub fn election(&self) -> &Election {
+        &self.election
+    }
+
     /// Its way into the office.
     #[must_use]
     pub fn office(&self) -> &Office {
