@@ -12,7 +12,10 @@ use protocol::{
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},
     input::{Choice, Timer},
     invariant,
-    ledger::{CallId, Echo, Ledger, LedgerAnswer, LedgerCall, LedgerEffect, LedgerInput, LedgerReply, LedgerRequest, Seen, Store},
+    ledger::{
+        CallId, Echo, Ledger, LedgerAnswer, LedgerCall, LedgerEffect, LedgerInput, LedgerReply, LedgerRequest, Seen,
+        Store,
+    },
     message::{Body, BuyerStanding, ClientMessage, SellerStanding, TraderMessage},
     money::Price,
     office::{Office, OfficeEffect, OfficeInput, Surroundings},

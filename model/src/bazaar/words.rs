@@ -368,4 +368,3 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
     }
     marks
 }
-

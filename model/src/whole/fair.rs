@@ -199,11 +199,9 @@ impl Step<'_> {
             // A buyer that wants nothing more does not think of anything.
             Timer::Buyer => !wait.is_zero() || Some(live.id()) == untold,
             Timer::Seller => !wait.is_zero() || !idle,
-            Timer::Election
-            | Timer::LedgerRetry
-            | Timer::LedgerPatience
-            | Timer::Renewal
-            | Timer::ClockInterval => true,
+            Timer::Election | Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal | Timer::ClockInterval => {
+                true
+            }
         };
         let timers = self.world.lives().flat_map(|live| {
             let armed = live.timers.iter().filter(|(timer, wait)| counts(live, **timer, **wait));
@@ -238,7 +236,9 @@ impl Step<'_> {
     fn untold(&self) -> Option<PeerId> {
         let books = &self.world.ledger.books;
         let is_untold = |live: &&Live| {
-            let (Some(buyer), Some(account)) = (live.peer.buyer(), books.buyers().get(&live.id())) else { return false };
+            let (Some(buyer), Some(account)) = (live.peer.buyer(), books.buyers().get(&live.id())) else {
+                return false;
+            };
             let last = account.last.as_ref().map(|(sequence, _)| *sequence);
             let is_free = buyer.asking().is_none() && live.epoch().is_none() && live.choices.is_empty();
             is_free && (account.open.is_some() || buyer.known() < last)
@@ -267,7 +267,8 @@ impl Step<'_> {
         if !together.contains(trader) {
             return missing(format!("peer {trader} holds epoch {epoch} and hears nobody"));
         }
-        let is_stranger = |live: &&Live| together.contains(&live.id()) && live.peer.view().leader != Some((*epoch, *trader));
+        let is_stranger =
+            |live: &&Live| together.contains(&live.id()) && live.peer.view().leader != Some((*epoch, *trader));
         let stranger = self.world.lives().find(is_stranger);
         stranger.and_then(|live| missing(format!("peer {} does not know trader {trader}", live.id())))
     }

@@ -52,6 +52,8 @@ pub struct Whole {
     pub opening: Opening,
     /// The connections that may be cut; none: all.
     pub weak: Vec<Way>,
+    /// The connection that is cut from the beginning, in both directions and for good.
+    pub broken: Option<Way>,
     /// What the adversary may do.
     pub budget: Budget,
     /// What must come about from every state once faults stop; nothing where that is not asked.
@@ -150,6 +152,7 @@ impl Whole {
             asks_at_once: true,
             opening: Opening::InOffice,
             weak: Vec::new(),
+            broken: None,
             budget: Budget::default(),
             convergence: None,
         }

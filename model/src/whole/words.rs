@@ -332,8 +332,7 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
         says.push(format!("waits for its disk (durable: clock at most {})", reading(live.durable.clock_bound.0)));
     }
     let unknown = setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
-    let news: Vec<String> =
-        unknown.filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
+    let news: Vec<String> = unknown.filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
     if !news.is_empty() {
         says.push(format!("does not know yet how its connection to {} is", news.join(" and to ")));
     }

@@ -263,8 +263,7 @@ impl World {
         // A clock of 0 would be taken for none.
         let durable = Durable { clock_bound: Time(1), ..Durable::default() };
         let down = |plans| Part::new(Node::Down { durable, plans });
-        let archive =
-            Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
+        let archive = Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
         let world = World {
             nodes: setup.cast.iter().map(|member| down(member.plans)).collect(),
             ledger: Part::new(archive),
@@ -279,6 +278,10 @@ impl World {
         }
         if setup.opening != Opening::AtTheStart {
             step.open();
+        }
+        if let Some(way) = setup.broken {
+            step.cut(way);
+            step.cut(way.back());
         }
         let mut world = step.finish().0;
         world.budget = setup.budget;
@@ -390,7 +393,9 @@ impl World {
     fn is_claimed(&self) -> bool {
         let status = self.ledger.machine.status();
         let is_kept_out = |parcel: &Part<Parcel>| {
-            let Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) = &**parcel else { return false };
+            let Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) = &**parcel else {
+                return false;
+            };
             batch.claimant().is_some() && batch.epoch == status.epoch().next() && batch.position == status.head
         };
         self.channels.iter().any(|channel| channel.queue.iter().any(is_kept_out))
@@ -464,7 +469,8 @@ impl World {
         }
         // Of a connection that is cut in both directions one will do to heal it.
         let is_first = self.channel(setup, way.back()).is_some_and(|back| !back.is_cut) || way < way.back();
-        if channel.is_cut && is_first {
+        let is_for_good = setup.broken.is_some_and(|broken| broken == way || broken == way.back());
+        if channel.is_cut && is_first && !is_for_good {
             actions.push(Action::Heal(way));
         }
         if cuts > 0 && setup.may_be_cut(way) && !channel.is_cut {
