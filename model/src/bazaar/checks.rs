@@ -83,11 +83,7 @@ impl Step<'_> {
     pub(super) fn check_outcomes_are_news(&mut self, peer: PeerId, known: Option<Sequence>, effects: &[ClientEffect]) {
         for effect in effects {
             let ClientEffect::Note(note) = effect else { continue };
-            let sequence = match note {
-                Note::Bought { sale } => sale.request.sequence,
-                Note::Unavailable { request, .. } | Note::Recalled { request, .. } => request.sequence,
-                _ => continue,
-            };
+            let Some(sequence) = outcome_in(note) else { continue };
             if Some(sequence) <= known {
                 self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
             }
@@ -253,6 +249,36 @@ pub(crate) fn sighting_of_note(peer: PeerId, note: &Note) -> Option<Sighting> {
         | Note::ClockRefused { .. }
         | Note::BooksRefused { .. } => return None,
     })
+}
+
+/// The request of which a buyer says that it knows the outcome now.
+pub(crate) fn outcome_in(note: &Note) -> Option<Sequence> {
+    match note {
+        Note::Bought { sale } => Some(sale.request.sequence),
+        Note::Unavailable { request, .. } | Note::Recalled { request, .. } => Some(request.sequence),
+        Note::Joined { .. }
+        | Note::ElectionCalled
+        | Note::AskedForAnyone
+        | Note::TraderSuspected { .. }
+        | Note::ElectionWon
+        | Note::TookOffice { .. }
+        | Note::Recognised { .. }
+        | Note::SteppedDown { .. }
+        | Note::Deposited { .. }
+        | Note::Admitted { .. }
+        | Note::Sold { .. }
+        | Note::Refused { .. }
+        | Note::Wanted { .. }
+        | Note::ResumedRequest { .. }
+        | Note::Registered { .. }
+        | Note::Earned { .. }
+        | Note::SoldOut { .. }
+        | Note::ResumedAccount { .. }
+        | Note::LedgerHeard
+        | Note::LedgerSilent
+        | Note::ClockRefused { .. }
+        | Note::BooksRefused { .. } => None,
+    }
 }
 
 /// What a peer is told of what it waits for, if it is worth seeing.

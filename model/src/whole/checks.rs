@@ -4,7 +4,7 @@ use protocol::{
     clock::Time,
     effect::Note,
     election::{ElectionMessage, Phase},
-    id::{Epoch, PeerId, RequestId},
+    id::{Epoch, PeerId, RequestId, SaleNumber},
     invariant::{self, AuditTerms, Property, Violation},
     ledger::{Echo, LedgerAnswer, LedgerCall, LedgerEffect, LedgerRequest},
     message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     bazaar::{
-        checks::{is_resent, sighting_of_note, sighting_of_verdict},
+        checks::{is_resent, outcome_in, sighting_of_note, sighting_of_verdict},
         world::Reply,
     },
     matrix::{Kind, Role, Stepped},
@@ -242,29 +242,21 @@ impl Step<'_> {
         self.check_clock(peer, clock);
         let Some(live) = self.world.live(peer) else { return };
         let (concluded, earned) = (live.concluded, live.earned);
-        match note {
-            Note::Bought { .. } | Note::Unavailable { .. } | Note::Recalled { .. } => {
-                let request = match note {
-                    Note::Bought { sale } => sale.request,
-                    Note::Unavailable { request, .. } | Note::Recalled { request, .. } => *request,
-                    _ => return,
-                };
-                if Some(request.sequence) <= concluded {
-                    self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
-                }
-                self.live(peer, |live| live.concluded = Some(request.sequence));
+        if let Some(sequence) = outcome_in(note) {
+            if Some(sequence) <= concluded {
+                self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
             }
-            Note::Earned { sale, .. } => {
-                if Some(sale.number) <= earned {
-                    let what = format!("peer {peer} counts sale {} a second time", sale.number);
-                    self.check(violated(Property::S4, what));
-                }
-                self.live(peer, |live| live.earned = Some(sale.number));
+            self.live(peer, |live| live.concluded = Some(sequence));
+        }
+        if let Note::Earned { sale, .. } = note {
+            if Some(sale.number) <= earned {
+                let what = format!("peer {peer} counts sale {} a second time", sale.number);
+                self.check(violated(Property::S4, what));
             }
-            Note::ResumedAccount { sales, .. } => {
-                self.live(peer, |live| live.earned = Some(protocol::id::SaleNumber(*sales)));
-            }
-            _ => {}
+            self.live(peer, |live| live.earned = Some(sale.number));
+        }
+        if let Note::ResumedAccount { sales, .. } = note {
+            self.live(peer, |live| live.earned = Some(SaleNumber(*sales)));
         }
     }
 

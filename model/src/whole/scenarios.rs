@@ -226,7 +226,7 @@ pub fn scenarios() -> Vec<Scenario> {
             both(
                 converging(mortal(triangle(), &[0, 1, 2]), Some(link(0, 2)), true),
                 Budget { crashes: 1, alarms: 1, renewals: 1, ..none },
-                Budget { crashes: 1, alarms: 2, renewals: 1, ..none },
+                Budget { crashes: 2, alarms: 1, renewals: 1, ..none },
             ),
             Scenario {
                 name: "whole-convergence",
