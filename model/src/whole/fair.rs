@@ -37,12 +37,17 @@ pub fn converges(setup: &Whole, world: &World, convergence: Convergence) -> Resu
     }
     let mut steps = 0;
     loop {
-        let missing = step.flow(&mut steps, convergence.within).and_then(|()| step.missing(&together));
+        let is_quiet = step.flow(&mut steps, convergence.within).is_some();
         if let Some(violation) = &step.world.violation {
             return Err(Violation::clone(violation));
         }
-        let Some((property, what)) = missing else { return Ok(steps) };
-        if steps >= convergence.within || !step.tick(false) {
+        let missing = step.missing(&together);
+        let (property, what) = match missing {
+            None if is_quiet => return Ok(steps),
+            None => (Property::L1, "messages breed messages".to_owned()),
+            Some(missing) => missing,
+        };
+        if !is_quiet || steps >= convergence.within || !step.tick(false) {
             let what = format!("{what}, after {steps} steps");
             return Err(Violation { property, position: None, what });
         }
