@@ -2,7 +2,7 @@
 //!
 //! The machines are [`protocol::peer::Peer`] and [`protocol::ledger::Ledger`], unchanged; all that a driver does is the model's, and
 //! so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what can happen, [`step`] does
-//! what a step does, [`checks`] holds it against the properties, [`fair`] says what comes of a state once faults stop, [`words`]
+//! what a step does, `checks` holds it against the properties, [`fair`] says what comes of a state once faults stop, [`words`]
 //! puts all of it in words and pictures, and [`scenarios`] says what is run.
 
 use std::{collections::BTreeSet, time::Duration};
