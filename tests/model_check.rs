@@ -119,7 +119,7 @@ fn states_that_are_taken_for_the_same_step_alike() {
 #[test]
 fn clocks_that_start_further_up_make_no_difference() {
     for name in ["election-silence", "stamps", "ledger-crash", "client-restarts", "synchronous-survivor"] {
-        for further in [1, 1 << 33] {
+        for further in [1, 1 << 19] {
             let one = bazaar(name);
             let other = Bazaar { start: Time(1 + further), ..one.clone() };
             let states = step_in_lock_step(&one, &other, 10_000).expect(name);

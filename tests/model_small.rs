@@ -52,7 +52,7 @@ fn states_that_differ_by_how_far_up_all_clocks_are_step_alike() {
 
 #[test]
 fn clocks_that_start_further_up_go_through_the_same_states() {
-    for further in [1, 7, 1 << 33] {
+    for further in [1, 7, 1 << 19] {
         let pairs = [(counted(1), counted(1 + further)), (endless(1), endless(1 + further))];
         for (clocks, shifted) in pairs {
             let states = step_in_lock_step(&clocks, &shifted, 1_000_000).expect("they stay together");

@@ -25,6 +25,8 @@ pub mod sighting;
 pub mod subject;
 pub mod trace;
 pub mod trading;
+pub mod whole;
+mod words;
 
 #[cfg(test)]
 mod toy;

@@ -213,5 +213,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::FloodNumbersRestart, P::A2, "overlay-back", 0),
         on(M::SendsPastItsNeighbours, P::S10, "overlay-answer", 0),
         on(M::RelayNotAround, P::A2, "overlay-around", 0),
+        on(M::SentAboveBound, P::S7, "whole-clock", 0),
+        on(M::SpeaksBeforeWritten, P::S7, "whole-clock", 0),
     ]
 };

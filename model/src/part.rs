@@ -9,30 +9,42 @@
 //! takes over readings is part of what is hashed (a hasher here skips every [`protocol::digest::Digest`], and who keeps one
 //! keeps what it names beside it). The tests hold it against the machines: states that are taken for the same are stepped
 //! side by side.
+//!
+//! Where clocks are written ahead, readings come in two sorts that are far apart: those of now, and the bounds that a restart
+//! resumes at. A history is too short for one to reach the other step by step, so each sort counts from its own least
+//! ([`AGE`]): how far exactly a bound lies ahead of now decides nothing.
 
 use std::{
     hash::{Hash, Hasher},
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
+
+/// How many readings an age of clocks has. Whoever wants bounds that are never reached step by step writes clocks an age ahead;
+/// no history counts as many.
+pub const AGE: u64 = 1 << 20;
+
+/// How many ages count from their own least reading; in later ones readings are taken as they are.
+const AGES: usize = 4;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A piece of a state. A step changes few of them; the others are neither copied nor hashed again.
+/// A piece of a state. A step changes few of them; the others are neither copied nor hashed again. It is hashed when somebody
+/// asks for the first time.
 #[derive(Debug)]
-pub struct Part<T>(Arc<(Relative, T)>);
+pub struct Part<T>(Arc<(OnceLock<Relative>, T)>);
 
-/// A digest in which clock readings count from the least of them, and that least one (0: there is none).
+/// A digest in which clock readings count from the least of their age, and those least ones (0: there is none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Relative {
     digest: u64,
-    least: i64,
+    least: [i64; AGES],
 }
 
 impl<T: Hash> Part<T> {
     /// The part with this value.
     pub fn new(value: T) -> Part<T> {
-        Part(Arc::new((relative(&value), value)))
+        Part(Arc::new((OnceLock::new(), value)))
     }
 
     /// Changes the value, for this state alone.
@@ -40,6 +52,10 @@ impl<T: Hash> Part<T> {
     where
         T: Clone,
     {
+        if let Some((digest, value)) = Arc::get_mut(&mut self.0) {
+            digest.take();
+            return how(value);
+        }
         let mut value = self.0.1.clone();
         let result = how(&mut value);
         *self = Part::new(value);
@@ -49,7 +65,12 @@ impl<T: Hash> Part<T> {
     /// Names the part among all others.
     #[must_use]
     pub fn name(&self) -> u64 {
-        Folding::fold(self.0.0.digest, self.0.0.least as u64 | 1)
+        let Relative { digest, least } = self.relative();
+        least.iter().fold(digest, |name, least| Folding::fold(name, *least as u64 | 1))
+    }
+
+    fn relative(&self) -> Relative {
+        *self.0.0.get_or_init(|| relative(&self.0.1))
     }
 }
 
@@ -69,16 +90,21 @@ impl<T> Deref for Part<T> {
 
 impl<T: PartialEq> PartialEq for Part<T> {
     fn eq(&self, other: &Part<T>) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.0 == other.0.0 && self.0.1 == other.0.1)
+        let (one, two) = (&self.0, &other.0);
+        let may_be = || one.0.get().zip(two.0.get()).is_none_or(|(one, two)| one == two);
+        Arc::ptr_eq(one, two) || (may_be() && one.1 == two.1)
     }
 }
 
 impl<T: Eq> Eq for Part<T> {}
 
-impl<T> Hash for Part<T> {
+impl<T: Hash> Hash for Part<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.0.digest);
-        state.write_i64(self.0.0.least);
+        let Relative { digest, least } = self.relative();
+        state.write_u64(digest);
+        for least in least {
+            state.write_i64(least);
+        }
     }
 }
 
@@ -100,19 +126,19 @@ pub fn digest<T: Hash + ?Sized>(value: &T) -> u64 {
 }
 
 fn relative<T: Hash + ?Sized>(value: &T) -> Relative {
-    let mut hasher = Folding { run: 0x243f_6a88_85a3_08d3, sum: 0, weight: 0, least: 0 };
+    let mut hasher = Folding { run: 0x243f_6a88_85a3_08d3, sum: 0, weight: [0; AGES], least: [0; AGES] };
     value.hash(&mut hasher);
     Relative { digest: hasher.finish(), least: hasher.least }
 }
 
 /// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as `i64`
 /// ([`protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on all that came
-/// before it but the readings; so the least one can be taken off all of them at the end.
+/// before it but the readings; so the least one of an age can be taken off all of that age at the end.
 struct Folding {
     run: u64,
     sum: u64,
-    weight: u64,
-    least: i64,
+    weight: [u64; AGES],
+    least: [i64; AGES],
 }
 
 impl Folding {
@@ -158,20 +184,29 @@ impl Hasher for Folding {
 
     /// A clock reading; 0 is none.
     fn write_i64(&mut self, reading: i64) {
-        self.write_u64(u64::from(reading != 0));
-        if reading != 0 {
-            let weight = Folding::fold(self.run ^ 0x4528_21e6_38d0_1377, 0xbe54_66cf_34e9_0c6d) | 1;
-            self.sum = self.sum.wrapping_add(weight.wrapping_mul(reading as u64));
-            self.weight = self.weight.wrapping_add(weight);
-            self.least = if self.least == 0 { reading } else { self.least.min(reading) };
+        let age = reading as u64 / AGE;
+        let nth = usize::try_from(age).unwrap_or(AGES);
+        self.write_u64(if reading == 0 { 0 } else { age + 1 });
+        if reading == 0 {
+            return;
         }
+        if nth >= AGES {
+            self.write_u64(reading as u64);
+            return;
+        }
+        let weight = Folding::fold(self.run ^ 0x4528_21e6_38d0_1377, 0xbe54_66cf_34e9_0c6d) | 1;
+        self.sum = self.sum.wrapping_add(weight.wrapping_mul(reading as u64));
+        self.weight[nth] = self.weight[nth].wrapping_add(weight);
+        let least = &mut self.least[nth];
+        *least = if *least == 0 { reading } else { reading.min(*least) };
     }
 
     /// A digest that the protocol took: over readings as they are, so it is left out. What it names is hashed beside it.
     fn write_u128(&mut self, _: u128) {}
 
     fn finish(&self) -> u64 {
-        let readings = self.sum.wrapping_sub(self.weight.wrapping_mul(self.least as u64));
+        let taken_off = self.weight.iter().zip(self.least).map(|(weight, least)| weight.wrapping_mul(least as u64));
+        let readings = taken_off.fold(self.sum, u64::wrapping_sub);
         let all = Folding::fold(self.run ^ 0xa409_3822_299f_31d0, 0xd1b5_4a32_d192_ed03);
         Folding::fold(all ^ readings, 0xc0ac_29b7_c97c_50dd) ^ all.rotate_left(31)
     }
@@ -199,7 +234,7 @@ impl<T: Hash + Eq> Bag<T> {
     /// Adds one, also if there is one like it.
     pub fn put(&mut self, one: Part<T>) {
         // By digest: any order will do, as long as it tells neither in which order they came nor how late it is.
-        let place = self.0.partition_point(|other| other.0.0 < one.0.0);
+        let place = self.0.partition_point(|other| other.relative() < one.relative());
         self.0.insert(place, one);
     }
 
@@ -218,8 +253,8 @@ impl<T: Hash + Eq> Bag<T> {
 
     /// Whether it is there.
     pub fn has(&self, one: &Part<T>) -> bool {
-        let place = self.0.partition_point(|other| other.0.0 < one.0.0);
-        self.0[place..].iter().take_while(|other| other.0.0 == one.0.0).any(|other| other == one)
+        let place = self.0.partition_point(|other| other.relative() < one.relative());
+        self.0[place..].iter().take_while(|other| other.relative() == one.relative()).any(|other| other == one)
     }
 
     /// All of them.

@@ -12,6 +12,7 @@ use crate::{
     sighting::Sighting,
     subject::Subject,
     trading,
+    whole::{self, Whole},
 };
 
 /// One scenario: what runs, what the adversary may do, and what it is to show.
@@ -45,6 +46,8 @@ pub enum Family {
     Clock,
     /// How messages find their way.
     Overlay,
+    /// Whole peers over their overlay.
+    Whole,
 }
 
 impl fmt::Display for Family {
@@ -54,6 +57,7 @@ impl fmt::Display for Family {
             Family::Trading => "trading",
             Family::Clock => "clock",
             Family::Overlay => "overlay",
+            Family::Whole => "whole",
         })
     }
 }
@@ -78,6 +82,8 @@ pub enum Case {
     Clock(Clocks),
     /// Overlays by themselves.
     Overlay(Overlays),
+    /// Whole peers, their overlay, and the ledger.
+    Whole(Whole),
 }
 
 /// Something to do with a subject, whichever it is.
@@ -96,6 +102,7 @@ impl Case {
             Case::Bazaar(subject) => visitor.visit(subject),
             Case::Clock(clocks) => visitor.visit(clocks),
             Case::Overlay(overlays) => visitor.visit(overlays),
+            Case::Whole(subject) => visitor.visit(subject),
         }
     }
 }
@@ -146,7 +153,8 @@ impl Recorded {
 /// All scenarios, in the order in which they are checked.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [election::scenarios(), trading::scenarios(), clock::scenarios(), overlay::scenarios()].concat()
+    let parts = [clock::scenarios(), overlay::scenarios()];
+    [election::scenarios(), trading::scenarios(), whole::scenarios()].into_iter().chain(parts).flatten().collect()
 }
 
 /// The scenario of this name.

@@ -136,6 +136,20 @@ sightings! {
     FormerLife = "a flood of a former life comes after one of the next",
     /// A link loses something.
     LostOnLink = "a message is lost on a link",
+    /// A peer hands on what is for somebody else, or for everybody.
+    Relayed = "a peer relays",
+    /// A flood comes to a peer a second time, by another way or doubled.
+    RepeatedFlood = "a flood comes a second time",
+    /// A message to one peer is flooded, since the way is unknown or down.
+    Detour = "a message to one is flooded since its way is unknown or down",
+    /// A cut drops what is under way.
+    DroppedByCut = "a cut drops what is under way",
+    /// A peer learns that a connection works no longer.
+    NoticedCut = "a peer learns that a connection is down",
+    /// A connection that was cut is whole again.
+    Healed = "a cut is healed",
+    /// A crash loses a write of a peer.
+    LostWrite = "a crash loses what a peer had asked to be written",
 }
 
 /// The sightings of one step.

@@ -157,6 +157,12 @@ impl Peer {
         &self.clock
     }
 
+    /// Its part in elections.
+    #[must_use]
+    pub fn election(&self) -> &Election {
+        &self.election
+    }
+
     /// Its way into the office.
     #[must_use]
     pub fn office(&self) -> &Office {
@@ -399,7 +405,10 @@ impl Step<'_> {
             if !journal.may_speak {
                 journal.may_speak = true;
                 let note = Note::Joined { incarnation: self.peer.me.incarnation };
-                self.effects.push((Time(0), Effect::Note { clock: self.peer.clock.now(), epoch: None, note }));
+                // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next, like
+                // any note (SPEC C3).
+                let clock = self.peer.clock.now();
+                self.effects.push((clock, Effect::Note { clock, epoch: None, note }));
             }
         }
     }

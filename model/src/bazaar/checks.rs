@@ -6,7 +6,7 @@ use protocol::{
     effect::{Departure, Note},
     election::{Eligibility, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
-    invariant::{self, Property, Violation},
+    invariant::{self, AuditTerms, Property, Violation},
     ledger::{LedgerAnswer, LedgerEffect, LedgerReply, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
     office::Office,
@@ -17,7 +17,7 @@ use protocol::{
 use super::{
     Bazaar,
     step::{Occasion, Step},
-    world::{Action, Live, Mail, World},
+    world::{Action, Archive, Live, Mail, World},
 };
 use crate::{
     matrix::{Kind, Role, Stepped},
@@ -44,27 +44,10 @@ impl Step<'_> {
     /// The log has grown. It never shrinks and no record changes, so what holds here holds until it grows again.
     pub(super) fn on_durable(&mut self) {
         let terms = self.audit_terms();
-        let report = invariant::audit_batches(self.world.ledger.store.durable(), terms);
-        let first = report.violations().next().cloned();
-        self.check(first.map_or(Ok(()), Err));
-        self.check(invariant::every_deposit_is_one_its_seller_decided(self.world.log(), &self.world.ledger.decided));
-        let folds = self.ledger(|archive| {
-            let mut books = std::mem::take(&mut archive.books);
-            let rest = archive.store.records().skip(usize::try_from(books.position().0).unwrap_or(usize::MAX));
-            let folds = rest.into_iter().all(|record| books.apply(record).is_ok());
-            archive.books = books;
-            folds
-        });
-        if folds {
-            let books: &Books = &self.world.ledger.books;
-            let said = invariant::the_books_say_what_the_records_say(books, self.world.log());
-            let added = invariant::the_accounts_add_up(books);
-            let is_left = books.queue().len() > 0;
-            self.check(said);
-            self.check(added);
-            if is_left {
-                self.sightings.note(Sighting::Split);
-            }
+        let found = self.ledger(|archive| archive.audit(terms));
+        self.check(found);
+        if self.world.ledger.books.queue().len() > 0 {
+            self.sightings.note(Sighting::Split);
         }
         self.see_durable();
     }
@@ -150,32 +133,7 @@ impl Step<'_> {
     pub(super) fn check_outcomes_are_news(&mut self, peer: PeerId, known: Option<Sequence>, effects: &[ClientEffect]) {
         for effect in effects {
             let ClientEffect::Note(note) = effect else { continue };
-            let sequence = match note {
-                Note::Bought { sale } => sale.request.sequence,
-                Note::Unavailable { request, .. } | Note::Recalled { request, .. } => request.sequence,
-                Note::Joined { .. }
-                | Note::ElectionCalled
-                | Note::AskedForAnyone
-                | Note::TraderSuspected { .. }
-                | Note::ElectionWon
-                | Note::TookOffice { .. }
-                | Note::Recognised { .. }
-                | Note::SteppedDown { .. }
-                | Note::Deposited { .. }
-                | Note::Admitted { .. }
-                | Note::Sold { .. }
-                | Note::Refused { .. }
-                | Note::Wanted { .. }
-                | Note::ResumedRequest { .. }
-                | Note::Registered { .. }
-                | Note::Earned { .. }
-                | Note::SoldOut { .. }
-                | Note::ResumedAccount { .. }
-                | Note::LedgerHeard
-                | Note::LedgerSilent
-                | Note::ClockRefused { .. }
-                | Note::BooksRefused { .. } => continue,
-            };
+            let Some(sequence) = outcome_in(note) else { continue };
             if Some(sequence) <= known {
                 self.check(violated(Property::S4, format!("peer {peer} counts an outcome that it knew already")));
             }
@@ -276,47 +234,13 @@ impl Step<'_> {
     // What is seen.
 
     pub(super) fn see(&mut self, peer: PeerId, note: &Note) {
-        let sighting = match note {
-            Note::TookOffice { inherited } if *inherited > 0 => Sighting::Inherited,
-            Note::SteppedDown { reason: Departure::Resigned } => Sighting::Resigned,
-            Note::SteppedDown { reason: Departure::LedgerSilent } => Sighting::LedgerSilent,
-            Note::SteppedDown { reason: Departure::SitsOut } => Sighting::SatOut,
-            Note::SteppedDown { reason: Departure::Isolated } => Sighting::Isolated,
-            Note::Sold { sale } if sale.request.buyer == peer => Sighting::ServedItself,
-            Note::Sold { .. } => Sighting::Sold,
-            Note::Refused { request } if request.buyer == peer => Sighting::ServedItself,
-            Note::Refused { .. } => Sighting::Refused,
-            Note::SoldOut { .. } => Sighting::SoldOut,
-            Note::ResumedRequest { .. } | Note::ResumedAccount { .. } | Note::Recalled { .. } => Sighting::Resumed,
-            Note::Joined { .. }
-            | Note::ElectionCalled
-            | Note::AskedForAnyone
-            | Note::TraderSuspected { .. }
-            | Note::ElectionWon
-            | Note::TookOffice { .. }
-            | Note::Recognised { .. }
-            | Note::SteppedDown { .. }
-            | Note::Deposited { .. }
-            | Note::Admitted { .. }
-            | Note::Wanted { .. }
-            | Note::Bought { .. }
-            | Note::Unavailable { .. }
-            | Note::Registered { .. }
-            | Note::Earned { .. }
-            | Note::LedgerHeard
-            | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::BooksRefused { .. } => return,
-        };
-        self.sightings.note(sighting);
+        if let Some(sighting) = sighting_of_note(peer, note) {
+            self.sightings.note(sighting);
+        }
     }
 
     pub(super) fn see_resent(&mut self, batch: &Batch, effects: &[LedgerEffect]) {
-        let is_appended = |effect: &LedgerEffect| {
-            let LedgerEffect::Reply { reply, .. } = effect else { return false };
-            matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. })
-        };
-        if !batch.records.is_empty() && effects.iter().any(is_appended) {
+        if is_resent(batch, effects) {
             self.sightings.note(Sighting::Resent);
         }
     }
@@ -330,15 +254,9 @@ impl Step<'_> {
         if matches!(verdict, Verdict::Appended { .. }) {
             self.live(peer, |live| live.confirmed = true);
         }
-        let sighting = match verdict {
-            Verdict::Fenced if is_claim => Sighting::ClaimFenced,
-            Verdict::Fenced => Sighting::TraderFenced,
-            Verdict::Conflict if is_claim => Sighting::ClaimConflict,
-            Verdict::Held => Sighting::ClaimHeld,
-            Verdict::Appended { contested: true, .. } => Sighting::Contested,
-            Verdict::Conflict | Verdict::Appended { .. } => return,
-        };
-        self.sightings.note(sighting);
+        if let Some(sighting) = sighting_of_verdict(*verdict, is_claim) {
+            self.sightings.note(sighting);
+        }
     }
 
     fn see_durable(&mut self) {
@@ -359,6 +277,112 @@ impl Step<'_> {
         if is_late {
             self.sightings.note(Sighting::LateAppend);
         }
+    }
+}
+
+/// What a peer says it did, if it is worth seeing.
+pub(crate) fn sighting_of_note(peer: PeerId, note: &Note) -> Option<Sighting> {
+    Some(match note {
+        Note::TookOffice { inherited } if *inherited > 0 => Sighting::Inherited,
+        Note::SteppedDown { reason: Departure::Resigned } => Sighting::Resigned,
+        Note::SteppedDown { reason: Departure::LedgerSilent } => Sighting::LedgerSilent,
+        Note::SteppedDown { reason: Departure::Isolated } => Sighting::Isolated,
+        Note::Sold { sale } if sale.request.buyer == peer => Sighting::ServedItself,
+        Note::Sold { .. } => Sighting::Sold,
+        Note::Refused { request } if request.buyer == peer => Sighting::ServedItself,
+        Note::SteppedDown { reason: Departure::SitsOut } => Sighting::SatOut,
+        Note::Refused { .. } => Sighting::Refused,
+        Note::SoldOut { .. } => Sighting::SoldOut,
+        Note::ResumedRequest { .. } | Note::ResumedAccount { .. } | Note::Recalled { .. } => Sighting::Resumed,
+        Note::Joined { .. }
+        | Note::ElectionCalled
+        | Note::AskedForAnyone
+        | Note::TraderSuspected { .. }
+        | Note::ElectionWon
+        | Note::TookOffice { .. }
+        | Note::Recognised { .. }
+        | Note::SteppedDown { .. }
+        | Note::Deposited { .. }
+        | Note::Admitted { .. }
+        | Note::Wanted { .. }
+        | Note::Bought { .. }
+        | Note::Unavailable { .. }
+        | Note::Registered { .. }
+        | Note::Earned { .. }
+        | Note::LedgerHeard
+        | Note::LedgerSilent
+        | Note::ClockRefused { .. }
+        | Note::BooksRefused { .. } => return None,
+    })
+}
+
+/// The request of which a buyer says that it knows the outcome now.
+pub(crate) fn outcome_in(note: &Note) -> Option<Sequence> {
+    match note {
+        Note::Bought { sale } => Some(sale.request.sequence),
+        Note::Unavailable { request, .. } | Note::Recalled { request, .. } => Some(request.sequence),
+        Note::Joined { .. }
+        | Note::ElectionCalled
+        | Note::AskedForAnyone
+        | Note::TraderSuspected { .. }
+        | Note::ElectionWon
+        | Note::TookOffice { .. }
+        | Note::Recognised { .. }
+        | Note::SteppedDown { .. }
+        | Note::Deposited { .. }
+        | Note::Admitted { .. }
+        | Note::Sold { .. }
+        | Note::Refused { .. }
+        | Note::Wanted { .. }
+        | Note::ResumedRequest { .. }
+        | Note::Registered { .. }
+        | Note::Earned { .. }
+        | Note::SoldOut { .. }
+        | Note::ResumedAccount { .. }
+        | Note::LedgerHeard
+        | Note::LedgerSilent
+        | Note::ClockRefused { .. }
+        | Note::BooksRefused { .. } => None,
+    }
+}
+
+/// What a peer is told of what it waits for, if it is worth seeing.
+pub(crate) fn sighting_of_verdict(verdict: Verdict, is_claim: bool) -> Option<Sighting> {
+    match verdict {
+        Verdict::Fenced if is_claim => Some(Sighting::ClaimFenced),
+        Verdict::Fenced => Some(Sighting::TraderFenced),
+        Verdict::Conflict if is_claim => Some(Sighting::ClaimConflict),
+        Verdict::Held => Some(Sighting::ClaimHeld),
+        Verdict::Appended { contested: true, .. } => Some(Sighting::Contested),
+        Verdict::Conflict | Verdict::Appended { .. } => None,
+    }
+}
+
+/// Whether the ledger finds that it has appended this batch already.
+pub(crate) fn is_resent(batch: &Batch, effects: &[LedgerEffect]) -> bool {
+    let is_appended = |effect: &LedgerEffect| {
+        let LedgerEffect::Reply { reply, .. } = effect else { return false };
+        matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. })
+    };
+    !batch.records.is_empty() && effects.iter().any(is_appended)
+}
+
+impl Archive {
+    /// The log has grown: everything that is asked of it, and of the books that follow from it, which are brought up to date.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub(crate) fn audit(&mut self, terms: AuditTerms) -> Result<(), Violation> {
+        let report = invariant::audit_batches(self.store.durable(), terms);
+        report.violations().next().cloned().map_or(Ok(()), Err)?;
+        invariant::every_deposit_is_one_its_seller_decided(self.store.records(), &self.decided)?;
+        let Archive { store, books, .. } = self;
+        let known = usize::try_from(books.position().0).unwrap_or(usize::MAX);
+        if store.records().skip(known).all(|record| books.apply(record).is_ok()) {
+            invariant::the_books_say_what_the_records_say(books, store.records())?;
+            invariant::the_accounts_add_up(books)?;
+        }
+        Ok(())
     }
 }
 

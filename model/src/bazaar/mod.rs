@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub mod canon;
-mod checks;
+pub(crate) mod checks;
 pub mod fair;
 pub mod step;
 pub mod words;

@@ -3,23 +3,22 @@
 use std::fmt::Write as _;
 
 use protocol::{
-    election::{ElectionMessage, Eligibility, Phase},
+    election::Phase,
     id::PeerId,
     input::{Choice, Timer},
     invariant::Property,
-    ledger::{LedgerAnswer, LedgerRequest, Verdict},
-    message::{Body, ClientMessage, TraderMessage},
-    record::{Batch, Entry, Record},
+    ledger::LedgerRequest,
 };
 
 use super::{
     Bazaar, Convergence, Cut, Timing,
-    world::{Action, Budget, Call, Live, Mail, Peer, Reply, World},
+    world::{Action, Budget, Call, Live, Mail, Peer, World},
 };
 use crate::{
     part::{Bag, Part},
     picture::Mark,
     subject::Subject,
+    words::{appends, brief, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
 };
 
 /// What the adversary may do.
@@ -217,103 +216,6 @@ fn quoted(mail: &Mail) -> String {
     format!("\"{}\"{clock}", says(&mail.body))
 }
 
-fn says(body: &Body) -> String {
-    match body {
-        Body::Election(message) => match message {
-            ElectionMessage::Call => "election: is anybody higher?".to_owned(),
-            ElectionMessage::Anyone => "is anybody eligible?".to_owned(),
-            ElectionMessage::Answer => "ok, leave it to me".to_owned(),
-            ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
-            ElectionMessage::Coordinator { epoch } => format!("I am coordinator, epoch {epoch}"),
-            ElectionMessage::Resigned { epoch } => format!("I have given epoch {epoch} back"),
-        },
-        Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
-        Body::Clock => "my clock".to_owned(),
-        Body::Client(ClientMessage::Request(request)) => {
-            let previous = request.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
-            let (id, item) = (number(request.id.sequence.0), request.item);
-            format!("request {id}: {} of item {item}, after {previous}", request.quantity)
-        }
-        Body::Client(ClientMessage::Deposit(deposit)) => {
-            let previous = deposit.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
-            let (id, item) = (number(deposit.id.number.0), deposit.item);
-            format!("deposit {id}: {} of item {item}, after {previous}", deposit.count)
-        }
-        Body::Client(ClientMessage::AskSales { after }) => match after {
-            Some(after) => format!("what was sold after sale {after}?"),
-            None => "what was sold?".to_owned(),
-        },
-        Body::Trader(TraderMessage::Buyer(standing)) => {
-            let open = standing.open.as_ref().map(|open| format!("request {} waits", number(open.id.sequence.0)));
-            let last = standing.last.as_ref().map(|(last, outcome)| {
-                let outcome = match outcome {
-                    protocol::books::Outcome::Sold(_) => "filled",
-                    protocol::books::Outcome::Refused { .. } => "refused",
-                };
-                format!("request {} was {outcome}", number(last.0))
-            });
-            let all: Vec<String> = open.into_iter().chain(last).collect();
-            if all.is_empty() { "nothing of yours is in the books".to_owned() } else { all.join(", ") }
-        }
-        Body::Trader(TraderMessage::Seller(standing)) => {
-            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
-                format!("deposit {}, {} left", number(deposit.number.0), deposit.left)
-            });
-            format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
-        }
-    }
-}
-
-/// A number as people read it: the incarnation it was given in, and which of that life's it is.
-fn number(n: u64) -> String {
-    match n >> 32 {
-        0 => n.to_string(),
-        life => format!("{life}.{}", n & u64::from(u32::MAX)),
-    }
-}
-
-fn record(record: &Record) -> String {
-    let what = match &record.entry {
-        Entry::Claimed { epoch, holder } => format!("epoch {epoch} claimed by peer {}", holder.peer),
-        Entry::Deposited(deposit) => {
-            format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller)
-        }
-        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
-        Entry::Sold(sale) => {
-            format!(
-                "sale {} of peer {} to peer {} for {}",
-                sale.number,
-                sale.deposit.seller,
-                sale.request.buyer,
-                sale.paid()
-            )
-        }
-        Entry::Refused { request } => {
-            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
-        }
-        Entry::Resigned => "resignation".to_owned(),
-    };
-    format!("{what} @{}", record.stamp.time)
-}
-
-fn appends(batch: &Batch) -> String {
-    let records: Vec<String> = batch.records.iter().map(record).collect();
-    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
-    format!("[epoch {}, position {}] {what}", batch.epoch, batch.position)
-}
-
-fn verdict(Reply { reply, batch }: &Reply) -> String {
-    let LedgerAnswer::Append { verdict, .. } = &reply.answer else { return "an answer".to_owned() };
-    let what = match verdict {
-        Verdict::Appended { head, contested: false } => format!("appended, up to {head}"),
-        Verdict::Appended { head, contested: true } => format!("appended, up to {head}, and contested"),
-        Verdict::Fenced => "fenced".to_owned(),
-        Verdict::Conflict => "conflict".to_owned(),
-        Verdict::Held => "held by another".to_owned(),
-    };
-    format!("{what} {}", appends(batch))
-}
-
 /// A state as people want to read it.
 pub(super) fn portrait(setup: &Bazaar, world: &World) -> String {
     let mut out = String::new();
@@ -321,7 +223,7 @@ pub(super) fn portrait(setup: &Bazaar, world: &World) -> String {
     for peer in setup.ids() {
         let _ = writeln!(out, "{}", one_peer(setup, world, peer));
     }
-    let _ = writeln!(out, "{}", the_ledger(world));
+    let _ = writeln!(out, "{}", the_ledger(&world.ledger));
     let under_way = under_way(setup, world);
     if !under_way.is_empty() {
         let _ =
@@ -366,79 +268,11 @@ fn one_peer(setup: &Bazaar, world: &World, peer: PeerId) -> String {
     if let Some(epoch) = live.epoch() {
         says.push(format!("TRADER of epoch {epoch}"));
     }
-    if let Some(office) = &live.office {
-        if let Some(batch) = office.in_flight() {
-            says.push(format!("waits for the ledger's word on {}", appends(batch)));
-        } else if office.is_standing() {
-            says.push("reads the books".to_owned());
-        }
-    }
-    if let Some(election) = &live.election {
-        let phase = match election.phase() {
-            Phase::Onset => "knows no trader".to_owned(),
-            Phase::Calling => "has called an election".to_owned(),
-            Phase::Asking => "asks whether anybody is eligible".to_owned(),
-            Phase::Waiting => "leaves it to a higher peer".to_owned(),
-            Phase::Standing => "stands".to_owned(),
-            Phase::Leading { epoch } => format!("leads in epoch {epoch}"),
-            Phase::Following { epoch, leader, directly } => {
-                let how = if directly { "" } else { " by hearsay" };
-                format!("follows trader {leader} of epoch {epoch}{how}")
-            }
-        };
-        says.push(phase);
-        match election.eligibility() {
-            Eligibility::Eligible => {}
-            Eligibility::Resigned => says.push("resigned".to_owned()),
-            Eligibility::Unable => says.push("not eligible".to_owned()),
-        }
-    }
-    if let Some(buyer) = &live.buyer {
-        match buyer.asking() {
-            Some(request) => says.push(format!("asks for request {}", number(request.id.sequence.0))),
-            None => says.push("asks for nothing".to_owned()),
-        }
-        if let Some(known) = buyer.known() {
-            says.push(format!("knows how request {} ended", number(known.0)));
-        }
-    }
-    if let Some(seller) = &live.seller {
-        match (seller.depositing(), seller.account()) {
-            (Some(deposit), _) => says.push(format!("deposits {}", number(deposit.id.number.0))),
-            (None, Some(account)) => says.push(format!("knows of {} sales, earned {}", account.sales, account.earned)),
-            (None, None) => {}
-        }
-    }
+    says.extend(live.office.as_ref().and_then(office));
+    says.extend(live.election.iter().flat_map(election));
+    says.extend(live.buyer.iter().flat_map(buyer));
+    says.extend(live.seller.as_ref().and_then(seller));
     format!("{name}: {}", says.join(", "))
-}
-
-fn the_ledger(world: &World) -> String {
-    let archive = &world.ledger;
-    let status = archive.machine.status();
-    let term = match status.term {
-        None => "no term yet".to_owned(),
-        Some(term) => {
-            let live = if term.ended {
-                "resigned"
-            } else if archive.machine.is_held() {
-                "live"
-            } else {
-                "lapsed"
-            };
-            format!("epoch {} of peer {} ({live})", term.epoch, term.holder.peer)
-        }
-    };
-    let mut lines = vec![format!("ledger: {term}, head {}", status.head)];
-    let durable = archive.store.durable().len();
-    let mut position = 0;
-    for (nth, batch) in archive.store.batches().iter().enumerate() {
-        for one in &batch.records {
-            let not_yet = if nth >= durable { " (written, not durable)" } else { "" };
-            lines.push(format!("  {position}. {}{not_yet}", record(one)));
-            position += 1;
-        }
-    }
-    lines.join("\n")
 }
 
 fn under_way(setup: &Bazaar, world: &World) -> Vec<String> {
@@ -537,30 +371,4 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
         marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
     }
     marks
-}
-
-fn brief(batch: &Batch) -> String {
-    let records = batch.records.iter().map(|record| match &record.entry {
-        Entry::Claimed { .. } => "claim",
-        Entry::Deposited(_) => "deposit",
-        Entry::Admitted(_) => "request",
-        Entry::Sold(_) => "sale",
-        Entry::Refused { .. } => "refusal",
-        Entry::Resigned => "resignation",
-    });
-    let records: Vec<&str> = records.collect();
-    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
-    format!("append {what} (epoch {}, at {})", batch.epoch, batch.position)
-}
-
-fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
-    let LedgerAnswer::Append { verdict, .. } = &reply.answer else { return "answer".to_owned() };
-    let what = match verdict {
-        Verdict::Appended { contested: false, .. } => "appended",
-        Verdict::Appended { contested: true, .. } => "appended, contested",
-        Verdict::Fenced => "fenced",
-        Verdict::Conflict => "conflict",
-        Verdict::Held => "held",
-    };
-    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
 }

@@ -152,6 +152,17 @@ fn a_note_is_held_back_like_a_message() {
     assert_eq!(notes(&peer.step(Input::Written(id))), [&Note::LedgerSilent]);
 }
 
+// SPEC C3: found by the model `whole-clock`.
+#[test]
+fn a_peer_that_heard_a_high_clock_before_it_was_durable_joins_at_no_clock_above_the_bound() {
+    let (mut peer, _) = starting();
+    let ahead = peer.step(question(9));
+    let effects = peer.step(Input::Written(WriteId(1)));
+    assert_eq!(notes(&effects), [] as [&Note; 0], "its clock is 10, and 4 is written");
+    let effects = peer.step(Input::Written(writes(&ahead)[0].0));
+    assert_eq!(notes(&effects), [&Note::Joined { incarnation: Incarnation(1) }]);
+}
+
 #[test]
 fn what_is_held_back_is_bounded() {
     let (mut peer, _) = starting();

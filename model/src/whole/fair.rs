@@ -1,0 +1,311 @@
+//! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3), in virtual time.
+//!
+//! No more faults, and no more wishes. Cuts are healed but for the one that stays; who has crashed comes back, or stays away for
+//! good. All that is under way arrives, everybody learns how its connections are; then the timer that is due first fires. A buyer
+//! that was not told how its last request ended wants something once more, since it learns that by asking. What should come
+//! about is asked whenever all is quiet. The schedule is one of many; that its steps are bounded from every state is what is
+//! checked.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use protocol::{
+    id::PeerId,
+    input::Timer,
+    invariant::{Property, Violation},
+};
+
+use super::{
+    Convergence, Opening, Place, Way, Whole,
+    step::Step,
+    world::{Action, Budget, Live, Node, World},
+};
+use crate::bazaar::world::Plans;
+
+/// How many steps the way to a scenario's beginning takes at most.
+const OPENING: usize = 10_000;
+
+/// Follows the fair schedule until what should come about has; the number of steps it took.
+///
+/// # Errors
+/// When it has not within the stated number of steps: what is missing at the end.
+pub fn converges(setup: &Whole, world: &World, convergence: Convergence) -> Result<usize, Violation> {
+    let mut step = Step::on(setup, world.clone());
+    step.stop_faults(convergence);
+    let together = together(setup, &step.world, convergence.cut);
+    if together.is_empty() {
+        return Ok(0);
+    }
+    let mut steps = 0;
+    loop {
+        let is_quiet = step.flow(&mut steps, convergence.within).is_some();
+        if let Some(violation) = &step.world.violation {
+            return Err(Violation::clone(violation));
+        }
+        let missing = step.missing(&together);
+        let (property, what) = match missing {
+            None if is_quiet => return Ok(steps),
+            None => (Property::L1, "messages breed messages".to_owned()),
+            Some(missing) => missing,
+        };
+        if !is_quiet || steps >= convergence.within || !step.tick(false) {
+            let what = format!("{what}, after {steps} steps");
+            return Err(Violation { property, position: None, what });
+        }
+        steps += 1;
+    }
+}
+
+/// The live peers that hear each other while `cut` stays: those of the only group of more than one, or the only one that
+/// lives. None where nothing can be asked of anybody: all are alone, and each may be right to think it is the last.
+fn together(setup: &Whole, world: &World, cut: Option<Way>) -> BTreeSet<PeerId> {
+    let mut groups: Vec<BTreeSet<PeerId>> = Vec::new();
+    for live in world.lives() {
+        let mut group = BTreeSet::from([live.id()]);
+        groups.retain(|other| {
+            let touches = |(one, two): &(u32, u32)| {
+                let way = Way::between(PeerId(*one), PeerId(*two));
+                let is_cut = cut.is_some_and(|cut| cut == way || cut == way.back());
+                let (one, two) = (PeerId(*one), PeerId(*two));
+                !is_cut && (other.contains(&one) && two == live.id() || other.contains(&two) && one == live.id())
+            };
+            let is_joined = setup.links.iter().any(touches);
+            if is_joined {
+                group.extend(other);
+            }
+            !is_joined
+        });
+        groups.push(group);
+    }
+    let is_alone = groups.len() == 1;
+    groups.into_iter().find(|group| is_alone || group.len() > 1).unwrap_or_default()
+}
+
+impl Step<'_> {
+    fn stop_faults(&mut self, Convergence { cut, restarts, .. }: Convergence) {
+        self.is_timed = true;
+        self.world.budget = Budget::default();
+        for node in &mut self.world.nodes {
+            node.change(|node| match node {
+                Node::Up(live) => live.plans = Plans::default(),
+                Node::Down { plans, .. } => *plans = Plans::default(),
+            });
+        }
+        let ways: Vec<Way> = self.setup.ways().collect();
+        for way in ways {
+            if cut.is_some_and(|cut| cut == way || cut == way.back()) {
+                self.cut(way);
+            } else {
+                self.heal(way);
+            }
+        }
+        if restarts {
+            for peer in self.setup.ids() {
+                self.start(peer);
+            }
+        }
+        // The lease runs from now at the latest; how much of it is left nobody knows where timing was free.
+        if self.world.ledger.machine.is_held() && self.world.lease.is_none() {
+            self.world.lease = Some(super::TIMEOUTS.lease);
+        }
+    }
+
+    /// Follows the fair schedule to where the scenario begins, then lets the adversary have it.
+    pub(super) fn open(&mut self) {
+        self.is_timed = true;
+        let opening = self.setup.opening;
+        let plans: Vec<Plans> = self.setup.cast.iter().map(|member| member.plans).collect();
+        self.plan(|_| Plans::default());
+        let mut steps = 0;
+        while self.flow(&mut steps, OPENING).is_some() && !self.has_opened(opening) && steps < OPENING {
+            if !self.tick(opening == Opening::InOffice) {
+                break;
+            }
+            steps += 1;
+        }
+        self.is_timed = self.setup.waits_matter();
+        self.plan(|peer| plans.get(peer.0 as usize).copied().unwrap_or_default());
+        if !self.is_timed {
+            self.world.lease = None;
+            for peer in self.setup.ids() {
+                self.live(peer, |live| {
+                    for wait in live.timers.values_mut().filter(|wait| !wait.is_zero()) {
+                        *wait = super::step::SOME_TIME;
+                    }
+                });
+            }
+        }
+    }
+
+    fn plan(&mut self, plans: impl Fn(PeerId) -> Plans) {
+        for peer in self.setup.ids() {
+            let plans = plans(peer);
+            self.live(peer, |live| live.plans = plans);
+        }
+    }
+
+    fn has_opened(&self, opening: Opening) -> bool {
+        let all: BTreeSet<PeerId> = self.setup.ids().collect();
+        if self.no_leader(&all).is_some() {
+            return false;
+        }
+        let has_deposited = |live: &Live| {
+            let booked = self.world.ledger.books.sellers().contains_key(&live.id());
+            live.peer.seller().is_none() || live.epoch().is_some() || booked
+        };
+        match opening {
+            Opening::AtTheStart | Opening::InOffice => true,
+            Opening::Deposited => self.world.lives().all(has_deposited),
+        }
+    }
+
+    /// Everything that is under way arrives, and nothing waits but for time. Nothing if that takes more than so many steps, or
+    /// something breaks on the way.
+    fn flow(&mut self, steps: &mut usize, within: usize) -> Option<()> {
+        while *steps < within && self.world.violation.is_none() {
+            let Some(action) = self.next() else { return Some(()) };
+            self.act(&action);
+            *steps += 1;
+        }
+        self.next().is_none().then_some(())
+    }
+
+    /// What happens next without time passing.
+    fn next(&self) -> Option<Action> {
+        let world = &self.world;
+        for live in world.lives() {
+            let peer = live.id();
+            let places = self.setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
+            if let Some(place) = places.into_iter().find(|place| world.is_news(self.setup, live, *place)) {
+                return Some(Action::Notice(peer, place));
+            }
+            if !live.writes.is_empty() {
+                return Some(Action::Persist(peer));
+            }
+            if live.synced.is_some() {
+                return Some(Action::Confirm(peer));
+            }
+            if let Some((choice, _)) = live.choices.iter().find(|(choice, _)| live.may_choose(**choice)) {
+                return Some(Action::Pick(peer, *choice, 0));
+            }
+        }
+        let mut ways = self.setup.ways().zip(&world.channels);
+        let next = ways.find(|(_, channel)| channel.queue.front().is_some_and(|next| world.is_taken(next)));
+        match next {
+            Some((way, _)) => Some(Action::Arrive(way)),
+            None if world.ledger.is_writing() => Some(Action::Sync),
+            None => None,
+        }
+    }
+
+    /// The timer that is due first fires, if any is armed. Where everybody is `idle`, nobody deposits yet.
+    fn tick(&mut self, idle: bool) -> bool {
+        let untold = self.untold();
+        let counts = |live: &Live, timer: Timer, wait: Duration| match timer {
+            // A buyer that wants nothing more does not think of anything.
+            Timer::Buyer => !wait.is_zero() || Some(live.id()) == untold,
+            Timer::Seller => !wait.is_zero() || !idle,
+            Timer::Election | Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal | Timer::ClockInterval => {
+                true
+            }
+        };
+        let timers = self.world.lives().flat_map(|live| {
+            let armed = live.timers.iter().filter(|(timer, wait)| counts(live, **timer, **wait));
+            armed.map(|(timer, wait)| (*wait, Some((live.id(), *timer))))
+        });
+        let next = timers.chain(self.world.lease.map(|wait| (wait, None))).min();
+        let Some((wait, due)) = next else { return false };
+        self.elapse(wait);
+        match due {
+            Some((peer, timer)) => {
+                if timer == Timer::Buyer && Some(peer) == untold {
+                    self.live(peer, |live| live.plans.wishes = 1);
+                }
+                self.fire(peer, timer);
+            }
+            None => self.act(&Action::LeaseRunsOut),
+        }
+        true
+    }
+
+    fn elapse(&mut self, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        for peer in self.setup.ids() {
+            self.live(peer, |live| live.timers.values_mut().for_each(|wait| *wait = wait.saturating_sub(time)));
+        }
+        self.world.lease = self.world.lease.map(|lease| lease.saturating_sub(time));
+    }
+
+    /// A buyer that was not told how its last request ended, and is asking for nothing.
+    fn untold(&self) -> Option<PeerId> {
+        let books = &self.world.ledger.books;
+        let is_untold = |live: &&Live| {
+            let (Some(buyer), Some(account)) = (live.peer.buyer(), books.buyers().get(&live.id())) else {
+                return false;
+            };
+            let last = account.last.as_ref().map(|(sequence, _)| *sequence);
+            let is_free = buyer.asking().is_none() && live.epoch().is_none() && live.choices.is_empty();
+            is_free && (account.open.is_some() || buyer.known() < last)
+        };
+        self.world.lives().find(is_untold).map(Live::id)
+    }
+
+    /// What has not come about yet among those that hear each other.
+    fn missing(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
+        let missing = self.no_leader(together).or_else(|| self.untold_clients(together));
+        let is_lone = together.len() == 1 && self.setup.cast.len() > 1;
+        missing.map(|(property, what)| (if is_lone { Property::L3 } else { property }, what))
+    }
+
+    /// L1: one trader, which the ledger knows as well and all know.
+    fn no_leader(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
+        let missing = |what: String| Some((Property::L1, what));
+        let traders: Vec<_> = self.world.traders().collect();
+        let [(trader, epoch)] = traders.as_slice() else {
+            return missing(format!("{} peers are trader", traders.len()));
+        };
+        let holder = self.world.ledger.machine.status().term.filter(|term| !term.ended);
+        if holder.is_none_or(|term| (term.holder.peer, term.epoch) != (*trader, *epoch)) {
+            return missing(format!("peer {trader} thinks it holds epoch {epoch}, and the ledger does not"));
+        }
+        if !together.contains(trader) {
+            return missing(format!("peer {trader} holds epoch {epoch} and hears nobody"));
+        }
+        let is_stranger =
+            |live: &&Live| together.contains(&live.id()) && live.peer.view().leader != Some((*epoch, *trader));
+        let stranger = self.world.lives().find(is_stranger);
+        stranger.and_then(|live| missing(format!("peer {} does not know trader {trader}", live.id())))
+    }
+
+    /// L2: every accepted request has an outcome, and all whom it concerns were told, once they are up.
+    fn untold_clients(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
+        let books = &self.world.ledger.books;
+        let missing = |what: String| Some((Property::L2, what));
+        if let Some(request) = books.queue().next() {
+            return missing(format!("a request of peer {} waits", request.id.buyer));
+        }
+        for live in self.world.lives().filter(|live| together.contains(&live.id()) && live.epoch().is_none()) {
+            let peer = live.id();
+            if let Some(buyer) = live.peer.buyer() {
+                let last = books.buyers().get(&peer).and_then(|account| account.last.as_ref());
+                if buyer.asking().is_some() {
+                    return missing(format!("peer {peer} still asks"));
+                }
+                if buyer.known() != last.map(|(sequence, _)| *sequence) {
+                    return missing(format!("peer {peer} was not told how its last request ended"));
+                }
+            }
+            if let Some(seller) = live.peer.seller() {
+                let sales = books.sellers().get(&peer).map(|account| account.sales);
+                if seller.depositing().is_some() {
+                    return missing(format!("peer {peer} still deposits"));
+                }
+                if sales.is_some_and(|sales| seller.account().map(|account| account.sales) != Some(sales)) {
+                    return missing(format!("peer {peer} was not told of all its sales"));
+                }
+            }
+        }
+        None
+    }
+}

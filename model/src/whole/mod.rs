@@ -1,0 +1,288 @@
+//! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
+//!
+//! The machines are [`protocol::peer::Peer`] and [`protocol::ledger::Ledger`], unchanged; all that a driver does is the model's, and
+//! so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what can happen, [`step`] does
+//! what a step does, `checks` holds it against the properties, [`fair`] says what comes of a state once faults stop, [`words`]
+//! puts all of it in words and pictures, and [`scenarios`] says what is run.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use protocol::{
+    config::{Config, Offer, Offers, Pace, Role, Terms, Wishes},
+    id::{Item, PeerId, Units},
+    invariant::{Property, Violation},
+    money::{Commission, Price},
+};
+
+use crate::{
+    bazaar::world::Plans,
+    part::AGE,
+    picture::{Lane, LaneKind, Mark},
+    subject::{Met, Subject},
+};
+
+mod checks;
+pub mod fair;
+mod scenarios;
+pub mod step;
+pub mod words;
+pub mod world;
+
+pub use crate::bazaar::TIMEOUTS;
+pub use scenarios::scenarios;
+pub use world::{Action, Budget, Place, Way, World};
+
+/// Peers, their links, and a ledger, set up in one way.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// The peers, by id.
+    pub cast: Vec<Member>,
+    /// Who is whose neighbour.
+    pub links: Vec<(u32, u32)>,
+    /// The terms of trade.
+    pub terms: Terms,
+    /// How far ahead clocks are written.
+    pub clock_range: u64,
+    /// How peers write.
+    pub disk: Disk,
+    /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That the answer
+    /// may be old when it is acted upon is kept: what follows from it may be taken any time later.
+    pub asks_at_once: bool,
+    /// Where it begins.
+    pub opening: Opening,
+    /// The connections that may be cut; none: all.
+    pub weak: Vec<Way>,
+    /// The connection that is cut from the beginning, in both directions and for good.
+    pub broken: Option<Way>,
+    /// What the adversary may do.
+    pub budget: Budget,
+    /// What must come about from every state once faults stop; nothing where that is not asked.
+    pub convergence: Option<Convergence>,
+}
+
+/// A peer in a scenario.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it does when it is not the trader.
+    pub role: Role,
+    /// How much it thinks of.
+    pub plans: Plans,
+    /// It may crash.
+    pub crashes: bool,
+}
+
+/// How a peer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// What it wants written is durable, and confirmed, at once.
+    AtOnce,
+    /// A write is asked for, durable, confirmed: steps of their own.
+    InSteps,
+}
+
+/// Where a scenario begins. What comes before follows the [fair schedule](fair).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Opening {
+    /// Everybody has just started.
+    AtTheStart,
+    /// One peer is in office, and all know it.
+    InOffice,
+    /// And whoever sells has deposited.
+    Deposited,
+}
+
+/// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convergence {
+    /// In how many steps of the fair schedule.
+    pub within: usize,
+    /// The connection that stays cut for good, in both directions.
+    pub cut: Option<Way>,
+    /// Who has crashed comes back.
+    pub restarts: bool,
+}
+
+impl Member {
+    /// A peer that buys one unit at a time, so many times.
+    #[must_use]
+    pub fn buyer(items: &[Item], wishes: u8) -> Member {
+        Member { role: Role::Buyer(wanted(items)), plans: Plans { wishes, deposits: 0 }, crashes: true }
+    }
+
+    /// A peer that sells so many units of an item.
+    #[must_use]
+    pub fn seller(item: Item, count: u32) -> Member {
+        Member { role: Role::Seller(offered(item, count)), plans: Plans::default(), crashes: true }
+    }
+
+    /// A peer that buys one and sells the other.
+    #[must_use]
+    pub fn both(items: &[Item], wishes: u8, item: Item, count: u32) -> Member {
+        let role = Role::Both(wanted(items), offered(item, count));
+        Member { role, plans: Plans { wishes, deposits: 0 }, crashes: true }
+    }
+
+    /// The same, but it does not crash.
+    #[must_use]
+    pub fn immortal(self) -> Member {
+        Member { crashes: false, ..self }
+    }
+}
+
+fn wanted(items: &[Item]) -> Wishes {
+    Wishes { items: items.to_vec(), quantity: Units(1) }
+}
+
+fn offered(item: Item, count: u32) -> Offers {
+    Offers(vec![Offer { item, count: Units(count), price: Price(99) }])
+}
+
+impl Whole {
+    /// These peers in a line, one in office, under terms by which nobody resigns; clocks are written so far ahead that no bound
+    /// is ever reached step by step.
+    #[must_use]
+    pub fn line(cast: Vec<Member>) -> Whole {
+        let links = (1..cast.len() as u32).map(|peer| (peer - 1, peer)).collect();
+        Whole {
+            cast,
+            links,
+            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
+            clock_range: AGE,
+            disk: Disk::AtOnce,
+            asks_at_once: true,
+            opening: Opening::InOffice,
+            weak: Vec::new(),
+            broken: None,
+            budget: Budget::default(),
+            convergence: None,
+        }
+    }
+
+    /// The same with this budget.
+    #[must_use]
+    pub fn with(&self, budget: Budget) -> Whole {
+        Whole { budget, ..self.clone() }
+    }
+
+    /// The peers' ids.
+    pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
+        (0..self.cast.len() as u32).map(PeerId)
+    }
+
+    /// All ways, each connection's two directions side by side: the links', then those to the ledger.
+    pub fn ways(&self) -> impl Iterator<Item = Way> + '_ {
+        let links = self.links.iter().map(|(one, other)| Way::between(PeerId(*one), PeerId(*other)));
+        links.chain(self.ids().map(Way::to_ledger)).flat_map(|way| [way, way.back()])
+    }
+
+    /// Which of all ways this is.
+    #[must_use]
+    pub fn nth(&self, way: Way) -> Option<usize> {
+        self.ways().position(|other| other == way)
+    }
+
+    /// A peer's neighbours.
+    #[must_use]
+    pub fn neighbours(&self, peer: PeerId) -> BTreeSet<PeerId> {
+        let ends = self.links.iter().filter(|(one, other)| *one == peer.0 || *other == peer.0);
+        ends.map(|(one, other)| PeerId(if *one == peer.0 { *other } else { *one })).collect()
+    }
+
+    fn may_be_cut(&self, way: Way) -> bool {
+        self.weak.is_empty() || self.weak.contains(&way) || self.weak.contains(&way.back())
+    }
+
+    /// How a peer is set up.
+    fn config(&self, peer: PeerId) -> Option<Config> {
+        Some(Config {
+            me: peer,
+            peers: self.cast.len() as u32,
+            neighbours: self.neighbours(peer),
+            role: self.cast.get(peer.0 as usize)?.role.clone(),
+            first_caller: PeerId(0),
+            timeouts: TIMEOUTS,
+            terms: self.terms,
+            pace: Pace {
+                deposit_after: Duration::ZERO,
+                trade_after: Duration::ZERO,
+                think: Some(Duration::ZERO),
+                clock_interval: Duration::ZERO,
+            },
+            clock_range: self.clock_range,
+        })
+    }
+
+    /// How a peer is called in a trace.
+    #[must_use]
+    pub fn name_of(&self, peer: PeerId) -> String {
+        let title = match self.cast.get(peer.0 as usize).map(|member| &member.role) {
+            Some(Role::Buyer(_)) => "buyer",
+            Some(Role::Seller(_)) => "seller",
+            Some(Role::Both(..)) | None => "peer",
+        };
+        format!("{title} {peer}")
+    }
+
+    /// Whether it matters how long a timer runs: not where any may fire at any moment and nothing is asked of what comes after.
+    fn waits_matter(&self) -> bool {
+        self.convergence.is_some()
+    }
+}
+
+impl Subject for Whole {
+    type State = World;
+    type Action = Action;
+
+    fn first(&self) -> World {
+        World::first(self)
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        world.actions(self, actions);
+    }
+
+    fn after(&self, world: &World, action: &Action) -> (World, Met) {
+        world.after(self, action)
+    }
+
+    fn violation<'a>(&self, world: &'a World) -> Option<&'a Violation> {
+        world.violation.as_deref()
+    }
+
+    fn stuck(&self, world: &World) -> Option<Violation> {
+        let convergence = self.convergence?;
+        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
+    }
+
+    fn properties(&self) -> Vec<Property> {
+        use Property::{B4, B6, B7, L1, L2, L3, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
+        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, B4, B6, B7];
+        let liveness: &[Property] = match self.convergence {
+            Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
+            Some(Convergence { restarts: true, .. }) => &[L1, L2],
+            None => &[],
+        };
+        [&safety, liveness].concat()
+    }
+
+    fn adversary(&self) -> String {
+        words::adversary(self)
+    }
+
+    fn sentence(&self, world: &World, action: &Action) -> String {
+        words::sentence(self, world, action)
+    }
+
+    fn portrait(&self, world: &World) -> String {
+        words::portrait(self, world)
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        let peers = self.ids().map(|peer| Lane { name: self.name_of(peer), kind: LaneKind::Peer });
+        peers.chain([Lane { name: "ledger".to_owned(), kind: LaneKind::Ledger }]).collect()
+    }
+
+    fn marks(&self, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+        words::marks(self, before, action, after)
+    }
+}

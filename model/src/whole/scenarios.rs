@@ -1,0 +1,257 @@
+//! What is run.
+
+use protocol::{
+    config::Terms,
+    id::{Item, PeerId},
+};
+
+use super::{Budget, Convergence, Disk, Member, Opening, Way, Whole};
+use crate::{
+    scenario::{Case, Family, Scenario},
+    sighting::Sighting,
+};
+
+const FISH: &[Item] = &[Item::FISH];
+
+/// A seller of fish, a buyer of fish, and one that wins elections, in a line; nobody crashes.
+fn three() -> Whole {
+    let cast = vec![Member::seller(Item::FISH, 2), Member::buyer(FISH, 1), Member::seller(Item::SALT, 1)];
+    Whole { opening: Opening::Deposited, ..Whole::line(cast.into_iter().map(Member::immortal).collect()) }
+}
+
+/// The same, each the neighbour of both others.
+fn triangle() -> Whole {
+    Whole { links: vec![(0, 1), (1, 2), (0, 2)], ..three() }
+}
+
+/// The same, but these may crash.
+fn mortal(mut setup: Whole, who: &[usize]) -> Whole {
+    for nth in who {
+        setup.cast[*nth].crashes = true;
+    }
+    setup
+}
+
+/// The same, but nobody wants anything.
+fn content(mut setup: Whole) -> Whole {
+    setup.cast.iter_mut().for_each(|member| member.plans.wishes = 0);
+    setup
+}
+
+fn link(one: u32, other: u32) -> Way {
+    Way::between(PeerId(one), PeerId(other))
+}
+
+fn ledger(peer: u32) -> Way {
+    Way::to_ledger(PeerId(peer))
+}
+
+fn both(setup: Whole, budget: Budget, further: Budget) -> (Case, Option<Case>) {
+    (Case::Whole(setup.with(budget)), Some(Case::Whole(setup.with(further))))
+}
+
+fn converging(setup: Whole, cut: Option<Way>, restarts: bool) -> Whole {
+    Whole { convergence: Some(Convergence { within: WITHIN, cut, restarts }), ..setup }
+}
+
+fn scenario((case, further): (Case, Option<Case>), scenario: Scenario) -> Scenario {
+    Scenario { case, further, ..scenario }
+}
+
+/// In how many steps of the fair schedule everything is to come about. It takes 114 at most, to the thorough extent.
+const WITHIN: usize = 200;
+
+/// The scenarios.
+#[must_use]
+pub fn scenarios() -> Vec<Scenario> {
+    let none = Budget::default();
+    let base = || Scenario {
+        name: "",
+        family: Family::Whole,
+        about: "",
+        bounds: "",
+        sightings: Vec::new(),
+        case: Case::Whole(three()),
+        further: None,
+    };
+    let electors = Whole::line((0..3).map(|_| Member::buyer(FISH, 0).immortal()).collect());
+    let two = Whole::line((0..2).map(|_| Member::both(FISH, 1, Item::FISH, 1)).collect());
+    let pairs =
+        vec![Member::both(&[Item::SALT], 1, Item::FISH, 1), Member::buyer(FISH, 1), Member::buyer(FISH, 0).immortal()];
+    let short = |setup: Whole| Whole { terms: Terms { resign_after: 1, ..setup.terms }, ..setup };
+    vec![
+        scenario(
+            both(
+                Whole { opening: Opening::AtTheStart, ..electors },
+                Budget { alarms: 3, ..none },
+                Budget { alarms: 3, losses: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-election",
+                about: "three peers in a line start, find their neighbours and elect",
+                bounds: "3 election timers: all three may run for office at once, or one runs twice; what one of the ends says \
+                         goes through the middle, or is said before a link is up. Three in a line are the fewest of which \
+                         two are no neighbours. Loss is further on: a link that is not up yet loses as much.",
+                sightings: vec![Sighting::TookOffice, Sighting::Answered, Sighting::Relayed],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                mortal(Whole { terms: Terms { batch_limit: 2, ..three().terms }, ..three() }, &[2]),
+                Budget { alarms: 3, crashes: 1, ..none },
+                Budget { alarms: 3, crashes: 1, restarts: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-crash",
+                about: "the trader crashes at any moment of a sale, and another takes over",
+                bounds: "1 crash, 3 election timers, batches of 2 records: the request is on its way, being written, sold or told \
+                         when the trader dies; three timers are what it takes another to suspect, call and stand. It \
+                         begins where the goods are deposited, the first election being the subject of another scenario.",
+                sightings: vec![
+                    Sighting::TraderCrashed,
+                    Sighting::SecondEpoch,
+                    Sighting::LateAppend,
+                    Sighting::ClaimHeld,
+                    Sighting::Sold,
+                    Sighting::NoticedCut,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { weak: vec![link(1, 2)], ..three() },
+                Budget { cuts: 2, resends: 1, renewals: 1, ..none },
+                Budget { cuts: 2, resends: 1, renewals: 1, alarms: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-cut",
+                about: "the trader's only link is cut, one way or both, and healed, while a request is under way",
+                bounds: "2 cuts of the one link that matters, 1 repeated message, 1 renewal: the request, its answer or a heartbeat \
+                         is dropped, either end learns of it early, late or never, and it may be cut again while the \
+                         other end still thinks that it works. The third peer is only spoken to through the second.",
+                sightings: vec![
+                    Sighting::DroppedByCut,
+                    Sighting::NoticedCut,
+                    Sighting::Healed,
+                    Sighting::Sold,
+                    Sighting::Relayed,
+                    Sighting::Detour,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { asks_at_once: false, weak: vec![ledger(2)], ..three() },
+                Budget { retries: 2, cuts: 1, ledger_crashes: 1, impatience: 1, renewals: 1, ..none },
+                Budget { retries: 2, cuts: 1, ledger_crashes: 1, impatience: 1, alarms: 1, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-ledger",
+                about: "the ledger crashes, and the trader is cut off from it, one way or both",
+                bounds: "1 crash of the ledger, 1 cut, 2 repeated questions, 1 loss of patience, 1 renewal: an append is lost, or \
+                         lands and its answer is lost, is sent again and settled, or is given up. Questions and answers \
+                         take their time. The others are followers here; what they do then is `whole-crash`'s subject.",
+                sightings: vec![
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::DroppedByCut,
+                    Sighting::LedgerSilent,
+                    Sighting::Resent,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                mortal(
+                    Whole { opening: Opening::AtTheStart, clock_range: 2, disk: Disk::InSteps, ..content(two) },
+                    &[0, 1],
+                ),
+                Budget { alarms: 1, crashes: 1, restarts: 1, ..none },
+                Budget { alarms: 2, crashes: 1, restarts: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-clock",
+                about: "two peers whose clocks are written 2 ahead, on disks that take their time, one of which crashes",
+                bounds: "Clocks written 2 ahead: nearly every message needs a write of its own. 1 crash between asking, durable and \
+                         confirmed, 1 restart, 1 election timer. Two peers: a bound is one peer's matter, and the other \
+                         is there to raise its clock.",
+                sightings: vec![Sighting::LostWrite, Sighting::HeldBack, Sighting::Restarted, Sighting::TookOffice],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(short(Whole { opening: Opening::Deposited, ..Whole::line(pairs) }), None, false),
+                Budget { crashes: 2, renewals: 1, ..none },
+                Budget { crashes: 2, renewals: 1, alarms: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-survivor",
+                about: "the trader resigns, everybody else dies, and a request is left",
+                bounds: "A term of one sale, 2 crashes, 1 renewal (behind which both requests wait, to come into one batch). Three \
+                         peers: a sale takes a seller, a buyer and a trader, so with two nobody ever resigns. Both others \
+                         may die before, in or after the sale, and stay away.",
+                sightings: vec![Sighting::Resigned, Sighting::Sold, Sighting::Split],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Whole { broken: Some(link(1, 2)), ..content(three()) }, Some(link(1, 2)), true),
+                Budget { alarms: 3, renewals: 2, ..none },
+                Budget { alarms: 4, renewals: 2, ..none },
+            ),
+            Scenario {
+                name: "whole-isolated",
+                about: "the trader hears the ledger and no peer any more, and the others claim its office",
+                bounds: "3 election timers, 2 renewals, a cut from the beginning that stays: what it takes the others to claim, \
+                         the trader to learn that its term is contested, and to leave it. Nobody trades: what is traded \
+                         does not decide who leads.",
+                sightings: vec![
+                    Sighting::NoticedCut,
+                    Sighting::Heartbeat,
+                    Sighting::ClaimHeld,
+                    Sighting::Contested,
+                    Sighting::Isolated,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(mortal(triangle(), &[0, 1, 2]), Some(link(0, 2)), true),
+                Budget { crashes: 1, alarms: 1, renewals: 1, ..none },
+                Budget { crashes: 2, alarms: 1, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-convergence",
+                about: "three peers, each the neighbour of both others, one of which crashes; then faults stop, and a link stays cut",
+                bounds: "1 crash of any peer at any moment of a sale, 1 election timer, 1 renewal. A triangle is the smallest \
+                         overlay that a cut leaves connected, and in which a flood comes by two ways.",
+                sightings: vec![Sighting::RepeatedFlood, Sighting::TraderCrashed, Sighting::Sold],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                triangle(),
+                Budget { losses: 1, doubles: 1, swaps: 1, resends: 1, ..none },
+                Budget { losses: 1, doubles: 1, swaps: 1, alarms: 1, resends: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-disorder",
+                about: "three peers, each the neighbour of both others; messages are lost, doubled and out of order",
+                bounds: "1 loss, 1 doubled message, 1 pair out of order, 1 repeated message, on any way at any moment of a sale: \
+                         floods overtake each other, requests and appends come twice. One of each: what two of a kind do \
+                         is in the models without an overlay, where every message may come often, late and in any order.",
+                sightings: vec![Sighting::RepeatedFlood, Sighting::Sold],
+                ..base()
+            },
+        ),
+    ]
+}

@@ -1,0 +1,438 @@
+//! States and steps in words, and what a picture shows of them.
+
+use std::fmt::Write as _;
+
+use protocol::{
+    election::Phase,
+    id::PeerId,
+    input::{Choice, Timer},
+    invariant::Property,
+    message::{Envelope, Route},
+};
+
+use super::{
+    Convergence, Disk, Opening, Place, Way, Whole,
+    world::{Action, Budget, Channel, Live, Node, Parcel, World},
+};
+use crate::{
+    part::Part,
+    picture::Mark,
+    subject::Subject,
+    words::{asks, brief_question, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
+};
+
+fn place(setup: &Whole, place: Place) -> String {
+    match place {
+        Place::Peer(peer) => setup.name_of(peer),
+        Place::Ledger => "the ledger".to_owned(),
+    }
+}
+
+/// What the adversary may do.
+pub(super) fn adversary(setup: &Whole) -> String {
+    let disk = match setup.disk {
+        Disk::AtOnce => "disks that write at once",
+        Disk::InSteps => "disks that take their time",
+    };
+    let opening = match setup.opening {
+        Opening::AtTheStart => "from the very start",
+        Opening::InOffice => "from where one is in office and all know it",
+        Opening::Deposited => "from where one is in office and all goods are deposited",
+    };
+    let cuts = if setup.budget.cuts > 0 && !setup.weak.is_empty() {
+        let weak = setup.weak.iter().map(|way| format!("{} and {}", place(setup, way.from), place(setup, way.to)));
+        format!(" (between {})", weak.collect::<Vec<_>>().join(", between "))
+    } else {
+        String::new()
+    };
+    let after = match setup.convergence {
+        None => String::new(),
+        Some(Convergence { within, cut, restarts }) => {
+            let cut = cut.map_or(String::new(), |way| {
+                format!(" while {} and {} stay cut off from each other", place(setup, way.from), place(setup, way.to))
+            });
+            let who = if restarts { "who has crashed comes back" } else { "who has crashed stays away" };
+            format!("; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state")
+        }
+    };
+    format!("{opening}, messages late for as long as it likes, {disk}; {}{cuts}{after}", budgets(setup.budget))
+}
+
+fn budgets(budget: Budget) -> String {
+    let Budget {
+        alarms,
+        retries,
+        impatience,
+        renewals,
+        resends,
+        crashes,
+        restarts,
+        ledger_crashes,
+        cuts,
+        losses,
+        doubles,
+        swaps,
+    } = budget;
+    let budgets = [
+        (alarms, "election timer", "election timers"),
+        (retries, "repeated question to the ledger", "repeated questions to the ledger"),
+        (impatience, "loss of patience with the ledger", "losses of patience with the ledger"),
+        (renewals, "renewal", "renewals"),
+        (resends, "repeated message of a client", "repeated messages of clients"),
+        (crashes, "crash of a peer", "crashes of peers"),
+        (restarts, "restart", "restarts"),
+        (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
+        (cuts, "cut of a connection, one way or both", "cuts of connections, one way or both"),
+        (losses, "loss", "losses"),
+        (doubles, "doubled message", "doubled messages"),
+        (swaps, "pair of messages out of order", "pairs of messages out of order"),
+    ];
+    let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
+    let budgets: Vec<String> =
+        budgets.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+    if budgets.is_empty() { "nothing else".to_owned() } else { budgets.join(", ") }
+}
+
+/// A step as a sentence, with what comes of it.
+pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String {
+    let (after, _) = before.after(setup, action);
+    let name = |peer: &PeerId| setup.name_of(*peer);
+    let next = |way: &Way| before.next_on(setup, *way).map_or("nothing".to_owned(), |parcel| quoted(setup, parcel));
+    let ends = |way: &Way| (place(setup, way.from), place(setup, way.to));
+    let what = match action {
+        Action::Arrive(way) => {
+            let (from, to) = ends(way);
+            format!("{to} hears from {from}: {}", next(way))
+        }
+        Action::Lose(way) => {
+            let (from, to) = ends(way);
+            format!("on its way from {from} to {to} is lost: {}", next(way))
+        }
+        Action::Double(way) => {
+            let (from, to) = ends(way);
+            format!("on its way from {from} to {to} is doubled: {}", next(way))
+        }
+        Action::Swap(way) => {
+            let (from, to) = ends(way);
+            format!("on its way from {from} to {to} falls behind what follows it: {}", next(way))
+        }
+        Action::Cut { way, both } => {
+            let (from, to) = ends(way);
+            if *both {
+                format!("the connection between {from} and {to} is cut")
+            } else {
+                format!("nothing gets through from {from} to {to} any more")
+            }
+        }
+        Action::Heal(way) => {
+            let (from, to) = ends(way);
+            format!("the connection between {from} and {to} is whole again")
+        }
+        Action::Notice(peer, to) => {
+            let works = before.is_connected(setup, Way { from: Place::Peer(*peer), to: *to });
+            let works = if works { "works" } else { "does not work" };
+            format!("{} learns that its connection to {} {works}", name(peer), place(setup, *to))
+        }
+        Action::Consult(peer) => {
+            format!("{} asks the ledger and is answered: {}", name(peer), next(&Way::to_ledger(*peer)))
+        }
+        Action::Sync => "what the ledger has written becomes durable".to_owned(),
+        Action::LeaseRunsOut => "the lease runs out".to_owned(),
+        Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
+        Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
+        Action::Persist(peer) => format!("what {} wants written is durable", name(peer)),
+        Action::Confirm(peer) => format!("{} learns that what it wanted written is durable", name(peer)),
+        Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
+        Action::Pick(peer, Choice::Wish, pick) => format!("{} picks what it wants (number {pick})", name(peer)),
+        Action::Pick(peer, Choice::Offer, pick) => {
+            format!("{} picks what it deposits next (number {pick})", name(peer))
+        }
+        Action::Crash(peer) => format!("{} crashes", name(peer)),
+        Action::Restart(peer) => format!("{} comes back", name(peer)),
+    };
+    let comes = consequences(setup, before, action, &after);
+    let comes = comes.into_iter().take(3).collect::<Vec<_>>().join("; ");
+    let violated = after.violation.as_deref().map(|found| format!(" — {} IS VIOLATED: {}", found.property, found.what));
+    let sep = if comes.is_empty() { "" } else { ": " };
+    format!("{what}{sep}{comes}{}", violated.unwrap_or_default())
+}
+
+fn fires(setup: &Whole, world: &World, peer: PeerId, timer: Timer) -> String {
+    let name = setup.name_of(peer);
+    let live = world.live(peer);
+    let is_due = live.and_then(|live| live.timers.get(&timer)).is_some_and(std::time::Duration::is_zero);
+    match timer {
+        Timer::Election => match live.map(|live| live.peer.election().phase()) {
+            Some(Phase::Following { leader, .. }) => {
+                format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
+            }
+            Some(Phase::Onset) => format!("{name}'s election timer fires: it is its turn"),
+            Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
+            Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
+            Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has shown"),
+            Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
+        },
+        Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
+        Timer::LedgerPatience => format!("{name} loses its patience with the ledger"),
+        Timer::Renewal => format!("{name}'s renewal timer fires"),
+        Timer::Buyer if is_due => format!("{name} wants something"),
+        Timer::Buyer => format!("{name}'s timer fires: it asks again"),
+        Timer::Seller if is_due => format!("{name} has goods to deposit"),
+        Timer::Seller => format!("{name}'s timer fires: it deposits again, or asks what was sold"),
+        Timer::ClockInterval => format!("{name}'s clock interval ends"),
+    }
+}
+
+/// What has become of a state in one step.
+fn consequences(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<String> {
+    let mut comes = Vec::new();
+    for peer in setup.ids() {
+        let (Some(was), Some(is)) = (before.live(peer), after.live(peer)) else { continue };
+        let name = setup.name_of(peer);
+        match (was.epoch(), is.epoch()) {
+            (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
+            (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let stands = |live: &Live| live.peer.office().is_standing();
+        match (stands(was), stands(is)) {
+            (false, true) => comes.push(format!("{name} stands")),
+            (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
+            (_, _) => {}
+        }
+        let leader = |live: &Live| live.peer.election().leader().filter(|(_, leader)| *leader != peer);
+        if let Some((epoch, trader)) = leader(is).filter(|now| Some(*now) != leader(was)) {
+            comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
+        }
+        if is.writes.len() > was.writes.len() {
+            comes.push(format!("{name} wants something written"));
+        }
+    }
+    for (way, parcel) in sent(setup, before, action, after) {
+        let (from, to) = (place(setup, way.from), place(setup, way.to));
+        comes.push(format!("{from} tells {to}: {}", quoted(setup, parcel)));
+    }
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        comes.push("it writes".to_owned());
+    }
+    comes
+}
+
+/// What was put on its way in a step.
+fn sent<'a>(setup: &Whole, before: &World, action: &Action, after: &'a World) -> Vec<(Way, &'a Part<Parcel>)> {
+    let mut all = Vec::new();
+    for ((way, was), is) in setup.ways().zip(&before.channels).zip(&after.channels) {
+        let taken = match action {
+            Action::Arrive(taken) => usize::from(*taken == way),
+            // It goes and is answered in one step.
+            Action::Consult(peer) => usize::from(Way::to_ledger(*peer) == way),
+            Action::Lose(_) | Action::Double(_) | Action::Swap(_) | Action::Cut { .. } | Action::Heal(_) => continue,
+            Action::Notice(..)
+            | Action::Sync
+            | Action::LeaseRunsOut
+            | Action::CrashLedger { .. }
+            | Action::Persist(_)
+            | Action::Confirm(_)
+            | Action::Fire(..)
+            | Action::Pick(..)
+            | Action::Crash(_)
+            | Action::Restart(_) => 0,
+        };
+        let left = was.queue.len() - taken.min(was.queue.len());
+        all.extend(is.queue.iter().skip(left).map(|parcel| (way, parcel)));
+    }
+    all
+}
+
+/// What is on its way, with its clock.
+fn quoted(setup: &Whole, parcel: &Parcel) -> String {
+    match parcel {
+        Parcel::Envelope(envelope) => {
+            let Envelope { source, clock, route, body } = envelope;
+            let to = match route {
+                Route::Flood { to: None, .. } => "to all".to_owned(),
+                Route::Flood { to: Some(to), .. } => format!("flooded to {}", setup.name_of(*to)),
+                Route::Direct { to, .. } => format!("to {}", setup.name_of(*to)),
+            };
+            format!("\"{}\" (of {} {to}, clock {})", says(body), setup.name_of(*source), reading(clock.0))
+        }
+        Parcel::Call(call) => format!("\"{}\"", asks(&call.request)),
+        Parcel::Reply(reply) => format!("\"{}\"", verdict(reply)),
+    }
+}
+
+/// A clock reading as people read it: those of later ages have been written ahead of.
+fn reading(clock: u64) -> String {
+    match clock / crate::part::AGE {
+        0 => clock.to_string(),
+        age => format!("{age}'{}", clock % crate::part::AGE),
+    }
+}
+
+/// A state as people want to read it.
+pub(super) fn portrait(setup: &Whole, world: &World) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    for (peer, node) in setup.ids().zip(&world.nodes) {
+        let _ = writeln!(out, "{}", one_peer(setup, world, peer, node));
+    }
+    let _ = writeln!(out, "{}", the_ledger(&world.ledger));
+    for (way, channel) in setup.ways().zip(&world.channels) {
+        let Channel { is_cut, queue } = &**channel;
+        if *is_cut || !queue.is_empty() {
+            let cut = if *is_cut { " (cut)" } else { "" };
+            let _ = writeln!(out, "{} → {}{cut}", place(setup, way.from), place(setup, way.to));
+            for parcel in queue {
+                let _ = writeln!(out, "  {}", quoted(setup, parcel));
+            }
+        }
+    }
+    let _ = writeln!(out, "the adversary has left: {}", budgets(world.budget));
+    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
+    let holds: Vec<String> = setup
+        .properties()
+        .into_iter()
+        .filter(|property| broken.as_ref().is_none_or(|found| found.property != *property))
+        .map(|property: Property| property.to_string())
+        .collect();
+    let _ = write!(out, "holds here: {}", holds.join(" "));
+    if let Some(found) = broken {
+        let _ = write!(out, "\nVIOLATED HERE: {found}");
+    }
+    out
+}
+
+fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
+    let name = setup.name_of(peer);
+    let live = match node {
+        Node::Up(live) => live,
+        Node::Down { durable, .. } => {
+            let bound = reading(durable.clock_bound.0);
+            return format!("{name}: down; durable: life {}, clock at most {bound}", durable.incarnation);
+        }
+    };
+    let view = live.peer.view();
+    let mut says = vec![format!("clock {}", reading(view.clock.0))];
+    if view.me.incarnation.0 > 1 {
+        says.push(format!("life {}", view.me.incarnation));
+    }
+    if let Some(epoch) = view.office {
+        says.push(format!("TRADER of epoch {epoch}"));
+    }
+    says.extend(office(live.peer.office()));
+    says.extend(election(live.peer.election()));
+    says.extend(live.peer.buyer().into_iter().flat_map(buyer));
+    says.extend(live.peer.seller().and_then(seller));
+    let links: Vec<String> = view.links.iter().map(ToString::to_string).collect();
+    says.push(if links.is_empty() { "hears nobody".to_owned() } else { format!("hears {}", links.join(", ")) });
+    if !live.hears_ledger {
+        says.push("not the ledger".to_owned());
+    }
+    if !live.writes.is_empty() || live.synced.is_some() {
+        says.push(format!("waits for its disk (durable: clock at most {})", reading(live.durable.clock_bound.0)));
+    }
+    let unknown = setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
+    let news: Vec<String> = unknown.filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
+    if !news.is_empty() {
+        says.push(format!("does not know yet how its connection to {} is", news.join(" and to ")));
+    }
+    format!("{name}: {}", says.join(", "))
+}
+
+/// What a picture shows of a step.
+pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let ledger = setup.cast.len();
+    let lane = |place: Place| match place {
+        Place::Peer(peer) => peer.0 as usize,
+        Place::Ledger => ledger,
+    };
+    let peer_lane = |peer: &PeerId| peer.0 as usize;
+    let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
+    let front = |way: &Way| before.channel(setup, *way).and_then(|channel| channel.queue.front()).map(Part::name);
+    match action {
+        Action::Arrive(way) => {
+            marks.extend(front(way).map(|message| Mark::Arrived { at: lane(way.to), message }));
+        }
+        Action::Lose(way) => marks.extend(front(way).map(|message| Mark::Lost { message })),
+        Action::Double(way) => marks.push(happened(lane(way.from), "what it sent is doubled")),
+        Action::Swap(way) => marks.push(happened(lane(way.from), "what it sent falls behind")),
+        Action::Cut { way, both } => {
+            let ways = if *both { vec![*way, way.back()] } else { vec![*way] };
+            for way in ways {
+                marks.push(Mark::Cut { from: lane(way.from), to: lane(way.to) });
+                let queue = before.channel(setup, way).map(|channel| &channel.queue);
+                marks.extend(queue.into_iter().flatten().map(|parcel| Mark::Lost { message: parcel.name() }));
+            }
+        }
+        Action::Heal(way) => {
+            for way in [*way, way.back()] {
+                if before.channel(setup, way).is_some_and(|channel| channel.is_cut) {
+                    marks.push(Mark::Healed { from: lane(way.from), to: lane(way.to) });
+                }
+            }
+        }
+        Action::Notice(peer, to) => {
+            let works = before.is_connected(setup, Way { from: Place::Peer(*peer), to: *to });
+            let works = if works { "works" } else { "is down" };
+            let what = format!("learns: its connection to {} {works}", place(setup, *to));
+            marks.push(happened(peer_lane(peer), &what));
+        }
+        Action::Consult(peer) => marks.push(happened(peer_lane(peer), "asks the ledger")),
+        Action::Sync => marks.push(happened(ledger, "durable")),
+        Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
+        Action::CrashLedger { kept } => {
+            marks.push(Mark::Crashed { at: ledger });
+            marks.push(Mark::Restarted { at: ledger });
+            if before.ledger.is_writing() {
+                marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
+            }
+        }
+        Action::Persist(peer) => marks.push(happened(peer_lane(peer), "durable")),
+        Action::Confirm(peer) => marks.push(happened(peer_lane(peer), "learns that it is durable")),
+        Action::Fire(peer, timer) => {
+            let label = match timer {
+                Timer::Election => "election timer",
+                Timer::LedgerRetry => "retry timer",
+                Timer::LedgerPatience => "patience ends",
+                Timer::Renewal => "renewal timer",
+                Timer::Buyer => "buyer's timer",
+                Timer::Seller => "seller's timer",
+                Timer::ClockInterval => "clock interval",
+            };
+            marks.push(Mark::Timer { at: peer_lane(peer), label: label.to_owned() });
+        }
+        Action::Pick(peer, _, pick) => marks.push(happened(peer_lane(peer), &format!("picks number {pick}"))),
+        Action::Crash(peer) => marks.push(Mark::Crashed { at: peer_lane(peer) }),
+        Action::Restart(peer) => marks.push(Mark::Restarted { at: peer_lane(peer) }),
+    }
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        marks.push(happened(ledger, "writes"));
+    }
+    for peer in setup.ids() {
+        let epoch = |world: &World| world.live(peer).and_then(Live::epoch);
+        match (epoch(before), epoch(after)) {
+            (None, Some(epoch)) => marks.push(Mark::TookOffice { at: peer_lane(&peer), epoch: epoch.0 }),
+            (Some(_), None) if after.live(peer).is_some() => {
+                marks.push(Mark::LeftOffice { at: peer_lane(&peer), label: "steps down".to_owned() });
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    marks.extend(sent(setup, before, action, after).into_iter().map(|(way, parcel)| Mark::Sent {
+        from: lane(way.from),
+        to: Some(lane(way.to)),
+        message: parcel.name(),
+        label: match &**parcel {
+            Parcel::Envelope(envelope) => says(&envelope.body),
+            Parcel::Call(call) => brief_question(&call.request),
+            Parcel::Reply(reply) => brief_verdict(reply),
+        },
+    }));
+    if let Some(found) = &after.violation {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    } else if let Some(found) = setup.stuck(after) {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    }
+    marks
+}

@@ -1,0 +1,250 @@
+//! What the machines say and hold, in words.
+
+use protocol::{
+    books::Outcome,
+    buyer::Buyer,
+    election::{Election, ElectionMessage, Eligibility, Phase},
+    ledger::{LedgerAnswer, LedgerRequest, Verdict},
+    message::{Body, ClientMessage, TraderMessage},
+    office::Office,
+    record::{Batch, Entry, Record},
+    seller::Seller,
+};
+
+use crate::bazaar::world::{Archive, Reply};
+
+/// What a message says.
+pub(crate) fn says(body: &Body) -> String {
+    match body {
+        Body::Election(message) => match message {
+            ElectionMessage::Call => "election: is anybody higher?".to_owned(),
+            ElectionMessage::Anyone => "is anybody eligible?".to_owned(),
+            ElectionMessage::Answer => "ok, leave it to me".to_owned(),
+            ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
+            ElectionMessage::Coordinator { epoch } => format!("I am coordinator, epoch {epoch}"),
+            ElectionMessage::Resigned { epoch } => format!("I have given epoch {epoch} back"),
+        },
+        Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
+        Body::Clock => "my clock".to_owned(),
+        Body::Client(ClientMessage::Request(request)) => {
+            let previous = request.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let (id, item) = (number(request.id.sequence.0), request.item);
+            format!("request {id}: {} of item {item}, after {previous}", request.quantity)
+        }
+        Body::Client(ClientMessage::Deposit(deposit)) => {
+            let previous = deposit.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let (id, item) = (number(deposit.id.number.0), deposit.item);
+            format!("deposit {id}: {} of item {item}, after {previous}", deposit.count)
+        }
+        Body::Client(ClientMessage::AskSales { after }) => match after {
+            Some(after) => format!("what was sold after sale {after}?"),
+            None => "what was sold?".to_owned(),
+        },
+        Body::Trader(TraderMessage::Buyer(standing)) => {
+            let open = standing.open.as_ref().map(|open| format!("request {} waits", number(open.id.sequence.0)));
+            let last = standing.last.as_ref().map(|(last, outcome)| {
+                let outcome = match outcome {
+                    Outcome::Sold(_) => "filled",
+                    Outcome::Refused { .. } => "refused",
+                };
+                format!("request {} was {outcome}", number(last.0))
+            });
+            let all: Vec<String> = open.into_iter().chain(last).collect();
+            if all.is_empty() { "nothing of yours is in the books".to_owned() } else { all.join(", ") }
+        }
+        Body::Trader(TraderMessage::Seller(standing)) => {
+            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+                format!("deposit {}, {} left", number(deposit.number.0), deposit.left)
+            });
+            format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
+        }
+    }
+}
+
+/// A number as people read it: the incarnation it was given in, and which of that life's it is.
+pub(crate) fn number(n: u64) -> String {
+    match n >> 32 {
+        0 => n.to_string(),
+        life => format!("{life}.{}", n & u64::from(u32::MAX)),
+    }
+}
+
+/// A record of the log.
+pub(crate) fn record(record: &Record) -> String {
+    let what = match &record.entry {
+        Entry::Claimed { epoch, holder } => format!("epoch {epoch} claimed by peer {}", holder.peer),
+        Entry::Deposited(deposit) => {
+            format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller)
+        }
+        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
+        Entry::Sold(sale) => {
+            format!(
+                "sale {} of peer {} to peer {} for {}",
+                sale.number,
+                sale.deposit.seller,
+                sale.request.buyer,
+                sale.paid()
+            )
+        }
+        Entry::Refused { request } => {
+            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
+        }
+        Entry::Resigned => "resignation".to_owned(),
+    };
+    format!("{what} @{}", record.stamp.time)
+}
+
+/// An append.
+pub(crate) fn appends(batch: &Batch) -> String {
+    let records: Vec<String> = batch.records.iter().map(record).collect();
+    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
+    format!("[epoch {}, position {}] {what}", batch.epoch, batch.position)
+}
+
+/// A question to the ledger, or an append.
+pub(crate) fn asks(request: &LedgerRequest) -> String {
+    match request {
+        LedgerRequest::Status => "what is your status?".to_owned(),
+        LedgerRequest::Read { from, .. } => format!("which records are there from {from} on?"),
+        LedgerRequest::Append(batch) => appends(batch),
+    }
+}
+
+/// What the ledger answers.
+pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
+    let verdict = match &reply.answer {
+        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
+        LedgerAnswer::Part { id, of, .. } => return format!("part {} of {of} of a snapshot", id.index + 1),
+        LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
+        LedgerAnswer::Append { verdict, .. } => verdict,
+    };
+    let what = match verdict {
+        Verdict::Appended { head, contested: false } => format!("appended, up to {head}"),
+        Verdict::Appended { head, contested: true } => format!("appended, up to {head}, and contested"),
+        Verdict::Fenced => "fenced".to_owned(),
+        Verdict::Conflict => "conflict".to_owned(),
+        Verdict::Held => "held by another".to_owned(),
+    };
+    format!("{what} {}", appends(batch))
+}
+
+/// An append, for a picture.
+pub(crate) fn brief(batch: &Batch) -> String {
+    let records = batch.records.iter().map(|record| match &record.entry {
+        Entry::Claimed { .. } => "claim",
+        Entry::Deposited(_) => "deposit",
+        Entry::Admitted(_) => "request",
+        Entry::Sold(_) => "sale",
+        Entry::Refused { .. } => "refusal",
+        Entry::Resigned => "resignation",
+    });
+    let records: Vec<&str> = records.collect();
+    let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
+    format!("append {what} (epoch {}, at {})", batch.epoch, batch.position)
+}
+
+/// A question to the ledger, or an append, for a picture.
+pub(crate) fn brief_question(request: &LedgerRequest) -> String {
+    match request {
+        LedgerRequest::Status => "status?".to_owned(),
+        LedgerRequest::Read { from, .. } => format!("read from {from} on"),
+        LedgerRequest::Append(batch) => brief(batch),
+    }
+}
+
+/// What the ledger answers, for a picture.
+pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
+    let verdict = match &reply.answer {
+        LedgerAnswer::Status => return "status".to_owned(),
+        LedgerAnswer::Part { .. } => return "snapshot".to_owned(),
+        LedgerAnswer::Records { .. } => return "records".to_owned(),
+        LedgerAnswer::Append { verdict, .. } => verdict,
+    };
+    let what = match verdict {
+        Verdict::Appended { contested: false, .. } => "appended",
+        Verdict::Appended { contested: true, .. } => "appended, contested",
+        Verdict::Fenced => "fenced",
+        Verdict::Conflict => "conflict",
+        Verdict::Held => "held",
+    };
+    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
+}
+
+/// The ledger and its log, line by line.
+pub(crate) fn the_ledger(archive: &Archive) -> String {
+    let status = archive.machine.status();
+    let term = match status.term {
+        None => "no term yet".to_owned(),
+        Some(term) => {
+            let live = if term.ended {
+                "resigned"
+            } else if archive.machine.is_held() {
+                "live"
+            } else {
+                "lapsed"
+            };
+            format!("epoch {} of peer {} ({live})", term.epoch, term.holder.peer)
+        }
+    };
+    let mut lines = vec![format!("ledger: {term}, head {}", status.head)];
+    let durable = archive.store.durable().len();
+    let mut position = 0;
+    for (nth, batch) in archive.store.batches().iter().enumerate() {
+        for one in &batch.records {
+            let not_yet = if nth >= durable { " (written, not durable)" } else { "" };
+            lines.push(format!("  {position}. {}{not_yet}", record(one)));
+            position += 1;
+        }
+    }
+    lines.join("\n")
+}
+
+/// What an office is at.
+pub(crate) fn office(office: &Office) -> Option<String> {
+    match office.in_flight() {
+        Some(batch) => Some(format!("waits for the ledger's word on {}", appends(batch))),
+        None if office.is_standing() => Some("reads the books".to_owned()),
+        None => None,
+    }
+}
+
+/// Where an election stands.
+pub(crate) fn election(election: &Election) -> Vec<String> {
+    let phase = match election.phase() {
+        Phase::Onset => "knows no trader".to_owned(),
+        Phase::Calling => "has called an election".to_owned(),
+        Phase::Asking => "asks whether anybody is eligible".to_owned(),
+        Phase::Waiting => "leaves it to a higher peer".to_owned(),
+        Phase::Standing => "stands".to_owned(),
+        Phase::Leading { epoch } => format!("leads in epoch {epoch}"),
+        Phase::Following { epoch, leader, directly } => {
+            let how = if directly { "" } else { " by hearsay" };
+            format!("follows trader {leader} of epoch {epoch}{how}")
+        }
+    };
+    let eligibility = match election.eligibility() {
+        Eligibility::Eligible => None,
+        Eligibility::Resigned => Some("resigned".to_owned()),
+        Eligibility::Unable => Some("not eligible".to_owned()),
+    };
+    [phase].into_iter().chain(eligibility).collect()
+}
+
+/// What a buyer wants and knows.
+pub(crate) fn buyer(buyer: &Buyer) -> Vec<String> {
+    let asks = match buyer.asking() {
+        Some(request) => format!("asks for request {}", number(request.id.sequence.0)),
+        None => "asks for nothing".to_owned(),
+    };
+    let known = buyer.known().map(|known| format!("knows how request {} ended", number(known.0)));
+    [asks].into_iter().chain(known).collect()
+}
+
+/// What a seller deposits or knows.
+pub(crate) fn seller(seller: &Seller) -> Option<String> {
+    match (seller.depositing(), seller.account()) {
+        (Some(deposit), _) => Some(format!("deposits {}", number(deposit.id.number.0))),
+        (None, Some(account)) => Some(format!("knows of {} sales, earned {}", account.sales, account.earned)),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Whole peers over their overlay, as tests: the scenarios that take a second hold and are complete.
+
+#![allow(clippy::expect_used)]
+
+use model::{
+    check::{Outcome, check},
+    scenario::{self, Case, Extent, Family, Scenario},
+    subject::Subject,
+    trace,
+    whole::{Action, Whole, World},
+};
+
+const THREADS: usize = 2;
+
+fn all() -> impl Iterator<Item = (Scenario, Whole)> {
+    scenario::all().into_iter().filter_map(|scenario| match scenario.case.clone() {
+        Case::Whole(whole) => Some((scenario, whole)),
+        Case::Bazaar(_) => None,
+    })
+}
+
+fn named(name: &str) -> (Scenario, Whole) {
+    all().find(|(scenario, _)| scenario.name == name).expect("a scenario of the catalogue")
+}
+
+/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met, and
+/// the number of states is the recorded one.
+fn holds(name: &str) {
+    let report = check(&named(name).0, Extent::Default, THREADS, |_| {});
+    assert_eq!(report.verdict, Outcome::Holds, "{report:#?}");
+}
+
+#[test]
+fn nothing_is_sent_above_the_written_bound_whatever_a_crash_loses() {
+    holds("whole-clock");
+}
+
+#[test]
+fn a_lone_survivor_deals_with_what_is_pending() {
+    holds("whole-survivor");
+}
+
+#[test]
+fn who_hears_the_ledger_and_no_peer_leaves_its_contested_office() {
+    holds("whole-isolated");
+}
+
+#[test]
+fn another_takes_over_when_the_trader_crashes() {
+    holds("whole-crash");
+}
+
+#[test]
+fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
+    for (scenario, whole) in all() {
+        let Scenario { name, family, about, bounds, sightings, .. } = &scenario;
+        assert_eq!(*family, Family::Whole);
+        assert!(
+            name.starts_with("whole-") && !about.is_empty() && !bounds.is_empty() && !sightings.is_empty(),
+            "{name}"
+        );
+        let first = whole.first();
+        assert_eq!((whole.violation(&first), whole.stuck(&first)), (None, None), "{name}");
+        let is_held = first.traders().count() == 1;
+        assert_eq!(is_held, whole.opening != model::whole::Opening::AtTheStart, "{name}: {}", whole.portrait(&first));
+    }
+}
+
+/// The first step there is, so many times.
+fn walk(whole: &Whole, steps: usize, pick: impl Fn(usize, usize) -> usize) -> (Vec<World>, Vec<Action>) {
+    let (mut states, mut taken) = (vec![whole.first()], Vec::new());
+    for nth in 0..steps {
+        let state = &states[nth];
+        let mut actions = Vec::new();
+        whole.actions(state, &mut actions);
+        if actions.is_empty() {
+            break;
+        }
+        let action = actions.swap_remove(pick(nth, actions.len()));
+        let (next, _) = whole.after(state, &action);
+        states.push(next);
+        taken.push(action);
+    }
+    (states, taken)
+}
+
+#[test]
+fn every_step_can_be_told_drawn_written_down_and_taken_again() {
+    for (scenario, whole) in all() {
+        for seed in 0..20 {
+            let (states, taken) = walk(&whole, 40, |nth, among| (nth * 7 + seed * 13 + nth * seed) % among);
+            for (state, (action, after)) in states.iter().zip(taken.iter().zip(&states[1..])) {
+                assert!(!whole.sentence(state, action).is_empty());
+                let lanes = whole.lanes().len();
+                for mark in whole.marks(state, action, after) {
+                    if let model::picture::Mark::Sent { from, to, .. } = mark {
+                        assert!(from < lanes && to.is_some_and(|to| to < lanes));
+                    }
+                }
+                assert!(whole.portrait(state).contains("ledger: "));
+            }
+            let trace = trace::Trace::of(scenario.name, Extent::Default, None, &whole, &taken);
+            let read = trace.actions(&whole).expect("its own steps");
+            assert_eq!(trace::replay(&whole, &read).map(|again| again.last().cloned()), Ok(states.last().cloned()));
+        }
+    }
+}
