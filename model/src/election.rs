@@ -35,7 +35,7 @@ fn converging(within: usize, cut: Cut, budget: Budget) -> Case {
 }
 
 fn surviving(budget: Budget) -> Case {
-    let convergence = Some(Convergence { within: 110, lasting: LASTING, cut: Cut::Nothing });
+    let convergence = Some(Convergence { within: 180, lasting: LASTING, cut: Cut::Nothing });
     Case::Bazaar(Bazaar { convergence, ..electors(2).with(budget) })
 }
 
@@ -217,7 +217,7 @@ pub fn scenarios() -> Vec<Scenario> {
             sightings: vec![Sighting::SecondEpoch, Sighting::TraderCrashed, Sighting::ClaimHeld],
             case: converging(100, Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
             further: Some(converging(
-                100,
+                160,
                 Cut::Nothing,
                 Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none },
             )),
@@ -230,7 +230,7 @@ pub fn scenarios() -> Vec<Scenario> {
                      never claim must not win again and again.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            further: Some(converging(224, Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -239,7 +239,7 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 renewal: its claims are granted and it never learns so.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            further: Some(converging(224, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -248,7 +248,7 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            further: Some(converging(304, Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -257,7 +257,7 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 sale: a claim, a renewal, a sale.",
             sightings: vec![Sighting::TookOffice, Sighting::Resigned],
             case: converging(130, Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
-            further: Some(converging(130, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            further: Some(converging(208, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
             ..base()
         },
         Scenario {
@@ -275,7 +275,7 @@ pub fn scenarios() -> Vec<Scenario> {
             bounds: "2 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(180, Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
-            further: Some(converging(180, Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
+            further: Some(converging(288, Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
             ..base()
         },
     ]

@@ -27,8 +27,8 @@ use crate::part::digest;
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let World { peers, ledger, calls, replies, mail, lease, candidates, budget, violation } = self;
-        state.write_u64(digest(&(peers, ledger, (calls, replies, mail), lease, candidates, budget, violation)));
+        let World { peers, ledger, calls, replies, mail, lease, budget, violation } = self;
+        state.write_u64(digest(&(peers, ledger, (calls, replies, mail), lease, budget, violation)));
     }
 }
 

@@ -17,7 +17,7 @@ use protocol::{
 use super::{
     Bazaar,
     step::{Occasion, Step},
-    world::{Action, Archive, Live, Mail, World},
+    world::{Action, Archive, Live, Mail, Peer, World},
 };
 use crate::{
     matrix::{Kind, Role, Stepped},
@@ -185,22 +185,22 @@ impl Step<'_> {
         if !self.setup.is_synchronous() {
             return;
         }
-        let candidates = self.world.candidates.take().unwrap_or_default();
-        if let Some(higher) = candidates.iter().find(|candidate| **candidate > peer) {
+        let rivals = self.world.live(self.setup, peer).and_then(|live| live.rivals.clone()).unwrap_or_default();
+        if let Some(higher) = rivals.iter().find(|rival| **rival > peer) {
             let what = format!("peer {peer} takes office while peer {higher} was there and eligible throughout");
             self.check(violated(Property::Y1, what));
         }
         // The claim is the last batch; the one before it ends the former term, if that was resigned.
         let former = self.world.ledger.store.durable().iter().rev().nth(1).filter(|batch| batch.resigns());
         let has_resigned = former.and_then(Batch::writer) == Some(peer);
-        if let (true, Some(other)) = (has_resigned, candidates.iter().find(|other| **other != peer)) {
+        if let (true, Some(other)) = (has_resigned, rivals.iter().find(|other| **other != peer)) {
             let what = format!("peer {peer} resigned and holds the next epoch while peer {other} could");
             self.check(violated(Property::Y2, what));
         }
     }
 
-    /// Who is there and eligible while an election goes on; and how many traders there are.
-    pub(super) fn note_candidates(&mut self) {
+    /// Who is there and eligible while somebody runs for office; and how many traders there are.
+    pub(super) fn note_rivals(&mut self) {
         if !self.setup.is_synchronous() {
             return;
         }
@@ -215,11 +215,17 @@ impl Step<'_> {
             let phase = live.election.as_ref().map(|election| election.phase());
             matches!(phase, Some(Phase::Calling | Phase::Asking | Phase::Standing))
         };
-        let begins = traders.is_empty() && self.world.lives().any(runs);
-        match &mut self.world.candidates {
-            Some(candidates) => candidates.retain(|candidate| eligible.contains(candidate)),
-            none @ None if begins => *none = Some(eligible),
-            None => {}
+        for place in 0..self.world.peers.len() {
+            let Peer::Up(live) = &*self.world.peers[place] else { continue };
+            let rivals = match &live.rivals {
+                _ if !runs(live) => None,
+                None => Some(eligible.clone()),
+                Some(rivals) => Some(rivals.iter().copied().filter(|rival| eligible.contains(rival)).collect()),
+            };
+            if rivals != live.rivals {
+                let peer = live.me.peer;
+                self.live(peer, |live| live.rivals = rivals);
+            }
         }
     }
 

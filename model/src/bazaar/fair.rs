@@ -108,7 +108,6 @@ impl World {
 impl Step<'_> {
     fn stop_faults(&mut self) {
         self.world.budget = Budget::default();
-        self.world.candidates = None;
         for place in 0..self.world.peers.len() {
             self.world.peers[place].change(|peer| match peer {
                 Peer::Up(live) => (live.plans.wishes, live.plans.deposits) = (0, 0),

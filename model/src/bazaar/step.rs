@@ -145,7 +145,7 @@ impl<'a> Step<'a> {
                 self.crash_ledger(*kept);
             }
         }
-        self.note_candidates();
+        self.note_rivals();
     }
 
     // Time.
@@ -221,6 +221,7 @@ impl<'a> Step<'a> {
             timers: Default::default(),
             heard: Epoch(0),
             confirmed: false,
+            rivals: None,
             plans,
         };
         self.world.peers[place] = Part::new(Peer::Up(Box::new(live)));

@@ -61,8 +61,6 @@ pub struct World {
     pub mail: Part<Bag<Mail>>,
     /// When the lease runs out, where that is known.
     pub lease: Option<Duration>,
-    /// Under synchrony, while an election goes on: who has been there and eligible ever since it began.
-    pub candidates: Option<Vec<PeerId>>,
     /// What the adversary may still do.
     pub budget: Budget,
     /// What was found to be wrong in the step that led here. Nothing follows.
@@ -108,6 +106,8 @@ pub struct Live {
     pub heard: Epoch,
     /// An append of its own was confirmed since it sent its last heartbeat.
     pub confirmed: bool,
+    /// Under synchrony, while it runs for office: who has been there and eligible ever since it called.
+    pub rivals: Option<Vec<PeerId>>,
     /// What it may still think of.
     pub plans: Plans,
 }
@@ -273,7 +273,6 @@ impl World {
             replies: Part::new(Bag::default()),
             mail: Part::new(Bag::default()),
             lease: None,
-            candidates: None,
             budget: setup.budget,
             violation: None,
         };
