@@ -141,7 +141,28 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::Deposed,
             ],
             case: three(Budget { alarms: 3, sales: 1, ..none }),
-            further: Some(three(Budget { alarms: 4, sales: 2, ..none })),
+            further: Some(three(Budget { alarms: 4, sales: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-two",
+            about: "two peers; one that resigned asks whether anybody is eligible while the other runs, leads or is gone",
+            bounds: "4 alarms, 1 sale, 1 crash: one to win and resign, two for the other to win, and one to ask.",
+            sightings: vec![
+                Sighting::Resigned,
+                Sighting::SecondEpoch,
+                Sighting::LoneSurvivor,
+                Sighting::ReferredToLeader,
+                Sighting::TraderCrashed,
+            ],
+            case: Case::Bazaar(electors(2).with(Budget { alarms: 4, sales: 1, crashes: 1, ..none })),
+            further: Some(Case::Bazaar(electors(2).with(Budget {
+                alarms: 5,
+                sales: 2,
+                crashes: 1,
+                restarts: 1,
+                ..none
+            }))),
             ..base()
         },
         Scenario {
@@ -176,7 +197,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::ThirdEpoch,
             ],
             case: Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 1, sales: 1, ..none })),
-            further: Some(Case::Bazaar(synchronous(4, Budget { crashes: 3, restarts: 2, sales: 2, ..none }))),
+            further: Some(Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 2, sales: 2, ..none }))),
             ..base()
         },
         Scenario {

@@ -232,11 +232,58 @@ impl Kind {
 }
 
 impl Kind {
-    /// Whether a machine in this role is ever given this at all. Where it is not, an empty cell is no gap.
+    /// Whether an empty cell is a gap. It is none where a machine in this role is never given this, or where it is the same as
+    /// another role for whoever is given it.
     #[must_use]
     pub fn concerns(self, role: Role) -> bool {
-        let _ = role;
-        true
+        use Role::{Buyer, Candidate, Clock, Ledger, Peer, Relay, Seller, Trader};
+        match self {
+            // Elections, links, disks and the ledger's answers know nothing of what a peer buys or sells: out of office it is a
+            // peer.
+            Kind::Call
+            | Kind::Anyone
+            | Kind::AnswerOk
+            | Kind::Leader
+            | Kind::Coordinator
+            | Kind::Resigned
+            | Kind::Heartbeat
+            | Kind::ClockMulticast
+            | Kind::Appended
+            | Kind::Fenced
+            | Kind::LedgerUp
+            | Kind::LedgerDown
+            | Kind::Written => matches!(role, Trader | Candidate | Peer),
+            Kind::LinkUp | Kind::LinkDown | Kind::Relayed => matches!(role, Trader | Candidate | Peer | Relay),
+            // Who stands or leads waits for the ledger, not for the election.
+            Kind::ElectionTimer => role == Peer,
+            // Out of office it asks for the status, and only then.
+            Kind::Status => role == Peer,
+            Kind::RetryTimer => matches!(role, Trader | Candidate),
+            Kind::PatienceTimer => matches!(role, Trader | Candidate),
+            Kind::RenewalTimer => role == Trader,
+            Kind::Part | Kind::Records => role == Candidate,
+            // A trader is told so only of an append that nobody else could have overtaken: never, but for what is late.
+            Kind::Conflict => matches!(role, Trader | Candidate),
+            Kind::Held => matches!(role, Candidate | Peer),
+            // Whoever is not in office drops them.
+            Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
+            // In office, or on the way there, a buyer is a buyer still.
+            Kind::BuyerStanding | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
+            // It ends the interval, whatever else the peer is.
+            Kind::ClockTimer => role == Buyer,
+            Kind::SellerStanding | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
+            Kind::Stand => role == Peer,
+            Kind::Yield => matches!(role, Trader | Candidate),
+            Kind::Start => matches!(role, Buyer | Seller | Peer | Ledger | Clock | Relay),
+            Kind::StatusCall
+            | Kind::ReadCall
+            | Kind::ClaimCall
+            | Kind::BatchCall
+            | Kind::RenewalCall
+            | Kind::Persisted
+            | Kind::Lease => role == Ledger,
+            Kind::Tick | Kind::Receive | Kind::CatchUp => role == Clock,
+        }
     }
 }
 

@@ -457,6 +457,42 @@ pub fn scenarios() -> Vec<Scenario> {
             },
         ),
         scenario(
+            both(
+                Bazaar::new(vec![Role::trader(), Role::buyer(FISH_THEN_SALT, 2).and_trader()], 8),
+                Budget { stands: 2, ..none },
+                Budget { stands: 3, yields: 1, ..none },
+            ),
+            Scenario {
+                name: "buyer-in-office",
+                about: "a buyer takes office while it chooses what it wants, or asks for it",
+                bounds: "2 claims, 2 requests, nothing for sale: it is in office when it should choose or is told something.",
+                sightings: vec![Sighting::SecondEpoch, Sighting::Refused, Sighting::TraderFenced],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar::new(
+                    vec![
+                        Role::trader(),
+                        Role::seller(FISH_THEN_SALT, 1, 1).and_trader(),
+                        Role::buyer(FISH, 1).eager().deaf(),
+                    ],
+                    8,
+                ),
+                Budget { stands: 2, asks: 1, ..none },
+                Budget { stands: 2, asks: 1, yields: 1, ..none },
+            ),
+            Scenario {
+                name: "seller-in-office",
+                about: "a seller takes office while it deposits, sells or chooses what to deposit next",
+                bounds: "2 claims, 1 request, 2 deposits, 1 question: it is in office when it should choose, is told something or \
+                         has its timer fire.",
+                sightings: vec![Sighting::SecondEpoch, Sighting::Sold, Sighting::Refused, Sighting::SoldOut],
+                ..base()
+            },
+        ),
+        scenario(
             both(usual(), Budget { stands: 2, snapshots: 1, ..none }, Budget { stands: 3, snapshots: 2, ..none }),
             Scenario {
                 name: "snapshot",

@@ -84,6 +84,12 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     Ok(())
 }
 
+/// Out of office a peer is a peer, for what is no matter of buying or selling.
+fn is_gap(kind: Kind, role: Role, counts: &BTreeMap<(Kind, Role), u64>) -> bool {
+    let is_client = |role| counts.contains_key(&(kind, role));
+    kind.concerns(role) && !(role == Role::Peer && (is_client(Role::Buyer) || is_client(Role::Seller)))
+}
+
 /// Which input was tried in which role over all scenarios, and how often. An empty cell is a gap or is explained.
 pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     let mut counts: BTreeMap<(Kind, Role), u64> = BTreeMap::new();
@@ -100,7 +106,7 @@ pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
         for role in Role::ALL {
             match counts.get(&(*kind, *role)) {
                 Some(count) => write!(out, " {count:>10}")?,
-                None => write!(out, " {:>10}", if kind.concerns(*role) { "-" } else { "" })?,
+                None => write!(out, " {:>10}", if is_gap(*kind, *role, &counts) { "-" } else { "" })?,
             }
         }
         writeln!(out)?;

@@ -43,6 +43,8 @@ pub struct Whole {
     pub terms: Terms,
     /// How far ahead clocks are written.
     pub clock_range: u64,
+    /// The least time between two multicasts of a buyer's clock; its timer may fire at any moment.
+    pub clock_interval: Duration,
     /// How peers write.
     pub disk: Disk,
     /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That the answer
@@ -148,6 +150,7 @@ impl Whole {
             links,
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
             clock_range: AGE,
+            clock_interval: Duration::ZERO,
             disk: Disk::AtOnce,
             asks_at_once: true,
             opening: Opening::InOffice,
@@ -206,7 +209,7 @@ impl Whole {
                 deposit_after: Duration::ZERO,
                 trade_after: Duration::ZERO,
                 think: Some(Duration::ZERO),
-                clock_interval: Duration::ZERO,
+                clock_interval: self.clock_interval,
             },
             clock_range: self.clock_range,
         })

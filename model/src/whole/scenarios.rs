@@ -1,5 +1,7 @@
 //! What is run.
 
+use std::time::Duration;
+
 use protocol::{
     config::Terms,
     id::{Item, PeerId},
@@ -35,6 +37,12 @@ fn mortal(mut setup: Whole, who: &[usize]) -> Whole {
 /// The same, but nobody wants anything.
 fn content(mut setup: Whole) -> Whole {
     setup.cast.iter_mut().for_each(|member| member.plans.wishes = 0);
+    setup
+}
+
+/// The same, but who wants something wants it so many times.
+fn wanting(mut setup: Whole, wishes: u8) -> Whole {
+    setup.cast.iter_mut().for_each(|member| member.plans.wishes *= wishes);
     setup
 }
 
@@ -162,6 +170,45 @@ pub fn scenarios() -> Vec<Scenario> {
                     Sighting::Resent,
                     Sighting::Sold,
                 ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole {
+                    opening: Opening::AtTheStart,
+                    weak: vec![ledger(1)],
+                    ..content(Whole::line((0..2).map(|_| Member::both(FISH, 0, Item::FISH, 1).immortal()).collect()))
+                },
+                Budget { alarms: 2, cuts: 1, retries: 1, impatience: 1, ..none },
+                Budget { alarms: 3, cuts: 1, retries: 1, impatience: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-candidate",
+                about: "two peers start and elect, and the higher is cut off from the ledger, one way or both",
+                bounds: "2 election timers, 1 cut, 1 repeated question, 1 loss of patience: the cut comes while it reads, claims or \
+                         holds the office, and it learns of it early, late or never.",
+                sightings: vec![
+                    Sighting::TookOffice,
+                    Sighting::DroppedByCut,
+                    Sighting::NoticedCut,
+                    Sighting::LedgerSilent,
+                    Sighting::Healed,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { clock_interval: Duration::from_millis(100), ..wanting(three(), 2) },
+                none,
+                Budget { resends: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-interval",
+                about: "a buyer multicasts its clock before a request, but not again within an interval",
+                bounds: "2 requests: the interval ends before the second or not.",
+                sightings: vec![Sighting::Sold, Sighting::Relayed],
                 ..base()
             },
         ),

@@ -492,7 +492,7 @@ impl World {
             Timer::Buyer if wait.is_zero() => live.plans.wishes > 0,
             Timer::Seller if wait.is_zero() => true,
             Timer::Buyer | Timer::Seller => resends > 0,
-            Timer::ClockInterval => wait.is_zero(),
+            Timer::ClockInterval => true,
         }
     }
 }
