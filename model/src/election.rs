@@ -197,7 +197,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::ThirdEpoch,
             ],
             case: Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 1, sales: 1, ..none })),
-            further: Some(Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 2, sales: 2, ..none }))),
+            further: Some(Case::Bazaar(synchronous(4, Budget { crashes: 2, restarts: 1, sales: 2, ..none }))),
             ..base()
         },
         Scenario {
