@@ -64,6 +64,11 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// Who has a lane of its own in a picture, from left to right.
     fn lanes(&self) -> Vec<Lane>;
 
+    /// What a picture shows of the state from which everything starts: what is under way, who is in office, what is cut.
+    fn opening(&self) -> Vec<Mark> {
+        Vec::new()
+    }
+
     /// What a picture shows of a step.
     fn marks(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> Vec<Mark>;
 }

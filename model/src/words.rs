@@ -17,7 +17,7 @@ use crate::bazaar::world::{Archive, Reply};
 pub(crate) fn says(body: &Body) -> String {
     match body {
         Body::Election(message) => match message {
-            ElectionMessage::Call => "election: is anybody higher?".to_owned(),
+            ElectionMessage::Call => "is anybody higher?".to_owned(),
             ElectionMessage::Anyone => "is anybody eligible?".to_owned(),
             ElectionMessage::Answer => "ok, leave it to me".to_owned(),
             ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
@@ -58,6 +58,29 @@ pub(crate) fn says(body: &Body) -> String {
             });
             format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
         }
+    }
+}
+
+/// What a message says, for a picture.
+pub(crate) fn brief_says(body: &Body) -> String {
+    match body {
+        Body::Client(ClientMessage::Request(request)) => {
+            format!("request {}: {} of item {}", number(request.id.sequence.0), request.quantity, request.item)
+        }
+        Body::Client(ClientMessage::Deposit(deposit)) => {
+            format!("deposit {}: {} of item {}", number(deposit.id.number.0), deposit.count, deposit.item)
+        }
+        Body::Trader(TraderMessage::Seller(standing)) => {
+            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+                format!("deposit {}: {} left", number(deposit.number.0), deposit.left)
+            });
+            if standing.sales.0 == 0 { deposit } else { format!("{deposit}, earned {}", standing.earned) }
+        }
+        Body::Election(_)
+        | Body::Heartbeat { .. }
+        | Body::Clock
+        | Body::Client(ClientMessage::AskSales { .. })
+        | Body::Trader(TraderMessage::Buyer(_)) => says(body),
     }
 }
 
@@ -140,7 +163,7 @@ pub(crate) fn brief(batch: &Batch) -> String {
     });
     let records: Vec<&str> = records.collect();
     let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
-    format!("append {what} (epoch {}, at {})", batch.epoch, batch.position)
+    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
 }
 
 /// A question to the ledger, or an append, for a picture.

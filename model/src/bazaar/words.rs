@@ -18,7 +18,7 @@ use crate::{
     part::{Bag, Part},
     picture::Mark,
     subject::Subject,
-    words::{appends, brief, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
+    words::{appends, brief, brief_says, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
 };
 
 /// What the adversary may do.
@@ -291,6 +291,40 @@ fn under_way(setup: &Bazaar, world: &World) -> Vec<String> {
     mail.chain(calls).chain(replies).collect()
 }
 
+/// What a picture shows of the first state.
+pub(super) fn opening(setup: &Bazaar, first: &World) -> Vec<Mark> {
+    let epoch = |peer| first.live(setup, peer).and_then(Live::epoch).map(|epoch| (peer, epoch));
+    let in_office = setup.ids().filter_map(epoch);
+    let in_office = in_office.map(|(peer, epoch)| Mark::TookOffice { at: setup.place(peer), epoch: epoch.0 });
+    in_office.chain(first.mail.iter().map(|mail| sent(setup, mail))).collect()
+}
+
+fn sent(setup: &Bazaar, mail: &Part<Mail>) -> Mark {
+    let (from, to) = (setup.place(mail.from), mail.to.map(|to| setup.place(to)));
+    Mark::Sent { from, to, message: mail.name(), label: brief_says(&mail.body) }
+}
+
+/// What a picture shows of what stays cut once faults stop.
+pub(super) fn stays_cut(setup: &Bazaar, cut: Cut) -> Vec<Mark> {
+    let ledger = setup.cast.len();
+    let at_ledger = |label: &str| vec![Mark::Happened { at: ledger, label: label.to_owned() }];
+    match cut {
+        Cut::Nothing => Vec::new(),
+        Cut::FromLedger(peer) => {
+            let at = setup.place(peer);
+            vec![Mark::Cut { from: at, to: ledger }, Mark::Cut { from: ledger, to: at }]
+        }
+        Cut::AnswersOfLedger(peer) => vec![Mark::Cut { from: ledger, to: setup.place(peer) }],
+        Cut::FromOverlay(peer) => {
+            let at = setup.place(peer);
+            let others = setup.ids().filter(|other| *other != peer).map(|other| setup.place(other));
+            others.flat_map(|other| [Mark::Cut { from: at, to: other }, Mark::Cut { from: other, to: at }]).collect()
+        }
+        Cut::FirstAnswers => at_ledger("loses its first answers"),
+        Cut::Ledger => at_ledger("nobody hears it"),
+    }
+}
+
 /// What a picture shows of a step.
 pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -349,12 +383,7 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
             (Some(_) | None, _) => {}
         }
     }
-    marks.extend(new(&before.mail, &after.mail).map(|mail| Mark::Sent {
-        from: place(mail.from),
-        to: mail.to.map(place),
-        message: mail.name(),
-        label: says(&mail.body),
-    }));
+    marks.extend(new(&before.mail, &after.mail).map(|mail| sent(setup, mail)));
     marks.extend(new(&before.calls, &after.calls).map(|call| Mark::Sent {
         from: place(call.caller.peer),
         to: Some(ledger),

@@ -282,6 +282,10 @@ impl Subject for Whole {
         peers.chain([Lane { name: "ledger".to_owned(), kind: LaneKind::Ledger }]).collect()
     }
 
+    fn opening(&self) -> Vec<Mark> {
+        words::opening(self, &self.first())
+    }
+
     fn marks(&self, before: &World, action: &Action, after: &World) -> Vec<Mark> {
         words::marks(self, before, action, after)
     }

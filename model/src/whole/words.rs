@@ -18,7 +18,7 @@ use crate::{
     part::Part,
     picture::Mark,
     subject::Subject,
-    words::{asks, brief_question, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
+    words::{asks, brief_question, brief_says, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
 };
 
 fn place(setup: &Whole, place: Place) -> String {
@@ -339,6 +339,35 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
     format!("{name}: {}", says.join(", "))
 }
 
+/// What a picture shows of the first state.
+pub(super) fn opening(setup: &Whole, first: &World) -> Vec<Mark> {
+    let lane = |place: Place| match place {
+        Place::Peer(peer) => peer.0 as usize,
+        Place::Ledger => setup.cast.len(),
+    };
+    let epoch = |peer: PeerId| first.live(peer).and_then(Live::epoch).map(|epoch| (peer, epoch));
+    let in_office = setup.ids().filter_map(epoch);
+    let mut marks: Vec<Mark> =
+        in_office.map(|(peer, epoch)| Mark::TookOffice { at: peer.0 as usize, epoch: epoch.0 }).collect();
+    for (way, channel) in setup.ways().zip(&first.channels) {
+        let (from, to) = (lane(way.from), lane(way.to));
+        if channel.is_cut {
+            marks.push(Mark::Cut { from, to });
+        }
+        marks.extend(channel.queue.iter().map(|parcel| sent_on(from, to, parcel)));
+    }
+    marks
+}
+
+fn sent_on(from: usize, to: usize, parcel: &Part<Parcel>) -> Mark {
+    let label = match &**parcel {
+        Parcel::Envelope(envelope) => brief_says(&envelope.body),
+        Parcel::Call(call) => brief_question(&call.request),
+        Parcel::Reply(reply) => brief_verdict(reply),
+    };
+    Mark::Sent { from, to: Some(to), message: parcel.name(), label }
+}
+
 /// What a picture shows of a step.
 pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -419,16 +448,8 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
             (Some(_) | None, _) => {}
         }
     }
-    marks.extend(sent(setup, before, action, after).into_iter().map(|(way, parcel)| Mark::Sent {
-        from: lane(way.from),
-        to: Some(lane(way.to)),
-        message: parcel.name(),
-        label: match &**parcel {
-            Parcel::Envelope(envelope) => says(&envelope.body),
-            Parcel::Call(call) => brief_question(&call.request),
-            Parcel::Reply(reply) => brief_verdict(reply),
-        },
-    }));
+    let sent = sent(setup, before, action, after).into_iter();
+    marks.extend(sent.map(|(way, parcel)| sent_on(lane(way.from), lane(way.to), parcel)));
     if let Some(found) = &after.violation {
         marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
     } else if let Some(found) = setup.stuck(after) {
