@@ -1,6 +1,6 @@
 //! Draws a history as a sequence diagram: a lane each for the peers and the ledger, time running down, a band for each step.
 //!
-//! A picture is one SVG element that brings everything along: a ground of its own, so that it can be read on a light page
+//! A picture is one SVG element that brings everything along: it is no wider than its place, and has a ground of its own, so that it can be read on a light page
 //! and on a dark one; no style sheet, script, font or id, so that nothing leaks into a page or out of it. The same
 //! history gives the same bytes.
 
@@ -70,7 +70,7 @@ pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&st
         }
     }
     let opening = subject.opening();
-    svg(&subject.lanes(), &steps, Options { title, words: &words, opening: &opening, steps: Some(own) })
+    svg(&subject.lanes(&state), &steps, Options { title, words: &words, opening: &opening, steps: Some(own) })
 }
 
 const TEXT: f64 = 11.0;
@@ -214,11 +214,8 @@ impl<'a> Drawing<'a> {
     /// What comes from here on is set apart.
     fn divide(&mut self, label: &str) {
         let (y, width) = (self.y + 10.0, self.width());
-        let _ = write!(
-            self.ground,
-            r##"<path d="M8 {y:.1}H{:.1}" stroke="{PALE}" stroke-dasharray="8 4"/>"##,
-            width - 8.0
-        );
+        let _ =
+            write!(self.ground, r##"<path d="M8 {y:.1}H{:.1}" stroke="{PALE}" stroke-dasharray="8 4"/>"##, width - 8.0);
         self.paper = GROUND;
         self.write(GUTTER - 36.0, y - LINE / 2.0, "start", &[label.to_owned()], PALE, None);
         self.y += 20.0;
@@ -652,7 +649,7 @@ impl<'a> Drawing<'a> {
         let mut out = String::new();
         let _ = write!(
             out,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{}" font-family="Helvetica, Arial, sans-serif" font-size="{TEXT}" font-weight="normal" fill="none"><rect x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="6" fill="#ffffff" stroke="#d0d7de"/>"##,
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" style="max-width:100%;height:auto" role="img" aria-label="{}" font-family="Helvetica, Arial, sans-serif" font-size="{TEXT}" font-weight="normal" fill="none"><rect x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="6" fill="#ffffff" stroke="#d0d7de"/>"##,
             escape(about),
             width - 1.0,
             height - 1.0,
