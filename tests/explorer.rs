@@ -234,7 +234,11 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     page.sees(".path-list a.is-selected-state", sentence).await?;
     page.sees(STATE, portrait).await?;
     page.sees(PICTURE, drawn).await?;
+    // As much of it as the README has room for.
+    browser.session.set_window_rect(0, 0, 1400, 1000).await?;
+    browser.session.execute("document.body.style.zoom = 0.66", vec![]).await?;
     page.shoot("explorer").await?;
+    browser.session.execute("document.body.style.zoom = 1", vec![]).await?;
 
     // The portrait by itself, line by line.
     page.press("label", "Complete State?").await?;
