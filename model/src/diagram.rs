@@ -154,6 +154,8 @@ struct Drawing<'a> {
     free: Vec<f64>,
     /// Where the next mark of each lane may stand.
     next: Vec<f64>,
+    /// Where each lane has marks.
+    marked: Vec<Vec<f64>>,
     flights: Vec<Flight<'a>>,
     offices: BTreeMap<usize, Office>,
     /// Since when each lane is as it is.
@@ -187,6 +189,7 @@ impl<'a> Drawing<'a> {
             y: first,
             free: vec![0.0; lanes.len() + 1],
             next: vec![0.0; lanes.len()],
+            marked: vec![Vec::new(); lanes.len()],
             flights: Vec::new(),
             offices: BTreeMap::new(),
             since: vec![first - 8.0; lanes.len()],
@@ -213,11 +216,16 @@ impl<'a> Drawing<'a> {
 
     /// What comes from here on is set apart.
     fn divide(&mut self, label: &str) {
-        let (y, width) = (self.y + 10.0, self.width());
-        let _ =
-            write!(self.ground, r##"<path d="M8 {y:.1}H{:.1}" stroke="{PALE}" stroke-dasharray="8 4"/>"##, width - 8.0);
+        let (y, left) = (self.y + 10.0, self.x(0) + BESIDE);
+        let _ = write!(
+            self.ground,
+            r##"<path d="M8 {y:.1}H{:.1}M{:.1} {y:.1}H{:.1}" stroke="{PALE}" stroke-dasharray="8 4"/>"##,
+            left - 6.0,
+            left + width(label, TEXT) + 4.0,
+            self.width() - 8.0
+        );
         self.paper = GROUND;
-        self.write(GUTTER - 36.0, y - LINE / 2.0, "start", &[label.to_owned()], PALE, None);
+        self.write(left, y - LINE / 2.0, "start", &[label.to_owned()], PALE, None);
         self.y += 20.0;
     }
 
@@ -351,6 +359,7 @@ impl<'a> Drawing<'a> {
             self.free[cell(from, side)] = y + 4.0;
         }
         self.next[from] = y + 5.0;
+        self.marked[from].push(y);
         let x = self.x(from);
         let _ = write!(self.glyphs, r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{MESSAGE}"/>"#);
         for mark in marks {
@@ -381,6 +390,7 @@ impl<'a> Drawing<'a> {
         let top = self.next[at].max(self.free[cell(at, side)]);
         let y = if sent == nth { (top + 8.0).max(leaves + 8.0) } else { top + 8.0 };
         self.next[at] = y + 9.0;
+        self.marked[at].push(y);
         let colour = if is_doubled { DOUBLED } else { MESSAGE };
         if is_doubled || nth > sent + 1 {
             // It comes from above: what it was stands below.
@@ -428,6 +438,7 @@ impl<'a> Drawing<'a> {
         let y = top + LINE / 2.0 + 1.0;
         self.free[cell(lane, Side::Right)] = top + lines * LINE + 3.0;
         self.next[lane] = y + 9.0;
+        self.marked[lane].push(y);
         (self.x(lane), y)
     }
 
@@ -469,8 +480,13 @@ impl<'a> Drawing<'a> {
         // Where it is long, its epoch can be read on the way.
         let mut mark = since + AGAIN;
         while mark + AGAIN / 4.0 < y {
-            self.epoch(lane, mark, epoch);
-            mark += AGAIN;
+            if self.marked[lane].iter().all(|other| (other - mark).abs() > 13.0) {
+                self.epoch(lane, mark, epoch);
+                mark += AGAIN;
+            } else {
+                // Beside what stands there.
+                mark += 6.0;
+            }
         }
     }
 
