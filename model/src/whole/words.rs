@@ -15,7 +15,7 @@ use super::{
     world::{Action, Budget, Channel, Live, Node, Parcel, World},
 };
 use crate::{
-    part::Part,
+    part::{Part, digest},
     picture::Mark,
     subject::Subject,
     words::{
@@ -110,15 +110,15 @@ pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String
         }
         Action::Lose(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} is lost {}", next(way))
+            format!("{} is lost on its way from {from} to {to}", next(way))
         }
         Action::Double(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} is doubled {}", next(way))
+            format!("{} is doubled on its way from {from} to {to}", next(way))
         }
         Action::Swap(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} is overtaken {}", next(way))
+            format!("{} is overtaken on its way from {from} to {to}", next(way))
         }
         Action::Cut { way, both } => {
             let (from, to) = ends(way);
@@ -397,7 +397,12 @@ fn sent_on(from: usize, to: usize, parcel: &Part<Parcel>) -> Mark {
         Parcel::Call(call) => brief_question(&call.request),
         Parcel::Reply(reply) => brief_verdict(reply),
     };
-    Mark::Sent { from, to: Some(to), message: parcel.name(), label }
+    Mark::Sent { from, to: Some(to), message: named(from, to, parcel), label }
+}
+
+/// A flood is the same on every link: what is on its way there is named with the link.
+fn named(from: usize, to: usize, parcel: &Part<Parcel>) -> u64 {
+    digest(&(parcel.name(), from, to))
 }
 
 /// What a picture shows of a step.
@@ -410,7 +415,10 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
     };
     let peer_lane = |peer: &PeerId| peer.0 as usize;
     let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
-    let front = |way: &Way| before.channel(setup, *way).and_then(|channel| channel.queue.front()).map(Part::name);
+    let front = |way: &Way| {
+        let parcel = before.channel(setup, *way).and_then(|channel| channel.queue.front());
+        parcel.map(|parcel| named(lane(way.from), lane(way.to), parcel))
+    };
     match action {
         Action::Arrive(way) => {
             marks.extend(front(way).map(|message| Mark::Arrived { at: lane(way.to), message }));
@@ -423,7 +431,12 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
             for way in ways {
                 marks.push(Mark::Cut { from: lane(way.from), to: lane(way.to) });
                 let queue = before.channel(setup, way).map(|channel| &channel.queue);
-                marks.extend(queue.into_iter().flatten().map(|parcel| Mark::Lost { message: parcel.name() }));
+                marks.extend(
+                    queue
+                        .into_iter()
+                        .flatten()
+                        .map(|parcel| Mark::Lost { message: named(lane(way.from), lane(way.to), parcel) }),
+                );
             }
         }
         Action::Heal(way) => {
