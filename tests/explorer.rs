@@ -3,12 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
-#[path = "../model/src/toy.rs"]
-mod toy;
 
 use std::{
-    env,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -18,7 +15,7 @@ use std::{
 };
 
 use browser::{BOUND, Browser, ended};
-use model::{explore::Explore, picture, scenario::Visitor as _, sighting, subject};
+use model::scenario::{self, Extent};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -27,64 +24,43 @@ use thirtyfour::{
     By,
     error::{WebDriverErrorInner, WebDriverResult},
 };
-use toy::{SIGHTINGS, Toy};
 
-/// What is explored: what a test expects to see of it.
+/// What is explored: small, so that all of it is searched in a second or two.
+const SCENARIO: &str = "renewals";
+
+/// What a test expects to see of it.
 struct Explored {
     lanes: &'static [&'static str],
     /// In the portrait of the first state.
-    at_first: &'static str,
+    at_first: &'static [&'static str],
     /// In the sentence of a step that can be taken at first, and what is in the portrait after it.
     step: (&'static str, &'static str),
-    /// The beginning of a line with a link, in the portrait where it leads, and in the picture there.
-    link: (&'static str, &'static str, &'static str),
-    /// Of the property that breaks with the mutant: its name.
-    breaks: &'static str,
+    /// The beginning of a line with a link; in the sentence of the last step, in the portrait, and in the picture there.
+    link: (&'static str, &'static str, &'static str, &'static str),
+    /// A mutant, and the property it breaks.
+    mutant: (&'static str, &'static str),
 }
 
 const EXPLORED: Explored = Explored {
-    lanes: &["peer 1", "peer 2", "the ledger"],
-    at_first: "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2",
-    step: ("peer 1's timer fires", "under way, peer 1: claim epoch 1"),
-    link: ("somebody takes office (", "log: epoch 1 is held by peer 1", "write and sync"),
-    breaks: "S1: an epoch has at most one holder",
+    lanes: &["trader 0", "trader 1", "buyer 2", "ledger"],
+    at_first: &["trader 0: clock 1", "ledger: no term yet, head 0", "holds here: S1 S2 "],
+    step: ("trader 0 is made to stand", "trader 0: clock 1, reads the books"),
+    link: (
+        "a trader is fenced (",
+        "trader 0 hears from the ledger \"fenced: ",
+        "ledger: epoch 2 of peer 1 (live), head 2",
+        "trader of epoch 1",
+    ),
+    mutant: ("settled-by-position", "S11: whatever a client was told is in the log"),
 };
 
-/// `bazaar-model explore`, over the toy: this very program, told to be it.
-///
-/// Over a scenario: `Command::new(env!("CARGO_BIN_EXE_bazaar-model"))` with `explore SCENARIO --address ADDRESS`, and
-/// `--mutant NAME` where it is broken.
-fn explorer(is_broken: bool, address: &str) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "this_program_as_explorer", "--ignored", "--nocapture"]);
-    command.env("BAZAAR_TOY_ADDRESS", address).env("BAZAAR_TOY_IS_BROKEN", if is_broken { "yes" } else { "no" });
+/// `bazaar-model explore`, with the mutant or without.
+fn explorer(mutant: Option<&str>, address: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    command.args(["explore", SCENARIO, "--address", address]);
+    command.args(mutant.iter().flat_map(|mutant| ["--mutant", mutant]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-#[test]
-#[ignore = "started by the others as a process of its own"]
-fn this_program_as_explorer() {
-    let Ok(address) = env::var("BAZAAR_TOY_ADDRESS") else { return };
-    let is_broken = env::var("BAZAAR_TOY_IS_BROKEN").is_ok_and(|is| is == "yes");
-    let explore = Explore {
-        name: "toy",
-        about: "two peers claim the office from a ledger",
-        bounds: "three timers, a crash, a cut",
-        recorded: None,
-        sightings: &SIGHTINGS,
-        mutant: is_broken.then_some("a second claim of an epoch is taken"),
-        address: &address,
-        out: &mut io::stdout().lock(),
-    };
-    let code = match explore.visit(&Toy { is_broken }) {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("bazaar-model: {error}");
-            2
-        }
-    };
-    std::process::exit(code);
 }
 
 /// An Explorer that runs, in a process of its own.
@@ -205,6 +181,10 @@ impl Page<'_> {
         Ok(false)
     }
 
+    /// What is to be seen, as `NAME.png` in the directory of cargo's for what tests write (`target/tmp`).
+    ///
+    /// `docs/explorer.png` is the one of `a_history_can_be_followed_in_a_browser`; copy it when the page has changed:
+    /// `cp target/tmp/explorer.png docs/`.
     async fn shoot(&self, name: &str) -> WebDriverResult<()> {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
         self.0.session.screenshot(&path).await
@@ -220,7 +200,7 @@ const RED: &str = "section svg text[fill='#cf222e']";
 #[tokio::test]
 async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     let Some(installed) = browser::installed("a_history_can_be_followed_in_a_browser") else { return Ok(()) };
-    let running = Running::start(explorer(false, "127.0.0.1:0"));
+    let running = Running::start(explorer(None, "127.0.0.1:0"));
     let browser = installed.start().await;
     let page = Page(&browser);
 
@@ -228,9 +208,16 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     page.press("button", "Run to completion").await?;
     page.sees(STATUS, "Done").await?;
     page.sees(STATUS, "Safety holds").await?;
+    let states = scenario::named(SCENARIO).and_then(|scenario| scenario.recorded(Extent::Default)).unwrap();
+    assert!(states > 1000, "{SCENARIO} shows nothing");
+    let unique = page.sees(STATUS, "Unique States:").await?;
+    let shown: String = unique.chars().filter(char::is_ascii_digit).collect();
+    assert_eq!(shown, states.to_string(), "unique states, found and recorded");
 
     page.press(CHOICE, "Init 0").await?;
-    page.sees(STATE, EXPLORED.at_first).await?;
+    for expected in EXPLORED.at_first {
+        page.sees(STATE, expected).await?;
+    }
     page.press(CHOICE, EXPLORED.step.0).await?;
     let new = format!("\n» {}", EXPLORED.step.1);
     page.sees(STATE, &new).await?;
@@ -240,11 +227,16 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
         assert!(picture.contains(lane), "{lane} has no lane in: {picture}");
     }
 
-    let (line, portrait, drawn) = EXPLORED.link;
+    let (line, sentence, portrait, drawn) = EXPLORED.link;
     browser.session.goto(running.link(line)).await?;
+    page.sees(".path-list a.is-selected-state", sentence).await?;
     page.sees(STATE, portrait).await?;
     page.sees(PICTURE, drawn).await?;
-    page.shoot("explorer-history").await?;
+    // As much of it as the README has room for.
+    browser.session.set_window_rect(0, 0, 1400, 1043).await?;
+    browser.session.execute("document.body.style.zoom = 0.76", vec![]).await?;
+    page.shoot("explorer").await?;
+    browser.session.execute("document.body.style.zoom = 1", vec![]).await?;
 
     // The portrait by itself, line by line.
     page.press("label", "Complete State?").await?;
@@ -255,19 +247,20 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
 #[tokio::test]
 async fn what_a_mutant_breaks_is_marked_in_a_browser() -> WebDriverResult<()> {
     let Some(installed) = browser::installed("what_a_mutant_breaks_is_marked_in_a_browser") else { return Ok(()) };
-    let running = Running::start(explorer(true, "127.0.0.1:0"));
+    let running = Running::start(explorer(Some(EXPLORED.mutant.0), "127.0.0.1:0"));
     let browser = installed.start().await;
     let page = Page(&browser);
 
+    let (_, breaks) = EXPLORED.mutant;
     browser.session.goto(running.link("violated, ")).await?;
     page.sees(RED, "Violated").await?;
-    page.sees(STATE, "violated: ").await?;
+    page.sees(STATE, "VIOLATED HERE: ").await?;
     page.press("button", "Run to completion").await?;
     let found = page.sees(STATUS, "Counterexample found").await?;
-    assert!(found.contains(EXPLORED.breaks), "another property: {found}");
+    assert!(found.contains(breaks), "another property: {found}");
     page.shoot("explorer-violation").await?;
 
-    page.press(CHOICE, EXPLORED.breaks).await?;
+    page.press(CHOICE, breaks).await?;
     page.sees(RED, "Violated").await?;
     browser.session.clone().quit().await
 }
@@ -275,7 +268,7 @@ async fn what_a_mutant_breaks_is_marked_in_a_browser() -> WebDriverResult<()> {
 #[test]
 fn it_ends_when_it_is_told_to() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut running = Running::start(explorer(false, "127.0.0.1:0"));
+        let mut running = Running::start(explorer(None, "127.0.0.1:0"));
         running.tell(signal);
         assert_eq!(ended(&mut running.child, BOUND), Some(Some(0)), "{signal}");
     }
@@ -283,7 +276,7 @@ fn it_ends_when_it_is_told_to() {
 
 #[test]
 fn it_listens_on_a_loopback_address_only() {
-    let (code, said) = refused(explorer(false, "0.0.0.0:0"));
+    let (code, said) = refused(explorer(None, "0.0.0.0:0"));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("0.0.0.0:0: not a loopback address"), "{said}");
 }
@@ -292,7 +285,7 @@ fn it_listens_on_a_loopback_address_only() {
 fn it_refuses_a_port_that_is_taken() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
-    let (code, said) = refused(explorer(false, &address));
+    let (code, said) = refused(explorer(None, &address));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains(&format!("{address}: nothing can listen there")), "{said}");
 }
@@ -302,7 +295,7 @@ fn its_page_is_its_own_wherever_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("ui")).unwrap();
     std::fs::write(folder.path().join("ui/index.htm"), "somebody else's").unwrap();
-    let mut command = explorer(false, "127.0.0.1:0");
+    let mut command = explorer(None, "127.0.0.1:0");
     command.current_dir(folder.path());
     let running = Running::start(command);
     let warned = running.said.iter().any(|line| line.starts_with("warning: ") && line.contains("/ui is no page"));

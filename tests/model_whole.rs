@@ -91,7 +91,7 @@ fn every_step_can_be_told_drawn_written_down_and_taken_again() {
             let (states, taken) = walk(&whole, 40, |nth, among| (nth * 7 + seed * 13 + nth * seed) % among);
             for (state, (action, after)) in states.iter().zip(taken.iter().zip(&states[1..])) {
                 assert!(!whole.sentence(state, action).is_empty());
-                let lanes = whole.lanes().len();
+                let lanes = whole.lanes(state).len();
                 for mark in whole.marks(state, action, after) {
                     if let model::picture::Mark::Sent { from, to, .. } = mark {
                         assert!(from < lanes && to.is_some_and(|to| to < lanes));

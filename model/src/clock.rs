@@ -640,7 +640,8 @@ impl Subject for Clocks {
             Step::Lose(_) => String::new(),
         };
         if let Some(violation) = &next.violation {
-            let _ = write!(told, " ({violation})");
+            let Violation { property, what, .. } = violation;
+            let _ = write!(told, " — {property} IS VIOLATED: {what}");
         }
         told
     }
@@ -670,20 +671,26 @@ impl Subject for Clocks {
         match self.exchange {
             Exchange::Counted(_) => {
                 let Budget { events, sends, reads, crashes } = state.left;
-                let _ = writeln!(text, "left: {events} events, {sends} sendings, {reads} readings, {crashes} crashes");
+                let all = [(events, "events"), (sends, "sendings"), (reads, "readings"), (crashes, "crashes")];
+                let all: Vec<_> =
+                    all.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
+                let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+                let _ = writeln!(text, "the adversary has left: {all}");
             }
             Exchange::Endless { apart, .. } => {
                 let _ = writeln!(text, "readings lie {} apart, of {apart}", state.apart());
             }
         }
         match &state.violation {
-            Some(violation) => text.push_str(&violation.to_string()),
-            None => text.push_str("S7 holds"),
+            Some(violation) => {
+                let _ = write!(text, "VIOLATED HERE: {violation}");
+            }
+            None => text.push_str("holds here: S7"),
         }
         text
     }
 
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self, _: &State) -> Vec<Lane> {
         (0..self.clocks).map(|peer| Lane { name: format!("clock {peer}"), kind: LaneKind::Peer }).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Draws a history as a sequence diagram: a lane each for the peers and the ledger, time running down, a band for each step.
 //!
-//! A picture is one SVG element that brings everything along: a ground of its own, so that it can be read on a light page
+//! A picture is one SVG element that brings everything along: it is no wider than its place, and has a ground of its own, so that it can be read on a light page
 //! and on a dark one; no style sheet, script, font or id, so that nothing leaks into a page or out of it. The same
 //! history gives the same bytes.
 
@@ -19,14 +19,26 @@ pub struct Options<'a> {
     pub title: Option<&'a str>,
     /// The steps in words, shown when the pointer rests on a step's number. May be fewer than there are steps.
     pub words: &'a [String],
+    /// What is there before the first step.
+    pub opening: &'a [Mark],
+    /// How many of the steps are the history's; those after them show what comes of it once faults stop. All where not given.
+    pub steps: Option<usize>,
 }
 
 /// The picture of these steps.
 #[must_use]
 pub fn svg(lanes: &[Lane], steps: &[Vec<Mark>], options: Options<'_>) -> String {
     let mut drawing = Drawing::new(lanes, steps, options);
+    if !options.opening.is_empty() {
+        drawing.row(0, options.opening, "", "before the first step");
+    }
+    let own = options.steps.unwrap_or(steps.len());
     for (nth, marks) in steps.iter().enumerate() {
-        drawing.step(nth, marks, options.words.get(nth).map(String::as_str));
+        if nth == own {
+            drawing.divide("once faults stop");
+        }
+        let number = if nth < own { format!("{}", nth + 1) } else { format!("+{}", nth + 1 - own) };
+        drawing.row(nth + 1, marks, &number, options.words.get(nth).map_or("", String::as_str));
     }
     drawing.end()
 }
@@ -43,6 +55,7 @@ pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&st
         words.push(subject.sentence(&state, action));
         state = next;
     }
+    let own = steps.len();
     // What does not come of a state is no step's, so no step marks it; it shows in what comes instead.
     let is_told = steps.iter().flatten().any(|mark| matches!(mark, Mark::Violated { .. }));
     for (word, marks) in what_comes_instead(subject, &state) {
@@ -56,7 +69,8 @@ pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&st
             None => steps.push(marks),
         }
     }
-    svg(&subject.lanes(), &steps, Options { title, words: &words })
+    let opening = subject.opening();
+    svg(&subject.lanes(&state), &steps, Options { title, words: &words, opening: &opening, steps: Some(own) })
 }
 
 const TEXT: f64 = 11.0;
@@ -140,6 +154,8 @@ struct Drawing<'a> {
     free: Vec<f64>,
     /// Where the next mark of each lane may stand.
     next: Vec<f64>,
+    /// Where each lane has marks.
+    marked: Vec<Vec<f64>>,
     flights: Vec<Flight<'a>>,
     offices: BTreeMap<usize, Office>,
     /// Since when each lane is as it is.
@@ -161,7 +177,8 @@ impl<'a> Drawing<'a> {
     fn new(lanes: &'a [Lane], steps: &[Vec<Mark>], options: Options<'a>) -> Drawing<'a> {
         // As wide as the labels need.
         let names = lanes.iter().map(|lane| width(&lane.name, TEXT + 1.0) + 28.0);
-        let labels = steps.iter().flatten().filter_map(label).map(|label| width(label, TEXT) + 2.0 * BESIDE + 2.0);
+        let marks = options.opening.iter().chain(steps.iter().flatten());
+        let labels = marks.filter_map(label).map(|label| width(label, TEXT) + 2.0 * BESIDE + 2.0);
         let gap = names.chain(labels).fold(NARROWEST, f64::max).min(WIDEST).ceil();
         let top = if options.title.is_some() { 26.0 } else { 6.0 };
         let first = top + HEADER + 8.0;
@@ -172,6 +189,7 @@ impl<'a> Drawing<'a> {
             y: first,
             free: vec![0.0; lanes.len() + 1],
             next: vec![0.0; lanes.len()],
+            marked: vec![Vec::new(); lanes.len()],
             flights: Vec::new(),
             offices: BTreeMap::new(),
             since: vec![first - 8.0; lanes.len()],
@@ -196,9 +214,25 @@ impl<'a> Drawing<'a> {
         (self.x(0) + self.gap * self.lanes.len() as f64 + 4.0).max(300.0)
     }
 
-    fn step(&mut self, nth: usize, marks: &'a [Mark], words: Option<&str>) {
+    /// What comes from here on is set apart.
+    fn divide(&mut self, label: &str) {
+        let (y, left) = (self.y + 10.0, self.x(0) + BESIDE);
+        let _ = write!(
+            self.ground,
+            r##"<path d="M8 {y:.1}H{:.1}M{:.1} {y:.1}H{:.1}" stroke="{PALE}" stroke-dasharray="8 4"/>"##,
+            left - 6.0,
+            left + width(label, TEXT) + 4.0,
+            self.width() - 8.0
+        );
+        self.paper = GROUND;
+        self.write(left, y - LINE / 2.0, "start", &[label.to_owned()], PALE, None);
+        self.y += 20.0;
+    }
+
+    /// The marks of a step, or of what is there before; row 0 is that.
+    fn row(&mut self, nth: usize, marks: &'a [Mark], number: &str, words: &str) {
         let top = self.y;
-        self.paper = if nth.is_multiple_of(2) { STRIPE } else { GROUND };
+        self.paper = if nth.is_multiple_of(2) { GROUND } else { STRIPE };
         self.free.fill(top + PADDING);
         self.next.fill(top + PADDING);
         let mut at = 0;
@@ -226,8 +260,8 @@ impl<'a> Drawing<'a> {
             r#"<text x="{:.0}" y="{:.1}" text-anchor="end" font-weight="bold" fill="{PALE}">{}{}</text>"#,
             GUTTER - 20.0,
             top + PADDING + 11.0,
-            nth + 1,
-            words.map(tooltip).unwrap_or_default(),
+            number,
+            if words.is_empty() { String::new() } else { tooltip(words) },
         );
     }
 
@@ -325,6 +359,7 @@ impl<'a> Drawing<'a> {
             self.free[cell(from, side)] = y + 4.0;
         }
         self.next[from] = y + 5.0;
+        self.marked[from].push(y);
         let x = self.x(from);
         let _ = write!(self.glyphs, r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{MESSAGE}"/>"#);
         for mark in marks {
@@ -355,6 +390,7 @@ impl<'a> Drawing<'a> {
         let top = self.next[at].max(self.free[cell(at, side)]);
         let y = if sent == nth { (top + 8.0).max(leaves + 8.0) } else { top + 8.0 };
         self.next[at] = y + 9.0;
+        self.marked[at].push(y);
         let colour = if is_doubled { DOUBLED } else { MESSAGE };
         if is_doubled || nth > sent + 1 {
             // It comes from above: what it was stands below.
@@ -402,6 +438,7 @@ impl<'a> Drawing<'a> {
         let y = top + LINE / 2.0 + 1.0;
         self.free[cell(lane, Side::Right)] = top + lines * LINE + 3.0;
         self.next[lane] = y + 9.0;
+        self.marked[lane].push(y);
         (self.x(lane), y)
     }
 
@@ -443,8 +480,13 @@ impl<'a> Drawing<'a> {
         // Where it is long, its epoch can be read on the way.
         let mut mark = since + AGAIN;
         while mark + AGAIN / 4.0 < y {
-            self.epoch(lane, mark, epoch);
-            mark += AGAIN;
+            if self.marked[lane].iter().all(|other| (other - mark).abs() > 13.0) {
+                self.epoch(lane, mark, epoch);
+                mark += AGAIN;
+            } else {
+                // Beside what stands there.
+                mark += 6.0;
+            }
         }
     }
 
@@ -566,7 +608,7 @@ impl<'a> Drawing<'a> {
         );
     }
 
-    /// What never arrived: a stub.
+    /// What has not arrived: a stub.
     fn stubs(&mut self) {
         for nth in 0..self.flights.len() {
             let Flight { from, to, y, ref arrived, is_lost, .. } = self.flights[nth];
@@ -576,9 +618,8 @@ impl<'a> Drawing<'a> {
             self.legend.unarrived = true;
             let is_last = from + 1 == self.lanes.len() && from > 0;
             let sign = if to.map_or(is_last, |to| to < from) { -1.0 } else { 1.0 };
-            let end = (self.x(from) + sign * 26.0, y + 3.0);
-            self.line((self.x(from), y), end, PALE, false);
-            self.cross(end.0, end.1, 3.0, 1.6);
+            let end = (self.x(from) + sign * 30.0, y + 4.0);
+            self.arrow((self.x(from), y), end, PALE, true);
         }
     }
 
@@ -624,7 +665,7 @@ impl<'a> Drawing<'a> {
         let mut out = String::new();
         let _ = write!(
             out,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{}" font-family="Helvetica, Arial, sans-serif" font-size="{TEXT}" font-weight="normal" fill="none"><rect x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="6" fill="#ffffff" stroke="#d0d7de"/>"##,
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" style="max-width:100%;height:auto" role="img" aria-label="{}" font-family="Helvetica, Arial, sans-serif" font-size="{TEXT}" font-weight="normal" fill="none"><rect x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="6" fill="#ffffff" stroke="#d0d7de"/>"##,
             escape(about),
             width - 1.0,
             height - 1.0,
@@ -684,7 +725,7 @@ impl<'a> Drawing<'a> {
     fn explain(&self, out: &mut String, top: f64) -> f64 {
         let Legend { doubled, unarrived, cut, office, crashed } = self.legend;
         let signs = [
-            (unarrived, "stub with a cross: lost, or still under way"),
+            (unarrived, "short dashed arrow: not delivered so far, late or lost"),
             (doubled, "dashed arrow: delivered again"),
             (office, "band along a lane: thinks it is trader, of this epoch"),
             (crashed, "dotted lane: down"),
@@ -945,7 +986,7 @@ mod tests {
 
     #[test]
     fn what_never_arrives_ends_in_a_stub() {
-        let unarrived = "lost, or still under way";
+        let unarrived = "not delivered so far";
         assert!(drawn(&[vec![sent(0, 1, 1, "claim")]]).contains(unarrived));
         assert!(!drawn(&[vec![sent(0, 1, 1, "claim")], vec![arrived(1, 1)]]).contains(unarrived));
     }
@@ -960,7 +1001,7 @@ mod tests {
             vec![Mark::Violated { at: None, label: nasty.to_owned() }],
         ];
         let words = [nasty.to_owned()];
-        let drawn = svg(&lanes, &steps, Options { title: Some(nasty), words: &words });
+        let drawn = svg(&lanes, &steps, Options { title: Some(nasty), words: &words, ..Options::default() });
         let document = roxmltree::Document::parse(&drawn).unwrap();
         assert!(!document.descendants().any(|node| node.has_tag_name("b")));
         let read = texts(&drawn).into_iter().filter(|text| text.contains("<b>&\"'\u{fffd}</b>")).count();

@@ -29,7 +29,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::{
     diagram,
     graph::Graph,
-    scenario::{Extent, Scenario, Visitor},
+    scenario::{self, Extent, SMALL, Scenario, Visitor},
     sighting::Sighting,
     subject::Subject,
     trace::{self, Survey},
@@ -54,6 +54,8 @@ pub struct Explore<'a> {
     pub bounds: &'a str,
     /// How many unique states it was recorded to have.
     pub recorded: Option<usize>,
+    /// Others that are small, to be named where this one is not.
+    pub others: Vec<&'a str>,
     /// What links lead to.
     pub sightings: &'a [Sighting],
     /// What is broken in the protocol, if anything. Who calls has broken it; here it is only said, and a way to what comes
@@ -117,6 +119,7 @@ impl<'a> Explore<'a> {
             about: scenario.about,
             bounds: scenario.bounds,
             recorded: scenario.recorded(extent),
+            others: scenario::small(scenario.family),
             sightings: &scenario.sightings,
             mutant,
             address,
@@ -160,6 +163,11 @@ impl Explore<'_> {
         match self.recorded {
             Some(states) => writeln!(self.out, "states     {states} unique ones are recorded")?,
             None => writeln!(self.out, "states     no number is recorded")?,
+        }
+        if self.recorded.is_none_or(|states| states > SMALL) {
+            let others = self.others.join(", ");
+            let others = if others.is_empty() { others } else { format!("; small ones of this model are {others}") };
+            writeln!(self.out, "warning: \"Run to completion\" will take long here{others}")?;
         }
         if let Some(mutant) = self.mutant {
             writeln!(self.out, "mutant     {mutant}")?;
@@ -491,7 +499,17 @@ mod tests {
 
     fn explore<'a>(mutant: Option<&'a str>, address: &'a str, out: &'a mut dyn Write) -> Explore<'a> {
         let (about, bounds) = ("two peers and a ledger", "small");
-        Explore { name: "toy", about, bounds, recorded: Some(7), sightings: &SIGHTINGS, mutant, address, out }
+        Explore {
+            name: "toy",
+            about,
+            bounds,
+            recorded: Some(7),
+            others: vec!["other"],
+            sightings: &SIGHTINGS,
+            mutant,
+            address,
+            out,
+        }
     }
 
     #[test]
@@ -582,7 +600,18 @@ mod tests {
         ] {
             assert!(said.contains(expected), "{expected}\nis not in\n{said}");
         }
-        assert!(!said.contains("violated"), "{said}");
+        assert!(!said.contains("violated") && !said.contains("warning"), "{said}");
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_run_to_completion_is_warned_of() {
+        for recorded in [None, Some(SMALL + 1)] {
+            let said = said(|out| {
+                let explore = explore(None, "127.0.0.1:0", out);
+                Explore { recorded, ..explore }.introduce(&Toy { is_broken: false }).unwrap();
+            });
+            assert!(said.contains("will take long here; small ones of this model are other"), "{said}");
+        }
     }
 
     #[test]

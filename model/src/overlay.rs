@@ -790,14 +790,14 @@ impl Subject for Overlays {
             Step::Crash(peer) => format!("peer {peer} crashes"),
             Step::Restart(peer) => {
                 let incarnation = run.scene.peers.get(peer.0 as usize).map(|peer| peer.incarnation).unwrap_or_default();
-                format!("peer {peer} is back, in its incarnation {incarnation}")
+                format!("peer {peer} is back, in life {incarnation}")
             }
             Step::LinkDown { at, to } => format!("peer {at} notices that its link to peer {to} is down"),
             Step::LinkUp { at, to } => format!("peer {at} takes up its link to peer {to} again"),
         };
         let mut clause = |what: &str, peers: Vec<PeerId>| {
             if !peers.is_empty() {
-                let peers: Vec<_> = peers.iter().map(PeerId::to_string).collect();
+                let peers: Vec<_> = peers.iter().map(|peer| format!("peer {peer}")).collect();
                 let _ = write!(told, "{what}{}", peers.join(", "));
             }
         };
@@ -818,7 +818,8 @@ impl Subject for Overlays {
             pick(|event| if let Event::Gone(handed) = event { Some(handed.to) } else { None }),
         );
         if let Some(violation) = &run.wrong {
-            let _ = write!(told, " ({violation})");
+            let Violation { property, what, .. } = violation;
+            let _ = write!(told, " — {property} IS VIOLATED: {what}");
         }
         told
     }
@@ -830,16 +831,18 @@ impl Subject for Overlays {
         let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, links_of(network), scene.speaker);
         for (peer, part) in (0..).map(PeerId).zip(&scene.peers) {
             let Some(up) = &part.up else {
-                let _ = writeln!(text, "peer {peer} ({}): down", part.incarnation);
+                let _ = writeln!(text, "peer {peer}: down, life {}", part.incarnation);
                 continue;
             };
             let links: Vec<_> = up.overlay.links().iter().map(PeerId::to_string).collect();
-            let _ = write!(text, "peer {peer} ({}): links to {}", part.incarnation, listed(&links));
+            let life = if part.incarnation.0 > 1 { format!("life {}, ", part.incarnation) } else { String::new() };
+            let _ = write!(text, "peer {peer}: {life}links to {}", listed(&links));
             let heard: Vec<_> = up.heard.iter().map(u64::to_string).collect();
             let _ = writeln!(text, "; has heard {}", listed(&heard));
         }
         for handed in scene.under_way.iter() {
-            let _ = writeln!(text, "under way from {} to {}: {}", handed.from, handed.to, what(&handed.envelope));
+            let _ =
+                writeln!(text, "under way from peer {} to peer {}: {}", handed.from, handed.to, what(&handed.envelope));
         }
         for (place, said) in scene.said.iter().enumerate() {
             match said {
@@ -859,17 +862,29 @@ impl Subject for Overlays {
             }
         }
         let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = scene.left;
+        let all = [
+            (broadcasts, "broadcasts"),
+            (from_speaker + to_speaker, "unicasts"),
+            (crashes, "crashes"),
+            (restarts, "restarts"),
+            (losses, "losses"),
+            (duplicates, "duplicates"),
+        ];
+        let all: Vec<_> = all.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
         let _ = writeln!(
             text,
-            "left: {broadcasts} broadcasts, {} unicasts, {crashes} crashes, {restarts} restarts, {losses} losses, {duplicates} duplicates",
-            from_speaker + to_speaker
+            "the adversary has left: {}",
+            if all.is_empty() { "nothing".into() } else { all.join(", ") }
         );
         text.push_str(&holds(state));
         text
     }
 
-    fn lanes(&self) -> Vec<Lane> {
-        (0..*self.sizes.end()).map(|peer| Lane { name: format!("peer {peer}"), kind: LaneKind::Peer }).collect()
+    fn lanes(&self, state: &State) -> Vec<Lane> {
+        // Before a network is chosen there may be as many as in the largest.
+        let chosen = state.scene.as_ref().and_then(|scene| network::all().get(scene.network));
+        let peers = chosen.map_or(*self.sizes.end(), |network| network.peers);
+        (0..peers).map(|peer| Lane { name: format!("peer {peer}"), kind: LaneKind::Peer }).collect()
     }
 
     fn marks(&self, before: &State, step: &Step, after: &State) -> Vec<Mark> {
@@ -938,7 +953,8 @@ fn listed(words: &[String]) -> String {
 }
 
 fn holds(state: &State) -> String {
-    state.violation.as_ref().map_or_else(|| "S10 and A2 hold".to_owned(), ToString::to_string)
+    let violated = |violation: &Violation| format!("VIOLATED HERE: {violation}");
+    state.violation.as_ref().map_or_else(|| "holds here: S10 A2".to_owned(), violated)
 }
 
 /// The scenarios.

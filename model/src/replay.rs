@@ -39,7 +39,7 @@ pub enum ReplayError {
         source: serde_json::Error,
     },
     /// A step cannot be taken where it stands: the machines, or the model, do something else than when it was written.
-    #[error("step {nth} ({words}) cannot be taken there")]
+    #[error("step {nth} cannot be taken there; the file was changed, or is of another version{}", said(words))]
     CannotBeTaken {
         /// Which, from 1.
         nth: usize,
@@ -68,6 +68,10 @@ pub enum ReplayError {
     /// What there is to say cannot be written.
     #[error(transparent)]
     Output(#[from] io::Error),
+}
+
+fn said(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; it says: {words}") }
 }
 
 /// Takes a history again and shows it. Whatever is broken in the protocol has been broken by whoever calls.

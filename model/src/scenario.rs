@@ -107,6 +107,9 @@ impl Case {
     }
 }
 
+/// Up to so many states a scenario is small enough to be explored: the Explorer runs to completion in seconds.
+pub const SMALL: usize = 200_000;
+
 impl Scenario {
     /// What is checked of it, to this extent.
     #[must_use]
@@ -124,6 +127,19 @@ impl Scenario {
         let extent = if self.further.is_none() { Extent::Default } else { extent };
         Recorded::compiled_in().states(self.name, extent)
     }
+
+    /// Whether it is small enough to be explored.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.recorded(Extent::Default).is_some_and(|states| states <= SMALL)
+    }
+}
+
+/// The names of this model's scenarios that are small enough to be explored.
+#[must_use]
+pub fn small(family: Family) -> Vec<&'static str> {
+    let is_small = |scenario: &Scenario| scenario.is_small() && scenario.family == family;
+    all().into_iter().filter(is_small).map(|scenario| scenario.name).collect()
 }
 
 /// The recorded numbers of unique states, as they stand in `model/recorded.json`.

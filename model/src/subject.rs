@@ -61,8 +61,13 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// Several lines.
     fn portrait(&self, state: &Self::State) -> String;
 
-    /// Who has a lane of its own in a picture, from left to right.
-    fn lanes(&self) -> Vec<Lane>;
+    /// Who has a lane of its own in a picture of a history that ends here, from left to right.
+    fn lanes(&self, state: &Self::State) -> Vec<Lane>;
+
+    /// What a picture shows of the state from which everything starts: what is under way, who is in office, what is cut.
+    fn opening(&self) -> Vec<Mark> {
+        Vec::new()
+    }
 
     /// What a picture shows of a step.
     fn marks(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> Vec<Mark>;

@@ -269,7 +269,7 @@ impl Subject for Toy {
         text
     }
 
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self, _: &State) -> Vec<Lane> {
         let lane = |name: &str, kind| Lane { name: name.to_owned(), kind };
         vec![lane("peer 1", LaneKind::Peer), lane("peer 2", LaneKind::Peer), lane("the ledger", LaneKind::Ledger)]
     }

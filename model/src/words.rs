@@ -4,6 +4,8 @@ use protocol::{
     books::Outcome,
     buyer::Buyer,
     election::{Election, ElectionMessage, Eligibility, Phase},
+    id::Epoch,
+    invariant::Violation,
     ledger::{LedgerAnswer, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
     office::Office,
@@ -17,7 +19,7 @@ use crate::bazaar::world::{Archive, Reply};
 pub(crate) fn says(body: &Body) -> String {
     match body {
         Body::Election(message) => match message {
-            ElectionMessage::Call => "election: is anybody higher?".to_owned(),
+            ElectionMessage::Call => "is anybody higher?".to_owned(),
             ElectionMessage::Anyone => "is anybody eligible?".to_owned(),
             ElectionMessage::Answer => "ok, leave it to me".to_owned(),
             ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
@@ -27,14 +29,14 @@ pub(crate) fn says(body: &Body) -> String {
         Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
         Body::Clock => "my clock".to_owned(),
         Body::Client(ClientMessage::Request(request)) => {
-            let previous = request.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let previous = request.previous.map_or(String::new(), |previous| format!(", after {}", number(previous.0)));
             let (id, item) = (number(request.id.sequence.0), request.item);
-            format!("request {id}: {} of item {item}, after {previous}", request.quantity)
+            format!("request {id}: {} of item {item}{previous}", request.quantity)
         }
         Body::Client(ClientMessage::Deposit(deposit)) => {
-            let previous = deposit.previous.map_or("nothing".to_owned(), |previous| number(previous.0));
+            let previous = deposit.previous.map_or(String::new(), |previous| format!(", after {}", number(previous.0)));
             let (id, item) = (number(deposit.id.number.0), deposit.item);
-            format!("deposit {id}: {} of item {item}, after {previous}", deposit.count)
+            format!("deposit {id}: {} of item {item}{previous}", deposit.count)
         }
         Body::Client(ClientMessage::AskSales { after }) => match after {
             Some(after) => format!("what was sold after sale {after}?"),
@@ -58,6 +60,29 @@ pub(crate) fn says(body: &Body) -> String {
             });
             format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
         }
+    }
+}
+
+/// What a message says, for a picture.
+pub(crate) fn brief_says(body: &Body) -> String {
+    match body {
+        Body::Client(ClientMessage::Request(request)) => {
+            format!("request {}: {} of item {}", number(request.id.sequence.0), request.quantity, request.item)
+        }
+        Body::Client(ClientMessage::Deposit(deposit)) => {
+            format!("deposit {}: {} of item {}", number(deposit.id.number.0), deposit.count, deposit.item)
+        }
+        Body::Trader(TraderMessage::Seller(standing)) => {
+            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+                format!("deposit {}: {} left", number(deposit.number.0), deposit.left)
+            });
+            if standing.sales.0 == 0 { deposit } else { format!("{deposit}, earned {}", standing.earned) }
+        }
+        Body::Election(_)
+        | Body::Heartbeat { .. }
+        | Body::Clock
+        | Body::Client(ClientMessage::AskSales { .. })
+        | Body::Trader(TraderMessage::Buyer(_)) => says(body),
     }
 }
 
@@ -101,12 +126,87 @@ pub(crate) fn appends(batch: &Batch) -> String {
     format!("[epoch {}, position {}] {what}", batch.epoch, batch.position)
 }
 
+/// An append, in a sentence.
+pub(crate) fn planned(batch: &Batch) -> String {
+    let Batch { epoch, position, records, .. } = batch;
+    let what = |record: &Record| match &record.entry {
+        Entry::Claimed { epoch, .. } => format!("claim of epoch {epoch}"),
+        Entry::Deposited(deposit) => format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller),
+        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
+        Entry::Sold(sale) => format!("sale {} to peer {}", sale.number, sale.request.buyer),
+        Entry::Refused { request } => {
+            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
+        }
+        Entry::Resigned => "resignation".to_owned(),
+    };
+    match records.iter().map(what).collect::<Vec<_>>().as_slice() {
+        [] => format!("renewal of epoch {epoch} (at {position})"),
+        [claim] if matches!(records[0].entry, Entry::Claimed { .. }) => format!("{claim} (at {position})"),
+        all => format!("{} (epoch {epoch}, at {position})", all.join(", ")),
+    }
+}
+
+/// What the ledger answers, in a sentence.
+pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
+    let verdict = match &reply.answer {
+        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
+        LedgerAnswer::Part { id, of, .. } => return format!("part {} of {of} of a snapshot", id.index + 1),
+        LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
+        LedgerAnswer::Append { verdict, .. } => verdict,
+    };
+    let what = match verdict {
+        Verdict::Appended { contested: false, .. } => "appended",
+        Verdict::Appended { contested: true, .. } => "appended, and contested",
+        Verdict::Fenced => "fenced",
+        Verdict::Conflict => "conflict",
+        Verdict::Held => "held by another",
+    };
+    format!("{what}: {}", planned(batch))
+}
+
+/// Who tells whom what, in a sentence; who acts is "it". What is said to several is said once.
+pub(crate) fn told(actor: Option<&str>, all: Vec<(String, String, String)>) -> Vec<String> {
+    let mut told: Vec<(String, Vec<String>, String)> = Vec::new();
+    for (from, to, what) in all {
+        match told.iter_mut().find(|(same_from, _, same)| *same_from == from && *same == what) {
+            Some((_, others, _)) => others.push(to),
+            None => told.push((from, vec![to], what)),
+        }
+    }
+    let line = |(from, to, what): (String, Vec<String>, String)| {
+        let from = if actor == Some(from.as_str()) { "it" } else { from.as_str() };
+        format!("{from} tells {} {what}", to.join(" and "))
+    };
+    told.into_iter().map(line).collect()
+}
+
+/// A step, and what comes of it.
+pub(crate) fn joined(what: &str, comes: &[String], violation: Option<&Violation>) -> String {
+    let mut all = what.to_owned();
+    // One is enough, but for those in what is quoted.
+    let has_colon = what.split('"').step_by(2).any(|said| said.contains(": "));
+    for (nth, one) in comes.iter().take(MOST).enumerate() {
+        all.push_str(if nth == 0 && !has_colon { ": " } else { "; " });
+        all.push_str(one);
+    }
+    if comes.len() > MOST {
+        all.push_str("; …");
+    }
+    if let Some(Violation { property, what, .. }) = violation {
+        all.push_str(&format!(" — {property} IS VIOLATED: {what}"));
+    }
+    all
+}
+
+/// How much of what comes of a step is told.
+const MOST: usize = 3;
+
 /// A question to the ledger, or an append.
 pub(crate) fn asks(request: &LedgerRequest) -> String {
     match request {
         LedgerRequest::Status => "what is your status?".to_owned(),
         LedgerRequest::Read { from, .. } => format!("which records are there from {from} on?"),
-        LedgerRequest::Append(batch) => appends(batch),
+        LedgerRequest::Append(batch) => planned(batch),
     }
 }
 
@@ -140,7 +240,7 @@ pub(crate) fn brief(batch: &Batch) -> String {
     });
     let records: Vec<&str> = records.collect();
     let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
-    format!("append {what} (epoch {}, at {})", batch.epoch, batch.position)
+    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
 }
 
 /// A question to the ledger, or an append, for a picture.
@@ -202,15 +302,16 @@ pub(crate) fn the_ledger(archive: &Archive) -> String {
 /// What an office is at.
 pub(crate) fn office(office: &Office) -> Option<String> {
     match office.in_flight() {
-        Some(batch) => Some(format!("waits for the ledger's word on {}", appends(batch))),
+        Some(batch) => Some(format!("waits for the ledger's word on {}", planned(batch))),
         None if office.is_standing() => Some("reads the books".to_owned()),
         None => None,
     }
 }
 
-/// Where an election stands.
-pub(crate) fn election(election: &Election) -> Vec<String> {
+/// Where an election stands; of a trader only what its office does not say already.
+pub(crate) fn election(election: &Election, office: Option<Epoch>) -> Vec<String> {
     let phase = match election.phase() {
+        Phase::Leading { epoch } if office == Some(epoch) => return eligibility(election),
         Phase::Onset => "knows no trader".to_owned(),
         Phase::Calling => "has called an election".to_owned(),
         Phase::Asking => "asks whether anybody is eligible".to_owned(),
@@ -222,12 +323,15 @@ pub(crate) fn election(election: &Election) -> Vec<String> {
             format!("follows trader {leader} of epoch {epoch}{how}")
         }
     };
-    let eligibility = match election.eligibility() {
-        Eligibility::Eligible => None,
-        Eligibility::Resigned => Some("resigned".to_owned()),
-        Eligibility::Unable => Some("not eligible".to_owned()),
-    };
-    [phase].into_iter().chain(eligibility).collect()
+    [phase].into_iter().chain(eligibility(election)).collect()
+}
+
+fn eligibility(election: &Election) -> Vec<String> {
+    match election.eligibility() {
+        Eligibility::Eligible => Vec::new(),
+        Eligibility::Resigned => vec!["resigned".to_owned()],
+        Eligibility::Unable => vec!["not eligible".to_owned()],
+    }
 }
 
 /// What a buyer wants and knows.

@@ -7,7 +7,7 @@ use protocol::{
     election::{Eligibility, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
     invariant::{self, AuditTerms, Property, Violation},
-    ledger::{LedgerAnswer, LedgerEffect, LedgerReply, LedgerRequest, Verdict},
+    ledger::{LedgerAnswer, LedgerEffect, LedgerFault, LedgerReply, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
     office::Office,
     record::{Batch, Entry},
@@ -36,8 +36,12 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn fail(&mut self, fault: &str) {
-        let what = format!("the ledger finds that what it has shown is gone: {fault}");
+    pub(super) fn fail(&mut self, fault: &LedgerFault) {
+        let LedgerFault { witness, seen, holds } = fault;
+        let what = format!(
+            "the ledger has shown epoch {}, head {} to peer {}, and holds epoch {}, head {}",
+            seen.epoch, seen.head, witness.peer, holds.epoch, holds.head
+        );
         self.check(violated(Property::S3, what));
     }
 

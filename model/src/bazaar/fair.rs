@@ -77,13 +77,16 @@ pub fn follow(setup: &Bazaar, world: &World, convergence: Convergence, steps: us
     step.cut = convergence.cut;
     step.stop_faults();
     let mut followed = Vec::new();
+    // Said with the first step.
+    let mut stays_cut = words::stays_cut(&setup, convergence.cut);
     while followed.len() < steps {
         let before = step.world.clone();
         let Some(action) = step.go_on() else { break };
         step.world.violation = None;
         if let Some(action) = action {
             let words = words::sentence_with(&setup, &before, &action, &step.world);
-            followed.push((words, words::marks(&setup, &before, &action, &step.world)));
+            stays_cut.extend(words::marks(&setup, &before, &action, &step.world));
+            followed.push((words, std::mem::take(&mut stays_cut)));
         }
     }
     followed

@@ -653,7 +653,7 @@ impl<'a> Step<'a> {
                 }
                 LedgerEffect::Reply { reply, .. } => reply,
                 LedgerEffect::Fail(fault) => {
-                    self.fail(&format!("{fault:?}"));
+                    self.fail(&fault);
                     continue;
                 }
                 LedgerEffect::Persist(_) | LedgerEffect::ArmLease(_) | LedgerEffect::Drop(_) => continue,
@@ -714,7 +714,7 @@ impl<'a> Step<'a> {
                         self.world.replies.change(|replies| replies.put(reply));
                     }
                 }
-                LedgerEffect::Fail(fault) => self.fail(&format!("{fault:?}")),
+                LedgerEffect::Fail(fault) => self.fail(&fault),
                 LedgerEffect::ArmLease(wait) => {
                     self.world.lease = self.setup.waits_matter().then_some(wait);
                 }

@@ -18,7 +18,10 @@ use crate::{
     part::{Bag, Part},
     picture::Mark,
     subject::Subject,
-    words::{appends, brief, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
+    words::{
+        answered, appends, brief, brief_says, brief_verdict, buyer, election, joined, office, planned, says, seller,
+        the_ledger, told, verdict,
+    },
 };
 
 /// What the adversary may do.
@@ -85,7 +88,7 @@ pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action) -> Strin
 pub(super) fn sentence_with(setup: &Bazaar, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let what = match action {
-        Action::Stand(peer) => format!("{} is made to stand for the office", name(peer)),
+        Action::Stand(peer) => format!("{} is made to stand", name(peer)),
         Action::Yield(peer) => format!("{} is made to leave the office", name(peer)),
         Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
         Action::Pick(peer, pick) => {
@@ -101,20 +104,21 @@ pub(super) fn sentence_with(setup: &Bazaar, before: &World, action: &Action, aft
         Action::Consult(peer) => {
             let asks = before.live(setup, *peer).and_then(|live| live.question.as_ref());
             let what = match asks {
+                Some(LedgerRequest::Read { from, .. }) if from.0 == 0 => "reads the books".to_owned(),
                 Some(LedgerRequest::Read { from, .. }) => format!("reads the books from record {from} on"),
                 Some(LedgerRequest::Status | LedgerRequest::Append(_)) | None => "asks for the ledger's status".into(),
             };
             format!("{} {what}", name(peer))
         }
         Action::Arrive(peer, mail) => {
-            format!("{} hears from {}: {}", name(peer), name(&mail.from), quoted(mail))
+            format!("{} hears from {} {}", name(peer), name(&mail.from), quoted(mail))
         }
         Action::Take(call) => {
             let Call { caller, batch } = &**call;
-            format!("the ledger is asked by {}: {}", name(&caller.peer), appends(batch))
+            format!("the ledger hears from {} \"{}\"", name(&caller.peer), planned(batch))
         }
-        Action::Sync => "what the ledger has written becomes durable".to_owned(),
-        Action::Answer(peer, reply) => format!("{} hears from the ledger: {}", name(peer), verdict(reply)),
+        Action::Sync => "the ledger's write is durable".to_owned(),
+        Action::Answer(peer, reply) => format!("{} hears from the ledger \"{}\"", name(peer), answered(reply)),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
         Action::Crash(peer) => format!("{} crashes", name(peer)),
@@ -122,11 +126,26 @@ pub(super) fn sentence_with(setup: &Bazaar, before: &World, action: &Action, aft
         Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
         Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
     };
-    let comes = consequences(setup, before, after);
-    let comes = comes.into_iter().take(3).collect::<Vec<_>>().join("; ");
-    let violated = after.violation.as_deref().map(|found| format!(" — {} IS VIOLATED: {}", found.property, found.what));
-    let sep = if comes.is_empty() { "" } else { ": " };
-    format!("{what}{sep}{comes}{}", violated.unwrap_or_default())
+    let comes = consequences(setup, before, action, after);
+    joined(&what, &comes, after.violation.as_deref())
+}
+
+/// Whose step it is, if a peer's.
+fn who(action: &Action) -> Option<PeerId> {
+    match action {
+        Action::Stand(peer)
+        | Action::Yield(peer)
+        | Action::Fire(peer, _)
+        | Action::Pick(peer, _)
+        | Action::Tick(peer)
+        | Action::Serve(peer)
+        | Action::Consult(peer)
+        | Action::Arrive(peer, _)
+        | Action::Answer(peer, _)
+        | Action::Crash(peer)
+        | Action::Restart(peer) => Some(*peer),
+        Action::Take(_) | Action::Sync | Action::LeaseRunsOut | Action::Snapshot | Action::CrashLedger { .. } => None,
+    }
 }
 
 fn fires(setup: &Bazaar, world: &World, peer: PeerId, timer: Timer) -> String {
@@ -156,11 +175,14 @@ fn fires(setup: &Bazaar, world: &World, peer: PeerId, timer: Timer) -> String {
 }
 
 /// What has become of a state in one step.
-fn consequences(setup: &Bazaar, before: &World, after: &World) -> Vec<String> {
+fn consequences(setup: &Bazaar, before: &World, action: &Action, after: &World) -> Vec<String> {
     let mut comes = Vec::new();
+    let actor = who(action);
+    // Who acts is "it".
+    let it = |peer: PeerId| if actor == Some(peer) { "it".to_owned() } else { setup.name_of(peer) };
     for peer in setup.ids() {
         let (Some(was), Some(is)) = (before.live(setup, peer), after.live(setup, peer)) else { continue };
-        let name = setup.name_of(peer);
+        let name = it(peer);
         match (was.epoch(), is.epoch()) {
             (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
             (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
@@ -168,7 +190,7 @@ fn consequences(setup: &Bazaar, before: &World, after: &World) -> Vec<String> {
         }
         let stands = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
         match (stands(was), stands(is)) {
-            (false, true) => comes.push(format!("{name} stands")),
+            (false, true) if !matches!(action, Action::Stand(_)) => comes.push(format!("{name} stands")),
             (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
             (_, _) => {}
         }
@@ -183,17 +205,18 @@ fn consequences(setup: &Bazaar, before: &World, after: &World) -> Vec<String> {
             comes.push(format!("{name} {what}"));
         }
     }
-    comes.extend(new(&before.mail, &after.mail).map(|mail| {
+    let mail = new(&before.mail, &after.mail).map(|mail| {
         let to = mail.to.map_or("whoever is trader".to_owned(), |to| setup.name_of(to));
-        format!("{} tells {to}: {}", setup.name_of(mail.from), quoted(mail))
-    }));
+        (setup.name_of(mail.from), to, quoted(mail))
+    });
+    comes.extend(told(actor.map(|actor| setup.name_of(actor)).as_deref(), mail.collect()));
     comes.extend(
         new(&before.calls, &after.calls)
-            .map(|call| format!("{} asks the ledger: {}", setup.name_of(call.caller.peer), appends(&call.batch))),
+            .map(|call| format!("{} sends the ledger \"{}\"", it(call.caller.peer), planned(&call.batch))),
     );
     comes.extend(
         new(&before.replies, &after.replies)
-            .map(|reply| format!("it answers {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply))),
+            .map(|reply| format!("it answers {} \"{}\"", setup.name_of(reply.reply.to.peer), answered(reply))),
     );
     if after.ledger.is_writing() && !before.ledger.is_writing() {
         comes.push("it writes".to_owned());
@@ -269,7 +292,7 @@ fn one_peer(setup: &Bazaar, world: &World, peer: PeerId) -> String {
         says.push(format!("TRADER of epoch {epoch}"));
     }
     says.extend(live.office.as_ref().and_then(office));
-    says.extend(live.election.iter().flat_map(election));
+    says.extend(live.election.iter().flat_map(|one| election(one, live.epoch())));
     says.extend(live.buyer.iter().flat_map(buyer));
     says.extend(live.seller.as_ref().and_then(seller));
     format!("{name}: {}", says.join(", "))
@@ -289,6 +312,40 @@ fn under_way(setup: &Bazaar, world: &World) -> Vec<String> {
         .iter()
         .map(|reply| format!("ledger → {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply)));
     mail.chain(calls).chain(replies).collect()
+}
+
+/// What a picture shows of the first state.
+pub(super) fn opening(setup: &Bazaar, first: &World) -> Vec<Mark> {
+    let epoch = |peer| first.live(setup, peer).and_then(Live::epoch).map(|epoch| (peer, epoch));
+    let in_office = setup.ids().filter_map(epoch);
+    let in_office = in_office.map(|(peer, epoch)| Mark::TookOffice { at: setup.place(peer), epoch: epoch.0 });
+    in_office.chain(first.mail.iter().map(|mail| sent(setup, mail))).collect()
+}
+
+fn sent(setup: &Bazaar, mail: &Part<Mail>) -> Mark {
+    let (from, to) = (setup.place(mail.from), mail.to.map(|to| setup.place(to)));
+    Mark::Sent { from, to, message: mail.name(), label: brief_says(&mail.body) }
+}
+
+/// What a picture shows of what stays cut once faults stop.
+pub(super) fn stays_cut(setup: &Bazaar, cut: Cut) -> Vec<Mark> {
+    let ledger = setup.cast.len();
+    let at_ledger = |label: &str| vec![Mark::Happened { at: ledger, label: label.to_owned() }];
+    match cut {
+        Cut::Nothing => Vec::new(),
+        Cut::FromLedger(peer) => {
+            let at = setup.place(peer);
+            vec![Mark::Cut { from: at, to: ledger }, Mark::Cut { from: ledger, to: at }]
+        }
+        Cut::AnswersOfLedger(peer) => vec![Mark::Cut { from: ledger, to: setup.place(peer) }],
+        Cut::FromOverlay(peer) => {
+            let at = setup.place(peer);
+            let others = setup.ids().filter(|other| *other != peer).map(|other| setup.place(other));
+            others.flat_map(|other| [Mark::Cut { from: at, to: other }, Mark::Cut { from: other, to: at }]).collect()
+        }
+        Cut::FirstAnswers => at_ledger("loses its first answers"),
+        Cut::Ledger => at_ledger("nobody hears it"),
+    }
 }
 
 /// What a picture shows of a step.
@@ -349,12 +406,7 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
             (Some(_) | None, _) => {}
         }
     }
-    marks.extend(new(&before.mail, &after.mail).map(|mail| Mark::Sent {
-        from: place(mail.from),
-        to: mail.to.map(place),
-        message: mail.name(),
-        label: says(&mail.body),
-    }));
+    marks.extend(new(&before.mail, &after.mail).map(|mail| sent(setup, mail)));
     marks.extend(new(&before.calls, &after.calls).map(|call| Mark::Sent {
         from: place(call.caller.peer),
         to: Some(ledger),

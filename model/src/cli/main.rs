@@ -87,7 +87,7 @@ struct MutantsArguments {
 
 #[derive(Debug, clap::Args)]
 struct ExploreArguments {
-    /// Which scenario (see `bazaar-model list`); small ones are searched quickly.
+    /// Which scenario; `bazaar-model list` says which are small enough to be searched in seconds.
     scenario: String,
     /// Break the protocol by this mutant (see `bazaar-model mutants`).
     #[arg(long, value_name = "NAME")]

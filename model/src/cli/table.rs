@@ -22,7 +22,8 @@ pub fn describe(out: &mut impl Write, scenario: &Scenario) -> io::Result<()> {
         }
     }
     let states = |extent| scenario.recorded(extent).map_or("not recorded".to_owned(), |states| states.to_string());
-    writeln!(out, "{} ({}): {} states", scenario.name, scenario.family, states(Extent::Default))?;
+    let small = if scenario.is_small() { ", good to explore" } else { "" };
+    writeln!(out, "{} ({}): {} states{small}", scenario.name, scenario.family, states(Extent::Default))?;
     writeln!(out, "  {}", scenario.about)?;
     writeln!(out, "  adversary: {}", scenario.case.with(Adversary))?;
     writeln!(out, "  bounds: {}", scenario.bounds)?;

@@ -6,7 +6,7 @@ use protocol::{
     election::{ElectionMessage, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber},
     invariant::{self, AuditTerms, Property, Violation},
-    ledger::{Echo, LedgerAnswer, LedgerCall, LedgerEffect, LedgerRequest},
+    ledger::{Echo, LedgerAnswer, LedgerCall, LedgerEffect, LedgerFault, LedgerRequest},
     message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
     peer::Peer,
     record::Batch,
@@ -38,8 +38,12 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn fail(&mut self, fault: &str) {
-        let what = format!("the ledger finds that what it has shown is gone: {fault}");
+    pub(super) fn fail(&mut self, fault: &LedgerFault) {
+        let LedgerFault { witness, seen, holds } = fault;
+        let what = format!(
+            "the ledger has shown epoch {}, head {} to peer {}, and holds epoch {}, head {}",
+            seen.epoch, seen.head, witness.peer, holds.epoch, holds.head
+        );
         self.check(violated(Property::S3, what));
     }
 

@@ -280,9 +280,13 @@ impl Subject for Whole {
         words::portrait(self, world)
     }
 
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self, _: &World) -> Vec<Lane> {
         let peers = self.ids().map(|peer| Lane { name: self.name_of(peer), kind: LaneKind::Peer });
         peers.chain([Lane { name: "ledger".to_owned(), kind: LaneKind::Ledger }]).collect()
+    }
+
+    fn opening(&self) -> Vec<Mark> {
+        words::opening(self, &self.first())
     }
 
     fn marks(&self, before: &World, action: &Action, after: &World) -> Vec<Mark> {

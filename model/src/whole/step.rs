@@ -405,7 +405,7 @@ impl<'a> Step<'a> {
                     }
                     self.reply(LedgerReply { to, status, answer }, batch);
                 }
-                LedgerEffect::Fail(fault) => self.fail(&format!("{fault:?}")),
+                LedgerEffect::Fail(fault) => self.fail(&fault),
                 LedgerEffect::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
                 LedgerEffect::Drop(_) => {}
             }

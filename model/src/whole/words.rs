@@ -15,10 +15,13 @@ use super::{
     world::{Action, Budget, Channel, Live, Node, Parcel, World},
 };
 use crate::{
-    part::Part,
+    part::{Part, digest},
     picture::Mark,
     subject::Subject,
-    words::{asks, brief_question, brief_verdict, buyer, election, office, says, seller, the_ledger, verdict},
+    words::{
+        answered, asks, brief_question, brief_says, brief_verdict, buyer, election, joined, office, says, seller,
+        the_ledger, told,
+    },
 };
 
 fn place(setup: &Whole, place: Place) -> String {
@@ -97,24 +100,25 @@ fn budgets(budget: Budget) -> String {
 pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String {
     let (after, _) = before.after(setup, action);
     let name = |peer: &PeerId| setup.name_of(*peer);
-    let next = |way: &Way| before.next_on(setup, *way).map_or("nothing".to_owned(), |parcel| quoted(setup, parcel));
+    let next =
+        |way: &Way| before.next_on(setup, *way).map_or("nothing".to_owned(), |parcel| quoted(setup, *way, parcel));
     let ends = |way: &Way| (place(setup, way.from), place(setup, way.to));
     let what = match action {
         Action::Arrive(way) => {
             let (from, to) = ends(way);
-            format!("{to} hears from {from}: {}", next(way))
+            format!("{to} hears from {from} {}", next(way))
         }
         Action::Lose(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} is lost: {}", next(way))
+            format!("{} is lost on its way from {from} to {to}", next(way))
         }
         Action::Double(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} is doubled: {}", next(way))
+            format!("{} is doubled on its way from {from} to {to}", next(way))
         }
         Action::Swap(way) => {
             let (from, to) = ends(way);
-            format!("on its way from {from} to {to} falls behind what follows it: {}", next(way))
+            format!("{} is overtaken on its way from {from} to {to}", next(way))
         }
         Action::Cut { way, both } => {
             let (from, to) = ends(way);
@@ -134,9 +138,9 @@ pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String
             format!("{} learns that its connection to {} {works}", name(peer), place(setup, *to))
         }
         Action::Consult(peer) => {
-            format!("{} asks the ledger and is answered: {}", name(peer), next(&Way::to_ledger(*peer)))
+            format!("{} asks the ledger {} and is answered", name(peer), next(&Way::to_ledger(*peer)))
         }
-        Action::Sync => "what the ledger has written becomes durable".to_owned(),
+        Action::Sync => "the ledger's write is durable".to_owned(),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
         Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
         Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
@@ -151,10 +155,31 @@ pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String
         Action::Restart(peer) => format!("{} comes back", name(peer)),
     };
     let comes = consequences(setup, before, action, &after);
-    let comes = comes.into_iter().take(3).collect::<Vec<_>>().join("; ");
-    let violated = after.violation.as_deref().map(|found| format!(" — {} IS VIOLATED: {}", found.property, found.what));
-    let sep = if comes.is_empty() { "" } else { ": " };
-    format!("{what}{sep}{comes}{}", violated.unwrap_or_default())
+    joined(&what, &comes, after.violation.as_deref())
+}
+
+/// Whose step it is, if a peer's.
+fn who(action: &Action) -> Option<PeerId> {
+    match action {
+        Action::Arrive(Way { to: Place::Peer(peer), .. })
+        | Action::Notice(peer, _)
+        | Action::Consult(peer)
+        | Action::Persist(peer)
+        | Action::Confirm(peer)
+        | Action::Fire(peer, _)
+        | Action::Pick(peer, ..)
+        | Action::Crash(peer)
+        | Action::Restart(peer) => Some(*peer),
+        Action::Arrive(Way { to: Place::Ledger, .. })
+        | Action::Lose(_)
+        | Action::Double(_)
+        | Action::Swap(_)
+        | Action::Cut { .. }
+        | Action::Heal(_)
+        | Action::Sync
+        | Action::LeaseRunsOut
+        | Action::CrashLedger { .. } => None,
+    }
 }
 
 fn fires(setup: &Whole, world: &World, peer: PeerId, timer: Timer) -> String {
@@ -186,9 +211,11 @@ fn fires(setup: &Whole, world: &World, peer: PeerId, timer: Timer) -> String {
 /// What has become of a state in one step.
 fn consequences(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<String> {
     let mut comes = Vec::new();
+    let actor = who(action);
     for peer in setup.ids() {
         let (Some(was), Some(is)) = (before.live(peer), after.live(peer)) else { continue };
-        let name = setup.name_of(peer);
+        // Who acts is "it".
+        let name = if actor == Some(peer) { "it".to_owned() } else { setup.name_of(peer) };
         match (was.epoch(), is.epoch()) {
             (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
             (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
@@ -208,10 +235,11 @@ fn consequences(setup: &Whole, before: &World, action: &Action, after: &World) -
             comes.push(format!("{name} wants something written"));
         }
     }
-    for (way, parcel) in sent(setup, before, action, after) {
-        let (from, to) = (place(setup, way.from), place(setup, way.to));
-        comes.push(format!("{from} tells {to}: {}", quoted(setup, parcel)));
-    }
+    let sent = sent(setup, before, action, after).into_iter();
+    let sent = sent.map(|(way, parcel)| (place(setup, way.from), place(setup, way.to), quoted(setup, way, parcel)));
+    // What is no peer's step and sends something is the ledger's.
+    let actor = place(setup, actor.map_or(Place::Ledger, Place::Peer));
+    comes.extend(told(Some(&actor), sent.collect()));
     if after.ledger.is_writing() && !before.ledger.is_writing() {
         comes.push("it writes".to_owned());
     }
@@ -244,20 +272,24 @@ fn sent<'a>(setup: &Whole, before: &World, action: &Action, after: &'a World) ->
     all
 }
 
-/// What is on its way, with its clock.
-fn quoted(setup: &Whole, parcel: &Parcel) -> String {
+/// What is on its way, with its clock; where it is from and for whom only where that is not who hands it to whom.
+fn quoted(setup: &Whole, way: Way, parcel: &Parcel) -> String {
     match parcel {
         Parcel::Envelope(envelope) => {
             let Envelope { source, clock, route, body } = envelope;
+            let of = (way.from != Place::Peer(*source)).then(|| format!("of {}", setup.name_of(*source)));
             let to = match route {
-                Route::Flood { to: None, .. } => "to all".to_owned(),
-                Route::Flood { to: Some(to), .. } => format!("flooded to {}", setup.name_of(*to)),
-                Route::Direct { to, .. } => format!("to {}", setup.name_of(*to)),
+                Route::Flood { to: None, .. } => Some("to all".to_owned()),
+                Route::Flood { to: Some(to), .. } => Some(format!("flooded to {}", setup.name_of(*to))),
+                Route::Direct { to, .. } if way.to == Place::Peer(*to) => None,
+                Route::Direct { to, .. } => Some(format!("for {}", setup.name_of(*to))),
             };
-            format!("\"{}\" (of {} {to}, clock {})", says(body), setup.name_of(*source), reading(clock.0))
+            let clock = format!("clock {}", reading(clock.0));
+            let all: Vec<String> = of.into_iter().chain(to).chain([clock]).collect();
+            format!("\"{}\" ({})", says(body), all.join(", "))
         }
         Parcel::Call(call) => format!("\"{}\"", asks(&call.request)),
-        Parcel::Reply(reply) => format!("\"{}\"", verdict(reply)),
+        Parcel::Reply(reply) => format!("\"{}\"", answered(reply)),
     }
 }
 
@@ -283,7 +315,7 @@ pub(super) fn portrait(setup: &Whole, world: &World) -> String {
             let cut = if *is_cut { " (cut)" } else { "" };
             let _ = writeln!(out, "{} → {}{cut}", place(setup, way.from), place(setup, way.to));
             for parcel in queue {
-                let _ = writeln!(out, "  {}", quoted(setup, parcel));
+                let _ = writeln!(out, "  {}", quoted(setup, way, parcel));
             }
         }
     }
@@ -320,7 +352,7 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
         says.push(format!("TRADER of epoch {epoch}"));
     }
     says.extend(office(live.peer.office()));
-    says.extend(election(live.peer.election()));
+    says.extend(election(live.peer.election(), view.office));
     says.extend(live.peer.buyer().into_iter().flat_map(buyer));
     says.extend(live.peer.seller().and_then(seller));
     let links: Vec<String> = view.links.iter().map(ToString::to_string).collect();
@@ -339,6 +371,40 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
     format!("{name}: {}", says.join(", "))
 }
 
+/// What a picture shows of the first state.
+pub(super) fn opening(setup: &Whole, first: &World) -> Vec<Mark> {
+    let lane = |place: Place| match place {
+        Place::Peer(peer) => peer.0 as usize,
+        Place::Ledger => setup.cast.len(),
+    };
+    let epoch = |peer: PeerId| first.live(peer).and_then(Live::epoch).map(|epoch| (peer, epoch));
+    let in_office = setup.ids().filter_map(epoch);
+    let mut marks: Vec<Mark> =
+        in_office.map(|(peer, epoch)| Mark::TookOffice { at: peer.0 as usize, epoch: epoch.0 }).collect();
+    for (way, channel) in setup.ways().zip(&first.channels) {
+        let (from, to) = (lane(way.from), lane(way.to));
+        if channel.is_cut {
+            marks.push(Mark::Cut { from, to });
+        }
+        marks.extend(channel.queue.iter().map(|parcel| sent_on(from, to, parcel)));
+    }
+    marks
+}
+
+fn sent_on(from: usize, to: usize, parcel: &Part<Parcel>) -> Mark {
+    let label = match &**parcel {
+        Parcel::Envelope(envelope) => brief_says(&envelope.body),
+        Parcel::Call(call) => brief_question(&call.request),
+        Parcel::Reply(reply) => brief_verdict(reply),
+    };
+    Mark::Sent { from, to: Some(to), message: named(from, to, parcel), label }
+}
+
+/// A flood is the same on every link: what is on its way there is named with the link.
+fn named(from: usize, to: usize, parcel: &Part<Parcel>) -> u64 {
+    digest(&(parcel.name(), from, to))
+}
+
 /// What a picture shows of a step.
 pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -349,7 +415,10 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
     };
     let peer_lane = |peer: &PeerId| peer.0 as usize;
     let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
-    let front = |way: &Way| before.channel(setup, *way).and_then(|channel| channel.queue.front()).map(Part::name);
+    let front = |way: &Way| {
+        let parcel = before.channel(setup, *way).and_then(|channel| channel.queue.front());
+        parcel.map(|parcel| named(lane(way.from), lane(way.to), parcel))
+    };
     match action {
         Action::Arrive(way) => {
             marks.extend(front(way).map(|message| Mark::Arrived { at: lane(way.to), message }));
@@ -362,7 +431,12 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
             for way in ways {
                 marks.push(Mark::Cut { from: lane(way.from), to: lane(way.to) });
                 let queue = before.channel(setup, way).map(|channel| &channel.queue);
-                marks.extend(queue.into_iter().flatten().map(|parcel| Mark::Lost { message: parcel.name() }));
+                marks.extend(
+                    queue
+                        .into_iter()
+                        .flatten()
+                        .map(|parcel| Mark::Lost { message: named(lane(way.from), lane(way.to), parcel) }),
+                );
             }
         }
         Action::Heal(way) => {
@@ -378,7 +452,11 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
             let what = format!("learns: its connection to {} {works}", place(setup, *to));
             marks.push(happened(peer_lane(peer), &what));
         }
-        Action::Consult(peer) => marks.push(happened(peer_lane(peer), "asks the ledger")),
+        Action::Consult(peer) => {
+            // It is answered in the same step.
+            marks.extend(front(&Way::to_ledger(*peer)).map(|message| Mark::Arrived { at: ledger, message }));
+            marks.push(happened(peer_lane(peer), "is answered"));
+        }
         Action::Sync => marks.push(happened(ledger, "durable")),
         Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
         Action::CrashLedger { kept } => {
@@ -419,16 +497,8 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
             (Some(_) | None, _) => {}
         }
     }
-    marks.extend(sent(setup, before, action, after).into_iter().map(|(way, parcel)| Mark::Sent {
-        from: lane(way.from),
-        to: Some(lane(way.to)),
-        message: parcel.name(),
-        label: match &**parcel {
-            Parcel::Envelope(envelope) => says(&envelope.body),
-            Parcel::Call(call) => brief_question(&call.request),
-            Parcel::Reply(reply) => brief_verdict(reply),
-        },
-    }));
+    let sent = sent(setup, before, action, after).into_iter();
+    marks.extend(sent.map(|(way, parcel)| sent_on(lane(way.from), lane(way.to), parcel)));
     if let Some(found) = &after.violation {
         marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
     } else if let Some(found) = setup.stuck(after) {
