@@ -73,7 +73,9 @@ pub fn scenarios() -> Vec<Scenario> {
     let none = Budget::default();
     let case = |bazaar: Bazaar, budget| Case::Bazaar(bazaar.with(budget));
     let both = |bazaar: Bazaar, budget, further| {
-        let further = Some(case(bazaar.clone(), further));
+        // More may be under way there, and takes longer to settle.
+        let slower = bazaar.convergence.map(|asked| Convergence { within: 2 * asked.within, ..asked });
+        let further = Some(case(Bazaar { convergence: slower, ..bazaar.clone() }, further));
         (case(bazaar, budget), further)
     };
     let scenario = |(case, further), scenario: Scenario| Scenario { case, further, ..scenario };

@@ -64,7 +64,7 @@ pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Res
         }
     }
     let (property, what) = step.missing().unwrap_or_else(|| {
-        let what = if well.is_some() { "one leader follows another" } else { "nothing happens any more" };
+        let what = if setup.is_elected() { "one leader follows another" } else { "not all is settled" };
         (if setup.is_elected() { Property::L1 } else { Property::L2 }, what.to_owned())
     });
     Err(Violation { property, position: None, what: format!("{what}, after {} steps", convergence.within) })
