@@ -227,8 +227,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "convergence",
             about: "three peers; from every state, once faults stop, there is one trader that all know",
-            bounds: "2 alarms, 1 crash, 1 renewal: two run for office at once, or one after the other has died, with a \
-                     heartbeat of before under way.",
+            bounds: "3 alarms, 1 crash: two run for office at once, or one after the other has died.",
             sightings: vec![Sighting::SecondEpoch, Sighting::TraderCrashed, Sighting::ClaimHeld],
             case: converging(100, Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
             further: Some(converging(
@@ -241,7 +240,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "duel",
             about: "three peers; the highest is cut off from the ledger for good, in office or before: another leads",
-            bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
+            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
                      never claim must not win again and again.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
@@ -251,7 +250,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "duel-one-way",
             about: "three peers; the ledger hears the highest and cannot answer it: another leads",
-            bounds: "2 alarms, 1 renewal: its claims are granted and it never learns so.",
+            bounds: "3 alarms, 1 renewal: its claims are granted and it never learns so.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
             further: Some(converging(224, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
@@ -260,7 +259,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "wedge",
             about: "three peers; the highest hears the ledger and no other peer: it leaves the office to the others",
-            bounds: "2 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
+            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
             further: Some(converging(304, Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
@@ -287,7 +286,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "silent-ledger",
             about: "three peers; nobody hears the ledger any more: nobody thinks it leads, and nobody claims for ever",
-            bounds: "2 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
+            bounds: "3 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
             sightings: vec![Sighting::TookOffice, Sighting::Heartbeat],
             case: converging(180, Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
             further: Some(converging(288, Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),

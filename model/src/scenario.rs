@@ -30,7 +30,7 @@ pub struct Scenario {
     pub sightings: Vec<Sighting>,
     /// What is checked.
     pub case: Case,
-    /// The same with every budget one step further; nothing where there is no further step to go.
+    /// The same a step further: larger budgets, or more peers; nothing where there is no further step to go.
     pub further: Option<Case>,
 }
 
@@ -69,7 +69,7 @@ pub enum Extent {
     /// Minutes.
     #[default]
     Default,
-    /// One step further in every budget: up to an hour.
+    /// A step further: larger budgets, or more peers. Up to an hour.
     Thorough,
 }
 

@@ -230,6 +230,7 @@ pub fn shorten<S: Subject>(subject: &S, steps: Vec<S::Action>, property: Propert
     let Some(mut best) = taken(subject, &steps, property) else { return steps };
     let mut chunk = best.len() / 2;
     while chunk > 0 {
+        let before = best.len();
         let mut at = 0;
         while at < best.len() {
             let end = (at + chunk).min(best.len());
@@ -239,8 +240,12 @@ pub fn shorten<S: Subject>(subject: &S, steps: Vec<S::Action>, property: Propert
                 Some(_) | None => at = end,
             }
         }
-        chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
         // Another round with single steps as long as it helps.
+        chunk = match chunk {
+            1 if best.len() < before => 1,
+            1 => 0,
+            _ => chunk.div_ceil(2),
+        };
     }
     best
 }

@@ -422,7 +422,25 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             both(
                 Bazaar {
-                    late_calls: true,
+                    keeps_all: true,
+                    ..Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1).eager().deaf()], 8)
+                },
+                Budget { stands: 2, yields: 1, ..none },
+                Budget { stands: 3, yields: 1, ..none },
+            ),
+            Scenario {
+                name: "old-calls",
+                about: "what two traders have ever sent to the ledger, and it to them, comes again at any time",
+                bounds: "2 claims, 1 departure, nothing for sale: a batch of the first term comes when the second is claimed, over, \
+                         or taken up by the same peer.",
+                sightings: vec![Sighting::SecondEpoch, Sighting::TraderFenced, Sighting::LateAppend, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    keeps_all: true,
                     ..Bazaar::new(vec![Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)], 8)
                 },
                 Budget { stands: 1, renewals: 1, ..none },

@@ -39,8 +39,9 @@ impl Hash for Archive {
         // A snapshot is the fold of what stands below it.
         let snapshot = store.snapshot().map(Books::position);
         (machine, store.durable().len(), store.batches().len(), snapshot).hash(state);
-        let last = store.batches().last().map_or(Position(0), |batch| batch.position);
-        let keep = Latest::of(self.store.batches().iter().flat_map(|batch| &batch.records));
+        // The last batch may be sent again, and is there again when a crash takes the one that is being written.
+        let last = store.durable().last().map_or(Position(0), |batch| batch.position);
+        let keep = Latest::of(store.records());
         let mut position = Position(0);
         for batch in store.batches() {
             (batch.epoch, batch.records.len()).hash(state);
@@ -155,6 +156,9 @@ impl Step<'_> {
             }
             return;
         }
+        if self.setup.keeps_all {
+            return;
+        }
         let office_of = |life: Life| match &**peers.get(place(life.peer))? {
             Peer::Up(live) if live.me == life => live.office.as_ref(),
             Peer::Up(_) | Peer::Down { .. } => None,
@@ -171,8 +175,7 @@ impl Step<'_> {
                 None => call.batch.epoch == fence && !is_ended,
             };
             let is_waited_for = || office_of(call.caller).and_then(Office::in_flight) == Some(&call.batch);
-            let late_calls = self.setup.late_calls && call.batch.claimant().is_none();
-            (in_turn && (call.batch.position >= status.head || late_calls)) || is_waited_for()
+            (in_turn && call.batch.position >= status.head) || is_waited_for()
         };
         if !calls.iter().all(|call| may_be_taken(call)) {
             calls.change(|calls| calls.retain(may_be_taken));

@@ -49,9 +49,9 @@ pub struct Bazaar {
     pub budget: Budget,
     /// What must come about from every state once faults stop; nothing where that is not asked.
     pub convergence: Option<Convergence>,
-    /// Whether calls of the latest term stay under way though the ledger would refuse them by their position. They cost states;
-    /// one scenario has them.
-    pub late_calls: bool,
+    /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for anything. They
+    /// cost states; two scenarios keep them.
+    pub keeps_all: bool,
     /// How the harness breaks what it runs. Nothing, but in tests that the checks can fail.
     pub tampering: Tampering,
 }
@@ -147,7 +147,7 @@ impl Bazaar {
             timing: Timing::Free,
             budget: Budget::default(),
             convergence: None,
-            late_calls: false,
+            keeps_all: false,
             tampering: Tampering::default(),
         }
     }

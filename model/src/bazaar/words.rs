@@ -260,16 +260,14 @@ pub(super) fn portrait(setup: &Bazaar, world: &World) -> String {
         let _ = writeln!(out, "the adversary has left: {}", if left.is_empty() { "nothing" } else { left });
     }
     let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
-    let holds: Vec<String> = setup
-        .properties()
-        .into_iter()
-        .filter(|property| broken.as_ref().is_none_or(|found| found.property != *property))
-        .map(|property: Property| property.to_string())
-        .collect();
-    let _ = write!(out, "holds here: {}", holds.join(" "));
-    if let Some(found) = broken {
-        let _ = write!(out, "\nVIOLATED HERE: {found}");
-    }
+    // Only what was found first is kept, so of a state with a violation no more is said than that.
+    let _ = match broken {
+        Some(found) => write!(out, "VIOLATED HERE: {found}"),
+        None => {
+            let holds: Vec<String> = setup.properties().iter().map(Property::to_string).collect();
+            write!(out, "holds here: {}", holds.join(" "))
+        }
+    };
     out
 }
 

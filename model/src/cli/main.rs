@@ -49,7 +49,7 @@ enum Command {
 struct CheckArguments {
     /// Which; all when none is named (see `bazaar-model list`).
     scenarios: Vec<String>,
-    /// Go one step further in every budget. Takes up to an hour.
+    /// Go a step further: larger budgets, or more peers (`list` says which). Takes up to an hour.
     #[arg(long)]
     thorough: bool,
     /// How many threads search; as many as there are processors when not given.

@@ -53,6 +53,32 @@ pub fn an_epoch_is_spoken_for_by_its_holder<'a>(
     }
 }
 
+/// S1: whoever is taken for the leader of an epoch is the peer that the epoch's claim in the log names.
+///
+/// # Errors
+/// When the log has no such claim, or it names another.
+pub fn a_leader_holds_its_epoch<'a>(
+    epoch: Epoch,
+    leader: PeerId,
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    let holder = log.into_iter().find_map(|record| match &record.entry {
+        Entry::Claimed { epoch: claimed, holder } if *claimed == epoch => Some(holder.peer),
+        Entry::Claimed { .. }
+        | Entry::Deposited(_)
+        | Entry::Admitted(_)
+        | Entry::Sold(_)
+        | Entry::Refused { .. }
+        | Entry::Resigned => None,
+    });
+    let what = match holder {
+        Some(holder) if holder == leader => return Ok(()),
+        Some(holder) => format!("peer {leader} is taken for the leader of epoch {epoch}, which peer {holder} holds"),
+        None => format!("peer {leader} is taken for the leader of epoch {epoch}, which nobody has claimed"),
+    };
+    Err(Violation::off_the_log(Property::S1, what))
+}
+
 fn buyer_was_told_the_truth<'a>(
     told: &BuyerStanding,
     buyer: PeerId,
