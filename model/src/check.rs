@@ -46,6 +46,8 @@ pub struct Report {
     pub states: usize,
     /// Unique states recorded.
     pub recorded: Option<usize>,
+    /// Every state had all its steps tried.
+    pub complete: bool,
     /// Steps tried.
     pub steps: usize,
     /// The longest path.
@@ -162,6 +164,7 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
             verdict,
             states,
             recorded,
+            complete: is_complete,
             steps: checker.state_count(),
             depth: checker.max_depth(),
             seconds,

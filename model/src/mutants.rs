@@ -172,7 +172,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::ContestedNeverTold, P::L1, "wedge", 1),
         // Office.
         on(M::ConflictIsSuccess, P::S12, "last-unit", 12),
-        on(M::ClaimsUnread, P::S7, "last-unit", 15),
+        on(M::ClaimsUnread, P::S12, "last-unit", 16),
         on(M::BatchMovedToHead, P::S2, "last-unit", 15),
         on(M::SettledByPosition, P::S11, "renewals", 11),
         on(M::SettledByAnything, P::S11, "renewals-crash", 10),

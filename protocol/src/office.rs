@@ -459,7 +459,15 @@ impl Step<'_, '_> {
     fn move_to_head(&mut self) -> bool {
         let head = self.office.seen.head;
         match &mut self.office.state {
-            State::Claiming { claim, .. } => claim.position = mutant!(ClaimsUnread => head, return false),
+            State::Claiming { claim, .. } => {
+                claim.position = mutant!(ClaimsUnread => head, return false);
+                claim.records.iter_mut().for_each(|record| {
+                    // Above whatever was written in between: the fault is not that of `NoCatchUp`.
+                    let above = crate::clock::Time(record.stamp.time.0 + 16);
+                    self.around.clock.catch_up(above);
+                    record.stamp = self.around.clock.tick();
+                });
+            }
             State::Holding { in_flight: Some(batch), .. } => {
                 batch.position = mutant!(BatchMovedToHead => head, return false);
             }

@@ -159,7 +159,7 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
     let mut page = String::from(
         "# Gallery of defeats\n\nEach picture is the shortest history in which a property fails once one line of the protocol \
          is taken out or weakened; the model finds it by breadth-first search. The unmutated protocol passes the same \
-         scenario.\n\nMade by `cargo run --release --bin bazaar-model -- mutants --gallery docs/defeats`; each history can be \
+         scenario (`bazaar-model mutants` checks both).\n\nMade by `cargo run --release --bin bazaar-model -- mutants --gallery docs/defeats`; each history can be \
          followed step by step with `bazaar-model replay docs/defeats/NAME.json`.\n",
     );
     for Defeat { mutant: broken, title, story, real } in DEFEATS {

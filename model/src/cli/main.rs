@@ -69,8 +69,11 @@ struct CheckArguments {
 
 #[derive(Debug, clap::Args)]
 struct MutantsArguments {
-    /// Which; all when none is named. Each is named with what it breaks when all are listed.
+    /// Which; all when none is named.
     mutants: Vec<String>,
+    /// List them: what is broken, which property must fail, in which scenario, after how many steps.
+    #[arg(long)]
+    list: bool,
     /// Write the gallery of defeats into this directory: a page, a picture and a history for each instructive mutant.
     #[arg(long, value_name = "DIR")]
     gallery: Option<PathBuf>,
@@ -119,10 +122,29 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        // Whoever reads us may have heard enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => usage(&error.to_string()),
     }
+}
+
+/// Standard output. Whoever reads it may have heard enough and closed it: that stops no check and changes no verdict.
+fn stdout() -> impl Write {
+    struct Output(io::Stdout);
+    impl Write for Output {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            match self.0.write(text) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(text.len()),
+                other => other,
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            match self.0.flush() {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                other => other,
+            }
+        }
+    }
+    Output(io::stdout())
 }
 
 fn usage(what: &str) -> ExitCode {
@@ -131,7 +153,7 @@ fn usage(what: &str) -> ExitCode {
 }
 
 fn list() -> io::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for scenario in scenario::all() {
         table::describe(&mut out, &scenario)?;
     }
@@ -160,28 +182,42 @@ fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
         reports.push(check(scenario, extent, threads, |progress| telling.tell(progress)));
         telling.end();
     }
+    let mut out = stdout();
+    let mut gaps = 0;
+    if *json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
+    } else {
+        table::reports(&mut out, &reports)?;
+        if scenarios.is_empty() && !thorough {
+            gaps = table::matrix(&mut out, &reports)?;
+        }
+    }
     if let Some(directory) = save {
         for (report, trace) in reports.iter().filter_map(|report| Some((report, report.counterexample.as_ref()?))) {
             write(&directory.join(format!("{}.json", report.scenario)), trace)?;
         }
     }
     if let Some(file) = record {
-        let mut recorded = Recorded::compiled_in();
-        for report in &reports {
+        write(file, &recorded(file, &reports)?)?;
+    }
+    Ok(verdict(&reports, gaps))
+}
+
+/// What stands in the file, with the numbers of those that are whole and in which nothing is wrong.
+fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
+    let mut recorded = match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text).map_err(|error| about(file, &error.into()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Recorded::default(),
+        Err(error) => return Err(about(file, &error)),
+    };
+    for report in reports {
+        if report.complete && report.missing.is_empty() && report.counterexample.is_none() {
             recorded.record(report.scenario, report.extent, report.states);
-        }
-        write(file, &recorded)?;
-    }
-    let mut out = io::stdout().lock();
-    if *json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
-    } else {
-        table::reports(&mut out, &reports)?;
-        if scenarios.is_empty() {
-            table::matrix(&mut out, &reports)?;
+        } else {
+            eprintln!("warning: {} is not recorded: it does not hold, or is not complete", report.scenario);
         }
     }
-    Ok(verdict(&reports))
+    Ok(recorded)
 }
 
 fn threads_or_all(threads: Option<u16>) -> usize {
@@ -202,7 +238,7 @@ fn about(file: &Path, error: &io::Error) -> io::Error {
 }
 
 fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) -> io::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     // The same code twice: over the protocol, and over the protocol with a mutant on.
     let served = match mutant {
         None => {
@@ -231,7 +267,7 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
         Ok(trace) => trace,
         Err(error) => return Ok(usage(&format!("{}: not a history: {error}", file.display()))),
     };
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     let replayed = match &trace.mutant {
         None => {
             let show = model::replay::Show { svg: svg.as_deref(), step: *step };
@@ -258,11 +294,11 @@ fn unknown_scenario(name: &str) -> String {
     format!("there is no scenario {name:?}; `bazaar-model list` names them all")
 }
 
-fn verdict(reports: &[Report]) -> ExitCode {
+fn verdict(reports: &[Report], gaps: usize) -> ExitCode {
     let has = |verdict| reports.iter().any(|report| report.verdict == verdict);
     if has(Outcome::Violated) {
         ExitCode::from(1)
-    } else if has(Outcome::Incomplete) {
+    } else if has(Outcome::Incomplete) || gaps > 0 {
         ExitCode::from(3)
     } else {
         ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use std::{
 use mutated::mutants::{CATALOGUE, Finding, Line, control, find, line, scenarios};
 use mutated::protocol::mutant::{self, Mutant};
 
-use super::{MutantsArguments, gallery, threads_or_all, usage, write};
+use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
 
 /// Turns a mutant on for this process.
 ///
@@ -21,12 +21,23 @@ pub fn switch(name: &str) -> Result<(), String> {
 }
 
 fn unknown(name: &str) -> String {
-    let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
-    format!("there is no mutant {name:?}; there are {}", all.join(", "))
+    let is_like = |mutant: &&Mutant| name.split('-').any(|word| word.len() > 3 && mutant.name().contains(word));
+    let like: Vec<&str> = Mutant::ALL.iter().filter(is_like).map(|mutant| mutant.name()).collect();
+    let like = if like.is_empty() { String::new() } else { format!("; there is {}", like.join(", ")) };
+    format!("there is no mutant {name:?}{like}; `bazaar-model mutants --list` names them all")
 }
 
 /// Looks for all violations that must be found.
-pub fn hunt(MutantsArguments { mutants, gallery, save, threads, json }: &MutantsArguments) -> io::Result<ExitCode> {
+pub fn hunt(
+    MutantsArguments { mutants, gallery, save, threads, json, list }: &MutantsArguments,
+) -> io::Result<ExitCode> {
+    if *list {
+        let mut out = stdout();
+        for Line { mutant, property, scenario, steps } in CATALOGUE {
+            writeln!(out, "{mutant:<30} {property:<3} in {scenario} after {steps} steps: {}", mutant.sentence())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut lines: Vec<Line> = Vec::new();
     for name in mutants {
         let Some(mutant) = Mutant::named(name) else { return Ok(usage(&unknown(name))) };
@@ -39,7 +50,7 @@ pub fn hunt(MutantsArguments { mutants, gallery, save, threads, json }: &Mutants
             None => CATALOGUE.to_vec(),
         };
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     let mut complete = true;
     // What all mutants are compared with. It takes a while, so only when the whole catalogue is asked for.
     if mutants.is_empty() && gallery.is_none() {

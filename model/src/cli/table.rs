@@ -44,16 +44,15 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     for report in reports {
         let sum = sums.entry(report.family).or_default();
         *sum = (sum.0 + report.states, sum.1 + report.seconds);
-        let bytes = report.bytes_per_state.map_or("-".to_owned(), |bytes| bytes.to_string());
+        // Of few states what the process needs anyway is not told apart.
+        let bytes = report.bytes_per_state.filter(|_| report.states >= 50_000);
+        let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
         let verdict = match report.verdict {
             Outcome::Holds => "all hold, complete".to_owned(),
             Outcome::Violated => {
                 format!("VIOLATED {}", report.violation().map(|found| found.property.to_string()).unwrap_or_default())
             }
-            Outcome::Incomplete => match report.recorded {
-                Some(recorded) => format!("NOT COMPLETE (recorded: {recorded} states)"),
-                None => "NOT COMPLETE (nothing recorded)".to_owned(),
-            },
+            Outcome::Incomplete => format!("NOT COMPLETE ({})", what_is_missing(report)),
         };
         writeln!(
             out,
@@ -85,18 +84,30 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     Ok(())
 }
 
+fn what_is_missing(report: &Report) -> String {
+    if !report.complete {
+        return "a machine panicked, or states were left; see above".to_owned();
+    }
+    match report.recorded {
+        _ if !report.missing.is_empty() => "something was never met".to_owned(),
+        Some(recorded) => format!("another number of states than recorded, {recorded}"),
+        None => "no number of states is recorded".to_owned(),
+    }
+}
+
 /// Out of office a peer is a peer, for what is no matter of buying or selling.
 fn is_gap(kind: Kind, role: Role, counts: &BTreeMap<(Kind, Role), u64>) -> bool {
     let is_client = |role| counts.contains_key(&(kind, role));
     kind.concerns(role) && !(role == Role::Peer && (is_client(Role::Buyer) || is_client(Role::Seller)))
 }
 
-/// Which input was tried in which role over all scenarios, and how often. An empty cell is a gap or is explained.
-pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
+/// Which input was tried in which role over all scenarios, and how often; says how many gaps there are.
+pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<usize> {
     let mut counts: BTreeMap<(Kind, Role), u64> = BTreeMap::new();
     for cell in reports.iter().flat_map(|report| &report.stepped) {
         *counts.entry((cell.kind, cell.role)).or_default() += cell.count;
     }
+    let mut gaps = 0;
     write!(out, "\n{:<26}", "steps tried, by role")?;
     for role in Role::ALL {
         write!(out, " {role:>10}")?;
@@ -107,10 +118,16 @@ pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
         for role in Role::ALL {
             match counts.get(&(*kind, *role)) {
                 Some(count) => write!(out, " {count:>10}")?,
-                None => write!(out, " {:>10}", if is_gap(*kind, *role, &counts) { "-" } else { "" })?,
+                None if is_gap(*kind, *role, &counts) => {
+                    gaps += 1;
+                    write!(out, " {:>10}", "GAP")?;
+                }
+                None => write!(out, " {:>10}", "")?,
             }
         }
         writeln!(out)?;
     }
-    Ok(())
+    let legend = "blank: a machine in this role is never given this, or is the same as in a role that is counted";
+    writeln!(out, "{legend} (model/src/matrix.rs says which)")?;
+    Ok(gaps)
 }

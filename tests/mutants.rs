@@ -1,0 +1,33 @@
+//! The mutants as a test: each is in the catalogue, and violates the property that it must violate, after as many steps as
+//! recorded.
+
+use std::collections::BTreeSet;
+
+use mutated::{
+    mutants::{CATALOGUE, find},
+    protocol::mutant::{Mutant, active},
+};
+
+#[test]
+fn every_mutant_is_in_the_catalogue_once() {
+    let listed: BTreeSet<Mutant> = CATALOGUE.iter().map(|line| line.mutant).collect();
+    assert_eq!(listed.len(), CATALOGUE.len(), "one is there twice");
+    assert!(Mutant::ALL.iter().all(|mutant| listed.contains(mutant)));
+    assert!(CATALOGUE.len() >= 40);
+}
+
+// One test, since a mutant is on for the whole process.
+#[test]
+fn every_mutant_violates_the_property_that_it_must_violate() {
+    let wrong: Vec<String> = CATALOGUE
+        .iter()
+        .map(|line| find(*line))
+        .filter(|finding| !finding.is_as_recorded())
+        .map(|finding| {
+            let steps = finding.trace.map(|trace| trace.steps.len());
+            format!("{}: {} after {steps:?} steps, not {}", finding.mutant, finding.property, finding.recorded)
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(active(), None);
+}
