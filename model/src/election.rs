@@ -156,7 +156,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 Sighting::TraderCrashed,
             ],
             case: Case::Bazaar(electors(2).with(Budget { alarms: 4, sales: 1, crashes: 1, ..none })),
-            further: Some(Case::Bazaar(electors(2).with(Budget { alarms: 5, sales: 1, crashes: 1, ..none }))),
+            further: Some(Case::Bazaar(electors(2).with(Budget { alarms: 4, sales: 2, crashes: 1, ..none }))),
             ..base()
         },
         Scenario {
