@@ -98,6 +98,8 @@ pub enum Opening {
 pub struct Convergence {
     /// In how many steps of the fair schedule.
     pub within: usize,
+    /// How long, in virtual time, it must last in one epoch before it counts.
+    pub lasting: Duration,
     /// The connection that stays cut for good, in both directions.
     pub cut: Option<Way>,
     /// Who has crashed comes back.
@@ -255,6 +257,11 @@ impl Subject for Whole {
     fn stuck(&self, world: &World) -> Option<Violation> {
         let convergence = self.convergence?;
         if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
+    }
+
+    fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
+        let Some(convergence) = self.convergence else { return Vec::new() };
+        fair::follow(self, world, convergence, steps)
     }
 
     fn properties(&self) -> Vec<Property> {
