@@ -113,6 +113,8 @@ pub struct Live {
     pub floods: BTreeSet<FloodId>,
     /// The latest epoch whose leader it has recognised.
     pub heard: Epoch,
+    /// In office: an append of its own was confirmed, or the office granted, since its renewal timer fired last.
+    pub confirmed: bool,
     /// The last request whose outcome it counts.
     pub concluded: Option<Sequence>,
     /// The last sale it counts.
