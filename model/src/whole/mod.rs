@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
+    clock::Time,
     config::{Config, Offer, Offers, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
@@ -41,6 +42,8 @@ pub struct Whole {
     pub links: Vec<(u32, u32)>,
     /// The terms of trade.
     pub terms: Terms,
+    /// What all clocks show when everything starts; at least 1, since 0 would be taken for none.
+    pub start: Time,
     /// How far ahead clocks are written.
     pub clock_range: u64,
     /// The least time between two multicasts of a buyer's clock; its timer may fire at any moment.
@@ -151,6 +154,7 @@ impl Whole {
             cast,
             links,
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
+            start: Time(1),
             clock_range: AGE,
             clock_interval: Duration::ZERO,
             disk: Disk::AtOnce,

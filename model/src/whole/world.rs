@@ -28,7 +28,6 @@ use std::{
 
 use protocol::{
     books::Books,
-    clock::Time,
     effect::Durable,
     id::{Epoch, PeerId, SaleNumber, Sequence},
     input::{Choice, Timer, WriteId},
@@ -262,8 +261,7 @@ impl World {
     #[must_use]
     pub fn first(setup: &Whole) -> World {
         let (machine, _) = Ledger::recover(LEDGER, MemoryStore::default().tail());
-        // A clock of 0 would be taken for none.
-        let durable = Durable { clock_bound: Time(1), ..Durable::default() };
+        let durable = Durable { clock_bound: setup.start, ..Durable::default() };
         let down = |plans| Part::new(Node::Down { durable, plans });
         let archive = Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
         let world = World {
