@@ -3,12 +3,14 @@
 #![allow(clippy::expect_used)]
 
 use model::{
+    canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{Outcome, check},
     scenario::{self, Case, Extent, Family, Scenario},
     subject::Subject,
     trace,
     whole::{Action, Whole, World},
 };
+use protocol::clock::Time;
 
 const THREADS: usize = 2;
 
@@ -50,6 +52,27 @@ fn another_takes_over_when_the_trader_crashes() {
     holds("whole-crash");
 }
 
+// Clocks hardly ever differ in nothing but how far on they are where the peers' ways are stamped one by one: of the first 40,000
+// states of `whole-clock` and `whole-ledger` no two that are unequal are taken for one.
+#[test]
+fn what_is_taken_for_one_state_is_one() {
+    let pairs = merged_pairs_step_alike(&named("whole-election").1, 40_000).expect("taken for one state");
+    println!("whole-election: {pairs} pairs");
+    assert!(pairs >= 50, "{pairs}");
+}
+
+#[test]
+fn clocks_that_start_further_up_make_no_difference() {
+    for name in ["whole-clock", "whole-ledger", "whole-election"] {
+        for further in [1, 1 << 10] {
+            let one = named(name).1;
+            let other = Whole { start: Time(1 + further), ..one.clone() };
+            let states = step_in_lock_step(&one, &other, 10_000).expect(name);
+            assert_eq!(states, 10_000, "{name}");
+        }
+    }
+}
+
 #[test]
 fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
     for (scenario, whole) in all() {
@@ -82,6 +105,19 @@ fn walk(whole: &Whole, steps: usize, pick: impl Fn(usize, usize) -> usize) -> (V
         taken.push(action);
     }
     (states, taken)
+}
+
+#[test]
+fn what_comes_once_faults_stop_can_be_told_and_drawn() {
+    for (scenario, whole) in all() {
+        let (states, _) = walk(&whole, 12, |nth, among| (nth * 7 + 3) % among);
+        for state in &states {
+            let told = whole.afterwards(state, 30);
+            assert_eq!(told.len(), if whole.convergence.is_some() { 30 } else { 0 }, "{}", scenario.name);
+            assert!(told.iter().all(|(words, _)| !words.is_empty()), "{told:?}");
+            assert!(told.is_empty() || told.iter().any(|(_, marks)| !marks.is_empty()), "{told:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! What is checked in a step, and what is seen in it.
 
 use protocol::{
+    books::Books,
+    buyer::Buyer,
     clock::Time,
-    effect::Note,
+    effect::{Effect, Effects, Note},
     election::{ElectionMessage, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber},
     invariant::{self, AuditTerms, Property, Violation},
-    ledger::{Echo, LedgerAnswer, LedgerCall, LedgerEffect, LedgerFault, LedgerRequest},
+    ledger::{Echo, LedgerAnswer, LedgerCall, LedgerEffect, LedgerFault, LedgerRequest, Verdict},
     message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
     peer::Peer,
-    record::Batch,
+    record::{Batch, Deposit, Entry, Record, Request},
+    seller::Seller,
 };
 
 use super::{
@@ -78,22 +81,61 @@ impl Step<'_> {
         let (heard, leader) = (live.heard, after.election().leader());
         let phases = (before.election().phase(), after.election().phase());
         let was_leading = before.election().is_leading();
+        let is_news = leader != before.election().leader();
+        let renames = renames(before, after);
         self.check(clocks);
         self.check(books.unwrap_or(Ok(())));
         self.check(office.unwrap_or(Ok(())));
-        self.check_leader(peer, heard, leader);
+        if renames {
+            let what = format!("peer {peer} gives a number to something else while it waits for the answer");
+            self.check(violated(Property::S4, what));
+        }
+        if was != is {
+            self.live(peer, |live| live.confirmed = is.is_some());
+        }
+        self.check_leader(peer, heard, leader, is_news);
         self.see_office(was, is);
         match phases {
             (Phase::Calling, Phase::Waiting) => self.sightings.note(Sighting::Answered),
             (Phase::Asking, Phase::Standing | Phase::Leading { .. }) => self.sightings.note(Sighting::LoneSurvivor),
             (_, Phase::Following { .. }) if was_leading => self.sightings.note(Sighting::Deposed),
-            (_, _) => {}
+            (
+                Phase::Onset
+                | Phase::Calling
+                | Phase::Asking
+                | Phase::Waiting
+                | Phase::Standing
+                | Phase::Leading { .. }
+                | Phase::Following { .. },
+                Phase::Onset
+                | Phase::Calling
+                | Phase::Asking
+                | Phase::Waiting
+                | Phase::Standing
+                | Phase::Leading { .. }
+                | Phase::Following { .. },
+            ) => {}
         }
     }
 
-    /// B4: the epochs whose leaders a life recognises do not fall, and who recognises one holds no older office.
-    fn check_leader(&mut self, peer: PeerId, heard: Epoch, leader: Option<(Epoch, PeerId)>) {
+    /// B4: the epochs whose leaders a life recognises do not fall, and who recognises one holds no older office. S1: it is the
+    /// holder of that epoch, as the log has it.
+    fn check_leader(&mut self, peer: PeerId, heard: Epoch, leader: Option<(Epoch, PeerId)>, is_news: bool) {
         let Some((epoch, leader)) = leader else { return };
+        if is_news {
+            let claims = |record: &Record| match record.entry {
+                Entry::Claimed { epoch: claimed, holder } => (claimed == epoch).then_some(holder.peer),
+                Entry::Deposited(_) | Entry::Admitted(_) | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {
+                    None
+                }
+            };
+            let holder = self.world.log().find_map(claims);
+            if holder != Some(leader) {
+                let holder = holder.map_or("nobody".to_owned(), |holder| format!("peer {holder}"));
+                let what = format!("peer {peer} recognises peer {leader} for epoch {epoch}, which {holder} holds");
+                self.check(violated(Property::S1, what));
+            }
+        }
         if epoch < heard {
             let what = format!("peer {peer} follows peer {leader} of epoch {epoch} though it knew of epoch {heard}");
             self.check(violated(Property::B4, what));
@@ -103,6 +145,62 @@ impl Step<'_> {
         if let Some(mine) = self.world.live(peer).and_then(Live::epoch).filter(|mine| *mine < epoch) {
             let what = format!("peer {peer} goes on in epoch {mine} though it knows of epoch {epoch}");
             self.check(violated(Property::B4, what));
+        }
+    }
+
+    /// B5: a heartbeat follows an append that was confirmed since the last: since the renewal timer fired last, when one is due
+    /// though there may be nobody to send it to. One that had to wait for a write is not looked at when it leaves.
+    pub(super) fn check_heartbeat(&mut self, peer: PeerId, renews: bool, is_written: bool, effects: &Effects) {
+        let is_heartbeat = |effect: &Effect| match effect {
+            Effect::Send { envelope, .. } => envelope.source == peer && matches!(envelope.body, Body::Heartbeat { .. }),
+            Effect::Ledger(_)
+            | Effect::Write { .. }
+            | Effect::Arm { .. }
+            | Effect::Disarm(_)
+            | Effect::Choose { .. }
+            | Effect::Note { .. } => false,
+        };
+        let has_confirmed = self.world.live(peer).is_none_or(|live| live.confirmed);
+        if !has_confirmed && !is_written && effects.iter().any(is_heartbeat) {
+            let what = format!("peer {peer} sends a heartbeat, and nothing was confirmed since its last");
+            self.check(violated(Property::B5, what));
+        }
+        if renews && has_confirmed {
+            self.live(peer, |live| live.confirmed = false);
+        }
+    }
+
+    /// The phase of a peer that hears the trader itself, if what it is handed is another's word on an election.
+    pub(super) fn hears_trader(&self, peer: PeerId, envelope: &Envelope) -> Option<Phase> {
+        let joins = match envelope.body {
+            Body::Election(ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer) => true,
+            Body::Election(
+                ElectionMessage::Coordinator { .. } | ElectionMessage::Leader { .. } | ElectionMessage::Resigned { .. },
+            )
+            | Body::Heartbeat { .. }
+            | Body::Clock
+            | Body::Client(_)
+            | Body::Trader(_) => false,
+        };
+        let phase = self.world.live(peer).filter(|_| joins)?.peer.election().phase();
+        match phase {
+            Phase::Following { leader, directly: true, .. } if leader != envelope.source => Some(phase),
+            Phase::Following { .. }
+            | Phase::Onset
+            | Phase::Calling
+            | Phase::Asking
+            | Phase::Waiting
+            | Phase::Standing
+            | Phase::Leading { .. } => None,
+        }
+    }
+
+    /// B5: who hears the trader says so when another calls, and does not join.
+    pub(super) fn check_joins_not(&mut self, peer: PeerId, before: Option<Phase>) {
+        let after = self.world.live(peer).map(|live| live.peer.election().phase());
+        if before.is_some() && after != before {
+            let what = format!("peer {peer} hears the trader and joins an election all the same");
+            self.check(violated(Property::B5, what));
         }
     }
 
@@ -142,9 +240,13 @@ impl Step<'_> {
                 | ElectionMessage::Resigned { .. },
             )
             | Body::Clock => {}
-            Body::Client(ClientMessage::Request(request)) => self.check_clock(peer, request.stamp.time),
+            Body::Client(ClientMessage::Request(request)) => {
+                self.check_clock(peer, request.stamp.time);
+                self.check_request(request);
+            }
             Body::Client(ClientMessage::Deposit(deposit)) => {
                 self.check_clock(peer, deposit.stamp.time);
+                self.check_deposit(deposit);
                 if !self.world.ledger.decided.contains(deposit) {
                     self.ledger(|archive| archive.decided.push(deposit.clone()));
                 }
@@ -158,6 +260,34 @@ impl Step<'_> {
                     self.check_told(to, message);
                 }
             }
+        }
+    }
+
+    /// S4: a number names one request for ever (DESIGN R8): none that was admitted, and none that is still on its way, is another.
+    fn check_request(&mut self, request: &Request) {
+        let is_other = |known: &Request| known.id == request.id && known != request;
+        let was_admitted = |record: &Record| match &record.entry {
+            Entry::Admitted(known) => is_other(known),
+            Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {
+                false
+            }
+        };
+        let is_under_way = |parcel: &Part<Parcel>| match &**parcel {
+            Parcel::Envelope(Envelope { body: Body::Client(ClientMessage::Request(known)), .. }) => is_other(known),
+            Parcel::Envelope(_) | Parcel::Call(_) | Parcel::Reply(_) => false,
+        };
+        let mut queues = self.world.channels.iter().map(|channel| &channel.queue);
+        if self.world.log().any(was_admitted) || queues.any(|queue| queue.iter().any(is_under_way)) {
+            let what = format!("peer {} gives a request's number a second time", request.id.buyer);
+            self.check(violated(Property::S4, what));
+        }
+    }
+
+    /// S4: a number names one deposit for ever (DESIGN R8), of all that were ever sent.
+    fn check_deposit(&mut self, deposit: &Deposit) {
+        if self.world.ledger.decided.iter().any(|known| known.id == deposit.id && known != deposit) {
+            let what = format!("peer {} gives a deposit's number a second time", deposit.id.seller);
+            self.check(violated(Property::S4, what));
         }
     }
 
@@ -264,6 +394,30 @@ impl Step<'_> {
         }
     }
 
+    /// S4: a seller counts each sale in its turn, and passes over none that is kept for it.
+    pub(super) fn check_sales(&mut self, peer: PeerId, before: &Peer, effects: &Effects) {
+        let Some(account) = before.seller().map(|seller| seller.account()) else { return };
+        let mut known = account.map(|account| account.sales);
+        for effect in effects {
+            let Effect::Note { note, .. } = effect else { continue };
+            if let Note::ResumedAccount { sales, .. } = note {
+                if known.is_some_and(|known| sales.saturating_sub(known.0) <= Books::SALES_KEPT as u64) {
+                    let what = format!("peer {peer} passes over sales that are kept for it");
+                    self.check(violated(Property::S4, what));
+                }
+                known = Some(SaleNumber(*sales));
+            }
+            let Note::Earned { sale, .. } = note else { continue };
+            // Before its very first deposit there were no sales.
+            let last = known.unwrap_or(SaleNumber(0));
+            if sale.number > last.next() {
+                let what = format!("peer {peer} counts sale {} next after sale {last}", sale.number);
+                self.check(violated(Property::S4, what));
+            }
+            known = Some(sale.number);
+        }
+    }
+
     // What is seen.
 
     pub(super) fn see(&mut self, peer: PeerId, note: &Note) {
@@ -281,12 +435,25 @@ impl Step<'_> {
     pub(super) fn see_verdict(&mut self, peer: PeerId, Reply { reply, .. }: &Reply) {
         let LedgerAnswer::Append { echo, verdict } = &reply.answer else { return };
         let Some(office) = self.world.live(peer).map(|live| live.peer.office()) else { return };
-        if office.in_flight().is_some_and(|batch| *echo == Echo::of(reply.to, batch))
-            && let Some(sighting) = sighting_of_verdict(*verdict, office.epoch().is_none())
-        {
+        if office.in_flight().is_none_or(|batch| *echo != Echo::of(reply.to, batch)) {
+            return;
+        }
+        let is_claim = office.epoch().is_none();
+        if let Some(sighting) = sighting_of_verdict(*verdict, is_claim) {
             self.sightings.note(sighting);
         }
+        if matches!(verdict, Verdict::Appended { .. }) && !is_claim {
+            self.live(peer, |live| live.confirmed = true);
+        }
     }
+}
+
+/// S4: whether what a peer waits for has become something else with the same number.
+fn renames(before: &Peer, after: &Peer) -> bool {
+    let asking = before.buyer().and_then(Buyer::asking).zip(after.buyer().and_then(Buyer::asking));
+    let depositing = before.seller().and_then(Seller::depositing).zip(after.seller().and_then(Seller::depositing));
+    asking.is_some_and(|(was, is)| was.id == is.id && was != is)
+        || depositing.is_some_and(|(was, is)| was.id == is.id && was != is)
 }
 
 /// Whom an envelope is for, if for one.

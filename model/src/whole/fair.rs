@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
-    id::PeerId,
+    id::{Epoch, PeerId},
     input::Timer,
     invariant::{Property, Violation},
 };
@@ -17,14 +17,15 @@ use protocol::{
 use super::{
     Convergence, Opening, Place, Way, Whole,
     step::Step,
+    words,
     world::{Action, Budget, Live, Node, World},
 };
-use crate::bazaar::world::Plans;
+use crate::{bazaar::world::Plans, picture::Mark};
 
 /// How many steps the way to a scenario's beginning takes at most.
 const OPENING: usize = 10_000;
 
-/// Follows the fair schedule until what should come about has; the number of steps it took.
+/// Follows the fair schedule until what should come about has, and has lasted; the number of steps it took.
 ///
 /// # Errors
 /// When it has not within the stated number of steps: what is missing at the end.
@@ -35,24 +36,61 @@ pub fn converges(setup: &Whole, world: &World, convergence: Convergence) -> Resu
     if together.is_empty() {
         return Ok(0);
     }
+    // The epoch in which all was well when last looked, and for how long it has been since.
+    let mut well: Option<(Epoch, Duration)> = None;
     let mut steps = 0;
-    loop {
+    let (property, what) = loop {
         let is_quiet = step.flow(&mut steps, convergence.within).is_some();
         if let Some(violation) = &step.world.violation {
             return Err(Violation::clone(violation));
         }
         let missing = step.missing(&together);
-        let (property, what) = match missing {
-            None if is_quiet => return Ok(steps),
-            None => (Property::L1, "messages breed messages".to_owned()),
-            Some(missing) => missing,
-        };
-        if !is_quiet || steps >= convergence.within || !step.tick(false) {
-            let what = format!("{what}, after {steps} steps");
-            return Err(Violation { property, position: None, what });
+        if !is_quiet {
+            break missing.unwrap_or_else(|| (Property::L1, "messages breed messages".to_owned()));
         }
+        let epoch = step.world.ledger.machine.status().epoch();
+        let since = match (&missing, well) {
+            (Some(_), _) => None,
+            (None, Some((same, since))) if same == epoch => Some(since),
+            (None, Some(_) | None) => Some(Duration::ZERO),
+        };
+        if since.is_some_and(|since| since >= convergence.lasting) {
+            return Ok(steps);
+        }
+        let passes = if steps < convergence.within { step.tick(false) } else { None };
+        let Some((time, _)) = passes else {
+            break missing.unwrap_or_else(|| (Property::L1, "one leader follows another".to_owned()));
+        };
+        well = since.map(|since| (epoch, since + time));
         steps += 1;
+    };
+    Err(Violation { property, position: None, what: format!("{what}, after {steps} steps") })
+}
+
+/// The first steps of the fair schedule, in words and as a picture shows them.
+pub fn follow(setup: &Whole, world: &World, convergence: Convergence, steps: usize) -> Vec<(String, Vec<Mark>)> {
+    let mut step = Step::on(setup, world.clone());
+    step.stop_faults(convergence);
+    // Said with the first step.
+    let mut changed = words::connections(setup, world, &step.world);
+    let mut followed = Vec::new();
+    while followed.len() < steps {
+        let before = step.world.clone();
+        let action = match step.next() {
+            Some(action) => {
+                step.act(&action);
+                action
+            }
+            None => match step.tick(false) {
+                Some((_, action)) => action,
+                None => break,
+            },
+        };
+        step.world.violation = None;
+        changed.extend(words::happenings(setup, &before, &action, &step.world));
+        followed.push((words::sentence_with(setup, &before, &action, &step.world), std::mem::take(&mut changed)));
     }
+    followed
 }
 
 /// The live peers that hear each other while `cut` stays: those of the only group of more than one, or the only one that
@@ -117,7 +155,7 @@ impl Step<'_> {
         self.plan(|_| Plans::default());
         let mut steps = 0;
         while self.flow(&mut steps, OPENING).is_some() && !self.has_opened(opening) && steps < OPENING {
-            if !self.tick(opening == Opening::InOffice) {
+            if self.tick(opening == Opening::InOffice).is_none() {
                 break;
             }
             steps += 1;
@@ -197,8 +235,9 @@ impl Step<'_> {
         }
     }
 
-    /// The timer that is due first fires, if any is armed. Where everybody is `idle`, nobody deposits yet.
-    fn tick(&mut self, idle: bool) -> bool {
+    /// The timer that is due first fires, if any is armed: after how much time, and which. Where everybody is `idle`, nobody
+    /// deposits yet.
+    fn tick(&mut self, idle: bool) -> Option<(Duration, Action)> {
         let untold = self.untold();
         let counts = |live: &Live, timer: Timer, wait: Duration| match timer {
             // A buyer that wants nothing more does not think of anything.
@@ -213,8 +252,9 @@ impl Step<'_> {
             armed.map(|(timer, wait)| (*wait, Some((live.id(), *timer))))
         });
         let next = timers.chain(self.world.lease.map(|wait| (wait, None))).min();
-        let Some((wait, due)) = next else { return false };
+        let (wait, due) = next?;
         self.elapse(wait);
+        let action = due.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer));
         match due {
             Some((peer, timer)) => {
                 if timer == Timer::Buyer && Some(peer) == untold {
@@ -224,7 +264,7 @@ impl Step<'_> {
             }
             None => self.act(&Action::LeaseRunsOut),
         }
-        true
+        Some((wait, action))
     }
 
     fn elapse(&mut self, time: Duration) {

@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
+    clock::Time,
     config::{Config, Offer, Offers, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
@@ -41,6 +42,8 @@ pub struct Whole {
     pub links: Vec<(u32, u32)>,
     /// The terms of trade.
     pub terms: Terms,
+    /// What all clocks show when everything starts; at least 1, since 0 would be taken for none.
+    pub start: Time,
     /// How far ahead clocks are written.
     pub clock_range: u64,
     /// The least time between two multicasts of a buyer's clock; its timer may fire at any moment.
@@ -98,6 +101,8 @@ pub enum Opening {
 pub struct Convergence {
     /// In how many steps of the fair schedule.
     pub within: usize,
+    /// How long, in virtual time, it must last in one epoch before it counts.
+    pub lasting: Duration,
     /// The connection that stays cut for good, in both directions.
     pub cut: Option<Way>,
     /// Who has crashed comes back.
@@ -149,6 +154,7 @@ impl Whole {
             cast,
             links,
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
+            start: Time(1),
             clock_range: AGE,
             clock_interval: Duration::ZERO,
             disk: Disk::AtOnce,
@@ -257,9 +263,14 @@ impl Subject for Whole {
         if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
     }
 
+    fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
+        let Some(convergence) = self.convergence else { return Vec::new() };
+        fair::follow(self, world, convergence, steps)
+    }
+
     fn properties(&self) -> Vec<Property> {
-        use Property::{B4, B6, B7, L1, L2, L3, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
-        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, B4, B6, B7];
+        use Property::{B4, B5, B6, B7, L1, L2, L3, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
+        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, B4, B5, B6, B7];
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],

@@ -7,7 +7,7 @@ use protocol::{
     id::{Item, PeerId},
 };
 
-use super::{Budget, Convergence, Disk, Member, Opening, Way, Whole};
+use super::{Budget, Convergence, Disk, Member, Opening, TIMEOUTS, Way, Whole};
 use crate::{
     scenario::{Case, Family, Scenario},
     sighting::Sighting,
@@ -59,15 +59,19 @@ fn both(setup: Whole, budget: Budget, further: Budget) -> (Case, Option<Case>) {
 }
 
 fn converging(setup: Whole, cut: Option<Way>, restarts: bool) -> Whole {
-    Whole { convergence: Some(Convergence { within: WITHIN, cut, restarts }), ..setup }
+    Whole { convergence: Some(Convergence { within: WITHIN, lasting: LASTING, cut, restarts }), ..setup }
 }
 
 fn scenario((case, further): (Case, Option<Case>), scenario: Scenario) -> Scenario {
     Scenario { case, further, ..scenario }
 }
 
-/// In how many steps of the fair schedule everything is to come about. It takes 114 at most, to the thorough extent.
-const WITHIN: usize = 200;
+/// Long enough for whoever does not hear a leader to run for office once more.
+const LASTING: Duration = TIMEOUTS.suspicion.saturating_mul(2);
+
+/// In how many steps of the fair schedule everything is to come about, and to last. It takes 183 at most, to the thorough extent
+/// (`whole-isolated`; 171 by default).
+const WITHIN: usize = 190;
 
 /// The scenarios.
 #[must_use]

@@ -202,7 +202,9 @@ impl<'a> Step<'a> {
             });
         }
         let was_in_office = self.world.live(peer).is_some_and(|live| live.epoch().is_some());
+        let heard_directly = self.hears_trader(peer, envelope);
         self.give(peer, Input::Received { from, envelope: envelope.clone() });
+        self.check_joins_not(peer, heard_directly);
         if let Some(before) = before {
             self.check_repeated(peer, &before, envelope);
         }
@@ -235,6 +237,7 @@ impl<'a> Step<'a> {
             plans,
             floods: Default::default(),
             heard: Epoch(0),
+            confirmed: false,
             concluded: None,
             earned: None,
         };
@@ -261,11 +264,14 @@ impl<'a> Step<'a> {
         let Some(before) = self.world.live(peer) else { return };
         let before = before.peer.clone();
         let is_written = matches!(input, Input::Written(_));
+        let renews = input == Input::Fired(Timer::Renewal);
         let effects = self.live(peer, |live| live.peer.step(input));
         if is_written && effects.iter().any(|effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_))) {
             self.sightings.note(Sighting::HeldBack);
         }
         self.check_step(peer, &before);
+        self.check_heartbeat(peer, renews, is_written, &effects);
+        self.check_sales(peer, &before, &effects);
         self.carry_out(peer, effects, before.office().epoch());
     }
 

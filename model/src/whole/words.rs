@@ -50,12 +50,15 @@ pub(super) fn adversary(setup: &Whole) -> String {
     };
     let after = match setup.convergence {
         None => String::new(),
-        Some(Convergence { within, cut, restarts }) => {
+        Some(Convergence { within, lasting, cut, restarts }) => {
             let cut = cut.map_or(String::new(), |way| {
                 format!(" while {} and {} stay cut off from each other", place(setup, way.from), place(setup, way.to))
             });
             let who = if restarts { "who has crashed comes back" } else { "who has crashed stays away" };
-            format!("; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state")
+            format!(
+                "; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state until all has \
+                 been well for {lasting:?}"
+            )
         }
     };
     format!("{opening}, messages late for as long as it likes, {disk}; {}{cuts}{after}", budgets(setup.budget))
@@ -98,7 +101,11 @@ fn budgets(budget: Budget) -> String {
 
 /// A step as a sentence, with what comes of it.
 pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String {
-    let (after, _) = before.after(setup, action);
+    sentence_with(setup, before, action, &before.after(setup, action).0)
+}
+
+/// A step as a sentence, with what has come of it.
+pub(super) fn sentence_with(setup: &Whole, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let next =
         |way: &Way| before.next_on(setup, *way).map_or("nothing".to_owned(), |parcel| quoted(setup, *way, parcel));
@@ -154,7 +161,7 @@ pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String
         Action::Crash(peer) => format!("{} crashes", name(peer)),
         Action::Restart(peer) => format!("{} comes back", name(peer)),
     };
-    let comes = consequences(setup, before, action, &after);
+    let comes = consequences(setup, before, action, after);
     joined(&what, &comes, after.violation.as_deref())
 }
 
@@ -405,8 +412,40 @@ fn named(from: usize, to: usize, parcel: &Part<Parcel>) -> u64 {
     digest(&(parcel.name(), from, to))
 }
 
+/// What a picture shows of how connections and peers are changed all at once.
+pub(super) fn connections(setup: &Whole, before: &World, after: &World) -> Vec<Mark> {
+    let lane = |place: Place| match place {
+        Place::Peer(peer) => peer.0 as usize,
+        Place::Ledger => setup.cast.len(),
+    };
+    let mut marks = Vec::new();
+    for ((way, was), is) in setup.ways().zip(&before.channels).zip(&after.channels) {
+        let (from, to) = (lane(way.from), lane(way.to));
+        match (was.is_cut, is.is_cut) {
+            (false, true) => {
+                marks.push(Mark::Cut { from, to });
+                marks.extend(was.queue.iter().map(|parcel| Mark::Lost { message: named(from, to, parcel) }));
+            }
+            (true, false) => marks.push(Mark::Healed { from, to }),
+            (true, true) | (false, false) => {}
+        }
+    }
+    let is_back = |peer: &PeerId| before.live(*peer).is_none() && after.live(*peer).is_some();
+    marks.extend(setup.ids().filter(is_back).map(|peer| Mark::Restarted { at: peer.0 as usize }));
+    marks
+}
+
 /// What a picture shows of a step.
 pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+    let mut marks = happenings(setup, before, action, after);
+    if let Some(found) = after.violation.as_deref().cloned().or_else(|| setup.stuck(after)) {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    }
+    marks
+}
+
+/// What a picture shows of a step, whatever is to be said of where it leads.
+pub(super) fn happenings(setup: &Whole, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = Vec::new();
     let ledger = setup.cast.len();
     let lane = |place: Place| match place {
@@ -499,10 +538,5 @@ pub(super) fn marks(setup: &Whole, before: &World, action: &Action, after: &Worl
     }
     let sent = sent(setup, before, action, after).into_iter();
     marks.extend(sent.map(|(way, parcel)| sent_on(lane(way.from), lane(way.to), parcel)));
-    if let Some(found) = &after.violation {
-        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
-    } else if let Some(found) = setup.stuck(after) {
-        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
-    }
     marks
 }

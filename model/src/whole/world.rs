@@ -28,7 +28,6 @@ use std::{
 
 use protocol::{
     books::Books,
-    clock::Time,
     effect::Durable,
     id::{Epoch, PeerId, SaleNumber, Sequence},
     input::{Choice, Timer, WriteId},
@@ -113,6 +112,8 @@ pub struct Live {
     pub floods: BTreeSet<FloodId>,
     /// The latest epoch whose leader it has recognised.
     pub heard: Epoch,
+    /// In office: an append of its own was confirmed, or the office granted, since its renewal timer fired last.
+    pub confirmed: bool,
     /// The last request whose outcome it counts.
     pub concluded: Option<Sequence>,
     /// The last sale it counts.
@@ -260,8 +261,7 @@ impl World {
     #[must_use]
     pub fn first(setup: &Whole) -> World {
         let (machine, _) = Ledger::recover(LEDGER, MemoryStore::default().tail());
-        // A clock of 0 would be taken for none.
-        let durable = Durable { clock_bound: Time(1), ..Durable::default() };
+        let durable = Durable { clock_bound: setup.start, ..Durable::default() };
         let down = |plans| Part::new(Node::Down { durable, plans });
         let archive = Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
         let world = World {
