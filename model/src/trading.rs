@@ -426,7 +426,7 @@ pub fn scenarios() -> Vec<Scenario> {
                     ..Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1).eager().deaf()], 8)
                 },
                 Budget { stands: 2, yields: 1, ..none },
-                Budget { stands: 3, yields: 1, ..none },
+                Budget { stands: 2, yields: 2, ..none },
             ),
             Scenario {
                 name: "old-calls",
