@@ -1,0 +1,151 @@
+//! What is run.
+
+use protocol::id::PeerId;
+
+use super::{Budget, Overlays};
+use crate::{
+    scenario::{Case, Family, Scenario},
+    sighting::Sighting,
+};
+
+/// The scenarios.
+#[must_use]
+pub fn scenarios() -> Vec<Scenario> {
+    let any_time = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: false });
+    let calm = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: true });
+    let broadcast = Budget { broadcasts: 1, ..Budget::default() };
+    let answered = Budget { to_speaker: 1, ..broadcast };
+    let asked = Budget { broadcasts: 0, from_speaker: 1, ..answered };
+    let crash = Budget { crashes: 1, ..answered };
+    let lives = Budget { crashes: 1, restarts: 1, ..answered };
+    vec![
+        Scenario {
+            name: "overlay-broadcast",
+            family: Family::Overlay,
+            about: "a broadcast of any peer, on all 112 networks of 2 to 7 peers",
+            bounds: "1 broadcast, nothing fails, every order of arrival. Another flood has a name of its own and meets the same.",
+            sightings: vec![Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=7, broadcast),
+            further: Some(any_time(2..=6, Budget { broadcasts: 2, ..broadcast })),
+        },
+        Scenario {
+            name: "overlay-answer",
+            family: Family::Overlay,
+            about: "anybody answers a broadcast when it is over, on all 112 networks",
+            bounds: "1 broadcast, 1 unicast back: along every way that any order of arrival has left behind. Further: the \
+                     unicast at any moment, up to 6 peers.",
+            sightings: vec![Sighting::FloodDropped, Sighting::LongWay, Sighting::PathFollowed],
+            case: calm(2..=7, answered),
+            further: Some(any_time(2..=6, answered)),
+        },
+        Scenario {
+            name: "overlay-ask",
+            family: Family::Overlay,
+            about: "a peer asks another of which it has never heard, and anybody sends it something, at any moment",
+            bounds: "1 unicast of the speaker, 1 to it, up to 5 peers: both flooded, or the second along what the first has \
+                     left. On larger networks ways are longer and are made of the same hops.",
+            sightings: vec![Sighting::PathUnknown, Sighting::PathFollowed, Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=5, asked),
+            further: Some(any_time(2..=6, asked)),
+        },
+        Scenario {
+            name: "overlay-overtaken",
+            family: Family::Overlay,
+            about: "two broadcasts of a peer overtake one another, and anybody sends it something, at any moment",
+            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and somebody beside it: the way may point back \
+                     to where a unicast comes from.",
+            sightings: vec![Sighting::PathFollowed, Sighting::WentAround, Sighting::FloodDropped, Sighting::LongWay],
+            case: any_time(2..=4, Budget { broadcasts: 2, ..answered }),
+            further: Some(any_time(2..=5, Budget { broadcasts: 2, ..answered })),
+        },
+        Scenario {
+            name: "overlay-around",
+            family: Family::Overlay,
+            about: "any peer has crashed and its neighbours know; a message goes around it as long as a path is left",
+            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and what broke is \
+                     noticed. Up to 6 peers, further to 7: all 112 networks.",
+            sightings: vec![Sighting::WentAround, Sighting::PathUnknown, Sighting::PathFollowed, Sighting::CutOff],
+            case: calm(2..=6, crash),
+            further: Some(calm(2..=7, crash)),
+        },
+        Scenario {
+            name: "overlay-crash",
+            family: Family::Overlay,
+            about: "any peer crashes at any moment, and its neighbours notice late",
+            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two ways around a relay and somebody beyond it, or a ring; \
+                     the crash may come before, amid and after either message, and be noticed at one end only.",
+            sightings: vec![
+                Sighting::HandedToDead,
+                Sighting::WentAround,
+                Sighting::PathFollowed,
+                Sighting::CutOff,
+                Sighting::LostOnLink,
+            ],
+            case: any_time(2..=4, crash),
+            further: Some(any_time(2..=5, crash)),
+        },
+        Scenario {
+            name: "overlay-lives",
+            family: Family::Overlay,
+            about: "any peer, the speaker too, crashes and comes back between its broadcasts or amid them",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 3 peers: floods of both lives are under way at once, and \
+                     a relay forgets what it has taken.",
+            sightings: vec![
+                Sighting::Restarted,
+                Sighting::FormerLife,
+                Sighting::FloodDropped,
+                Sighting::HandedToDead,
+                Sighting::PathFollowed,
+            ],
+            case: any_time(2..=3, Budget { broadcasts: 2, ..lives }),
+            further: Some(any_time(2..=3, Budget { broadcasts: 2, crashes: 2, restarts: 2, ..lives })),
+        },
+        Scenario {
+            name: "overlay-back",
+            family: Family::Overlay,
+            about: "any peer crashes and comes back, and everybody knows before the next message",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 5 peers, each when the one before is over: what the next \
+                     life says is new to everybody, and what was learned of the former one leads somewhere still.",
+            sightings: vec![Sighting::Restarted, Sighting::WentAround, Sighting::PathFollowed, Sighting::CutOff],
+            case: calm(2..=5, Budget { broadcasts: 2, ..lives }),
+            further: Some(calm(2..=5, Budget { broadcasts: 2, to_speaker: 2, ..lives })),
+        },
+        Scenario {
+            name: "overlay-circle",
+            family: Family::Overlay,
+            about: "a relay that has forgotten its way learns it from those who learned theirs from it",
+            bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can form a \
+                     circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used up.",
+            sightings: vec![Sighting::LeftCircle, Sighting::Restarted, Sighting::PathFollowed, Sighting::WentAround],
+            case: Case::Overlay(Overlays {
+                sizes: 4..=4,
+                only: Some((TAILED_TRIANGLE, PeerId(3))),
+                budget: lives,
+                calm: false,
+            }),
+            further: None,
+        },
+        Scenario {
+            name: "overlay-loss",
+            family: Family::Overlay,
+            about: "a link loses something",
+            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: whoever is connected otherwise is still reached.",
+            sightings: vec![Sighting::LostOnLink, Sighting::CutOff, Sighting::PathFollowed, Sighting::FloodDropped],
+            case: any_time(2..=5, Budget { losses: 1, ..answered }),
+            further: Some(any_time(2..=5, Budget { losses: 2, ..answered })),
+        },
+        Scenario {
+            name: "overlay-twice",
+            family: Family::Overlay,
+            about: "a link brings something twice",
+            bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come at once or \
+                     last of all.",
+            sightings: vec![Sighting::FloodDropped, Sighting::PathFollowed, Sighting::LongWay],
+            case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
+            further: Some(any_time(2..=5, Budget { duplicates: 2, ..answered })),
+        },
+    ]
+}
+
+/// The place among all networks of 0-1, 0-2, 1-2, 0-3.
+const TAILED_TRIANGLE: usize = 5;
