@@ -672,6 +672,15 @@ fn whoever_speaks_for_anothers_epoch_is_found() {
     }
 }
 
+#[test]
+fn whoever_is_taken_for_the_leader_of_anothers_epoch_is_found() {
+    a_leader_holds_its_epoch(Epoch(1), TRADER, &good()).unwrap();
+    a_leader_holds_its_epoch(Epoch(2), NEXT, &good()).unwrap();
+    for (epoch, leader) in [(1, NEXT), (2, TRADER), (3, NEXT)] {
+        violates_off_the_log(a_leader_holds_its_epoch(Epoch(epoch), leader, &good()), Property::S1);
+    }
+}
+
 // S12, S6.
 
 #[test]
