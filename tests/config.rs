@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use proptest::prelude::*;
 use protocol::{
-    config::Role,
+    config::{Limits, Role},
     id::{Item, PeerId, Units},
     money::{Commission, Price},
 };
@@ -29,6 +29,7 @@ fn an_empty_configuration_is_the_default_one() {
     assert_eq!(config.terms().commission, Commission::TWENTY_PERCENT);
     assert_eq!(config.terms().resign_after, 40);
     assert_eq!(config.ledger_config().lease, config.timeouts().lease);
+    assert_eq!((config.limits(), config.ledger_config().limits), (Limits::DEFAULT, Limits::DEFAULT));
     assert!(config.dir().is_absolute() && config.dir().ends_with("bazaar-data"));
     let peer = config.peer(PeerId(9)).unwrap();
     assert_eq!((peer.first_caller, peer.clock_range, peer.neighbours.len()), (PeerId(2), 1_024, 3));
@@ -57,13 +58,51 @@ fn numbers_out_of_range_are_refused() {
     );
     refused("peers = 2\nfirst_caller = 2", "bazaar.toml:2: first_caller = 2: must be a whole number from 0 to 1");
     refused("clock_range = 0", "bazaar.toml:1: clock_range = 0: must be a whole number from 1 to 1000000");
+    refused(
+        "[limits]\npart_weight = 513",
+        "bazaar.toml:2: limits.part_weight = 513: must be a whole number from 1 to 512",
+    );
+    refused(
+        "[limits]\nsales_kept = 511",
+        "bazaar.toml:2: limits.sales_kept = 511: must be a whole number from 1 to 510",
+    );
+    refused("[limits]\nhops = 65536", "bazaar.toml:2: limits.hops = 65536: must be a whole number from 1 to 65535");
+    refused(
+        "[limits]\n\nwaiting_calls = -1",
+        "bazaar.toml:3: limits.waiting_calls = -1: must be a whole number from 0 to 1000000",
+    );
     refused("seed = -1", "bazaar.toml:1: seed = -1: must be a whole number from 0 to 18446744073709551615");
+}
+
+#[test]
+fn limits_reach_every_peer_and_the_ledger() {
+    let text = "[limits]\npart_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = 6\n\
+                waiting_calls = 0";
+    let config = check(text).unwrap();
+    let limits = Limits {
+        part_weight: 1,
+        read_records: 2,
+        sales_kept: 3,
+        flood_window: 4,
+        hops: 5,
+        held_back: 6,
+        waiting_calls: 0,
+    };
+    assert_eq!((config.limits(), config.ledger_config().limits), (limits, limits));
+    assert_eq!(config.peer(PeerId(4)).unwrap().limits, limits);
+    assert_eq!(check(&config.to_toml()).unwrap(), config);
+    assert_eq!(check("limits.hops = 6").unwrap().differences(&check("").unwrap()), ["limits.hops: was 6, now 64"]);
 }
 
 #[test]
 fn unknown_keys_are_refused_with_what_may_be_meant() {
     refused("pears = 3", "bazaar.toml:1: pears: there is no such key; did you mean peers?");
     refused("[leger]", "bazaar.toml:1: leger: there is no such key; did you mean ledger?");
+    refused(
+        "[ledger]\nwaiting = 4096",
+        "bazaar.toml:2: ledger.waiting: there is no such key; it is waiting_calls under [limits] now",
+    );
+    refused("hops = 3", "bazaar.toml:1: hops: there is no such key; it belongs under [limits]");
     refused("think = \"1s\"", "bazaar.toml:1: think: there is no such key; it belongs under [waits]");
     refused(
         "[terms]\n\nseed = 3",
@@ -442,6 +481,9 @@ fn any_line() -> impl Strategy<Value = String> {
         "ledger.address",
         "ledger.snapshot_every",
         "ledger.waiting",
+        "limits.hops",
+        "limits.sales_kept",
+        "limits",
         "graph.file",
         "graph.adjacency",
         "graph.adjacency.0",

@@ -14,11 +14,18 @@ use std::{
 
 use futures::{SinkExt, StreamExt, future::BoxFuture};
 use protocol::{
-    clock::Time,
-    id::{Epoch, Incarnation, Life, PeerId, Position},
+    books::{BuyerAccount, Outcome, QueueKey, SellerAccount},
+    clock::{Stamp, Time},
+    config::Limits,
+    id::{
+        DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
+        Units,
+    },
     input::Input,
     ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Seen},
-    message::{Body, Envelope, Route},
+    message::{Body, DepositStanding, Envelope, FloodId, Route, SellerStanding, TraderMessage},
+    money::{Cents, Price},
+    record::{Entry, Record, Sale},
 };
 use runtime::{
     directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
@@ -789,6 +796,61 @@ async fn tools_see_the_ledger_and_the_hosts_and_are_kept_from_the_rest() {
     let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
     let refused = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await;
     assert!(matches!(refused, Err(ConnectError::Refused(Refusal::WrongDoor { .. }))), "{refused:?}");
+}
+
+#[test]
+fn whatever_the_limits_let_into_one_message_fits_one_frame() {
+    let (peer, item, many) = (PeerId(u32::MAX), Item(u16::MAX), u64::MAX);
+    let stamp = Stamp { time: Time(many), peer };
+    let sale = Sale {
+        request: RequestId { buyer: peer, sequence: Sequence(many) },
+        deposit: DepositId { seller: peer, number: DepositNumber(many) },
+        number: SaleNumber(many),
+        item,
+        quantity: Units(u32::MAX),
+        price: Price(u32::MAX),
+        commission: Cents(many),
+        earned: Cents(many),
+    };
+    // The largest a seller is told, and the largest part of a snapshot: one account.
+    let deposit = DepositStanding {
+        number: DepositNumber(many),
+        item,
+        count: Units(u32::MAX),
+        left: Units(u32::MAX),
+        price: Price(u32::MAX),
+    };
+    let most = 510;
+    assert!(Limits { sales_kept: most, ..Limits::DEFAULT }.check().is_ok());
+    assert!(Limits { sales_kept: most + 1, ..Limits::DEFAULT }.check().is_err());
+    let recent = vec![sale.clone(); most as usize];
+    let (sales, earned) = (SaleNumber(many), Cents(many));
+    let account =
+        SellerAccount { deposit: Some(deposit.clone()), clock: Time(many), sales, earned, recent: recent.clone() };
+    let told = SellerStanding { deposit: Some(deposit), sales, earned, recent };
+    let envelope = Envelope {
+        source: peer,
+        clock: Time(many),
+        route: Route::Flood {
+            id: FloodId { origin: peer, incarnation: Incarnation(u32::MAX), number: many },
+            to: Some(peer),
+        },
+        body: Body::Trader(TraderMessage::Seller(told)),
+    };
+    assert!(wire::size_of(&envelope) <= wire::MAX_BODY);
+    // Around what a read is answered with: whom, the state of the fence, and what it is.
+    let head = 128;
+    assert!(wire::size_of(&account) + head <= wire::MAX_BODY);
+    let record = Record { stamp, entry: Entry::Sold(sale.clone()) };
+    assert!(wire::size_of(&vec![record; Limits::FRAME as usize]) + head <= wire::MAX_BODY);
+    let buyer = BuyerAccount {
+        open: Some(QueueKey { time: Time(many), id: RequestId { buyer: peer, sequence: Sequence(many) } }),
+        last: Some((Sequence(many), Outcome::Sold(sale))),
+        bought: many,
+        spent: Cents(many),
+    };
+    // Each weighs two.
+    assert!(wire::size_of(&vec![(0_u8, peer, buyer); Limits::FRAME as usize / 2]) + head <= wire::MAX_BODY);
 }
 
 mod hostile {

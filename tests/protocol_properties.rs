@@ -17,7 +17,7 @@ use proptest::{
 use protocol::{
     books::Books,
     clock::{Clock, Stamp, Time},
-    config::Terms,
+    config::{Limits, Terms},
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
     id::{DepositId, DepositNumber, Epoch, Item, PeerId, Position, RequestId, Sequence, Units},
     input::Timer,
@@ -319,7 +319,7 @@ fn floods_reach_all_that_are_connected_once_and_unicasts_go_around_what_is_down(
     let shape = (2..12_u32).prop_flat_map(|n| (Just(n), graphs(n)));
     let input = (shape, vec(any::<u16>(), 0..6), vec((any::<u32>(), any::<u32>()), 1..12), vec(any::<u16>(), 64));
     check(name, 1_000, input, |((n, mut links), down, talks, order)| {
-        let mut peers: Vec<Overlay> = (0..n).map(|id| Overlay::new(world::life(id, 1))).collect();
+        let mut peers: Vec<Overlay> = (0..n).map(|id| Overlay::new(world::life(id, 1), &Limits::DEFAULT)).collect();
         for (a, b) in &links {
             peers[*a as usize].link_up(PeerId(*b));
             peers[*b as usize].link_up(PeerId(*a));
@@ -503,7 +503,8 @@ fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
     let name = "whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders";
     let appended = RefCell::new(0);
     check(name, 2_000, vec(appends(), 1..60), |calls| {
-        let config = LedgerConfig { lease: TIMEOUTS.lease, waiting: 4 };
+        let limits = Limits { waiting_calls: 4, ..Limits::DEFAULT };
+        let config = LedgerConfig { lease: TIMEOUTS.lease, limits };
         let (mut ledger, _) = Ledger::recover(config, Tail::default());
         let mut log: Vec<Record> = Vec::new();
         for (time, (epoch, position, by, what, lease)) in (1..).zip(calls) {
@@ -560,7 +561,8 @@ fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
 fn office_step(office: &mut Office, input: OfficeInput) -> Vec<OfficeEffect> {
     let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 2, batch_limit: 2 };
     let mut clock = Clock::resume(PeerId(1), Time(0));
-    let mut around = Surroundings { timeouts: &TIMEOUTS, terms: &terms, clock: &mut clock, isolated: false };
+    let limits = &Limits::DEFAULT;
+    let mut around = Surroundings { timeouts: &TIMEOUTS, terms: &terms, limits, clock: &mut clock, isolated: false };
     office.step(&mut around, input)
 }
 

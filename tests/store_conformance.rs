@@ -15,12 +15,13 @@ use proptest::prelude::*;
 use protocol::{
     books::{Books, BooksFault, QueueKey},
     clock::{Stamp, Time},
+    config::Limits,
     effect::Durable,
     id::{
         DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
         Units,
     },
-    ledger::{LedgerAnswer, PartId, READ_LIMIT, Seen, Store, Tail, Term},
+    ledger::{LedgerAnswer, PartId, Seen, Store, Tail, Term},
     money::{Commission, Price},
     record::{Batch, Deposit, Entry, Record, Request, Sale},
     store::MemoryStore,
@@ -29,6 +30,14 @@ use runtime::store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_p
 use tempfile::TempDir;
 
 // ---------------------------------------------------------------------------------------------- what is written
+
+/// Default limits, and a snapshot every so many records; 0 for never.
+const fn snapshots(snapshot_every: u64) -> LedgerOptions {
+    LedgerOptions { snapshot_every, limits: Limits::DEFAULT }
+}
+
+/// How many records the default answer to a read holds.
+const MOST: usize = Limits::DEFAULT.read_records as usize;
 
 /// Writes batches as honest traders do, so that every record can be folded.
 #[derive(Clone, Default)]
@@ -57,6 +66,11 @@ impl Author {
             records.push(record);
         }
         Batch { epoch, position, records }
+    }
+
+    /// One whose books keep so many sales of a seller.
+    fn keeping(sales_kept: u32) -> Author {
+        Author { books: Books::keeping(sales_kept), ..Author::default() }
     }
 
     fn claim(&mut self, peer: PeerId) -> Batch {
@@ -160,8 +174,8 @@ impl Random {
 
 /// A store that can crash.
 trait Crashing: Store<Error: Debug> + Sized {
-    /// An empty one that takes a snapshot every so many records.
-    fn fresh(snapshot_every: u64) -> Self;
+    /// An empty one.
+    fn fresh(options: LedgerOptions) -> Self;
 
     /// A crash, and what opens after it: with or without what was written and not synced.
     fn reopen(self, keep_unsynced: bool) -> Self;
@@ -204,8 +218,8 @@ impl Store for Memory {
 }
 
 impl Crashing for Memory {
-    fn fresh(every: u64) -> Memory {
-        Memory { store: MemoryStore::default(), every, snapshot: 0 }
+    fn fresh(options: LedgerOptions) -> Memory {
+        Memory { store: MemoryStore::new(options.limits), every: options.snapshot_every, snapshot: 0 }
     }
 
     fn reopen(mut self, keep_unsynced: bool) -> Memory {
@@ -221,7 +235,7 @@ impl Crashing for Memory {
 /// The store on a disk, with an image of the directory as it was after the last sync.
 struct Disk {
     ledger: SledLedger,
-    every: u64,
+    options: LedgerOptions,
     synced: Image,
     dir: TempDir,
 }
@@ -249,22 +263,21 @@ impl Store for Disk {
 }
 
 impl Crashing for Disk {
-    fn fresh(every: u64) -> Disk {
+    fn fresh(options: LedgerOptions) -> Disk {
         let dir = temporary();
-        let ledger = SledLedger::open(dir.path(), LedgerOptions { snapshot_every: every }).expect("created");
-        Disk { ledger, every, synced: Image::of(dir.path()), dir }
+        let ledger = SledLedger::open(dir.path(), options).expect("created");
+        Disk { ledger, options, synced: Image::of(dir.path()), dir }
     }
 
     fn reopen(self, keep_unsynced: bool) -> Disk {
-        let Disk { ledger, every, synced, dir } = self;
+        let Disk { ledger, options, synced, dir } = self;
         drop(ledger);
         if !keep_unsynced {
             synced.put_back(dir.path());
         }
-        let ledger =
-            SledLedger::open(dir.path(), LedgerOptions { snapshot_every: every }).expect("opens after a crash");
+        let ledger = SledLedger::open(dir.path(), options).expect("opens after a crash");
         assert_eq!(ledger.cut(), None, "nothing is torn");
-        Disk { ledger, every, synced: Image::of(dir.path()), dir }
+        Disk { ledger, options, synced: Image::of(dir.path()), dir }
     }
 
     fn batches(&self) -> Vec<Batch> {
@@ -334,6 +347,7 @@ conformance! {
     a_reader_behind_a_snapshot_gets_its_parts_and_then_the_records,
     a_snapshot_above_upto_is_not_shown,
     a_part_of_another_snapshot_is_answered_with_the_first_part,
+    answers_are_no_larger_than_the_limits_say,
     a_sync_with_nothing_new_changes_nothing,
 }
 
@@ -348,13 +362,13 @@ fn read_all<S: Store<Error: Debug>>(store: &S, mut books: Books, upto: Position)
                 assert!(books.position() < id.position && id.position <= upto, "a snapshot between the two");
                 parts.push((id, part));
                 if id.index + 1 == of {
-                    books = Books::from_parts(parts.drain(..).map(|(_, part)| part));
+                    books = Books::from_parts(books.sales_kept(), parts.drain(..).map(|(_, part)| part));
                     assert_eq!(books.position(), id.position);
                 }
             }
             LedgerAnswer::Records { from, records } => {
                 assert_eq!(from, books.position());
-                assert!(!records.is_empty() && records.len() <= READ_LIMIT, "progress within the limit");
+                assert!(!records.is_empty() && records.len() <= MOST, "progress within the limit");
                 records.iter().for_each(|record| books.apply(record).expect("in order"));
                 assert!(books.position() <= upto, "nothing above upto");
             }
@@ -374,7 +388,11 @@ mod suite {
 
     /// A store with batches of these sizes, each synced.
     fn written<S: Crashing>(every: u64, sizes: &[usize]) -> (S, Author) {
-        let (mut store, mut author) = (S::fresh(every), Author::default());
+        written_with(snapshots(every), sizes)
+    }
+
+    fn written_with<S: Crashing>(options: LedgerOptions, sizes: &[usize]) -> (S, Author) {
+        let (mut store, mut author) = (S::fresh(options), Author::keeping(options.limits.sales_kept));
         for size in sizes {
             append_synced(&mut store, &author.trade(*size));
         }
@@ -394,7 +412,7 @@ mod suite {
     }
 
     pub fn an_empty_store_has_an_empty_tail_and_nothing_to_read<S: Crashing>() {
-        let store = S::fresh(0).reopen(true);
+        let store = S::fresh(snapshots(0)).reopen(true);
         assert_eq!(store.tail(), Tail::default());
         assert_eq!(records(&store, 0, 0), []);
         assert_eq!(store.batches(), []);
@@ -431,7 +449,7 @@ mod suite {
     }
 
     pub fn the_tail_knows_the_term_and_whether_it_was_resigned<S: Crashing>() {
-        let (mut store, mut author) = (S::fresh(0), Author::default());
+        let (mut store, mut author) = (S::fresh(snapshots(0)), Author::default());
         append_synced(&mut store, &author.claim(PeerId(3)));
         let term =
             Term { epoch: Epoch(1), holder: Life { peer: PeerId(3), incarnation: Incarnation(1) }, ended: false };
@@ -464,7 +482,7 @@ mod suite {
         let head = author.books.position();
         let all = store.batches().into_iter().flat_map(|batch| batch.records).collect::<Vec<_>>();
         for from in [0, 1, 2, 300, 301, 302, 511, 512, 700, 701, 702, 703, 1213, 1214, 1215, 1305] {
-            let due = &all[from..all.len().min(from + READ_LIMIT)];
+            let due = &all[from..all.len().min(from + MOST)];
             assert_eq!(records(&store, from as u64, head.0), due, "from {from}");
         }
         assert_eq!(read_all(&store, Books::default(), head), (author.books, 3));
@@ -496,7 +514,10 @@ mod suite {
         let head = author.books.position();
         let read = |position, index| match store.read(Position(0), Some(PartId { position, index }), head).unwrap() {
             LedgerAnswer::Part { id, of, part } => {
-                assert_eq!((id.position, &part), (head, &author.books.parts()[id.index as usize]));
+                assert_eq!(
+                    (id.position, &part),
+                    (head, &author.books.parts(Limits::DEFAULT.part_weight)[id.index as usize])
+                );
                 (id.index, of)
             }
             other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
@@ -508,6 +529,25 @@ mod suite {
         assert_eq!(read(head, of - 1), (of - 1, of));
         assert_eq!(read(head, of), (0, of), "past the end");
         assert_eq!(read(Position(7), 1), (0, of), "of another snapshot");
+    }
+
+    pub fn answers_are_no_larger_than_the_limits_say<S: Crashing>() {
+        let limits = Limits { read_records: 3, part_weight: 4, sales_kept: 1, ..Limits::DEFAULT };
+        let options = LedgerOptions { snapshot_every: 1_000, limits };
+        let (store, author) = written_with::<S>(options, &[1, 500, 500, 5]);
+        let (head, snapshot) = (author.books.position(), Position(1_001));
+        assert_eq!(records(&store, 1_001, head.0).len(), 3);
+        assert!(author.books.sellers().values().any(|account| account.sales.0 > 1 && account.recent.len() == 1));
+        let part = |index| match store.read(Position(0), Some(PartId { position: snapshot, index }), head).unwrap() {
+            LedgerAnswer::Part { of, part, .. } => (of, part),
+            other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
+                panic!("a part was due, not {other:?}")
+            }
+        };
+        let (of, _) = part(0);
+        assert!(of > 1 && (0..of).all(|index| (1..=4).contains(&part(index).1.weight())));
+        let (books, answers) = read_all(&store, Books::keeping(1), head);
+        assert_eq!((books, answers), (author.books, of as usize + 2));
     }
 
     pub fn a_sync_with_nothing_new_changes_nothing<S: Crashing>() {
@@ -540,15 +580,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    let small = (1_u32..40, 1_u32..40, 1_u32..4);
+    let small = small.prop_map(|(part_weight, read_records, sales_kept)| Limits {
+        part_weight,
+        read_records,
+        sales_kept,
+        ..Limits::DEFAULT
+    });
+    prop_oneof![Just(Limits::DEFAULT), small]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_done_the_disk_answers_as_memory_does(
         steps in proptest::collection::vec(step(), 1..60),
-        every in prop_oneof![Just(0_u64), 5_u64..80],
+        snapshot_every in prop_oneof![Just(0_u64), 5_u64..80],
+        limits in limits(),
     ) {
-        let (mut memory, mut disk, mut author) = (Memory::fresh(every), Disk::fresh(every), Author::default());
+        let options = LedgerOptions { snapshot_every, limits };
+        let (mut memory, mut disk) = (Memory::fresh(options), Disk::fresh(options));
+        let mut author = Author::keeping(limits.sales_kept);
         let mut durable = author.clone();
         for step in steps {
             match step {
@@ -584,18 +638,18 @@ proptest! {
         }
         prop_assert_eq!(memory.batches(), disk.batches());
         let head = disk.tail().status.head;
-        prop_assert_eq!(read_all(&disk, Books::default(), head).0, author.books);
+        prop_assert_eq!(read_all(&disk, Books::keeping(limits.sales_kept), head).0, author.books);
     }
 }
 
 // --------------------------------------------------------------------------------- what only the one on a disk does
 
-const NO_SNAPSHOTS: LedgerOptions = LedgerOptions { snapshot_every: 0 };
+const NO_SNAPSHOTS: LedgerOptions = snapshots(0);
 
 /// A ledger's directory after these batches, each synced, and what stands in it. It was closed and opened half-way, so
 /// that sled has an index of the first half.
 fn ledger_dir(options: LedgerOptions, sizes: &[usize]) -> (TempDir, Vec<Batch>, Author) {
-    let (dir, mut author) = (temporary(), Author::default());
+    let (dir, mut author) = (temporary(), Author::keeping(options.limits.sales_kept));
     let mut ledger = SledLedger::open(dir.path(), options).expect("created");
     let mut batches = Vec::new();
     for (nth, size) in sizes.iter().enumerate() {
@@ -738,12 +792,12 @@ fn a_log_larger_than_what_is_read_at_once_opens_whole_and_reads_from_any_place()
     let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
     assert_eq!((all_batches(&ledger), ledger.books()), (batches, &author.books));
     let head = author.books.position();
-    assert_eq!(read_all(&ledger, Books::default(), head), (author.books, (head.0 as usize).div_ceil(READ_LIMIT)));
+    assert_eq!(read_all(&ledger, Books::default(), head), (author.books, (head.0 as usize).div_ceil(MOST)));
 }
 
 #[test]
 fn a_damaged_snapshot_costs_time_and_nothing_else() {
-    let options = LedgerOptions { snapshot_every: 10 };
+    let options = snapshots(10);
     let (dir, batches, author) = ledger_dir(options, &[1, 9, 6, 2]);
     let path = dir.path().join("snapshot");
     let whole = fs::read(&path).expect("a snapshot");
@@ -762,7 +816,7 @@ fn a_damaged_snapshot_costs_time_and_nothing_else() {
 
 #[test]
 fn a_snapshot_of_another_log_is_not_used() {
-    let options = LedgerOptions { snapshot_every: 10 };
+    let options = snapshots(10);
     let (dir, _, author) = ledger_dir(options, &[1, 9, 6]);
     let (other, ..) = ledger_dir(options, &[1, 3, 6]);
     fs::copy(other.path().join("snapshot"), dir.path().join("snapshot")).unwrap();
@@ -772,21 +826,72 @@ fn a_snapshot_of_another_log_is_not_used() {
 }
 
 #[test]
+fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_under_these() {
+    let keeping = |sales_kept| LedgerOptions {
+        snapshot_every: 10,
+        limits: Limits { sales_kept, part_weight: sales_kept, read_records: sales_kept, ..Limits::DEFAULT },
+    };
+    let due = |batches: &[Batch], sales_kept| {
+        let mut books = Books::keeping(sales_kept);
+        batches.iter().flat_map(|batch| &batch.records).for_each(|record| books.apply(record).unwrap());
+        books
+    };
+    // More sales than before, which the snapshot lacks, and fewer.
+    for (before, after) in [(1, 32), (32, 1)] {
+        let (dir, mut batches, mut author) = ledger_dir(keeping(before), &[1, 400, 400]);
+        let mut ledger = SledLedger::open(dir.path(), keeping(after)).expect("opens");
+        assert_eq!(all_batches(&ledger), batches);
+        assert_eq!(ledger.books(), &due(&batches, after));
+        assert_ne!(ledger.books().sellers(), due(&batches, before).sellers(), "it makes a difference");
+        // The next snapshot is one of these limits, and is used.
+        batches.push(author.trade(10));
+        ledger.append(&batches[batches.len() - 1]).unwrap();
+        ledger.sync().unwrap();
+        drop(ledger);
+        let ledger = SledLedger::open(dir.path(), keeping(after)).expect("opens");
+        let head = author.books.position();
+        assert!(matches!(ledger.read(Position(0), None, head).unwrap(), LedgerAnswer::Part { .. }));
+        assert_eq!(read_all(&ledger, Books::keeping(after), head).0, due(&batches, after));
+    }
+}
+
+#[test]
+fn a_snapshot_of_before_there_were_limits_costs_time_and_nothing_else() {
+    let options = snapshots(10);
+    let (dir, batches, author) = ledger_dir(options, &[1, 9, 6]);
+    let path = dir.path().join("snapshot");
+    let mut bytes = fs::read(&path).expect("a snapshot");
+    // How many sales the books keep came last, before the checksum.
+    bytes.truncate(bytes.len() - 32);
+    assert_eq!(bytes.pop(), Some(32));
+    let checksum = *blake3::hash(&bytes).as_bytes();
+    bytes.extend_from_slice(&checksum);
+    fs::write(&path, bytes).unwrap();
+    let ledger = SledLedger::open(dir.path(), options).expect("opens");
+    assert_eq!((ledger.books(), all_batches(&ledger)), (&author.books, batches));
+    assert!(matches!(ledger.read(Position(0), None, Position(16)).unwrap(), LedgerAnswer::Records { .. }));
+}
+
+#[test]
 fn opening_folds_only_what_came_after_the_snapshot() {
     // A snapshot with a checksum is believed: shown by one that says something else than the records below it.
-    let options = LedgerOptions { snapshot_every: 10 };
+    let options = snapshots(10);
     let (dir, _, author) = ledger_dir(options, &[1, 9, 6]);
     let path = dir.path().join("snapshot");
     let bytes = fs::read(&path).unwrap();
     let (header, rest) = bytes.split_at(42);
     let books: Books = postcard::from_bytes(&rest[..rest.len() - 32]).unwrap();
     assert_eq!(books.position(), Position(10));
-    let mut parts = books.parts();
+    let mut parts = books.parts(Limits::DEFAULT.part_weight);
     parts.retain(|part| part.weight() > 0);
-    let poorer = Books::from_parts(parts.into_iter().map(|part| {
-        let text = serde_json::to_string(&part).unwrap();
-        serde_json::from_str(&text.replace(&format!("\"refusals\":{}", books.refusals()), "\"refusals\":77")).unwrap()
-    }));
+    let poorer = Books::from_parts(
+        books.sales_kept(),
+        parts.into_iter().map(|part| {
+            let text = serde_json::to_string(&part).unwrap();
+            serde_json::from_str(&text.replace(&format!("\"refusals\":{}", books.refusals()), "\"refusals\":77"))
+                .unwrap()
+        }),
+    );
     assert_ne!(poorer, books);
     let mut forged = postcard::to_extend(&poorer, header.to_vec()).unwrap();
     let checksum = *blake3::hash(&forged).as_bytes();
@@ -841,7 +946,7 @@ fn an_index_that_a_crash_left_half_written_does_not_keep_the_store_shut() {
 #[test]
 fn a_copy_shows_everything_and_changes_nothing() {
     // DESIGN 3: with the ledger down, `books` and `audit` open a copy, and change nothing.
-    let options = LedgerOptions { snapshot_every: 10 };
+    let options = snapshots(10);
     let (dir, batches, author) = ledger_dir(options, &[1, 9, 6]);
     let before = Image::of(dir.path());
     let copy = open_copy(dir.path()).expect("opens");
@@ -991,7 +1096,7 @@ fn sum(outcomes: &BTreeMap<PathBuf, Outcomes>, of: impl Fn(&Path) -> bool) -> Ou
 #[test]
 fn whatever_byte_of_a_ledger_is_damaged_no_acknowledged_record_is_lost_unnoticed() {
     // One flipped bit in sled's `db` and a median of 175 of 300 acknowledged records is gone, without an error.
-    let options = LedgerOptions { snapshot_every: 1_000 };
+    let options = snapshots(1_000);
     let sizes = [1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(30);
     let (dir, batches, author) = ledger_dir(options, &sizes);
     let outcomes = damage_everything(dir.path(), 300, |dir, context| {
@@ -1129,7 +1234,7 @@ fn whatever_byte_of_a_peers_store_is_damaged_no_incarnation_goes_back_unnoticed(
 #[test]
 fn the_queue_key_of_a_request_is_kept_over_the_disk() {
     // The books on a disk are the books in memory, the queue's order included (SPEC C4).
-    let (dir, _, author) = ledger_dir(LedgerOptions { snapshot_every: 20 }, &[1, 60]);
+    let (dir, _, author) = ledger_dir(snapshots(20), &[1, 60]);
     let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
     let keys = |books: &Books| books.queue().map(QueueKey::of).collect::<Vec<_>>();
     assert_eq!(keys(ledger.books()), keys(&author.books));

@@ -40,6 +40,7 @@ use std::{
 
 use protocol::{
     clock::Time,
+    config::Limits,
     id::{Epoch, Incarnation, Life, PeerId, Position, SaleNumber},
     invariant::{
         Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
@@ -441,7 +442,7 @@ impl Run<'_> {
                 Route::Flood { .. } => 0,
                 Route::Direct { .. } => hop,
             };
-            self.check(a_unicast_goes_in_no_circle_for_ever(hop, Overlay::HOPS));
+            self.check(a_unicast_goes_in_no_circle_for_ever(hop, Limits::DEFAULT.hops));
             let handed = Part::new(Handed { from, to, envelope, hop });
             if !self.network.link(from, to).is_some_and(|link| self.scene.connected.has(link)) {
                 self.sightings.note(Sighting::HandedToDead);
@@ -554,7 +555,7 @@ impl Run<'_> {
 
 impl Up {
     fn new(life: Life) -> Up {
-        Up { overlay: Overlay::new(life), delivered: BTreeSet::new(), heard: BTreeSet::new() }
+        Up { overlay: Overlay::new(life, &Limits::DEFAULT), delivered: BTreeSet::new(), heard: BTreeSet::new() }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{Stamp, Time},
+    config::Limits,
     id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence, Units},
     ledger::{LedgerAnswer, PartId},
     message::{BuyerStanding, DepositStanding, SellerStanding},
@@ -83,7 +84,7 @@ pub struct SellerAccount {
     pub sales: SaleNumber,
     /// What it has earned.
     pub earned: Cents,
-    /// Its latest sales, at most [`Books::SALES_KEPT`].
+    /// Its latest sales, at most as many as the books keep ([`Limits::sales_kept`]).
     pub recent: Vec<Sale>,
 }
 
@@ -97,7 +98,7 @@ pub struct TraderAccount {
 }
 
 /// The state of the bazaar after a number of records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Books {
     position: Position,
     latest: Time,
@@ -107,6 +108,14 @@ pub struct Books {
     sellers: BTreeMap<PeerId, SellerAccount>,
     traders: BTreeMap<PeerId, TraderAccount>,
     refusals: u64,
+    /// How many sales of each seller they keep ([`Limits::sales_kept`]).
+    sales_kept: u32,
+}
+
+impl Default for Books {
+    fn default() -> Books {
+        Books::keeping(Limits::DEFAULT.sales_kept)
+    }
 }
 
 /// Why a record cannot follow the ones before it. Honest traders never write such a record: it means damage or a
@@ -181,13 +190,13 @@ impl PartEntry {
         match self {
             PartEntry::Totals { .. } | PartEntry::Queued(_) | PartEntry::Trader(..) => 1,
             PartEntry::Buyer(..) => 2,
-            PartEntry::Seller(_, account) => 2 + account.recent.len(),
+            PartEntry::Seller(_, account) => Limits::ACCOUNT_WEIGHT as usize + account.recent.len(),
         }
     }
 }
 
 impl BooksPart {
-    /// How much it holds, in the measure of [`READ_LIMIT`](crate::ledger::READ_LIMIT): about one record's size each.
+    /// How much it holds, in the measure of [`Limits::FRAME`]: about one record's size each.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.0.iter().map(PartEntry::weight).sum()
@@ -195,12 +204,27 @@ impl BooksPart {
 }
 
 impl Books {
-    /// How many of a seller's latest sales are kept to be told again. A seller that missed more adopts its account as
-    /// the books have it.
-    pub const SALES_KEPT: usize = 32;
+    /// Books of nothing, which will keep so many of a seller's latest sales to be told again ([`Limits::sales_kept`]).
+    #[must_use]
+    pub fn keeping(sales_kept: u32) -> Books {
+        Books {
+            position: Position(0),
+            latest: Time(0),
+            term: None,
+            queue: BTreeMap::new(),
+            buyers: BTreeMap::new(),
+            sellers: BTreeMap::new(),
+            traders: BTreeMap::new(),
+            refusals: 0,
+            sales_kept,
+        }
+    }
 
-    /// The heaviest a part of a snapshot becomes.
-    const PART_WEIGHT: usize = 256;
+    /// How many of a seller's latest sales they keep.
+    #[must_use]
+    pub fn sales_kept(&self) -> u32 {
+        self.sales_kept
+    }
 
     /// How many records these books fold.
     #[must_use]
@@ -433,10 +457,8 @@ impl Books {
         mutant!(SellerClockStays => {}, seller.clock = seller.clock.max(stamp.time));
         seller.sales = sale.number;
         seller.earned = earned;
-        if seller.recent.len() == Self::SALES_KEPT {
-            seller.recent.remove(0);
-        }
         seller.recent.push(sale.clone());
+        keep_latest(&mut seller.recent, self.sales_kept);
         self.traders.insert(stamp.peer, TraderAccount { sales: trader.sales + 1, commission });
         if let Some(term) = &mut self.term {
             term.sales += 1;
@@ -471,9 +493,9 @@ impl Books {
         account
     }
 
-    /// These books in parts that each fit a frame, in order.
+    /// These books in parts, in order, none heavier than `heaviest` ([`Limits::part_weight`]) unless it is a single entry.
     #[must_use]
-    pub fn parts(&self) -> Vec<BooksPart> {
+    pub fn parts(&self, heaviest: u32) -> Vec<BooksPart> {
         let totals = PartEntry::Totals {
             position: self.position,
             latest: self.latest,
@@ -488,7 +510,7 @@ impl Books {
         let mut parts = Vec::new();
         let mut part = BooksPart::default();
         for entry in entries {
-            if !part.0.is_empty() && part.weight() + entry.weight() > Self::PART_WEIGHT {
+            if !part.0.is_empty() && part.weight() + entry.weight() > heaviest as usize {
                 parts.push(mem::take(&mut part));
             }
             part.0.push(entry);
@@ -497,10 +519,11 @@ impl Books {
         parts
     }
 
-    /// The books whose [`parts`](Books::parts) these are.
+    /// The books whose [`parts`](Books::parts) these are, keeping so many of a seller's latest sales: where the parts have
+    /// more, the older ones are left out.
     #[must_use]
-    pub fn from_parts(parts: impl IntoIterator<Item = BooksPart>) -> Books {
-        let mut books = Books::default();
+    pub fn from_parts(sales_kept: u32, parts: impl IntoIterator<Item = BooksPart>) -> Books {
+        let mut books = Books::keeping(sales_kept);
         for entry in parts.into_iter().flat_map(|part| part.0) {
             match entry {
                 PartEntry::Totals { position, latest, term, refusals } => {
@@ -512,7 +535,8 @@ impl Books {
                 PartEntry::Buyer(id, account) => {
                     books.buyers.insert(id, account);
                 }
-                PartEntry::Seller(id, account) => {
+                PartEntry::Seller(id, mut account) => {
+                    keep_latest(&mut account.recent, sales_kept);
                     books.sellers.insert(id, account);
                 }
                 PartEntry::Trader(id, account) => {
@@ -524,15 +548,20 @@ impl Books {
     }
 
     /// The answer to a read that these books serve as a snapshot: the part `wanted`, or the first when that is of
-    /// another snapshot.
+    /// another snapshot. The parts are as heavy as `heaviest` lets them be.
     #[must_use]
-    pub fn part_for(&self, wanted: Option<PartId>) -> LedgerAnswer {
-        let parts = self.parts();
+    pub fn part_for(&self, wanted: Option<PartId>, heaviest: u32) -> LedgerAnswer {
+        let parts = self.parts(heaviest);
         let of = parts.len() as u32;
         let index = wanted.filter(|id| id.position == self.position && id.index < of).map_or(0, |id| id.index);
         let part = parts.into_iter().nth(index as usize).unwrap_or_default();
         LedgerAnswer::Part { id: PartId { position: self.position, index }, of, part }
     }
+}
+
+/// Drops all but the `kept` latest sales.
+fn keep_latest(sales: &mut Vec<Sale>, kept: u32) {
+    sales.drain(..sales.len().saturating_sub(kept as usize));
 }
 
 /// Books in the making: read from a ledger, answer by answer, whatever gets lost or comes twice on the way.
@@ -544,7 +573,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Goes on from books that were read before.
+    /// Goes on from books that were read before. What is read keeps as many sales as these do.
     #[must_use]
     pub fn on(books: Books) -> Reading {
         Reading { books, parts: Vec::new(), next: None }
@@ -605,7 +634,7 @@ impl Reading {
             self.next = Some(PartId { position: id.position, index: id.index + 1 });
         } else {
             self.next = None;
-            self.books = Books::from_parts(mem::take(&mut self.parts));
+            self.books = Books::from_parts(self.books.sales_kept, mem::take(&mut self.parts));
         }
         true
     }

@@ -31,6 +31,8 @@ pub struct Config {
     pub pace: Pace,
     /// How far ahead the clock is written; at least 1 (DESIGN R10).
     pub clock_range: u64,
+    /// The bounds that decide something.
+    pub limits: Limits,
 }
 
 /// What a peer does in the bazaar (SPEC A7).
@@ -105,7 +107,7 @@ pub struct Terms {
 
 impl Terms {
     /// The largest batch that fits a frame of 64 KiB whatever its records are.
-    pub const LARGEST_BATCH: u32 = 512;
+    pub const LARGEST_BATCH: u32 = Limits::FRAME;
 }
 
 /// How busy buyers and sellers are. All of it may be zero.
@@ -219,6 +221,132 @@ impl Timeouts {
     }
 }
 
+/// The bounds that decide something: what is told in one piece, what is kept to be told again, where a message takes
+/// another way, what is dropped. The same at every peer and at the ledger of a run: a seller knows from them whether it
+/// was told of all the sales there still are, and a reader which part of a snapshot comes next. So they change only while
+/// none of it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// The heaviest a part of a snapshot becomes ([`BooksPart::weight`](crate::books::BooksPart::weight)); an entry that
+    /// is heavier by itself is a part by itself. From 1 to [`Limits::FRAME`].
+    pub part_weight: u32,
+    /// How many records one answer to a read holds; from 1 to [`Limits::FRAME`].
+    pub read_records: u32,
+    /// How many of a seller's latest sales the books keep to be told again; a seller that missed more adopts its account
+    /// as the books have it (SPEC D7). From 1, and so few that the account fits one frame.
+    pub sales_kept: u32,
+    /// How many floods of one origin are told apart when they arrive out of order; an older one counts as taken. From 1
+    /// to a million.
+    pub flood_window: u32,
+    /// After how many hops a unicast is flooded instead; at least 1.
+    pub hops: u16,
+    /// How many effects a peer holds back while a write is not durable. What comes beyond that is dropped, as it could be
+    /// on the way. From 1 to a million.
+    pub held_back: u32,
+    /// How many calls wait in the ledger while it writes. What comes beyond that is dropped, and its caller asks again; so
+    /// none at all will do. At most a million.
+    pub waiting_calls: u32,
+}
+
+/// What one entry of [`Limits`] may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitRange {
+    /// The entry's name.
+    pub name: &'static str,
+    /// The least it may be.
+    pub least: u32,
+    /// The most it may be.
+    pub most: u32,
+    because: &'static str,
+}
+
+/// An entry of a table of limits that is out of its range. Its text names the entry, the range and the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitError {
+    range: LimitRange,
+    value: u32,
+}
+
+impl LimitError {
+    /// The entry that is out of its range.
+    #[must_use]
+    pub fn entry(&self) -> &'static str {
+        self.range.name
+    }
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LimitRange { name, least, most, because } = self.range;
+        write!(f, "{name} ({}) must be from {least} to {most}: {because}", self.value)
+    }
+}
+
+impl core::error::Error for LimitError {}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::DEFAULT
+    }
+}
+
+impl Limits {
+    /// What holds where nothing else is said.
+    pub const DEFAULT: Limits = Limits {
+        part_weight: 256,
+        read_records: 512,
+        sales_kept: 32,
+        flood_window: 256,
+        hops: 64,
+        held_back: 4_096,
+        waiting_calls: 4_096,
+    };
+
+    /// How many records, or how much of a snapshot ([`BooksPart::weight`](crate::books::BooksPart::weight)), fits a frame
+    /// of 64 KiB whatever the records are.
+    pub const FRAME: u32 = 512;
+
+    /// What a seller's account weighs beside its sales.
+    pub(crate) const ACCOUNT_WEIGHT: u32 = 2;
+
+    /// Every entry: what it may be, and what it is.
+    #[must_use]
+    pub fn entries(&self) -> [(LimitRange, u32); 7] {
+        const MILLION: u32 = 1_000_000;
+        let entry = |name, value, least, most, because| (LimitRange { name, least, most, because }, value);
+        [
+            entry("part_weight", self.part_weight, 1, Limits::FRAME, "a part of a snapshot must fit one frame"),
+            entry(
+                "read_records",
+                self.read_records,
+                1,
+                Limits::FRAME,
+                "a read must go on, and its answer fit one frame",
+            ),
+            entry(
+                "sales_kept",
+                self.sales_kept,
+                1,
+                Limits::FRAME - Limits::ACCOUNT_WEIGHT,
+                "a sale must be told again when its notice is lost, and a seller's account fit one frame",
+            ),
+            entry("flood_window", self.flood_window, 1, MILLION, "two floods that change places must both be taken"),
+            entry("hops", u32::from(self.hops), 1, u32::from(u16::MAX), "a unicast without a hop is a flood"),
+            entry("held_back", self.held_back, 1, MILLION, "what is said while a write is under way waits for it"),
+            entry("waiting_calls", self.waiting_calls, 0, MILLION, "calls that wait are kept in memory"),
+        ]
+    }
+
+    /// Checks that each entry is within its range.
+    ///
+    /// # Errors
+    /// Names the first entry that is not.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let wrong = self.entries().into_iter().find(|(range, value)| !(range.least..=range.most).contains(value));
+        wrong.map_or(Ok(()), |(range, value)| Err(LimitError { range, value }))
+    }
+}
+
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
@@ -234,6 +362,8 @@ pub enum ConfigError {
     BatchLimit(u32),
     /// The timeout table's inequalities do not hold.
     Timeouts(TimeoutError),
+    /// A limit is out of its range.
+    Limits(LimitError),
 }
 
 impl fmt::Display for ConfigError {
@@ -248,6 +378,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "to {} (a batch must fit one frame)", Terms::LARGEST_BATCH)
             }
             ConfigError::Timeouts(error) => fmt::Display::fmt(error, f),
+            ConfigError::Limits(error) => fmt::Display::fmt(error, f),
         }
     }
 }
@@ -284,7 +415,8 @@ impl Config {
         if !(2..=Terms::LARGEST_BATCH).contains(&self.terms.batch_limit) {
             return Err(ConfigError::BatchLimit(self.terms.batch_limit));
         }
-        self.timeouts.check().map_err(ConfigError::Timeouts)
+        self.timeouts.check().map_err(ConfigError::Timeouts)?;
+        self.limits.check().map_err(ConfigError::Limits)
     }
 }
 
@@ -307,5 +439,70 @@ mod tests {
             alloc::format!("{error}"),
             "lease (1.201s) + renewal (300ms) must be at most suspicion (1.5s): the lease must not be the last to run out"
         );
+    }
+
+    #[test]
+    fn limits_are_accepted_from_the_least_to_the_most_they_may_be() {
+        let least = Limits {
+            part_weight: 1,
+            read_records: 1,
+            sales_kept: 1,
+            flood_window: 1,
+            hops: 1,
+            held_back: 1,
+            waiting_calls: 0,
+        };
+        let most = Limits {
+            part_weight: 512,
+            read_records: 512,
+            sales_kept: 510,
+            flood_window: 1_000_000,
+            hops: u16::MAX,
+            held_back: 1_000_000,
+            waiting_calls: 1_000_000,
+        };
+        for limits in [least, Limits::DEFAULT, most] {
+            assert_eq!(limits.check(), Ok(()));
+        }
+        assert!(least.entries().iter().all(|(range, value)| range.least == *value));
+        assert!(most.entries().iter().all(|(range, value)| range.most == *value));
+    }
+
+    #[test]
+    fn a_limit_out_of_its_range_is_named_with_the_range_and_the_reason() {
+        let fine = Limits::DEFAULT;
+        let wrong = [
+            (
+                Limits { part_weight: 0, ..fine },
+                "part_weight (0) must be from 1 to 512: a part of a snapshot must fit one frame",
+            ),
+            (
+                Limits { read_records: 513, ..fine },
+                "read_records (513) must be from 1 to 512: a read must go on, and its answer fit one frame",
+            ),
+            (
+                Limits { sales_kept: 511, ..fine },
+                "sales_kept (511) must be from 1 to 510: a sale must be told again when its notice is lost, and a \
+                 seller's account fit one frame",
+            ),
+            (
+                Limits { flood_window: 0, ..fine },
+                "flood_window (0) must be from 1 to 1000000: two floods that change places must both be taken",
+            ),
+            (Limits { hops: 0, ..fine }, "hops (0) must be from 1 to 65535: a unicast without a hop is a flood"),
+            (
+                Limits { held_back: 0, ..fine },
+                "held_back (0) must be from 1 to 1000000: what is said while a write is under way waits for it",
+            ),
+            (
+                Limits { waiting_calls: 1_000_001, ..fine },
+                "waiting_calls (1000001) must be from 0 to 1000000: calls that wait are kept in memory",
+            ),
+        ];
+        for (limits, text) in wrong {
+            let error = limits.check().expect_err(text);
+            assert_eq!(alloc::format!("{error}"), text);
+            assert!(text.starts_with(error.entry()));
+        }
     }
 }

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     books::BooksPart,
+    config::Limits,
     digest::Digest,
     id::{Epoch, Incarnation, Life, Position},
     record::{Batch, Record},
@@ -313,8 +314,8 @@ pub struct LastBatch {
 pub struct LedgerConfig {
     /// How long a term stays live after its holder's last append (DESIGN R6). No safety property depends on it.
     pub lease: Duration,
-    /// How many calls may wait for a batch to become durable. Beyond that, calls are dropped.
-    pub waiting: usize,
+    /// The limits of the run. This machine asks for [`Limits::waiting_calls`], its store for the others.
+    pub limits: Limits,
 }
 
 /// The ledger machine.
@@ -382,7 +383,9 @@ impl Ledger {
             State::Persisting { waiting, .. } => match call.request {
                 // A read has its answer in the durable prefix already.
                 LedgerRequest::Read { .. } => self.answer(id, call, effects),
-                LedgerRequest::Status | LedgerRequest::Append(_) if waiting.len() < self.config.waiting => {
+                LedgerRequest::Status | LedgerRequest::Append(_)
+                    if waiting.len() < self.config.limits.waiting_calls as usize =>
+                {
                     waiting.push_back((id, call));
                 }
                 LedgerRequest::Status | LedgerRequest::Append(_) => effects.push(LedgerEffect::Drop(id)),
@@ -578,16 +581,13 @@ pub trait Store {
     fn sync(&mut self) -> Result<(), Self::Error>;
 
     /// Answers a read from what stands below `upto`: a part of a snapshot that was taken above `from` and not above
-    /// `upto`, or else the records from `from` on, as many as fit one frame.
+    /// `upto`, no heavier than [`Limits::part_weight`] says, or else the records from `from` on, at most
+    /// [`Limits::read_records`] of them.
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
     fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 }
-
-/// How many records, or how much of a snapshot ([`BooksPart::weight`]), one answer to a read holds: with the largest
-/// records there are this stays within a frame of 64 KiB.
-pub const READ_LIMIT: usize = 512;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     books::{Books, Reading},
     clock::Clock,
-    config::{Terms, Timeouts},
+    config::{Limits, Terms, Timeouts},
     effect::{Departure, Note},
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
@@ -91,6 +91,8 @@ pub struct Surroundings<'a> {
     pub timeouts: &'a Timeouts,
     /// The terms of trade.
     pub terms: &'a Terms,
+    /// How many sales the books keep.
+    pub limits: &'a Limits,
     /// The peer's clock.
     pub clock: &'a mut Clock,
     /// Whether the peer has neighbours and hears none of them.
@@ -212,7 +214,7 @@ impl Step<'_, '_> {
     fn on_stand(&mut self) {
         match &self.office.state {
             State::Out => {
-                self.office.state = State::Reading(Reading::default());
+                self.office.state = State::Reading(Reading::on(Books::keeping(self.around.limits.sales_kept)));
                 self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
                 self.effects.push(OfficeEffect::Note(Note::ElectionWon));
                 self.ask_again();

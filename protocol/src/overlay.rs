@@ -4,7 +4,7 @@
 //! peer came from is the way back to that peer, until a newer message shows another. Nothing else is known of the
 //! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from there.
 //! Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten them with a
-//! restart, a circle is left after [`Overlay::HOPS`] hops, by flooding as well.
+//! restart, a circle is left after [`Limits::hops`] hops, by flooding as well.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Time,
+    config::Limits,
     id::{Incarnation, Life, PeerId},
     message::{Body, Envelope, FloodId, Route},
 };
@@ -28,6 +29,10 @@ pub struct Overlay {
     origins: BTreeMap<PeerId, Origin>,
     /// The way to a peer: the neighbour that its newest message came from.
     paths: BTreeMap<PeerId, PeerId>,
+    /// How many floods of one origin are told apart out of order ([`Limits::flood_window`]).
+    window: u32,
+    /// After how many hops a unicast is flooded instead ([`Limits::hops`]).
+    hops: u16,
 }
 
 /// What is remembered of the floods of one origin.
@@ -50,16 +55,18 @@ pub struct Arrival {
 }
 
 impl Overlay {
-    /// How many floods of one origin are told apart when they arrive out of order. An older one counts as taken.
-    pub const WINDOW: usize = 256;
-
-    /// After how many hops a unicast is flooded instead.
-    pub const HOPS: u16 = 64;
-
     /// The part of a peer whose links are all down.
     #[must_use]
-    pub fn new(me: Life) -> Overlay {
-        Overlay { me, links: BTreeSet::new(), floods: 0, origins: BTreeMap::new(), paths: BTreeMap::new() }
+    pub fn new(me: Life, limits: &Limits) -> Overlay {
+        Overlay {
+            me,
+            links: BTreeSet::new(),
+            floods: 0,
+            origins: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            window: limits.flood_window,
+            hops: limits.hops,
+        }
     }
 
     /// The neighbours whose links work.
@@ -86,7 +93,7 @@ impl Overlay {
 
     /// Says something to one other peer.
     pub fn unicast(&mut self, to: PeerId, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
-        self.route(None, Envelope { source: self.me.peer, clock, route: Route::Direct { to, hops: Self::HOPS }, body })
+        self.route(None, Envelope { source: self.me.peer, clock, route: Route::Direct { to, hops: self.hops }, body })
     }
 
     /// Takes an envelope from a neighbour.
@@ -151,7 +158,7 @@ impl Overlay {
             self.paths.insert(id.origin, from);
         }
         origin.taken.insert(id.number);
-        if origin.taken.len() > Self::WINDOW {
+        if origin.taken.len() > self.window as usize {
             // The oldest gap is given up: what is missing below counts as taken.
             origin.floor = origin.taken.pop_first().unwrap_or(origin.floor);
         }
@@ -199,7 +206,11 @@ mod tests {
     use alloc::vec;
 
     fn overlay(id: u32, links: &[u32]) -> Overlay {
-        let mut overlay = Overlay::new(Life { peer: PeerId(id), incarnation: Incarnation(1) });
+        limited(id, links, &Limits::DEFAULT)
+    }
+
+    fn limited(id: u32, links: &[u32], limits: &Limits) -> Overlay {
+        let mut overlay = Overlay::new(Life { peer: PeerId(id), incarnation: Incarnation(1) }, limits);
         links.iter().for_each(|link| overlay.link_up(PeerId(*link)));
         overlay
     }
@@ -254,7 +265,7 @@ mod tests {
         let mut b = overlay(1, &[0]);
         let mut former = overlay(0, &[1]);
         let old = former.broadcast(Time(1), Body::Clock).remove(0).1;
-        let mut next = Overlay::new(Life { peer: PeerId(0), incarnation: Incarnation(2) });
+        let mut next = Overlay::new(Life { peer: PeerId(0), incarnation: Incarnation(2) }, &Limits::DEFAULT);
         next.link_up(PeerId(1));
         assert!(b.receive(PeerId(0), next.broadcast(Time(9), Body::Clock).remove(0).1).delivered.is_some());
         assert!(b.receive(PeerId(0), old).delivered.is_none());
@@ -262,13 +273,52 @@ mod tests {
 
     #[test]
     fn the_memory_of_an_origin_is_bounded() {
-        let mut b = overlay(1, &[0]);
-        let mut a = overlay(0, &[1]);
-        let floods: Vec<_> = (0..3 * Overlay::WINDOW).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
-        for envelope in floods.iter().skip(1).step_by(2) {
-            assert!(b.receive(PeerId(0), envelope.clone()).delivered.is_some());
+        for flood_window in [2, Limits::DEFAULT.flood_window] {
+            let mut b = limited(1, &[0], &Limits { flood_window, ..Limits::DEFAULT });
+            let mut a = overlay(0, &[1]);
+            let floods: Vec<_> = (0..3 * flood_window).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
+            for envelope in floods.iter().skip(1).step_by(2) {
+                assert!(b.receive(PeerId(0), envelope.clone()).delivered.is_some());
+            }
+            assert!(b.origins[&PeerId(0)].taken.len() <= flood_window as usize);
+            assert!(b.receive(PeerId(0), floods[0].clone()).delivered.is_none(), "too old to tell: taken");
         }
-        assert!(b.origins[&PeerId(0)].taken.len() <= Overlay::WINDOW);
-        assert!(b.receive(PeerId(0), floods[0].clone()).delivered.is_none(), "too old to tell: taken");
+    }
+
+    #[test]
+    fn as_many_floods_as_the_window_holds_are_told_apart_out_of_order() {
+        for flood_window in [1, 2] {
+            let mut b = limited(1, &[0], &Limits { flood_window, ..Limits::DEFAULT });
+            let mut a = overlay(0, &[1]);
+            let floods: Vec<_> = (0..4).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
+            let mut takes = |nth: usize| b.receive(PeerId(0), floods[nth].clone()).delivered.is_some();
+            assert!(takes(1) && takes(0), "two that change places are both taken");
+            assert!(!takes(0) && !takes(1), "and each once");
+            assert!(takes(3) && takes(2), "and the gap that was closed takes no room");
+        }
+        // Numbers 2, 4 and then 1: a window of one has given up what is missing below 4.
+        for (flood_window, is_taken) in [(1, false), (2, true)] {
+            let mut b = limited(1, &[0], &Limits { flood_window, ..Limits::DEFAULT });
+            let mut a = overlay(0, &[1]);
+            let floods: Vec<_> = (0..4).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
+            let mut takes = |nth: usize| b.receive(PeerId(0), floods[nth].clone()).delivered.is_some();
+            assert!(takes(1) && takes(3));
+            assert_eq!(takes(0), is_taken, "a window of {flood_window}");
+        }
+    }
+
+    #[test]
+    fn a_unicast_that_has_made_its_hops_is_flooded() {
+        let limits = Limits { hops: 1, ..Limits::DEFAULT };
+        // Both know a way on to peer 5.
+        let [mut a, mut b] = [(1, [0, 2, 4]), (2, [1, 3, 4])].map(|(id, links)| limited(id, &links, &limits));
+        for (overlay, way) in [(&mut a, 2), (&mut b, 3)] {
+            overlay.receive(PeerId(way), self::overlay(5, &[way]).broadcast(Time(1), Body::Clock).remove(0).1);
+        }
+        let sent = a.unicast(PeerId(5), Time(1), Body::Clock);
+        assert!(matches!(sent[..], [(PeerId(2), Envelope { route: Route::Direct { hops: 0, .. }, .. })]), "{sent:?}");
+        let on = b.receive(PeerId(1), sent[0].1.clone()).forwarded;
+        assert_eq!(targets(&on), [1, 3, 4], "back as well, in case that is the way around");
+        assert!(matches!(on[0].1.route, Route::Flood { to: Some(PeerId(5)), .. }));
     }
 }

@@ -57,11 +57,6 @@ struct Journal {
     may_speak: bool,
 }
 
-impl Journal {
-    /// How much is held back at most. What comes beyond that is dropped, as it could be on the way.
-    const HELD: usize = 4_096;
-}
-
 /// How a peer sees things, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'a> {
@@ -97,7 +92,7 @@ impl Peer {
         let mut peer = Peer {
             me,
             clock: Clock::resume(me.peer, durable.clock_bound),
-            overlay: Overlay::new(me),
+            overlay: Overlay::new(me, &config.limits),
             election: Election::new(me.peer, config.peers),
             office: Office::new(me, durable.seen),
             buyer,
@@ -305,7 +300,8 @@ impl Step<'_> {
     fn office(&mut self, input: OfficeInput) {
         let Peer { config, clock, overlay, office, .. } = &mut *self.peer;
         let isolated = !config.neighbours.is_empty() && overlay.links().is_empty();
-        let mut around = Surroundings { timeouts: &config.timeouts, terms: &config.terms, clock, isolated };
+        let mut around =
+            Surroundings { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
         for effect in office.step(&mut around, input) {
             self.on_office(effect);
         }
@@ -344,7 +340,13 @@ impl Step<'_> {
     fn seller(&mut self, input: ClientInput<SellerStanding>) {
         let Peer { config, clock, seller, .. } = &mut *self.peer;
         let (Some(seller), Some(offers)) = (seller, config.role.offers()) else { return };
-        let mut around = SellerSurroundings { offers, pace: &config.pace, timeouts: &config.timeouts, clock };
+        let mut around = SellerSurroundings {
+            offers,
+            pace: &config.pace,
+            timeouts: &config.timeouts,
+            limits: &config.limits,
+            clock,
+        };
         for effect in seller.step(&mut around, input) {
             self.on_client(effect);
         }
@@ -439,7 +441,8 @@ impl Step<'_> {
     fn finish(mut self) -> Effects {
         self.tell_clients();
         self.write_ahead();
-        let Peer { clock, journal, .. } = &mut *self.peer;
+        let Peer { config, clock, journal, .. } = &mut *self.peer;
+        let held_back = config.limits.held_back as usize;
         let (bound, may_speak) = (clock.bound(), journal.may_speak);
         let may_send = |stamped: Time| {
             mutant!(
@@ -457,7 +460,7 @@ impl Step<'_> {
             match effect {
                 Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. } if !may_send(stamped) => {
                     // A message more that is lost: while a disk hangs, retries must not fill the memory.
-                    if journal.held.len() < Journal::HELD {
+                    if journal.held.len() < held_back {
                         journal.held.push_back((stamped, effect));
                     }
                 }

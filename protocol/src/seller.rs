@@ -8,10 +8,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Books,
     client::{ClientEffect, ClientInput},
     clock::Clock,
-    config::{Offer, Offers, Pace, Timeouts},
+    config::{Limits, Offer, Offers, Pace, Timeouts},
     effect::Note,
     id::{DepositId, DepositNumber, Item, Life, SaleNumber, Units, numbered},
     input::{Choice, Timer},
@@ -64,6 +63,8 @@ pub struct SellerSurroundings<'a> {
     pub pace: &'a Pace,
     /// All waits.
     pub timeouts: &'a Timeouts,
+    /// How many sales are kept to be told again.
+    pub limits: &'a Limits,
     /// The peer's clock.
     pub clock: &'a mut Clock,
 }
@@ -228,7 +229,7 @@ impl Step<'_, '_> {
         let first = standing.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
         sales < standing.sales
             && first.is_none_or(|first| first > sales.next())
-            && standing.recent.len() < Books::SALES_KEPT
+            && standing.recent.len() < self.around.limits.sales_kept as usize
     }
 
     /// Its account before this standing, if it can tell. Before its very first deposit there were no sales.

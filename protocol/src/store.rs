@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     books::Books,
+    config::Limits,
     id::Position,
-    ledger::{LedgerAnswer, LedgerStatus, PartId, READ_LIMIT, Store, Tail},
+    ledger::{LedgerAnswer, LedgerStatus, PartId, Store, Tail},
     record::{Batch, Record},
 };
 
@@ -18,9 +19,16 @@ pub struct MemoryStore {
     batches: Vec<Batch>,
     durable: usize,
     snapshot: Option<Books>,
+    limits: Limits,
 }
 
 impl MemoryStore {
+    /// An empty store that answers reads within these limits; [`MemoryStore::default`] has the default ones.
+    #[must_use]
+    pub fn new(limits: Limits) -> MemoryStore {
+        MemoryStore { limits, ..MemoryStore::default() }
+    }
+
     /// All batches as written, in order.
     #[must_use]
     pub fn batches(&self) -> &[Batch] {
@@ -46,7 +54,7 @@ impl MemoryStore {
 
     /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
     pub fn take_snapshot(&mut self) {
-        let mut books = Books::default();
+        let mut books = Books::keeping(self.limits.sales_kept);
         let all_apply = self.records().all(|record| books.apply(record).is_ok());
         self.snapshot = all_apply.then_some(books);
     }
@@ -88,7 +96,7 @@ impl Store for MemoryStore {
     fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
         if let Some(books) = self.snapshot.as_ref().filter(|books| from < books.position() && books.position() <= upto)
         {
-            return Ok(books.part_for(part));
+            return Ok(books.part_for(part, self.limits.part_weight));
         }
         let records = self
             .batches
@@ -96,7 +104,7 @@ impl Store for MemoryStore {
             .flat_map(|batch| (0_usize..).zip(&batch.records).map(|(nth, record)| (batch.position.plus(nth), record)));
         let records = records
             .filter(|(position, _)| (from..upto).contains(position))
-            .take(READ_LIMIT)
+            .take(self.limits.read_records as usize)
             .map(|(_, record)| record.clone())
             .collect();
         Ok(LedgerAnswer::Records { from, records })

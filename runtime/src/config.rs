@@ -13,7 +13,7 @@ use std::{
 };
 
 use protocol::{
-    config::{Config, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
+    config::{Config, Limits, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
     id::{Item, PeerId, Units},
     ledger::LedgerConfig,
     money::Price,
@@ -325,8 +325,6 @@ pub struct LedgerSettings {
     pub address: Option<Address>,
     /// After how many records it takes a snapshot.
     pub snapshot_every: u64,
-    /// How many calls may wait while it writes.
-    pub waiting: u32,
 }
 
 /// What a configuration says about one peer.
@@ -354,6 +352,7 @@ pub struct BazaarConfig {
     terms: Terms,
     waits: Pace,
     timeouts: Timeouts,
+    limits: Limits,
     members: Vec<Member>,
 }
 
@@ -377,7 +376,7 @@ mod defaults {
 
 impl Default for LedgerSettings {
     fn default() -> LedgerSettings {
-        LedgerSettings { address: None, snapshot_every: 10_000, waiting: 4_096 }
+        LedgerSettings { address: None, snapshot_every: 10_000 }
     }
 }
 
@@ -466,6 +465,7 @@ impl RawConfig {
         let terms = read::terms(&top.section("terms")?)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
         let timeouts = read::timeouts(&top.section("timeouts")?, speed)?;
+        let limits = read::limits(&top.section("limits")?)?;
         let goods = read::goods(&top.section("goods")?)?;
         let graph = read::graph(&top, seed)?;
         let last = graph.len() - 1;
@@ -506,6 +506,7 @@ impl RawConfig {
             terms,
             waits,
             timeouts,
+            limits,
             members,
         };
         for peer in config.graph.peers() {
@@ -589,6 +590,12 @@ impl BazaarConfig {
         self.waits
     }
 
+    /// The bounds that decide something.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// How the ledger is set up, as far as the machine around it goes.
     #[must_use]
     pub fn ledger(&self) -> &LedgerSettings {
@@ -598,7 +605,7 @@ impl BazaarConfig {
     /// The ledger machine's configuration.
     #[must_use]
     pub fn ledger_config(&self) -> LedgerConfig {
-        LedgerConfig { lease: self.timeouts.lease, waiting: self.ledger.waiting as usize }
+        LedgerConfig { lease: self.timeouts.lease, limits: self.limits }
     }
 
     /// All members, by id.
@@ -626,6 +633,7 @@ impl BazaarConfig {
             terms: self.terms,
             pace: self.waits,
             clock_range: self.clock_range,
+            limits: self.limits,
         })
     }
 

@@ -16,7 +16,7 @@ use proptest::{collection::vec, prelude::*};
 use protocol::{
     books::Books,
     clock::Time,
-    config::{Config, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     effect::{Departure, Durable, Effect, Effects, Note},
     election::{ElectionMessage, Eligibility},
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Units},
@@ -64,6 +64,9 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     resend: Duration::from_millis(700),
 };
 
+/// Few calls may wait, so that some are dropped.
+pub const LIMITS: Limits = Limits { waiting_calls: 16, ..Limits::DEFAULT };
+
 impl Setup {
     pub fn peers(&self) -> u32 {
         self.roles.len() as u32
@@ -90,6 +93,7 @@ impl Setup {
                 clock_interval: self.clock_interval,
             },
             clock_range: self.clock_range,
+            limits: LIMITS,
         }
     }
 }
@@ -918,7 +922,7 @@ impl World {
     }
 
     fn start_ledger(&mut self) -> Checked {
-        let config = LedgerConfig { lease: TIMEOUTS.lease, waiting: 16 };
+        let config = LedgerConfig { lease: TIMEOUTS.lease, limits: LIMITS };
         let (ledger, effects) = Ledger::recover(config, self.store.tail());
         self.ledger = Some(ledger);
         self.audit()?;

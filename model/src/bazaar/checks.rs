@@ -1,8 +1,8 @@
 //! What is checked in a step, and what is seen in it.
 
 use protocol::{
-    books::Books,
     client::ClientEffect,
+    config::Limits,
     effect::{Departure, Note},
     election::{Eligibility, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber, Sequence},
@@ -149,7 +149,7 @@ impl Step<'_> {
         let mut known = account.map_or(SaleNumber(0), |account| account.sales);
         for effect in effects {
             if let (ClientEffect::Note(Note::ResumedAccount { sales, .. }), Some(account)) = (effect, account)
-                && sales.saturating_sub(account.sales.0) <= Books::SALES_KEPT as u64
+                && sales.saturating_sub(account.sales.0) <= u64::from(Limits::DEFAULT.sales_kept)
             {
                 self.check(violated(Property::S4, format!("peer {peer} passes over sales that are kept for it")));
             }

@@ -6,7 +6,7 @@ use protocol::{
     buyer::{Buyer, BuyerSurroundings},
     client::{ClientEffect, ClientInput},
     clock::{Clock, Stamp, Time},
-    config::{Offers, Pace, Terms},
+    config::{Limits, Offers, Pace, Terms},
     effect::Durable,
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Phase, Waits},
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},
@@ -472,7 +472,10 @@ impl<'a> Step<'a> {
         let (effects, is_changed) = self.live(peer, |live| {
             let Live { office: Some(office), clock, .. } = live else { return (Vec::new(), false) };
             let before = books(office);
-            let effects = office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, clock, isolated }, input);
+            let effects = office.step(
+                &mut Surroundings { timeouts: &TIMEOUTS, terms, limits: &Limits::DEFAULT, clock, isolated },
+                input,
+            );
             (effects, before.as_ref() != office.trader().map(protocol::trader::Trader::books))
         });
         // What a trader says as it resigns it still says for the term it resigns.
@@ -583,7 +586,10 @@ impl<'a> Step<'a> {
         let account = seller(&self.world);
         let effects = self.live(peer, |live| {
             let Live { seller: Some(seller), clock, .. } = live else { return Vec::new() };
-            seller.step(&mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, clock }, input)
+            seller.step(
+                &mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, limits: &Limits::DEFAULT, clock },
+                input,
+            )
         });
         self.check_sales_are_news(peer, account, &effects);
         for effect in effects {

@@ -23,6 +23,7 @@ use protocol::{
     books::Books,
     buyer::Buyer,
     clock::{Clock, Time},
+    config::Limits,
     effect::Durable,
     election::{Election, Eligibility},
     id::{Epoch, Life, PeerId},
@@ -44,7 +45,8 @@ use crate::{
 };
 
 /// Calls wait on their way here, so the ledger needs no room for them.
-pub(super) const LEDGER: LedgerConfig = LedgerConfig { lease: TIMEOUTS.lease, waiting: 0 };
+pub(super) const LEDGER: LedgerConfig =
+    LedgerConfig { lease: TIMEOUTS.lease, limits: Limits { waiting_calls: 0, ..Limits::DEFAULT } };
 
 /// One state.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What is checked in a step, and what is seen in it.
 
 use protocol::{
-    books::Books,
     buyer::Buyer,
     clock::Time,
+    config::Limits,
     effect::{Effect, Effects, Note},
     election::{ElectionMessage, Phase},
     id::{Epoch, PeerId, RequestId, SaleNumber},
@@ -401,7 +401,7 @@ impl Step<'_> {
         for effect in effects {
             let Effect::Note { note, .. } = effect else { continue };
             if let Note::ResumedAccount { sales, .. } = note {
-                if known.is_some_and(|known| sales.saturating_sub(known.0) <= Books::SALES_KEPT as u64) {
+                if known.is_some_and(|known| sales.saturating_sub(known.0) <= u64::from(Limits::DEFAULT.sales_kept)) {
                     let what = format!("peer {peer} passes over sales that are kept for it");
                     self.check(violated(Property::S4, what));
                 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
     clock::Time,
-    config::{Config, Offer, Offers, Pace, Role, Terms, Wishes},
+    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
     money::{Commission, Price},
@@ -218,6 +218,7 @@ impl Whole {
                 clock_interval: self.clock_interval,
             },
             clock_range: self.clock_range,
+            limits: Limits::DEFAULT,
         })
     }
 

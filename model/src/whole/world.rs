@@ -28,6 +28,7 @@ use std::{
 
 use protocol::{
     books::Books,
+    config::Limits,
     effect::Durable,
     id::{Epoch, PeerId, SaleNumber, Sequence},
     input::{Choice, Timer, WriteId},
@@ -49,7 +50,8 @@ use crate::{
 };
 
 /// A call that the ledger cannot take yet waits on its way, so it needs no room for it.
-pub(super) const LEDGER: LedgerConfig = LedgerConfig { lease: TIMEOUTS.lease, waiting: 0 };
+pub(super) const LEDGER: LedgerConfig =
+    LedgerConfig { lease: TIMEOUTS.lease, limits: Limits { waiting_calls: 0, ..Limits::DEFAULT } };
 
 /// One state.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,9 @@ use crate::money::Price;
 use crate::testing::{claim, deposit, life, record, request, sale};
 use alloc::{format, vec};
 
+const KEPT: u64 = Limits::DEFAULT.sales_kept as u64;
+const HEAVIEST: u32 = Limits::DEFAULT.part_weight;
+
 /// The books after these records.
 fn fold(records: impl IntoIterator<Item = Record>) -> Books {
     let mut books = Books::default();
@@ -156,7 +159,12 @@ fn a_claim_inherits_the_queue_and_each_outcome_makes_it_shorter() {
 
 /// Books in which each of the sellers 100 to 119 has made `sales` sales, of a deposit each, to a buyer of its own.
 fn busy(sales: u64) -> Books {
-    let mut books = fold([claim(5, 9, 1)]);
+    busy_keeping(Limits::DEFAULT.sales_kept, sales)
+}
+
+fn busy_keeping(sales_kept: u32, sales: u64) -> Books {
+    let mut books = Books::keeping(sales_kept);
+    books.apply(&claim(5, 9, 1)).unwrap();
     for seller in 100..120 {
         for number in 1..=sales {
             let (stock, wish) = (deposit(seller, number, 1), request(number, seller + 100, number));
@@ -173,26 +181,68 @@ fn busy(sales: u64) -> Books {
 // SPEC D7.
 #[test]
 fn the_latest_sales_of_a_seller_are_kept_to_be_told_again() {
-    let books = busy(Books::SALES_KEPT as u64 + 3);
+    let books = busy(KEPT + 3);
     let told = |after| books.seller_standing(PeerId(100), after).recent.iter().map(|sale| sale.number.0).collect();
     let (all, two): (Vec<_>, Vec<_>) = (told(None), told(Some(SaleNumber(33))));
     assert_eq!((all, two), ((4..=35).collect(), vec![34, 35]));
     assert_eq!(books.seller_standing(PeerId(100), None).sales, SaleNumber(35));
 }
 
+// SPEC D7.
+#[test]
+fn books_that_keep_one_sale_of_a_seller_tell_its_latest() {
+    let books = busy_keeping(1, 3);
+    let standing = books.seller_standing(PeerId(100), None);
+    assert_eq!(standing.recent.iter().map(|sale| sale.number.0).collect::<Vec<_>>(), [3]);
+    assert_eq!((standing.sales, standing.earned), (SaleNumber(3), Cents(3 * 720)), "the account counts all of them");
+}
+
+#[test]
+fn a_part_that_may_weigh_one_is_one_entry_however_heavy() {
+    let books = busy_keeping(3, 3);
+    let parts = books.parts(1);
+    // The totals, twenty requests, buyers and sellers, and the trader.
+    assert_eq!(parts.len(), 1 + 20 + 20 + 20 + 1);
+    assert!(parts.iter().all(|part| part.0.len() == 1));
+    assert_eq!(parts.iter().map(BooksPart::weight).max(), Some(5), "a seller's account with three sales");
+    assert_eq!(Books::from_parts(3, parts), books);
+
+    let mut reading = Reading::on(Books::keeping(3));
+    while reading.take(books.part_for(reading.wanted().1, 1)) == Ok(true) {}
+    assert_eq!(reading.into_books(), books);
+}
+
+#[test]
+fn a_part_may_be_as_heavy_as_the_heaviest_account() {
+    let most = Limits::FRAME - Limits::ACCOUNT_WEIGHT;
+    let books = busy_keeping(most, u64::from(most) + 1);
+    for heaviest in [1, 100, Limits::FRAME] {
+        let parts = books.parts(heaviest);
+        assert!(parts.iter().all(|part| part.weight() <= Limits::FRAME as usize));
+    }
+}
+
+#[test]
+fn whoever_keeps_fewer_sales_than_the_parts_have_keeps_the_latest() {
+    let mut reading = Reading::on(Books::keeping(2));
+    let many = busy_keeping(3, 3);
+    while reading.take(part(&many, reading.wanted().1.map_or(0, |id| id.index))) == Ok(true) {}
+    assert_eq!(reading.into_books(), busy_keeping(2, 3));
+}
+
 #[test]
 fn books_taken_apart_and_put_together_are_the_same() {
-    for books in [Books::default(), fold(log()), busy(Books::SALES_KEPT as u64)] {
-        let parts = books.parts();
-        assert!(parts.iter().all(|part| part.weight() <= Books::PART_WEIGHT));
-        assert_eq!(Books::from_parts(parts), books);
+    for books in [Books::default(), fold(log()), busy(KEPT)] {
+        let parts = books.parts(HEAVIEST);
+        assert!(parts.iter().all(|part| part.weight() <= HEAVIEST as usize));
+        assert_eq!(Books::from_parts(books.sales_kept(), parts), books);
     }
-    assert!(busy(Books::SALES_KEPT as u64).parts().len() > 2, "or nothing was taken apart");
+    assert!(busy(KEPT).parts(HEAVIEST).len() > 2, "or nothing was taken apart");
 }
 
 /// Part `index` of a snapshot of these books.
 fn part(books: &Books, index: u32) -> LedgerAnswer {
-    books.part_for(Some(PartId { position: books.position(), index }))
+    books.part_for(Some(PartId { position: books.position(), index }), HEAVIEST)
 }
 
 fn of(answer: &LedgerAnswer) -> Option<(PartId, u32)> {
@@ -204,10 +254,10 @@ fn of(answer: &LedgerAnswer) -> Option<(PartId, u32)> {
 
 #[test]
 fn who_wants_a_part_of_another_snapshot_gets_the_first_of_this_one() {
-    let books = busy(Books::SALES_KEPT as u64);
-    let first = (PartId { position: books.position(), index: 0 }, books.parts().len() as u32);
-    assert_eq!(of(&books.part_for(None)), Some(first));
-    assert_eq!(of(&books.part_for(Some(PartId { position: Position(1), index: 1 }))), Some(first));
+    let books = busy(KEPT);
+    let first = (PartId { position: books.position(), index: 0 }, books.parts(HEAVIEST).len() as u32);
+    assert_eq!(of(&books.part_for(None, HEAVIEST)), Some(first));
+    assert_eq!(of(&books.part_for(Some(PartId { position: Position(1), index: 1 }), HEAVIEST)), Some(first));
     assert_eq!(of(&part(&books, first.1)), Some(first), "past the last");
     assert_eq!(of(&part(&books, 1)), Some((PartId { index: 1, ..first.0 }, first.1)));
 }
@@ -239,8 +289,8 @@ fn a_reading_names_the_record_that_cannot_follow() {
 
 #[test]
 fn a_snapshot_is_put_together_from_its_parts_in_order_whatever_comes_twice() {
-    let (books, mut reading) = (busy(Books::SALES_KEPT as u64), Reading::default());
-    let last = books.parts().len() as u32 - 1;
+    let (books, mut reading) = (busy(KEPT), Reading::default());
+    let last = books.parts(HEAVIEST).len() as u32 - 1;
     assert_eq!(reading.take(part(&books, 1)), Ok(false), "not before the first");
     for index in 0..=last {
         assert_eq!(reading.take(part(&books, index)), Ok(true));
@@ -262,7 +312,7 @@ fn a_snapshot_that_is_replaced_midway_is_begun_anew() {
     assert_eq!(reading.take(part(&new, 1)), Ok(false), "parts of two snapshots do not mix");
     assert_eq!(reading.take(part(&new, 0)), Ok(true));
     assert_eq!(reading.take(part(&old, 1)), Ok(false));
-    for index in 1..new.parts().len() as u32 {
+    for index in 1..new.parts(HEAVIEST).len() as u32 {
         assert_eq!(reading.take(part(&new, index)), Ok(true));
     }
     assert_eq!(reading.into_books(), new);

@@ -26,7 +26,7 @@ pub fn the_books_equal_the_fold_of_the_log<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     let violated = |position, what| Err(Violation::at(Property::S12, position, what));
-    let mut fold = Books::default();
+    let mut fold = Books::keeping(books.sales_kept());
     for record in log {
         if fold.position() == books.position() {
             break;

@@ -4,7 +4,7 @@ use crate::{id::PeerId, record::Entry};
 use alloc::vec;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, waiting: 2 };
+const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, limits: Limits { waiting_calls: 2, ..Limits::DEFAULT } };
 
 /// A record that means nothing here: the ledger does not look into what it keeps.
 fn word(time: u64, writer: u32) -> Record {
@@ -102,6 +102,23 @@ fn an_append_that_waited_is_persisted_next_and_the_rest_waits_on() {
     assert_eq!((head_told(&effects), effects.last()), (vec![4], Some(&LedgerEffect::Persist(second))));
     assert_eq!(head_told(&ledger.step(LedgerInput::Persisted)), [5, 5]);
     assert_eq!(ledger.step(LedgerInput::Persisted), [], "nothing is being written");
+}
+
+#[test]
+fn as_many_calls_wait_as_the_limits_say_and_the_others_are_dropped() {
+    for waiting_calls in [0, 1, 3] {
+        let (mut ledger, _) = Ledger::recover(
+            LedgerConfig { limits: Limits { waiting_calls, ..Limits::DEFAULT }, ..CONFIG },
+            Tail::default(),
+        );
+        append(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 4, 1)]));
+        for _ in 0..waiting_calls {
+            assert_eq!(status(&mut ledger), []);
+        }
+        assert_eq!(status(&mut ledger), [LedgerEffect::Drop(CallId(7))]);
+        let heads = head_told(&ledger.step(LedgerInput::Persisted));
+        assert_eq!(heads, vec![1; 1 + waiting_calls as usize], "the claimant, and whoever waited");
+    }
 }
 
 // DESIGN R2. Each batch breaks all the later rules as well.

@@ -8,6 +8,8 @@ use crate::{
 };
 use alloc::vec;
 
+const SALES_KEPT: u32 = 5;
+
 /// The office of the first life of peer 1, with what surrounds it.
 struct Desk {
     office: Office,
@@ -19,7 +21,8 @@ struct Desk {
 impl Desk {
     fn take(&mut self, input: OfficeInput) -> Vec<OfficeEffect> {
         let Desk { office, clock, terms, isolated } = self;
-        office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, clock, isolated: *isolated }, input)
+        let limits = &Limits { sales_kept: SALES_KEPT, ..Limits::DEFAULT };
+        office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, limits, clock, isolated: *isolated }, input)
     }
 
     fn fire(&mut self, timer: Timer) -> Vec<OfficeEffect> {
@@ -363,4 +366,11 @@ fn damaged_books_are_not_claimed_upon() {
     let effects = desk.reply(status(4, 3, 7), records(0, log()[1..].to_vec()));
     assert!(effects.contains(&OfficeEffect::Note(Note::BooksRefused { position: Position(0) })));
     assert!(left(&effects, Departure::BooksDamaged));
+}
+
+// SPEC D7.
+#[test]
+fn the_books_it_reads_keep_as_many_sales_as_the_limits_say() {
+    let desk = holding();
+    assert_eq!(desk.office.trader().map(|trader| trader.books().sales_kept()), Some(SALES_KEPT));
 }

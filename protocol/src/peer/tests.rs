@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{FISH, PACE, TERMS, TIMEOUTS, claim, life, record, request};
 use crate::{
-    config::{Offers, Role, Wishes},
+    config::{Limits, Offers, Role, Wishes},
     id::{Item, Units},
     ledger::{Echo, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
     message::Route,
@@ -21,6 +21,7 @@ fn config() -> Config {
         terms: TERMS,
         pace: PACE,
         clock_range: 4,
+        limits: Limits::DEFAULT,
     }
 }
 
@@ -165,11 +166,16 @@ fn a_peer_that_heard_a_high_clock_before_it_was_durable_joins_at_no_clock_above_
 
 #[test]
 fn what_is_held_back_is_bounded() {
-    let (mut peer, _) = starting();
-    for _ in 0..2 * Journal::HELD {
-        peer.step(Input::Fired(Timer::LedgerRetry));
+    for held_back in [1, Limits::DEFAULT.held_back] {
+        let config = Config { limits: Limits { held_back, ..Limits::DEFAULT }, ..config() };
+        let (mut peer, _) = Peer::recover(config, Durable::default()).unwrap();
+        for _ in 0..2 * held_back {
+            peer.step(Input::Fired(Timer::LedgerRetry));
+        }
+        assert_eq!(peer.journal.held.len(), held_back as usize);
+        assert!(speaks(&peer.step(Input::Written(WriteId(1)))), "what was held back is said");
+        assert!(speaks(&peer.step(Input::Fired(Timer::LedgerRetry))), "what was dropped is said again");
     }
-    assert_eq!(peer.journal.held.len(), Journal::HELD);
 }
 
 #[test]
@@ -255,4 +261,7 @@ fn whoever_is_not_in_office_merges_clock_multicasts() {
 fn a_configuration_that_does_not_hold_is_refused() {
     let own = Config { neighbours: [PeerId(2)].into(), ..config() };
     assert_eq!(Peer::recover(own, Durable::default()).err(), Some(ConfigError::OwnNeighbour));
+    let limits = Limits { hops: 0, ..Limits::DEFAULT };
+    let error = Peer::recover(Config { limits, ..config() }, Durable::default()).err();
+    assert_eq!(error, limits.check().err().map(ConfigError::Limits));
 }

@@ -9,6 +9,7 @@ type Input = ClientInput<SellerStanding>;
 struct Stall {
     seller: Seller,
     offers: Offers,
+    limits: Limits,
     clock: Clock,
 }
 
@@ -19,8 +20,8 @@ const FIRST: u64 = (2 << 32) | 1;
 
 impl Stall {
     fn take(&mut self, input: Input) -> Vec<ClientEffect> {
-        let Stall { seller, offers, clock } = self;
-        seller.step(&mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, clock }, input)
+        let Stall { seller, offers, limits, clock } = self;
+        seller.step(&mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, limits, clock }, input)
     }
 
     fn fire(&mut self) -> Vec<ClientEffect> {
@@ -47,7 +48,8 @@ fn sold(deposit: u64, number: u64) -> Sale {
 
 fn stall() -> Stall {
     let offers = Offers(vec![FISH, SALT]);
-    Stall { seller: Seller::new(life(1, 2), FISH), offers, clock: Clock::resume(PeerId(1), Time(0)) }
+    let (limits, clock) = (Limits::DEFAULT, Clock::resume(PeerId(1), Time(0)));
+    Stall { seller: Seller::new(life(1, 2), FISH), offers, limits, clock }
 }
 
 /// With a trader, its first deposit on its way.
@@ -143,7 +145,7 @@ fn a_gap_in_its_sales_makes_it_ask_and_moves_nothing() {
 // SPEC D7: as many as are kept were told, and there is still a gap.
 #[test]
 fn who_has_missed_more_than_is_kept_takes_over_its_account_as_it_stands() {
-    let kept = Books::SALES_KEPT as u64;
+    let kept = u64::from(Limits::DEFAULT.sales_kept);
     let mut stall = selling();
     let recent: Vec<_> = (2..2 + kept).map(|number| sold(FIRST, number)).collect();
     assert_eq!(stall.told(FIRST, 1, kept + 1, &recent[1..]), ask(Some(0)), "one fewer may be all that was told");
@@ -151,6 +153,16 @@ fn who_has_missed_more_than_is_kept_takes_over_its_account_as_it_stands() {
     let resumed = Note::ResumedAccount { sales: kept + 1, earned: Cents(720 * (kept + 1)) };
     assert_eq!(effects[0], ClientEffect::Note(resumed));
     assert_eq!((earned(&effects), stall.fire()), (vec![], ask(Some(kept + 1))));
+}
+
+// SPEC D7.
+#[test]
+fn where_one_sale_is_kept_a_single_one_missed_makes_it_take_over_its_account() {
+    let mut stall = selling();
+    stall.limits.sales_kept = 1;
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
+    assert_eq!(effects[0], ClientEffect::Note(Note::ResumedAccount { sales: 2, earned: Cents(1_440) }));
+    assert_eq!(earned(&effects), []);
 }
 
 // DESIGN R8: what was to be deposited instead names a predecessor that is no longer the last.

@@ -10,7 +10,11 @@ use alloc::vec;
 
 /// Three batches; the last is not synced.
 fn store() -> MemoryStore {
-    let mut store = MemoryStore::default();
+    store_with(Limits::DEFAULT)
+}
+
+fn store_with(limits: Limits) -> MemoryStore {
+    let mut store = MemoryStore::new(limits);
     store.append(&batch(1, 0, [claim(1, 9, 1)])).unwrap();
     store.append(&batch(1, 1, [deposited(1), deposited(2)])).unwrap();
     store.sync().unwrap();
@@ -56,9 +60,20 @@ fn a_read_shows_nothing_above_the_head_it_is_given() {
 #[test]
 fn a_read_gives_as_many_records_as_fit_an_answer() {
     let mut store = store();
-    store.append(&batch(1, 4, vec![deposited(4); READ_LIMIT])).unwrap();
-    let LedgerAnswer::Records { records, .. } = read(&store, 2, 4 + READ_LIMIT as u64) else { panic!("records") };
-    assert_eq!((records.len(), &records[0]), (READ_LIMIT, &deposited(2)));
+    let most = Limits::DEFAULT.read_records;
+    store.append(&batch(1, 4, vec![deposited(4); most as usize])).unwrap();
+    let LedgerAnswer::Records { records, .. } = read(&store, 2, 4 + u64::from(most)) else { panic!("records") };
+    assert_eq!((records.len(), &records[0]), (most as usize, &deposited(2)));
+}
+
+#[test]
+fn a_store_answers_reads_within_its_limits() {
+    let mut store = store_with(Limits { read_records: 1, part_weight: 1, sales_kept: 1, ..Limits::DEFAULT });
+    assert_eq!(read(&store, 1, 4), records(1, [deposited(1)]), "one record");
+    store.take_snapshot();
+    assert_eq!(store.snapshot().map(Books::sales_kept), Some(1));
+    let LedgerAnswer::Part { of, .. } = read(&store, 0, 4) else { panic!("a part") };
+    assert_eq!(of, 3, "the totals, and two sellers");
 }
 
 #[test]

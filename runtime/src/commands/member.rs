@@ -36,7 +36,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let set_up = KeeperConfig {
         address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
         ledger: config.ledger_config(),
-        options: LedgerOptions { snapshot_every: config.ledger().snapshot_every },
+        options: LedgerOptions { snapshot_every: config.ledger().snapshot_every, limits: config.limits() },
         credentials: credentials(&config)?,
         settings: Settings::default(),
         form: form(&flags.member),

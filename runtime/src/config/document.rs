@@ -15,9 +15,9 @@ use super::ConfigError;
 use crate::duration::parse_duration;
 
 /// Every key there is, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
-pub(super) const KEYS: [(&str, &[&str]); 9] = [
+pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("", &["name", "peers", "seed", "dir", "key", "pace", "first_caller", "clock_range"]),
-    ("ledger", &["address", "snapshot_every", "waiting"]),
+    ("ledger", &["address", "snapshot_every"]),
     ("graph", &["file", "adjacency"]),
     ("goods", &["items", "units", "lowest_price", "highest_price", "quantity"]),
     ("terms", &["commission", "resign_after", "batch_limit"]),
@@ -26,9 +26,13 @@ pub(super) const KEYS: [(&str, &[&str]); 9] = [
         "timeouts",
         &["first_call", "stagger", "answer", "victory", "suspicion", "renewal", "lease", "retry", "patience", "resend"],
     ),
+    ("limits", &["part_weight", "read_records", "sales_kept", "flood_window", "hops", "held_back", "waiting_calls"]),
     ("peer", &["id", "address", "role", "wants", "quantity", "offers"]),
     ("offer", &["item", "count", "price"]),
 ];
+
+/// Keys that there were, by table, and what stands for them now.
+const MOVED: [(&str, &str, &str); 1] = [("ledger", "waiting", "it is waiting_calls under [limits] now")];
 
 /// Where something was written: a line of a file, or a flag of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,8 +211,11 @@ impl<'a> Section<'a> {
         table: &'a Table,
     ) -> Result<Section<'a>, ConfigError> {
         let section = Section { kind, owner, place, table };
-        let tables: &[&str] =
-            if kind.is_empty() { &["ledger", "graph", "goods", "terms", "waits", "timeouts", "peer"] } else { &[] };
+        let tables: &[&str] = if kind.is_empty() {
+            &["ledger", "graph", "goods", "terms", "waits", "timeouts", "limits", "peer"]
+        } else {
+            &[]
+        };
         for (key, entry) in table {
             if !known(kind).contains(&key.as_str()) && !tables.contains(&key.as_str()) {
                 return Err(ConfigError::UnknownKey {
@@ -333,6 +340,9 @@ fn known(kind: &str) -> &'static [&'static str] {
 }
 
 fn suggestion(kind: &str, tables: &[&str], key: &str) -> String {
+    if let Some((_, _, now)) = MOVED.iter().find(|(table, moved, _)| (*table, *moved) == (kind, key)) {
+        return (*now).to_owned();
+    }
     let here: Vec<&str> = known(kind).iter().chain(tables).copied().collect();
     if let Some(near) = nearest(key, &here) {
         return format!("did you mean {near}?");

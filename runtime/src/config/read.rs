@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use protocol::{
-    config::{Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    config::{LimitRange, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     id::{Item, Units},
     money::{Cents, Commission, Price},
 };
@@ -44,7 +44,6 @@ pub(super) fn ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigErro
     Ok(LedgerSettings {
         address: section.text("address", Address::parse)?,
         snapshot_every: section.number("snapshot_every", 1..=u64::from(MOST))?.unwrap_or(default.snapshot_every),
-        waiting: section.small("waiting", 1..=1_000_000)?.unwrap_or(default.waiting),
     })
 }
 
@@ -103,6 +102,24 @@ pub(super) fn timeouts(section: &Section<'_>, speed: Speed) -> Result<Timeouts, 
     let pair = described.collect::<Vec<_>>().join(" and ");
     let places = error.entries().filter_map(|name| section.entry(name)).map(|entry| entry.place.clone());
     Err(ConfigError::Timeouts { place: places.max_by_key(Place::line), pair, error: Box::new(error) })
+}
+
+pub(super) fn limits(section: &Section<'_>) -> Result<Limits, ConfigError> {
+    let read = |(range, default): (LimitRange, u32)| {
+        section.small(range.name, range.least..=range.most).map(|limit| limit.unwrap_or(default))
+    };
+    let [part_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls] =
+        Limits::DEFAULT.entries().map(read);
+    Ok(Limits {
+        part_weight: part_weight?,
+        read_records: read_records?,
+        sales_kept: sales_kept?,
+        flood_window: flood_window?,
+        // Within the range.
+        hops: hops? as u16,
+        held_back: held_back?,
+        waiting_calls: waiting_calls?,
+    })
 }
 
 pub(super) fn goods(section: &Section<'_>) -> Result<Goods, ConfigError> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use protocol::{
-    config::{Offers, Pace, Role, Wishes},
+    config::{Limits, Offers, Pace, Role, Wishes},
     id::{Item, PeerId},
 };
 
@@ -20,7 +20,7 @@ struct Setting {
 }
 
 /// What each key means; in the order in which they are written.
-const MEANINGS: [(&str, &str, &str); 33] = [
+const MEANINGS: [(&str, &str, &str); 39] = [
     ("", "name", "The name of the run. Members of another run are refused."),
     ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
     ("", "seed", "What the graph and the roles are drawn with: the same seed, the same bazaar."),
@@ -35,7 +35,6 @@ const MEANINGS: [(&str, &str, &str); 33] = [
     ("", "first_caller", "Who calls the first election. With fewer than 3 peers it is 0."),
     ("", "clock_range", "How far ahead a peer writes its clock to disk."),
     ("ledger", "snapshot_every", "After how many records it takes a snapshot."),
-    ("ledger", "waiting", "How many calls may wait while it writes."),
     ("goods", "items", "What is traded. Others may be added, or put in their place."),
     ("goods", "units", "How many units a seller deposits at a time."),
     ("goods", "lowest_price", "Prices are drawn from here, in dollars and cents ..."),
@@ -58,6 +57,13 @@ const MEANINGS: [(&str, &str, &str); 33] = [
     ("timeouts", "retry", "How long a call to the ledger waits before it is sent again."),
     ("timeouts", "patience", "How long a trader waits for the ledger before it gives up the office."),
     ("timeouts", "resend", "How long a buyer or seller waits before it asks the trader again."),
+    ("limits", "part_weight", "The heaviest a part of a snapshot becomes, counted in records, from 1 to 512."),
+    ("limits", "read_records", "How many records one answer of the ledger to a reader holds, from 1 to 512."),
+    ("limits", "sales_kept", "How many of a seller's latest sales it can be told again, from 1 to 510."),
+    ("limits", "flood_window", "How many broadcasts of one peer are told apart when they come out of order."),
+    ("limits", "hops", "After how many hops a message to one peer is broadcast instead."),
+    ("limits", "held_back", "How many messages a peer holds back while it writes to its disk. The others are lost."),
+    ("limits", "waiting_calls", "How many calls wait while the ledger writes. The others are asked again."),
     ("graph", "", ""),
 ];
 
@@ -79,6 +85,11 @@ fn heading(table: &str) -> &'static str {
             "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n\
                        # victory; renewal below lease; retry below patience, patience at most lease, lease at most suspicion.\n\
                        [timeouts]\n"
+        }
+        "limits" => {
+            "# The bounds that decide something; nobody needs to change them. They must be the same at all members, and\n\
+                     # change only while none of them runs.\n\
+                     [limits]\n"
         }
         "graph" => {
             "# Who is whose neighbour: connected, nobody with more than three. Without it, drawn from the seed.\n\
@@ -127,7 +138,7 @@ pub fn commented_default() -> String {
             }
             continue;
         };
-        let mark = if matches!(of, "waits" | "timeouts") || key == "first_caller" { "#" } else { "" };
+        let mark = if matches!(of, "waits" | "timeouts" | "limits") || key == "first_caller" { "#" } else { "" };
         let others = match (presets[0].get(key), presets[2].get(key)) {
             (Some(reference), Some(flat_out)) if of == "waits" => {
                 format!(" (reference: {reference}; flat-out: {flat_out})")
@@ -164,6 +175,7 @@ fn default_config() -> BazaarConfig {
         terms: defaults::TERMS,
         waits: speed.waits(),
         timeouts: speed.timeouts(),
+        limits: Limits::DEFAULT,
         members: Vec::new(),
     }
 }
@@ -206,7 +218,6 @@ impl BazaarConfig {
         let ledger = [
             ("address", self.ledger.address.as_ref().map(|address| quoted(address.as_str()))),
             ("snapshot_every", Some(self.ledger.snapshot_every.to_string())),
-            ("waiting", Some(self.ledger.waiting.to_string())),
         ];
         let goods = [
             ("items", list(self.goods.items.iter().map(|item| quoted(item)))),
@@ -222,6 +233,7 @@ impl BazaarConfig {
         ];
         let mut timeouts = self.timeouts;
         let timeouts = timeout_entries(&mut timeouts).map(|(key, timeout)| (key, duration(*timeout)));
+        let limits = self.limits.entries().map(|(range, limit)| (range.name, limit.to_string()));
         let always = |(key, value)| (key, Some(value));
         let tables = [
             ("", top.to_vec()),
@@ -230,6 +242,7 @@ impl BazaarConfig {
             ("terms", terms.map(always).to_vec()),
             ("waits", wait_settings(self.waits).map(always).to_vec()),
             ("timeouts", timeouts.map(always).to_vec()),
+            ("limits", limits.map(always).to_vec()),
         ];
         tables
             .into_iter()

@@ -13,8 +13,9 @@ use std::{
 
 use protocol::{
     books::{Books, BooksError},
+    config::Limits,
     id::Position,
-    ledger::{LedgerAnswer, PartId, READ_LIMIT, Store, Tail},
+    ledger::{LedgerAnswer, PartId, Store, Tail},
     record::Batch,
 };
 use serde::{Deserialize, Serialize};
@@ -45,11 +46,14 @@ const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
 pub struct LedgerOptions {
     /// After how many records a snapshot of the books is written, within the sync that makes them durable; 0 for never.
     pub snapshot_every: u64,
+    /// How it answers reads. A snapshot that was written when another number of sales was kept is not used, and the log
+    /// folded anew.
+    pub limits: Limits,
 }
 
 impl Default for LedgerOptions {
     fn default() -> LedgerOptions {
-        LedgerOptions { snapshot_every: 4096 }
+        LedgerOptions { snapshot_every: 4096, limits: Limits::DEFAULT }
     }
 }
 
@@ -166,7 +170,7 @@ impl SledLedger {
                 None
             }
         };
-        let verified = verify(&mut log, acknowledged, from_snapshot.as_ref())?;
+        let verified = verify(&mut log, acknowledged, from_snapshot.as_ref(), options.limits)?;
         let mut ledger = SledLedger {
             dir: dir.to_owned(),
             options,
@@ -183,7 +187,9 @@ impl SledLedger {
             is_stopped: false,
         };
         ledger.snapshot = match from_snapshot {
-            Some((books, _)) if verified.snapshot_fits => Some(Snapshot::of(&books)),
+            Some((books, _)) if verified.snapshot_fits && books.sales_kept() == options.limits.sales_kept => {
+                Some(Snapshot::of(&books, &options.limits))
+            }
             Some((books, _)) if books.position() > ledger.written.position => {
                 return Err(ledger.damaged(
                     ledger.written.position,
@@ -191,8 +197,14 @@ impl SledLedger {
                 ));
             }
             Some(_) => {
-                tracing::warn!(file = %dir.join(SNAPSHOT).display(), "snapshot of another log; folding this one anew");
-                let anew = verify(&mut ledger.log, acknowledged, None)?;
+                let file = dir.join(SNAPSHOT);
+                if verified.snapshot_fits {
+                    // It may lack sales that are kept now, or have some that are not.
+                    tracing::info!(file = %file.display(), "snapshot under other limits; folding the log anew");
+                } else {
+                    tracing::warn!(file = %file.display(), "snapshot of another log; folding this one anew");
+                }
+                let anew = verify(&mut ledger.log, acknowledged, None, options.limits)?;
                 (ledger.books, ledger.fold) = (anew.books, anew.fold);
                 None
             }
@@ -244,8 +256,8 @@ impl SledLedger {
         Ok(Batches(Walk::from_start(&self.log)))
     }
 
-    /// The batches that stand from `from` on and end at or below `upto`, as many as fit one frame. `from` is where a batch
-    /// starts.
+    /// The batches that stand from `from` on and end at or below `upto`, at least one, and no more records than an answer to
+    /// a read holds unless it is a single batch. `from` is where a batch starts.
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
@@ -256,7 +268,7 @@ impl SledLedger {
             let mut walk = Walk::reaching(&self.log, from)?;
             while let Some((batch, _)) = walk.step()? {
                 records += batch.records.len();
-                if batch.end() > upto || (records > READ_LIMIT && !batches.is_empty()) {
+                if batch.end() > upto || (records > self.options.limits.read_records as usize && !batches.is_empty()) {
                     break;
                 }
                 batches.push(batch);
@@ -319,7 +331,7 @@ impl SledLedger {
         let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
         if self.options.snapshot_every > 0 && self.synced.0 - last.0 >= self.options.snapshot_every {
             snapshot::write(&self.dir.join(SNAPSHOT), &self.books, self.written.chain)?;
-            self.snapshot = Some(Snapshot::of(&self.books));
+            self.snapshot = Some(Snapshot::of(&self.books, &self.options.limits));
         }
         Ok(())
     }
@@ -372,7 +384,8 @@ impl Store for SledLedger {
         let upto = upto.min(self.written.position);
         let mut records = Vec::new();
         if from < upto {
-            let wanted = usize::try_from(upto.0 - from.0).map_or(READ_LIMIT, |n| n.min(READ_LIMIT));
+            let most = self.options.limits.read_records as usize;
+            let wanted = usize::try_from(upto.0 - from.0).map_or(most, |n| n.min(most));
             let mut walk = Walk::reaching(&self.log, from)?;
             while records.len() < wanted {
                 let Some((batch, _)) = walk.step()? else {
@@ -443,11 +456,16 @@ struct Verified {
 
 /// Walks the log from its start. Below the second head every batch must be there, and the chain at the second head must
 /// be the acknowledged one; above it, batches count as far as they are chained.
-fn verify(log: &mut Guarded, acknowledged: Head, from: Option<&(Books, Chain)>) -> Result<Verified, StoreError> {
+fn verify(
+    log: &mut Guarded,
+    acknowledged: Head,
+    from: Option<&(Books, Chain)>,
+    limits: Limits,
+) -> Result<Verified, StoreError> {
     let file = log.dir().to_owned();
     let damaged = |record, what: &str| StoreError::DamagedLog { file: file.clone(), record, what: what.into() };
     let (mut tail, mut torn) = (Tail::default(), None);
-    let mut folding = Folding::from(from);
+    let mut folding = Folding::from(from, limits);
     let mut walk = Walk::from_start(log);
     loop {
         if walk.bytes > WALKED_AT_ONCE {
@@ -501,10 +519,10 @@ struct Folding {
 }
 
 impl Folding {
-    fn from(snapshot: Option<&(Books, Chain)>) -> Folding {
+    fn from(snapshot: Option<&(Books, Chain)>, limits: Limits) -> Folding {
         let (books, snapshot) = match snapshot {
             Some((books, chain)) => (books.clone(), Some(*chain)),
-            None => (Books::default(), None),
+            None => (Books::keeping(limits.sales_kept), None),
         };
         Folding { books, fold: Ok(()), snapshot, snapshot_fits: false }
     }

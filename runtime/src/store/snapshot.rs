@@ -9,6 +9,7 @@ use std::{
 
 use protocol::{
     books::{Books, BooksPart},
+    config::Limits,
     id::Position,
     ledger::{LedgerAnswer, PartId},
 };
@@ -31,8 +32,8 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(books: &Books) -> Snapshot {
-        Snapshot { position: books.position(), parts: books.parts() }
+    pub(super) fn of(books: &Books, limits: &Limits) -> Snapshot {
+        Snapshot { position: books.position(), parts: books.parts(limits.part_weight) }
     }
 
     pub(super) fn position(&self) -> Position {
