@@ -7,8 +7,9 @@ use model::{
     bazaar::{Bazaar, Tampering},
     canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{Outcome, Report, check},
+    history::History,
     scenario::{self, Case, Extent, Family, Scenario},
-    trace,
+    trace::Trace,
 };
 use protocol::{
     clock::Time,
@@ -143,11 +144,10 @@ fn violated(name: &str, tampering: Tampering, among: &[Property]) {
     assert!((1..=14).contains(&found.steps.len()), "{:#?}", found.words);
     assert_eq!(found.words.len(), found.steps.len());
     let text = serde_json::to_string(&found).expect("plain data");
-    let read: trace::Trace = serde_json::from_str(&text).expect("what was written can be read");
+    let read: Trace = serde_json::from_str(&text).expect("what was written can be read");
     let steps = read.actions(&bazaar).expect("they are steps of the scenario");
-    let states = trace::replay(&bazaar, &steps).expect("they can be taken");
-    let again = states.last().and_then(|state| trace::wrong(&bazaar, state));
-    assert_eq!(again.map(|violation| violation.property), Some(property));
+    let again = History::replay(&bazaar, &steps).expect("they can be taken");
+    assert_eq!(again.wrong().map(|violation| violation.property), Some(property));
 }
 
 #[test]

@@ -2,13 +2,16 @@
 
 #![allow(clippy::expect_used)]
 
+use std::iter;
+
 use model::{
     canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{Outcome, check},
+    history::History,
     scenario::{self, Case, Extent, Family, Scenario},
     subject::Subject,
-    trace,
-    whole::{Action, Whole, World},
+    trace::Trace,
+    whole::Whole,
 };
 use protocol::clock::Time;
 
@@ -89,29 +92,25 @@ fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
     }
 }
 
-/// The first step there is, so many times.
-fn walk(whole: &Whole, steps: usize, pick: impl Fn(usize, usize) -> usize) -> (Vec<World>, Vec<Action>) {
-    let (mut states, mut taken) = (vec![whole.first()], Vec::new());
+/// A history of so many steps, each picked by its own number and how many there are.
+fn walk(whole: &Whole, steps: usize, pick: impl Fn(usize, usize) -> usize) -> History<'_, Whole> {
+    let mut history = History::empty(whole);
     for nth in 0..steps {
-        let state = &states[nth];
         let mut actions = Vec::new();
-        whole.actions(state, &mut actions);
+        whole.actions(history.last(), &mut actions);
         if actions.is_empty() {
             break;
         }
-        let action = actions.swap_remove(pick(nth, actions.len()));
-        let (next, _) = whole.after(state, &action);
-        states.push(next);
-        taken.push(action);
+        history.go_on([&actions[pick(nth, actions.len())]]).expect("it is among those that can be taken");
     }
-    (states, taken)
+    history
 }
 
 #[test]
 fn what_comes_once_faults_stop_can_be_told_and_drawn() {
     for (scenario, whole) in all() {
-        let (states, _) = walk(&whole, 12, |nth, among| (nth * 7 + 3) % among);
-        for state in &states {
+        let history = walk(&whole, 12, |nth, among| (nth * 7 + 3) % among);
+        for state in iter::once(&whole.first()).chain(history.steps().map(|(_, _, after)| after)) {
             let told = whole.afterwards(state, 30);
             assert_eq!(told.len(), if whole.convergence.is_some() { 30 } else { 0 }, "{}", scenario.name);
             assert!(told.iter().all(|(words, _)| !words.is_empty()), "{told:?}");
@@ -124,20 +123,20 @@ fn what_comes_once_faults_stop_can_be_told_and_drawn() {
 fn every_step_can_be_told_drawn_written_down_and_taken_again() {
     for (scenario, whole) in all() {
         for seed in 0..20 {
-            let (states, taken) = walk(&whole, 40, |nth, among| (nth * 7 + seed * 13 + nth * seed) % among);
-            for (state, (action, after)) in states.iter().zip(taken.iter().zip(&states[1..])) {
-                assert!(!whole.sentence(state, action).is_empty());
-                let lanes = whole.lanes(state).len();
-                for mark in whole.marks(state, action, after) {
+            let history = walk(&whole, 40, |nth, among| (nth * 7 + seed * 13 + nth * seed) % among);
+            for (before, action, after) in history.steps() {
+                assert!(!whole.sentence(before, action, after).is_empty());
+                let lanes = whole.lanes(before).len();
+                for mark in whole.marks(before, action, after) {
                     if let model::picture::Mark::Sent { from, to, .. } = mark {
                         assert!(from < lanes && to.is_some_and(|to| to < lanes));
                     }
                 }
-                assert!(whole.portrait(state).contains("ledger: "));
+                assert!(whole.portrait(before).contains("ledger: "));
             }
-            let trace = trace::Trace::of(scenario.name, Extent::Default, None, &whole, &taken);
+            let trace = Trace::of(scenario.name, Extent::Default, None, &history);
             let read = trace.actions(&whole).expect("its own steps");
-            assert_eq!(trace::replay(&whole, &read).map(|again| again.last().cloned()), Ok(states.last().cloned()));
+            assert_eq!(History::replay(&whole, &read).expect("it can be taken again").last(), history.last());
         }
     }
 }

@@ -13,6 +13,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
     graph::Graph,
+    history::History,
     matrix::{Kind, Role},
     scenario::{Extent, Family, Scenario, Visitor},
     sighting::Sighting,
@@ -172,7 +173,7 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
             missing,
             met: Sighting::ALL.iter().copied().filter(|sighting| met.has(*sighting)).collect(),
             stepped: cells.filter(|cell| cell.count > 0).collect(),
-            counterexample: found.map(|steps| short(scenario.name, extent, subject, steps)),
+            counterexample: found.map(|steps| short(scenario.name, extent, subject, &steps)),
         }
     }
 }
@@ -181,15 +182,16 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
 const LOOK_THROUGH: usize = 300_000;
 
 /// The history in as few steps as can be found without trying everything.
-fn short<S: Subject>(scenario: &str, extent: Extent, subject: &S, steps: Vec<S::Action>) -> Trace {
-    let last = trace::replay(subject, &steps).ok().and_then(|states| states.last().cloned());
-    let Some(violation) = last.and_then(|state| wrong(subject, &state)) else {
-        return Trace::of(scenario, extent, None, subject, &steps);
-    };
-    let shortened = trace::shorten(subject, steps, violation.property);
-    let is_it = |state: &S::State| wrong(subject, state).is_some_and(|found| found.property == violation.property);
-    let shortest = trace::shortest(subject, LOOK_THROUGH, |state, _| is_it(state));
-    Trace::of(scenario, extent, None, subject, &shortest.unwrap_or(shortened))
+fn short<S: Subject>(scenario: &str, extent: Extent, subject: &S, steps: &[S::Action]) -> Trace {
+    let mut history = History::empty(subject);
+    // What the search has taken can be taken again. Were it otherwise, this is where to look.
+    let _ = history.go_on(steps);
+    if let Some(Violation { property, .. }) = history.wrong() {
+        let is_it = |state: &S::State| wrong(subject, state).is_some_and(|found| found.property == property);
+        let shortest = trace::shortest(subject, LOOK_THROUGH, |state, _| is_it(state));
+        history = shortest.unwrap_or_else(|| history.shorten(property));
+    }
+    Trace::of(scenario, extent, None, &history)
 }
 
 /// The memory this process holds, where the system tells.

@@ -588,8 +588,7 @@ impl Subject for Clocks {
         }
     }
 
-    fn sentence(&self, state: &State, step: &Step) -> String {
-        let (next, _) = self.after(state, step);
+    fn sentence(&self, state: &State, step: &Step, next: &State) -> String {
         let Some(at) = step.who() else {
             return match step {
                 Step::Lose(message) => format!("the message {} is lost", name(message)),

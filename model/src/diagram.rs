@@ -7,9 +7,9 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
+    history::History,
     picture::{Lane, LaneKind, Mark},
     subject::Subject,
-    trace::{what_comes_instead, wrong},
 };
 
 /// What a picture says beside its marks.
@@ -43,34 +43,31 @@ pub fn svg(lanes: &[Lane], steps: &[Vec<Mark>], options: Options<'_>) -> String 
     drawing.end()
 }
 
-/// The picture of a history of a subject: of its steps, in its words, with what is wrong at its end.
+/// The picture of a history: of its steps, in its words, with what is wrong at its end.
 #[must_use]
-pub fn history<S: Subject>(subject: &S, actions: &[S::Action], title: Option<&str>) -> String {
-    let mut state = subject.first();
-    let mut steps = Vec::new();
-    let mut words = Vec::new();
-    for action in actions {
-        let (next, _) = subject.after(&state, action);
-        steps.push(subject.marks(&state, action, &next));
-        words.push(subject.sentence(&state, action));
-        state = next;
-    }
+pub fn history<S: Subject>(history: &History<'_, S>, title: Option<&str>) -> String {
+    let mut steps: Vec<_> = history.marks().collect();
+    let mut words: Vec<_> = history.sentences().collect();
     let own = steps.len();
     // What does not come of a state is no step's, so no step marks it; it shows in what comes instead.
     let is_told = steps.iter().flatten().any(|mark| matches!(mark, Mark::Violated { .. }));
-    for (word, marks) in what_comes_instead(subject, &state) {
+    for (word, marks) in history.afterwards() {
         words.push(word);
         steps.push(marks);
     }
-    if let (false, Some(violation)) = (is_told, wrong(subject, &state)) {
+    if let (false, Some(violation)) = (is_told, history.wrong()) {
         let marks = vec![Mark::Violated { at: None, label: violation.to_string() }];
         match steps.last_mut() {
             Some(last) => last.extend(marks),
             None => steps.push(marks),
         }
     }
-    let opening = subject.opening();
-    svg(&subject.lanes(&state), &steps, Options { title, words: &words, opening: &opening, steps: Some(own) })
+    let opening = history.subject().opening();
+    svg(
+        &history.subject().lanes(history.last()),
+        &steps,
+        Options { title, words: &words, opening: &opening, steps: Some(own) },
+    )
 }
 
 const TEXT: f64 = 11.0;

@@ -29,6 +29,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::{
     diagram,
     graph::Graph,
+    history::History,
     scenario::{self, Extent, SMALL, Scenario, Visitor},
     sighting::Sighting,
     subject::Subject,
@@ -180,10 +181,9 @@ impl Explore<'_> {
         self.out.flush()?;
         let survey = trace::survey(subject, LOOK_THROUGH, self.sightings, self.mutant.is_some());
         let Survey { sightings, violation, states } = survey;
-        writeln!(self.out, "the beginning: {}", link(subject, address, &[]))?;
-        for (sighting, steps) in &sightings {
-            let link = link(subject, address, steps);
-            writeln!(self.out, "{sighting} ({}): {link}", count(steps.len()))?;
+        writeln!(self.out, "the beginning: {}", link(address, &History::empty(subject)))?;
+        for (sighting, history) in &sightings {
+            writeln!(self.out, "{sighting} ({}): {}", count(history), link(address, history))?;
         }
         for sighting in self.sightings.iter().filter(|sighting| !sightings.contains_key(sighting)) {
             writeln!(self.out, "{sighting}: not within {states} states")?;
@@ -197,8 +197,8 @@ impl Explore<'_> {
             (found, _) => found,
         };
         match (violation, self.mutant) {
-            (Some((violation, steps)), _) => {
-                writeln!(self.out, "violated, {violation} ({}): {}", count(steps.len()), link(subject, address, &steps))
+            (Some((violation, history)), _) => {
+                writeln!(self.out, "violated, {violation} ({}): {}", count(&history), link(address, &history))
             }
             (None, Some(_)) => writeln!(self.out, "nothing is violated as far as was looked"),
             (None, None) => Ok(()),
@@ -206,32 +206,28 @@ impl Explore<'_> {
     }
 }
 
-fn count(steps: usize) -> String {
+fn count<S: Subject>(history: &History<'_, S>) -> String {
+    let steps = history.steps().len();
     if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
 
-/// The Explorer's address of the state that these steps lead to.
+/// The Explorer's address of the state that a history leads to.
 #[must_use]
-pub fn link<S: Subject>(subject: &S, address: SocketAddr, steps: &[S::Action]) -> String {
-    let mut link = format!("http://{address}/#/steps/0");
-    // Steps that cannot be taken have no address; the way that can be is shown.
-    for number in trace::numbers(subject, steps).unwrap_or_default() {
-        link.push_str(&format!("/{number}"));
-    }
-    link
+pub fn link<S: Subject>(address: SocketAddr, history: &History<'_, S>) -> String {
+    let numbers = history.numbers().map(|number| format!("/{number}"));
+    format!("http://{address}/#/steps/0{}", numbers.collect::<String>())
 }
 
 /// A counterexample that is too deep for a survey, made short.
-fn deeper<S: Subject>(subject: &S) -> Option<(Violation, Vec<S::Action>)> {
+fn deeper<S: Subject>(subject: &S) -> Option<(Violation, History<'_, S>)> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let checker = Graph::new(subject.clone()).checker().threads(threads).target_state_count(LOOK_DEEPER);
     let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     let steps = checker.discoveries().into_values().next()?.into_actions();
-    let last = trace::replay(subject, &steps).ok()?.pop()?;
-    let violation = trace::wrong(subject, &last)?;
-    let steps = trace::shorten(subject, steps, violation.property);
-    let last = trace::replay(subject, &steps).ok()?.pop()?;
-    Some((trace::wrong(subject, &last)?, steps))
+    let history = History::replay(subject, &steps).ok()?;
+    let property = history.wrong()?.property;
+    let short = history.shorten(property);
+    Some((short.wrong()?, short))
 }
 
 /// A port of a loopback address, to be sure that it can be had.
@@ -393,7 +389,8 @@ pub struct Step<S: Subject> {
 
 impl<S: Subject> Step<S> {
     fn sentence(&self) -> String {
-        self.from.0.subject.sentence(&self.from.0.state, &self.action)
+        let Scene { subject, state, .. } = &*self.from.0;
+        subject.sentence(state, &self.action, &subject.after(state, &self.action).0)
     }
 }
 
@@ -440,8 +437,8 @@ impl<S: Subject> Model for Explored<S> {
 
     /// The portrait of the state after, with a sign before each line that is new.
     fn format_step(&self, state: &Shown<S>, step: Step<S>) -> Option<String> {
-        let sentence = step.sentence();
-        let next = self.next_state(state, step)?;
+        let next = self.next_state(state, step.clone())?;
+        let sentence = self.subject.sentence(&state.0.state, &step.action, &next.0.state);
         let before = state.portrait();
         let mut known: Vec<_> = before.lines().collect();
         let mut text = format!("{sentence}\n\n");
@@ -460,7 +457,7 @@ impl<S: Subject> Model for Explored<S> {
 
     fn as_svg(&self, path: stateright::Path<Shown<S>, Step<S>>) -> Option<String> {
         let steps: Vec<_> = path.into_actions().into_iter().map(|step| step.action).collect();
-        Some(diagram::history(&*self.subject, &steps, None))
+        Some(diagram::history(&History::replay(&*self.subject, &steps).ok()?, None))
     }
 
     fn properties(&self) -> Vec<stateright::Property<Explored<S>>> {
@@ -533,10 +530,10 @@ mod tests {
     #[test]
     fn a_link_names_the_steps_by_number() {
         let toy = Toy { is_broken: true };
-        let steps = trace::survey(&toy, 10_000, &[], true).violation.unwrap().1;
+        let history = trace::survey(&toy, 10_000, &[], true).violation.unwrap().1;
         let explored = Explored::new(toy.clone());
         let mut state = explored.init_states().remove(0);
-        let link = link(&toy, ADDRESS, &steps);
+        let link = link(ADDRESS, &history);
         let numbers = link.strip_prefix("http://127.0.0.1:3000/#/steps/0/").unwrap().split('/');
         for number in numbers {
             let mut actions = Vec::new();
@@ -567,12 +564,12 @@ mod tests {
     #[test]
     fn a_path_is_drawn_with_what_is_violated() {
         let toy = Toy { is_broken: true };
-        let steps = trace::survey(&toy, 10_000, &[], true).violation.unwrap().1;
-        let explored = Explored::new(toy);
+        let history = trace::survey(&toy, 10_000, &[], true).violation.unwrap().1;
+        let explored = Explored::new(toy.clone());
         let mut state = explored.init_states().remove(0);
         let mut taken = Vec::new();
-        for action in steps {
-            let step = Step { from: state.clone(), action };
+        for (_, action, _) in history.steps() {
+            let step = Step { from: state.clone(), action: action.clone() };
             state = explored.next_state(&state, step.clone()).unwrap();
             taken.push(step);
         }
@@ -625,9 +622,10 @@ mod tests {
 
     #[test]
     fn what_is_too_deep_for_a_survey_is_found_and_made_short() {
-        let (violation, steps) = deeper(&Toy { is_broken: true }).unwrap();
+        let toy = Toy { is_broken: true };
+        let (violation, history) = deeper(&toy).unwrap();
         assert_eq!(violation.property, Property::S1);
-        assert!(steps.len() <= 6, "{steps:?}");
+        assert!(history.steps().len() <= 6, "{history:?}");
     }
 
     #[test]

@@ -156,9 +156,9 @@
 //! # Reading order
 //!
 //! [`subject`] says what a model is, [`scenario`] what is in the catalogue. [`bazaar`] is the subject of [`election`] and
-//! [`trading`], [`whole`] that of whole peers. [`graph`] shows a subject to stateright, [`check`] runs it, [`trace`] finds, shortens
-//! and replays histories, [`replay`] shows one from a file, [`picture`] and [`diagram`] draw it, [`explore`] serves the Explorer,
-//! `mutants` (in the second build only) is the catalogue of mutants.
+//! [`trading`], [`whole`] that of whole peers. [`graph`] shows a subject to stateright, [`check`] runs it, [`trace`] finds histories,
+//! [`history`] takes and shortens them, [`replay`] shows one from a file, [`picture`] and [`diagram`] draw it, [`explore`] serves the
+//! Explorer, `mutants` (in the second build only) is the catalogue of mutants.
 //!
 //! # To add something
 //!
@@ -185,6 +185,7 @@ pub mod diagram;
 pub mod election;
 pub mod explore;
 pub mod graph;
+pub mod history;
 pub mod matrix;
 #[cfg(feature = "mutants")]
 pub mod mutants;

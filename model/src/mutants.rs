@@ -114,10 +114,10 @@ impl Visitor for Find {
 
     fn visit<S: Subject>(self, subject: &S) -> Option<Trace> {
         let Find { mutant, property, scenario } = self;
-        let steps = trace::shortest(subject, LIMIT, |state, _| {
+        let history = trace::shortest(subject, LIMIT, |state, _| {
             trace::wrong(subject, state).is_some_and(|found| found.property == property)
         })?;
-        Some(Trace::of(scenario, Extent::Default, Some(mutant.name().to_owned()), subject, &steps))
+        Some(Trace::of(scenario, Extent::Default, Some(mutant.name().to_owned()), &history))
     }
 }
 

@@ -765,8 +765,9 @@ impl Subject for Overlays {
         )
     }
 
-    fn sentence(&self, state: &State, step: &Step) -> String {
-        let Some(run) = self.run(state, step) else { return "nothing: no network is chosen yet".to_owned() };
+    fn sentence(&self, before: &State, step: &Step, after: &State) -> String {
+        // What becomes of a message stands in no state, so it is run again.
+        let Some(run) = self.run(before, step) else { return "nothing: no network is chosen yet".to_owned() };
         let speaker = run.scene.speaker;
         let place = run.scene.said.len().saturating_sub(1);
         let mut told = match step {
@@ -821,7 +822,7 @@ impl Subject for Overlays {
             "; there is nobody to take it at ",
             pick(|event| if let Event::Gone(handed) = event { Some(handed.to) } else { None }),
         );
-        if let Some(violation) = &run.wrong {
+        if let Some(violation) = &after.violation {
             let Violation { property, what, .. } = violation;
             let _ = write!(told, " — {property} IS VIOLATED: {what}");
         }

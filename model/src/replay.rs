@@ -8,9 +8,10 @@ use std::{
 
 use crate::{
     diagram,
+    history::{CannotBeTaken, History},
     scenario::{self, Visitor},
     subject::Subject,
-    trace::{self, Trace},
+    trace::Trace,
 };
 
 /// What to show of a history.
@@ -102,20 +103,21 @@ impl<W: Write> Visitor for Replay<'_, W> {
             scenario: scenario(),
             source,
         })?;
-        let states = trace::replay(subject, &steps).map_err(|nth| {
+        let history = History::replay(subject, &steps).map_err(|CannotBeTaken { nth }| {
             let words = trace.words.get(nth - 1).cloned().unwrap_or_default();
             ReplayError::CannotBeTaken { nth, words }
         })?;
         let upto = show.step.unwrap_or(steps.len());
-        let Some(shown) = states.get(upto) else {
+        if upto > steps.len() {
             return Err(ReplayError::NoSuchNumber { asked: upto, steps: steps.len() });
-        };
+        }
+        let shown = history.upto(upto);
         writeln!(out, "scenario {}", trace.scenario)?;
         if let Some(mutant) = &trace.mutant {
             writeln!(out, "mutant {mutant}")?;
         }
-        for (nth, (state, step)) in (1..).zip(states.iter().zip(&steps[..upto])) {
-            writeln!(out, "{nth:>4}. {}", subject.sentence(state, step))?;
+        for (nth, sentence) in (1..).zip(shown.sentences()) {
+            writeln!(out, "{nth:>4}. {sentence}")?;
         }
         if show.step.is_none() && !trace.afterwards.is_empty() {
             writeln!(out, "once faults stop:")?;
@@ -123,18 +125,18 @@ impl<W: Write> Visitor for Replay<'_, W> {
                 writeln!(out, "      {words}")?;
             }
         }
-        writeln!(out, "\nafter step {upto}:\n{}", subject.portrait(shown))?;
+        writeln!(out, "\nafter step {upto}:\n{}", subject.portrait(shown.last()))?;
         if let Some(file) = show.svg {
             let title = trace
                 .mutant
                 .as_deref()
                 .map_or(trace.scenario.clone(), |mutant| format!("{} with {mutant}", trace.scenario));
-            fs::write(file, diagram::history(subject, &steps[..upto], Some(&title)))
+            fs::write(file, diagram::history(&shown, Some(&title)))
                 .map_err(|source| ReplayError::Picture { file: file.to_owned(), source })?;
             writeln!(out, "\ndrawn: {}", file.display())?;
         }
         if show.step.is_none() {
-            let found = states.last().and_then(|state| trace::wrong(subject, state));
+            let found = history.wrong();
             if found.as_ref().map(|found| found.property) != trace.violation.as_ref().map(|said| said.property) {
                 let says = |violation: Option<&protocol::invariant::Violation>| {
                     violation.map_or("nothing is violated".to_owned(), ToString::to_string)

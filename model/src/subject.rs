@@ -55,7 +55,7 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
 
     /// A step as a sentence, with what comes of it: "peer 2's answer timer fires: nobody higher has answered, it claims the
     /// office".
-    fn sentence(&self, state: &Self::State, action: &Self::Action) -> String;
+    fn sentence(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> String;
 
     /// A state as people want to read it: who is what, what is under way, what is in the books, which properties hold in it.
     /// Several lines.

@@ -223,7 +223,7 @@ impl Subject for Toy {
         "3 timers, 1 crash, 1 cut".to_owned()
     }
 
-    fn sentence(&self, state: &State, action: &Action) -> String {
+    fn sentence(&self, state: &State, action: &Action, _: &State) -> String {
         let name = |peer| format!("peer {}", peer + 1);
         match *action {
             Action::Fire(peer) => format!("{}'s timer fires: it claims epoch {}", name(peer), state.log.len() + 1),

@@ -1,15 +1,15 @@
-//! Histories: the shortest way to somewhere, a long one made short, and one written to a file and taken again.
+//! Histories: the shortest way to somewhere, and one as it stands in a file.
 //!
 //! stateright's own counterexamples are whatever its search came upon first.
 
 use std::collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry};
 
-use protocol::invariant::{Property, Violation};
+use protocol::invariant::Violation;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    history::History,
     part::digest,
-    picture::Mark,
     scenario::Extent,
     sighting::Sighting,
     subject::{Met, Subject},
@@ -46,10 +46,10 @@ pub fn shortest<S: Subject>(
     subject: &S,
     limit: usize,
     goal: impl Fn(&S::State, &Met) -> bool,
-) -> Option<Vec<S::Action>> {
+) -> Option<History<'_, S>> {
     let first = subject.first();
     if goal(&first, &Met::default()) {
-        return Some(Vec::new());
+        return Some(History::empty(subject));
     }
     // By digest: where it was come by, and by which of the steps from there.
     let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
@@ -70,7 +70,7 @@ pub fn shortest<S: Subject>(
             };
             // A state is judged once, a step each time: what is met in it may be new.
             if (is_new || met != Met::default()) && goal(&next, &met) {
-                return Some(by_number(subject, &way(&known, Some((from, nth)))));
+                return way(subject, &known, Some((from, nth)));
             }
             if is_new {
                 if known.len() >= limit {
@@ -85,11 +85,11 @@ pub fn shortest<S: Subject>(
 
 /// What was come upon first, breadth first.
 #[derive(Clone, Debug)]
-pub struct Survey<A> {
+pub struct Survey<'a, S: Subject> {
     /// The shortest history that meets each sighting, of those that were looked for and found.
-    pub sightings: BTreeMap<Sighting, Vec<A>>,
+    pub sightings: BTreeMap<Sighting, History<'a, S>>,
     /// The shortest history to something wrong, if any was found.
-    pub violation: Option<(Violation, Vec<A>)>,
+    pub violation: Option<(Violation, History<'a, S>)>,
     /// How many states were looked at.
     pub states: usize,
 }
@@ -97,7 +97,12 @@ pub struct Survey<A> {
 /// The shortest history to each of these sightings, and to something wrong: in one pass, breadth first, by one thread. Ends
 /// where all is found, or where `limit` states are known. Whether something wrong is found on the way is told in any case;
 /// with `until_wrong` it is looked for, and what does not come of a state ([`Subject::stuck`]) is wrong too.
-pub fn survey<S: Subject>(subject: &S, limit: usize, sightings: &[Sighting], until_wrong: bool) -> Survey<S::Action> {
+pub fn survey<'a, S: Subject>(
+    subject: &'a S,
+    limit: usize,
+    sightings: &[Sighting],
+    until_wrong: bool,
+) -> Survey<'a, S> {
     let judge = |state: &S::State| if until_wrong { wrong(subject, state) } else { subject.violation(state).cloned() };
     let first = subject.first();
     // By digest, as in `shortest`.
@@ -134,151 +139,44 @@ pub fn survey<S: Subject>(subject: &S, limit: usize, sightings: &[Sighting], unt
             break;
         }
     }
-    let history = |last| by_number(subject, &way(&known, last));
+    let history = |last| way(subject, &known, last);
     Survey {
-        sightings: found.into_iter().map(|(sighting, last)| (sighting, history(Some(last)))).collect(),
-        violation: violation.map(|(violation, last)| (violation, history(last))),
+        sightings: found.into_iter().filter_map(|(sighting, last)| Some((sighting, history(Some(last))?))).collect(),
+        violation: violation.and_then(|(violation, last)| Some((violation, history(last)?))),
         states: known.len(),
     }
 }
 
-/// The numbers of the steps that lead to this one, and of this one.
-fn way(known: &HashMap<u64, Option<(u64, u32)>>, last: Option<(u64, u32)>) -> Vec<u32> {
-    let mut steps = Vec::new();
+/// The history up to this step, itself included. None where two states have the same digest, so that the way to the one was
+/// taken for the way to the other.
+fn way<'a, S: Subject>(
+    subject: &'a S,
+    known: &HashMap<u64, Option<(u64, u32)>>,
+    last: Option<(u64, u32)>,
+) -> Option<History<'a, S>> {
+    let mut numbers = Vec::new();
     let mut at = last;
     while let Some((before, nth)) = at {
-        steps.push(nth);
+        numbers.push(nth as usize);
         at = known.get(&before).copied().flatten();
     }
-    steps.reverse();
-    steps
-}
-
-/// For each step which it is, counted from 0, of those that can be taken where it stands; nothing if one cannot.
-pub fn numbers<S: Subject>(subject: &S, steps: &[S::Action]) -> Option<Vec<usize>> {
-    let mut state = subject.first();
-    let mut numbers = Vec::new();
-    let mut actions = Vec::new();
-    for step in steps {
-        actions.clear();
-        subject.actions(&state, &mut actions);
-        numbers.push(actions.iter().position(|action| action == step)?);
-        (state, _) = subject.after(&state, step);
-    }
-    Some(numbers)
-}
-
-fn by_number<S: Subject>(subject: &S, steps: &[u32]) -> Vec<S::Action> {
-    let mut state = subject.first();
-    let mut taken = Vec::new();
-    for nth in steps {
-        let mut actions = Vec::new();
-        subject.actions(&state, &mut actions);
-        let action = actions.swap_remove(*nth as usize);
-        (state, _) = subject.after(&state, &action);
-        taken.push(action);
-    }
-    taken
-}
-
-/// The states a history goes through, the first included.
-///
-/// # Errors
-/// The number of the first step, from 1, that cannot be taken where it stands.
-pub fn replay<S: Subject>(subject: &S, steps: &[S::Action]) -> Result<Vec<S::State>, usize> {
-    let mut states = vec![subject.first()];
-    let mut actions = Vec::new();
-    for (nth, step) in (1..).zip(steps) {
-        let state = &states[nth - 1];
-        subject.actions(state, &mut actions);
-        if !actions.contains(step) {
-            return Err(nth);
-        }
-        actions.clear();
-        let (next, _) = subject.after(state, step);
-        states.push(next);
-    }
-    Ok(states)
-}
-
-/// Takes the steps that can be taken, until one violates the property; those that were taken, if one does.
-fn taken<S: Subject>(subject: &S, steps: &[S::Action], property: Property) -> Option<Vec<S::Action>> {
-    let mut state = subject.first();
-    let mut taken = Vec::new();
-    let mut actions = Vec::new();
-    for step in steps {
-        subject.actions(&state, &mut actions);
-        let can_be_taken = actions.contains(step);
-        actions.clear();
-        if can_be_taken {
-            let (next, _) = subject.after(&state, step);
-            if next != state {
-                state = next;
-                taken.push(step.clone());
-            }
-        }
-        if subject.violation(&state).is_some_and(|found| found.property == property) {
-            return Some(taken);
-        }
-    }
-    subject.stuck(&state).filter(|found| found.property == property).map(|_| taken)
-}
-
-/// A history that violates the same property with fewer steps: none of those that are left can be left out by itself.
-/// Every candidate is replayed, so what comes out is a history of the subject, whatever was left out.
-pub fn shorten<S: Subject>(subject: &S, steps: Vec<S::Action>, property: Property) -> Vec<S::Action> {
-    let Some(mut best) = taken(subject, &steps, property) else { return steps };
-    let mut chunk = best.len() / 2;
-    while chunk > 0 {
-        let before = best.len();
-        let mut at = 0;
-        while at < best.len() {
-            let end = (at + chunk).min(best.len());
-            let fewer: Vec<_> = best[..at].iter().chain(&best[end..]).cloned().collect();
-            match taken(subject, &fewer, property) {
-                Some(shorter) if shorter.len() < best.len() => best = shorter,
-                Some(_) | None => at = end,
-            }
-        }
-        // Another round with single steps as long as it helps.
-        chunk = match chunk {
-            1 if best.len() < before => 1,
-            1 => 0,
-            _ => chunk.div_ceil(2),
-        };
-    }
-    best
-}
-
-/// How much is shown of what comes about instead of what should.
-const AFTERWARDS: usize = 24;
-
-/// Where something does not come about from a state: the first steps of what does instead.
-pub fn what_comes_instead<S: Subject>(subject: &S, state: &S::State) -> Vec<(String, Vec<Mark>)> {
-    let is_stuck = subject.violation(state).is_none() && subject.stuck(state).is_some();
-    if is_stuck { subject.afterwards(state, AFTERWARDS) } else { Vec::new() }
+    History::by_numbers(subject, numbers.into_iter().rev()).ok()
 }
 
 impl Trace {
-    /// The history of these steps, as it stands in a file.
-    pub fn of<S: Subject>(
-        scenario: &str,
-        extent: Extent,
-        mutant: Option<String>,
-        subject: &S,
-        steps: &[S::Action],
-    ) -> Trace {
-        let mut words = Vec::new();
-        let mut state = subject.first();
-        for step in steps {
-            words.push(subject.sentence(&state, step));
-            (state, _) = subject.after(&state, step);
-        }
-        let violation = wrong(subject, &state);
-        let afterwards = what_comes_instead(subject, &state).into_iter().map(|(words, _)| words).collect();
+    /// The history as it stands in a file.
+    pub fn of<S: Subject>(scenario: &str, extent: Extent, mutant: Option<String>, history: &History<'_, S>) -> Trace {
         // Steps are plain data: nothing in them refuses to be written.
-        let steps = steps.iter().map(|step| serde_json::to_value(step).unwrap_or_default()).collect();
-        Trace { scenario: scenario.to_owned(), extent, mutant, violation, words, afterwards, steps }
+        let written = |action| serde_json::to_value(action).unwrap_or_default();
+        Trace {
+            scenario: scenario.to_owned(),
+            extent,
+            mutant,
+            violation: history.wrong(),
+            words: history.sentences().collect(),
+            afterwards: history.afterwards().into_iter().map(|(words, _)| words).collect(),
+            steps: history.steps().map(|(_, action, _)| written(action)).collect(),
+        }
     }
 
     /// Its steps as those of this subject.
@@ -304,8 +202,9 @@ mod tests {
         let toy = Toy { is_broken: false };
         let survey = survey(&toy, ALL, &SIGHTINGS, false);
         assert_eq!(survey.sightings.len(), SIGHTINGS.len() - 1, "one is never met");
-        for (sighting, steps) in &survey.sightings {
-            assert_eq!(Some(steps), shortest(&toy, ALL, |_, met| met.sightings.has(*sighting)).as_ref());
+        for (sighting, history) in &survey.sightings {
+            let shortest = shortest(&toy, ALL, |_, met| met.sightings.has(*sighting)).unwrap();
+            assert!(history.numbers().eq(shortest.numbers()), "{sighting}");
         }
         assert!(survey.violation.is_none());
     }
@@ -313,10 +212,9 @@ mod tests {
     #[test]
     fn a_survey_finds_the_shortest_way_to_what_is_wrong() {
         let toy = Toy { is_broken: true };
-        let (violation, steps) = survey(&toy, ALL, &[], true).violation.unwrap();
-        let states = replay(&toy, &steps).unwrap();
-        assert_eq!(toy.violation(states.last().unwrap()), Some(&violation));
-        assert_eq!(steps.len(), 4, "two claims are sent, two arrive");
+        let (violation, history) = survey(&toy, ALL, &[], true).violation.unwrap();
+        assert_eq!(history.wrong(), Some(violation));
+        assert_eq!(history.steps().len(), 4, "two claims are sent, two arrive");
     }
 
     #[test]
@@ -326,14 +224,5 @@ mod tests {
         let bounded = survey(&toy, 100, &[Sighting::Sold], false);
         let early = survey(&toy, ALL, &[Sighting::TookOffice], false);
         assert!(whole.states > 1000 && (100..200).contains(&bounded.states) && early.states < 100);
-    }
-
-    #[test]
-    fn the_numbers_of_steps_lead_where_the_steps_lead() {
-        let toy = Toy { is_broken: true };
-        let (_, steps) = survey(&toy, ALL, &[], true).violation.unwrap();
-        let numbers = numbers(&toy, &steps).unwrap();
-        assert_eq!(by_number(&toy, &numbers.iter().map(|nth| *nth as u32).collect::<Vec<_>>()), steps);
-        assert_eq!(super::numbers(&toy, &steps[2..]), None, "what was never sent does not arrive");
     }
 }

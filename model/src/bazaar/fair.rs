@@ -84,7 +84,7 @@ pub fn follow(setup: &Bazaar, world: &World, convergence: Convergence, steps: us
         let Some(action) = step.go_on() else { break };
         step.world.violation = None;
         if let Some(action) = action {
-            let words = words::sentence_with(&setup, &before, &action, &step.world);
+            let words = words::sentence(&setup, &before, &action, &step.world);
             stays_cut.extend(words::marks(&setup, &before, &action, &step.world));
             followed.push((words, std::mem::take(&mut stays_cut)));
         }

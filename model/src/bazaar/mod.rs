@@ -343,8 +343,8 @@ impl Subject for Bazaar {
         words::adversary(self)
     }
 
-    fn sentence(&self, world: &World, action: &Action) -> String {
-        words::sentence(self, world, action)
+    fn sentence(&self, before: &World, action: &Action, after: &World) -> String {
+        words::sentence(self, before, action, after)
     }
 
     fn portrait(&self, world: &World) -> String {

@@ -79,13 +79,7 @@ pub(super) fn adversary(setup: &Bazaar) -> String {
 }
 
 /// A step as a sentence, with what comes of it.
-pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action) -> String {
-    let (after, _) = before.after(setup, action);
-    sentence_with(setup, before, action, &after)
-}
-
-/// The same where it is known what the step leads to.
-pub(super) fn sentence_with(setup: &Bazaar, before: &World, action: &Action, after: &World) -> String {
+pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let what = match action {
         Action::Stand(peer) => format!("{} is made to stand", name(peer)),

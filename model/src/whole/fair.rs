@@ -88,7 +88,7 @@ pub fn follow(setup: &Whole, world: &World, convergence: Convergence, steps: usi
         };
         step.world.violation = None;
         changed.extend(words::happenings(setup, &before, &action, &step.world));
-        followed.push((words::sentence_with(setup, &before, &action, &step.world), std::mem::take(&mut changed)));
+        followed.push((words::sentence(setup, &before, &action, &step.world), std::mem::take(&mut changed)));
     }
     followed
 }

@@ -100,12 +100,7 @@ fn budgets(budget: Budget) -> String {
 }
 
 /// A step as a sentence, with what comes of it.
-pub(super) fn sentence(setup: &Whole, before: &World, action: &Action) -> String {
-    sentence_with(setup, before, action, &before.after(setup, action).0)
-}
-
-/// A step as a sentence, with what has come of it.
-pub(super) fn sentence_with(setup: &Whole, before: &World, action: &Action, after: &World) -> String {
+pub(super) fn sentence(setup: &Whole, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let next =
         |way: &Way| before.next_on(setup, *way).map_or("nothing".to_owned(), |parcel| quoted(setup, *way, parcel));
