@@ -2,7 +2,11 @@
 //!
 //! stateright's own counterexamples are whatever its search came upon first.
 
-use std::collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    iter,
+    ops::ControlFlow,
+};
 
 use protocol::invariant::Violation;
 use serde::{Deserialize, Serialize};
@@ -40,47 +44,61 @@ pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
     subject.violation(state).cloned().or_else(|| subject.stuck(state))
 }
 
-/// The shortest history whose last step meets the goal: breadth first, by one thread, giving up beyond `limit` states.
-/// It keeps a few words for each state it comes by and the states at the rim.
+/// How a state was come by first: from which other, by its digest, and by which of the steps from there. Nothing for the
+/// first of all.
+type Come = Option<(u64, u32)>;
+
+/// Walks all states breadth first, by one thread, until so many are known that `limit` is reached, or `each` breaks off. It is
+/// shown the first state, then every step: the state, what is met, whether the state is new, and how it was come by. Kept are
+/// a few words for each state and the states at the rim; what is returned says of each how it was come by.
+fn search<S: Subject>(
+    subject: &S,
+    limit: usize,
+    mut each: impl FnMut(&S::State, &Met, bool, Come) -> ControlFlow<()>,
+) -> HashMap<u64, Come> {
+    let first = subject.first();
+    let mut known = HashMap::from([(digest(&first), None)]);
+    if each(&first, &Met::default(), true, None).is_break() {
+        return known;
+    }
+    let mut rim = VecDeque::from([first]);
+    let mut actions = Vec::new();
+    while let Some(state) = rim.pop_front().filter(|_| known.len() < limit) {
+        let from = digest(&state);
+        subject.actions(&state, &mut actions);
+        for (nth, action) in (0..).zip(actions.drain(..)) {
+            let (next, met) = subject.after(&state, &action);
+            let come = Some((from, nth));
+            let place = known.entry(digest(&next));
+            let is_new = matches!(place, Entry::Vacant(_));
+            place.or_insert(come);
+            if each(&next, &met, is_new, come).is_break() {
+                return known;
+            }
+            if is_new {
+                rim.push_back(next);
+            }
+        }
+    }
+    known
+}
+
+/// The shortest history whose last step meets the goal, giving up where `limit` states are known.
 pub fn shortest<S: Subject>(
     subject: &S,
     limit: usize,
     goal: impl Fn(&S::State, &Met) -> bool,
 ) -> Option<History<'_, S>> {
-    let first = subject.first();
-    if goal(&first, &Met::default()) {
-        return Some(History::empty(subject));
-    }
-    // By digest: where it was come by, and by which of the steps from there.
-    let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
-    let mut rim = VecDeque::from([first]);
-    let mut actions = Vec::new();
-    while let Some(state) = rim.pop_front() {
-        let from = digest(&state);
-        subject.actions(&state, &mut actions);
-        for (nth, action) in (0..).zip(actions.drain(..)) {
-            let (next, met) = subject.after(&state, &action);
-            let to = digest(&next);
-            let is_new = match known.entry(to) {
-                Entry::Vacant(place) => {
-                    place.insert(Some((from, nth)));
-                    true
-                }
-                Entry::Occupied(_) => false,
-            };
-            // A state is judged once, a step each time: what is met in it may be new.
-            if (is_new || met != Met::default()) && goal(&next, &met) {
-                return way(subject, &known, Some((from, nth)));
-            }
-            if is_new {
-                if known.len() >= limit {
-                    return None;
-                }
-                rim.push_back(next);
-            }
+    let mut found = None;
+    let known = search(subject, limit, |state, met, is_new, come| {
+        // A state is judged once, a step each time: what is met in it may be new.
+        if (is_new || *met != Met::default()) && goal(state, met) {
+            found = Some(come);
+            return ControlFlow::Break(());
         }
-    }
-    None
+        ControlFlow::Continue(())
+    });
+    way(subject, &known, found?)
 }
 
 /// What was come upon first, breadth first.
@@ -104,63 +122,34 @@ pub fn survey<'a, S: Subject>(
     until_wrong: bool,
 ) -> Survey<'a, S> {
     let judge = |state: &S::State| if until_wrong { wrong(subject, state) } else { subject.violation(state).cloned() };
-    let first = subject.first();
-    // By digest, as in `shortest`.
-    let mut known: HashMap<u64, Option<(u64, u32)>> = HashMap::from([(digest(&first), None)]);
     let mut missing = sightings.to_vec();
-    let mut found: BTreeMap<Sighting, (u64, u32)> = BTreeMap::new();
-    let mut violation = judge(&first).map(|violation| (violation, None));
-    let mut rim = VecDeque::from([first]);
-    let mut actions = Vec::new();
-    'search: while let Some(state) = rim.pop_front() {
-        let from = digest(&state);
-        subject.actions(&state, &mut actions);
-        for (nth, action) in (0..).zip(actions.drain(..)) {
-            if missing.is_empty() && (violation.is_some() || !until_wrong) {
-                break 'search;
-            }
-            let (next, met) = subject.after(&state, &action);
-            missing.retain(|sighting| {
-                let is_met = met.sightings.has(*sighting);
-                if is_met {
-                    found.insert(*sighting, (from, nth));
-                }
-                !is_met
-            });
-            if let Entry::Vacant(place) = known.entry(digest(&next)) {
-                place.insert(Some((from, nth)));
-                if violation.is_none() {
-                    violation = judge(&next).map(|violation| (violation, Some((from, nth))));
-                }
-                rim.push_back(next);
-            }
+    let mut found = BTreeMap::new();
+    let mut violation = None;
+    let known = search(subject, limit, |state, met, is_new, come| {
+        for sighting in missing.extract_if(.., |sighting| met.sightings.has(*sighting)) {
+            found.insert(sighting, come);
         }
-        if known.len() >= limit {
-            break;
+        if is_new && violation.is_none() {
+            violation = judge(state).map(|violation| (violation, come));
         }
-    }
-    let history = |last| way(subject, &known, last);
+        let is_done = missing.is_empty() && (violation.is_some() || !until_wrong);
+        if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let history = |come| way(subject, &known, come);
     Survey {
-        sightings: found.into_iter().filter_map(|(sighting, last)| Some((sighting, history(Some(last))?))).collect(),
-        violation: violation.and_then(|(violation, last)| Some((violation, history(last)?))),
+        sightings: found.into_iter().filter_map(|(sighting, come)| Some((sighting, history(come)?))).collect(),
+        violation: violation.and_then(|(violation, come)| Some((violation, history(come)?))),
         states: known.len(),
     }
 }
 
-/// The history up to this step, itself included. None where two states have the same digest, so that the way to the one was
+/// The history to a state that was come by so. Nothing where two states have the same digest, so that the way to the one was
 /// taken for the way to the other.
-fn way<'a, S: Subject>(
-    subject: &'a S,
-    known: &HashMap<u64, Option<(u64, u32)>>,
-    last: Option<(u64, u32)>,
-) -> Option<History<'a, S>> {
-    let mut numbers = Vec::new();
-    let mut at = last;
-    while let Some((before, nth)) = at {
-        numbers.push(nth as usize);
-        at = known.get(&before).copied().flatten();
-    }
-    History::by_numbers(subject, numbers.into_iter().rev()).ok()
+fn way<'a, S: Subject>(subject: &'a S, known: &HashMap<u64, Come>, come: Come) -> Option<History<'a, S>> {
+    let before = |(from, _): &(u64, u32)| known.get(from).copied().flatten();
+    let mut numbers: Vec<_> = iter::successors(come, before).map(|(_, nth)| nth as usize).collect();
+    numbers.reverse();
+    History::by_numbers(subject, numbers).ok()
 }
 
 impl Trace {
