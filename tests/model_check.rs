@@ -9,6 +9,7 @@ use model::{
     check::{Outcome, Report, check},
     history::History,
     scenario::{self, Case, Extent, Family, Scenario},
+    sighting::Sighting,
     trace::Trace,
 };
 use protocol::{
@@ -74,6 +75,15 @@ fn trading_holds_when_buyer_and_seller_come_back_knowing_nothing() {
 fn once_faults_stop_everybody_is_told() {
     holds("told-twice");
     holds("told-after-crashes");
+}
+
+#[test]
+fn another_number_of_states_than_is_recorded_is_no_incomplete_check() {
+    // Nothing is recorded of a scenario that is not in the catalogue.
+    let report = run(&Scenario { name: "own-stock once more", ..named("own-stock") });
+    assert_eq!((report.verdict, report.complete), (Outcome::CountedDifferently, true));
+    let never_met = Scenario { sightings: vec![Sighting::CaughtUp], ..named("own-stock") };
+    assert_eq!(run(&never_met).verdict, Outcome::Incomplete);
 }
 
 #[test]

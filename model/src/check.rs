@@ -88,7 +88,10 @@ pub enum Outcome {
     Holds,
     /// A property does not hold.
     Violated,
-    /// A machine panicked, states were left, something was not met, or the number of states is another.
+    /// No property fails, all states were tried and all that was to be met was, but the number of states is another than the
+    /// recorded one, or none is recorded: the machines, or the model, do something else than when it was.
+    CountedDifferently,
+    /// A machine panicked, states were left, or something was not met.
     Incomplete,
 }
 
@@ -150,10 +153,12 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
         let recorded = scenario.recorded(extent);
         let verdict = if found.is_some() {
             Outcome::Violated
-        } else if is_complete && missing.is_empty() && Some(states) == recorded {
+        } else if !is_complete || !missing.is_empty() {
+            Outcome::Incomplete
+        } else if Some(states) == recorded {
             Outcome::Holds
         } else {
-            Outcome::Incomplete
+            Outcome::CountedDifferently
         };
         let cells = Role::ALL.iter().flat_map(|role| Kind::ALL.iter().map(move |kind| (*kind, *role)));
         let cells = cells.map(|(kind, role)| Cell { kind, role, count: tally.matrix.of(kind, role) });

@@ -31,8 +31,10 @@
 //! A scenario passes when all properties hold in all states; when every state has had all its steps tried (counted, not
 //! concluded from a checker that says it is done); when every [sighting] that makes it worth running was met (a fenced trader,
 //! a batch settled by resending, a crash between write and sync, a contested term, ...); and when the number of unique states is the
-//! one recorded in `model/recorded.json`. `check` ends with a [matrix] of what each machine was given in which role, over all
-//! scenarios; a gap fails it, and there is none.
+//! one recorded in `model/recorded.json`. Another number where all else is well is a verdict of its own,
+//! [counted differently](check::Outcome::CountedDifferently): nothing is violated, but machines or model do something else than when
+//! it was recorded. `check` ends with a [matrix] of what each machine was given in which role, over all scenarios; a gap fails it, and
+//! there is none.
 //!
 //! What the models can catch is shown by mutants: in each of 78 one safety line of the protocol is taken out or weakened, in a
 //! second build of the same files, and each is found as a violation of the property named for it (`bazaar-model mutants`; the

@@ -52,7 +52,12 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
             Outcome::Violated => {
                 format!("VIOLATED {}", report.violation().map(|found| found.property.to_string()).unwrap_or_default())
             }
-            Outcome::Incomplete => format!("NOT COMPLETE ({})", what_is_missing(report)),
+            Outcome::CountedDifferently => {
+                let recorded = report.recorded.map_or("none".to_owned(), |states| states.to_string());
+                format!("COUNTED DIFFERENTLY, nothing violated (recorded: {recorded})")
+            }
+            Outcome::Incomplete if report.complete => "NOT COMPLETE (something was never met)".to_owned(),
+            Outcome::Incomplete => "NOT COMPLETE (a machine panicked, or states were left; see above)".to_owned(),
         };
         writeln!(
             out,
@@ -82,17 +87,6 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn what_is_missing(report: &Report) -> String {
-    if !report.complete {
-        return "a machine panicked, or states were left; see above".to_owned();
-    }
-    match report.recorded {
-        _ if !report.missing.is_empty() => "something was never met".to_owned(),
-        Some(recorded) => format!("another number of states than recorded, {recorded}"),
-        None => "no number of states is recorded".to_owned(),
-    }
 }
 
 /// Out of office a peer is a peer, for what is no matter of buying or selling.
