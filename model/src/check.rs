@@ -8,7 +8,7 @@ use std::{
 };
 
 use protocol::invariant::Violation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
@@ -33,10 +33,10 @@ pub struct Progress {
 }
 
 /// What came of a scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Which scenario.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// Of which model.
     pub family: Family,
     /// With which budgets.
@@ -69,7 +69,7 @@ pub struct Report {
 }
 
 /// How often an input was tried in a role.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cell {
     /// The input.
     pub kind: Kind,
@@ -80,7 +80,7 @@ pub struct Cell {
 }
 
 /// How a check of a scenario ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// All properties hold in all states, all states were tried, all that was to be met was, and the number of states is
@@ -164,7 +164,7 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
         let cells = cells.map(|(kind, role)| Cell { kind, role, count: tally.matrix.of(kind, role) });
         let grown = most.zip(before).map(|(most, before)| most.saturating_sub(before));
         Report {
-            scenario: scenario.name,
+            scenario: scenario.name.to_owned(),
             family: scenario.family,
             extent,
             verdict,

@@ -5,14 +5,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! sightings {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Something that happens in a step. stateright's `sometimes` speaks of states, so each of these would cost a bit of
         /// history in every state; they are noted at the steps instead. All steps from all states are tried, so what is
         /// noted does not depend on the order of the search.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Sighting {
             $($(#[$doc])* $name,)*

@@ -18,8 +18,14 @@ use model::{
 use serde::Serialize;
 
 mod gallery;
+mod journal;
 mod mutants;
 mod table;
+
+use journal::Journal;
+
+/// The exit code where nothing is violated and yet not everything is shown.
+const NOT_COMPLETE: u8 = 3;
 
 /// Checks the trading post's protocol exhaustively, within stated bounds.
 ///
@@ -50,9 +56,15 @@ enum Command {
 struct CheckArguments {
     /// Which; all when none is named (see `bazaar-model list`).
     scenarios: Vec<String>,
-    /// Go a step further: larger budgets, or more peers (`list` says which). Takes up to an hour.
+    /// Go a step further: larger budgets, or more peers (`list` says which). Takes up to an hour; with a journal it can be
+    /// interrupted.
     #[arg(long)]
     thorough: bool,
+    /// Write each report into this file as soon as it is there, and check only what does not hold in it already: the same command
+    /// goes on where it was interrupted. What is left is said at the start and at Ctrl-C. What another build of this program has
+    /// written is not believed.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// How many threads search; as many as there are processors when not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -162,7 +174,7 @@ fn list() -> io::Result<ExitCode> {
 }
 
 fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
-    let CheckArguments { scenarios, thorough, threads, json, record, save } = arguments;
+    let CheckArguments { scenarios, thorough, journal, threads, json, record, save } = arguments;
     let chosen: Vec<Scenario> = if scenarios.is_empty() {
         scenario::all()
     } else {
@@ -177,11 +189,20 @@ fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
     };
     let extent = if *thorough { Extent::Thorough } else { Extent::Default };
     let threads = threads_or_all(*threads);
+    let journal = journal.as_ref().map(|file| Journal::open(file, &chosen, extent)).transpose()?;
     let mut reports = Vec::new();
     for scenario in &chosen {
+        if let Some(report) = journal.as_ref().and_then(|journal| journal.done(scenario.name)) {
+            reports.push(report);
+            continue;
+        }
         let mut telling = Telling::new(scenario.name);
-        reports.push(check(scenario, extent, threads, |progress| telling.tell(progress)));
+        let report = check(scenario, extent, threads, |progress| telling.tell(progress));
         telling.end();
+        if let Some(journal) = &journal {
+            journal.add(&report);
+        }
+        reports.push(report);
     }
     let mut out = stdout();
     let mut gaps = 0;
@@ -213,7 +234,7 @@ fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
     };
     for report in reports {
         if matches!(report.verdict, Outcome::Holds | Outcome::CountedDifferently) {
-            recorded.record(report.scenario, report.extent, report.states);
+            recorded.record(&report.scenario, report.extent, report.states);
         } else {
             eprintln!("warning: {} is not recorded: it does not hold, or is not complete", report.scenario);
         }
@@ -300,7 +321,7 @@ fn verdict(reports: &[Report], gaps: usize) -> ExitCode {
     if has(Outcome::Violated) {
         ExitCode::from(1)
     } else if has(Outcome::Incomplete) || has(Outcome::CountedDifferently) || gaps > 0 {
-        ExitCode::from(3)
+        ExitCode::from(NOT_COMPLETE)
     } else {
         ExitCode::SUCCESS
     }
