@@ -133,6 +133,7 @@ pub const CATALOGUE: &[Line] = {
         // Ids, money and clock.
         on(M::IncarnationNotRaised, P::S4, "client-restarts", 2),
         on(M::CommissionRoundedTwice, P::S6, "last-unit", 12),
+        on(M::CommissionRoundedUp, P::S6, "last-unit", 12),
         on(M::ReceiveWithoutPlusOne, P::S7, "clock-two", 4),
         on(M::ReceiveIgnoresSender, P::S7, "clock-two", 4),
         on(M::ClockResumesAtZero, P::S7, "clock-two", 3),

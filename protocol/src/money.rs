@@ -62,7 +62,8 @@ impl Commission {
     /// What the trader keeps of `total`, rounded down, and what the seller gets: all the rest (SPEC D6).
     #[must_use]
     pub fn split(self, total: Cents) -> Split {
-        let commission = Cents((u128::from(total.0) * u128::from(self.0) / 10_000) as u64);
+        let share = u128::from(total.0) * u128::from(self.0);
+        let commission = Cents(mutant!(CommissionRoundedUp => share.div_ceil(10_000), share / 10_000) as u64);
         let earned = mutant!(CommissionRoundedTwice => self.rest_of(total), Cents(total.0 - commission.0));
         Split { commission, earned }
     }

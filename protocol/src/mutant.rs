@@ -108,6 +108,8 @@ mod catalogue {
             "a restarted peer keeps the incarnation of its former life",
         CommissionRoundedTwice("commission-rounded-twice") =
             "commission and earnings are each rounded down on their own, and nobody minds that they do not add up",
+        CommissionRoundedUp("commission-rounded-up") =
+            "the commission is rounded up, not down, and the seller gets what is left, so that the two still add up",
         ReceiveWithoutPlusOne("receive-without-plus-one") =
             "a receive takes the larger of both clocks, without one more",
         ReceiveIgnoresSender("receive-ignores-sender") =

@@ -124,6 +124,11 @@ pub(super) struct Sums {
     pub(super) commission: u128,
 }
 
+/// What a sale costs its buyer, in cents.
+pub(super) fn paid_for(sale: &Sale) -> u128 {
+    u128::from(sale.price.0) * u128::from(sale.quantity.0)
+}
+
 impl History {
     /// A violation by the record that comes next.
     pub(super) fn violated(&self, property: Property, what: String) -> Result<(), Violation> {
@@ -224,7 +229,7 @@ impl History {
     }
 
     fn absorb_sale(&mut self, record: &Record, sale: &Sale) {
-        let (quantity, paid) = (u64::from(sale.quantity.0), u128::from(sale.paid().0));
+        let (quantity, paid) = (u64::from(sale.quantity.0), paid_for(sale));
         self.sums.sales += 1;
         self.sums.sold += quantity;
         self.sums.paid += paid;

@@ -8,12 +8,12 @@ use super::{
     Property, Violation,
     audit::AuditTerms,
     deposit_name,
-    history::{Fate, History},
+    history::{Fate, History, paid_for},
     number, request_name,
 };
 use crate::{
     id::RequestId,
-    money::{Cents, Commission, Split},
+    money::Commission,
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
 
@@ -147,7 +147,8 @@ pub fn every_deposit_is_one_its_seller_decided<'a>(
 }
 
 /// S6: what is paid for a sale is what its seller earns and its trader keeps, to the cent; with the `commission` given
-/// they are exactly the two parts it splits the order into. So the totals add up too, and they fit an account.
+/// the trader keeps that share of the order's total, rounded down, and the seller gets the rest. So the totals add up
+/// too, and they fit an account.
 ///
 /// # Errors
 /// At the sale that is not so.
@@ -447,19 +448,20 @@ fn stock_of_sale(history: &History, sale: &Sale) -> Result<(), Violation> {
 
 fn money(history: &History, terms: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let Entry::Sold(sale) = &record.entry else { return Ok(()) };
-    let (paid, Sale { earned, commission, .. }) = (sale.paid(), sale);
-    if commission.plus(*earned) != Some(paid) {
-        let what = format!("{paid} is paid, {earned} earned and {commission} kept");
+    let (paid, earned, kept) = (paid_for(sale), u128::from(sale.earned.0), u128::from(sale.commission.0));
+    if kept + earned != paid {
+        let what = format!("{} is paid, {} earned and {} kept", amount(paid), amount(earned), amount(kept));
         return history.violated(Property::S6, what);
     }
     if let Some(rate) = terms.commission {
-        let right = rate.split(paid);
-        if right != (Split { commission: *commission, earned: *earned }) {
-            let what = format!("of {paid} {commission} is kept where {} is due", right.commission);
+        // SPEC D6, not `Commission::split`, which is what is checked: the seller has the fraction of a cent.
+        let due = paid * u128::from(u16::from(rate)) / 10_000;
+        if kept != due {
+            let what = format!("of {} {} is kept where {} is due", amount(paid), amount(kept), amount(due));
             return history.violated(Property::S6, what);
         }
     }
-    if history.sums.paid + u128::from(paid.0) > u128::from(Cents(u64::MAX).0) {
+    if history.sums.paid + paid > u128::from(u64::MAX) {
         return history.violated(Property::S6, String::from("more was paid in all than an account can hold"));
     }
     Ok(())
@@ -668,6 +670,11 @@ fn served(record: &Record) -> Option<RequestId> {
         Entry::Sold(Sale { request, .. }) | Entry::Refused { request } => Some(*request),
         Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => None,
     }
+}
+
+/// So many cents, as people read them.
+fn amount(cents: u128) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 fn number_or_none(n: Option<u64>) -> String {

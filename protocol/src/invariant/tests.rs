@@ -375,6 +375,37 @@ fn another_commission_than_agreed_is_found() {
     violates(money_adds_up(&log, Some(Commission::TWENTY_PERCENT)), Property::S6, 5);
 }
 
+#[test]
+fn a_commission_that_is_rounded_up_is_found() {
+    // 20 % of 9.99 are 199.8 cents.
+    let price = Price(999);
+    let right = Sale { price, commission: Cents(199), earned: Cents(800), ..sale(BUYER, 1, SELLER, 1) };
+    let up = Sale { commission: Cents(200), earned: Cents(799), ..right.clone() };
+    money_adds_up(&good_then(5, sold(20, right)), TERMS.commission).unwrap();
+    let log = good_then(5, sold(20, up));
+    money_adds_up(&log, None).unwrap();
+    violates(money_adds_up(&log, TERMS.commission), Property::S6, 5);
+}
+
+#[test]
+fn the_share_of_the_largest_order_is_that_of_any_other() {
+    let order = Sale { price: Price(u32::MAX), quantity: Units(u32::MAX), ..sale(BUYER, 1, SELLER, 1) };
+    let total = 18_446_744_065_119_617_025;
+    for (basis_points, due) in
+        [(0, 0), (1, 1_844_674_406_511_961), (9_999, 18_444_899_390_713_105_063), (10_000, total)]
+    {
+        let commission = Commission::new(basis_points);
+        let log = |kept: u64| {
+            let sale = Sale { commission: Cents(kept), earned: Cents(total - kept), ..order.clone() };
+            [claim(10, TRADER, 1), sold(11, sale)]
+        };
+        money_adds_up(&log(due), commission).unwrap();
+        for wrong in [due.checked_sub(1), due.checked_add(1).filter(|kept| *kept <= total)].into_iter().flatten() {
+            violates(money_adds_up(&log(wrong), commission), Property::S6, 1);
+        }
+    }
+}
+
 // S7.
 
 #[test]
