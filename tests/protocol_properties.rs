@@ -411,7 +411,11 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
     let sales = RefCell::new((0, 0));
     check(name, 2_000, (2..=6_u32, 2..=5_u32, vec(words(), 1..80)), |(batch_limit, resign_after, words)| {
         let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit };
-        let audited = AuditTerms { commission: Some(terms.commission), resign_after: Some(resign_after) };
+        let audited = AuditTerms {
+            commission: Some(terms.commission),
+            resign_after: Some(resign_after),
+            batch_limit: Some(batch_limit),
+        };
         let mut audit = LogAudit::new(audited);
         let mut log: Vec<Record> = Vec::new();
         let (mut trader, mut clock) = (Trader::new(PeerId(9), Books::default()), Clock::resume(PeerId(9), Time(0)));

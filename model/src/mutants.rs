@@ -156,6 +156,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::TraderTrades, P::S8, "trader-trades", 17),
         on(M::OutcomesBeforeAdmissions, P::S8, "three-buyers", 16),
         on(M::AdmitsBeforeInherited, P::S8, "inheritance", 11),
+        on(M::BatchLimitIgnored, P::R5, "batches-of-two", 13),
         on(M::ResignationForgotten, P::B6, "resignation", 12),
         on(M::ResignsInOwnAppend, P::B6, "resignation", 12),
         on(M::ServesAfterResigning, P::S2, "resignation", 16),

@@ -41,11 +41,12 @@ fn inheritance(requests: u64) -> Vec<Batch> {
         let request = Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp };
         record(2 + nth, Entry::Admitted(request))
     };
-    let claim =
-        Batch { epoch, position: Position(0), records: vec![record(2, Entry::Claimed { epoch, holder: former })] };
-    let mut rest: Vec<Record> = (1..=requests).map(admitted).collect();
-    rest.push(record(3 + requests, Entry::Resigned));
-    vec![claim, Batch { epoch, position: Position(1), records: rest }]
+    let claim = record(2, Entry::Claimed { epoch, holder: former });
+    let resigned = record(3 + requests, Entry::Resigned);
+    let records = [claim].into_iter().chain((1..=requests).map(admitted)).chain([resigned]);
+    // One a batch: that is within any limit.
+    let batch = |(position, record)| Batch { epoch, position: Position(position), records: vec![record] };
+    (0..).zip(records).map(batch).collect()
 }
 
 /// Once faults stop, everybody is told.

@@ -154,6 +154,8 @@ mod catalogue {
             "a batch serves the queue first, and then what it admits",
         AdmitsBeforeInherited("admits-before-inherited") =
             "a new trader admits requests before those that it has inherited are served",
+        BatchLimitIgnored("batch-limit-ignored") =
+            "a trader plans as many records into one batch as there are, whatever its limit",
         ResignationForgotten("resignation-forgotten") =
             "a trader sells on after the last sale of its term and does not resign",
         ResignsInOwnAppend("resigns-in-own-append") =

@@ -217,7 +217,7 @@ struct Plan {
 
 impl Plan {
     fn room(&self) -> usize {
-        self.limit.saturating_sub(self.records.len())
+        mutant!(BatchLimitIgnored => usize::MAX, self.limit.saturating_sub(self.records.len()))
     }
 
     /// Adds a record, if it can follow those before it. It always can; one that could not would stop the ledger, so it

@@ -420,8 +420,11 @@ pub struct World {
 
 impl World {
     pub fn new(setup: Setup, keep_history: bool) -> Result<World, String> {
-        let terms =
-            AuditTerms { commission: Some(setup.terms.commission), resign_after: Some(setup.terms.resign_after) };
+        let terms = AuditTerms {
+            commission: Some(setup.terms.commission),
+            resign_after: Some(setup.terms.resign_after),
+            batch_limit: Some(setup.terms.batch_limit),
+        };
         let nodes = (0..setup.peers()).map(|id| Node {
             config: setup.config(id),
             peer: None,

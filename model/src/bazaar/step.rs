@@ -769,7 +769,11 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn audit_terms(&self) -> protocol::invariant::AuditTerms {
-        let Terms { commission, resign_after, .. } = self.setup.terms;
-        protocol::invariant::AuditTerms { commission: Some(commission), resign_after: Some(resign_after) }
+        let Terms { commission, resign_after, batch_limit } = self.setup.terms;
+        protocol::invariant::AuditTerms {
+            commission: Some(commission),
+            resign_after: Some(resign_after),
+            batch_limit: Some(batch_limit),
+        }
     }
 }

@@ -53,7 +53,11 @@ impl Step<'_> {
     /// The log has grown. It never shrinks and no record changes, so what holds here holds until it grows again.
     pub(super) fn on_durable(&mut self) {
         let terms = &self.setup.terms;
-        let terms = AuditTerms { commission: Some(terms.commission), resign_after: Some(terms.resign_after) };
+        let terms = AuditTerms {
+            commission: Some(terms.commission),
+            resign_after: Some(terms.resign_after),
+            batch_limit: Some(terms.batch_limit),
+        };
         let found = self.ledger(|archive| archive.audit(terms));
         self.check(found);
         if self.world.ledger.books.queue().len() > 0 {

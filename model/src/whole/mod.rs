@@ -270,8 +270,8 @@ impl Subject for Whole {
     }
 
     fn properties(&self) -> Vec<Property> {
-        use Property::{B4, B5, B6, B7, L1, L2, L3, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
-        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, B4, B5, B6, B7];
+        use Property::{B4, B5, B6, B7, L1, L2, L3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
+        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R5, B4, B5, B6, B7];
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],

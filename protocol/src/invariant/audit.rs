@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Property, Violation,
     history::History,
-    log::{CHECKS, admitted_are_open_or_settled, batch_is_in_its_place, batch_is_in_order, the_last_sale_was_followed},
+    log::{BATCH_CHECKS, CHECKS, admitted_are_open_or_settled, the_last_sale_was_followed},
 };
 use crate::{
     id::{Epoch, Position},
@@ -22,6 +22,8 @@ pub struct AuditTerms {
     pub commission: Option<Commission>,
     /// After how many sales a trader resigns; nothing: whenever it likes.
     pub resign_after: Option<u32>,
+    /// How many records a batch holds at most; nothing: any number.
+    pub batch_limit: Option<u32>,
 }
 
 /// What an audit found: a verdict on every property that shows in the log, and what the log adds up to.
@@ -87,12 +89,14 @@ pub struct AuditTotals {
 pub struct LogAudit {
     terms: AuditTerms,
     history: History,
+    /// Whether the log is told apart into batches, so that R5 shows in it.
+    by_batch: bool,
     first: BTreeMap<Property, Violation>,
 }
 
 impl LogAudit {
-    /// The properties that show in a log.
-    pub const PROPERTIES: [Property; 11] = [
+    /// The properties that show in a log. R5 shows only where it is told apart into batches.
+    pub const PROPERTIES: [Property; 12] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -102,6 +106,7 @@ impl LogAudit {
         Property::S7,
         Property::S8,
         Property::S13,
+        Property::R5,
         Property::B6,
         Property::B7,
     ];
@@ -137,10 +142,12 @@ impl LogAudit {
     /// # Errors
     /// As [`observe`](LogAudit::observe), of all its records.
     pub fn observe_batch(&mut self, batch: &Batch) -> Result<(), Violation> {
-        let placed = batch_is_in_its_place(&self.history, batch);
-        let placed = self.note(placed);
-        let ordered = self.note(batch_is_in_order(batch));
-        let mut found = placed.and(ordered);
+        self.by_batch = true;
+        let mut found = Ok(());
+        for check in BATCH_CHECKS {
+            let checked = check(&self.history, &self.terms, batch);
+            found = found.and(self.note(checked));
+        }
         for record in &batch.records {
             found = found.and(self.observe(record));
         }
@@ -156,7 +163,9 @@ impl LogAudit {
         for violation in at_the_end.into_iter().filter_map(Result::err) {
             first.entry(violation.property).or_insert(violation);
         }
-        let verdicts = Self::PROPERTIES.into_iter().map(|property| (property, first.remove(&property))).collect();
+        let is_asked = |property: &Property| *property != Property::R5 || self.by_batch;
+        let asked = Self::PROPERTIES.into_iter().filter(is_asked);
+        let verdicts = asked.map(|property| (property, first.remove(&property))).collect();
         AuditReport { verdicts, totals: self.totals() }
     }
 
@@ -201,7 +210,7 @@ pub fn audit<'a>(records: impl IntoIterator<Item = &'a Record>, terms: AuditTerm
     audit.report()
 }
 
-/// Audits a log, batch by batch: what [`audit`] checks, and the order within batches.
+/// Audits a log, batch by batch: what [`audit`] checks, and the place, the size and the order of batches.
 #[must_use]
 pub fn audit_batches<'a>(batches: impl IntoIterator<Item = &'a Batch>, terms: AuditTerms) -> AuditReport {
     let mut audit = LogAudit::new(terms);

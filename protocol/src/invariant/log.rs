@@ -1,4 +1,4 @@
-//! The log, read from its first record (S1 to S8, S13, SPEC B6 and B7).
+//! The log, read from its first record (S1 to S8, S13, R5, SPEC B6 and B7).
 //!
 //! The public functions each run one check over a whole log. [`LogAudit`](super::LogAudit) runs all of them at once.
 
@@ -12,7 +12,7 @@ use super::{
     number, request_name,
 };
 use crate::{
-    id::RequestId,
+    id::{Position, RequestId},
     money::Commission,
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
@@ -37,6 +37,13 @@ pub(super) const CHECKS: [Check; 14] = [
     last_sale,
     trader_does_not_trade,
 ];
+
+/// One check of the batch that comes next, against the history before it.
+type BatchCheck = fn(&History, &AuditTerms, &Batch) -> Result<(), Violation>;
+
+/// All checks of batches, by property.
+pub(super) const BATCH_CHECKS: [BatchCheck; 4] =
+    [batch_is_in_its_place, admissions_before_outcomes, batch_is_within_its_limit, batch_is_in_order];
 
 /// S1, S2: no epoch is claimed by two lives, each claim is for the epoch after the latest, and its holder stamps it.
 ///
@@ -244,18 +251,39 @@ pub fn a_trader_in_office_neither_buys_nor_sells<'a>(
 pub fn every_batch_is_of_the_latest_epoch_at_the_head<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
 ) -> Result<(), Violation> {
-    run_batches(batches, batch_is_in_its_place)
+    run_batches(batches, AuditTerms::default(), batch_is_in_its_place)
 }
 
-/// S8: a batch is its deposits, then its admissions, then outcomes, then at most a resignation (DESIGN R5): two
-/// requests that came together are both in the queue before the smaller one is served.
+/// S8: within a batch no admission follows an outcome: two requests that came together are both in the queue before the
+/// smaller one is served.
+///
+/// # Errors
+/// At the admission that stands too late in its batch.
+pub fn no_admission_follows_an_outcome_in_its_batch<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+) -> Result<(), Violation> {
+    run_batches(batches, AuditTerms::default(), admissions_before_outcomes)
+}
+
+/// R5: a batch holds at most `batch_limit` records; a claim is one. A `batch_limit` of nothing asks nothing.
+///
+/// # Errors
+/// At the first record that is one too many.
+pub fn a_batch_holds_at_most_as_many_records_as_its_limit<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+    batch_limit: Option<u32>,
+) -> Result<(), Violation> {
+    run_batches(batches, AuditTerms { batch_limit, ..AuditTerms::default() }, batch_is_within_its_limit)
+}
+
+/// R5: a batch is its deposits, then its admissions, then outcomes, then at most a resignation.
 ///
 /// # Errors
 /// At the record that stands too late in its batch.
 pub fn a_batch_is_deposits_then_admissions_then_outcomes<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
 ) -> Result<(), Violation> {
-    run_batches(batches, |_, batch| batch_is_in_order(batch))
+    run_batches(batches, AuditTerms::default(), batch_is_in_order)
 }
 
 fn run<'a>(log: impl IntoIterator<Item = &'a Record>, terms: AuditTerms, check: Check) -> Result<History, Violation> {
@@ -275,11 +303,12 @@ pub(super) fn read<'a>(log: impl IntoIterator<Item = &'a Record>) -> History {
 
 fn run_batches<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
-    check: fn(&History, &Batch) -> Result<(), Violation>,
+    terms: AuditTerms,
+    check: BatchCheck,
 ) -> Result<(), Violation> {
     let mut history = History::default();
     for batch in batches {
-        check(&history, batch)?;
+        check(&history, &terms, batch)?;
         batch.records.iter().for_each(|record| history.absorb(record));
     }
     Ok(())
@@ -615,7 +644,7 @@ fn trader_does_not_trade(history: &History, _: &AuditTerms, record: &Record) -> 
     Ok(())
 }
 
-pub(super) fn batch_is_in_its_place(history: &History, batch: &Batch) -> Result<(), Violation> {
+fn batch_is_in_its_place(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
     if batch.position != history.position {
         let what = format!("a batch for position {} stands at {}", batch.position, history.position);
         return history.violated(Property::S2, what);
@@ -635,7 +664,29 @@ pub(super) fn batch_is_in_its_place(history: &History, batch: &Batch) -> Result<
     }
 }
 
-pub(super) fn batch_is_in_order(batch: &Batch) -> Result<(), Violation> {
+fn admissions_before_outcomes(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
+    let mut outcome = None;
+    for (nth, record) in (0..).zip(&batch.records) {
+        if served(record).is_some() {
+            outcome = Some(record);
+        } else if let (Entry::Admitted(_), Some(before)) = (&record.entry, outcome) {
+            let what = format!("{} after {} in one batch", kind(record), kind(before));
+            return Err(Violation::at(Property::S8, nth_of(history, nth), what));
+        }
+    }
+    Ok(())
+}
+
+fn batch_is_within_its_limit(history: &History, terms: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
+    let Some(limit) = terms.batch_limit.map(|limit| limit as usize) else { return Ok(()) };
+    if batch.records.len() > limit {
+        let what = format!("a batch of {} records, where {limit} are the most", batch.records.len());
+        return Err(Violation::at(Property::R5, nth_of(history, limit), what));
+    }
+    Ok(())
+}
+
+fn batch_is_in_order(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
     let turn = |record: &Record| match record.entry {
         Entry::Claimed { .. } | Entry::Deposited(_) => 0,
         Entry::Admitted(_) => 1,
@@ -647,10 +698,15 @@ pub(super) fn batch_is_in_order(batch: &Batch) -> Result<(), Violation> {
             && (turn(after) < turn(before) || before.entry == Entry::Resigned)
         {
             let what = format!("{} after {} in one batch", kind(after), kind(before));
-            return Err(Violation::at(Property::S8, batch.position.plus(nth), what));
+            return Err(Violation::at(Property::R5, nth_of(history, nth), what));
         }
     }
     Ok(())
+}
+
+/// Where the `nth` record of the batch that comes next stands, from 0.
+fn nth_of(history: &History, nth: usize) -> Position {
+    Position(history.position.0 + nth as u64)
 }
 
 fn kind(record: &Record) -> &'static str {

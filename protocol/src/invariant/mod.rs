@@ -7,6 +7,7 @@
 //!
 //! - Over a log: the functions of this module that take a `log`, and all of them in one pass: [`LogAudit`], [`audit`].
 //! - Over batches, where the log is told apart into appends: [`a_batch_is_deposits_then_admissions_then_outcomes`],
+//!   [`a_batch_holds_at_most_as_many_records_as_its_limit`], [`no_admission_follows_an_outcome_in_its_batch`],
 //!   [`every_batch_is_of_the_latest_epoch_at_the_head`], [`audit_batches`].
 //! - Over one step of one peer: clocks, links, floods.
 //! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`], [`an_epoch_is_spoken_for_by_its_holder`].
@@ -61,6 +62,12 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// The ledger answers an append by its checks, in their order (DESIGN R2).
+    R2,
+    /// Whatever the ledger shows is durable (DESIGN R3).
+    R3,
+    /// A batch holds at most as many records as its limit, in their order (DESIGN R5).
+    R5,
     /// A message gets through while a path is left (SPEC A2).
     A2,
     /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
@@ -103,6 +110,9 @@ impl Property {
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::R2 => "the ledger answers an append by its checks, in their order",
+            Property::R3 => "whatever the ledger shows is durable",
+            Property::R5 => "a batch holds at most as many records as its limit, in their order",
             Property::A2 => "a message gets through while a path is left",
             Property::B4 => "who knows of an epoch does not turn back to an older one",
             Property::B5 => "a heartbeat follows a confirmed renewal, and who hears it joins no election",
@@ -134,6 +144,9 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::R2 => "R2",
+            Property::R3 => "R3",
+            Property::R5 => "R5",
             Property::A2 => "A2",
             Property::B4 => "B4",
             Property::B5 => "B5",

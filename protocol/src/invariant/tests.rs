@@ -25,7 +25,8 @@ const SELLER: PeerId = PeerId(1);
 const OTHER_SELLER: PeerId = PeerId(2);
 const BUYER: PeerId = PeerId(3);
 const OTHER_BUYER: PeerId = PeerId(4);
-const TERMS: AuditTerms = AuditTerms { commission: Some(Commission::TWENTY_PERCENT), resign_after: Some(2) };
+const TERMS: AuditTerms =
+    AuditTerms { commission: Some(Commission::TWENTY_PERCENT), resign_after: Some(2), batch_limit: Some(2) };
 
 fn life(peer: PeerId) -> Life {
     Life { peer, incarnation: Incarnation(1) }
@@ -177,6 +178,8 @@ fn everything_holds_of_a_good_log() {
     a_term_ends_with_its_last_sale(&log, TERMS.resign_after).unwrap();
     a_trader_in_office_neither_buys_nor_sells(&log).unwrap();
     every_batch_is_of_the_latest_epoch_at_the_head(&batches(good())).unwrap();
+    no_admission_follows_an_outcome_in_its_batch(&batches(good())).unwrap();
+    a_batch_holds_at_most_as_many_records_as_its_limit(&batches(good()), TERMS.batch_limit).unwrap();
     a_batch_is_deposits_then_admissions_then_outcomes(&batches(good())).unwrap();
 }
 
@@ -534,18 +537,49 @@ fn an_admission_before_the_inherited_queue_is_served_is_found() {
 }
 
 #[test]
+fn an_admission_after_an_outcome_in_one_batch_is_found() {
+    let [first, whole] = claim_and_rest();
+    no_admission_follows_an_outcome_in_its_batch([&first, &whole]).unwrap();
+    let mut swapped = whole.clone();
+    swapped.records.swap(3, 4);
+    violates(no_admission_follows_an_outcome_in_its_batch([&first, &swapped]), Property::S8, 5);
+    // A deposit between the two hides nothing.
+    let mut between = whole;
+    between.records.extend([deposited(20, deposit(16, SELLER, 2, 1)), admitted(21, request(16, BUYER, 2))]);
+    violates(no_admission_follows_an_outcome_in_its_batch([&first, &between]), Property::S8, 7);
+}
+
+// R5.
+
+/// The first claim of [`good`], and the five records after it in one batch.
+fn claim_and_rest() -> [Batch; 2] {
+    let mut records = good();
+    let rest = records.drain(1..).take(5).collect::<Log>();
+    [(0, records), (1, rest)].map(|(at, records)| Batch { epoch: Epoch(1), position: Position(at), records })
+}
+
+#[test]
+fn a_batch_of_more_than_its_limit_is_found() {
+    let [first, whole] = claim_and_rest();
+    for limit in [None, Some(5)] {
+        a_batch_holds_at_most_as_many_records_as_its_limit([&first, &whole], limit).unwrap();
+    }
+    violates(a_batch_holds_at_most_as_many_records_as_its_limit([&first, &whole], Some(4)), Property::R5, 5);
+    // A claim is a record like any other.
+    violates(a_batch_holds_at_most_as_many_records_as_its_limit([&first], Some(0)), Property::R5, 0);
+}
+
+#[test]
 fn a_batch_out_of_order_is_found() {
-    let mut log = good();
-    let records = log.drain(1..).take(5).collect::<Log>();
-    let whole = Batch { epoch: Epoch(1), position: Position(1), records };
-    a_batch_is_deposits_then_admissions_then_outcomes([&whole]).unwrap();
+    let [first, whole] = claim_and_rest();
+    a_batch_is_deposits_then_admissions_then_outcomes([&first, &whole]).unwrap();
     for (one, other, at) in [(1, 2, 3), (3, 4, 5)] {
         let mut swapped = whole.clone();
         swapped.records.swap(one, other);
-        violates(a_batch_is_deposits_then_admissions_then_outcomes([&swapped]), Property::S8, at);
+        violates(a_batch_is_deposits_then_admissions_then_outcomes([&first, &swapped]), Property::R5, at);
     }
     let twice = Batch { records: vec![resigned(20), resigned(21)], ..whole };
-    violates(a_batch_is_deposits_then_admissions_then_outcomes([&twice]), Property::S8, 2);
+    violates(a_batch_is_deposits_then_admissions_then_outcomes([&first, &twice]), Property::R5, 2);
 }
 
 // S13, SPEC B6 and B7.
@@ -779,7 +813,10 @@ fn many_sales(buyers: u32) -> Log {
 fn an_audit_of_a_good_log_is_clean_and_adds_it_up() {
     let report = audit(&good(), TERMS);
     assert!(report.is_clean(), "{report:?}");
-    assert_eq!(audit_batches(&batches(good()), TERMS), report);
+    assert!(report.verdicts.iter().all(|(property, _)| *property != Property::R5), "nobody told it the batches");
+    let by_batch = audit_batches(&batches(good()), TERMS);
+    assert!(by_batch.is_clean() && by_batch.verdicts.contains(&(Property::R5, None)), "{by_batch:?}");
+    assert_eq!(by_batch.totals, report.totals);
     let totals = AuditTotals {
         records: 12,
         terms: 2,
@@ -868,8 +905,12 @@ fn a_missing_resignation_shows_when_the_log_ends() {
 }
 
 #[test]
-fn an_audit_by_batch_sees_the_order_within() {
-    for (first, violated) in [(3, &[][..]), (4, &[]), (5, &[Property::S8])] {
+fn an_audit_by_batch_sees_the_size_and_the_order_within() {
+    let [first, whole] = claim_and_rest();
+    let report = audit_batches([&first, &whole], TERMS);
+    let found = report.violations().map(|violation| (violation.property, violation.position)).collect::<Vec<_>>();
+    assert_eq!(found, [(Property::R5, Some(Position(3)))]);
+    for (first, violated) in [(3, &[][..]), (4, &[]), (5, &[Property::S8, Property::R5])] {
         let mut joined = batches(good());
         let second = joined.remove(first + 1);
         joined[first].records.extend(second.records);

@@ -50,7 +50,12 @@ pub fn audit(flags: &Audit) -> Result<ExitCode, Failure> {
 /// The audit of a log under a run's terms.
 pub fn audited(log: &[Batch], config: &BazaarConfig) -> AuditReport {
     let terms = config.terms();
-    audit_batches(log, AuditTerms { commission: Some(terms.commission), resign_after: Some(terms.resign_after) })
+    let terms = AuditTerms {
+        commission: Some(terms.commission),
+        resign_after: Some(terms.resign_after),
+        batch_limit: Some(terms.batch_limit),
+    };
+    audit_batches(log, terms)
 }
 
 /// The audit in words.
