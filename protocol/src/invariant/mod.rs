@@ -1,14 +1,17 @@
 //! What must hold, as plain functions over plain data (DESIGN 5). Each is named as the sentence it checks.
 //!
 //! Whoever has a log, a clock, a message or books can ask: the models at every state, the random tests after every
-//! step, `bazaar audit` of a log on a disk, the replay of a trace. Nothing here asks [`Books`](crate::books::Books)
-//! what is right, for `Books` is among what is checked: stock, queue and accounts are added up anew from the records.
-//! Only [`the_books_equal_the_fold_of_the_log`] uses the fold, since the fold is what it speaks of.
+//! step, `bazaar audit` of a log on a disk, the replay of a trace. No check asks the code that it checks: stock, queue
+//! and accounts are added up anew from the records, not by [`Books`](crate::books::Books); prices and shares, the order
+//! of the queue and the fence of the ledger are worked out from plain numbers. Only
+//! [`the_books_equal_the_fold_of_the_log`] uses the fold, since the fold is what it speaks of.
 //!
 //! - Over a log: the functions of this module that take a `log`, and all of them in one pass: [`LogAudit`], [`audit`].
 //! - Over batches, where the log is told apart into appends: [`a_batch_is_deposits_then_admissions_then_outcomes`],
 //!   [`a_batch_holds_at_most_as_many_records_as_its_limit`], [`no_admission_follows_an_outcome_in_its_batch`],
 //!   [`every_batch_is_of_the_latest_epoch_at_the_head`], [`audit_batches`].
+//! - Over what the ledger answers, held against its durable batches: [`the_ledger_answers_in_order`],
+//!   [`whatever_the_ledger_shows_is_durable`].
 //! - Over one step of one peer: clocks, links, floods.
 //! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`], [`an_epoch_is_spoken_for_by_its_holder`].
 //!
@@ -18,6 +21,7 @@ mod audit;
 mod books;
 mod clock;
 mod history;
+mod ledger;
 mod log;
 mod network;
 mod told;
@@ -30,7 +34,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{audit::*, books::*, clock::*, log::*, network::*, told::*};
+pub use self::{audit::*, books::*, clock::*, ledger::*, log::*, network::*, told::*};
 use crate::id::{DepositId, Position, RequestId};
 
 /// A property that must hold in every reachable state (DESIGN 5), or a row of the specification that shows in the log.

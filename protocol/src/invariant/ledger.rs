@@ -1,0 +1,265 @@
+//! What the ledger answers, held against the durable log (R2, R3).
+//!
+//! A second opinion: the fence is read from the records here, one by one, and a batch is told from another by what is in
+//! it. Nothing here asks the ledger, its [`Tail`](crate::ledger::Tail) or a digest.
+
+use alloc::{format, string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Property, Violation};
+use crate::{
+    id::{Epoch, Life, Position},
+    ledger::{LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
+    record::{Batch, Entry, Record},
+};
+
+/// What the log does not say of the latest term (DESIGN R6). Whoever watches a ledger keeps it by what goes in and what
+/// comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// The term is being renewed: it was not resigned, and its lease has not run out since it was renewed last.
+    pub is_live: bool,
+    /// Somebody else has claimed the office in vain since the holder's last append.
+    pub is_contested: bool,
+}
+
+impl Lease {
+    /// A ledger has started over this log. The lease starts afresh: the holder may be alive.
+    #[must_use]
+    pub fn afresh<'a>(log: impl IntoIterator<Item = &'a Batch>) -> Lease {
+        Lease { is_live: Fence::of(log).is_open(), is_contested: false }
+    }
+
+    /// The lease timer has fired.
+    #[must_use]
+    pub fn run_out(self) -> Lease {
+        Lease { is_live: false, ..self }
+    }
+
+    /// `batch` has become durable and is to be answered. Whoever was kept out of an earlier term has no part in a new one.
+    #[must_use]
+    pub fn written(self, batch: &Batch) -> Lease {
+        Lease { is_contested: self.is_contested && claimant(batch).is_none(), ..self }
+    }
+
+    /// An append was answered so, over this log.
+    #[must_use]
+    pub fn answered<'a>(self, log: impl IntoIterator<Item = &'a Batch>, verdict: &Verdict) -> Lease {
+        match verdict {
+            Verdict::Appended { .. } => Lease { is_live: Fence::of(log).is_open(), is_contested: false },
+            Verdict::Held => Lease { is_contested: true, ..self },
+            Verdict::Fenced | Verdict::Conflict => self,
+        }
+    }
+}
+
+/// R2: an append is answered by the first of these that is so.
+///
+/// 1. It is the very batch that was appended last: `Appended` again, with the head after that batch.
+/// 2. Its epoch is not the caller's to write in: `Fenced`. A claim must be for the epoch after the latest, and in the
+///    caller's own name; anything else for the latest, which the caller holds and has not resigned.
+/// 3. Its position is not the head: `Conflict`.
+/// 4. It is a claim, and another peer's term is live: `Held`.
+/// 5. It is empty: `Appended`, with the head as it is.
+///
+/// If none is so it must be made durable, and has no verdict before it is. `Appended` tells whether the term is
+/// contested (R6). `log` are the durable batches and `lease` the lease at the moment of the answer; a batch that has
+/// just become durable is the last of the log.
+///
+/// # Errors
+/// When it was answered something else, or at once where it must be written first, or not where it must be answered.
+pub fn the_ledger_answers_in_order<'a>(
+    log: impl IntoIterator<Item = &'a Batch>,
+    lease: Lease,
+    caller: Life,
+    batch: &Batch,
+    answered: Option<&Verdict>,
+) -> Result<(), Violation> {
+    let fence = Fence::of(log);
+    let due = fence.verdict(lease, caller, batch);
+    if due.as_ref() == answered {
+        return Ok(());
+    }
+    let what = format!(
+        "an append of peer {} (incarnation {}) for epoch {} at {} {}, where it {}; the head is {}, the latest epoch {}",
+        caller.peer,
+        caller.incarnation,
+        batch.epoch,
+        batch.position,
+        answer_name(answered),
+        answer_name(due.as_ref()),
+        fence.head,
+        fence.epoch()
+    );
+    Err(Violation::off_the_log(Property::R2, what))
+}
+
+/// R3: a status that the ledger shows is the fence as it stood at that head of the durable log. Only whole batches are
+/// durable, so a head within one never stood.
+///
+/// # Errors
+/// At the head that was shown, when it was no head or the term there was another; at the log's end, when that is short of
+/// it.
+pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
+    log: impl IntoIterator<Item = &'a Batch>,
+    status: &LedgerStatus,
+) -> Result<(), Violation> {
+    let mut fence = Fence::default();
+    for batch in log {
+        if fence.head >= status.head.0 {
+            break;
+        }
+        fence.absorb(batch);
+    }
+    let violated = |head, what| Err(Violation::at(Property::R3, Position(head), what));
+    if fence.head < status.head.0 {
+        return violated(fence.head, format!("the durable log ends here, a head of {} was shown", status.head));
+    }
+    if fence.head > status.head.0 {
+        return violated(status.head.0, String::from("a head was shown that lies within a batch"));
+    }
+    if fence.term != status.term {
+        let (shown, durable) = (term_name(status.term), term_name(fence.term));
+        return violated(fence.head, format!("{shown} was shown, where {durable} is durable"));
+    }
+    Ok(())
+}
+
+/// R3: everything in a reply is durable. Its status is the fence at a durable head, and nothing in the answer reaches
+/// above that head: its records are those of the log, a snapshot was taken no higher, and what is said to be appended
+/// ends no higher.
+///
+/// # Errors
+/// As [`a_status_shown_is_the_fence_at_a_durable_head`]; at the first record that is not so, or at the position of what is
+/// too high.
+pub fn whatever_the_ledger_shows_is_durable<'a>(
+    log: impl IntoIterator<Item = &'a Batch>,
+    reply: &LedgerReply,
+) -> Result<(), Violation> {
+    let log: Vec<&Batch> = log.into_iter().collect();
+    let LedgerReply { status, answer, .. } = reply;
+    a_status_shown_is_the_fence_at_a_durable_head(log.iter().copied(), status)?;
+    let head = status.head.0;
+    let violated = |position, what| Err(Violation::at(Property::R3, Position(position), what));
+    match answer {
+        LedgerAnswer::Status => Ok(()),
+        LedgerAnswer::Part { id, .. } if id.position.0 > head => {
+            violated(id.position.0, format!("a snapshot was shown that is above the head, {head}"))
+        }
+        LedgerAnswer::Part { .. } => Ok(()),
+        LedgerAnswer::Records { from, records } => {
+            let durable = (0..head).zip(log.iter().flat_map(|batch| &batch.records));
+            let mut durable = durable.skip_while(|(position, _)| *position < from.0);
+            for (position, shown) in (from.0..).zip(records) {
+                match durable.next() {
+                    Some((_, record)) if record == shown => {}
+                    Some(_) => return violated(position, String::from("another record was shown than is durable")),
+                    None => return violated(position, format!("a record was shown that is above the head, {head}")),
+                }
+            }
+            Ok(())
+        }
+        LedgerAnswer::Append { verdict: Verdict::Appended { head: appended, .. }, .. } if appended.0 > head => {
+            violated(appended.0, format!("a batch is said to be appended that ends above the head, {head}"))
+        }
+        LedgerAnswer::Append { .. } => Ok(()),
+    }
+}
+
+/// The fence as the records have it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fence<'a> {
+    /// How many records there are.
+    head: u64,
+    term: Option<Term>,
+    last: Option<&'a Batch>,
+}
+
+impl<'a> Fence<'a> {
+    fn of(log: impl IntoIterator<Item = &'a Batch>) -> Fence<'a> {
+        let mut fence = Fence::default();
+        log.into_iter().for_each(|batch| fence.absorb(batch));
+        fence
+    }
+
+    fn absorb(&mut self, batch: &'a Batch) {
+        for record in &batch.records {
+            match record.entry {
+                Entry::Claimed { epoch, holder } => self.term = Some(Term { epoch, holder, ended: false }),
+                Entry::Resigned => {
+                    if let Some(term) = &mut self.term {
+                        term.ended = true;
+                    }
+                }
+                Entry::Deposited(_) | Entry::Admitted(_) | Entry::Sold(_) | Entry::Refused { .. } => {}
+            }
+        }
+        self.head += batch.records.len() as u64;
+        self.last = Some(batch);
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.term.map_or(Epoch(0), |term| term.epoch)
+    }
+
+    fn is_open(&self) -> bool {
+        self.term.is_some_and(|term| !term.ended)
+    }
+
+    fn verdict(&self, lease: Lease, caller: Life, batch: &Batch) -> Option<Verdict> {
+        let appended = |head: u64| Verdict::Appended { head: Position(head), contested: lease.is_contested };
+        if self.last.is_some_and(|last| last == batch) {
+            return Some(appended(batch.position.0 + batch.records.len() as u64));
+        }
+        let claimant = claimant(batch);
+        let may_write = match claimant {
+            Some(claimant) => self.epoch().0.checked_add(1) == Some(batch.epoch.0) && claimant == caller,
+            None => self.term.is_some_and(|term| term.epoch == batch.epoch && term.holder == caller && !term.ended),
+        };
+        if !may_write {
+            return Some(Verdict::Fenced);
+        }
+        if batch.position.0 != self.head {
+            return Some(Verdict::Conflict);
+        }
+        // A peer's own former term does not keep it out.
+        let is_anothers = |claimant: Life| self.term.is_some_and(|term| term.holder.peer != claimant.peer);
+        if lease.is_live && claimant.is_some_and(is_anothers) {
+            return Some(Verdict::Held);
+        }
+        batch.records.is_empty().then(|| appended(self.head))
+    }
+}
+
+/// Who claims with a batch: a claim is a single record.
+fn claimant(batch: &Batch) -> Option<Life> {
+    match batch.records.as_slice() {
+        [Record { entry: Entry::Claimed { holder, .. }, .. }] => Some(*holder),
+        _ => None,
+    }
+}
+
+fn answer_name(verdict: Option<&Verdict>) -> String {
+    match verdict {
+        Some(Verdict::Appended { head, contested: false }) => format!("is appended up to {head}"),
+        Some(Verdict::Appended { head, contested: true }) => format!("is appended up to {head} in a contested term"),
+        Some(Verdict::Fenced) => String::from("is fenced"),
+        Some(Verdict::Conflict) => String::from("is in conflict"),
+        Some(Verdict::Held) => String::from("is held off"),
+        None => String::from("is to be written first"),
+    }
+}
+
+fn term_name(term: Option<Term>) -> String {
+    match term {
+        Some(Term { epoch, holder, ended }) => {
+            let ended = if ended { ", resigned" } else { "" };
+            format!("epoch {epoch} of peer {} (incarnation {}){ended}", holder.peer, holder.incarnation)
+        }
+        None => String::from("no term"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
