@@ -53,7 +53,8 @@ pub fn what_happened_before_is_stamped_before(
     earlier: impl IntoIterator<Item = Stamp>,
     later: Stamp,
 ) -> Result<(), Violation> {
-    if let Some(wrong) = earlier.into_iter().find(|earlier| *earlier >= later) {
+    let place = |stamp: &Stamp| (stamp.time.0, stamp.peer.0);
+    if let Some(wrong) = earlier.into_iter().find(|earlier| place(earlier) >= place(&later)) {
         let what = format!(
             "peer {} stamped {} what had happened before peer {} stamped something {}",
             wrong.peer, wrong.time, later.peer, later.time

@@ -29,12 +29,12 @@ pub(super) struct History {
     pub(super) term: Option<TermSoFar>,
     /// Every request that was admitted, and what became of it.
     pub(super) requests: BTreeMap<RequestId, Fate>,
-    /// The open ones by (time, buyer, sequence), each with where it was admitted.
-    pub(super) queue: BTreeMap<(Time, RequestId), (Position, Request)>,
+    /// The open ones in order, each with where it was admitted.
+    pub(super) queue: BTreeMap<Place, (Position, Request)>,
     /// Every deposit.
     pub(super) deposits: BTreeMap<DepositId, Stock>,
-    /// The deposits that are not sold out, by item and then by (seller's clock, seller).
-    offers: BTreeMap<Item, BTreeSet<(Time, DepositId)>>,
+    /// The deposits that are not sold out, by item and then in order.
+    offers: BTreeMap<Item, BTreeMap<Place, DepositId>>,
     /// Every buyer.
     pub(super) buyers: BTreeMap<PeerId, BuyerSoFar>,
     /// Every seller.
@@ -43,6 +43,18 @@ pub(super) struct History {
     pub(super) traders: BTreeMap<PeerId, TraderSoFar>,
     /// Counts and sums.
     pub(super) sums: Sums,
+}
+
+/// Where a request stands among those that wait, (time, buyer, sequence), or a deposit among those that can fill it,
+/// (seller's clock, seller, number) (SPEC C4). As plain numbers, so that no order of the protocol's own decides it.
+pub(super) type Place = (u64, u32, u64);
+
+fn place_of_request(time: Time, id: RequestId) -> Place {
+    (time.0, id.buyer.0, id.sequence.0)
+}
+
+fn place_of_deposit(clock: Time, id: DepositId) -> Place {
+    (clock.0, id.seller.0, id.number.0)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -143,7 +155,7 @@ impl History {
     /// The open request of this name, with where it was admitted.
     pub(super) fn open(&self, id: RequestId) -> Option<&(Position, Request)> {
         match self.requests.get(&id) {
-            Some(Fate::Open(time)) => self.queue.get(&(*time, id)),
+            Some(Fate::Open(time)) => self.queue.get(&place_of_request(*time, id)),
             Some(Fate::Settled(_)) | None => None,
         }
     }
@@ -152,12 +164,12 @@ impl History {
     /// smallest (clock, seller) (SPEC C4). The trader in office does not sell (SPEC B7), nor anybody to itself.
     pub(super) fn smallest_offer(&self, request: &Request) -> Option<(Time, DepositId)> {
         let offers = self.offers.get(&request.item)?;
-        let can_fill = |(_, id): &&(Time, DepositId)| {
+        let can_fill = |(_, id): &(&Place, &DepositId)| {
             Some(id.seller) != self.in_office()
                 && id.seller != request.id.buyer
-                && self.deposits.get(id).is_some_and(|stock| stock.left() >= u64::from(request.quantity.0))
+                && self.deposits.get(*id).is_some_and(|stock| stock.left() >= u64::from(request.quantity.0))
         };
-        offers.iter().find(can_fill).copied()
+        offers.iter().find(can_fill).map(|((clock, ..), id)| (Time(*clock), *id))
     }
 
     /// A deposit and what was sold of it.
@@ -183,7 +195,7 @@ impl History {
             }
         }
         self.latest = self.latest.max(record.stamp.time);
-        self.position = self.position.plus(1);
+        self.position = Position(self.position.0 + 1);
     }
 
     fn absorb_claim(&mut self, epoch: Epoch, holder: Life) {
@@ -214,7 +226,8 @@ impl History {
         self.deposits.insert(deposit.id, Stock { deposit: deposit.clone(), sold: 0 });
         if deposit.count.0 > 0 {
             of.open.insert((deposit.item, number));
-            self.offers.entry(deposit.item).or_default().insert((of.clock, deposit.id));
+            let place = place_of_deposit(of.clock, deposit.id);
+            self.offers.entry(deposit.item).or_default().insert(place, deposit.id);
         }
     }
 
@@ -222,9 +235,9 @@ impl History {
         self.sums.admissions += 1;
         let time = request.stamp.time;
         if let Some(Fate::Open(former)) = self.requests.insert(request.id, Fate::Open(time)) {
-            self.queue.remove(&(former, request.id));
+            self.queue.remove(&place_of_request(former, request.id));
         }
-        self.queue.insert((time, request.id), (self.position, request.clone()));
+        self.queue.insert(place_of_request(time, request.id), (self.position, request.clone()));
         self.buyers.entry(request.id.buyer).or_default().open.insert(request.id.sequence);
     }
 
@@ -256,7 +269,8 @@ impl History {
             stock.sold += quantity;
             if stock.left() == 0 {
                 of.open.remove(&(stock.deposit.item, number));
-                self.offers.entry(stock.deposit.item).or_default().remove(&(of.clock, sale.deposit));
+                let place = place_of_deposit(of.clock, sale.deposit);
+                self.offers.entry(stock.deposit.item).or_default().remove(&place);
             }
         }
         self.settle(sale.request, record.stamp.time);
@@ -270,14 +284,14 @@ impl History {
         for (item, number) in &of.open {
             let id = DepositId { seller, number: *number };
             let offers = self.offers.entry(*item).or_default();
-            offers.remove(&(before, id));
-            offers.insert((after, id));
+            offers.remove(&place_of_deposit(before, id));
+            offers.insert(place_of_deposit(after, id), id);
         }
     }
 
     fn settle(&mut self, id: RequestId, time: Time) {
         if let Some(Fate::Open(stamped)) = self.requests.insert(id, Fate::Settled(self.position))
-            && let Some((admitted_at, _)) = self.queue.remove(&(stamped, id))
+            && let Some((admitted_at, _)) = self.queue.remove(&place_of_request(stamped, id))
             && let Some(term) = &mut self.term
             && admitted_at < term.claimed_at
         {

@@ -542,13 +542,14 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
 fn serving_order(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let Some((_, request)) = served(record).and_then(|id| history.open(id)) else { return Ok(()) };
     let name = request_name(request.id);
-    if let Some(((time, first), _)) = history.queue.first_key_value()
-        && *first != request.id
+    if let Some((_, (_, first))) = history.queue.first_key_value()
+        && first.id != request.id
     {
         let what = format!(
-            "{name}, stamped {}, is served before {}, stamped {time}",
+            "{name}, stamped {}, is served before {}, stamped {}",
             request.stamp.time,
-            request_name(*first)
+            request_name(first.id),
+            first.stamp.time
         );
         return history.violated(Property::S8, what);
     }
