@@ -11,9 +11,9 @@ use model::{
     scenario::{self, Case, Extent, Family, Scenario},
     subject::Subject,
     trace::Trace,
-    whole::Whole,
+    whole::{Way, Whole},
 };
-use protocol::clock::Time;
+use protocol::{clock::Time, id::PeerId};
 
 const THREADS: usize = 2;
 
@@ -53,6 +53,61 @@ fn who_hears_the_ledger_and_no_peer_leaves_its_contested_office() {
 #[test]
 fn another_takes_over_when_the_trader_crashes() {
     holds("whole-crash");
+}
+
+#[test]
+fn what_is_held_back_until_it_is_written_is_held_against_what_was_true_when_it_was_decided() {
+    holds("whole-bound");
+}
+
+#[test]
+fn a_heartbeat_that_overtakes_a_read_lets_nobody_claim_what_it_has_not_read() {
+    holds("whole-reads");
+}
+
+#[test]
+fn what_waits_inside_the_ledger_is_answered_or_asked_again() {
+    holds("whole-waiting");
+}
+
+#[test]
+fn a_full_journal_loses_what_could_be_lost_on_the_way() {
+    holds("whole-full-journal");
+}
+
+#[test]
+fn an_old_image_of_the_ledger_is_noticed_by_whoever_has_seen_more() {
+    holds("whole-old-image");
+}
+
+#[test]
+fn every_way_is_found_where_it_stands() {
+    for (_, whole) in all() {
+        for (nth, way) in whole.ways().enumerate() {
+            assert_eq!(whole.nth(way), Some(nth), "{way:?}");
+        }
+        let stranger = PeerId(whole.cast.len() as u32);
+        for way in [Way::to_ledger(stranger), Way::to_ledger(stranger).back(), Way::between(PeerId(0), stranger)] {
+            assert_eq!(whole.nth(way), None, "{way:?}");
+        }
+    }
+}
+
+/// Where an old image of the ledger has granted something, nobody could know, and nothing follows.
+#[test]
+fn a_history_ends_where_nobody_could_know_that_an_old_image_was_put_back() {
+    let (_, whole) = named("whole-old-image");
+    let mut ends = 0;
+    for seed in 0..200 {
+        let history = walk(&whole, 60, |nth, among| (nth * 5 + seed * 17 + nth * seed * seed) % among);
+        let mut actions = Vec::new();
+        whole.actions(history.last(), &mut actions);
+        if history.last().is_over() {
+            ends += 1;
+            assert!(history.last().observer.is_put_back() && actions.is_empty());
+        }
+    }
+    assert!(ends > 0);
 }
 
 // Clocks hardly ever differ in nothing but how far on they are where the peers' ways are stamped one by one: of the first 40,000

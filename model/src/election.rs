@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
-use protocol::{config::Terms, id::PeerId};
+use protocol::{
+    config::{Limits, Terms},
+    id::PeerId,
+};
 
 use crate::{
     bazaar::{Bazaar, Budget, Convergence, Cut, Role, TIMEOUTS, Timing},
     scenario::{Case, Family, Scenario},
     sighting::Sighting,
+    trading::inheritance,
 };
 
 /// Long enough for whoever does not hear a leader to run for office once more.
@@ -37,6 +41,12 @@ fn converging(within: usize, cut: Cut, budget: Budget) -> Case {
 fn surviving(budget: Budget) -> Case {
     let convergence = Some(Convergence { within: 180, lasting: LASTING, cut: Cut::Nothing });
     Case::Bazaar(Bazaar { convergence, ..electors(2).with(budget) })
+}
+
+/// Two peers, and a former trader's books to read, piece by piece.
+fn long(budget: Budget) -> Bazaar {
+    let limits = Limits { part_weight: 1, read_records: 1, waiting_calls: 0, ..Limits::DEFAULT };
+    Bazaar { limits, prologue: inheritance(3), ..electors(2).with(budget) }
 }
 
 /// The scenarios.
@@ -176,6 +186,67 @@ pub fn scenarios() -> Vec<Scenario> {
             ..base()
         },
         Scenario {
+            name: "election-resigned-twice",
+            about: "two peers resign one after the other; the first may hear of the second's term only that it was resigned",
+            bounds: "3 alarms, 2 sales: one to win and two for the other, a term of one sale each. A short term may say nothing else, \
+                     or all else comes late.",
+            sightings: vec![Sighting::Resigned, Sighting::SecondEpoch, Sighting::Answered],
+            case: Case::Bazaar(electors(2).with(Budget { alarms: 3, sales: 2, ..none })),
+            further: Some(Case::Bazaar(electors(2).with(Budget { alarms: 4, sales: 2, ..none }))),
+            ..base()
+        },
+        Scenario {
+            name: "election-reads",
+            about: "two peers whose reads of the ledger take their time, as do the answers; a trader writes meanwhile",
+            bounds: "3 alarms, 1 renewal, 1 sale: what was read is old when it comes, and a heartbeat tells of more than has \
+                     been read.",
+            sightings: vec![
+                Sighting::HeadOvertook,
+                Sighting::SecondEpoch,
+                Sighting::ClaimConflict,
+                Sighting::Heartbeat,
+                Sighting::Resigned,
+            ],
+            case: Case::Bazaar(Bazaar {
+                slow_reads: true,
+                ..electors(2).with(Budget { alarms: 3, renewals: 1, sales: 1, ..none })
+            }),
+            further: Some(Case::Bazaar(Bazaar {
+                slow_reads: true,
+                ..electors(2).with(Budget { alarms: 4, renewals: 1, sales: 1, ..none })
+            })),
+            ..base()
+        },
+        Scenario {
+            name: "election-comeback",
+            about: "two elections in a row, with a crash of the ledger and an old trader that comes back",
+            bounds: "Two peers, 3 alarms, 1 crash, 1 restart, 1 crash of the ledger: the trader dies, another is elected, and the first \
+                     is back, with claims of either lost, kept or late.",
+            sightings: vec![
+                Sighting::SecondEpoch,
+                Sighting::TraderCrashed,
+                Sighting::Restarted,
+                Sighting::LostUnsynced,
+                Sighting::KeptUnanswered,
+                Sighting::ClaimFenced,
+            ],
+            case: Case::Bazaar(electors(2).with(Budget {
+                alarms: 3,
+                crashes: 1,
+                restarts: 1,
+                ledger_crashes: 1,
+                ..none
+            })),
+            further: Some(Case::Bazaar(electors(2).with(Budget {
+                alarms: 4,
+                crashes: 1,
+                restarts: 1,
+                ledger_crashes: 1,
+                ..none
+            }))),
+            ..base()
+        },
+        Scenario {
             name: "synchronous",
             about: "four peers whose messages arrive and whose timers run as long as they say",
             bounds: "2 crashes, 1 restart, 1 sale: the trader dies twice over, or resigns and its successor dies; a peer \
@@ -267,11 +338,27 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "lost-answers",
-            about: "three peers; the ledger's first answer to every batch is lost: sending it again settles it",
+            about: "three peers; the ledger's first answer to every append is lost: sending it again settles it",
             bounds: "2 alarms, 1 sale: a claim, a renewal, a sale.",
             sightings: vec![Sighting::TookOffice, Sighting::Resigned],
-            case: converging(130, Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
-            further: Some(converging(208, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            case: converging(260, Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
+            further: Some(converging(416, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "long-reads",
+            about: "two peers; reading what was written before takes longer than the patience, and goes on all the while",
+            bounds: "2 alarms, 1 snapshot: 5 records of a former term, one in an answer, or a snapshot in as many parts; each answer \
+                     takes longer than half of the patience.",
+            sightings: vec![Sighting::SeveralParts, Sighting::CutRead, Sighting::Inherited],
+            case: Case::Bazaar(Bazaar {
+                convergence: Some(Convergence { within: 300, lasting: LASTING, cut: Cut::SlowReads }),
+                ..long(Budget { alarms: 2, snapshots: 1, ..none })
+            }),
+            further: Some(Case::Bazaar(Bazaar {
+                convergence: Some(Convergence { within: 400, lasting: LASTING, cut: Cut::SlowReads }),
+                ..long(Budget { alarms: 3, snapshots: 1, ..none })
+            })),
             ..base()
         },
         Scenario {

@@ -12,13 +12,13 @@
 //!
 //! | model | what runs | adversary | properties |
 //! |---|---|---|---|
-//! | [`election`], free timing | `Election`, `Office`, `Ledger` over `MemoryStore`; 2 to 4 peers that hear each other | any message once, often, late, in any order, or never; any armed timer at any moment, so many times; pauses and cuts without end; crashes of peers and of the ledger (before and after a write is durable; what is answered may never arrive), restarts; a loss of patience; a resignation at any moment of a term | S1, S2, S7 (stamps of claims; clocks over crashes), B4, B5 |
+//! | [`election`], free timing | `Participant`s that elect and hold office, and the ledger (`Archive`); 2 to 4 that hear each other | any message once, often, late, in any order, or never; any armed timer at any moment, so many times; pauses and cuts without end; crashes of peers and of the ledger (before and after a write is durable; what is answered may never arrive), restarts; a loss of patience; a resignation at any moment of a term | S1, S2, S7 (stamps of claims; clocks over crashes), R1 to R3, B4 to B6, B9 |
 //! | [`election`], synchronous timing | the same, 2 to 5 peers | messages and calls take no time and arrive once, in any order; timers run as long as they say; crashes, restarts and resignations at any moment | Y1, Y2, and all above |
-//! | [`election`], convergence | the same, 2 and 3 peers, free timing up to any state; from there the fair schedule | a cut that stays: a peer and the ledger, one way or both; a peer and all others; everybody and the ledger; every first answer lost | L1, L3, B9, from *every* unique state |
-//! | [`trading`] | `Office` with `Trader`, `Buyer`, `Seller`, `Clock`, `Ledger`; nobody elects: whoever the adversary likes stands and yields at any moment | as above, with clients that crash, clocks that rise by themselves, snapshots, messages that reach whoever holds, thinks it holds, or held the office | S1 to S8, S11 to S13, B6, B7; L2 from every unique state of the scenarios `told…` |
+//! | [`election`], convergence | the same, 2 and 3 peers, free timing up to any state; from there the fair schedule | a cut that stays: a peer and the ledger, one way or both; a peer and all others; everybody and the ledger; every first answer lost; reads slower than the patience | L1, L3, B9, from *every* unique state |
+//! | [`trading`] | the same `Participant`s without an election, buyers and sellers among them, and the ledger: whoever the adversary likes stands and yields at any moment | as above, with clients that crash, clocks that rise by themselves, snapshots, messages that reach whoever holds, thinks it holds, or held the office | S1 to S8, S11 to S13, R1 to R3, R5, B6, B7; L2 from every unique state of the scenarios `told…`, `former-request` and `sales-missed` |
 //! | [`clock`] | `Clock`, two and three, any exchange, written ahead as by a peer's journal | loss, doubling, reordering; crashes between asking for a write, its being durable and being told so | S7, against vector clocks: what happened before is stamped before, for all pairs |
-//! | [`overlay`] | `Overlay`, on all 112 connected [networks](network) of 2 to 7 peers with at most three neighbours each | loss, doubling, any order; relays that crash, noticed or not, and come back | S10; A2: whoever is connected to the source by sound links is reached |
-//! | [`whole`] | composed `Peer`s of 2 and 3, their overlay, disks and timers, and the `Ledger` | connections that keep their order, cut one way or both, noticed early, late or never, to the ledger too; loss, doubling, reordering; crashes of peers and of the ledger with what was not durable lost | S1 to S8, S10 to S13, B4 to B7; L1, L2, L3 from every unique state of three scenarios |
+//! | [`overlay`] | `Overlay`, on all 112 connected [networks](network) of 2 to 7 peers with at most three neighbours each | loss, doubling, any order; relays that crash, noticed or not, and come back | S10; A2: whoever is connected to the source by sound links is reached, and a flood that is new is taken, within the window |
+//! | [`whole`] | `Peer`s, 2 and 3, which are participants with overlay and journal; their disks and timers; and the ledger | connections that keep their order, cut one way or both, noticed early, late or never, to the ledger too; loss, doubling, reordering; crashes of peers and of the ledger with what was not durable lost; an old image of the ledger put back | S1 to S8, S10 to S13, R1 to R3, R5, R10, A2, B4 to B7, B9; L1, L2, L3 from every unique state of three scenarios |
 //!
 //! "A message may never arrive" is how links are lost, cut and healed, one way too, and how a machine pauses and comes back, where
 //! timing is free: the bags of what is under way are only added to, and nothing has to be taken from them. So these faults have
@@ -36,7 +36,7 @@
 //! it was recorded. `check` ends with a [matrix] of what each machine was given in which role, over all scenarios; a gap fails it, and
 //! there is none.
 //!
-//! What the models can catch is shown by mutants: in each of 78 one safety line of the protocol is taken out or weakened, in a
+//! What the models can catch is shown by mutants: in each of 106 one safety line of the protocol is taken out or weakened, in a
 //! second build of the same files, and each is found as a violation of the property named for it (`bazaar-model mutants`; the
 //! gallery in `docs/defeats` shows the instructive ones).
 //!
@@ -45,9 +45,9 @@
 //! - Anything beyond the bounds: a handful of peers, requests and faults. That larger systems fail in no new way is a belief; random
 //!   schedules of larger ones (`cargo test -p bazaar-protocol --test properties`) support it.
 //! - Anything about `runtime`: sockets, disks, tokio, tarpc, sled are tested, not modelled.
-//! - In [`election`] and [`trading`] each step's clock counts as written before what it says leaves; a read of the ledger is one
-//!   step; calls do not wait inside the ledger; a message moves its receiver's clock only when ahead of it. [`clock`] and [`whole`]
-//!   have these in steps of their own.
+//! - In [`election`] and [`trading`] each step's clock counts as written before what it says leaves, and words carry the readings
+//!   of what is stamped, no others; but for a few scenarios a read of the ledger is one step and no call waits inside it.
+//!   [`clock`] and [`whole`] have these in steps of their own.
 //! - Who stands and what is traded are combined in [`whole`] only, where budgets are small.
 //! - Y1 and Y2 speak of a network whose messages take no time beside any timer, in any order. That they hold while delays are small
 //!   and not nothing is not shown. "At most one peer believes it is trader" is a property of no asynchronous system.
@@ -76,89 +76,108 @@
 //!
 //! ```text
 //! scenario                  states  depth      s
-//! election                   81317     43    0.5
-//! election-four              91696     47    0.6
-//! election-crash             82081     36    0.3
-//! election-silence           15988     28    0.1
-//! election-heartbeat         62348     38    0.4
-//! election-resignation      198111     53    1.3
-//! election-two              104973     54    0.6
-//! election-ledger-crash      14160     29    0.1
-//! synchronous               672202    136    1.5
-//! synchronous-five            1923     75    0.0
-//! synchronous-survivor       19103     89    0.1
-//! synchronous-ten              223     46    0.0
-//! convergence                17771     30    0.4
-//! duel                       62781     38    2.2
-//! duel-one-way               62781     38    2.2
-//! wedge                      62781     38    2.4
-//! lost-answers                2936     29    0.1
-//! survivor                   25841     42    0.9
-//! silent-ledger              62781     38    2.3
-//! last-unit                 166471     43    1.6
-//! batches-of-two            185485     43    2.0
-//! ledger-crash               70976     42    0.7
-//! trader-crash              134664     44    0.9
-//! yield                      55660     41    0.4
-//! renewals                   10628     41    0.1
-//! renewals-crash              3000     23    0.0
-//! client-restarts            65453     37    0.5
-//! buyer-restarts             54084     47    0.5
-//! resignation               141713     43    1.2
-//! restocking                 64251     46    0.9
-//! stamps                     11074     30    0.1
-//! sellers                    78723     38    0.8
-//! own-stock                    839     25    0.0
-//! three-buyers                1125     22    0.0
-//! inheritance                 7805     37    0.1
-//! out-of-order                 679     28    0.0
-//! old-calls                  43152     41    0.4
-//! late-copies                 3024     26    0.0
-//! trader-trades             234210     53    2.0
-//! buyer-in-office             6720     40    0.1
-//! seller-in-office           25908     46    0.2
-//! snapshot                  154728     45    1.4
-//! told                       30710     41    0.6
-//! told-twice                  1805     30    0.0
-//! told-after-crashes          1679     24    0.0
-//! whole-election            275673     29    1.2
-//! whole-crash               135768     41    0.7
-//! whole-cut                 279616     30    1.5
-//! whole-ledger              166804     29    1.0
-//! whole-candidate           145534     37    0.6
-//! whole-interval               265     23    0.0
-//! whole-clock                34263     43    0.2
-//! whole-survivor             37553     31    1.3
-//! whole-isolated             10972     24    0.9
-//! whole-convergence         194766     25   16.7
-//! whole-disorder            158649     19    0.9
-//! clock-two                 120874     22    0.2
-//! clock-read                249649     25    0.4
-//! clock-three               259344     20    0.4
-//! clock-endless              29827   3389    0.2
-//! overlay-broadcast          30158      9    0.2
-//! overlay-answer            158000     16    0.2
-//! overlay-ask                81389     12    0.3
-//! overlay-overtaken          36855     15    0.2
-//! overlay-around            238131     21    0.4
-//! overlay-crash              67111     17    0.2
-//! overlay-lives             252498     21    0.8
-//! overlay-back              106304     30    0.2
-//! overlay-circle            280558     87    0.8
-//! overlay-loss              265367     13    1.0
-//! overlay-twice             115093     15    0.6
-//! election in all: 1641797 unique states in 16.1 s
-//! trading in all: 1554566 unique states in 14.5 s
-//! clock in all: 659694 unique states in 1.1 s
-//! overlay in all: 1631464 unique states in 4.9 s
-//! whole in all: 1439863 unique states in 24.9 s
-//! heartbeat                  60726  91354 134642
-//! start                      13558   6996  83640
+//! election                    93541     45    0.7
+//! election-four               97253     48    0.8
+//! election-crash              98993     38    0.5
+//! election-silence            19607     30    0.1
+//! election-heartbeat          69907     40    0.7
+//! election-resignation       214791     60    1.8
+//! election-two               143491     60    0.9
+//! election-ledger-crash       15980     30    0.1
+//! election-resigned-twice     22542     55    0.2
+//! election-reads             105458     61    0.9
+//! election-comeback           13263     26    0.1
+//! synchronous               1303694    144    3.1
+//! synchronous-five             2904     77    0.0
+//! synchronous-survivor        15682     99    0.0
+//! synchronous-ten               342     48    0.0
+//! convergence                 24873     31    1.1
+//! duel                        70340     41    5.6
+//! duel-one-way                70340     40    5.6
+//! wedge                       70340     40    6.3
+//! lost-answers                 3375     33    0.3
+//! long-reads                   1041     26    0.1
+//! survivor                    37542     48    1.9
+//! silent-ledger               70340     40    6.6
+//! last-unit                  203261     48    2.2
+//! batches-of-two             226485     47    2.1
+//! ledger-crash                80864     47    0.8
+//! trader-crash               158260     48    1.0
+//! yield                       64034     49    0.6
+//! renewals                    12280     44    0.1
+//! renewals-crash               3552     26    0.0
+//! client-restarts             76119     41    0.5
+//! buyer-restarts              63544     48    0.5
+//! resignation                173317     47    1.6
+//! restocking                  74747     52    0.6
+//! stamps                      12767     34    0.1
+//! sellers                     99774     44    0.7
+//! own-stock                    1029     29    0.0
+//! three-buyers                 1450     26    0.0
+//! inheritance                  9381     42    0.1
+//! out-of-order                  795     32    0.0
+//! old-calls                   45438     44    0.5
+//! late-copies                  3156     29    0.1
+//! trader-trades              278238     54    2.9
+//! buyer-in-office              8109     45    0.1
+//! seller-in-office            31017     50    0.3
+//! snapshot                   175184     48    1.8
+//! comeback                   364150     51    2.5
+//! resignation-crash          423640     49    5.5
+//! snapshot-crash             419438     48    4.3
+//! waiting-calls               48288     47    0.5
+//! former-request               7488     39    0.2
+//! snapshot-parts              51916     56    0.5
+//! reads-cut                    1420     38    0.0
+//! sales-missed                 1693     39    0.1
+//! told                        35346     45    0.9
+//! told-twice                   2277     35    0.1
+//! told-after-crashes           1997     27    0.1
+//! whole-election             294430     31    1.3
+//! whole-crash                169442     44    0.8
+//! whole-cut                  294711     31    1.9
+//! whole-ledger               172975     30    1.4
+//! whole-candidate            318448     40    1.5
+//! whole-interval                301     25    0.0
+//! whole-clock                 36100     46    0.2
+//! whole-survivor              65362     33    2.4
+//! whole-isolated              11292     25    1.1
+//! whole-convergence          304545     26   27.0
+//! whole-disorder             168178     20    1.0
+//! whole-slow-disks           381041     58    2.6
+//! whole-bound                113843     60    0.9
+//! whole-everything           294695     40    1.9
+//! whole-old-image            323578     35    1.7
+//! whole-reads                 64314     38    0.3
+//! whole-full-journal         127149     58    0.9
+//! whole-waiting               52692     32    0.4
+//! clock-two                  120874     22    0.2
+//! clock-read                 249649     25    0.4
+//! clock-three                259344     20    0.5
+//! clock-endless               29827   3090    0.2
+//! overlay-broadcast           30158      9    0.2
+//! overlay-answer             158000     16    0.2
+//! overlay-ask                 81389     12    0.3
+//! overlay-overtaken           36855     15    0.2
+//! overlay-around             238131     21    0.4
+//! overlay-crash               67111     17    0.2
+//! overlay-lives              252498     21    0.7
+//! overlay-back               106304     30    0.2
+//! overlay-circle             270350     27    0.7
+//! overlay-loss               265367     13    1.0
+//! overlay-twice              115093     15    0.5
+//! overlay-window              59755     18    0.6
+//! election in all: 2565639 unique states in 37.5 s
+//! trading in all: 3160454 unique states in 31.4 s
+//! clock in all: 659694 unique states in 1.3 s
+//! overlay in all: 1681011 unique states in 5.3 s
+//! whole in all: 3193096 unique states in 47.3 s
 //! ```
 //!
 //! # Reading order
 //!
-//! [`subject`] says what a model is, [`scenario`] what is in the catalogue. [`bazaar`] is the subject of [`election`] and
+//! [`subject`] says what a model is, [`scenario`] what is in the catalogue. [`ledger`] is the ledger of all of them, and [`seen`]
+//! says what is worth seeing in a step. [`bazaar`] is the subject of [`election`] and
 //! [`trading`], [`whole`] that of whole peers. [`graph`] shows a subject to stateright, [`check`] runs it, [`trace`] finds histories,
 //! [`history`] takes and shortens them, [`replay`] shows one from a file, [`picture`] and [`diagram`] draw it, [`explore`] serves the
 //! Explorer, `mutants` (in the second build only) is the catalogue of mutants.
@@ -166,8 +185,8 @@
 //! # To add something
 //!
 //! - **A property**: as a function in `protocol::invariant`, named as the sentence it checks, with a
-//!   [`Property`](protocol::invariant::Property) of its own; asked in [`bazaar`]'s or [`whole`]'s checks where what it speaks of
-//!   changes, and listed in the subject's `properties`. Then a mutant that it alone catches.
+//!   [`Property`](protocol::invariant::Property) of its own; asked by the [`Observer`](protocol::invariant::Observer), which every
+//!   world feeds, and listed in the subject's `properties`. Then a mutant that it alone catches.
 //! - **A scenario**: one entry in the `scenarios` of its model, with its bounds, why they suffice, and the sightings without which it
 //!   would show nothing. Run it, look at the number of states, record it:
 //!   `cargo run --release --bin bazaar-model -- check NAME --record model/recorded.json`, and the same with `--thorough`.
@@ -189,6 +208,7 @@ pub mod election;
 pub mod explore;
 pub mod graph;
 pub mod history;
+pub mod ledger;
 pub mod matrix;
 #[cfg(feature = "mutants")]
 pub mod mutants;
@@ -198,6 +218,7 @@ pub mod part;
 pub mod picture;
 pub mod replay;
 pub mod scenario;
+pub mod seen;
 pub mod sighting;
 pub mod subject;
 pub mod trace;

@@ -8,8 +8,9 @@ use std::{
 use protocol::{
     election::ElectionMessage,
     input::{Choice, Timer},
-    ledger::{LedgerAnswer, Verdict},
+    ledger::{LedgerAnswer, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
+    participant::Participant,
     record::Batch,
 };
 use serde::{Deserialize, Serialize};
@@ -220,6 +221,16 @@ impl Kind {
         }
     }
 
+    /// What the ledger is asked for.
+    #[must_use]
+    pub fn of_request(request: &LedgerRequest) -> Kind {
+        match request {
+            LedgerRequest::Status => Kind::StatusCall,
+            LedgerRequest::Read { .. } => Kind::ReadCall,
+            LedgerRequest::Append(batch) => Kind::of_batch(batch),
+        }
+    }
+
     /// An append that the ledger is asked for.
     #[must_use]
     pub fn of_batch(batch: &Batch) -> Kind {
@@ -288,6 +299,16 @@ impl Kind {
 }
 
 impl Role {
+    /// What a participant is at the moment.
+    #[must_use]
+    pub fn of(participant: &Participant) -> Role {
+        match participant.office() {
+            Some(office) if office.epoch().is_some() => Role::Trader,
+            Some(office) if office.is_standing() => Role::Candidate,
+            Some(_) | None => Role::of_client(participant.buyer().is_some(), participant.seller().is_some()),
+        }
+    }
+
     /// A peer out of office, by what it does there.
     #[must_use]
     pub fn of_client(buys: bool, sells: bool) -> Role {

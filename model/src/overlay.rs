@@ -14,8 +14,11 @@
 //!
 //! # What is asked
 //!
-//! S10 in every state. A2 of every message, at the moment when nothing of it is under way any more. A link is *sound* for a
-//! message if both ends thought it up when the message was sent and it has neither broken since nor lost anything of it. Then:
+//! S10 in every state. A2 of every flood that comes to a peer for the first time: it is taken, however late it comes, unless it is
+//! of a former life of its origin or *below the window*: more later ones of its origin have preceded it than are told apart. What
+//! has come is remembered here, the overlay is not asked. And A2 of every message, at the moment when nothing of it is under way
+//! any more. A link is *sound* for a message if both ends thought it up when the message was sent and it has neither broken since
+//! nor lost anything of it; what comes below the window is lost on its link. Then:
 //!
 //! - A broadcast has reached both ends of each sound link, or neither; so it has reached everybody whom sound links connect with its
 //!   source, whoever has crashed and whether or not anybody has noticed. Not asked once a later life of the source is there: its
@@ -44,8 +47,8 @@ use protocol::{
     id::{Epoch, Incarnation, Life, PeerId, Position, SaleNumber},
     invariant::{
         Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
-        a_unicast_ends_only_where_no_path_is_left, a_unicast_goes_in_no_circle_for_ever,
-        nothing_is_sent_to_a_non_neighbour,
+        a_new_flood_is_dropped_only_below_the_window, a_unicast_ends_only_where_no_path_is_left,
+        a_unicast_goes_in_no_circle_for_ever, nothing_is_sent_to_a_non_neighbour,
     },
     message::{Body, ClientMessage, Envelope, FloodId, Route},
     overlay::{Arrival, Overlay},
@@ -72,6 +75,8 @@ pub struct Overlays {
     pub sizes: RangeInclusive<u32>,
     /// Only this network, by its place among all, with this speaker.
     pub only: Option<(usize, PeerId)>,
+    /// How many floods are told apart out of order, and how many hops a unicast makes.
+    pub limits: Limits,
     /// What may happen.
     pub budget: Budget,
     /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers before
@@ -136,6 +141,8 @@ struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Up {
     overlay: Overlay,
+    /// The floods that were handed to it.
+    handed: BTreeSet<FloodId>,
     /// The floods that were delivered to it, and those it has started for everybody.
     delivered: BTreeSet<FloodId>,
     /// What was delivered to it, by flood or by path, by place in what was said.
@@ -251,6 +258,7 @@ enum Event {
 /// A step under way.
 struct Run<'a> {
     network: &'a Network,
+    limits: Limits,
     scene: Scene,
     sightings: Sightings,
     wrong: Option<Violation>,
@@ -330,10 +338,11 @@ impl Run<'_> {
             Step::Restart(peer) => {
                 self.scene.left.restarts -= 1;
                 self.sightings.note(Sighting::Restarted);
+                let limits = self.limits;
                 if let Some(part) = self.scene.peers.get_mut(peer.0 as usize) {
                     part.change(|part| {
                         part.incarnation.0 += 1;
-                        part.up = Some(Up::new(Life { peer: *peer, incarnation: part.incarnation }));
+                        part.up = Some(Up::new(Life { peer: *peer, incarnation: part.incarnation }, &limits));
                     });
                 }
             }
@@ -393,11 +402,18 @@ impl Run<'_> {
         let arrival = self.change(*at, |up| up.overlay.receive(*from, envelope.clone()));
         let Arrival { delivered, forwarded } = arrival.unwrap_or_default();
         match envelope.route {
-            Route::Flood { id, .. } => {
+            Route::Flood { id, to } => {
                 let distances = self.network.distances(id.origin);
                 if delivered.is_some() && distances[from.0 as usize] >= distances[at.0 as usize] {
                     self.sightings.note(Sighting::LongWay);
                 }
+                if delivered.is_some() && self.is_after_gap(*at, id) {
+                    self.sightings.note(Sighting::AfterGap);
+                }
+                if delivered.is_none() && to.is_none_or(|to| to == *at) {
+                    self.check_dropped(*at, id);
+                }
+                self.change(*at, |up| up.handed.insert(id));
             }
             Route::Direct { to, hops } if to != *at => {
                 if hops == 0 {
@@ -415,6 +431,26 @@ impl Run<'_> {
             self.deliver(*at, &envelope);
         }
         self.hand(*at, forwarded, hop + 1);
+    }
+
+    /// A flood was not taken.
+    fn check_dropped(&mut self, at: PeerId, id: FloodId) {
+        let Some(up) = self.up(at) else { return };
+        self.check(a_new_flood_is_dropped_only_below_the_window(at, id, &up.handed, self.limits.flood_window));
+    }
+
+    /// Whether a later flood of the same life came to a peer before this one, and an earlier one neither came nor can come.
+    fn is_after_gap(&self, at: PeerId, id: FloodId) -> bool {
+        let Some(up) = self.up(at) else { return false };
+        let has_come = |number| up.handed.contains(&FloodId { number, ..id });
+        let may_come = |number| {
+            let flood = FloodId { number, ..id };
+            let is_it = |handed: &Part<Handed>| matches!(handed.envelope.route, Route::Flood { id, .. } if id == flood);
+            self.scene.under_way.iter().any(is_it)
+        };
+        let last = FloodId { number: u64::MAX, ..id };
+        up.handed.range(id..=last).any(|later| *later != id)
+            && (1..id.number).any(|earlier| !has_come(earlier) && !may_come(earlier))
     }
 
     fn deliver(&mut self, at: PeerId, envelope: &Envelope) {
@@ -442,7 +478,7 @@ impl Run<'_> {
                 Route::Flood { .. } => 0,
                 Route::Direct { .. } => hop,
             };
-            self.check(a_unicast_goes_in_no_circle_for_ever(hop, Limits::DEFAULT.hops));
+            self.check(a_unicast_goes_in_no_circle_for_ever(hop, self.limits.hops));
             let handed = Part::new(Handed { from, to, envelope, hop });
             if !self.network.link(from, to).is_some_and(|link| self.scene.connected.has(link)) {
                 self.sightings.note(Sighting::HandedToDead);
@@ -470,13 +506,22 @@ impl Run<'_> {
         if overlay.receive(handed.from, handed.envelope.clone()) != Arrival::default() || overlay != up.overlay {
             return false;
         }
-        if let Route::Flood { id, to: None } = handed.envelope.route
+        if let Route::Flood { id, .. } = handed.envelope.route
             && id.origin != handed.to
-            && !up.delivered.contains(&id)
+            && !up.handed.contains(&id)
         {
-            self.sightings.note(Sighting::FormerLife);
+            let is_later = |other: &FloodId| other.origin == id.origin && other.incarnation > id.incarnation;
+            let is_former = up.handed.iter().any(is_later);
+            self.check_dropped(handed.to, id);
+            if is_former {
+                self.sightings.note(Sighting::FormerLife);
+            } else {
+                self.sightings.note(Sighting::BelowWindow);
+                self.lose(handed);
+            }
+        } else {
+            self.sightings.note(Sighting::FloodDropped);
         }
-        self.sightings.note(Sighting::FloodDropped);
         true
     }
 
@@ -554,17 +599,22 @@ impl Run<'_> {
 }
 
 impl Up {
-    fn new(life: Life) -> Up {
-        Up { overlay: Overlay::new(life, &Limits::DEFAULT), delivered: BTreeSet::new(), heard: BTreeSet::new() }
+    fn new(life: Life, limits: &Limits) -> Up {
+        Up {
+            overlay: Overlay::new(life, limits),
+            handed: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+            heard: BTreeSet::new(),
+        }
     }
 }
 
 impl Scene {
-    fn new(network: usize, speaker: PeerId, left: Budget) -> Option<Scene> {
+    fn new(network: usize, speaker: PeerId, left: Budget, limits: &Limits) -> Option<Scene> {
         let shape = network::all().get(network)?;
         let peer = |peer| {
             let incarnation = Incarnation(1);
-            let mut up = Up::new(Life { peer, incarnation });
+            let mut up = Up::new(Life { peer, incarnation }, limits);
             shape.neighbours(peer).for_each(|neighbour| up.overlay.link_up(neighbour));
             Part::new(Peer { incarnation, up: Some(up) })
         };
@@ -662,7 +712,7 @@ impl Scene {
 impl Overlays {
     fn run<'a>(&self, state: &State, step: &Step) -> Option<Run<'a>> {
         let scene = match (step, &state.scene) {
-            (Step::Choose { network, speaker }, _) => Scene::new(*network, *speaker, self.budget)?,
+            (Step::Choose { network, speaker }, _) => Scene::new(*network, *speaker, self.budget, &self.limits)?,
             (
                 Step::Broadcast
                 | Step::Tell(_)
@@ -677,7 +727,8 @@ impl Overlays {
             ) => scene.clone()?,
         };
         let network = network::all().get(scene.network)?;
-        let mut run = Run { network, scene, sightings: Sightings::default(), wrong: None, events: Vec::new() };
+        let (limits, sightings) = (self.limits, Sightings::default());
+        let mut run = Run { network, limits, scene, sightings, wrong: None, events: Vec::new() };
         run.step(step);
         Some(run)
     }
@@ -753,6 +804,7 @@ impl Subject for Overlays {
             }
             None => format!("any network of {} to {} peers, any speaker", self.sizes.start(), self.sizes.end()),
         };
+        let Limits { flood_window, hops, .. } = self.limits;
         let pace = if self.calm {
             "Nothing new begins while anything is under way or has broken unnoticed."
         } else {
@@ -761,7 +813,7 @@ impl Subject for Overlays {
         format!(
             "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; crashes: \
              {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under way arrives in any \
-             order. {pace}"
+             order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: {hops}."
         )
     }
 

@@ -97,6 +97,9 @@ impl<W: Write> Visitor for Replay<'_, W> {
 
     fn visit<S: Subject>(self, subject: &S) -> Result<(), ReplayError> {
         let Replay { trace, show, mut out } = self;
+        // Where one property was looked for, a violation of another on the way does not end the history.
+        let only = trace.violation.as_ref().map(|violation| subject.only(violation.property));
+        let subject = only.as_ref().unwrap_or(subject);
         let scenario = || trace.scenario.clone();
         let steps = trace.actions(subject).map_err(|(nth, source)| ReplayError::NoSuchStep {
             nth,

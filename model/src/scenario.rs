@@ -50,6 +50,11 @@ pub enum Family {
     Whole,
 }
 
+impl Family {
+    /// All there are.
+    pub const ALL: [Family; 5] = [Family::Election, Family::Trading, Family::Clock, Family::Overlay, Family::Whole];
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

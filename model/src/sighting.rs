@@ -80,8 +80,12 @@ sightings! {
     DepositedAgain = "a second deposit of a seller counts",
     /// A trader resigns at its last sale.
     Resigned = "a trader resigns",
-    /// A restarted buyer or seller finds what its former life left.
+    /// A restarted seller finds what its former life sold, or a buyer how its former life's request ended.
     Resumed = "a restarted client adopts what its former life left",
+    /// A restarted buyer is told of a request of its former life that waits.
+    ResumedRequest = "a restarted buyer waits for its former life's request",
+    /// A seller has missed more sales than are kept to be told.
+    MissedTooMuch = "a seller missed more sales than are kept, and takes over its account",
     /// A peer that called is answered by a higher one.
     Answered = "a higher peer answers a call",
     /// A peer that resigned stands since nobody else could.
@@ -96,6 +100,32 @@ sightings! {
     ServedItself = "a trader deals with its own request of before",
     /// A new trader reads the books from a snapshot.
     ReadSnapshot = "books are read from a snapshot",
+    /// A snapshot comes in more than one part.
+    SeveralParts = "a snapshot comes in several parts",
+    /// A part of another snapshot comes than the one that was being read.
+    OtherSnapshot = "a snapshot is replaced by a later one while it is read",
+    /// A read is answered with fewer records than there are.
+    CutRead = "a read is cut, and goes on",
+    /// A peer that stands hears of a later head than it has read.
+    HeadOvertook = "a peer that stands hears of records that it has not read",
+    /// A call comes while the ledger writes, and waits there.
+    CallWaited = "a call waits in the ledger while it writes",
+    /// A call comes while as many wait as the ledger has room for.
+    CallDropped = "a call finds no room in the ledger",
+    /// An old image of the ledger is put back.
+    OldImage = "an old image of the ledger is put back",
+    /// A peer that has seen more stops it.
+    OldImageNoticed = "a peer that has seen more stops an old image of the ledger",
+    /// A peer that has called an election loses the ledger.
+    LedgerLostInElection = "the ledger is lost to a peer that runs for office",
+    /// A batch of which the first record lies below the written bound and the last above it.
+    BoundCrossed = "a batch of several records crosses the written bound",
+    /// A journal holds as much as it may, and drops what comes.
+    JournalFull = "a full journal drops what comes",
+    /// A flood comes so late that its number is below the window.
+    BelowWindow = "a flood comes too late to be told from those that were taken",
+    /// A flood comes after a later one of its origin and is taken, though an earlier one is missing for good.
+    AfterGap = "a late flood is taken though an earlier one is missing for good",
     /// A request is in the queue when a batch has become durable.
     Split = "a queue is left over for the next batch",
     /// A message arrives after a later one of the same sender.
@@ -160,6 +190,11 @@ impl Sightings {
     /// Notes one.
     pub fn note(&mut self, sighting: Sighting) {
         self.0 |= 1 << sighting as u32;
+    }
+
+    /// Notes all of these.
+    pub fn join(&mut self, other: Sightings) {
+        self.0 |= other.0;
     }
 
     /// Whether it was noted.

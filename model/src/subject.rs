@@ -31,6 +31,14 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// The state that a step leads to, and what was met in it. A step that changes nothing leads back.
     fn after(&self, state: &Self::State, action: &Self::Action) -> (Self::State, Met);
 
+    /// The same, but nothing counts as wrong that is not a violation of this property, so that no other one that shows
+    /// earlier keeps it from being found. By itself a subject is as good as that: nothing hides anything where little is asked.
+    #[must_use]
+    fn only(&self, property: Property) -> Self {
+        let _ = property;
+        self.clone()
+    }
+
     /// What was found to be wrong in the step that led here.
     fn violation<'a>(&self, state: &'a Self::State) -> Option<&'a Violation>;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use protocol::{
     clock::{Stamp, Time},
-    config::Terms,
+    config::{Limits, Terms},
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},
     record::{Batch, Entry, Record, Request},
 };
@@ -22,6 +22,9 @@ use crate::{
 const FISH: &[Item] = &[Item::FISH];
 const FISH_THEN_SALT: &[Item] = &[Item::FISH, Item::SALT];
 
+/// No call waits in the ledger.
+const SMALL: Limits = Limits { waiting_calls: 0, ..Limits::DEFAULT };
+
 /// Traders that resign after their first sale.
 fn resigning(cast: Vec<Role>) -> Bazaar {
     let bazaar = Bazaar::new(cast, 8);
@@ -30,7 +33,7 @@ fn resigning(cast: Vec<Role>) -> Bazaar {
 }
 
 /// A former trader has left so many requests of people who are not there any more.
-fn inheritance(requests: u64) -> Vec<Batch> {
+pub(crate) fn inheritance(requests: u64) -> Vec<Batch> {
     let former = Life { peer: PeerId(1_000), incarnation: Incarnation(1) };
     let epoch = Epoch(1);
     let record = |time, entry| Record { stamp: Stamp { time: Time(time), peer: former.peer }, entry };
@@ -41,12 +44,17 @@ fn inheritance(requests: u64) -> Vec<Batch> {
         let request = Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp };
         record(2 + nth, Entry::Admitted(request))
     };
-    let claim = record(2, Entry::Claimed { epoch, holder: former });
-    let resigned = record(3 + requests, Entry::Resigned);
-    let records = [claim].into_iter().chain((1..=requests).map(admitted)).chain([resigned]);
-    // One a batch: that is within any limit.
-    let batch = |(position, record)| Batch { epoch, position: Position(position), records: vec![record] };
-    (0..).zip(records).map(batch).collect()
+    let claim =
+        Batch { epoch, position: Position(0), records: vec![record(2, Entry::Claimed { epoch, holder: former })] };
+    let mut rest: Vec<Record> = (1..=requests).map(admitted).collect();
+    rest.push(record(3 + requests, Entry::Resigned));
+    // In batches that any limit allows.
+    let batch = |(nth, records): (usize, &[Record])| Batch {
+        epoch,
+        position: Position(1).plus(2 * nth),
+        records: records.to_vec(),
+    };
+    [claim].into_iter().chain(rest.chunks(2).enumerate().map(batch)).collect()
 }
 
 /// Once faults stop, everybody is told.
@@ -79,6 +87,8 @@ pub fn scenarios() -> Vec<Scenario> {
         let further = Some(case(Bazaar { convergence: slower, ..bazaar.clone() }, further));
         (case(bazaar, budget), further)
     };
+    // What one more of anything makes of it is millions of states, and was not the end.
+    let alone = |bazaar: Bazaar, budget| (case(bazaar, budget), None);
     let scenario = |(case, further), scenario: Scenario| Scenario { case, further, ..scenario };
     vec![
         scenario(
@@ -520,6 +530,166 @@ pub fn scenarios() -> Vec<Scenario> {
                 about: "the second trader reads the books from a snapshot and the records after it",
                 bounds: "1 snapshot at any moment, 2 claims: the snapshot stands before, at or behind what has been read.",
                 sightings: vec![Sighting::ReadSnapshot, Sighting::SecondEpoch, Sighting::Sold, Sighting::TraderFenced],
+                ..base()
+            },
+        ),
+        scenario(
+            alone(usual(), Budget { stands: 2, crashes: 1, restarts: 1, ledger_crashes: 1, ..none }),
+            Scenario {
+                name: "comeback",
+                about: "a trader crashes and comes back while another takes over and the ledger crashes",
+                bounds: "2 claims, 1 crash of a trader, 1 restart, 1 crash of the ledger: the former term's batch is lost, kept or \
+                         late, whoever claims next, the next life of its writer among them.",
+                sightings: vec![
+                    Sighting::TraderCrashed,
+                    Sighting::Restarted,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::LateAppend,
+                    Sighting::SecondEpoch,
+                    Sighting::TraderFenced,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            alone(resigning(contending(2)), Budget { stands: 2, ledger_crashes: 1, ..none }),
+            Scenario {
+                name: "resignation-crash",
+                about: "traders resign with a queue left, and the ledger crashes",
+                bounds: "A term of one sale, two requests, 2 claims, 1 crash of the ledger: the last sale and the resignation are \
+                         lost together, or kept together and never answered.",
+                sightings: vec![
+                    Sighting::Resigned,
+                    Sighting::Inherited,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::Resent,
+                    Sighting::SecondEpoch,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            alone(usual(), Budget { stands: 2, snapshots: 1, ledger_crashes: 1, ..none }),
+            Scenario {
+                name: "snapshot-crash",
+                about: "the second trader reads a snapshot of a ledger that crashes",
+                bounds: "1 snapshot, 2 claims, 1 crash of the ledger: a snapshot holds nothing that a crash takes.",
+                sightings: vec![
+                    Sighting::ReadSnapshot,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::SecondEpoch,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    limits: Limits { waiting_calls: 1, ..Limits::DEFAULT },
+                    ..Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1).eager().deaf()], 8)
+                },
+                Budget { stands: 2, renewals: 1, ledger_crashes: 1, ..none },
+                Budget { stands: 3, renewals: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "waiting-calls",
+                about: "appends come to the ledger while it writes: one waits there, another finds no room",
+                bounds: "Room for 1 call, 2 claims, 1 renewal, 1 crash of the ledger, nothing for sale: what waits is answered when \
+                         the write is, from what is durable then, or goes with the crash.",
+                sightings: vec![
+                    Sighting::CallWaited,
+                    Sighting::CallDropped,
+                    Sighting::ClaimConflict,
+                    Sighting::TraderFenced,
+                    Sighting::LostUnsynced,
+                    Sighting::Refused,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Bazaar::new(
+                    vec![Role::trader().immortal(), Role::buyer(FISH, 2).mortal(), Role::buyer(FISH, 1).eager().deaf()],
+                    2,
+                )),
+                Budget { stands: 1, renewals: 1, crashes: 1, restarts: 1, ..none },
+                Budget { stands: 1, renewals: 1, crashes: 2, restarts: 2, ..none },
+            ),
+            Scenario {
+                name: "former-request",
+                about: "a buyer crashes while its request waits, and wants something else when it is back",
+                bounds: "2 requests beside another buyer's, batches of 2, 1 renewal (behind which both come into one batch, so that they \
+                         wait for the next), 1 crash, 1 restart: it is told of what waits, and asks for nothing else meanwhile.",
+                sightings: vec![Sighting::ResumedRequest, Sighting::Split, Sighting::Restarted, Sighting::Refused],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    slow_reads: true,
+                    limits: Limits { part_weight: 1, ..SMALL },
+                    prologue: inheritance(1),
+                    ..Bazaar::new(vec![Role::trader(), Role::trader()], 8)
+                },
+                Budget { stands: 2, snapshots: 2, ..none },
+                Budget { stands: 2, snapshots: 2, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "snapshot-parts",
+                about: "a new trader reads a snapshot in several parts while the log goes on and another snapshot is taken",
+                bounds: "Parts of one entry each, 2 snapshots, 2 claims: parts of both snapshots are under way together, in any order, \
+                         and records that neither holds.",
+                sightings: vec![
+                    Sighting::SeveralParts,
+                    Sighting::OtherSnapshot,
+                    Sighting::SecondEpoch,
+                    Sighting::ClaimConflict,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Bazaar {
+                    slow_reads: true,
+                    limits: Limits { read_records: 1, ..SMALL },
+                    ..Bazaar::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1).eager().deaf()], 8)
+                },
+                Budget { stands: 2, ..none },
+                Budget { stands: 2, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "reads-cut",
+                about: "a new trader reads the log one record at a time while that goes on",
+                bounds: "1 record an answer, 2 claims: it has read some of the log, most of it or all, and old answers come again.",
+                sightings: vec![
+                    Sighting::CutRead,
+                    Sighting::SecondEpoch,
+                    Sighting::ClaimConflict,
+                    Sighting::TraderFenced,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Bazaar {
+                    limits: Limits { sales_kept: 1, ..SMALL },
+                    ..Bazaar::new(vec![Role::trader(), Role::buyer(FISH, 3), Role::seller(FISH, 3, 0)], 8)
+                }),
+                Budget { stands: 1, asks: 1, ..none },
+                Budget { stands: 2, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "sales-missed",
+                about: "a seller misses more sales than are kept to be told again",
+                bounds: "1 sale kept, 3 sales, 1 question: it is told of the second or the third first, with or without what came before.",
+                sightings: vec![Sighting::MissedTooMuch, Sighting::Sold, Sighting::SoldOut],
                 ..base()
             },
         ),

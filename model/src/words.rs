@@ -6,14 +6,18 @@ use protocol::{
     election::{Election, ElectionMessage, Eligibility, Phase},
     id::Epoch,
     invariant::Violation,
-    ledger::{LedgerAnswer, LedgerRequest, Verdict},
+    ledger::{Ledger, LedgerAnswer, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
     office::Office,
+    participant::Participant,
     record::{Batch, Entry, Record},
     seller::Seller,
 };
 
-use crate::bazaar::world::{Archive, Reply};
+use crate::{
+    ledger::{LedgerNode, Reply},
+    part::AGE,
+};
 
 /// What a message says.
 pub(crate) fn says(body: &Body) -> String {
@@ -161,7 +165,7 @@ pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
         Verdict::Conflict => "conflict",
         Verdict::Held => "held by another",
     };
-    format!("{what}: {}", planned(batch))
+    batch.as_ref().map_or(what.to_owned(), |batch| format!("{what}: {}", planned(batch)))
 }
 
 /// Who tells whom what, in a sentence; who acts is "it". What is said to several is said once.
@@ -225,7 +229,7 @@ pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
         Verdict::Conflict => "conflict".to_owned(),
         Verdict::Held => "held by another".to_owned(),
     };
-    format!("{what} {}", appends(batch))
+    batch.as_ref().map_or(what.clone(), |batch| format!("{what} {}", appends(batch)))
 }
 
 /// An append, for a picture.
@@ -267,18 +271,19 @@ pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
         Verdict::Conflict => "conflict",
         Verdict::Held => "held",
     };
-    format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
+    let of = |batch: &Batch| format!("{what} (epoch {}, at {})", batch.epoch, batch.position);
+    batch.as_ref().map_or(what.to_owned(), of)
 }
 
 /// The ledger and its log, line by line.
-pub(crate) fn the_ledger(archive: &Archive) -> String {
-    let status = archive.machine.status();
+pub(crate) fn the_ledger(ledger: &LedgerNode) -> String {
+    let status = ledger.status();
     let term = match status.term {
         None => "no term yet".to_owned(),
         Some(term) => {
             let live = if term.ended {
                 "resigned"
-            } else if archive.machine.is_held() {
+            } else if ledger.is_held() {
                 "live"
             } else {
                 "lapsed"
@@ -287,9 +292,12 @@ pub(crate) fn the_ledger(archive: &Archive) -> String {
         }
     };
     let mut lines = vec![format!("ledger: {term}, head {}", status.head)];
-    let durable = archive.store.durable().len();
+    if ledger.machine().is_none_or(Ledger::has_failed) {
+        lines.push("  it answers nothing any more: it holds less than it has shown".to_owned());
+    }
+    let durable = ledger.store().durable().len();
     let mut position = 0;
-    for (nth, batch) in archive.store.batches().iter().enumerate() {
+    for (nth, batch) in ledger.store().batches().iter().enumerate() {
         for one in &batch.records {
             let not_yet = if nth >= durable { " (written, not durable)" } else { "" };
             lines.push(format!("  {position}. {}{not_yet}", record(one)));
@@ -297,6 +305,30 @@ pub(crate) fn the_ledger(archive: &Archive) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// What a participant is and does.
+pub(crate) fn participant(participant: &Participant) -> Vec<String> {
+    let mut says = vec![format!("clock {}", reading(participant.clock().now().0))];
+    if participant.me().incarnation.0 > 1 {
+        says.push(format!("life {}", participant.me().incarnation));
+    }
+    if let Some(epoch) = participant.epoch() {
+        says.push(format!("TRADER of epoch {epoch}"));
+    }
+    says.extend(participant.office().and_then(office));
+    says.extend(participant.election().into_iter().flat_map(|one| election(one, participant.epoch())));
+    says.extend(participant.buyer().into_iter().flat_map(buyer));
+    says.extend(participant.seller().and_then(seller));
+    says
+}
+
+/// A clock reading as people read it: those of later ages have been written ahead of.
+pub(crate) fn reading(clock: u64) -> String {
+    match clock / AGE {
+        0 => clock.to_string(),
+        age => format!("{age}'{}", clock % AGE),
+    }
 }
 
 /// What an office is at.

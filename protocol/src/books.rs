@@ -622,7 +622,9 @@ impl Reading {
 
     fn take_part(&mut self, id: PartId, of: u32, part: BooksPart) -> bool {
         let expected = self.next.unwrap_or(PartId { position: id.position, index: 0 });
-        if id.position <= self.books.position || (id != expected && id.index != 0) {
+        if id.position <= self.books.position
+            || (mutant!(PartsMixed => id.index != expected.index, id != expected) && id.index != 0)
+        {
             return false;
         }
         if id.index == 0 {
@@ -630,7 +632,7 @@ impl Reading {
             self.parts.clear();
         }
         self.parts.push(part);
-        if id.index + 1 < of {
+        if mutant!(FirstPartOnly => false, id.index + 1 < of) {
             self.next = Some(PartId { position: id.position, index: id.index + 1 });
         } else {
             self.next = None;

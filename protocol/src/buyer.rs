@@ -241,6 +241,7 @@ impl Step<'_, '_> {
     /// A request is in the queue. When it is a former life's, that one is waited for and the own one dropped: it names
     /// the same predecessor and can never be admitted any more.
     fn adopt(&mut self, open: Request) {
+        mutant!(OpenRequestIgnored => return);
         let is_known = mutant!(OldStandingBelieved => false, Some(open.id.sequence) <= self.buyer.known);
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));

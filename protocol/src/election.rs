@@ -25,7 +25,7 @@
 //!                 // Here it is granted on the spot. In earnest this is a compare-and-set somewhere durable.
 //!                 ElectionEffect::Stand => todo.push_back((id, ElectionInput::Granted(Epoch(1)))),
 //!                 ElectionEffect::Yield => todo.push_back((id, ElectionInput::Vacated { resigned: None })),
-//!                 ElectionEffect::Arm(_) | ElectionEffect::Event(_) => {}
+//!                 ElectionEffect::Heard(_) | ElectionEffect::Arm(_) | ElectionEffect::Event(_) => {}
 //!             }
 //!         }
 //!         if todo.is_empty() {
@@ -131,6 +131,8 @@ pub enum ElectionEffect {
     Tell(PeerId, ElectionMessage),
     /// Say this to everybody else.
     TellAll(ElectionMessage),
+    /// Somebody names this epoch, and has it from whoever granted it.
+    Heard(Epoch),
     /// Start the timer afresh. Each phase has its own wait; only who stands or leads has none.
     Arm(Duration),
     /// Try to take office; answer with `Granted` or `Vacated`.
@@ -234,6 +236,12 @@ impl Election {
         matches!(self.phase, Phase::Leading { .. })
     }
 
+    /// Whether it runs for office: it has called, asks for anyone, or stands.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Calling | Phase::Asking | Phase::Standing)
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -325,6 +333,17 @@ impl Step<'_> {
     }
 
     fn on_message(&mut self, from: PeerId, message: ElectionMessage) {
+        if let ElectionMessage::Leader { epoch, .. }
+        | ElectionMessage::Coordinator { epoch }
+        | ElectionMessage::Resigned { epoch } = message
+        {
+            mutant!(
+                ResignationUnheard => if message != (ElectionMessage::Resigned { epoch }) {
+                    self.effects.push(ElectionEffect::Heard(epoch));
+                },
+                self.effects.push(ElectionEffect::Heard(epoch))
+            );
+        }
         match message {
             ElectionMessage::Call => self.on_call(from),
             ElectionMessage::Anyone => self.on_anyone(from),
@@ -453,7 +472,10 @@ impl Step<'_> {
             // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
             Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
-            Phase::Following { epoch: known, directly: true, .. } if known == epoch && !directly => return,
+            Phase::Following { epoch: known, directly: true, .. } if mutant!(StaleHearsayBelieved => false, known == epoch && !directly) =>
+            {
+                return;
+            }
             Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}
         }
         if self.election.leader() != Some((epoch, leader)) {
@@ -489,7 +511,7 @@ impl Step<'_> {
         mutant!(UnableCompetes => if eligibility == Eligibility::Unable { return self.compete() });
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
-        if eligibility == Eligibility::Unable && runs {
+        if mutant!(UnableRunsOn => false, eligibility == Eligibility::Unable && runs) {
             self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
     }
@@ -500,11 +522,18 @@ impl Step<'_> {
     }
 
     fn on_granted(&mut self, epoch: Epoch) {
-        if self.election.phase == Phase::Standing {
-            self.election.floor = epoch;
-            self.election.phase = Phase::Leading { epoch };
-            self.announce(epoch);
+        if self.election.phase != Phase::Standing {
+            return;
         }
+        let is_over = epoch < self.election.floor;
+        if mutant!(OverGrantTaken => false, is_over) {
+            // The answer to its claim was late: what was granted is over already, as somebody has said (SPEC B4).
+            self.effects.push(ElectionEffect::Yield);
+            return;
+        }
+        self.election.floor = epoch;
+        self.election.phase = Phase::Leading { epoch };
+        self.announce(epoch);
     }
 
     fn announce(&mut self, epoch: Epoch) {
@@ -566,8 +595,26 @@ mod tests {
         election
     }
 
+    /// What it makes of a message, but for the epoch that it passes on.
     fn say(election: &mut Election, from: u32, message: ElectionMessage) -> Vec<ElectionEffect> {
-        election.step(&WAITS, ElectionInput::Received(PeerId(from), message))
+        let mut effects = election.step(&WAITS, ElectionInput::Received(PeerId(from), message));
+        effects.retain(|effect| !matches!(effect, ElectionEffect::Heard(_)));
+        effects
+    }
+
+    #[test]
+    fn an_epoch_that_is_named_is_passed_on_whether_its_leader_counts_or_not() {
+        let mut leader = eligible(2, 3);
+        leader.step(&WAITS, ElectionInput::Fired);
+        leader.step(&WAITS, ElectionInput::Granted(Epoch(4)));
+        for message in [
+            ElectionMessage::Coordinator { epoch: Epoch(3) },
+            ElectionMessage::Resigned { epoch: Epoch(3) },
+            ElectionMessage::Leader { epoch: Epoch(3), leader: PeerId(1) },
+        ] {
+            let effects = leader.step(&WAITS, ElectionInput::Received(PeerId(1), message));
+            assert_eq!(effects, [ElectionEffect::Heard(Epoch(3))]);
+        }
     }
 
     #[test]
@@ -662,6 +709,18 @@ mod tests {
         assert_eq!(standing.step(&WAITS, ElectionInput::Heard { epoch: Epoch(3), leader: PeerId(1) }), vec![]);
         let effects = standing.step(&WAITS, ElectionInput::Heard { epoch: Epoch(4), leader: PeerId(0) });
         assert_eq!(effects[0], ElectionEffect::Yield);
+    }
+
+    // Found by the model: it would have followed the trader of an epoch that it knew to be over, if that was heard late.
+    #[test]
+    fn who_is_granted_an_epoch_that_is_over_already_does_not_lead_and_forgets_no_later_one() {
+        let mut late = eligible(2, 3);
+        late.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(say(&mut late, 1, ElectionMessage::Resigned { epoch: Epoch(5) }), vec![]);
+        assert_eq!(late.step(&WAITS, ElectionInput::Granted(Epoch(4))), vec![ElectionEffect::Yield]);
+        late.step(&WAITS, ElectionInput::Vacated { resigned: None });
+        assert_eq!(say(&mut late, 1, ElectionMessage::Coordinator { epoch: Epoch(5) }), vec![]);
+        assert_eq!(late.leader(), None);
     }
 
     #[test]

@@ -207,7 +207,7 @@ pub enum Verdict {
 }
 
 /// Ties a reply to a call where a driver has several under way; the machine hands it back unread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(pub u64);
 
@@ -359,6 +359,21 @@ impl Ledger {
         self.live
     }
 
+    /// Whether acknowledged records were found to be gone: it answers nothing any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
+    /// How many calls wait for a batch to become durable.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match &self.state {
+            State::Persisting { waiting, .. } => waiting.len(),
+            State::Ready | State::Failed => 0,
+        }
+    }
+
     /// Takes one input. Cannot fail; whatever a peer sends has an answer.
     pub fn step(&mut self, input: LedgerInput) -> Vec<LedgerEffect> {
         let mut effects = Vec::new();
@@ -383,8 +398,12 @@ impl Ledger {
             State::Persisting { waiting, .. } => match call.request {
                 // A read has its answer in the durable prefix already.
                 LedgerRequest::Read { .. } => self.answer(id, call, effects),
+                LedgerRequest::Append(_) if mutant!(AppendsDoNotWait => true, false) => self.answer(id, call, effects),
                 LedgerRequest::Status | LedgerRequest::Append(_)
-                    if waiting.len() < self.config.limits.waiting_calls as usize =>
+                    if mutant!(
+                        WaitsWithoutBound => true,
+                        waiting.len() < self.config.limits.waiting_calls as usize
+                    ) =>
                 {
                     waiting.push_back((id, call));
                 }
@@ -397,7 +416,7 @@ impl Ledger {
     /// they have been lost, or an old copy has been put back.
     fn is_behind(&self, call: &LedgerCall) -> bool {
         let here = self.durable.status.seen();
-        call.seen.head > here.head || call.seen.epoch > here.epoch
+        mutant!(OldImageServed => false, call.seen.head > here.head || call.seen.epoch > here.epoch)
     }
 
     fn answer(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
@@ -429,9 +448,9 @@ impl Ledger {
             self.renew(effects);
             Some(self.appended(batch.end()))
         } else if self.is_fenced(caller, &batch) {
-            Some(Verdict::Fenced)
+            Some(mutant!(ConflictBeforeFenced => self.place_before_epoch(&batch), Verdict::Fenced))
         } else if self.is_out_of_place(&batch) {
-            Some(Verdict::Conflict)
+            Some(mutant!(HeldBeforeConflict => self.lease_before_place(&batch), Verdict::Conflict))
         } else if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
             self.contested = true;
             Some(Verdict::Held)
@@ -492,6 +511,23 @@ impl Ledger {
             ServesAfterResigning => term.epoch == batch.epoch && is_holder,
             term.epoch == batch.epoch && is_holder && !term.ended
         )
+    }
+
+    /// As if the position were looked at before the epoch.
+    #[cfg(feature = "mutants")]
+    fn place_before_epoch(&self, batch: &Batch) -> Verdict {
+        if self.is_out_of_place(batch) { Verdict::Conflict } else { Verdict::Fenced }
+    }
+
+    /// As if the lease were looked at before the position.
+    #[cfg(feature = "mutants")]
+    fn lease_before_place(&mut self, batch: &Batch) -> Verdict {
+        if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
+            self.contested = true;
+            Verdict::Held
+        } else {
+            Verdict::Conflict
+        }
     }
 
     /// A peer's own former term does not keep it out: whoever held it is no more.

@@ -18,10 +18,11 @@
 //!
 //! [`id`], [`money`], [`clock`], [`digest`], [`record`] and [`message`] are the vocabulary, [`config`], [`input`] and
 //! [`effect`] the doors. [`books`] says what records mean. [`ledger`] is the authority: the log and its fence, over a
-//! [`store`]. [`election`] is a hint of who should ask it for the office,
+//! [`store`]; [`archive`] is both of them in memory. [`election`] is a hint of who should ask it for the office,
 //! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
-//! [`client`]s, [`overlay`] carries their words from neighbour to neighbour, [`peer`] puts the machines together, and
-//! [`invariant`] states what must hold whatever happens. [`mutant`] is where one can see that it notices.
+//! [`client`]s. [`participant`] wires them together: who is told of what. [`overlay`] carries words from neighbour to neighbour,
+//! [`journal`] holds back what is not durable enough to leave, and [`peer`] is a participant with both. [`invariant`] states what
+//! must hold whatever happens, and [`mutant`] is where one can see that it notices.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -34,6 +35,7 @@ extern crate std;
 #[macro_use]
 pub mod mutant;
 
+pub mod archive;
 pub mod books;
 pub mod buyer;
 pub mod client;
@@ -45,11 +47,13 @@ pub mod election;
 pub mod id;
 pub mod input;
 pub mod invariant;
+pub mod journal;
 pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod office;
 pub mod overlay;
+pub mod participant;
 pub mod peer;
 pub mod record;
 pub mod seller;

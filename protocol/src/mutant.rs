@@ -167,6 +167,11 @@ mod catalogue {
         ToldWhenPlanned("told-when-planned") =
             "clients are told of a batch when it is sent to the ledger, not when it is appended",
 
+        FirstPartOnly("first-part-only") =
+            "the first part of a snapshot is taken for all of it",
+        PartsMixed("parts-mixed") =
+            "parts of two snapshots are put together",
+
         // Ledger.
         NoFence("no-fence") =
             "the ledger adds whatever a trader appends to its end, looking at neither epoch nor position",
@@ -180,6 +185,14 @@ mod catalogue {
             "every append is answered when it is written, not when it is durable",
         UnsyncedReads("unsynced-reads") =
             "reads are answered from what is written, not from what is durable",
+        AppendsDoNotWait("appends-do-not-wait") =
+            "an append is judged while another is being written, as if that were not there",
+        WaitsWithoutBound("waits-without-bound") =
+            "as many calls wait in the ledger as come",
+        ConflictBeforeFenced("conflict-before-fenced") =
+            "the ledger looks at the position first and at the epoch then",
+        HeldBeforeConflict("held-before-conflict") =
+            "a claim at the wrong place is answered Held while the term is live",
         HeldIgnored("held-ignored") =
             "a claim is granted while the term before it is being renewed",
         LeaseNeverEnds("lease-never-ends") =
@@ -202,6 +215,8 @@ mod catalogue {
             "a trader that meets Fenced drops the batch and stays in office",
         ServesWhileClaiming("serves-while-claiming") =
             "a claimant takes office as it claims, not when its claim is appended",
+        ClaimsAtHeardHead("claims-at-heard-head") =
+            "a claim stands at the latest head that its claimant has heard of, not where the books end that it has read",
         TermResumedAfterRestart("term-resumed-after-restart") =
             "who finds its own peer's term open in the books goes on with it, and the ledger lets it",
         HeartbeatWithoutRenewal("heartbeat-without-renewal") =
@@ -216,6 +231,12 @@ mod catalogue {
             "who has lost its patience with the ledger stays eligible",
         ResignedStaysEligible("resigned-stays-eligible") =
             "who resigned a term is eligible for the next",
+        PatienceNotRenewed("patience-not-renewed") =
+            "a claimant loses its patience though the ledger answers, when reading takes long",
+        AppendNotRepeated("append-not-repeated") =
+            "a trader whose append is not answered does not send it again",
+        ReadsOnFromHead("reads-on-from-head") =
+            "a claimant whose read was cut goes on from the head that it was told of",
         ResignedForGood("resigned-for-good") =
             "who resigned a term is not eligible for any later one either",
 
@@ -234,6 +255,12 @@ mod catalogue {
             "a seller counts a sale again that it was told of before",
         OldAccountBelieved("old-account-believed") =
             "a seller believes what a late message tells of its account",
+        OpenRequestIgnored("open-request-ignored") =
+            "a buyer that is told of a request of its own that waits asks for another all the same",
+        SoldOutForGood("sold-out-for-good") =
+            "a seller that is sold out deposits nothing any more",
+        GapAskedForEver("gap-asked-for-ever") =
+            "a seller that has missed more sales than are kept asks for them again and again",
         MissedSaleNotAsked("missed-sale-not-asked") =
             "a seller that is told of a later sale first does not ask for the earlier one",
 
@@ -248,14 +275,22 @@ mod catalogue {
             "who has just resigned calls and answers like anybody else",
         UnableCompetes("unable-competes") =
             "who does not hear the ledger calls and answers like anybody else",
+        UnableRunsOn("unable-runs-on") =
+            "who loses the ledger while it runs for office goes on running",
         OldCoordinatorAccepted("old-coordinator-accepted") =
             "a winner's or resigning trader's message of an epoch that is over counts",
         OldHeartbeatAccepted("old-heartbeat-accepted") =
             "a heartbeat of an epoch that is over counts",
         HigherEpochIgnored("higher-epoch-ignored") =
             "a leader does not yield when it hears of a higher epoch",
+        OverGrantTaken("over-grant-taken") =
+            "who is granted an epoch that it knows to be over leads all the same, and forgets the later one",
         HearsayPassedOn("hearsay-passed-on") =
             "who knows the leader from others only tells of it as if it had heard the leader itself",
+        StaleHearsayBelieved("stale-hearsay-believed") =
+            "who hears the leader itself forgets that when another speaks of the same leader",
+        ResignationUnheard("resignation-unheard") =
+            "that a term was resigned tells its hearer nothing of the term",
         AnnouncesOnWinning("announces-on-winning") =
             "who wins an election says that it is the coordinator before anything is granted",
         JoinsEveryElection("joins-every-election") =
@@ -272,9 +307,27 @@ mod catalogue {
             "a message for one peer goes straight to it, neighbour or not",
         RelayNotAround("relay-not-around") =
             "a message for one peer is dropped where the way is unknown or down",
+        GapCountsAsTaken("gap-counts-as-taken") =
+            "a flood that comes after a later one of its origin counts as taken, though it was not",
+        WindowDropsNewest("window-drops-newest") =
+            "who has taken as many floods out of order as it may remember forgets the newest, not the oldest",
+        HopsNotCounted("hops-not-counted") =
+            "a relay that hands a message on along its way does not count the hop",
         SentAboveBound("sent-above-bound") =
             "messages leave that carry a clock above what is durable",
         SpeaksBeforeWritten("speaks-before-written") =
             "a restarted peer speaks before its incarnation is durable",
+        StampedByFirstRecord("stamped-by-first-record") =
+            "an append leaves when the clock of its first record is durable, whatever its last one's is",
+        HeldWithoutBound("held-without-bound") =
+            "a peer holds back whatever must wait for its disk, however much that is",
+        SeenNotWritten("seen-not-written") =
+            "a peer writes down what it has seen of the books only when its clock makes it write anyway",
+        SeenForgotten("seen-forgotten") =
+            "a restarted peer does not take up what its former life has seen of the books",
+        SeenNotShown("seen-not-shown") =
+            "a peer does not tell the ledger what it has seen of the books",
+        OldImageServed("old-image-served") =
+            "a ledger goes on though its caller has seen more than it holds",
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
     input::Timer,
-    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Seen, Verdict},
+    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, PartId, Seen, Verdict},
     message::{ClientMessage, TraderMessage},
     record::{Batch, Entry, Record},
     trader::Trader,
@@ -43,10 +43,15 @@ pub enum OfficeInput {
     LedgerDown,
     /// The ledger answers.
     Reply(LedgerReply),
-    /// Somebody tells of durable books, as whoever names a leader's epoch does.
-    Heard(Seen),
-    /// The trader of this epoch lives, and tells of durable books.
-    Heartbeat(Seen),
+    /// Somebody names an epoch. Whoever does has it from its durable claim; a short term may send nothing else.
+    Heard(Epoch),
+    /// The trader of an epoch lives, and tells of durable books.
+    Heartbeat {
+        /// The trader.
+        from: PeerId,
+        /// Its epoch, and a durable head.
+        seen: Seen,
+    },
     /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerPatience`] and [`Timer::Renewal`].
     Fired(Timer),
     /// A client says something.
@@ -76,6 +81,13 @@ pub enum OfficeEffect {
     },
     /// Whether this peer may stand.
     Eligibility(Eligibility),
+    /// The trader of this epoch lives; what that means for this office has been said before.
+    LeaderLives {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Who it is.
+        leader: PeerId,
+    },
     /// Start a timer afresh.
     Arm(Timer, core::time::Duration),
     /// Stop a timer.
@@ -154,6 +166,26 @@ impl Office {
         }
     }
 
+    /// The books, as far as it has read them, or as it serves from them.
+    #[must_use]
+    pub fn books(&self) -> Option<&Books> {
+        match &self.state {
+            State::Out => None,
+            State::Reading(reading) => Some(reading.books()),
+            State::Claiming { books, .. } => Some(books),
+            State::Holding { trader, .. } => Some(trader.books()),
+        }
+    }
+
+    /// What it wants to read next: from which position, and which part of a snapshot.
+    #[must_use]
+    pub fn wanted(&self) -> Option<(Position, Option<PartId>)> {
+        match &self.state {
+            State::Reading(reading) => Some(reading.wanted()),
+            State::Out | State::Claiming { .. } | State::Holding { .. } => None,
+        }
+    }
+
     /// The append whose answer it waits for.
     #[must_use]
     pub fn in_flight(&self) -> Option<&Batch> {
@@ -191,9 +223,9 @@ impl Office {
             OfficeInput::Yield => step.on_yield(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(seen) => step.on_heard(seen),
-            OfficeInput::Heartbeat(seen) => step.on_heartbeat(seen),
-            OfficeInput::Fired(Timer::LedgerRetry) => step.ask_again(),
+            OfficeInput::Heard(epoch) => step.on_heard(Seen { epoch, head: Position(0) }),
+            OfficeInput::Heartbeat { from, seen } => step.on_heartbeat(from, seen),
+            OfficeInput::Fired(Timer::LedgerRetry) => step.on_retry(),
             OfficeInput::Fired(Timer::LedgerPatience) => step.on_patience(),
             OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
             OfficeInput::Fired(Timer::Election | Timer::Buyer | Timer::Seller | Timer::ClockInterval) => {}
@@ -224,6 +256,11 @@ impl Step<'_, '_> {
         }
     }
 
+    fn on_retry(&mut self) {
+        mutant!(AppendNotRepeated => if self.office.trader().is_some() { return });
+        self.ask_again();
+    }
+
     fn on_yield(&mut self) {
         match &self.office.state {
             State::Out => self.effects.push(OfficeEffect::Vacated { resigned: None }),
@@ -250,8 +287,18 @@ impl Step<'_, '_> {
             State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
         };
         if let Some(request) = request {
-            self.effects.push(OfficeEffect::Ask(request));
+            self.effects.push(OfficeEffect::Ask(mutant!(ReadsOnFromHead => self.skip_to_head(request), request)));
             self.arm(Timer::LedgerRetry, self.around.timeouts.retry);
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    fn skip_to_head(&self, request: LedgerRequest) -> LedgerRequest {
+        match request {
+            LedgerRequest::Read { from, part: None } if from > Position(0) => {
+                LedgerRequest::Read { from: self.office.seen.head, part: None }
+            }
+            request @ (LedgerRequest::Read { .. } | LedgerRequest::Status | LedgerRequest::Append(_)) => request,
         }
     }
 
@@ -318,13 +365,14 @@ impl Step<'_, '_> {
 
     /// The very trader whose term it wants to end lives, and the ledger has said that it renews that term: let it be.
     /// Without that word the claim may have been granted already, and is not given up.
-    fn on_heartbeat(&mut self, seen: Seen) {
+    fn on_heartbeat(&mut self, from: PeerId, seen: Seen) {
         self.on_heard(seen);
         if let State::Claiming { claim, held: true, .. } = &self.office.state
             && seen.epoch.next() == claim.epoch
         {
             self.step_down(Departure::Held);
         }
+        self.effects.push(OfficeEffect::LeaderLives { epoch: seen.epoch, leader: from });
     }
 
     // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
@@ -374,7 +422,7 @@ impl Step<'_, '_> {
         let State::Reading(reading) = &mut self.office.state else { return };
         match reading.take(answer) {
             Ok(went_on) => {
-                if went_on {
+                if mutant!(PatienceNotRenewed => false, went_on) {
                     self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
                 }
             }
@@ -415,7 +463,8 @@ impl Step<'_, '_> {
         let epoch = books.epoch().next();
         let entry = Entry::Claimed { epoch, holder: self.office.me };
         let records = alloc::vec![Record { stamp: self.around.clock.tick(), entry }];
-        let claim = Batch { epoch, position: books.position(), records };
+        let position = mutant!(ClaimsAtHeardHead => self.office.seen.head, books.position());
+        let claim = Batch { epoch, position, records };
         self.office.state = State::Claiming { books, claim, held: false };
         self.ask_again();
         mutant!(ServesWhileClaiming => self.take_office());

@@ -5,6 +5,10 @@
 //! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from there.
 //! Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten them with a
 //! restart, a circle is left after [`Limits::hops`] hops, by flooding as well.
+//!
+//! Floods may overtake one another, and some never come. One that comes late is new all the same, whatever is missing before
+//! it, until more than [`Limits::flood_window`] later ones of its origin were taken. Then it counts as taken: memory is bounded,
+//! and a flood that is dropped is a message lost, which everybody is prepared for; one taken twice is not.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -151,7 +155,11 @@ impl Overlay {
         if origin.incarnation < id.incarnation {
             *origin = Origin { incarnation: id.incarnation, ..Origin::default() };
         }
-        if id.number <= origin.floor || origin.taken.contains(&id.number) {
+        let was_taken = mutant!(
+            GapCountsAsTaken => origin.taken.last().is_some_and(|newest| id.number <= *newest),
+            origin.taken.contains(&id.number)
+        );
+        if id.number <= origin.floor || was_taken {
             return false;
         }
         if origin.taken.last().is_none_or(|newest| *newest < id.number) {
@@ -160,7 +168,11 @@ impl Overlay {
         origin.taken.insert(id.number);
         if origin.taken.len() > self.window as usize {
             // The oldest gap is given up: what is missing below counts as taken.
-            origin.floor = origin.taken.pop_first().unwrap_or(origin.floor);
+            let oldest = mutant!(
+                WindowDropsNewest => origin.taken.pop_last().and(None),
+                origin.taken.pop_first()
+            );
+            origin.floor = oldest.unwrap_or(origin.floor);
         }
         while origin.taken.first() == Some(&(origin.floor + 1)) {
             origin.taken.pop_first();
@@ -184,7 +196,10 @@ impl Overlay {
     fn route(&mut self, from: Option<PeerId>, envelope: Envelope) -> Vec<(PeerId, Envelope)> {
         let Route::Direct { to, hops } = envelope.route else { return Vec::new() };
         match self.next_hop(to).filter(|hop| Some(*hop) != from && hops > 0) {
-            Some(hop) => alloc::vec![(hop, Envelope { route: Route::Direct { to, hops: hops - 1 }, ..envelope })],
+            Some(hop) => {
+                let hops = mutant!(HopsNotCounted => hops - u16::from(from.is_none()), hops - 1);
+                alloc::vec![(hop, Envelope { route: Route::Direct { to, hops }, ..envelope })]
+            }
             None => {
                 mutant!(RelayNotAround => return Vec::new());
                 let route = self.next_flood(Some(to));

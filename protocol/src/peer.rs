@@ -1,61 +1,41 @@
-//! A peer: its machines, composed. It dispatches, stamps what is sent, and holds back what is not durable enough to be
-//! sent yet; it decides nothing else.
+//! A peer: a participant with an overlay that carries its words and a journal that holds back what is not durable enough
+//! to leave. It decides nothing itself.
 
-use alloc::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     books::Books,
-    buyer::{Buyer, BuyerSurroundings},
-    client::{ClientEffect, ClientInput},
+    buyer::Buyer,
     clock::{Clock, Time},
     config::{Config, ConfigError},
     digest::Digest,
     effect::{Durable, Effect, Effects, Note},
-    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, ElectionMessage, Eligibility, Waits},
-    id::{Epoch, Incarnation, Life, PeerId, Position},
-    input::{Choice, Input, Timer, WriteId},
-    ledger::{LedgerCall, LedgerRequest, Seen},
-    message::{Body, BuyerStanding, Envelope, SellerStanding, TraderMessage},
-    office::{Office, OfficeEffect, OfficeInput, Surroundings},
+    election::Eligibility,
+    id::{Epoch, Life, PeerId},
+    input::{Input, WriteId},
+    journal::Journal,
+    message::Envelope,
     overlay::Overlay,
-    seller::{Seller, SellerSurroundings},
+    participant::{Context, Participant, ParticipantEffect, ParticipantInput, Parts},
+    seller::Seller,
 };
 
 /// One peer of the bazaar.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
     config: Arc<Config>,
-    me: Life,
-    clock: Clock,
+    participant: Participant,
     overlay: Overlay,
-    election: Election,
-    office: Office,
-    buyer: Option<Buyer>,
-    seller: Option<Seller>,
-    /// The leader the clients were told of last.
-    leader: Option<(Epoch, PeerId)>,
     journal: Journal,
 }
 
-/// What is being written, and what waits for it (DESIGN R7, R10).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Journal {
-    /// What was asked to be written last.
-    requested: Durable,
-    last_id: WriteId,
-    /// The writes that are not durable yet, with the clock bound each brings.
-    pending: VecDeque<(WriteId, Time)>,
-    /// What may be sent once the bound is at least this.
-    held: VecDeque<(Time, Effect)>,
-    /// This life is durable: the peer may speak (DESIGN R7).
-    may_speak: bool,
-}
+/// Is told what a peer's participant was given in a step, and what it decided.
+pub type Watch<'a> = dyn FnMut(ParticipantInput, &[ParticipantEffect]) + 'a;
+
+/// Is told what a peer's participant decided as it started.
+pub type WatchStart<'a> = dyn FnMut(&Participant, &[ParticipantEffect]) + 'a;
 
 /// How a peer sees things, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,41 +65,58 @@ impl Peer {
     /// # Errors
     /// When the configuration does not pass [`Config::check`].
     pub fn recover(config: Config, durable: Durable) -> Result<(Peer, Effects), ConfigError> {
+        Peer::watched_recover(config, durable, &mut |_, _| {})
+    }
+
+    /// The same, with somebody who watches what its participant decides, before any of that is held back.
+    ///
+    /// # Errors
+    /// As [`Peer::recover`].
+    pub fn watched_recover(
+        config: Config,
+        durable: Durable,
+        watch: &mut WatchStart<'_>,
+    ) -> Result<(Peer, Effects), ConfigError> {
         config.check()?;
-        let me = Life { peer: config.me, incarnation: durable.incarnation.next() };
-        let buyer = config.role.wishes().map(|_| Buyer::new(me));
-        let seller = config.role.offers().and_then(|offers| offers.0.first()).map(|first| Seller::new(me, *first));
+        let alone = Context { config: &config, is_isolated: !config.neighbours.is_empty() };
+        let (participant, said) = Participant::recover(alone, Parts::ALL, durable);
+        watch(&participant, &said);
+        let me = participant.me();
         let mut peer = Peer {
-            me,
-            clock: Clock::resume(me.peer, durable.clock_bound),
             overlay: Overlay::new(me, &config.limits),
-            election: Election::new(me.peer, config.peers),
-            office: Office::new(me, durable.seen),
-            buyer,
-            seller,
-            leader: None,
-            journal: Journal {
-                requested: Durable { incarnation: me.incarnation, ..durable },
-                last_id: WriteId(0),
-                pending: VecDeque::new(),
-                held: VecDeque::new(),
-                may_speak: false,
-            },
+            journal: Journal::new(Durable { incarnation: me.incarnation, ..durable }),
+            participant,
             config: Arc::new(config),
         };
         let mut step = Step { peer: &mut peer, effects: Vec::new() };
         step.write_ahead();
-        let calls_first = me.incarnation == Incarnation(1) && step.peer.config.first_caller == me.peer;
-        step.election(ElectionInput::Started { calls_first });
-        step.office(OfficeInput::Started);
+        step.carry(said);
         let effects = step.finish();
         Ok((peer, effects))
     }
 
     /// Takes one input. Cannot fail and cannot block.
     pub fn step(&mut self, input: Input) -> Effects {
+        self.run(input, None)
+    }
+
+    /// The same, with somebody who watches what its participant is given and what it decides, before the overlay carries
+    /// that anywhere and the journal holds any of it back. Not called where the participant is given nothing.
+    pub fn watched_step(&mut self, input: Input, watch: &mut Watch<'_>) -> Effects {
+        self.run(input, Some(watch))
+    }
+
+    fn run(&mut self, input: Input, watch: Option<&mut Watch<'_>>) -> Effects {
         let mut step = Step { peer: self, effects: Vec::new() };
-        step.dispatch(input);
+        if let Some(given) = step.dispatch(input) {
+            let copy = watch.is_some().then(|| given.clone());
+            let context = Context { config: &step.peer.config, is_isolated: step.peer.is_isolated() };
+            let said = step.peer.participant.step(context, given);
+            if let (Some(watch), Some(given)) = (watch, copy) {
+                watch(given, &said);
+            }
+            step.carry(said);
+        }
         step.finish()
     }
 
@@ -127,53 +124,53 @@ impl Peer {
     /// of the books. Nothing depends on it but how old a copy of the books it will notice (DESIGN 3).
     #[must_use]
     pub fn parting(&self) -> Durable {
-        Durable { seen: self.office.seen(), ..self.journal.requested }
+        Durable { seen: self.participant.seen(), ..self.journal.requested() }
     }
 
     /// How it sees things.
     #[must_use]
     pub fn view(&self) -> View<'_> {
-        let trader = self.office.trader();
+        let trader = self.participant.office().and_then(|office| office.trader());
         View {
-            me: self.me,
-            clock: self.clock.now(),
+            me: self.participant.me(),
+            clock: self.participant.clock().now(),
             links: self.overlay.links(),
-            leader: self.election.leader(),
-            office: self.office.epoch(),
+            leader: self.participant.leader(),
+            office: self.participant.epoch(),
             books: trader.map(|trader| trader.books()),
             waiting: trader.map_or(0, |trader| trader.waiting()),
-            eligibility: self.election.eligibility(),
+            eligibility: self.participant.eligibility(),
         }
+    }
+
+    /// What decides in it.
+    #[must_use]
+    pub fn participant(&self) -> &Participant {
+        &self.participant
+    }
+
+    /// What it writes ahead and holds back.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Its clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// Its part in elections.
-    #[must_use]
-    pub fn election(&self) -> &Election {
-        &self.election
-    }
-
-    /// Its way into the office.
-    #[must_use]
-    pub fn office(&self) -> &Office {
-        &self.office
+        self.participant.clock()
     }
 
     /// Its part as a buyer, if it has one.
     #[must_use]
     pub fn buyer(&self) -> Option<&Buyer> {
-        self.buyer.as_ref()
+        self.participant.buyer()
     }
 
     /// Its part as a seller, if it has one.
     #[must_use]
     pub fn seller(&self) -> Option<&Seller> {
-        self.seller.as_ref()
+        self.participant.seller()
     }
 
     /// How it was set up.
@@ -187,6 +184,10 @@ impl Peer {
     pub fn digest(&self) -> Digest {
         Digest::of(self)
     }
+
+    fn is_isolated(&self) -> bool {
+        !self.config.neighbours.is_empty() && self.overlay.links().is_empty()
+    }
 }
 
 /// One step under way.
@@ -197,190 +198,78 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn dispatch(&mut self, input: Input) {
+    /// Does what concerns the overlay and the journal; what is left is for the participant.
+    fn dispatch(&mut self, input: Input) -> Option<ParticipantInput> {
         match input {
-            Input::Received { from, envelope } => self.on_received(from, envelope),
+            Input::Received { from, envelope } => return self.on_received(from, envelope),
             Input::LinkUp(neighbour) => {
                 if self.peer.config.neighbours.contains(&neighbour) {
                     self.peer.overlay.link_up(neighbour);
                 }
             }
             Input::LinkDown(neighbour) => self.peer.overlay.link_down(neighbour),
-            Input::Fired(timer) => self.on_fired(timer),
-            Input::LedgerUp => self.office(OfficeInput::LedgerUp),
-            Input::LedgerDown => self.office(OfficeInput::LedgerDown),
-            Input::Ledger(reply) => self.office(OfficeInput::Reply(reply)),
             Input::Written(id) => self.on_written(id),
-            Input::Chose { choice: Choice::Wish, pick } => self.buyer(ClientInput::Chose(pick)),
-            Input::Chose { choice: Choice::Offer, pick } => self.seller(ClientInput::Chose(pick)),
+            Input::Fired(timer) => return Some(ParticipantInput::Fired(timer)),
+            Input::LedgerUp => return Some(ParticipantInput::LedgerUp),
+            Input::LedgerDown => return Some(ParticipantInput::LedgerDown),
+            Input::Ledger(reply) => return Some(ParticipantInput::Ledger(reply)),
+            Input::Chose { choice, pick } => return Some(ParticipantInput::Chose { choice, pick }),
         }
+        None
     }
 
-    fn on_fired(&mut self, timer: Timer) {
-        match timer {
-            Timer::Election => self.election(ElectionInput::Fired),
-            Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal => self.office(OfficeInput::Fired(timer)),
-            Timer::Buyer | Timer::ClockInterval => self.buyer(ClientInput::Fired(timer)),
-            Timer::Seller => self.seller(ClientInput::Fired(timer)),
-        }
-    }
-
-    fn on_received(&mut self, from: PeerId, envelope: Envelope) {
+    fn on_received(&mut self, from: PeerId, envelope: Envelope) -> Option<ParticipantInput> {
         if !self.peer.config.neighbours.contains(&from) {
-            return;
+            return None;
         }
-        if !self.peer.clock.is_plausible(envelope.clock) {
+        if !self.peer.clock().is_plausible(envelope.clock) {
             let Envelope { source, clock, .. } = envelope;
             self.note(Note::ClockRefused { source, clock });
-            return;
+            return None;
         }
         let arrival = self.peer.overlay.receive(from, envelope);
         // A relay neither merges nor ticks (SPEC C1), so its own bound does not hold the message back.
         self.send(Time(0), arrival.forwarded);
-        if let Some(envelope) = arrival.delivered {
-            // SPEC C2: the trader ignores the multicasts and merges on requests.
-            if envelope.body != Body::Clock || self.peer.office.epoch().is_none() {
-                self.peer.clock.receive(envelope.clock);
-            }
-            self.deliver(envelope.source, envelope.body);
+        let Envelope { source, clock, body, .. } = arrival.delivered?;
+        Some(ParticipantInput::Heard { from: source, clock, body })
+    }
+
+    fn on_written(&mut self, id: WriteId) {
+        let confirmed = self.peer.journal.confirm(id);
+        if let Some(bound) = confirmed.bound {
+            self.peer.participant.extend(bound);
+        }
+        if confirmed.is_born {
+            // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next, like any
+            // note (SPEC C3).
+            self.note(Note::Joined { incarnation: self.peer.participant.me().incarnation });
         }
     }
 
-    fn deliver(&mut self, source: PeerId, body: Body) {
-        match body {
-            Body::Election(message) => {
-                // Whoever names an epoch has it from its durable claim. A short term may send nothing else.
-                match message {
-                    ElectionMessage::Leader { epoch, .. }
-                    | ElectionMessage::Coordinator { epoch }
-                    | ElectionMessage::Resigned { epoch } => {
-                        self.office(OfficeInput::Heard(Seen { epoch, head: Position(0) }));
-                    }
-                    ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer => {}
+    /// Puts words on their way.
+    fn carry(&mut self, said: Vec<ParticipantEffect>) {
+        for said in said {
+            let stamped = said.reading();
+            let effect = match said {
+                ParticipantEffect::Tell { to, clock, body } => {
+                    let sent = self.peer.overlay.unicast(to, clock, body);
+                    self.send(stamped, sent);
+                    continue;
                 }
-                self.election(ElectionInput::Received(source, message));
-            }
-            Body::Heartbeat { epoch, head } => {
-                self.office(OfficeInput::Heartbeat(Seen { epoch, head }));
-                self.election(ElectionInput::Heard { epoch, leader: source });
-            }
-            Body::Clock => {}
-            Body::Client(message) => self.office(OfficeInput::Client(source, message)),
-            Body::Trader(TraderMessage::Buyer(standing)) => self.buyer(ClientInput::Told(standing)),
-            Body::Trader(TraderMessage::Seller(standing)) => self.seller(ClientInput::Told(standing)),
-        }
-    }
-
-    fn election(&mut self, input: ElectionInput) {
-        let timeouts = &self.peer.config.timeouts;
-        let waits = Waits {
-            turn: timeouts.first_call,
-            stagger: timeouts.stagger,
-            answer: timeouts.answer,
-            victory: timeouts.victory,
-            suspicion: timeouts.suspicion,
-        };
-        for effect in self.peer.election.step(&waits, input) {
-            match effect {
-                ElectionEffect::Tell(to, message) => self.tell(to, Body::Election(message)),
-                ElectionEffect::TellAll(message) => self.tell_all(Body::Election(message)),
-                ElectionEffect::Arm(after) => self.emit(Effect::Arm { timer: Timer::Election, after }),
-                ElectionEffect::Stand => self.office(OfficeInput::Stand),
-                ElectionEffect::Yield => self.office(OfficeInput::Yield),
-                ElectionEffect::Event(event) => self.note(match event {
-                    ElectionEvent::Called => Note::ElectionCalled,
-                    ElectionEvent::AskedForAnyone => Note::AskedForAnyone,
-                    ElectionEvent::Suspected(trader) => Note::TraderSuspected { trader },
-                    ElectionEvent::Recognised(trader) => Note::Recognised { trader },
-                }),
-            }
-        }
-    }
-
-    fn office(&mut self, input: OfficeInput) {
-        let Peer { config, clock, overlay, office, .. } = &mut *self.peer;
-        let isolated = !config.neighbours.is_empty() && overlay.links().is_empty();
-        let mut around =
-            Surroundings { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
-        for effect in office.step(&mut around, input) {
-            self.on_office(effect);
-        }
-    }
-
-    fn on_office(&mut self, effect: OfficeEffect) {
-        match effect {
-            OfficeEffect::Ask(request) => {
-                let stamped = match &request {
-                    LedgerRequest::Append(batch) => batch.records.last().map_or(Time(0), |record| record.stamp.time),
-                    LedgerRequest::Status | LedgerRequest::Read { .. } => Time(0),
-                };
-                let call = LedgerCall { caller: self.peer.me, seen: self.peer.office.seen(), request };
-                self.effects.push((stamped, Effect::Ledger(call)));
-            }
-            OfficeEffect::Tell(to, message) => self.tell(to, Body::Trader(message)),
-            OfficeEffect::Heartbeat { epoch, head } => self.tell_all(Body::Heartbeat { epoch, head }),
-            OfficeEffect::Granted(epoch) => self.election(ElectionInput::Granted(epoch)),
-            OfficeEffect::Vacated { resigned } => self.election(ElectionInput::Vacated { resigned }),
-            OfficeEffect::Eligibility(eligibility) => self.election(ElectionInput::Eligibility(eligibility)),
-            OfficeEffect::Arm(timer, after) => self.emit(Effect::Arm { timer, after }),
-            OfficeEffect::Disarm(timer) => self.emit(Effect::Disarm(timer)),
-            OfficeEffect::Note(note) => self.note(note),
-        }
-    }
-
-    fn buyer(&mut self, input: ClientInput<BuyerStanding>) {
-        let Peer { config, clock, buyer, .. } = &mut *self.peer;
-        let (Some(buyer), Some(wishes)) = (buyer, config.role.wishes()) else { return };
-        let mut around = BuyerSurroundings { wishes, pace: &config.pace, timeouts: &config.timeouts, clock };
-        for effect in buyer.step(&mut around, input) {
-            self.on_client(effect);
-        }
-    }
-
-    fn seller(&mut self, input: ClientInput<SellerStanding>) {
-        let Peer { config, clock, seller, .. } = &mut *self.peer;
-        let (Some(seller), Some(offers)) = (seller, config.role.offers()) else { return };
-        let mut around = SellerSurroundings {
-            offers,
-            pace: &config.pace,
-            timeouts: &config.timeouts,
-            limits: &config.limits,
-            clock,
-        };
-        for effect in seller.step(&mut around, input) {
-            self.on_client(effect);
-        }
-    }
-
-    fn on_client(&mut self, effect: ClientEffect) {
-        match effect {
-            ClientEffect::Tell(message) => {
-                if let Some((_, trader)) = self.peer.election.leader() {
-                    self.tell(trader, Body::Client(message));
+                ParticipantEffect::TellAll { clock, body } => {
+                    let sent = self.peer.overlay.broadcast(clock, body);
+                    self.send(stamped, sent);
+                    continue;
                 }
-            }
-            ClientEffect::MulticastClock => self.tell_all(Body::Clock),
-            ClientEffect::Arm(timer, after) => self.emit(Effect::Arm { timer, after }),
-            ClientEffect::Choose(choice, among) => self.emit(Effect::Choose { choice, among }),
-            ClientEffect::Note(note) => self.note(note),
+                ParticipantEffect::Ledger(call) => Effect::Ledger(call),
+                ParticipantEffect::Arm { timer, after } => Effect::Arm { timer, after },
+                ParticipantEffect::Disarm(timer) => Effect::Disarm(timer),
+                ParticipantEffect::Choose { choice, among } => Effect::Choose { choice, among },
+                // Held back like a message: a reader of the log must not see the clock go back after a crash (SPEC C3).
+                ParticipantEffect::Note { clock, epoch, note } => Effect::Note { clock, epoch, note },
+            };
+            self.effects.push((stamped, effect));
         }
-    }
-
-    /// Says something to one peer; to itself without the detour over the network.
-    fn tell(&mut self, to: PeerId, body: Body) {
-        if to == self.peer.me.peer {
-            self.deliver(to, body);
-        } else {
-            let time = self.peer.clock.tick().time;
-            let sent = self.peer.overlay.unicast(to, time, body);
-            self.send(time, sent);
-        }
-    }
-
-    fn tell_all(&mut self, body: Body) {
-        let time = self.peer.clock.tick().time;
-        let sent = self.peer.overlay.broadcast(time, body);
-        self.send(time, sent);
     }
 
     fn send(&mut self, stamped: Time, sent: Vec<(PeerId, Envelope)>) {
@@ -389,107 +278,20 @@ impl Step<'_> {
     }
 
     fn note(&mut self, note: Note) {
-        let epoch = self.peer.election.leader().map(|(epoch, _)| epoch);
-        let clock = self.peer.clock.now();
-        // Held back like a message: a reader of the log must not see the clock go back after a crash (SPEC C3).
-        self.effects.push((clock, Effect::Note { clock, epoch, note }));
+        let note = self.peer.participant.note(note);
+        self.carry(alloc::vec![note]);
     }
 
-    fn emit(&mut self, effect: Effect) {
-        self.effects.push((Time(0), effect));
-    }
-
-    fn on_written(&mut self, id: WriteId) {
-        let journal = &mut self.peer.journal;
-        while let Some((_, bound)) = journal.pending.front().copied().filter(|(pending, _)| *pending <= id) {
-            journal.pending.pop_front();
-            self.peer.clock.extend(bound);
-            if !journal.may_speak {
-                journal.may_speak = true;
-                let note = Note::Joined { incarnation: self.peer.me.incarnation };
-                // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next, like
-                // any note (SPEC C3).
-                let clock = self.peer.clock.now();
-                self.effects.push((clock, Effect::Note { clock, epoch: None, note }));
-            }
-        }
-    }
-
-    /// Writes the clock ahead once half of what was written ahead is used up; and what it has seen of the books when that
-    /// has come an epoch further, or as many records as a clock's range.
     fn write_ahead(&mut self) {
-        let Peer { config, clock, office, journal, .. } = &mut *self.peer;
-        let margin = config.clock_range / 2;
-        let (seen, written) = (office.seen(), journal.requested.seen);
-        let has_seen_more = seen.epoch > written.epoch || seen.head.0 >= written.head.0 + config.clock_range;
-        let is_used_up = clock.now().0 + margin >= journal.requested.clock_bound.0;
-        if journal.last_id == WriteId(0) || is_used_up || has_seen_more {
-            journal.last_id = WriteId(journal.last_id.0 + 1);
-            let clock_bound = match journal.requested.clock_bound {
-                bound if is_used_up || journal.last_id == WriteId(1) => {
-                    Time(clock.now().max(bound).0 + config.clock_range)
-                }
-                bound => bound,
-            };
-            journal.requested = Durable { clock_bound, seen, ..journal.requested };
-            journal.pending.push_back((journal.last_id, clock_bound));
-            self.effects.push((Time(0), Effect::Write { id: journal.last_id, durable: journal.requested }));
-        }
+        let Peer { config, participant, journal, .. } = &mut *self.peer;
+        let write = journal.write_ahead(participant.clock().now(), participant.seen(), config.clock_range);
+        self.effects.extend(write.map(|write| (Time(0), write)));
     }
 
-    /// Tells the clients when the trader has changed, writes ahead, and holds back what may not be sent yet.
     fn finish(mut self) -> Effects {
-        self.tell_clients();
         self.write_ahead();
-        let Peer { config, clock, journal, .. } = &mut *self.peer;
-        let held_back = config.limits.held_back as usize;
-        let (bound, may_speak) = (clock.bound(), journal.may_speak);
-        let may_send = |stamped: Time| {
-            mutant!(
-                SpeaksBeforeWritten => !may_speak || stamped <= bound,
-                SentAboveBound => may_speak,
-                may_speak && stamped <= bound
-            )
-        };
-        let mut out: Effects = Vec::new();
-        let (released, held): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut journal.held).into_iter().partition(|(stamped, _)| may_send(*stamped));
-        journal.held = held;
-        out.extend(released.into_iter().map(|(_, effect)| effect));
-        for (stamped, effect) in self.effects {
-            match effect {
-                Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. } if !may_send(stamped) => {
-                    // A message more that is lost: while a disk hangs, retries must not fill the memory.
-                    if journal.held.len() < held_back {
-                        journal.held.push_back((stamped, effect));
-                    }
-                }
-                Effect::Send { .. }
-                | Effect::Ledger(_)
-                | Effect::Write { .. }
-                | Effect::Arm { .. }
-                | Effect::Disarm(_)
-                | Effect::Choose { .. }
-                | Effect::Note { .. } => out.push(effect),
-            }
-        }
-        out
-    }
-
-    fn tell_clients(&mut self) {
-        let leader = self.peer.election.leader();
-        if leader == self.peer.leader {
-            return;
-        }
-        self.peer.leader = leader;
-        // SPEC B7: in office it does not trade.
-        if leader.is_some_and(|(_, trader)| trader != self.peer.me.peer) {
-            self.buyer(ClientInput::TraderKnown);
-            self.seller(ClientInput::TraderKnown);
-        } else {
-            self.buyer(ClientInput::TraderGone);
-            self.seller(ClientInput::TraderGone);
-        }
+        let Peer { config, participant, journal, .. } = &mut *self.peer;
+        journal.sift(participant.clock().bound(), config.limits.held_back, self.effects)
     }
 }
 

@@ -229,7 +229,7 @@ impl Step<'_, '_> {
         let first = standing.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
         sales < standing.sales
             && first.is_none_or(|first| first > sales.next())
-            && standing.recent.len() < self.around.limits.sales_kept as usize
+            && mutant!(GapAskedForEver => true, standing.recent.len() < self.around.limits.sales_kept as usize)
     }
 
     /// Its account before this standing, if it can tell. Before its very first deposit there were no sales.
@@ -325,6 +325,7 @@ impl Step<'_, '_> {
         let deposit = DepositId { seller: self.seller.me.peer, number };
         self.effects.push(ClientEffect::Note(Note::SoldOut { deposit, item }));
         self.seller.state = State::Choosing(item);
+        mutant!(SoldOutForGood => return);
         let among = choices(self.around.offers, item).count() as u32;
         self.effects.push(ClientEffect::Choose(Choice::Offer, among));
     }

@@ -52,6 +52,15 @@ impl MemoryStore {
         self.batches.truncate(self.durable);
     }
 
+    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and so
+    /// is a snapshot of it.
+    pub fn put_back(&mut self, batches: usize) {
+        self.batches.truncate(batches);
+        self.durable = self.batches.len();
+        let head = self.durable_status().head;
+        self.snapshot = self.snapshot.take().filter(|books| books.position() <= head);
+    }
+
     /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
     pub fn take_snapshot(&mut self) {
         let mut books = Books::keeping(self.limits.sales_kept);

@@ -1,17 +1,16 @@
 //! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
 //!
-//! No more faults, and no more wishes. All that is under way arrives, each once; then the timer that is due first fires. Where
+//! No more faults, and no more wishes; but who is sold out deposits something else. All that is under way arrives, each once; then the timer that is due first fires. Where
 //! the adversary says who leads, somebody who can is told to stand whenever nobody does. What should come about is asked
 //! whenever all is quiet. Who has crashed stays away where a leader is looked for, and is back where people are to be told.
 //! The schedule is one of many; that its steps are bounded from every state is what is checked.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
-    election::Phase,
     id::{Epoch, PeerId},
     input::Timer,
-    invariant::{Property, Violation},
+    invariant::{Property, Settled, Violation},
     ledger::LedgerRequest,
 };
 
@@ -19,9 +18,12 @@ use super::{
     Bazaar, Convergence, Cut, Timing,
     step::Step,
     words,
-    world::{Action, Budget, Live, Mail, Peer, World},
+    world::{Action, Budget, Live, Mail, Plans, State, World},
 };
 use crate::{part::Part, picture::Mark};
+
+/// Nobody wants anything more; whoever sells has enough of it.
+const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
 /// Follows the fair schedule until what should come about has; the number of steps it took.
 ///
@@ -38,7 +40,7 @@ pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Res
     for steps in 0..convergence.within {
         let is_quiet = step.world.is_quiet_but_for(convergence.cut);
         if is_quiet {
-            let epoch = step.world.ledger.machine.status().epoch();
+            let epoch = step.world.ledger.status().epoch();
             well = match (step.missing(), well) {
                 (Some(_), _) => None,
                 (None, Some((same, since))) if same == epoch => Some((epoch, since)),
@@ -56,18 +58,18 @@ pub fn converges(setup: &Bazaar, world: &World, convergence: Convergence) -> Res
             *since += time;
         }
         if let Some(violation) = &step.world.violation {
-            // Under synchrony more is asked; but here the state may be one that synchrony would not lead to.
-            if !matches!(violation.property, Property::Y1 | Property::Y2) {
-                return Err(Violation::clone(violation));
-            }
-            step.world.violation = None;
+            return Err(Violation::clone(violation));
         }
     }
-    let (property, what) = step.missing().unwrap_or_else(|| {
-        let what = if setup.is_elected() { "one leader follows another" } else { "not all is settled" };
-        (if setup.is_elected() { Property::L1 } else { Property::L2 }, what.to_owned())
+    let missing = step.missing().unwrap_or_else(|| {
+        let (property, what) = if setup.is_elected() {
+            (Property::L1, "one leader follows another")
+        } else {
+            (Property::L2, "not all is settled")
+        };
+        Violation { property, position: None, what: what.to_owned() }
     });
-    Err(Violation { property, position: None, what: format!("{what}, after {} steps", convergence.within) })
+    Err(Violation { what: format!("{}, after {} steps", missing.what, convergence.within), ..missing })
 }
 
 /// The first steps of the fair schedule, in words and as a picture shows them.
@@ -96,9 +98,9 @@ impl World {
     fn is_quiet_but_for(&self, cut: Cut) -> bool {
         let is_done = |live: &Live| {
             let hears = !matches!(cut, Cut::Ledger)
-                && cut != Cut::FromLedger(live.me.peer)
-                && cut != Cut::AnswersOfLedger(live.me.peer);
-            (live.question.is_none() || !hears) && (live.choice.is_none() || live.plans.deposits == 0)
+                && cut != Cut::FromLedger(live.id())
+                && cut != Cut::AnswersOfLedger(live.id());
+            (live.question.is_none() || !hears) && live.choice.is_none()
         };
         self.mail.is_empty()
             && self.calls.is_empty()
@@ -111,10 +113,11 @@ impl World {
 impl Step<'_> {
     fn stop_faults(&mut self) {
         self.world.budget = Budget::default();
-        for place in 0..self.world.peers.len() {
-            self.world.peers[place].change(|peer| match peer {
-                Peer::Up(live) => (live.plans.wishes, live.plans.deposits) = (0, 0),
-                Peer::Down { plans, .. } => (plans.wishes, plans.deposits) = (0, 0),
+        for peer in self.setup.ids() {
+            let place = self.setup.place(peer);
+            self.world.peers[place].change(|peer| match &mut peer.state {
+                State::Up(live) => live.plans = NO_WISHES,
+                State::Down { plans, .. } => *plans = NO_WISHES,
             });
         }
         if !self.setup.is_elected() {
@@ -136,7 +139,7 @@ impl Step<'_> {
             self.live(peer, |live| live.question = None);
         }
         // The lease runs from now at the latest; how much of it is left where timing was free nobody knows.
-        if self.world.ledger.machine.is_held() && self.world.lease.is_none() {
+        if self.world.ledger.is_held() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
         self.prune();
@@ -164,8 +167,11 @@ impl Step<'_> {
             let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, mail, *peer));
             return Some(listener.map(|listener| Action::Arrive(listener, mail.clone())).ok_or_else(|| mail.clone()));
         }
-        if self.world.ledger.is_writing() {
+        if self.world.ledger.is_unsynced() {
             return Some(Ok(Action::Sync));
+        }
+        if self.world.ledger.is_unanswered() {
+            return Some(Ok(Action::Confirm));
         }
         if let Some(call) = self.world.calls.iter().next() {
             return Some(Ok(Action::Take(call.clone())));
@@ -173,39 +179,71 @@ impl Step<'_> {
         if let Some(reply) = self.world.replies.iter().next() {
             return Some(Ok(Action::Answer(reply.reply.to.peer, reply.clone())));
         }
-        let asks = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. } | LedgerRequest::Status));
-        self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.me.peer)))
+        let picks = self.world.lives().find(|live| live.choice.is_some());
+        if let Some(live) = picks {
+            return Some(Ok(Action::Pick(live.id(), 0)));
+        }
+        let is_slow = self.cut == Cut::SlowReads;
+        let asks = |live: &&Live| match live.question {
+            Some(LedgerRequest::Status) => true,
+            Some(LedgerRequest::Read { .. }) => !is_slow,
+            Some(LedgerRequest::Append(_)) | None => false,
+        };
+        self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.id())))
     }
 
     /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time passes.
-    fn due(&self) -> Option<Action> {
+    fn due(&mut self) -> Option<Action> {
         let stands = if self.setup.is_elected() { None } else { self.who_stands() };
-        let asks = || self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
-        stands.map(Action::Stand).or_else(asks).or_else(|| self.next_timer())
+        let asks = self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
+        stands.map(Action::Stand).or(asks).or_else(|| self.slow_answer()).or_else(|| self.next_timer())
+    }
+
+    /// Where reads are slow, an answer comes when it has taken its time, if no timer is due before.
+    fn slow_answer(&mut self) -> Option<Action> {
+        let reads = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. }));
+        let reader = self.world.lives().find(reads).map(Live::id).filter(|_| self.cut == Cut::SlowReads);
+        let Some(reader) = reader else {
+            self.reading = Duration::ZERO;
+            return None;
+        };
+        let left = super::SLOW.saturating_sub(self.reading);
+        match self.world.next_instant().filter(|next| *next < left) {
+            Some(next) => {
+                self.reading += next;
+                None
+            }
+            None => {
+                self.reading = Duration::ZERO;
+                self.elapse(Some(left));
+                Some(Action::Consult(reader))
+            }
+        }
     }
 
     /// Where there is no election: somebody who can, if nobody holds the office or stands.
     fn who_stands(&self) -> Option<PeerId> {
-        let is_busy = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
+        let is_busy = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
         let in_office = self.world.traders().map(|(_, epoch)| epoch).max();
         // Who was deposed and does not know it is no trader any more.
-        if in_office == Some(self.world.ledger.machine.status().epoch()) || self.world.lives().any(is_busy) {
+        if in_office == Some(self.world.ledger.status().epoch()) || self.world.lives().any(is_busy) {
             return None;
         }
-        self.world.lives().find(|live| live.office.is_some() && live.epoch().is_none()).map(|live| live.me.peer)
+        let can = |live: &&Live| live.participant.office().is_some() && live.epoch().is_none();
+        self.world.lives().find(can).map(Live::id)
     }
 
     /// A buyer that was not told how its last request ended, and is asking for nothing.
     fn untold(&self) -> Option<PeerId> {
-        let books = &self.world.ledger.books;
+        let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
-            let Some(buyer) = &live.buyer else { return false };
-            let account = books.buyers().get(&live.me.peer);
+            let Some(buyer) = live.participant.buyer() else { return false };
+            let account = books.buyers().get(&live.id());
             let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
             let open = account.is_some_and(|account| account.open.is_some());
             live.may_want() && live.timers.contains_key(&Timer::Buyer) && (open || buyer.known() < last)
         };
-        self.world.lives().find(is_untold).map(|live| live.me.peer)
+        self.world.lives().find(is_untold).map(Live::id)
     }
 
     fn next_timer(&self) -> Option<Action> {
@@ -213,7 +251,7 @@ impl Step<'_> {
         let counts = |live: &Live, timer: Timer| timer != Timer::Buyer || !live.may_want();
         let timers = self.world.lives().flat_map(|live| {
             let armed = live.timers.iter().filter(|(timer, _)| counts(live, **timer));
-            armed.map(|(timer, wait)| (*wait, Some((live.me.peer, *timer))))
+            armed.map(|(timer, wait)| (*wait, Some((live.id(), *timer))))
         });
         let lease = self.world.lease.map(|wait| (wait, None));
         let (_, next) = timers.chain(lease).min()?;
@@ -221,83 +259,26 @@ impl Step<'_> {
     }
 
     /// What has not come about yet.
-    fn missing(&self) -> Option<(Property, String)> {
-        if self.cut == Cut::Ledger {
-            let trader = self.world.traders().next();
-            let standing =
-                self.world.lives().find(|live| live.office.as_ref().is_some_and(|office| office.is_standing()));
-            return match (trader, standing) {
-                (Some((peer, epoch)), _) => Some((Property::B9, format!("peer {peer} still holds epoch {epoch}"))),
-                (None, Some(live)) => Some((Property::B9, format!("peer {} still claims", live.me.peer))),
-                (None, None) => None,
-            };
-        }
-        if self.setup.is_elected() { self.no_leader() } else { self.untold_clients() }
-    }
-
-    /// L1: one trader that all live peers know; one that is cut off from all others need not.
-    fn no_leader(&self) -> Option<(Property, String)> {
-        let counts = |peer: PeerId| self.cut != Cut::FromOverlay(peer);
-        let electors: Vec<&Live> =
-            self.world.lives().filter(|live| live.election.is_some() && counts(live.me.peer)).collect();
-        if electors.is_empty() {
-            return None;
-        }
-        let property = if self.world.lives().count() == 1 { Property::L3 } else { Property::L1 };
-        let missing = |what: String| Some((property, what));
-        let traders: Vec<_> = self.world.traders().collect();
-        let [(trader, epoch)] = traders.as_slice() else {
-            return missing(format!("{} peers are trader", traders.len()));
+    fn missing(&self) -> Option<Violation> {
+        let unheard = match self.cut {
+            Cut::FromLedger(peer) | Cut::AnswersOfLedger(peer) => BTreeSet::from([peer]),
+            Cut::Nothing | Cut::FromOverlay(_) | Cut::Ledger | Cut::FirstAnswers | Cut::SlowReads => BTreeSet::new(),
         };
-        let holder = self.world.ledger.machine.status().term.filter(|term| !term.ended);
-        if holder.is_none_or(|term| (term.holder.peer, term.epoch) != (*trader, *epoch)) {
-            return missing(format!("peer {trader} thinks it holds epoch {epoch}, and the ledger does not"));
-        }
-        if !counts(*trader) {
-            return missing(format!("peer {trader} holds epoch {epoch} and hears nobody"));
-        }
-        let knows = |live: &&Live| {
-            live.election.as_ref().is_some_and(|election| {
-                election.leader() == Some((*epoch, *trader)) && !matches!(election.phase(), Phase::Standing)
-            })
+        let settled = Settled {
+            live: self.world.lives().map(|live| &live.participant).collect(),
+            together: self.setup.ids().filter(|peer| self.cut != Cut::FromOverlay(*peer)).collect(),
+            unheard,
+            deaf: self.setup.ids().filter(|peer| self.setup.role(*peer).is_some_and(|role| role.deaf)).collect(),
+            status: self.world.ledger.status(),
+            books: self.world.observer.log().books(),
         };
-        let stranger = electors.into_iter().find(|live| !knows(live));
-        stranger.and_then(|live| missing(format!("peer {} does not know trader {trader}", live.me.peer)))
-    }
-
-    /// L2: every accepted request has an outcome, and all whom it concerns were told.
-    fn untold_clients(&self) -> Option<(Property, String)> {
-        let books = &self.world.ledger.books;
-        let missing = |what: String| Some((Property::L2, what));
-        if let Some(request) = books.queue().next() {
-            return missing(format!("a request of peer {} waits", request.id.buyer));
-        }
-        for live in self.world.lives() {
-            let peer = live.me.peer;
-            if self.setup.role(peer).is_some_and(|role| role.deaf) || live.epoch().is_some() {
-                continue;
-            }
-            if let Some(buyer) = &live.buyer {
-                let account = books.buyers().get(&peer);
-                let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
-                if buyer.asking().is_some() {
-                    return missing(format!("peer {peer} still asks"));
-                }
-                if buyer.known() != last {
-                    return missing(format!("peer {peer} was not told how its last request ended"));
-                }
-            }
-            if let Some(seller) = &live.seller {
-                let account = books.sellers().get(&peer);
-                let sales = account.map(|account| account.sales);
-                if seller.depositing().is_some() {
-                    return missing(format!("peer {peer} still deposits"));
-                }
-                if sales.is_some_and(|sales| seller.account().map(|account| account.sales) != Some(sales)) {
-                    return missing(format!("peer {peer} was not told of all its sales"));
-                }
-            }
-        }
-        None
+        let found = if self.cut == Cut::Ledger {
+            settled.nobody_leads_without_the_ledger()
+        } else if self.setup.is_elected() {
+            settled.there_is_one_trader_that_all_know()
+        } else {
+            settled.everybody_was_told().and_then(|()| settled.every_seller_has_goods())
+        };
+        found.err()
     }
 }

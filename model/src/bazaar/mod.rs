@@ -1,18 +1,21 @@
-//! The machines of peers and the ledger, together and without an overlay: the subject of [`election`](crate::election) and
+//! Participants and the ledger, without an overlay: the subject of [`election`](crate::election) and
 //! [`trading`](crate::trading).
 //!
 //! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the same, [`fair`]
-//! what comes of a state once faults stop, and [`words`] puts all of it in words and pictures.
+//! what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is told of what is decided
+//! by [`Participant`](protocol::participant::Participant), as in a process; where a scenario does without an election, the
+//! adversary says who stands and who yields.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
     clock::Time,
-    config::{Offer, Offers, Terms, Timeouts, Wishes},
+    config::{self, Config, Limits, Offer, Offers, Pace, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
     ledger::{LedgerCall, LedgerReply},
     money::{Commission, Price},
+    participant::{Leadership, Parts, Readings},
     record::Batch,
 };
 
@@ -22,7 +25,7 @@ use crate::{
 };
 
 pub mod canon;
-pub(crate) mod checks;
+mod checks;
 pub mod fair;
 pub mod step;
 pub mod words;
@@ -49,6 +52,12 @@ pub struct Bazaar {
     pub budget: Budget,
     /// What must come about from every state once faults stop; nothing where that is not asked.
     pub convergence: Option<Convergence>,
+    /// Reads of the ledger take their time, and so do their answers; otherwise asking and hearing is one step.
+    pub slow_reads: bool,
+    /// The bounds that decide something. Where no call may wait in the ledger while it writes, it waits on its way.
+    pub limits: Limits,
+    /// Only violations of this property count; nothing: of any.
+    pub only: Option<Property>,
     /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for anything. They
     /// cost states; two scenarios keep them.
     pub keeps_all: bool,
@@ -92,9 +101,17 @@ pub enum Cut {
     FromOverlay(PeerId),
     /// Nobody hears the ledger.
     Ledger,
-    /// The first answer to every batch is lost.
+    /// The first answer to every append is lost, renewals included.
     FirstAnswers,
+    /// Every answer to a read comes [`SLOW`] after it was asked for.
+    SlowReads,
 }
+
+/// How long an answer to a read takes where reads are slow for good: longer than half of the patience.
+pub const SLOW: Duration = Duration::from_millis(500);
+
+/// Where whoever holds the office is reached, in a scenario without elections.
+pub(crate) const OFFICE: PeerId = PeerId(9_999);
 
 /// What a peer is in a scenario.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +164,9 @@ impl Bazaar {
             timing: Timing::Free,
             budget: Budget::default(),
             convergence: None,
+            slow_reads: false,
+            limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
+            only: None,
             keeps_all: false,
             tampering: Tampering::default(),
         }
@@ -175,6 +195,39 @@ impl Bazaar {
         self.cast.get(usize::try_from(peer.0.checked_sub(self.first_id)?).ok()?)
     }
 
+    fn counts(&self, found: &Violation) -> bool {
+        self.only.is_none_or(|property| property == found.property)
+    }
+
+    /// How a peer is set up.
+    fn config(&self, peer: PeerId, role: &Role) -> Config {
+        let Role { buys, sells, .. } = role;
+        let nothing = Wishes { items: vec![Item::FISH], quantity: Units(1) };
+        let think = buys.as_ref().map(|_| Duration::ZERO);
+        Config {
+            me: peer,
+            peers: self.first_id + self.cast.len() as u32,
+            neighbours: BTreeSet::new(),
+            role: match (buys.clone(), sells.clone()) {
+                (Some(wishes), Some(offers)) => config::Role::Both(wishes, offers),
+                (None, Some(offers)) => config::Role::Seller(offers),
+                (wishes, None) => config::Role::Buyer(wishes.unwrap_or(nothing)),
+            },
+            // SPEC B2: one of them calls the first election.
+            first_caller: PeerId(self.first_id),
+            timeouts: TIMEOUTS,
+            terms: self.terms,
+            pace: Pace {
+                deposit_after: Duration::ZERO,
+                trade_after: Duration::ZERO,
+                think,
+                clock_interval: Duration::ZERO,
+            },
+            clock_range: 1,
+            limits: self.limits,
+        }
+    }
+
     /// Whether peers elect who stands; otherwise the adversary says.
     #[must_use]
     pub fn is_elected(&self) -> bool {
@@ -199,6 +252,16 @@ impl Bazaar {
 }
 
 impl Role {
+    /// What its participant is made of.
+    fn parts(&self) -> Parts {
+        Parts {
+            leadership: if self.elects { Leadership::Elected } else { Leadership::Outside(OFFICE) },
+            office: self.trades,
+            clients: self.buys.is_some() || self.sells.is_some(),
+            readings: Readings::OfWhatIsStamped,
+        }
+    }
+
     /// A peer that takes part in elections and can hold the office.
     #[must_use]
     pub fn elector() -> Role {
@@ -308,13 +371,18 @@ impl Subject for Bazaar {
         world.after(self, action)
     }
 
+    fn only(&self, property: Property) -> Bazaar {
+        Bazaar { only: Some(property), ..self.clone() }
+    }
+
     fn violation<'a>(&self, world: &'a World) -> Option<&'a Violation> {
         world.violation.as_deref()
     }
 
     fn stuck(&self, world: &World) -> Option<Violation> {
         let convergence = self.convergence?;
-        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
+        let counts = |found: &Violation| self.counts(found);
+        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err().filter(counts) }
     }
 
     fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
@@ -323,11 +391,13 @@ impl Subject for Bazaar {
     }
 
     fn properties(&self) -> Vec<Property> {
-        use Property::{B4, B5, B6, B7, B9, L1, L2, L3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2};
+        use Property::{
+            B4, B5, B6, B7, B9, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2,
+        };
         let safety = if self.is_elected() {
-            vec![S1, S2, S7, B4, B5]
+            vec![S1, S2, S7, R1, R2, R3, B4, B5, B6, B9]
         } else {
-            vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R5, B6, B7]
+            vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R1, R2, R3, R5, B6, B7]
         };
         let synchronous = if self.is_synchronous() { vec![Y1, Y2] } else { Vec::new() };
         let liveness = match self.convergence {

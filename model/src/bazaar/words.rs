@@ -12,15 +12,14 @@ use protocol::{
 
 use super::{
     Bazaar, Convergence, Cut, Timing,
-    world::{Action, Budget, Call, Live, Mail, Peer, World},
+    world::{Action, Budget, Call, Live, Mail, State, World},
 };
 use crate::{
     part::{Bag, Part},
     picture::Mark,
     subject::Subject,
     words::{
-        answered, appends, brief, brief_says, brief_verdict, buyer, election, joined, office, planned, says, seller,
-        the_ledger, told, verdict,
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told, verdict,
     },
 };
 
@@ -69,7 +68,8 @@ pub(super) fn adversary(setup: &Bazaar) -> String {
                 Cut::FromLedger(peer) => format!(" while peer {peer} and the ledger stay cut off from each other"),
                 Cut::AnswersOfLedger(peer) => format!(" while the ledger hears peer {peer} and cannot answer it"),
                 Cut::FromOverlay(peer) => format!(" while peer {peer} stays cut off from all other peers"),
-                Cut::FirstAnswers => " while the ledger's first answer to every batch is lost".to_owned(),
+                Cut::FirstAnswers => " while the ledger's first answer to every append is lost".to_owned(),
+                Cut::SlowReads => format!(" while every answer to a read takes {:?}", super::SLOW),
                 Cut::Ledger => " while nobody hears the ledger".to_owned(),
             };
             format!("; then no more faults{cut}, at most {within} steps of the fair schedule from every state")
@@ -108,10 +108,11 @@ pub(super) fn sentence(setup: &Bazaar, before: &World, action: &Action, after: &
             format!("{} hears from {} {}", name(peer), name(&mail.from), quoted(mail))
         }
         Action::Take(call) => {
-            let Call { caller, batch } = &**call;
-            format!("the ledger hears from {} \"{}\"", name(&caller.peer), planned(batch))
+            let Call { caller, request } = &**call;
+            format!("the ledger hears from {} \"{}\"", name(&caller.peer), asks(request))
         }
         Action::Sync => "the ledger's write is durable".to_owned(),
+        Action::Confirm => "the ledger learns that its write is durable".to_owned(),
         Action::Answer(peer, reply) => format!("{} hears from the ledger \"{}\"", name(peer), answered(reply)),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
@@ -138,7 +139,12 @@ fn who(action: &Action) -> Option<PeerId> {
         | Action::Answer(peer, _)
         | Action::Crash(peer)
         | Action::Restart(peer) => Some(*peer),
-        Action::Take(_) | Action::Sync | Action::LeaseRunsOut | Action::Snapshot | Action::CrashLedger { .. } => None,
+        Action::Take(_)
+        | Action::Sync
+        | Action::Confirm
+        | Action::LeaseRunsOut
+        | Action::Snapshot
+        | Action::CrashLedger { .. } => None,
     }
 }
 
@@ -147,7 +153,7 @@ fn fires(setup: &Bazaar, world: &World, peer: PeerId, timer: Timer) -> String {
     let live = world.live(setup, peer);
     match timer {
         Timer::Election => {
-            let phase = live.and_then(|live| live.election.as_ref()).map(|election| election.phase());
+            let phase = live.and_then(|live| live.participant.election()).map(|election| election.phase());
             match phase {
                 Some(Phase::Following { leader, .. }) => {
                     format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
@@ -182,16 +188,14 @@ fn consequences(setup: &Bazaar, before: &World, action: &Action, after: &World) 
             (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
             (Some(_), Some(_)) | (None, None) => {}
         }
-        let stands = |live: &Live| live.office.as_ref().is_some_and(|office| office.is_standing());
+        let stands = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
         match (stands(was), stands(is)) {
             (false, true) if !matches!(action, Action::Stand(_)) => comes.push(format!("{name} stands")),
             (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
             (_, _) => {}
         }
-        let leader = |live: &Live| live.election.as_ref().and_then(|election| election.leader());
-        if let Some((epoch, trader)) =
-            leader(is).filter(|leader| leader.1 != peer && Some(*leader) != self::leader(was))
-        {
+        let leader = |live: &Live| live.participant.election().and_then(|election| election.leader());
+        if let Some((epoch, trader)) = leader(is).filter(|now| now.1 != peer && Some(*now) != leader(was)) {
             comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
         }
         if was.is_eligible() != is.is_eligible() {
@@ -206,7 +210,7 @@ fn consequences(setup: &Bazaar, before: &World, action: &Action, after: &World) 
     comes.extend(told(actor.map(|actor| setup.name_of(actor)).as_deref(), mail.collect()));
     comes.extend(
         new(&before.calls, &after.calls)
-            .map(|call| format!("{} sends the ledger \"{}\"", it(call.caller.peer), planned(&call.batch))),
+            .map(|call| format!("{} sends the ledger \"{}\"", it(call.caller.peer), asks(&call.request))),
     );
     comes.extend(
         new(&before.replies, &after.replies)
@@ -216,10 +220,6 @@ fn consequences(setup: &Bazaar, before: &World, action: &Action, after: &World) 
         comes.push("it writes".to_owned());
     }
     comes
-}
-
-fn leader(live: &Live) -> Option<(protocol::id::Epoch, PeerId)> {
-    live.election.as_ref().and_then(|election| election.leader())
 }
 
 /// What is under way now and was not before.
@@ -267,26 +267,16 @@ pub(super) fn portrait(setup: &Bazaar, world: &World) -> String {
 
 fn one_peer(setup: &Bazaar, world: &World, peer: PeerId) -> String {
     let name = setup.name_of(peer);
-    let live = match &*world.peers[setup.place(peer)] {
-        Peer::Up(live) => live,
-        Peer::Down { durable, .. } => {
+    let live = match &world.peers[setup.place(peer)].state {
+        State::Up(live) => live,
+        State::Down { durable, .. } => {
             return format!(
                 "{name}: down; durable: life {}, clock at most {}",
                 durable.incarnation, durable.clock_bound
             );
         }
     };
-    let mut says = vec![format!("clock {}", live.clock.now())];
-    if live.me.incarnation.0 > 1 {
-        says.push(format!("life {}", live.me.incarnation));
-    }
-    if let Some(epoch) = live.epoch() {
-        says.push(format!("TRADER of epoch {epoch}"));
-    }
-    says.extend(live.office.as_ref().and_then(office));
-    says.extend(live.election.iter().flat_map(|one| election(one, live.epoch())));
-    says.extend(live.buyer.iter().flat_map(buyer));
-    says.extend(live.seller.as_ref().and_then(seller));
+    let says = participant(&live.participant);
     format!("{name}: {}", says.join(", "))
 }
 
@@ -295,10 +285,8 @@ fn under_way(setup: &Bazaar, world: &World) -> Vec<String> {
         let to = mail.to.map_or("trader".to_owned(), |to| setup.name_of(to));
         format!("{} → {to}: {}", setup.name_of(mail.from), quoted(mail))
     });
-    let calls = world
-        .calls
-        .iter()
-        .map(|call| format!("{} → ledger: {}", setup.name_of(call.caller.peer), appends(&call.batch)));
+    let calls =
+        world.calls.iter().map(|call| format!("{} → ledger: {}", setup.name_of(call.caller.peer), asks(&call.request)));
     let replies = world
         .replies
         .iter()
@@ -336,6 +324,7 @@ pub(super) fn stays_cut(setup: &Bazaar, cut: Cut) -> Vec<Mark> {
             others.flat_map(|other| [Mark::Cut { from: at, to: other }, Mark::Cut { from: other, to: at }]).collect()
         }
         Cut::FirstAnswers => at_ledger("loses its first answers"),
+        Cut::SlowReads => at_ledger("answers reads slowly"),
         Cut::Ledger => at_ledger("nobody hears it"),
     }
 }
@@ -372,6 +361,7 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
         Action::Arrive(peer, mail) => marks.push(Mark::Arrived { at: place(*peer), message: mail.name() }),
         Action::Take(call) => marks.push(Mark::Arrived { at: ledger, message: call.name() }),
         Action::Sync => marks.push(happened(ledger, "durable")),
+        Action::Confirm => marks.push(happened(ledger, "learns of it")),
         Action::Answer(peer, reply) => marks.push(Mark::Arrived { at: place(*peer), message: reply.name() }),
         Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
         Action::Snapshot => marks.push(happened(ledger, "snapshot")),
@@ -380,7 +370,7 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
         Action::CrashLedger { kept } => {
             marks.push(Mark::Crashed { at: ledger });
             marks.push(Mark::Restarted { at: ledger });
-            if before.ledger.is_writing() {
+            if before.ledger.is_unsynced() {
                 marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
             }
         }
@@ -403,7 +393,7 @@ pub(super) fn marks(setup: &Bazaar, before: &World, action: &Action, after: &Wor
         from: place(call.caller.peer),
         to: Some(ledger),
         message: call.name(),
-        label: brief(&call.batch),
+        label: brief_question(&call.request),
     }));
     marks.extend(new(&before.replies, &after.replies).map(|reply| Mark::Sent {
         from: ledger,

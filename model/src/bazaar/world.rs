@@ -9,44 +9,48 @@
 //!
 //! # What is one step here and more in life
 //!
-//! - A read of the ledger and a question for its status change nothing there; asking and hearing is one step. That the answer
-//!   may be old when it is acted upon is kept: the claim that follows may be taken any time later.
-//! - A call that comes while the ledger writes waits on its way, not in the ledger.
+//! - A read of the ledger and a question for its status change nothing there; asking and hearing is one step, but where
+//!   [`Bazaar::slow_reads`] makes questions and answers take their time like everything else.
+//! - A batch that the ledger is to write is written at once: a crash before that is the same as one that loses it.
+//! - A call that comes while the ledger writes waits on its way, but where the ledger has room for it.
 //! - A choice among one is made at once.
 //! - Where timing is free, the lease runs out only when a claim is under way that it would keep out. Before that nobody could tell.
-//! - A message moves its receiver's clock only when it is ahead of it: a clock that rose by one at each copy of each message would
-//!   never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
+//! - Words carry readings of what is stamped, and no others
+//!   ([`Readings::OfWhatIsStamped`](protocol::participant::Readings)): a clock that rose by one at each copy of each message
+//!   would never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
+//! - A clock multicast, which says nothing but a reading, is lost.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use protocol::{
-    books::Books,
-    buyer::Buyer,
-    clock::{Clock, Time},
-    config::Limits,
+    archive::Archive,
+    clock::Time,
+    config::Config,
     effect::Durable,
-    election::{Election, Eligibility},
+    election::Eligibility,
     id::{Epoch, Life, PeerId},
     input::{Choice, Timer},
-    invariant::Violation,
-    ledger::{Ledger, LedgerConfig, LedgerReply, LedgerRequest, Store},
+    invariant::{Observer, Rules, Violation},
+    ledger::{LedgerConfig, LedgerRequest, Store},
     message::Body,
     office::Office,
-    record::{Batch, Deposit, Record},
-    seller::Seller,
+    participant::Participant,
+    record::Record,
     store::MemoryStore,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Bazaar, TIMEOUTS, step::Step};
 use crate::{
+    ledger::{LedgerNode, Reply},
     part::{Bag, Part},
     subject::Met,
 };
-
-/// Calls wait on their way here, so the ledger needs no room for them.
-pub(super) const LEDGER: LedgerConfig =
-    LedgerConfig { lease: TIMEOUTS.lease, limits: Limits { waiting_calls: 0, ..Limits::DEFAULT } };
 
 /// One state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +58,12 @@ pub struct World {
     /// The peers, in the order of their ids.
     pub peers: Vec<Part<Peer>>,
     /// The ledger and its store.
-    pub ledger: Part<Archive>,
-    /// Appends on their way to the ledger.
+    pub ledger: Part<LedgerNode>,
+    /// Who watches them.
+    pub observer: Part<Observer>,
+    /// Calls on their way to the ledger.
     pub calls: Part<Bag<Call>>,
-    /// The ledger's verdicts on their way back.
+    /// The ledger's answers on their way back.
     pub replies: Part<Bag<Reply>>,
     /// Messages between peers on their way.
     pub mail: Part<Bag<Mail>>,
@@ -69,10 +75,25 @@ pub struct World {
     pub violation: Option<Part<Violation>>,
 }
 
-/// A peer, or what is left of it.
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// How it is set up; the same in all states.
+    pub config: Arc<Config>,
+    /// Whether it lives.
+    pub state: State,
+}
+
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.state.hash(state);
+    }
+}
+
+/// Whether a peer lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// It lives.
+pub enum State {
+    /// It does.
     Up(Box<Live>),
     /// It has crashed. Nothing of it counts but what is durable.
     Down {
@@ -83,33 +104,17 @@ pub enum Peer {
     },
 }
 
-/// A living peer: its machines.
+/// A living peer: its participant, and what a driver keeps for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Live {
-    /// Its life.
-    pub me: Life,
-    /// Its clock.
-    pub clock: Clock,
-    /// Its part in elections, where the scenario has any.
-    pub election: Option<Election>,
-    /// Its way into the office, if it may have one.
-    pub office: Option<Office>,
-    /// Its part as a buyer.
-    pub buyer: Option<Buyer>,
-    /// Its part as a seller.
-    pub seller: Option<Seller>,
-    /// What it wants to know of the ledger: a read or the status.
+    /// What decides.
+    pub participant: Participant,
+    /// What it wants to know of the ledger, a read or the status, where asking and hearing is one step.
     pub question: Option<LedgerRequest>,
     /// The choice it waits for, among so many.
     pub choice: Option<(Choice, u32)>,
     /// The timers that are armed, and for how much longer, where that matters.
     pub timers: BTreeMap<Timer, Duration>,
-    /// The latest epoch whose leader it has recognised.
-    pub heard: Epoch,
-    /// An append of its own was confirmed since it sent its last heartbeat.
-    pub confirmed: bool,
-    /// Under synchrony, while it runs for office: who has been there and eligible ever since it called.
-    pub rivals: Option<Vec<PeerId>>,
     /// What it may still think of.
     pub plans: Plans,
 }
@@ -123,43 +128,13 @@ pub struct Plans {
     pub deposits: u8,
 }
 
-/// The ledger machine over its store, and what its log is held against.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Archive {
-    /// The machine.
-    pub machine: Ledger,
-    /// The store, with what is written and what is durable.
-    pub store: MemoryStore,
-    /// What sellers have ever decided to deposit.
-    pub decided: Vec<Deposit>,
-    /// The fold of what is durable.
-    pub books: Books,
-}
-
-impl Archive {
-    /// Whether a batch is written and not durable.
-    #[must_use]
-    pub fn is_writing(&self) -> bool {
-        self.store.batches().len() > self.store.durable().len()
-    }
-}
-
-/// An append on its way.
+/// A call on its way. It shows the ledger what its caller has seen by then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
     /// Who asks.
     pub caller: Life,
     /// For what.
-    pub batch: Batch,
-}
-
-/// A verdict on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Reply {
-    /// The reply.
-    pub reply: LedgerReply,
-    /// The batch that its echo names by a digest.
-    pub batch: Batch,
+    pub request: LedgerRequest,
 }
 
 /// A message on its way.
@@ -227,9 +202,11 @@ pub enum Action {
     Arrive(PeerId, Part<Mail>),
     /// The ledger takes a call.
     Take(Part<Call>),
-    /// What the ledger has written becomes durable, and it answers.
+    /// What the ledger has written becomes durable.
     Sync,
-    /// A verdict arrives.
+    /// The ledger learns that it has, and answers.
+    Confirm,
+    /// An answer of the ledger arrives.
     Answer(PeerId, Part<Reply>),
     /// The lease runs out.
     LeaseRunsOut,
@@ -251,32 +228,36 @@ impl World {
     /// buyers and sellers turn to whoever claims to be one.
     #[must_use]
     pub fn first(setup: &Bazaar) -> World {
-        let mut store = MemoryStore::default();
-        let mut books = Books::default();
+        let mut store = MemoryStore::new(setup.limits);
         for batch in &setup.prologue {
             let Ok(()) = store.append(batch);
             let Ok(()) = store.sync();
-            for record in &batch.records {
-                // What cannot be folded fails the first check of the log.
-                let _ = books.apply(record);
-            }
         }
-        let (machine, _) = Ledger::recover(LEDGER, store.tail());
+        let rules = Rules {
+            terms: setup.terms,
+            limits: setup.limits,
+            is_synchronous: setup.is_synchronous(),
+            only: setup.only,
+        };
+        let observed = Observer::over(rules, &setup.prologue);
+        let violation = observed.as_ref().err().cloned().map(Part::new);
+        let mut archive = Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits: setup.limits }, store);
+        archive.start();
         let durable = Durable { clock_bound: setup.start, ..Durable::default() };
-        let peers = setup.cast.iter().map(|role| {
+        let peers = setup.ids().zip(&setup.cast).map(|(peer, role)| {
             let plans = Plans { wishes: role.wishes, deposits: role.deposits };
-            Part::new(Peer::Down { durable, plans })
+            Part::new(Peer { config: Arc::new(setup.config(peer, role)), state: State::Down { durable, plans } })
         });
-        let archive = Archive { machine, store, decided: Vec::new(), books };
         let world = World {
             peers: peers.collect(),
-            ledger: Part::new(archive),
+            ledger: Part::new(LedgerNode(archive)),
+            observer: Part::new(observed.unwrap_or_else(|_| Observer::new(rules))),
             calls: Part::new(Bag::default()),
             replies: Part::new(Bag::default()),
             mail: Part::new(Bag::default()),
             lease: None,
             budget: setup.budget,
-            violation: None,
+            violation,
         };
         let mut step = Step::on(setup, world);
         for peer in setup.ids() {
@@ -295,28 +276,22 @@ impl World {
     #[must_use]
     pub fn live(&self, setup: &Bazaar, peer: PeerId) -> Option<&Live> {
         setup.role(peer)?;
-        match &*self.peers[setup.place(peer)] {
-            Peer::Up(live) => Some(live),
-            Peer::Down { .. } => None,
-        }
+        self.peers[setup.place(peer)].live()
     }
 
     /// The peers that live, by id.
-    pub fn lives(&self) -> impl Iterator<Item = &Live> {
-        self.peers.iter().filter_map(|peer| match &**peer {
-            Peer::Up(live) => Some(&**live),
-            Peer::Down { .. } => None,
-        })
+    pub fn lives(&self) -> impl Iterator<Item = &Live> + Clone {
+        self.peers.iter().filter_map(|peer| peer.live())
     }
 
     /// The peers that live and think they are trader, and for which epoch.
     pub fn traders(&self) -> impl Iterator<Item = (PeerId, Epoch)> {
-        self.lives().filter_map(|live| Some((live.me.peer, live.epoch()?)))
+        self.lives().filter_map(|live| Some((live.id(), live.epoch()?)))
     }
 
     /// The durable records.
     pub fn log(&self) -> impl Iterator<Item = &Record> {
-        self.ledger.store.records()
+        self.ledger.store().records()
     }
 
     /// The state after a step, and what was met in it.
@@ -362,15 +337,18 @@ impl World {
             let listeners = setup.ids().filter(|peer| self.is_heard_by(setup, mail, *peer));
             actions.extend(listeners.map(|peer| Action::Arrive(peer, mail.clone())));
         }
-        if self.ledger.is_writing() {
+        if self.ledger.is_unsynced() {
             actions.push(Action::Sync);
-        } else {
-            actions.extend(self.calls.iter().cloned().map(Action::Take));
         }
+        if self.ledger.is_unanswered() {
+            actions.push(Action::Confirm);
+        }
+        let taken = self.calls.iter().filter(|call| self.is_taken(setup, &call.request));
+        actions.extend(taken.cloned().map(Action::Take));
         actions.extend(self.replies.iter().map(|reply| Action::Answer(reply.reply.to.peer, reply.clone())));
         if self.budget.ledger_crashes > 0 {
             actions.push(Action::CrashLedger { kept: false });
-            if self.ledger.is_writing() {
+            if self.ledger.is_unsynced() {
                 actions.push(Action::CrashLedger { kept: true });
             }
         }
@@ -387,6 +365,16 @@ impl World {
             && self.live(setup, peer).is_some_and(|live| mail.to.is_some() || live.epoch().is_some())
     }
 
+    /// Whether the ledger takes a call: while it writes it answers reads, and keeps for later what it has room for.
+    pub(super) fn is_taken(&self, setup: &Bazaar, request: &LedgerRequest) -> bool {
+        match request {
+            LedgerRequest::Read { .. } => true,
+            LedgerRequest::Status | LedgerRequest::Append(_) => {
+                !self.ledger.is_writing() || setup.limits.waiting_calls > 0
+            }
+        }
+    }
+
     /// Time passes.
     fn lapses(&self, setup: &Bazaar, actions: &mut Vec<Action>) {
         if setup.is_synchronous() {
@@ -394,7 +382,7 @@ impl World {
                 let next = self.next_instant();
                 for live in self.lives() {
                     let due = live.timers.iter().filter(|(_, wait)| Some(**wait) == next);
-                    actions.extend(due.map(|(timer, _)| Action::Fire(live.me.peer, *timer)));
+                    actions.extend(due.map(|(timer, _)| Action::Fire(live.id(), *timer)));
                 }
                 if self.lease.is_some() && self.lease == next {
                     actions.push(Action::LeaseRunsOut);
@@ -402,22 +390,23 @@ impl World {
             }
             return;
         }
-        let status = self.ledger.machine.status();
-        let is_kept_out = |call: &Part<Call>| {
-            call.batch.claimant().is_some()
-                && call.batch.epoch == status.epoch().next()
-                && call.batch.position == status.head
+        let status = self.ledger.status();
+        let is_kept_out = |call: &Part<Call>| match &call.request {
+            LedgerRequest::Append(batch) => {
+                batch.claimant().is_some() && batch.epoch == status.epoch().next() && batch.position == status.head
+            }
+            LedgerRequest::Status | LedgerRequest::Read { .. } => false,
         };
-        if self.ledger.machine.is_held() && self.calls.iter().any(is_kept_out) {
+        if self.ledger.is_held() && self.calls.iter().any(is_kept_out) {
             actions.push(Action::LeaseRunsOut);
         }
     }
 
     fn actions_of(&self, peer: PeerId, live: &Live, setup: &Bazaar, actions: &mut Vec<Action>) {
         let Budget { stands, yields, crashes, ticks, sales, .. } = self.budget;
-        if let Some(office) = &live.office {
+        if let Some(office) = live.participant.office() {
             let is_out = office.epoch().is_none() && !office.is_standing();
-            if live.election.is_none() {
+            if live.participant.election().is_none() {
                 if stands > 0 && is_out {
                     actions.push(Action::Stand(peer));
                 }
@@ -425,7 +414,9 @@ impl World {
                     actions.push(Action::Yield(peer));
                 }
             }
-            if sales > 0 && office.trader().is_some_and(|trader| trader.waiting() == 0) {
+            // Who passes by knows how it stands: nothing of it is under way.
+            let is_idle = office.in_flight().is_none_or(|batch| batch.records.is_empty());
+            if sales > 0 && is_idle && office.trader().is_some_and(|trader| trader.waiting() == 0) {
                 actions.push(Action::Serve(peer));
             }
         }
@@ -433,24 +424,24 @@ impl World {
             let may_fire = live.timers.keys().filter(|timer| self.may_fire(live, **timer));
             actions.extend(may_fire.map(|timer| Action::Fire(peer, *timer)));
         }
-        if ticks > 0 && live.buyer.is_some() {
+        if ticks > 0 && live.participant.buyer().is_some() {
             actions.push(Action::Tick(peer));
         }
         let may_choose = |(choice, _): &(Choice, u32)| *choice == Choice::Wish || live.plans.deposits > 0;
         if let Some((_, among)) = live.choice.filter(may_choose) {
             actions.extend((0..among).map(|pick| Action::Pick(peer, pick)));
         }
-        // While the ledger writes it answers reads, and nothing else.
-        let is_answered = |request: &LedgerRequest| match request {
-            LedgerRequest::Read { .. } => true,
-            LedgerRequest::Status | LedgerRequest::Append(_) => !self.ledger.is_writing(),
-        };
-        if live.question.as_ref().is_some_and(is_answered) {
+        if live.question.as_ref().is_some_and(|request| self.is_taken(setup, request) && !self.is_put_off(request)) {
             actions.push(Action::Consult(peer));
         }
         if crashes > 0 && setup.role(peer).is_some_and(|role| role.crashes) {
             actions.push(Action::Crash(peer));
         }
+    }
+
+    /// Whether a question would wait in the ledger: then it is asked when it would be answered.
+    fn is_put_off(&self, request: &LedgerRequest) -> bool {
+        self.ledger.is_writing() && !matches!(request, LedgerRequest::Read { .. })
     }
 
     /// Whether a timer that is armed may fire, where any may at any moment: as often as its budget allows.
@@ -464,29 +455,46 @@ impl World {
             Timer::Seller => asks > 0,
             // Asking again adds nothing to the bags. It matters to a claim that was answered `Held`, which then counts as not
             // answered.
-            Timer::LedgerRetry => live.office.as_ref().is_some_and(Office::is_held_off),
+            Timer::LedgerRetry => live.participant.office().is_some_and(Office::is_held_off),
             // A multicast is not modelled here.
             Timer::ClockInterval => false,
         }
     }
 }
 
+impl Peer {
+    /// The peer, if it lives.
+    #[must_use]
+    pub fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Up(live) => Some(live),
+            State::Down { .. } => None,
+        }
+    }
+}
+
 impl Live {
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.participant.me().peer
+    }
+
     /// The epoch for which it thinks it is trader.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
-        self.office.as_ref()?.epoch()
+        self.participant.epoch()
     }
 
     /// Whether it is eligible, as far as its election knows.
     #[must_use]
     pub fn is_eligible(&self) -> bool {
-        self.election.as_ref().is_some_and(|election| election.eligibility() == Eligibility::Eligible)
+        self.participant.eligibility() == Eligibility::Eligible
     }
 
     /// Whether its buyer could think of something.
     #[must_use]
     pub fn may_want(&self) -> bool {
-        self.choice.is_none() && self.buyer.as_ref().is_some_and(|buyer| buyer.asking().is_none())
+        self.choice.is_none() && self.participant.buyer().is_some_and(|buyer| buyer.asking().is_none())
     }
 }

@@ -15,6 +15,7 @@ use model::{
     scenario::{self, Extent, Recorded, Scenario},
     trace::Trace,
 };
+use mutated::scenario::Family;
 use serde::Serialize;
 
 mod gallery;
@@ -87,6 +88,13 @@ struct MutantsArguments {
     /// List them: what is broken, which property must fail, in which scenario, after how many steps.
     #[arg(long)]
     list: bool,
+    /// Show what this model catches by itself: of each mutant the first of its scenarios that has a violation, whichever it is,
+    /// smaller scenarios first.
+    #[arg(long, value_name = "MODEL", value_parser = family, conflicts_with_all = ["gallery", "save", "json", "list"])]
+    model: Option<Family>,
+    /// With `--model`: pass over scenarios of more states than this, so that it does not take hours.
+    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model")]
+    up_to: usize,
     /// Write the gallery of defeats into this directory: a page, a picture and a history for each instructive mutant.
     #[arg(long, value_name = "DIR")]
     gallery: Option<PathBuf>,
@@ -123,6 +131,12 @@ struct ReplayArguments {
     /// Stop after this step and show the state there.
     #[arg(long, value_name = "N")]
     step: Option<usize>,
+}
+
+fn family(name: &str) -> Result<Family, String> {
+    let named = Family::ALL.iter().find(|family| family.to_string() == name);
+    let all = || Family::ALL.map(|family| family.to_string()).join(", ");
+    named.copied().ok_or_else(|| format!("the models are {}", all()))
 }
 
 fn main() -> ExitCode {

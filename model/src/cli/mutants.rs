@@ -5,8 +5,9 @@ use std::{
     process::ExitCode,
 };
 
-use mutated::mutants::{CATALOGUE, Finding, Line, control, find, line, scenarios};
+use mutated::mutants::{CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios};
 use mutated::protocol::mutant::{self, Mutant};
+use mutated::scenario::Family;
 
 use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
 
@@ -29,7 +30,7 @@ fn unknown(name: &str) -> String {
 
 /// Looks for all violations that must be found.
 pub fn hunt(
-    MutantsArguments { mutants, gallery, save, threads, json, list }: &MutantsArguments,
+    MutantsArguments { mutants, model, up_to, gallery, save, threads, json, list }: &MutantsArguments,
 ) -> io::Result<ExitCode> {
     if *list {
         let mut out = stdout();
@@ -49,6 +50,9 @@ pub fn hunt(
             Some(_) => CATALOGUE.iter().copied().filter(|line| gallery::shows(line.mutant)).collect(),
             None => CATALOGUE.to_vec(),
         };
+    }
+    if let Some(family) = model {
+        return what_it_catches(*family, &lines, *up_to);
     }
     let mut out = stdout();
     let mut complete = true;
@@ -97,6 +101,25 @@ pub fn hunt(
     } else {
         ExitCode::from(3)
     })
+}
+
+/// What a model catches by itself.
+fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<ExitCode> {
+    let mut out = stdout();
+    let mut caught = 0;
+    for Line { mutant, .. } in lines {
+        tell(mutant.name());
+        match caught_by(family, *mutant, up_to) {
+            Some((scenario, property)) => {
+                caught += 1;
+                writeln!(out, "{:<30} {property} in {scenario}", mutant.name())?;
+            }
+            None => writeln!(out, "{:<30} -", mutant.name())?,
+        }
+    }
+    tell("");
+    writeln!(out, "{family} catches {caught} of {} mutants in its scenarios of up to {up_to} states", lines.len())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tell(what: &str) {

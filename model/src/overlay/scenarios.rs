@@ -1,6 +1,6 @@
 //! What is run.
 
-use protocol::id::PeerId;
+use protocol::{config::Limits, id::PeerId};
 
 use super::{Budget, Overlays};
 use crate::{
@@ -11,8 +11,13 @@ use crate::{
 /// The scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    let any_time = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: false });
-    let calm = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, budget, calm: true });
+    let limits = Limits::DEFAULT;
+    let any_time = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, limits, budget, calm: false });
+    let calm = |sizes, budget| Case::Overlay(Overlays { sizes, only: None, limits, budget, calm: true });
+    let window = |sizes, flood_window, budget| {
+        let limits = Limits { flood_window, ..limits };
+        Case::Overlay(Overlays { sizes, only: None, limits, budget, calm: false })
+    };
     let broadcast = Budget { broadcasts: 1, ..Budget::default() };
     let answered = Budget { to_speaker: 1, ..broadcast };
     let asked = Budget { broadcasts: 0, from_speaker: 1, ..answered };
@@ -115,11 +120,13 @@ pub fn scenarios() -> Vec<Scenario> {
             family: Family::Overlay,
             about: "a relay that has forgotten its way learns it from those who learned theirs from it",
             bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can form a \
-                     circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used up.",
+                     circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used up: 4, twice the \
+                     longest way there is and more than once round the circle.",
             sightings: vec![Sighting::LeftCircle, Sighting::Restarted, Sighting::PathFollowed, Sighting::WentAround],
             case: Case::Overlay(Overlays {
                 sizes: 4..=4,
                 only: Some((TAILED_TRIANGLE, PeerId(3))),
+                limits: Limits { hops: 4, ..limits },
                 budget: lives,
                 calm: false,
             }),
@@ -143,6 +150,17 @@ pub fn scenarios() -> Vec<Scenario> {
             sightings: vec![Sighting::FloodDropped, Sighting::PathFollowed, Sighting::LongWay],
             case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
             further: Some(any_time(2..=5, Budget { duplicates: 2, ..answered })),
+        },
+        Scenario {
+            name: "overlay-window",
+            family: Family::Overlay,
+            about: "broadcasts of a peer overtake one another, one of them for good, and more than are told apart",
+            bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message doubled, up to 3 peers: with one missing for good, 3 \
+                     that come first fill the window and pass it, and the last is late. Further: a window of 1, 4 broadcasts, up \
+                     to 4 peers, so that a relay drops what others take.",
+            sightings: vec![Sighting::AfterGap, Sighting::BelowWindow, Sighting::LostOnLink, Sighting::FloodDropped],
+            case: window(2..=3, 2, Budget { broadcasts: 5, losses: 1, duplicates: 1, ..Budget::default() }),
+            further: Some(window(2..=4, 1, Budget { broadcasts: 4, losses: 1, duplicates: 1, ..Budget::default() })),
         },
     ]
 }

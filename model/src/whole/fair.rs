@@ -11,16 +11,19 @@ use std::{collections::BTreeSet, time::Duration};
 use protocol::{
     id::{Epoch, PeerId},
     input::Timer,
-    invariant::{Property, Violation},
+    invariant::{Property, Settled, Violation},
 };
 
 use super::{
-    Convergence, Opening, Place, Way, Whole,
+    Convergence, Opening, Way, Whole,
     step::Step,
     words,
     world::{Action, Budget, Live, Node, World},
 };
 use crate::{bazaar::world::Plans, picture::Mark};
+
+/// Nobody wants anything more, and who has sold out brings other goods (SPEC D8).
+const AFTERWARDS: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
 /// How many steps the way to a scenario's beginning takes at most.
 const OPENING: usize = 10_000;
@@ -39,16 +42,17 @@ pub fn converges(setup: &Whole, world: &World, convergence: Convergence) -> Resu
     // The epoch in which all was well when last looked, and for how long it has been since.
     let mut well: Option<(Epoch, Duration)> = None;
     let mut steps = 0;
-    let (property, what) = loop {
+    let endless = |what: &str| Violation { property: Property::L1, position: None, what: what.to_owned() };
+    let missing = loop {
         let is_quiet = step.flow(&mut steps, convergence.within).is_some();
         if let Some(violation) = &step.world.violation {
             return Err(Violation::clone(violation));
         }
-        let missing = step.missing(&together);
+        let missing = step.missing(&together, convergence.cut);
         if !is_quiet {
-            break missing.unwrap_or_else(|| (Property::L1, "messages breed messages".to_owned()));
+            break missing.unwrap_or_else(|| endless("messages breed messages"));
         }
-        let epoch = step.world.ledger.machine.status().epoch();
+        let epoch = step.world.ledger.status().epoch();
         let since = match (&missing, well) {
             (Some(_), _) => None,
             (None, Some((same, since))) if same == epoch => Some(since),
@@ -59,12 +63,12 @@ pub fn converges(setup: &Whole, world: &World, convergence: Convergence) -> Resu
         }
         let passes = if steps < convergence.within { step.tick(false) } else { None };
         let Some((time, _)) = passes else {
-            break missing.unwrap_or_else(|| (Property::L1, "one leader follows another".to_owned()));
+            break missing.unwrap_or_else(|| endless("one leader follows another"));
         };
         well = since.map(|since| (epoch, since + time));
         steps += 1;
     };
-    Err(Violation { property, position: None, what: format!("{what}, after {steps} steps") })
+    Err(Violation { what: format!("{}, after {steps} steps", missing.what), ..missing })
 }
 
 /// The first steps of the fair schedule, in words and as a picture shows them.
@@ -124,8 +128,8 @@ impl Step<'_> {
         self.world.budget = Budget::default();
         for node in &mut self.world.nodes {
             node.change(|node| match node {
-                Node::Up(live) => live.plans = Plans::default(),
-                Node::Down { plans, .. } => *plans = Plans::default(),
+                Node::Up(live) => live.plans = AFTERWARDS,
+                Node::Down { plans, .. } => *plans = AFTERWARDS,
             });
         }
         let ways: Vec<Way> = self.setup.ways().collect();
@@ -142,7 +146,7 @@ impl Step<'_> {
             }
         }
         // The lease runs from now at the latest; how much of it is left nobody knows where timing was free.
-        if self.world.ledger.machine.is_held() && self.world.lease.is_none() {
+        if self.world.ledger.is_held() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
     }
@@ -183,11 +187,11 @@ impl Step<'_> {
 
     fn has_opened(&self, opening: Opening) -> bool {
         let all: BTreeSet<PeerId> = self.setup.ids().collect();
-        if self.no_leader(&all).is_some() {
+        if self.settled(&all, None).there_is_one_trader_that_all_know().is_err() {
             return false;
         }
         let has_deposited = |live: &Live| {
-            let booked = self.world.ledger.books.sellers().contains_key(&live.id());
+            let booked = self.world.observer.log().books().sellers().contains_key(&live.id());
             live.peer.seller().is_none() || live.epoch().is_some() || booked
         };
         match opening {
@@ -212,8 +216,7 @@ impl Step<'_> {
         let world = &self.world;
         for live in world.lives() {
             let peer = live.id();
-            let places = self.setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
-            if let Some(place) = places.into_iter().find(|place| world.is_news(self.setup, live, *place)) {
+            if let Some(place) = live.places().find(|place| world.is_news(self.setup, live, *place)) {
                 return Some(Action::Notice(peer, place));
             }
             if !live.writes.is_empty() {
@@ -227,10 +230,12 @@ impl Step<'_> {
             }
         }
         let mut ways = self.setup.ways().zip(&world.channels);
-        let next = ways.find(|(_, channel)| channel.queue.front().is_some_and(|next| world.is_taken(next)));
+        let next = ways.find(|(_, channel)| channel.queue.front().is_some_and(|next| world.is_taken(self.setup, next)));
         match next {
             Some((way, _)) => Some(Action::Arrive(way)),
-            None if world.ledger.is_writing() => Some(Action::Sync),
+            None if !world.ledger.reads().is_empty() => Some(Action::Read(0)),
+            None if world.ledger.is_unsynced() => Some(Action::Sync),
+            None if world.ledger.is_unanswered() => Some(Action::Answer),
             None => None,
         }
     }
@@ -279,7 +284,7 @@ impl Step<'_> {
 
     /// A buyer that was not told how its last request ended, and is asking for nothing.
     fn untold(&self) -> Option<PeerId> {
-        let books = &self.world.ledger.books;
+        let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
             let (Some(buyer), Some(account)) = (live.peer.buyer(), books.buyers().get(&live.id())) else {
                 return false;
@@ -292,60 +297,22 @@ impl Step<'_> {
     }
 
     /// What has not come about yet among those that hear each other.
-    fn missing(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
-        let missing = self.no_leader(together).or_else(|| self.untold_clients(together));
-        let is_lone = together.len() == 1 && self.setup.cast.len() > 1;
-        missing.map(|(property, what)| (if is_lone { Property::L3 } else { property }, what))
+    fn missing(&self, together: &BTreeSet<PeerId>, cut: Option<Way>) -> Option<Violation> {
+        let settled = self.settled(together, cut);
+        let found = settled.there_is_one_trader_that_all_know();
+        let found = found.and_then(|()| settled.everybody_was_told());
+        found.and_then(|()| settled.every_seller_has_goods()).err()
     }
 
-    /// L1: one trader, which the ledger knows as well and all know.
-    fn no_leader(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
-        let missing = |what: String| Some((Property::L1, what));
-        let traders: Vec<_> = self.world.traders().collect();
-        let [(trader, epoch)] = traders.as_slice() else {
-            return missing(format!("{} peers are trader", traders.len()));
-        };
-        let holder = self.world.ledger.machine.status().term.filter(|term| !term.ended);
-        if holder.is_none_or(|term| (term.holder.peer, term.epoch) != (*trader, *epoch)) {
-            return missing(format!("peer {trader} thinks it holds epoch {epoch}, and the ledger does not"));
+    fn settled(&self, together: &BTreeSet<PeerId>, cut: Option<Way>) -> Settled<'_> {
+        let is_unheard = |peer: &PeerId| cut.is_some_and(|cut| [cut, cut.back()].contains(&Way::to_ledger(*peer)));
+        Settled {
+            live: self.world.lives().map(Live::participant).collect(),
+            together: together.clone(),
+            unheard: self.setup.ids().filter(is_unheard).collect(),
+            deaf: BTreeSet::new(),
+            status: self.world.ledger.status(),
+            books: self.world.observer.log().books(),
         }
-        if !together.contains(trader) {
-            return missing(format!("peer {trader} holds epoch {epoch} and hears nobody"));
-        }
-        let is_stranger =
-            |live: &&Live| together.contains(&live.id()) && live.peer.view().leader != Some((*epoch, *trader));
-        let stranger = self.world.lives().find(is_stranger);
-        stranger.and_then(|live| missing(format!("peer {} does not know trader {trader}", live.id())))
-    }
-
-    /// L2: every accepted request has an outcome, and all whom it concerns were told, once they are up.
-    fn untold_clients(&self, together: &BTreeSet<PeerId>) -> Option<(Property, String)> {
-        let books = &self.world.ledger.books;
-        let missing = |what: String| Some((Property::L2, what));
-        if let Some(request) = books.queue().next() {
-            return missing(format!("a request of peer {} waits", request.id.buyer));
-        }
-        for live in self.world.lives().filter(|live| together.contains(&live.id()) && live.epoch().is_none()) {
-            let peer = live.id();
-            if let Some(buyer) = live.peer.buyer() {
-                let last = books.buyers().get(&peer).and_then(|account| account.last.as_ref());
-                if buyer.asking().is_some() {
-                    return missing(format!("peer {peer} still asks"));
-                }
-                if buyer.known() != last.map(|(sequence, _)| *sequence) {
-                    return missing(format!("peer {peer} was not told how its last request ended"));
-                }
-            }
-            if let Some(seller) = live.peer.seller() {
-                let sales = books.sellers().get(&peer).map(|account| account.sales);
-                if seller.depositing().is_some() {
-                    return missing(format!("peer {peer} still deposits"));
-                }
-                if sales.is_some_and(|sales| seller.account().map(|account| account.sales) != Some(sales)) {
-                    return missing(format!("peer {peer} was not told of all its sales"));
-                }
-            }
-        }
-        None
     }
 }

@@ -1,9 +1,10 @@
 //! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
 //!
-//! The machines are [`protocol::peer::Peer`] and [`protocol::ledger::Ledger`], unchanged; all that a driver does is the model's, and
-//! so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what can happen, [`step`] does
-//! what a step does, `checks` holds it against the properties, [`fair`] says what comes of a state once faults stop, [`words`]
-//! puts all of it in words and pictures, and [`scenarios`] says what is run.
+//! The machines are [`protocol::peer::Peer`] and the ledger in memory, [`protocol::archive::Archive`], unchanged; all that a driver
+//! does is the model's, and so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what
+//! can happen, [`step`] does what a step does and tells the [`Observer`](protocol::invariant::Observer), which asks the properties,
+//! [`fair`] says what comes of a state once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] says
+//! what is run.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,6 +13,7 @@ use protocol::{
     config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
+    ledger::LedgerConfig,
     money::{Commission, Price},
 };
 
@@ -22,9 +24,9 @@ use crate::{
     subject::{Met, Subject},
 };
 
-mod checks;
 pub mod fair;
 mod scenarios;
+mod sights;
 pub mod step;
 pub mod words;
 pub mod world;
@@ -53,6 +55,8 @@ pub struct Whole {
     /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That the answer
     /// may be old when it is acted upon is kept: what follows from it may be taken any time later.
     pub asks_at_once: bool,
+    /// The limits. Where no call may wait inside the ledger while it writes, calls wait on their way.
+    pub limits: Limits,
     /// Where it begins.
     pub opening: Opening,
     /// The connections that may be cut; none: all.
@@ -63,6 +67,8 @@ pub struct Whole {
     pub budget: Budget,
     /// What must come about from every state once faults stop; nothing where that is not asked.
     pub convergence: Option<Convergence>,
+    /// Nothing counts as wrong but this; none: whatever is.
+    pub only: Option<Property>,
 }
 
 /// A peer in a scenario.
@@ -159,11 +165,13 @@ impl Whole {
             clock_interval: Duration::ZERO,
             disk: Disk::AtOnce,
             asks_at_once: true,
+            limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
             opening: Opening::InOffice,
             weak: Vec::new(),
             broken: None,
             budget: Budget::default(),
             convergence: None,
+            only: None,
         }
     }
 
@@ -184,10 +192,21 @@ impl Whole {
         links.chain(self.ids().map(Way::to_ledger)).flat_map(|way| [way, way.back()])
     }
 
-    /// Which of all ways this is.
+    /// Which of all [`ways`](Whole::ways) this is.
     #[must_use]
     pub fn nth(&self, way: Way) -> Option<usize> {
-        self.ways().position(|other| other == way)
+        let to_ledger = |peer: PeerId| {
+            let peer = peer.0 as usize;
+            (peer < self.cast.len()).then_some(2 * (self.links.len() + peer))
+        };
+        match (way.from, way.to) {
+            (Place::Peer(from), Place::Peer(to)) => self.links.iter().enumerate().find_map(|(nth, link)| {
+                if *link == (from.0, to.0) { Some(2 * nth) } else { (*link == (to.0, from.0)).then_some(2 * nth + 1) }
+            }),
+            (Place::Peer(peer), Place::Ledger) => to_ledger(peer),
+            (Place::Ledger, Place::Peer(peer)) => to_ledger(peer).map(|nth| nth + 1),
+            (Place::Ledger, Place::Ledger) => None,
+        }
     }
 
     /// A peer's neighbours.
@@ -199,6 +218,11 @@ impl Whole {
 
     fn may_be_cut(&self, way: Way) -> bool {
         self.weak.is_empty() || self.weak.contains(&way) || self.weak.contains(&way.back())
+    }
+
+    /// How the ledger is set up.
+    fn ledger(&self) -> LedgerConfig {
+        LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits }
     }
 
     /// How a peer is set up.
@@ -218,7 +242,7 @@ impl Whole {
                 clock_interval: self.clock_interval,
             },
             clock_range: self.clock_range,
-            limits: Limits::DEFAULT,
+            limits: self.limits,
         })
     }
 
@@ -231,6 +255,11 @@ impl Whole {
             Some(Role::Both(..)) | None => "peer",
         };
         format!("{title} {peer}")
+    }
+
+    /// Whether this counts as wrong.
+    fn counts(&self, found: &Violation) -> bool {
+        self.only.is_none_or(|property| property == found.property)
     }
 
     /// Whether it matters how long a timer runs: not where any may fire at any moment and nothing is asked of what comes after.
@@ -255,13 +284,21 @@ impl Subject for Whole {
         world.after(self, action)
     }
 
+    fn only(&self, property: Property) -> Whole {
+        Whole { only: Some(property), ..self.clone() }
+    }
+
     fn violation<'a>(&self, world: &'a World) -> Option<&'a Violation> {
         world.violation.as_deref()
     }
 
     fn stuck(&self, world: &World) -> Option<Violation> {
         let convergence = self.convergence?;
-        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err() }
+        if world.violation.is_some() {
+            None
+        } else {
+            fair::converges(self, world, convergence).err().filter(|found| self.counts(found))
+        }
     }
 
     fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
@@ -270,8 +307,10 @@ impl Subject for Whole {
     }
 
     fn properties(&self) -> Vec<Property> {
-        use Property::{B4, B5, B6, B7, L1, L2, L3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13};
-        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R5, B4, B5, B6, B7];
+        use Property::{
+            A2, B4, B5, B6, B7, B9, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13,
+        };
+        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9];
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],

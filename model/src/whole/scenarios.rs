@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::{
-    config::Terms,
+    config::{Limits, Terms},
     id::{Item, PeerId},
 };
 
@@ -19,6 +19,12 @@ const FISH: &[Item] = &[Item::FISH];
 fn three() -> Whole {
     let cast = vec![Member::seller(Item::FISH, 2), Member::buyer(FISH, 1), Member::seller(Item::SALT, 1)];
     Whole { opening: Opening::Deposited, ..Whole::line(cast.into_iter().map(Member::immortal).collect()) }
+}
+
+/// The same, but there is one fish.
+fn one_fish(mut setup: Whole) -> Whole {
+    setup.cast[0].role = Member::seller(Item::FISH, 1).role;
+    setup
 }
 
 /// The same, each the neighbour of both others.
@@ -90,6 +96,7 @@ pub fn scenarios() -> Vec<Scenario> {
     let two = Whole::line((0..2).map(|_| Member::both(FISH, 1, Item::FISH, 1)).collect());
     let pairs =
         vec![Member::both(&[Item::SALT], 1, Item::FISH, 1), Member::buyer(FISH, 1), Member::buyer(FISH, 0).immortal()];
+    let readers = vec![Member::seller(Item::FISH, 1).immortal(), Member::seller(Item::SALT, 1).immortal()];
     let short = |setup: Whole| Whole { terms: Terms { resign_after: 1, ..setup.terms }, ..setup };
     vec![
         scenario(
@@ -181,7 +188,7 @@ pub fn scenarios() -> Vec<Scenario> {
             both(
                 Whole {
                     opening: Opening::AtTheStart,
-                    weak: vec![ledger(1)],
+                    weak: vec![ledger(0), ledger(1)],
                     ..content(Whole::line((0..2).map(|_| Member::both(FISH, 0, Item::FISH, 1).immortal()).collect()))
                 },
                 Budget { alarms: 2, cuts: 1, retries: 1, impatience: 1, ..none },
@@ -189,14 +196,15 @@ pub fn scenarios() -> Vec<Scenario> {
             ),
             Scenario {
                 name: "whole-candidate",
-                about: "two peers start and elect, and the higher is cut off from the ledger, one way or both",
-                bounds: "2 election timers, 1 cut, 1 repeated question, 1 loss of patience: the cut comes while it reads, claims or \
-                         holds the office, and it learns of it early, late or never.",
+                about: "two peers start and elect, and one of them is cut off from the ledger, one way or both",
+                bounds: "2 election timers, 1 cut, 1 repeated question, 1 loss of patience: the cut comes while it has called, reads, \
+                         claims or holds the office, and it learns of it early, late or never.",
                 sightings: vec![
                     Sighting::TookOffice,
                     Sighting::DroppedByCut,
                     Sighting::NoticedCut,
                     Sighting::LedgerSilent,
+                    Sighting::LedgerLostInElection,
                     Sighting::Healed,
                 ],
                 ..base()
@@ -275,7 +283,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             both(
-                converging(mortal(triangle(), &[0, 1, 2]), Some(link(0, 2)), true),
+                converging(mortal(one_fish(triangle()), &[0, 1, 2]), Some(link(0, 2)), true),
                 Budget { crashes: 1, alarms: 1, renewals: 1, ..none },
                 Budget { crashes: 2, alarms: 1, renewals: 1, ..none },
             ),
@@ -283,8 +291,9 @@ pub fn scenarios() -> Vec<Scenario> {
                 name: "whole-convergence",
                 about: "three peers, each the neighbour of both others, one of which crashes; then faults stop, and a link stays cut",
                 bounds: "1 crash of any peer at any moment of a sale, 1 election timer, 1 renewal. A triangle is the smallest \
-                         overlay that a cut leaves connected, and in which a flood comes by two ways.",
-                sightings: vec![Sighting::RepeatedFlood, Sighting::TraderCrashed, Sighting::Sold],
+                         overlay that a cut leaves connected, and in which a flood comes by two ways. One fish: who has sold it brings \
+                         another.",
+                sightings: vec![Sighting::RepeatedFlood, Sighting::TraderCrashed, Sighting::Sold, Sighting::SoldOut],
                 ..base()
             },
         ),
@@ -301,6 +310,147 @@ pub fn scenarios() -> Vec<Scenario> {
                          floods overtake each other, requests and appends come twice. One of each: what two of a kind do \
                          is in the models without an overlay, where every message may come often, late and in any order.",
                 sightings: vec![Sighting::RepeatedFlood, Sighting::Sold],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                mortal(Whole { clock_range: 3, disk: Disk::InSteps, ..wanting(three(), 2) }, &[1, 2]),
+                Budget { crashes: 1, restarts: 1, ..none },
+                Budget { crashes: 1, restarts: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-slow-disks",
+                about: "a seller, a buyer and a trader trade on disks that take their time; one crashes and comes back",
+                bounds: "Clocks written 3 ahead: each of the three waits for its disk several times between a request and its outcome, \
+                         and what was decided leaves when it may, which may be long after. 2 requests; 1 crash of the buyer or the \
+                         trader, with a write under way or not, and 1 restart.",
+                sightings: vec![
+                    Sighting::HeldBack,
+                    Sighting::LostWrite,
+                    Sighting::BoundCrossed,
+                    Sighting::Sold,
+                    Sighting::SoldOut,
+                    Sighting::Resumed,
+                    Sighting::Relayed,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { clock_range: 2, disk: Disk::InSteps, ..wanting(three(), 2) },
+                Budget { renewals: 1, ..none },
+                Budget { renewals: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-bound",
+                about: "a trader's batch of several records begins below what is written of its clock, and ends above",
+                bounds: "Clocks written 2 ahead, 2 requests, 1 renewal. An admission and its outcome are one batch, and two stamps.",
+                sightings: vec![Sighting::BoundCrossed, Sighting::HeldBack, Sighting::Sold],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                mortal(Whole { weak: vec![link(1, 2)], ..three() }, &[2]),
+                Budget { alarms: 1, retries: 1, crashes: 1, restarts: 1, ledger_crashes: 1, cuts: 1, ..none },
+                Budget { alarms: 2, retries: 1, crashes: 1, restarts: 1, ledger_crashes: 1, cuts: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-everything",
+                about: "the trader crashes, the ledger crashes, the trader's link is cut and somebody runs for office, during a sale",
+                bounds: "1 of each, 1 restart and 1 repeated question, in any order, at any moment of a sale: what two faults do to each \
+                         other that neither does alone.",
+                sightings: vec![
+                    Sighting::TraderCrashed,
+                    Sighting::Restarted,
+                    Sighting::SecondEpoch,
+                    Sighting::Resent,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::DroppedByCut,
+                    Sighting::Sold,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                mortal(three(), &[0, 1, 2]),
+                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 1, retries: 1, ..none },
+                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 2, ..none },
+            ),
+            Scenario {
+                name: "whole-old-image",
+                about: "an old image of the ledger is put back during a sale; a peer crashes and comes back",
+                bounds: "1 old image, of any length; 1 crash and 1 restart of any peer, before or after, so that what is remembered \
+                         durably counts; 1 election timer, 1 repeated question. Who calls and has seen more stops it; who calls and has not may be \
+                         granted an append, and there the history ends.",
+                sightings: vec![Sighting::OldImage, Sighting::OldImageNoticed, Sighting::Restarted],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { asks_at_once: false, opening: Opening::InOffice, ..Whole::line(readers) },
+                Budget { alarms: 3, renewals: 1, snapshots: 1, ..none },
+                Budget { alarms: 3, renewals: 1, snapshots: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-reads",
+                about: "a peer that stands reads the books, which takes its time, while the trader goes on writing",
+                bounds: "Two peers, the lower of which has something to deposit. 3 election timers: it suspects, calls and stands. 1 \
+                         renewal: a heartbeat that tells of more than is read comes before what is read. 1 snapshot, at any moment.",
+                sightings: vec![
+                    Sighting::HeadOvertook,
+                    Sighting::ReadSnapshot,
+                    Sighting::ClaimConflict,
+                    Sighting::ClaimHeld,
+                    Sighting::SecondEpoch,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole {
+                    clock_range: 2,
+                    disk: Disk::InSteps,
+                    limits: Limits { held_back: 2, ..three().limits },
+                    ..wanting(three(), 2)
+                },
+                Budget { resends: 1, ..none },
+                Budget { resends: 1, retries: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-full-journal",
+                about: "disks take their time, and a journal holds back two effects at most",
+                bounds: "Clocks written 2 ahead, 2 requests: what is held back when the journal is full is lost, as it could be on the \
+                         way. 1 repeated message brings some of it about again.",
+                sightings: vec![Sighting::JournalFull, Sighting::HeldBack, Sighting::Sold],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                Whole { limits: Limits { waiting_calls: 1, ..three().limits }, ..three() },
+                Budget { retries: 3, ledger_crashes: 1, renewals: 1, alarms: 1, ..none },
+                Budget { retries: 3, ledger_crashes: 1, renewals: 1, alarms: 2, ..none },
+            ),
+            Scenario {
+                name: "whole-waiting",
+                about: "calls come while the ledger writes, and wait inside it; there is room for one",
+                bounds: "3 repeated questions: one waits, one finds no room, and one is asked again. 1 crash of the ledger, which \
+                         forgets what waits. 1 renewal, 1 election timer.",
+                sightings: vec![
+                    Sighting::CallWaited,
+                    Sighting::CallDropped,
+                    Sighting::Resent,
+                    Sighting::LostUnsynced,
+                    Sighting::KeptUnanswered,
+                    Sighting::Sold,
+                ],
                 ..base()
             },
         ),

@@ -3,23 +3,24 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use protocol::{
-    effect::{Durable, Effect, Effects},
-    id::{Epoch, PeerId, Position},
+    archive::Deed,
+    effect::{Effect, Effects},
+    id::PeerId,
     input::{Choice, Input, Timer, WriteId},
-    invariant,
-    ledger::{CallId, Ledger, LedgerAnswer, LedgerCall, LedgerEffect, LedgerInput, LedgerReply, LedgerRequest, Store},
-    message::{Envelope, Route},
+    invariant::{Checked, Stepped},
+    ledger::LedgerCall,
+    message::Route,
     peer::Peer,
-    record::Batch,
 };
 
 use super::{
-    Disk, Whole,
-    world::{Action, Channel, LEDGER, Live, Node, Parcel, Place, Way, World},
+    Disk, Whole, sights,
+    world::{Action, Channel, Live, Node, Parcel, Place, Way, World},
 };
 use crate::{
-    bazaar::world::{Archive, Reply},
+    ledger::{LedgerNode, Reply},
     part::Part,
+    seen,
     sighting::{Sighting, Sightings},
 };
 
@@ -80,13 +81,31 @@ impl<'a> Step<'a> {
                 self.arrive(way.back());
             }
             Action::Sync => self.sync(),
+            Action::Answer => {
+                let deeds = self.ledger(|ledger| ledger.answer());
+                let found = self.world.observer.on_answered(&deeds);
+                self.check(found);
+                self.on_deeds(deeds);
+                // What waited inside it may have been granted.
+                self.ledger(|ledger| ledger.write());
+            }
+            Action::Read(nth) => self.answer_read(*nth),
+            Action::Snapshot => {
+                budget.snapshots -= 1;
+                self.ledger(|ledger| ledger.take_snapshot());
+            }
             Action::LeaseRunsOut => {
                 self.world.lease = None;
-                self.ledger(|archive| archive.machine.step(LedgerInput::LeaseFired));
+                self.ledger(|ledger| ledger.end_lease());
+                self.world.observer.on_lease_end();
             }
-            Action::CrashLedger { kept } => {
+            Action::CrashLedger => {
                 budget.ledger_crashes -= 1;
-                self.crash_ledger(*kept);
+                self.crash_ledger(None);
+            }
+            Action::PutBack { batches } => {
+                budget.put_backs -= 1;
+                self.crash_ledger(Some(*batches));
             }
             Action::Persist(peer) => self.persist(*peer),
             Action::Confirm(peer) => self.confirm(*peer),
@@ -111,6 +130,14 @@ impl<'a> Step<'a> {
         (self.world, self.sightings)
     }
 
+    fn check(&mut self, found: Checked) {
+        if let Err(violation) = found
+            && self.setup.counts(&violation)
+        {
+            self.world.violation.get_or_insert_with(|| Part::new(violation));
+        }
+    }
+
     // Parts of the state.
 
     /// Changes a living peer.
@@ -124,7 +151,7 @@ impl<'a> Step<'a> {
         })
     }
 
-    pub(super) fn ledger<R>(&mut self, how: impl FnOnce(&mut Archive) -> R) -> R {
+    pub(super) fn ledger<R>(&mut self, how: impl FnOnce(&mut LedgerNode) -> R) -> R {
         self.world.ledger.change(how)
     }
 
@@ -181,35 +208,13 @@ impl<'a> Step<'a> {
         let Some(parcel) = parcel else { return };
         match (&*parcel, way) {
             (Parcel::Envelope(envelope), Way { from: Place::Peer(from), to: Place::Peer(to) }) => {
-                self.receive(to, from, envelope);
+                self.give(to, Input::Received { from, envelope: envelope.clone() });
             }
             (Parcel::Call(call), _) => self.take(call),
             (Parcel::Reply(reply), Way { to: Place::Peer(to), .. }) => {
-                self.see_verdict(to, reply);
                 self.give(to, Input::Ledger(reply.reply.clone()));
             }
             (Parcel::Envelope(_) | Parcel::Reply(_), _) => {}
-        }
-    }
-
-    fn receive(&mut self, peer: PeerId, from: PeerId, envelope: &Envelope) {
-        let is_repeated = self.is_repeated(peer, envelope);
-        let before = if is_repeated { self.world.live(peer).map(|live| live.peer.clone()) } else { None };
-        let is_delivered = !is_repeated && self.is_delivered(peer, envelope);
-        if let Route::Flood { id, .. } = envelope.route {
-            self.live(peer, |live| {
-                live.floods.insert(id);
-            });
-        }
-        let was_in_office = self.world.live(peer).is_some_and(|live| live.epoch().is_some());
-        let heard_directly = self.hears_trader(peer, envelope);
-        self.give(peer, Input::Received { from, envelope: envelope.clone() });
-        self.check_joins_not(peer, heard_directly);
-        if let Some(before) = before {
-            self.check_repeated(peer, &before, envelope);
-        }
-        if is_delivered {
-            self.check_delivered(peer, envelope, was_in_office);
         }
     }
 
@@ -224,8 +229,13 @@ impl<'a> Step<'a> {
         };
         let (durable, plans) = (*durable, *plans);
         // The scenarios' configurations pass the check; one that does not has a peer that never starts.
-        let Ok((started, effects)) = Peer::recover(config, durable) else { return };
-        self.check(invariant::a_clock_never_goes_back(durable.clock_bound, started.clock().now()));
+        let mut found = Ok(());
+        let observer = &mut self.world.observer;
+        let started = Peer::watched_recover(config, durable, &mut |participant, said| {
+            found = observer.on_start(durable, participant, said);
+        });
+        let Ok((started, effects)) = started else { return };
+        self.check(found);
         let live = Live {
             peer: started,
             durable,
@@ -235,14 +245,9 @@ impl<'a> Step<'a> {
             choices: BTreeMap::new(),
             hears_ledger: true,
             plans,
-            floods: Default::default(),
-            heard: Epoch(0),
-            confirmed: false,
-            concluded: None,
-            earned: None,
         };
         self.world.nodes[nth] = Part::new(Node::Up(Box::new(live)));
-        self.carry_out(peer, effects, None);
+        self.carry_out(peer, effects);
     }
 
     fn crash(&mut self, peer: PeerId) {
@@ -261,31 +266,59 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn give(&mut self, peer: PeerId, input: Input) {
-        let Some(before) = self.world.live(peer) else { return };
-        let before = before.peer.clone();
+        let Some(node) = self.world.nodes.get(peer.0 as usize).cloned() else { return };
+        let Node::Up(before) = &*node else { return };
+        let arrival = match &input {
+            Input::Received { envelope, .. } => Some(envelope.clone()),
+            Input::LinkUp(_)
+            | Input::LinkDown(_)
+            | Input::LedgerUp
+            | Input::LedgerDown
+            | Input::Fired(_)
+            | Input::Ledger(_)
+            | Input::Chose { .. }
+            | Input::Written(_) => None,
+        };
         let is_written = matches!(input, Input::Written(_));
-        let renews = input == Input::Fired(Timer::Renewal);
-        let effects = self.live(peer, |live| live.peer.step(input));
-        if is_written && effects.iter().any(|effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_))) {
-            self.sightings.note(Sighting::HeldBack);
+        let mut watched = None;
+        let effects = self.live(peer, |live| {
+            live.peer.watched_step(input, &mut |given, said| watched = Some((given, said.to_vec())))
+        });
+        let World { nodes, observer, .. } = &mut self.world;
+        let Some(Node::Up(after)) = nodes.get(peer.0 as usize).map(|node| &**node) else { return };
+        let mut found = Ok(());
+        if let Some((given, said)) = &watched {
+            let step =
+                Stepped { before: before.participant(), input: given, effects: said, after: after.participant() };
+            found = observer.on_step(step);
+            self.sightings.join(seen::in_step(step));
         }
-        self.check_step(peer, &before);
-        self.check_heartbeat(peer, renews, is_written, &effects);
-        self.check_sales(peer, &before, &effects);
-        self.carry_out(peer, effects, before.office().epoch());
+        if let Some(envelope) = &arrival {
+            if let Route::Flood { id, .. } = envelope.route
+                && observer.was_handed(peer, id)
+            {
+                self.sightings.note(Sighting::RepeatedFlood);
+            }
+            let heard = watched.as_ref().map(|(given, _)| given);
+            found = found.and(observer.on_arrival(&before.peer, envelope, heard, &after.peer));
+        }
+        found = found.and(observer.on_written_ahead(&after.peer));
+        let said = watched.as_ref().map_or(&[][..], |(_, said)| said);
+        self.sightings.join(sights::held_back(&before.peer, is_written, said, &effects, &after.peer));
+        self.check(found);
+        self.carry_out(peer, effects);
     }
 
-    /// Carries out what a peer wants done. `held` is the epoch it held before.
-    fn carry_out(&mut self, peer: PeerId, effects: Effects, held: Option<Epoch>) {
+    /// Carries out what a peer wants done.
+    fn carry_out(&mut self, peer: PeerId, effects: Effects) {
         let mut written = None;
         for effect in effects {
+            self.leave(peer, &effect);
             match effect {
                 Effect::Send { to, envelope } => {
-                    self.check_send(peer, to, &envelope, held);
                     self.send(Way::between(peer, to), Parcel::Envelope(envelope));
                 }
                 Effect::Ledger(call) => {
-                    self.check_call(peer, &call);
                     self.send(Way::to_ledger(peer), Parcel::Call(call));
                 }
                 Effect::Write { id, durable } => match self.setup.disk {
@@ -307,10 +340,7 @@ impl<'a> Step<'a> {
                 Effect::Choose { choice, among } => self.live(peer, |live| {
                     live.choices.insert(choice, among);
                 }),
-                Effect::Note { clock, note, .. } => {
-                    self.check_note(peer, clock, &note);
-                    self.see(peer, &note);
-                }
+                Effect::Note { .. } => {}
             }
         }
         if let Some(id) = written {
@@ -324,6 +354,14 @@ impl<'a> Step<'a> {
         if let Some(choice) = only {
             self.pick(peer, choice, 0);
         }
+    }
+
+    /// Something leaves a peer.
+    fn leave(&mut self, peer: PeerId, effect: &Effect) {
+        let Some(live) = self.world.live(peer) else { return };
+        let found = self.world.observer.on_leave(&live.peer, live.durable, effect);
+        self.sightings.join(sights::in_leaving(peer, effect));
+        self.check(found);
     }
 
     fn persist(&mut self, peer: PeerId) {
@@ -377,73 +415,79 @@ impl<'a> Step<'a> {
     // The ledger.
 
     fn take(&mut self, call: &LedgerCall) {
-        let nothing = Batch { epoch: Epoch(0), position: Position(0), records: Vec::new() };
-        let batch = match &call.request {
-            LedgerRequest::Append(batch) => batch.clone(),
-            LedgerRequest::Status | LedgerRequest::Read { .. } => nothing,
-        };
-        let input = LedgerInput::Call { id: CallId(0), call: call.clone() };
-        let effects = self.ledger(|archive| archive.machine.step(input));
-        self.see_resent(&batch, &effects);
-        self.on_ledger(effects, &batch);
-    }
-
-    pub(super) fn sync(&mut self) {
-        let Ok(()) = self.ledger(|archive| archive.store.sync());
-        self.on_durable();
-        let Some(batch) = self.world.ledger.store.durable().last().cloned() else { return };
-        let effects = self.ledger(|archive| archive.machine.step(LedgerInput::Persisted));
-        self.on_ledger(effects, &batch);
-    }
-
-    /// Carries out what the ledger wants done on account of a batch.
-    fn on_ledger(&mut self, effects: Vec<LedgerEffect>, batch: &Batch) {
-        for effect in effects {
-            match effect {
-                LedgerEffect::Persist(batch) => {
-                    let Ok(()) = self.ledger(|archive| archive.store.append(&batch));
-                }
-                LedgerEffect::Reply { reply, .. } => self.reply(reply, batch),
-                LedgerEffect::Read { to, status, from, part, .. } => {
-                    let Ok(answer) = self.world.ledger.store.read(from, part, status.head);
-                    if matches!(answer, LedgerAnswer::Part { .. }) {
-                        self.sightings.note(Sighting::ReadSnapshot);
-                    }
-                    self.reply(LedgerReply { to, status, answer }, batch);
-                }
-                LedgerEffect::Fail(fault) => self.fail(&fault),
-                LedgerEffect::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
-                LedgerEffect::Drop(_) => {}
+        let (waiting, was_writing) = (self.world.ledger.waiting(), self.world.ledger.is_writing());
+        let deeds = self.ledger(|ledger| {
+            let deeds = ledger.take(call.clone());
+            ledger.write();
+            deeds
+        });
+        let World { ledger, observer, .. } = &mut self.world;
+        let found = ledger.machine().map_or(Ok(()), |machine| observer.on_call(call, was_writing, machine, &deeds));
+        self.sightings.join(seen::in_call(call, &deeds, ledger.waiting() > waiting));
+        self.check(found);
+        self.on_deeds(deeds);
+        if self.setup.asks_at_once {
+            while !self.world.ledger.reads().is_empty() {
+                self.answer_read(0);
             }
         }
     }
 
-    fn reply(&mut self, reply: LedgerReply, batch: &Batch) {
-        let way = Way::to_ledger(reply.to.peer).back();
-        self.send(way, Parcel::Reply(Reply { reply, batch: batch.clone() }));
+    fn answer_read(&mut self, nth: usize) {
+        let reply = self.ledger(|ledger| ledger.answer_read(nth));
+        if let Some(reply) = reply {
+            let found = self.world.observer.on_read(&reply);
+            self.check(found);
+            self.reply(Reply { reply, batch: None });
+        }
     }
 
-    fn crash_ledger(&mut self, kept: bool) {
-        let was_writing = self.world.ledger.is_writing();
-        let effects = self.ledger(|archive| {
-            archive.store.crash(usize::from(kept));
-            let (machine, effects) = Ledger::recover(LEDGER, archive.store.tail());
-            archive.machine = machine;
-            effects
+    fn sync(&mut self) {
+        let Some(batch) = self.ledger(|ledger| ledger.sync().cloned()) else { return };
+        let found = self.world.observer.on_durable(&batch);
+        let writer = batch.writer().and_then(|writer| self.world.live(writer)).map(Live::participant);
+        self.sightings.join(seen::in_batch(&batch, self.world.observer.log(), writer));
+        self.check(found);
+    }
+
+    /// Carries out what the ledger does.
+    fn on_deeds(&mut self, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::Reply { reply, batch } => self.reply(Reply { reply, batch }),
+                Deed::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
+                Deed::Drop(_) => {}
+                Deed::Fail(_) => self.sightings.note(Sighting::OldImageNoticed),
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        let way = Way::to_ledger(reply.reply.to.peer).back();
+        self.send(way, Parcel::Reply(reply));
+    }
+
+    /// The ledger crashes and comes back, with an old image of so many batches if one is put back.
+    fn crash_ledger(&mut self, image: Option<usize>) {
+        if self.world.ledger.is_unsynced() {
+            self.sightings.note(Sighting::LostUnsynced);
+        }
+        if self.world.ledger.is_unanswered() {
+            self.sightings.note(Sighting::KeptUnanswered);
+        }
+        let deeds = self.ledger(|ledger| {
+            ledger.crash(0);
+            if let Some(batches) = image {
+                ledger.put_back(batches);
+            }
+            ledger.start()
         });
-        if was_writing {
-            self.sightings.note(if kept { Sighting::KeptUnanswered } else { Sighting::LostUnsynced });
+        if image.is_some() {
+            self.sightings.note(Sighting::OldImage);
+            self.world.observer.on_put_back();
         }
-        if kept {
-            self.on_durable();
-        }
+        self.world.observer.on_ledger_start();
         self.world.lease = None;
-        let nothing = Batch { epoch: Epoch(0), position: Position(0), records: Vec::new() };
-        self.on_ledger(effects, &nothing);
-    }
-
-    /// What a peer's disk holds for good.
-    pub(super) fn durable(&self, peer: PeerId) -> Durable {
-        self.world.live(peer).map(|live| live.durable).unwrap_or_default()
+        self.on_deeds(deeds);
     }
 }

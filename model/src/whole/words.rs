@@ -7,6 +7,7 @@ use protocol::{
     id::PeerId,
     input::{Choice, Timer},
     invariant::Property,
+    ledger::Ledger,
     message::{Envelope, Route},
 };
 
@@ -19,8 +20,7 @@ use crate::{
     picture::Mark,
     subject::Subject,
     words::{
-        answered, asks, brief_question, brief_says, brief_verdict, buyer, election, joined, office, says, seller,
-        the_ledger, told,
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, reading, says, the_ledger, told,
     },
 };
 
@@ -74,6 +74,8 @@ fn budgets(budget: Budget) -> String {
         crashes,
         restarts,
         ledger_crashes,
+        put_backs,
+        snapshots,
         cuts,
         losses,
         doubles,
@@ -88,6 +90,8 @@ fn budgets(budget: Budget) -> String {
         (crashes, "crash of a peer", "crashes of peers"),
         (restarts, "restart", "restarts"),
         (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
+        (put_backs, "old image of the ledger put back", "old images of the ledger put back"),
+        (snapshots, "snapshot", "snapshots"),
         (cuts, "cut of a connection, one way or both", "cuts of connections, one way or both"),
         (losses, "loss", "losses"),
         (doubles, "doubled message", "doubled messages"),
@@ -144,8 +148,18 @@ pub(super) fn sentence(setup: &Whole, before: &World, action: &Action, after: &W
         }
         Action::Sync => "the ledger's write is durable".to_owned(),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
-        Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
-        Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
+        Action::Answer => "the ledger learns that it is durable".to_owned(),
+        Action::Read(nth) => match before.ledger.reads().get(*nth) {
+            Some(read) => format!("the ledger's store answers what {} wants to read", name(&read.to.peer)),
+            None => "the ledger's store answers nothing".to_owned(),
+        },
+        Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
+        Action::CrashLedger => "the ledger crashes and comes back with what was durable".to_owned(),
+        Action::PutBack { batches: 0 } => "an empty ledger is put in the place of this one".to_owned(),
+        Action::PutBack { batches: 1 } => "an old image of the ledger is put back, with its first batch".to_owned(),
+        Action::PutBack { batches } => {
+            format!("an old image of the ledger is put back, with its first {batches} batches")
+        }
         Action::Persist(peer) => format!("what {} wants written is durable", name(peer)),
         Action::Confirm(peer) => format!("{} learns that what it wanted written is durable", name(peer)),
         Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
@@ -179,9 +193,17 @@ fn who(action: &Action) -> Option<PeerId> {
         | Action::Cut { .. }
         | Action::Heal(_)
         | Action::Sync
+        | Action::Answer
+        | Action::Read(_)
+        | Action::Snapshot
         | Action::LeaseRunsOut
-        | Action::CrashLedger { .. } => None,
+        | Action::CrashLedger
+        | Action::PutBack { .. } => None,
     }
+}
+
+fn phase(live: &Live) -> Option<Phase> {
+    live.participant().election().map(|election| election.phase())
 }
 
 fn fires(setup: &Whole, world: &World, peer: PeerId, timer: Timer) -> String {
@@ -189,7 +211,7 @@ fn fires(setup: &Whole, world: &World, peer: PeerId, timer: Timer) -> String {
     let live = world.live(peer);
     let is_due = live.and_then(|live| live.timers.get(&timer)).is_some_and(std::time::Duration::is_zero);
     match timer {
-        Timer::Election => match live.map(|live| live.peer.election().phase()) {
+        Timer::Election => match live.and_then(phase) {
             Some(Phase::Following { leader, .. }) => {
                 format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
             }
@@ -223,13 +245,12 @@ fn consequences(setup: &Whole, before: &World, action: &Action, after: &World) -
             (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
             (Some(_), Some(_)) | (None, None) => {}
         }
-        let stands = |live: &Live| live.peer.office().is_standing();
-        match (stands(was), stands(is)) {
+        match (was.is_standing(), is.is_standing()) {
             (false, true) => comes.push(format!("{name} stands")),
             (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
             (_, _) => {}
         }
-        let leader = |live: &Live| live.peer.election().leader().filter(|(_, leader)| *leader != peer);
+        let leader = |live: &Live| live.participant().leader().filter(|(_, leader)| *leader != peer);
         if let Some((epoch, trader)) = leader(is).filter(|now| Some(*now) != leader(was)) {
             comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
         }
@@ -242,10 +263,23 @@ fn consequences(setup: &Whole, before: &World, action: &Action, after: &World) -
     // What is no peer's step and sends something is the ledger's.
     let actor = place(setup, actor.map_or(Place::Ledger, Place::Peer));
     comes.extend(told(Some(&actor), sent.collect()));
-    if after.ledger.is_writing() && !before.ledger.is_writing() {
+    if after.ledger.is_unsynced() && !before.ledger.is_unsynced() {
         comes.push("it writes".to_owned());
     }
+    if after.ledger.waiting() > before.ledger.waiting() {
+        comes.push("the call waits there".to_owned());
+    }
+    if has_stopped(after) && !has_stopped(before) {
+        comes.push("the ledger holds less than it has shown, and stops".to_owned());
+    }
+    if after.is_over() {
+        comes.push("nobody could know that it holds less than before: here the history ends".to_owned());
+    }
     comes
+}
+
+fn has_stopped(world: &World) -> bool {
+    world.machine().is_some_and(Ledger::has_failed)
 }
 
 /// What was put on its way in a step.
@@ -259,8 +293,12 @@ fn sent<'a>(setup: &Whole, before: &World, action: &Action, after: &'a World) ->
             Action::Lose(_) | Action::Double(_) | Action::Swap(_) | Action::Cut { .. } | Action::Heal(_) => continue,
             Action::Notice(..)
             | Action::Sync
+            | Action::Answer
+            | Action::Read(_)
+            | Action::Snapshot
             | Action::LeaseRunsOut
-            | Action::CrashLedger { .. }
+            | Action::CrashLedger
+            | Action::PutBack { .. }
             | Action::Persist(_)
             | Action::Confirm(_)
             | Action::Fire(..)
@@ -295,14 +333,6 @@ fn quoted(setup: &Whole, way: Way, parcel: &Parcel) -> String {
     }
 }
 
-/// A clock reading as people read it: those of later ages have been written ahead of.
-fn reading(clock: u64) -> String {
-    match clock / crate::part::AGE {
-        0 => clock.to_string(),
-        age => format!("{age}'{}", clock % crate::part::AGE),
-    }
-}
-
 /// A state as people want to read it.
 pub(super) fn portrait(setup: &Whole, world: &World) -> String {
     let mut out = String::new();
@@ -311,6 +341,10 @@ pub(super) fn portrait(setup: &Whole, world: &World) -> String {
         let _ = writeln!(out, "{}", one_peer(setup, world, peer, node));
     }
     let _ = writeln!(out, "{}", the_ledger(&world.ledger));
+    if world.observer.is_put_back() {
+        let durable = world.observer.log().records().len();
+        let _ = writeln!(out, "  an old image has been put back: {durable} records were durable");
+    }
     for (way, channel) in setup.ways().zip(&world.channels) {
         let Channel { is_cut, queue } = &**channel;
         if *is_cut || !queue.is_empty() {
@@ -345,19 +379,8 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
             return format!("{name}: down; durable: life {}, clock at most {bound}", durable.incarnation);
         }
     };
-    let view = live.peer.view();
-    let mut says = vec![format!("clock {}", reading(view.clock.0))];
-    if view.me.incarnation.0 > 1 {
-        says.push(format!("life {}", view.me.incarnation));
-    }
-    if let Some(epoch) = view.office {
-        says.push(format!("TRADER of epoch {epoch}"));
-    }
-    says.extend(office(live.peer.office()));
-    says.extend(election(live.peer.election(), view.office));
-    says.extend(live.peer.buyer().into_iter().flat_map(buyer));
-    says.extend(live.peer.seller().and_then(seller));
-    let links: Vec<String> = view.links.iter().map(ToString::to_string).collect();
+    let mut says = participant(live.participant());
+    let links: Vec<String> = live.peer.view().links.iter().map(ToString::to_string).collect();
     says.push(if links.is_empty() { "hears nobody".to_owned() } else { format!("hears {}", links.join(", ")) });
     if !live.hears_ledger {
         says.push("not the ledger".to_owned());
@@ -365,8 +388,8 @@ fn one_peer(setup: &Whole, world: &World, peer: PeerId, node: &Node) -> String {
     if !live.writes.is_empty() || live.synced.is_some() {
         says.push(format!("waits for its disk (durable: clock at most {})", reading(live.durable.clock_bound.0)));
     }
-    let unknown = setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
-    let news: Vec<String> = unknown.filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
+    let news: Vec<String> =
+        live.places().filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
     if !news.is_empty() {
         says.push(format!("does not know yet how its connection to {} is", news.join(" and to ")));
     }
@@ -493,12 +516,22 @@ pub(super) fn happenings(setup: &Whole, before: &World, action: &Action, after: 
         }
         Action::Sync => marks.push(happened(ledger, "durable")),
         Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
-        Action::CrashLedger { kept } => {
+        Action::Answer => {}
+        Action::Read(_) => marks.push(happened(ledger, "reads")),
+        Action::Snapshot => marks.push(happened(ledger, "snapshot")),
+        Action::CrashLedger => {
             marks.push(Mark::Crashed { at: ledger });
             marks.push(Mark::Restarted { at: ledger });
-            if before.ledger.is_writing() {
-                marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
+            if before.ledger.is_unsynced() {
+                marks.push(happened(ledger, "the batch is lost"));
+            } else if before.ledger.is_unanswered() {
+                marks.push(happened(ledger, "the batch is kept"));
             }
+        }
+        Action::PutBack { batches } => {
+            marks.push(Mark::Crashed { at: ledger });
+            marks.push(Mark::Restarted { at: ledger });
+            marks.push(happened(ledger, &format!("an old image, of {batches} batches")));
         }
         Action::Persist(peer) => marks.push(happened(peer_lane(peer), "durable")),
         Action::Confirm(peer) => marks.push(happened(peer_lane(peer), "learns that it is durable")),
@@ -518,8 +551,11 @@ pub(super) fn happenings(setup: &Whole, before: &World, action: &Action, after: 
         Action::Crash(peer) => marks.push(Mark::Crashed { at: peer_lane(peer) }),
         Action::Restart(peer) => marks.push(Mark::Restarted { at: peer_lane(peer) }),
     }
-    if after.ledger.is_writing() && !before.ledger.is_writing() {
+    if after.ledger.is_unsynced() && !before.ledger.is_unsynced() {
         marks.push(happened(ledger, "writes"));
+    }
+    if has_stopped(after) && !has_stopped(before) {
+        marks.push(happened(ledger, "holds less than it has shown, and stops"));
     }
     for peer in setup.ids() {
         let epoch = |world: &World| world.live(peer).and_then(Live::epoch);

@@ -11,8 +11,12 @@
 //! # Disks
 //!
 //! A peer's write is asked for, then durable, then confirmed: three steps ([`Disk::InSteps`](super::Disk::InSteps)), or one, where
-//! the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes when it takes an append;
-//! becoming durable and the answer are one step, since a crash between them is the crash before that keeps the batch.
+//! the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes as it takes an append, since a
+//! crash before that is the same as one that loses what is written; that it is durable, and that the ledger knows and answers, are
+//! steps of their own.
+//!
+//! An old image of the ledger may be put back, while it is down, with fewer of its batches. It must stop as soon as somebody calls
+//! who has seen more. Where nobody has who calls, it may grant an append, which nobody could know: there the history ends.
 //!
 //! # Time
 //!
@@ -21,37 +25,33 @@
 //! that nobody could tell.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     hash::{Hash, Hasher},
     time::Duration,
 };
 
 use protocol::{
-    books::Books,
-    config::Limits,
+    archive::Archive,
     effect::Durable,
-    id::{Epoch, PeerId, SaleNumber, Sequence},
+    id::{Epoch, PeerId},
     input::{Choice, Timer, WriteId},
-    invariant::Violation,
-    ledger::{Ledger, LedgerCall, LedgerConfig, LedgerRequest, Store},
-    message::{Envelope, FloodId, Route},
+    invariant::{Observer, Rules, Violation},
+    ledger::{Ledger, LedgerCall, LedgerRequest},
+    message::{Envelope, Route},
+    participant::Participant,
     peer::Peer,
     record::Record,
     store::MemoryStore,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Opening, TIMEOUTS, Whole, step::Step};
+use super::{Opening, Whole, step::Step};
 use crate::{
-    bazaar::world::{Archive, Plans, Reply},
-    matrix::Role,
+    bazaar::world::Plans,
+    ledger::{LedgerNode, Reply},
     part::{Part, digest},
     subject::Met,
 };
-
-/// A call that the ledger cannot take yet waits on its way, so it needs no room for it.
-pub(super) const LEDGER: LedgerConfig =
-    LedgerConfig { lease: TIMEOUTS.lease, limits: Limits { waiting_calls: 0, ..Limits::DEFAULT } };
 
 /// One state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,21 +59,25 @@ pub struct World {
     /// The peers, by id.
     pub nodes: Vec<Part<Node>>,
     /// The ledger and its store.
-    pub ledger: Part<Archive>,
+    pub ledger: Part<LedgerNode>,
     /// What is under way, in the order of [`Whole::ways`].
     pub channels: Vec<Part<Channel>>,
     /// When the lease runs out, where that matters.
     pub lease: Option<Duration>,
     /// What the adversary may still do.
     pub budget: Budget,
+    /// Who watches.
+    pub observer: Observer,
     /// What was found to be wrong in the step that led here. Nothing follows.
     pub violation: Option<Part<Violation>>,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let World { nodes, ledger, channels, lease, budget, violation } = self;
-        state.write_u64(digest(&(nodes, ledger, channels, lease, budget, violation)));
+        let World { nodes, ledger, channels, lease, budget, observer, violation } = self;
+        // Where an old image may be put back, what is old may be the latest again.
+        let old = (budget.put_backs > 0).then(|| ledger.store().batches());
+        state.write_u64(digest(&(nodes, ledger, channels, lease, budget, observer, violation, old)));
     }
 }
 
@@ -110,16 +114,6 @@ pub struct Live {
     pub hears_ledger: bool,
     /// What it may still think of.
     pub plans: Plans,
-    /// The floods that this life was handed.
-    pub floods: BTreeSet<FloodId>,
-    /// The latest epoch whose leader it has recognised.
-    pub heard: Epoch,
-    /// In office: an append of its own was confirmed, or the office granted, since its renewal timer fired last.
-    pub confirmed: bool,
-    /// The last request whose outcome it counts.
-    pub concluded: Option<Sequence>,
-    /// The last sale it counts.
-    pub earned: Option<SaleNumber>,
 }
 
 /// One end of a connection.
@@ -200,6 +194,10 @@ pub struct Budget {
     pub restarts: u8,
     /// Crash the ledger and bring it back.
     pub ledger_crashes: u8,
+    /// Put an old image of the ledger back.
+    pub put_backs: u8,
+    /// Let the ledger's store take a snapshot of the books.
+    pub snapshots: u8,
     /// Cut a connection, in one direction or both. Healing it is free.
     pub cuts: u8,
     /// Lose what is next on its way.
@@ -235,14 +233,23 @@ pub enum Action {
     Notice(PeerId, Place),
     /// The ledger answers what a peer asks of it next, and the peer hears the answer (a read or the status).
     Consult(PeerId),
-    /// What the ledger has written becomes durable, and it answers.
+    /// What the ledger has written becomes durable.
     Sync,
+    /// The ledger learns that it is, and answers.
+    Answer,
+    /// The ledger's store answers a read: this one of those that wait.
+    Read(usize),
+    /// The ledger's store takes a snapshot.
+    Snapshot,
     /// The lease runs out.
     LeaseRunsOut,
-    /// The ledger crashes and comes back; a batch that was not durable is kept or lost.
-    CrashLedger {
-        /// Whether it is kept.
-        kept: bool,
+    /// The ledger crashes and comes back; a batch that was not durable is lost. What is kept of it is the crash after
+    /// [`Action::Sync`].
+    CrashLedger,
+    /// The ledger crashes and comes back with an old image of itself.
+    PutBack {
+        /// How many of the durable batches are in it.
+        batches: usize,
     },
     /// A peer's oldest write becomes durable.
     Persist(PeerId),
@@ -262,16 +269,23 @@ impl World {
     /// The state in which a scenario begins.
     #[must_use]
     pub fn first(setup: &Whole) -> World {
-        let (machine, _) = Ledger::recover(LEDGER, MemoryStore::default().tail());
+        let mut archive = Archive::new(setup.ledger(), MemoryStore::default());
+        // It has no lease to arm yet.
+        archive.start();
         let durable = Durable { clock_bound: setup.start, ..Durable::default() };
         let down = |plans| Part::new(Node::Down { durable, plans });
-        let archive = Archive { machine, store: MemoryStore::default(), decided: Vec::new(), books: Books::default() };
         let world = World {
             nodes: setup.cast.iter().map(|member| down(member.plans)).collect(),
-            ledger: Part::new(archive),
+            ledger: Part::new(LedgerNode(archive)),
             channels: setup.ways().map(|_| Part::new(Channel::default())).collect(),
             lease: None,
             budget: Budget::default(),
+            observer: Observer::new(Rules {
+                terms: setup.terms,
+                limits: setup.limits,
+                is_synchronous: false,
+                only: setup.only,
+            }),
             violation: None,
         };
         let mut step = Step::on(setup, world);
@@ -319,7 +333,19 @@ impl World {
 
     /// The durable records.
     pub fn log(&self) -> impl Iterator<Item = &Record> {
-        self.ledger.store.records()
+        self.ledger.store().records()
+    }
+
+    /// The ledger's machine. It is never down for longer than a step.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Ledger> {
+        self.ledger.machine()
+    }
+
+    /// Whether an old image of the ledger has been put back and has granted an append, which nobody could know.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.observer.is_put_back() && self.ledger.is_writing()
     }
 
     /// What is under way there.
@@ -364,7 +390,7 @@ impl World {
 
     /// What can happen next.
     pub fn actions(&self, setup: &Whole, actions: &mut Vec<Action>) {
-        if self.violation.is_some() {
+        if self.violation.is_some() || self.is_over() {
             return;
         }
         for peer in setup.ids() {
@@ -377,23 +403,40 @@ impl World {
         for (way, channel) in setup.ways().zip(&self.channels) {
             self.actions_on(way, channel, setup, actions);
         }
-        if self.ledger.is_writing() {
+        self.actions_of_ledger(actions);
+    }
+
+    fn actions_of_ledger(&self, actions: &mut Vec<Action>) {
+        let Budget { ledger_crashes, put_backs, snapshots, .. } = self.budget;
+        // Whoever runs one that has stopped must look.
+        if self.machine().is_none_or(Ledger::has_failed) {
+            return;
+        }
+        if self.ledger.is_unsynced() {
             actions.push(Action::Sync);
         }
-        if self.budget.ledger_crashes > 0 {
-            actions.push(Action::CrashLedger { kept: false });
-            if self.ledger.is_writing() {
-                actions.push(Action::CrashLedger { kept: true });
-            }
+        if self.ledger.is_unanswered() {
+            actions.push(Action::Answer);
         }
-        if self.ledger.machine.is_held() && self.is_claimed() {
+        actions.extend((0..self.ledger.reads().len()).map(Action::Read));
+        if snapshots > 0 {
+            actions.push(Action::Snapshot);
+        }
+        if ledger_crashes > 0 {
+            actions.push(Action::CrashLedger);
+        }
+        if put_backs > 0 {
+            let durable = self.ledger.store().durable().len();
+            actions.extend((0..durable).map(|batches| Action::PutBack { batches }));
+        }
+        if self.ledger.is_held() && self.is_claimed() {
             actions.push(Action::LeaseRunsOut);
         }
     }
 
     /// Whether a claim is under way that the lease would keep out.
     fn is_claimed(&self) -> bool {
-        let status = self.ledger.machine.status();
+        let status = self.ledger.status();
         let is_kept_out = |parcel: &Part<Parcel>| {
             let Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) = &**parcel else {
                 return false;
@@ -412,8 +455,7 @@ impl World {
                 actions.extend((0..*among).map(|pick| Action::Pick(peer, *choice, pick)));
             }
         }
-        let places = setup.neighbours(peer).into_iter().map(Place::Peer).chain([Place::Ledger]);
-        let news = places.filter(|place| self.is_news(setup, live, *place));
+        let news = live.places().filter(|place| self.is_news(setup, live, *place));
         actions.extend(news.map(|place| Action::Notice(peer, place)));
         if !live.writes.is_empty() {
             actions.push(Action::Persist(peer));
@@ -429,13 +471,23 @@ impl World {
         }
     }
 
-    /// Whether what a peer asks next is a question whose answer changes nothing at the ledger, where asking and hearing it are
-    /// one step.
+    /// Whether what a peer asks next is a question that is asked and answered in one step.
     pub(super) fn is_asking(&self, setup: &Whole, peer: PeerId) -> bool {
         let way = Way::to_ledger(peer);
-        setup.asks_at_once
-            && self.channel(setup, way.back()).is_some_and(|answers| answers.queue.is_empty() && !answers.is_cut)
-            && self.next_on(setup, way).is_some_and(|parcel| is_question(parcel) && self.is_taken(parcel))
+        self.channel(setup, way.back()).is_some_and(|answers| answers.queue.is_empty())
+            && self.next_on(setup, way).is_some_and(|parcel| self.is_answered_at_once(setup, way, parcel))
+    }
+
+    /// Whether this is a question whose answer changes nothing at the ledger, and which it can answer, where asking and hearing
+    /// it are one step.
+    fn is_answered_at_once(&self, setup: &Whole, way: Way, parcel: &Parcel) -> bool {
+        let Parcel::Call(call) = parcel else { return false };
+        let is_question = match call.request {
+            LedgerRequest::Read { .. } => true,
+            LedgerRequest::Status => !self.ledger.is_writing(),
+            LedgerRequest::Append(_) => false,
+        };
+        setup.asks_at_once && is_question && self.channel(setup, way.back()).is_some_and(|answers| !answers.is_cut)
     }
 
     /// What is next on a way.
@@ -443,20 +495,23 @@ impl World {
         self.channel(setup, way)?.queue.front().map(|parcel| &**parcel)
     }
 
-    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and nothing else.
-    pub(super) fn is_taken(&self, parcel: &Parcel) -> bool {
+    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and takes anything else only where
+    /// calls wait inside it.
+    pub(super) fn is_taken(&self, setup: &Whole, parcel: &Parcel) -> bool {
         match parcel {
             Parcel::Envelope(_) | Parcel::Reply(_) => true,
-            Parcel::Call(call) => matches!(call.request, LedgerRequest::Read { .. }) || !self.ledger.is_writing(),
+            Parcel::Call(call) => {
+                matches!(call.request, LedgerRequest::Read { .. })
+                    || setup.limits.waiting_calls > 0
+                    || !self.ledger.is_writing()
+            }
         }
     }
 
     fn actions_on(&self, way: Way, channel: &Channel, setup: &Whole, actions: &mut Vec<Action>) {
         let Budget { cuts, losses, doubles, swaps, .. } = self.budget;
         if let Some(next) = channel.queue.front() {
-            let answers = self.channel(setup, way.back());
-            let is_at_once = setup.asks_at_once && is_question(next) && answers.is_some_and(|answers| !answers.is_cut);
-            if self.is_taken(next) && !is_at_once {
+            if self.is_taken(setup, next) && !self.is_answered_at_once(setup, way, next) {
                 actions.push(Action::Arrive(way));
             }
             if losses > 0 {
@@ -499,25 +554,34 @@ impl World {
     }
 }
 
-/// Whether this only asks something of the ledger.
-fn is_question(parcel: &Parcel) -> bool {
-    match parcel {
-        Parcel::Call(call) => matches!(call.request, LedgerRequest::Status | LedgerRequest::Read { .. }),
-        Parcel::Envelope(_) | Parcel::Reply(_) => false,
-    }
-}
-
 impl Live {
     /// Who it is.
     #[must_use]
     pub fn id(&self) -> PeerId {
-        self.peer.view().me.peer
+        self.participant().me().peer
+    }
+
+    /// What decides in it.
+    #[must_use]
+    pub fn participant(&self) -> &Participant {
+        self.peer.participant()
+    }
+
+    /// What it has a connection to.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.peer.config().neighbours.iter().copied().map(Place::Peer).chain([Place::Ledger])
+    }
+
+    /// Whether it stands.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        self.participant().office().is_some_and(|office| office.is_standing())
     }
 
     /// The epoch for which it thinks it is trader.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
-        self.peer.office().epoch()
+        self.participant().epoch()
     }
 
     /// Whether it still thinks of anything where it has this choice.
@@ -526,19 +590,6 @@ impl Live {
         match choice {
             Choice::Wish => self.plans.wishes > 0,
             Choice::Offer => self.plans.deposits > 0,
-        }
-    }
-
-    /// What it is at the moment.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        let office = self.peer.office();
-        if office.epoch().is_some() {
-            Role::Trader
-        } else if office.is_standing() {
-            Role::Candidate
-        } else {
-            Role::of_client(self.peer.buyer().is_some(), self.peer.seller().is_some())
         }
     }
 }

@@ -123,6 +123,10 @@ impl LogAudit {
         self.history.position
     }
 
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
     /// The next record.
     ///
     /// # Errors
@@ -152,6 +156,16 @@ impl LogAudit {
             found = found.and(self.observe(record));
         }
         found
+    }
+
+    /// Whether everything holds of the log up to here, which must be where a batch ends. Adds nothing up.
+    ///
+    /// # Errors
+    /// The first violation of one property.
+    pub fn verdict(&self) -> Result<(), Violation> {
+        self.first.values().next().cloned().map_or(Ok(()), Err)?;
+        admitted_are_open_or_settled(&self.history)?;
+        the_last_sale_was_followed(&self.history, &self.terms)
     }
 
     /// The verdicts on the log up to here, which must be where a batch ends.

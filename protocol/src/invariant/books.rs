@@ -6,7 +6,7 @@ use alloc::{
 };
 
 use super::{
-    Property, Violation,
+    LogAudit, Property, Violation,
     history::{History, TermSoFar},
     log::read,
 };
@@ -65,6 +65,14 @@ pub fn the_books_say_what_the_records_say<'a>(
     let folded = usize::try_from(books.position().0).unwrap_or(usize::MAX);
     let history = read(log.into_iter().take(folded));
     compare(books, &history).map_err(|what| Violation::at(Property::S12, books.position(), what))
+}
+
+/// The same, of a log that was audited up to where the books end: its records are not added up a second time.
+///
+/// # Errors
+/// At the books' position, when they differ.
+pub fn the_books_say_what_was_audited(books: &Books, audit: &LogAudit) -> Result<(), Violation> {
+    compare(books, audit.history()).map_err(|what| Violation::at(Property::S12, books.position(), what))
 }
 
 /// S6, over all accounts: what the buyers have spent is what the sellers have earned and the traders kept.

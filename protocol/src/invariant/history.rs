@@ -25,6 +25,8 @@ pub(super) struct History {
     pub(super) holders: BTreeMap<Epoch, Life>,
     /// The peers that were holders.
     pub(super) former: BTreeSet<PeerId>,
+    /// The latest epoch that each peer has resigned.
+    pub(super) resigned: BTreeMap<PeerId, Epoch>,
     /// The latest term.
     pub(super) term: Option<TermSoFar>,
     /// Every request that was admitted, and what became of it.
@@ -160,6 +162,14 @@ impl History {
         }
     }
 
+    /// Where the outcome of a request stands.
+    pub(super) fn outcome_at(&self, id: RequestId) -> Option<Position> {
+        match self.requests.get(&id)? {
+            Fate::Settled(position) => Some(*position),
+            Fate::Open(_) => None,
+        }
+    }
+
     /// The deposit that must fill this request: of those with enough of the item left the one whose seller has the
     /// smallest (clock, seller) (SPEC C4). The trader in office does not sell (SPEC B7), nor anybody to itself.
     pub(super) fn smallest_offer(&self, request: &Request) -> Option<(Time, DepositId)> {
@@ -191,6 +201,7 @@ impl History {
                 self.sums.resignations += 1;
                 if let Some(term) = &mut self.term {
                     term.ended = true;
+                    self.resigned.insert(record.stamp.peer, term.epoch);
                 }
             }
         }

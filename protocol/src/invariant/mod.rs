@@ -24,6 +24,8 @@ mod history;
 mod ledger;
 mod log;
 mod network;
+mod observer;
+mod settled;
 mod told;
 
 #[cfg(test)]
@@ -34,7 +36,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{audit::*, books::*, clock::*, ledger::*, log::*, network::*, told::*};
+pub use self::{audit::*, books::*, clock::*, ledger::*, log::*, network::*, observer::*, settled::*, told::*};
 use crate::id::{DepositId, Position, RequestId};
 
 /// A property that must hold in every reachable state (DESIGN 5), or a row of the specification that shows in the log.
@@ -66,12 +68,16 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// An append stands where the books end that it was planned on (DESIGN R1).
+    R1,
     /// The ledger answers an append by its checks, in their order (DESIGN R2).
     R2,
     /// Whatever the ledger shows is durable (DESIGN R3).
     R3,
     /// A batch holds at most as many records as its limit, in their order (DESIGN R5).
     R5,
+    /// What must wait until the clock is written waits, and no more of it than the limit (DESIGN R10).
+    R10,
     /// A message gets through while a path is left (SPEC A2).
     A2,
     /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
@@ -114,9 +120,11 @@ impl Property {
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::R1 => "an append stands where the books end that it was planned on",
             Property::R2 => "the ledger answers an append by its checks, in their order",
             Property::R3 => "whatever the ledger shows is durable",
             Property::R5 => "a batch holds at most as many records as its limit, in their order",
+            Property::R10 => "what must wait until the clock is written waits, and no more of it than the limit",
             Property::A2 => "a message gets through while a path is left",
             Property::B4 => "who knows of an epoch does not turn back to an older one",
             Property::B5 => "a heartbeat follows a confirmed renewal, and who hears it joins no election",
@@ -148,9 +156,11 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::R1 => "R1",
             Property::R2 => "R2",
             Property::R3 => "R3",
             Property::R5 => "R5",
+            Property::R10 => "R10",
             Property::A2 => "A2",
             Property::B4 => "B4",
             Property::B5 => "B5",

@@ -45,6 +45,35 @@ pub fn a_flood_is_delivered_at_most_once(
     Ok(())
 }
 
+/// A2: a flood that comes to a peer for the first time is new there, however late it comes and whatever is missing before it.
+/// Three sorts may be dropped all the same: the peer's own; those of a life of their origin of which a later life was heard
+/// there; and those below the `window`, which more than so many floods of the same life with higher numbers have preceded
+/// ([`Limits::flood_window`](crate::config::Limits::flood_window)). To be asked of a flood that `receiver` has dropped;
+/// `handed` is what this life of it was handed before.
+///
+/// # Errors
+/// When the flood is new, and none of these.
+pub fn a_new_flood_is_dropped_only_below_the_window(
+    receiver: PeerId,
+    flood: FloodId,
+    handed: &BTreeSet<FloodId>,
+    window: u32,
+) -> Result<(), Violation> {
+    let last_of_life = FloodId { number: u64::MAX, ..flood };
+    let next_life = FloodId { incarnation: flood.incarnation.next(), number: 0, ..flood };
+    let is_former = handed.range(next_life..).next().is_some_and(|later| later.origin == flood.origin);
+    let later = handed.range(flood..=last_of_life).count();
+    if flood.origin == receiver || handed.contains(&flood) || is_former || later > window as usize {
+        return Ok(());
+    }
+    let what = format!(
+        "flood {} of peer {} (incarnation {}) came to peer {receiver} for the first time, after {later} later ones, and was \
+         dropped",
+        flood.number, flood.origin, flood.incarnation
+    );
+    Err(Violation::off_the_log(Property::A2, what))
+}
+
 /// A2: a broadcast that is over has reached both ends of a link or neither; so everybody whom a path connects with its
 /// source. `reached` is who has it, the source included. `links` are the links that are sound: which both ends thought up
 /// when it was sent, and which have lost nothing of it and not been down since.
@@ -112,9 +141,33 @@ pub fn a_unicast_goes_in_no_circle_for_ever(walked: u16, limit: u16) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Incarnation;
 
     fn links(pairs: &[(u32, u32)]) -> BTreeSet<(PeerId, PeerId)> {
         pairs.iter().map(|(one, other)| (PeerId(*one), PeerId(*other))).collect()
+    }
+
+    #[test]
+    fn a_flood_may_be_dropped_that_came_before_or_is_stale_or_below_the_window() {
+        let flood = |origin, incarnation, number| FloodId {
+            origin: PeerId(origin),
+            incarnation: Incarnation(incarnation),
+            number,
+        };
+        let late = flood(0, 1, 2);
+        let may_drop = |receiver, handed: &[FloodId], window| {
+            let handed = handed.iter().copied().collect();
+            a_new_flood_is_dropped_only_below_the_window(PeerId(receiver), late, &handed, window).is_ok()
+        };
+        assert!(!may_drop(1, &[], 1) && may_drop(0, &[], 1), "only its own");
+        assert!(may_drop(1, &[late], 1), "it came before");
+        assert!(may_drop(1, &[flood(0, 2, 1)], 1), "its origin is in a later life");
+        assert!(
+            !may_drop(1, &[flood(0, 1, 1), flood(2, 2, 1), flood(0, 1, 3)], 1),
+            "another's life, one earlier, one later"
+        );
+        assert!(may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 1), "two later ones: too many for a window of one");
+        assert!(!may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 2));
     }
 
     #[test]

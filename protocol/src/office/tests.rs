@@ -171,15 +171,19 @@ fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() 
 // DESIGN R6: without the ledger's word the claim may have been granted already.
 #[test]
 fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_is_held() {
-    let heartbeat = |epoch| OfficeInput::Heartbeat(Seen { epoch: Epoch(epoch), head: Position(4) });
+    let heartbeat =
+        |epoch| OfficeInput::Heartbeat { from: PeerId(7), seen: Seen { epoch: Epoch(epoch), head: Position(4) } };
+    let lives = |epoch| OfficeEffect::LeaderLives { epoch: Epoch(epoch), leader: PeerId(7) };
     let mut desk = claiming();
-    assert_eq!(desk.take(heartbeat(3)), []);
+    assert_eq!(desk.take(heartbeat(3)), [lives(3)]);
     desk.settle(status(4, 3, 7), Verdict::Held);
-    assert_eq!(desk.take(heartbeat(2)), [], "not of that trader");
+    assert_eq!(desk.take(heartbeat(2)), [lives(2)], "not of that trader");
     desk.fire(Timer::LedgerRetry);
-    assert_eq!(desk.take(heartbeat(3)), [], "asked again since");
+    assert_eq!(desk.take(heartbeat(3)), [lives(3)], "asked again since");
     desk.settle(status(4, 3, 7), Verdict::Held);
-    assert!(left(&desk.take(heartbeat(3)), Departure::Held));
+    let effects = desk.take(heartbeat(3));
+    assert!(left(&effects, Departure::Held));
+    assert_eq!(effects.last(), Some(&lives(3)), "so that whoever follows it does not stand any more");
 }
 
 // SPEC B9.
@@ -309,7 +313,7 @@ fn who_resigned_sits_out_one_term() {
     assert!(effects.contains(&OfficeEffect::Vacated { resigned: Some(Epoch(4)) }));
     assert_eq!(desk.office.epoch(), None);
     assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "late");
-    let heard = |epoch| OfficeInput::Heard(Seen { epoch: Epoch(epoch), head: Position(0) });
+    let heard = |epoch| OfficeInput::Heard(Epoch(epoch));
     assert_eq!(desk.take(heard(4)), []);
     assert_eq!(desk.take(heard(5)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
     let term = Term { epoch: Epoch(4), holder: life(1, 1), ended: true };

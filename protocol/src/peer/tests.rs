@@ -2,9 +2,13 @@ use super::*;
 use crate::testing::{FISH, PACE, TERMS, TIMEOUTS, claim, life, record, request};
 use crate::{
     config::{Limits, Offers, Role, Wishes},
+    election::ElectionMessage,
+    id::{Incarnation, Position},
     id::{Item, Units},
-    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
-    message::Route,
+    input::Timer,
+    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerStatus, Seen, Term, Verdict},
+    message::{Body, Route},
+    office::Office,
     record::Entry,
 };
 use alloc::vec;
@@ -134,23 +138,22 @@ fn what_is_stamped_above_the_written_bound_waits_for_it_and_keeps_its_order() {
         assert!(said.iter().all(|clock| *clock <= peer.clock().bound().0));
     }
     assert_eq!((said, peer.clock().bound()), (vec![2, 4], Time(4)));
-    let held: Vec<_> = peer.journal.held.iter().map(|(stamped, _)| stamped.0).collect();
-    assert_eq!(held, [6, 8]);
+    assert_eq!(peer.journal().held(), 2);
     let last = due.last().expect("written ahead").0;
     let effects = peer.step(Input::Written(last));
-    assert_eq!(sent(&effects).iter().map(|(_, envelope)| envelope.clock.0).collect::<Vec<_>>(), held);
-    assert!(peer.journal.pending.is_empty(), "and every write before it is durable too");
+    assert_eq!(sent(&effects).iter().map(|(_, envelope)| envelope.clock.0).collect::<Vec<_>>(), [6, 8]);
+    assert!(due.iter().all(|(_, durable)| durable.clock_bound <= peer.clock().bound()), "as is every write before it");
 }
 
 // SPEC C3: what people read must not go back after a crash either.
 #[test]
 fn a_note_is_held_back_like_a_message() {
     let mut peer = peer();
-    peer.clock.catch_up(Time(9));
+    // Its clock is 9 then, above the bound of 4.
+    peer.step(direct(0, 2, 8, Body::Election(ElectionMessage::Answer)));
     let effects = peer.step(Input::LedgerDown);
     assert_eq!(notes(&effects), [] as [&Note; 0]);
-    let (id, _) = writes(&effects)[0];
-    assert_eq!(notes(&peer.step(Input::Written(id))), [&Note::LedgerSilent]);
+    assert_eq!(notes(&peer.step(Input::Written(WriteId(2)))), [&Note::LedgerSilent]);
 }
 
 // SPEC C3: found by the model `whole-clock`.
@@ -172,7 +175,7 @@ fn what_is_held_back_is_bounded() {
         for _ in 0..2 * held_back {
             peer.step(Input::Fired(Timer::LedgerRetry));
         }
-        assert_eq!(peer.journal.held.len(), held_back as usize);
+        assert_eq!(peer.journal().held(), held_back as usize);
         assert!(speaks(&peer.step(Input::Written(WriteId(1)))), "what was held back is said");
         assert!(speaks(&peer.step(Input::Fired(Timer::LedgerRetry))), "what was dropped is said again");
     }
@@ -229,14 +232,13 @@ fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
     peer.step(Input::Fired(Timer::Election));
     peer.step(answer(status(2, 1, 1), LedgerAnswer::Records { from: Position(0), records: log }));
     let mut told = Vec::new();
-    while let Some(batch) = peer.office().in_flight() {
+    while let Some(batch) = peer.participant().office().and_then(Office::in_flight) {
         let (head, echo) = (batch.end(), Echo::of(life(2, 1), batch));
         let verdict = Verdict::Appended { head, contested: false };
         let effects = peer.step(answer(status(head.0, 2, 2), LedgerAnswer::Append { echo, verdict }));
         assert!(sent(&effects).iter().all(|(_, envelope)| !matches!(envelope.body, Body::Trader(_))));
         told.extend(effects);
-        let last = peer.journal.last_id;
-        told.extend(peer.step(Input::Written(last)));
+        told.extend(peer.step(Input::Written(WriteId(u64::MAX))));
     }
     assert_eq!(peer.view().office, Some(Epoch(2)));
     assert_eq!(peer.buyer().and_then(Buyer::known), Some(wish.id.sequence));

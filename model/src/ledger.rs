@@ -1,0 +1,147 @@
+//! The ledger as the models run it: the protocol's [`Archive`], and when two of them are the same.
+//!
+//! Of the log only those clock readings count on which something can still depend: those of its last batch, which may be sent
+//! again and is followed by what is stamped later; of requests that wait; of each buyer's last outcome and each seller's last
+//! deposit and sale, which the next request or deposit is held against; all of them while a read is to be answered from an older
+//! head. All else of the log counts. A sequence of records
+//! that lead to the same books with other stamps, long after, is the same history.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    ops::{Deref, DerefMut},
+};
+
+use protocol::{
+    archive::Archive,
+    books::Books,
+    id::{PeerId, Position},
+    ledger::LedgerReply,
+    record::{Batch, Entry, Record},
+};
+use serde::{Deserialize, Serialize};
+
+/// The ledger, its store, and what is under way between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerNode(pub Archive);
+
+/// An answer on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reply {
+    /// The reply.
+    pub reply: LedgerReply,
+    /// The batch that the answer to an append names by a digest, which no hash counts.
+    pub batch: Option<Batch>,
+}
+
+impl Deref for LedgerNode {
+    type Target = Archive;
+
+    fn deref(&self) -> &Archive {
+        &self.0
+    }
+}
+
+impl DerefMut for LedgerNode {
+    fn deref_mut(&mut self) -> &mut Archive {
+        &mut self.0
+    }
+}
+
+impl Hash for LedgerNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let store = self.store();
+        // A snapshot is the fold of what stands below it.
+        let snapshot = store.snapshot().map(Books::position);
+        (self.machine(), self.is_asked_to_write(), self.is_unanswered(), self.reads()).hash(state);
+        (store.durable().len(), store.batches().len(), snapshot).hash(state);
+        // The last batch may be sent again, and is there again when a crash takes the one that is being written.
+        let last = store.durable().last().map_or(Position(0), |batch| batch.position);
+        let keep = Latest::of(store.records());
+        let mut position = Position(0);
+        for batch in store.batches() {
+            (batch.epoch, batch.records.len()).hash(state);
+            for record in &batch.records {
+                if position >= last || !self.reads().is_empty() {
+                    record.hash(state);
+                } else {
+                    keep.hash(position, record, state);
+                }
+                position = position.plus(1);
+            }
+        }
+    }
+}
+
+/// The latest of each kind in a log, by where it stands.
+#[derive(Debug, Default)]
+struct Latest {
+    admitted: BTreeMap<PeerId, Position>,
+    settled: BTreeMap<PeerId, Position>,
+    deposits: BTreeMap<PeerId, Position>,
+    sales: BTreeMap<PeerId, Position>,
+}
+
+impl Latest {
+    fn of<'a>(records: impl Iterator<Item = &'a Record>) -> Latest {
+        let mut latest = Latest::default();
+        let mut position = Position(0);
+        for record in records {
+            match &record.entry {
+                Entry::Deposited(deposit) => {
+                    latest.deposits.insert(deposit.id.seller, position);
+                }
+                Entry::Admitted(request) => {
+                    latest.admitted.insert(request.id.buyer, position);
+                }
+                Entry::Sold(sale) => {
+                    latest.settled.insert(sale.request.buyer, position);
+                    latest.sales.insert(sale.deposit.seller, position);
+                }
+                Entry::Refused { request } => {
+                    latest.settled.insert(request.buyer, position);
+                }
+                Entry::Claimed { .. } | Entry::Resigned => {}
+            }
+            position = position.plus(1);
+        }
+        latest
+    }
+
+    /// The record without the readings on which nothing depends any more.
+    fn hash<H: Hasher>(&self, position: Position, record: &Record, state: &mut H) {
+        record.stamp.peer.hash(state);
+        std::mem::discriminant(&record.entry).hash(state);
+        match &record.entry {
+            Entry::Claimed { epoch, holder } => (epoch, holder).hash(state),
+            Entry::Deposited(deposit) => {
+                (deposit.id, deposit.previous, deposit.item, deposit.count, deposit.price).hash(state);
+                if self.deposits.get(&deposit.id.seller) == Some(&position) {
+                    deposit.stamp.hash(state);
+                }
+            }
+            Entry::Admitted(request) => {
+                (request.id, request.previous, request.item, request.quantity).hash(state);
+                let buyer = &request.id.buyer;
+                if self.admitted.get(buyer) == Some(&position) && self.settled.get(buyer) < Some(&position) {
+                    request.stamp.hash(state);
+                }
+            }
+            Entry::Sold(sale) => {
+                sale.hash(state);
+                if self.settled.get(&sale.request.buyer) == Some(&position)
+                    || self.sales.get(&sale.deposit.seller) == Some(&position)
+                {
+                    record.stamp.hash(state);
+                }
+            }
+            Entry::Refused { request } => {
+                request.hash(state);
+                if self.settled.get(&request.buyer) == Some(&position) {
+                    record.stamp.hash(state);
+                }
+            }
+            Entry::Resigned => {}
+        }
+    }
+}

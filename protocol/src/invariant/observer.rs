@@ -1,0 +1,1319 @@
+//! The one observer: it is fed with what happens, and asks every property that applies.
+//!
+//! A world (a model, a random schedule, a simulator) tells it what its machines were given and what they made of that,
+//! and when a batch has become durable. The observer remembers what a property needs to be asked and no state shows: who
+//! was heard lately, what was counted already, what was decided. It reads of a machine what it holds and what it waits for,
+//! never what it remembers to be so.
+//!
+//! What a participant says is compared with the log when it is *decided*, not when it leaves. Between the two a journal may
+//! hold it back, and what was true may no longer be the latest; that is no fault.
+//!
+//! ```text
+//! on_durable        a batch is durable              S1-S8, S12, S13, B6, B7 of the log
+//! on_call           the ledger has taken a call     S3, of an old image put back as well, R2, R3
+//! on_answered       it has answered for a batch     R2, R3
+//! on_read           its store has answered a read   R3
+//! on_start, on_step what a participant made of it   S1, S3, S4, S7, S11-S13, B4-B6, B9, R1
+//! on_leave          what leaves a peer              S7, S10, R7
+//! on_arrival        what a peer is handed           S10
+//! on_instant        everybody, under synchrony      Y1, Y2
+//! ```
+//!
+//! A world whose states are compared may compare observers: those that are equal, over equal logs, find the same from then on.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use core::hash::{Hash, Hasher};
+
+use super::{
+    AuditTerms, Lease, LogAudit, Property, Violation, a_clock_never_goes_back,
+    a_new_flood_is_dropped_only_below_the_window, a_receive_is_later_than_its_send,
+    nothing_is_sent_above_the_written_bound, nothing_is_sent_to_a_non_neighbour, the_accounts_add_up,
+    the_books_equal_the_fold_of_the_log, the_books_say_what_was_audited, the_ledger_answers_in_order,
+    whatever_a_client_was_told_is_in_the_log, whatever_the_ledger_shows_is_durable,
+};
+use crate::{
+    archive::Deed,
+    books::{Books, Outcome},
+    config::{Limits, Terms},
+    effect::{Departure, Durable, Effect, Note},
+    election::{ElectionMessage, Eligibility},
+    id::{DepositId, Epoch, Incarnation, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
+    input::Timer,
+    ledger::{Echo, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Seen, Verdict},
+    message::{Body, BuyerStanding, ClientMessage, Envelope, FloodId, Route, TraderMessage},
+    participant::{Participant, ParticipantEffect, ParticipantInput},
+    peer::Peer,
+    record::{Batch, Deposit, Entry, Record, Request},
+};
+
+/// What a property says of what has just happened.
+pub type Checked = Result<(), Violation>;
+
+/// What an observer knows beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// The terms of trade of the run.
+    pub terms: Terms,
+    /// Its limits.
+    pub limits: Limits,
+    /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive: so Y1
+    /// and Y2 are asked as well.
+    pub is_synchronous: bool,
+    /// The one property that is asked; nothing: all. What is found first is told, so that where several are violated in one step
+    /// one of them can be looked for.
+    pub only: Option<Property>,
+}
+
+/// Watches a bazaar, whichever world it is in.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    rules: Rules,
+    log: Arc<Log>,
+    decided: Arc<Decided>,
+    witnesses: BTreeMap<PeerId, Arc<Witness>>,
+    image: Image,
+    lease: Lease,
+}
+
+/// What the ledger runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Image {
+    /// All that ever was durable.
+    Latest,
+    /// An old image of it, which somebody has put back.
+    Old,
+    /// An old image, and it knows.
+    Noticed,
+}
+
+/// The durable log, audited, folded and indexed as it grows. It takes every batch at its word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    audit: LogAudit,
+    books: Books,
+    records: Vec<Record>,
+    batches: Vec<Batch>,
+    /// Where batches end.
+    ends: BTreeSet<Position>,
+    /// The records that concern a buyer or seller, by where they stand.
+    of_client: BTreeMap<PeerId, Vec<usize>>,
+}
+
+/// What clients have ever decided to ask for and to deposit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Decided {
+    requests: BTreeMap<RequestId, Request>,
+    deposits: BTreeMap<DepositId, Deposit>,
+    /// Who is not watched, so that nobody knows what it decided.
+    outsiders: BTreeSet<PeerId>,
+}
+
+impl Decided {
+    fn has_request(&self, request: &Request) -> bool {
+        self.outsiders.contains(&request.id.buyer) || self.requests.get(&request.id) == Some(request)
+    }
+
+    fn has_deposit(&self, deposit: &Deposit) -> bool {
+        self.outsiders.contains(&deposit.id.seller) || self.deposits.get(&deposit.id) == Some(deposit)
+    }
+}
+
+/// What is remembered of one life of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Witness {
+    /// The latest epoch that it was told of, or that it held.
+    known: Epoch,
+    /// The lowest epoch whose leader may still be one, by what other participants have told it and by what it held.
+    floor: Epoch,
+    /// The leader that it has heard itself since it was last silent for too long, and for which epoch.
+    hears: Option<(Epoch, PeerId)>,
+    /// In office: an append of its own was confirmed since its last heartbeat.
+    confirmed: bool,
+    /// The ledger has answered it, and has been neither lost nor waited for in vain since.
+    hears_ledger: bool,
+    /// The last request whose outcome it counts.
+    concluded: Option<Sequence>,
+    /// The last sale it counts.
+    earned: Option<SaleNumber>,
+    /// The furthest durable books it was shown.
+    shown: Seen,
+    /// Under synchrony, while it runs for office: who has been there and eligible ever since it called.
+    rivals: Option<BTreeSet<PeerId>>,
+    /// The floods that it was handed.
+    floods: Arc<BTreeSet<FloodId>>,
+}
+
+/// One step of a participant.
+#[derive(Clone, Copy, Debug)]
+pub struct Stepped<'a> {
+    /// What it was.
+    pub before: &'a Participant,
+    /// What it was given.
+    pub input: &'a ParticipantInput,
+    /// What it decided.
+    pub effects: &'a [ParticipantEffect],
+    /// What it is.
+    pub after: &'a Participant,
+}
+
+impl PartialEq for Observer {
+    fn eq(&self, other: &Observer) -> bool {
+        (self.image, self.lease) == (other.image, other.lease)
+            && self.decided == other.decided
+            && self.witnesses == other.witnesses
+            && self.log == other.log
+    }
+}
+
+impl Eq for Observer {}
+
+/// The log is left out: a world that compares states has the batches it follows from, until an old image is put back. So is
+/// what was decided and is in the log, but for its name.
+impl Hash for Observer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.image, self.lease, &self.witnesses).hash(state);
+        if self.image != Image::Latest {
+            self.log.records.hash(state);
+        }
+        let history = self.log.audit.history();
+        self.decided.outsiders.hash(state);
+        for (id, request) in &self.decided.requests {
+            id.hash(state);
+            if !history.requests.contains_key(id) {
+                request.hash(state);
+            }
+        }
+        for (id, deposit) in &self.decided.deposits {
+            id.hash(state);
+            if !history.deposits.contains_key(id) {
+                deposit.hash(state);
+            }
+        }
+    }
+}
+
+fn violated(property: Property, what: String) -> Checked {
+    Err(Violation::off_the_log(property, what))
+}
+
+impl Log {
+    fn new(terms: Terms, limits: &Limits) -> Log {
+        let terms = AuditTerms {
+            commission: Some(terms.commission),
+            resign_after: Some(terms.resign_after),
+            batch_limit: Some(terms.batch_limit),
+        };
+        Log {
+            audit: LogAudit::new(terms),
+            books: Books::keeping(limits.sales_kept),
+            records: Vec::new(),
+            batches: Vec::new(),
+            ends: BTreeSet::from([Position(0)]),
+            of_client: BTreeMap::new(),
+        }
+    }
+
+    /// The durable records.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// What they add up to.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The durable batches.
+    #[must_use]
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// What was audited, and what it adds up to.
+    #[must_use]
+    pub fn audit(&self) -> &LogAudit {
+        &self.audit
+    }
+
+    /// Who holds an epoch.
+    #[must_use]
+    pub fn holder(&self, epoch: Epoch) -> Option<Life> {
+        self.audit.history().holders.get(&epoch).copied()
+    }
+
+    /// The records that concern a client, in order.
+    fn of_client(&self, client: PeerId) -> impl Iterator<Item = &Record> + Clone {
+        self.of_client.get(&client).into_iter().flatten().map(|nth| &self.records[*nth])
+    }
+
+    /// The record that is a request's outcome.
+    fn outcome(&self, id: RequestId) -> Option<&Entry> {
+        let position = self.audit.history().outcome_at(id)?;
+        self.records.get(usize::try_from(position.0).ok()?).map(|record| &record.entry)
+    }
+
+    /// The latest epoch that this peer has resigned, in whichever life.
+    fn resigned_by(&self, peer: PeerId) -> Option<Epoch> {
+        self.audit.history().resigned.get(&peer).copied()
+    }
+
+    fn take(&mut self, batch: &Batch) -> Vec<Violation> {
+        let observed = self.audit.observe_batch(batch);
+        let mut found: Vec<Violation> = observed.err().into_iter().collect();
+        for record in &batch.records {
+            let (buyer, seller) = match &record.entry {
+                Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
+                Entry::Admitted(request) => (Some(request.id.buyer), None),
+                Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
+                Entry::Refused { request } => (Some(request.buyer), None),
+                Entry::Claimed { .. } | Entry::Resigned => (None, None),
+            };
+            for client in buyer.into_iter().chain(seller.filter(|seller| Some(*seller) != buyer)) {
+                self.of_client.entry(client).or_default().push(self.records.len());
+            }
+            // An honest trader's records can be folded; books that refuse one would serve nobody any more.
+            let folded = self.books.apply(record);
+            self.records.push(record.clone());
+            if let Err(error) = folded {
+                let what = format!("the books refuse what a trader has written: {error}");
+                found.push(Violation::at(Property::S12, error.position, what));
+                found.extend(self.audit.report().violations().cloned());
+                return found;
+            }
+        }
+        self.batches.push(batch.clone());
+        self.ends.insert(self.books.position());
+        if !found.is_empty() || self.audit.verdict().is_err() {
+            found.extend(self.audit.report().violations().cloned());
+        }
+        found.extend(the_books_say_what_was_audited(&self.books, &self.audit).err());
+        found.extend(the_accounts_add_up(&self.books).err());
+        found
+    }
+}
+
+impl Observer {
+    /// An observer of a run that begins.
+    #[must_use]
+    pub fn new(rules: Rules) -> Observer {
+        Observer {
+            log: Arc::new(Log::new(rules.terms, &rules.limits)),
+            rules,
+            decided: Arc::default(),
+            witnesses: BTreeMap::new(),
+            image: Image::Latest,
+            lease: Lease::default(),
+        }
+    }
+
+    fn is_asked(&self, violation: &Violation) -> bool {
+        self.rules.only.is_none_or(|property| property == violation.property)
+    }
+
+    /// What was found, if it is asked for.
+    fn asked(&self, found: Checked) -> Checked {
+        found.or_else(|violation| if self.is_asked(&violation) { Err(violation) } else { Ok(()) })
+    }
+
+    /// The durable log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether a life was handed this flood before.
+    #[must_use]
+    pub fn was_handed(&self, peer: PeerId, flood: FloodId) -> bool {
+        self.witnesses.get(&peer).is_some_and(|witness| witness.floods.contains(&flood))
+    }
+
+    fn witness(&mut self, peer: PeerId) -> &mut Witness {
+        Arc::make_mut(self.witnesses.entry(peer).or_default())
+    }
+
+    fn seen_of(&self, peer: PeerId) -> Option<&Witness> {
+        self.witnesses.get(&peer).map(|witness| &**witness)
+    }
+
+    // The log.
+
+    /// The same, of a log that has begun: these batches were decided by people who are not watched.
+    ///
+    /// # Errors
+    /// The first property that does not hold of that log.
+    pub fn over(rules: Rules, batches: &[Batch]) -> Result<Observer, Violation> {
+        let mut observer = Observer::new(rules);
+        for batch in batches {
+            for record in &batch.records {
+                match &record.entry {
+                    Entry::Deposited(deposit) => observer.on_outsider(deposit.id.seller),
+                    Entry::Admitted(request) => observer.on_outsider(request.id.buyer),
+                    Entry::Claimed { .. } | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {}
+                }
+            }
+            observer.on_durable(batch)?;
+        }
+        Ok(observer)
+    }
+
+    /// Somebody who is not watched takes part: nobody is asked what it has decided.
+    pub fn on_outsider(&mut self, client: PeerId) {
+        if !self.decided.outsiders.contains(&client) {
+            Arc::make_mut(&mut self.decided).outsiders.insert(client);
+        }
+    }
+
+    /// A batch has become durable.
+    ///
+    /// # Errors
+    /// The first property that does not hold of the log any more.
+    pub fn on_durable(&mut self, batch: &Batch) -> Checked {
+        if self.image != Image::Latest {
+            return violated(Property::S3, "what was durable has been taken away, and the log goes on".to_string());
+        }
+        let mut found = Arc::make_mut(&mut self.log).take(batch);
+        for record in &batch.records {
+            let (property, what) = match &record.entry {
+                Entry::Deposited(deposit) if !self.decided.has_deposit(deposit) => {
+                    (Property::S5, format!("deposit {:?} is not what its seller decided", deposit.id))
+                }
+                Entry::Admitted(request) if !self.decided.has_request(request) => {
+                    (Property::S13, format!("request {:?} is not what its buyer decided", request.id))
+                }
+                Entry::Claimed { .. }
+                | Entry::Deposited(_)
+                | Entry::Admitted(_)
+                | Entry::Sold(_)
+                | Entry::Refused { .. }
+                | Entry::Resigned => continue,
+            };
+            found.push(Violation::off_the_log(property, what));
+        }
+        found.into_iter().find(|violation| self.is_asked(violation)).map_or(Ok(()), Err)
+    }
+
+    // The ledger.
+
+    /// An old image of the ledger has been put back, with less than was durable. The log remains what was durable: nothing
+    /// that the ledger appends from here on is added to it.
+    pub fn on_put_back(&mut self) {
+        self.image = Image::Old;
+    }
+
+    /// Whether the ledger runs on an old image of itself.
+    #[must_use]
+    pub fn is_put_back(&self) -> bool {
+        self.image != Image::Latest
+    }
+
+    /// The ledger has taken a call, and this is what it did. What its caller had seen is what it showed with the call: that
+    /// this is all it was shown until then was asked when it decided to call. Who has not seen more than the ledger holds
+    /// cannot know, nor can the ledger: such a call may even be granted, and what comes of it is another history.
+    /// `was_writing`: a batch was under way when the call came, so that an append must wait.
+    ///
+    /// # Errors
+    /// S3: when it goes on though its caller has seen more, or stops though nobody has, or does anything once it has stopped.
+    /// R2, R3: when it answers anything but what is due, or shows what is not durable.
+    pub fn on_call(&mut self, call: &LedgerCall, was_writing: bool, ledger: &Ledger, deeds: &[Deed]) -> Checked {
+        let (holds, peer) = (ledger.status().seen(), call.caller.peer);
+        let has_seen_more = call.seen.epoch > holds.epoch || call.seen.head > holds.head;
+        let (waiting, room) = (ledger.waiting(), self.rules.limits.waiting_calls);
+        if waiting > room as usize {
+            return violated(Property::R2, format!("{waiting} calls wait in the ledger, which has room for {room}"));
+        }
+        let fails = deeds.iter().any(|deed| matches!(deed, Deed::Fail(_)));
+        let what = match self.image {
+            Image::Noticed if !deeds.is_empty() => {
+                format!("the ledger has stopped, and still does something for peer {peer}")
+            }
+            Image::Noticed => return Ok(()),
+            Image::Latest | Image::Old if fails => {
+                if self.image == Image::Old && has_seen_more {
+                    self.image = Image::Noticed;
+                    return Ok(());
+                }
+                format!(
+                    "peer {peer} has seen epoch {}, head {}, and the ledger, which holds epoch {}, head {}, stops",
+                    call.seen.epoch, call.seen.head, holds.epoch, holds.head
+                )
+            }
+            Image::Latest | Image::Old if has_seen_more => format!(
+                "the ledger holds epoch {}, head {}, and goes on though peer {peer} has seen epoch {}, head {}",
+                holds.epoch, holds.head, call.seen.epoch, call.seen.head
+            ),
+            Image::Latest | Image::Old => {
+                self.check_replies(deeds)?;
+                return self.is_to_be_written(call, was_writing, deeds);
+            }
+        };
+        violated(Property::S3, what)
+    }
+
+    /// R2: what was not answered at once is to be written first.
+    fn is_to_be_written(&self, call: &LedgerCall, was_writing: bool, deeds: &[Deed]) -> Checked {
+        match &call.request {
+            LedgerRequest::Append(batch) if !was_writing && deeds.is_empty() && self.image == Image::Latest => {
+                the_ledger_answers_in_order(&self.log.batches, self.lease, call.caller, batch, None)
+            }
+            LedgerRequest::Append(_) | LedgerRequest::Status | LedgerRequest::Read { .. } => Ok(()),
+        }
+    }
+
+    /// The batch that has become durable last is answered for, and then what waited for that.
+    ///
+    /// # Errors
+    /// As [`Observer::on_call`].
+    pub fn on_answered(&mut self, deeds: &[Deed]) -> Checked {
+        if let Some(batch) = self.log.batches.last() {
+            self.lease = self.lease.written(batch);
+        }
+        self.check_replies(deeds)
+    }
+
+    /// The ledger's store has answered a read.
+    ///
+    /// # Errors
+    /// R3: when it shows what is not durable.
+    pub fn on_read(&self, reply: &LedgerReply) -> Checked {
+        // What an old image shows was durable as well, until that goes on as another history.
+        if self.image != Image::Latest {
+            return Ok(());
+        }
+        whatever_the_ledger_shows_is_durable(&self.log.batches, reply)
+    }
+
+    fn check_replies(&mut self, deeds: &[Deed]) -> Checked {
+        for deed in deeds {
+            let Deed::Reply { reply, batch } = deed else { continue };
+            self.on_read(reply)?;
+            if let (LedgerAnswer::Append { echo, verdict }, Some(batch), Image::Latest) =
+                (&reply.answer, batch, self.image)
+            {
+                let log = &self.log.batches;
+                if *echo != Echo::of(reply.to, batch) {
+                    return violated(Property::R2, format!("peer {}'s append is answered as another", reply.to.peer));
+                }
+                the_ledger_answers_in_order(log, self.lease, reply.to, batch, Some(verdict))?;
+                self.lease = self.lease.answered(log, verdict);
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger has started, with all that is durable.
+    pub fn on_ledger_start(&mut self) {
+        self.lease = Lease::afresh(&self.log.batches);
+    }
+
+    /// The ledger's lease has run out.
+    pub fn on_lease_end(&mut self) {
+        self.lease = self.lease.run_out();
+    }
+
+    // Participants.
+
+    /// A participant has started; `durable` is what its former life left.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn on_start(&mut self, durable: Durable, started: &Participant, effects: &[ParticipantEffect]) -> Checked {
+        // Before the first life of a seller there were no sales; what a later one is told of first it takes over.
+        let earned = (durable.incarnation == Incarnation(0)).then_some(SaleNumber(0));
+        let witness = Witness { shown: durable.seen, known: durable.seen.epoch, earned, ..Witness::default() };
+        self.witnesses.insert(started.me().peer, Arc::new(witness));
+        self.forget_unwritten(started.me());
+        a_clock_never_goes_back(durable.clock_bound, started.clock().now())?;
+        if started.me().incarnation <= durable.incarnation {
+            let what = format!("peer {} starts in a life that was written before", started.me().peer);
+            return violated(Property::S4, what);
+        }
+        self.on_effects(started, None, effects)
+    }
+
+    /// A life that was never written has said nothing (DESIGN R7): what it decided to say, the next one, which is the same
+    /// one again, may decide otherwise.
+    fn forget_unwritten(&mut self, me: Life) {
+        let is_left = |client: PeerId, number: u64| client != me.peer || number >> 32 < u64::from(me.incarnation.0);
+        let decided = Arc::make_mut(&mut self.decided);
+        decided.requests.retain(|id, _| is_left(id.buyer, id.sequence.0));
+        decided.deposits.retain(|id, _| is_left(id.seller, id.number.0));
+    }
+
+    /// A participant has taken a step.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn on_step(&mut self, step: Stepped<'_>) -> Checked {
+        let Stepped { before, input, effects, after } = step;
+        let peer = after.me().peer;
+        let hears = self.seen_of(peer).and_then(|witness| witness.hears);
+        self.hear(step);
+        let found = a_clock_never_goes_back(before.clock().now(), after.clock().now());
+        self.asked(found)?;
+        if let ParticipantInput::Heard { clock, body, .. } = input
+            && !(*body == Body::Clock && before.epoch().is_some())
+        {
+            let found = a_receive_is_later_than_its_send(*clock, after.clock().now());
+            self.asked(found)?;
+        }
+        let found = self.check_office(before, after);
+        self.asked(found)?;
+        let found = self.check_books(before, after);
+        self.asked(found)?;
+        let found = nothing_is_renamed(before, after);
+        self.asked(found)?;
+        let found = self.on_effects(after, Some(before), effects);
+        self.asked(found)?;
+        let found = self.check_sales(peer, effects);
+        self.asked(found)?;
+        let found = self.check_leader(before, after);
+        self.asked(found)?;
+        let found = self.check_eligibility(step);
+        self.asked(found)?;
+        self.lose_ledger(step);
+        if let ParticipantInput::Heard { from, body, .. } = input {
+            let found = self.check_referral(hears, *from, body, step);
+            self.asked(found)?;
+        }
+        self.asked(told_what_waits(step))
+    }
+
+    /// Remembers what a step makes known to its participant, by the input alone.
+    fn hear(&mut self, Stepped { before, input, after, .. }: Stepped<'_>) {
+        let stands = before.office().is_some_and(|office| office.is_standing());
+        let mine = before.epoch();
+        let in_flight = before.office().and_then(|office| office.in_flight());
+        let confirms = |reply: &LedgerReply| match &reply.answer {
+            LedgerAnswer::Append { echo, verdict: Verdict::Appended { .. } } => {
+                mine.is_some() && in_flight.is_some_and(|batch| *echo == Echo::of(before.me(), batch))
+            }
+            LedgerAnswer::Append { .. }
+            | LedgerAnswer::Status
+            | LedgerAnswer::Part { .. }
+            | LedgerAnswer::Records { .. } => false,
+        };
+        let me = before.me();
+        let known = self.witnesses.entry(me.peer).or_default();
+        // Most steps teach nothing: then what is shared with other observers stays shared.
+        let mut witness = Witness::clone(known);
+        match input {
+            ParticipantInput::Heard { from, body, .. } => match body {
+                Body::Heartbeat { epoch, .. } | Body::Election(ElectionMessage::Coordinator { epoch }) => {
+                    // Who stands does not follow the leader that it is about to replace.
+                    let is_replaced = stands && *epoch == witness.floor;
+                    let leads = mine.is_some_and(|mine| mine >= *epoch);
+                    if *epoch >= witness.floor && !is_replaced && !leads {
+                        witness.hears = Some((*epoch, *from));
+                    }
+                    witness.floor = witness.floor.max(*epoch);
+                    witness.known = witness.known.max(*epoch);
+                }
+                Body::Election(ElectionMessage::Leader { epoch, leader }) if *leader != me.peer => {
+                    witness.hears = witness.hears.filter(|(heard, _)| heard >= epoch);
+                    witness.floor = witness.floor.max(*epoch);
+                    witness.known = witness.known.max(*epoch);
+                }
+                Body::Election(ElectionMessage::Resigned { epoch }) => {
+                    witness.hears = witness.hears.filter(|(heard, _)| heard > epoch);
+                    witness.floor = witness.floor.max(epoch.next());
+                    witness.known = witness.known.max(*epoch);
+                }
+                // A leader that calls has restarted, and leads no more.
+                Body::Election(ElectionMessage::Call | ElectionMessage::Anyone) => {
+                    witness.hears = witness.hears.filter(|(_, leader)| leader != from);
+                }
+                Body::Election(ElectionMessage::Leader { .. } | ElectionMessage::Answer)
+                | Body::Clock
+                | Body::Client(_)
+                | Body::Trader(_) => {}
+            },
+            // It was silent for too long.
+            ParticipantInput::Fired(Timer::Election) => witness.hears = None,
+            ParticipantInput::Ledger(reply) if reply.to == me => {
+                witness.confirmed |= confirms(reply);
+                witness.hears_ledger = true;
+                witness.shown.raise(reply.status.seen());
+                witness.known = witness.known.max(reply.status.epoch());
+            }
+            ParticipantInput::Ledger(_)
+            | ParticipantInput::Fired(_)
+            | ParticipantInput::LedgerUp
+            | ParticipantInput::LedgerDown
+            | ParticipantInput::Chose { .. }
+            | ParticipantInput::Stand
+            | ParticipantInput::Yield => {}
+        }
+        if let ParticipantInput::Heard { body: Body::Heartbeat { epoch, head }, .. } = input {
+            witness.shown.raise(Seen { epoch: *epoch, head: *head });
+        }
+        match (mine, after.epoch()) {
+            (mine, Some(epoch)) if mine != Some(epoch) => {
+                witness.confirmed = true;
+                witness.floor = witness.floor.max(epoch);
+                witness.hears = None;
+            }
+            (Some(_), None) => witness.confirmed = false,
+            (Some(_) | None, _) => {}
+        }
+        witness.known = witness.known.max(witness.shown.epoch).max(after.epoch().unwrap_or_default());
+        if witness != **known {
+            *known = Arc::new(witness);
+        }
+    }
+
+    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does who has lost its patience with it.
+    fn lose_ledger(&mut self, Stepped { before, input, effects, after }: Stepped<'_>) {
+        let is_out = before.office().is_some_and(|office| office.books().is_none());
+        let silent = |effect: &ParticipantEffect| match effect {
+            ParticipantEffect::Note { note, .. } => {
+                matches!(note, Note::SteppedDown { reason: Departure::LedgerSilent })
+            }
+            ParticipantEffect::Tell { .. }
+            | ParticipantEffect::TellAll { .. }
+            | ParticipantEffect::Ledger(_)
+            | ParticipantEffect::Arm { .. }
+            | ParticipantEffect::Disarm(_)
+            | ParticipantEffect::Choose { .. } => false,
+        };
+        let is_lost = (*input == ParticipantInput::LedgerDown && is_out) || effects.iter().any(silent);
+        let peer = after.me().peer;
+        if is_lost && self.seen_of(peer).is_some_and(|witness| witness.hears_ledger) {
+            self.witness(peer).hears_ledger = false;
+        }
+    }
+
+    /// S1, B4, Y1, Y2: who takes office holds it by the log.
+    fn check_office(&self, before: &Participant, after: &Participant) -> Checked {
+        let Some(epoch) = after.epoch() else { return Ok(()) };
+        let me = after.me();
+        if before.epoch() == Some(epoch) {
+            // Who claims and hears of a later epoch may be granted an earlier one all the same, and is fenced when it writes.
+            let floor = self.seen_of(me.peer).map_or(Epoch(0), |witness| witness.floor);
+            if epoch < floor {
+                let what = format!("peer {} goes on in epoch {epoch} though it was told of epoch {floor}", me.peer);
+                return violated(Property::B4, what);
+            }
+            return Ok(());
+        }
+        self.speaks_for(me, epoch)?;
+        if !self.rules.is_synchronous {
+            return Ok(());
+        }
+        let rivals = self.seen_of(me.peer).and_then(|witness| witness.rivals.as_ref());
+        let mut rivals = rivals.into_iter().flatten();
+        if let Some(higher) = rivals.clone().find(|rival| **rival > me.peer) {
+            let what = format!("peer {} takes office while peer {higher} was there and eligible throughout", me.peer);
+            return violated(Property::Y1, what);
+        }
+        let has_resigned = self.log.resigned_by(me.peer).is_some_and(|resigned| resigned.next() == epoch);
+        if let (true, Some(other)) = (has_resigned, rivals.find(|other| **other != me.peer)) {
+            let what = format!("peer {} resigned and holds the next epoch while peer {other} could", me.peer);
+            return violated(Property::Y2, what);
+        }
+        Ok(())
+    }
+
+    fn speaks_for(&self, speaker: Life, epoch: Epoch) -> Checked {
+        let name = |life: Life| format!("peer {} (incarnation {})", life.peer, life.incarnation);
+        match self.log.holder(epoch) {
+            Some(holder) if holder == speaker => Ok(()),
+            Some(holder) => violated(
+                Property::S1,
+                format!("{} speaks for epoch {epoch}, which {} holds", name(speaker), name(holder)),
+            ),
+            None => {
+                violated(Property::S1, format!("{} speaks for epoch {epoch}, which nobody has claimed", name(speaker)))
+            }
+        }
+    }
+
+    /// S12: what a trader serves from is the fold of the log, up to where a batch ends. Looked at whenever it changes.
+    fn check_books(&self, before: &Participant, after: &Participant) -> Checked {
+        let serves = |participant: &Participant| {
+            let office = participant.office()?;
+            Some((office.epoch()?, office.trader()?.books().position()))
+        };
+        let trader = after.office().and_then(|office| office.trader());
+        let (Some(trader), true) = (trader, serves(before) != serves(after)) else { return Ok(()) };
+        let books = trader.books();
+        if books.position() == self.log.books.position() && *books == self.log.books {
+            return Ok(());
+        }
+        the_books_equal_the_fold_of_the_log(books, &self.log.records)?;
+        if !self.log.ends.contains(&books.position()) {
+            let what = format!("peer {} serves from books that end inside a batch", after.me().peer);
+            return Err(Violation::at(Property::S12, books.position(), what));
+        }
+        Ok(())
+    }
+
+    /// What a participant decided to say, to ask and to note.
+    fn on_effects(
+        &mut self,
+        after: &Participant,
+        before: Option<&Participant>,
+        effects: &[ParticipantEffect],
+    ) -> Checked {
+        let me = after.me();
+        // What a trader says as it resigns it still says for the term it resigns.
+        let serves = after.epoch().or(before.and_then(Participant::epoch));
+        for effect in effects {
+            let found = match effect {
+                ParticipantEffect::Tell { to, body, .. } => self.check_word(me, Some(*to), body, serves),
+                ParticipantEffect::TellAll { body, .. } => self.check_word(me, None, body, serves),
+                ParticipantEffect::Ledger(call) => self.check_call(after, call),
+                ParticipantEffect::Note { note, .. } => self.check_note(me.peer, note),
+                ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => {
+                    Ok(())
+                }
+            };
+            self.asked(found)?;
+        }
+        Ok(())
+    }
+
+    fn check_word(&mut self, me: Life, to: Option<PeerId>, body: &Body, serves: Option<Epoch>) -> Checked {
+        match body {
+            Body::Heartbeat { epoch, .. } => {
+                self.speaks_for(me, *epoch)?;
+                // DESIGN R6.
+                if !core::mem::take(&mut self.witness(me.peer).confirmed) {
+                    let what = format!("peer {} sends a heartbeat, and nothing was confirmed since its last", me.peer);
+                    return violated(Property::B5, what);
+                }
+                Ok(())
+            }
+            Body::Election(ElectionMessage::Coordinator { epoch }) => self.speaks_for(me, *epoch),
+            Body::Election(ElectionMessage::Resigned { epoch }) => {
+                let witness = self.witness(me.peer);
+                witness.floor = witness.floor.max(epoch.next());
+                self.speaks_for(me, *epoch)
+            }
+            Body::Election(
+                ElectionMessage::Call
+                | ElectionMessage::Anyone
+                | ElectionMessage::Answer
+                | ElectionMessage::Leader { .. },
+            )
+            | Body::Clock
+            | Body::Client(ClientMessage::AskSales { .. }) => Ok(()),
+            Body::Client(ClientMessage::Request(request)) => {
+                let known = Arc::make_mut(&mut self.decided);
+                let known = known.requests.entry(request.id).or_insert_with(|| request.clone());
+                once_and_for_all(known == request, me.peer, "request")
+            }
+            Body::Client(ClientMessage::Deposit(deposit)) => {
+                let known = Arc::make_mut(&mut self.decided);
+                let known = known.deposits.entry(deposit.id).or_insert_with(|| deposit.clone());
+                once_and_for_all(known == deposit, me.peer, "deposit")
+            }
+            Body::Trader(told) => {
+                let Some(epoch) = serves else {
+                    return violated(Property::S1, format!("peer {} serves and holds no epoch", me.peer));
+                };
+                self.speaks_for(me, epoch)?;
+                let Some(client) = to else {
+                    return violated(Property::S11, format!("peer {} tells everybody how one of them stands", me.peer));
+                };
+                self.check_told(client, told)
+            }
+        }
+    }
+
+    /// S11, S3.
+    fn check_told(&self, client: PeerId, told: &TraderMessage) -> Checked {
+        whatever_a_client_was_told_is_in_the_log(told, client, self.log.of_client(client))?;
+        if let TraderMessage::Buyer(BuyerStanding { open, last }) = told {
+            let open = open.iter().map(|request| request.id);
+            let last = last.iter().map(|(sequence, _)| RequestId { buyer: client, sequence: *sequence });
+            for id in open.chain(last) {
+                if !self.log.audit.history().requests.contains_key(&id) {
+                    let what = format!("request {id:?} was acknowledged and is not in the log");
+                    return violated(Property::S3, what);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// R1: an append stands where the books end that it was planned on; a claim is for the epoch after theirs. And a call
+    /// shows the furthest books that its caller was shown, so that an old copy of them is noticed.
+    fn check_call(&self, caller: &Participant, call: &LedgerCall) -> Checked {
+        let me = caller.me();
+        let shown = self.seen_of(me.peer).map(|witness| witness.shown).unwrap_or_default();
+        if call.seen.epoch < shown.epoch || call.seen.head < shown.head {
+            let what = format!(
+                "peer {} was shown epoch {} and head {}, and tells the ledger of epoch {} and head {}",
+                me.peer, shown.epoch, shown.head, call.seen.epoch, call.seen.head
+            );
+            return violated(Property::S3, what);
+        }
+        let LedgerRequest::Append(batch) = &call.request else { return Ok(()) };
+        // Who has left the office in the same step has no books to be asked for any more.
+        let Some(books) = caller.office().and_then(|office| office.books()) else { return Ok(()) };
+        let claims = matches!(batch.records.as_slice(), [Record { entry: Entry::Claimed { .. }, .. }]);
+        let epoch = if claims { books.epoch().next() } else { books.epoch() };
+        if (batch.position, batch.epoch) != (books.position(), epoch) {
+            let what = format!(
+                "peer {} appends for epoch {} at {}, from books of epoch {} that end at {}",
+                me.peer,
+                batch.epoch,
+                batch.position,
+                books.epoch(),
+                books.position()
+            );
+            return violated(Property::R1, what);
+        }
+        Ok(())
+    }
+
+    /// S4, S11: what a client understood is in the log, and it understands it once.
+    fn check_note(&mut self, peer: PeerId, note: &Note) -> Checked {
+        let believes =
+            |what: &str| violated(Property::S11, format!("peer {peer} believes in {what} that is in no book"));
+        match note {
+            Note::Bought { sale } => {
+                if self.log.outcome(sale.request) != Some(&Entry::Sold(sale.clone())) {
+                    return believes("a purchase");
+                }
+                self.conclude(peer, sale.request.sequence)
+            }
+            Note::Unavailable { request, .. } => {
+                if self.log.outcome(*request) != Some(&Entry::Refused { request: *request }) {
+                    return believes("a refusal");
+                }
+                self.conclude(peer, request.sequence)
+            }
+            Note::Recalled { request, outcome } => {
+                let is_so = match (self.log.outcome(*request), outcome) {
+                    (Some(Entry::Sold(booked)), Outcome::Sold(sale)) => booked == sale,
+                    (Some(Entry::Refused { .. }), Outcome::Refused { .. }) => true,
+                    (_, Outcome::Sold(_) | Outcome::Refused { .. }) => false,
+                };
+                if !is_so {
+                    return believes("an outcome");
+                }
+                self.conclude(peer, request.sequence)
+            }
+            Note::Earned { sale, total, .. } => {
+                let mut earned = 0;
+                let mut is_booked = false;
+                for record in self.log.of_client(peer) {
+                    if let Entry::Sold(other) = &record.entry
+                        && other.deposit.seller == peer
+                        && other.number <= sale.number
+                    {
+                        earned += u128::from(other.earned.0);
+                        is_booked |= other == sale;
+                    }
+                }
+                if !is_booked {
+                    return believes("a sale");
+                }
+                if earned != u128::from(total.0) {
+                    let what =
+                        format!("peer {peer} counts {total}, its sales up to {} earned {earned} cents", sale.number);
+                    return violated(Property::S4, what);
+                }
+                Ok(())
+            }
+            Note::Registered { deposit, .. } => {
+                if !self.log.audit.history().deposits.contains_key(deposit) {
+                    return believes("a deposit");
+                }
+                Ok(())
+            }
+            Note::BooksRefused { position } => {
+                Err(Violation::at(Property::S12, *position, format!("peer {peer} cannot fold the books")))
+            }
+            Note::SteppedDown { reason: Departure::BooksDamaged } => {
+                violated(Property::S12, format!("peer {peer} cannot fold the books"))
+            }
+            Note::Joined { .. }
+            | Note::ElectionCalled
+            | Note::AskedForAnyone
+            | Note::TraderSuspected { .. }
+            | Note::ElectionWon
+            | Note::TookOffice { .. }
+            | Note::Recognised { .. }
+            | Note::SteppedDown { .. }
+            | Note::Deposited { .. }
+            | Note::Admitted { .. }
+            | Note::Sold { .. }
+            | Note::Refused { .. }
+            | Note::Wanted { .. }
+            | Note::ResumedRequest { .. }
+            | Note::SoldOut { .. }
+            | Note::ResumedAccount { .. }
+            | Note::LedgerHeard
+            | Note::LedgerSilent
+            | Note::ClockRefused { .. } => Ok(()),
+        }
+    }
+
+    fn conclude(&mut self, peer: PeerId, sequence: Sequence) -> Checked {
+        let concluded = &mut self.witness(peer).concluded;
+        if Some(sequence) <= *concluded {
+            return violated(Property::S4, format!("peer {peer} counts an outcome that it knew already"));
+        }
+        *concluded = Some(sequence);
+        Ok(())
+    }
+
+    /// S4: a seller counts each sale in its turn, and passes over none that is kept for it.
+    fn check_sales(&mut self, peer: PeerId, effects: &[ParticipantEffect]) -> Checked {
+        let counted = self.seen_of(peer).and_then(|witness| witness.earned);
+        let mut known = counted;
+        for effect in effects {
+            let ParticipantEffect::Note { note, .. } = effect else { continue };
+            if let Note::ResumedAccount { sales, .. } = note {
+                let kept = u64::from(self.rules.limits.sales_kept);
+                if known.is_some_and(|known| sales.saturating_sub(known.0) <= kept) {
+                    return violated(Property::S4, format!("peer {peer} passes over sales that are kept for it"));
+                }
+                known = Some(SaleNumber(*sales));
+            }
+            let Note::Earned { sale, .. } = note else { continue };
+            // Before its very first deposit there were no sales.
+            let last = known.unwrap_or_default();
+            if sale.number != last.next() {
+                let what = format!("peer {peer} counts sale {} next after sale {last}", sale.number);
+                return violated(Property::S4, what);
+            }
+            known = Some(sale.number);
+        }
+        if known != counted {
+            self.witness(peer).earned = known;
+        }
+        Ok(())
+    }
+
+    /// B4: the epochs whose leaders a life recognises do not fall. S1: each is the holder of its epoch, as the log has it.
+    fn check_leader(&self, before: &Participant, after: &Participant) -> Checked {
+        let Some((epoch, leader)) = after.election().and_then(|election| election.leader()) else { return Ok(()) };
+        let peer = after.me().peer;
+        let floor = self.seen_of(peer).map_or(Epoch(0), |witness| witness.floor);
+        if before.election().and_then(|election| election.leader()) == Some((epoch, leader)) || leader == peer {
+            return Ok(());
+        }
+        match self.log.holder(epoch) {
+            Some(holder) if holder.peer == leader => {}
+            holder => {
+                let holder = holder.map_or("nobody".to_string(), |holder| format!("peer {}", holder.peer));
+                let what =
+                    format!("peer {peer} takes peer {leader} for the leader of epoch {epoch}, which {holder} holds");
+                return violated(Property::S1, what);
+            }
+        }
+        if epoch < floor {
+            let what = format!("peer {peer} follows peer {leader} of epoch {epoch} though it knew of epoch {floor}");
+            return violated(Property::B4, what);
+        }
+        Ok(())
+    }
+
+    /// B6: who resigned sits out one term and no more. B9: who is unable to stand calls nobody and does not stand.
+    fn check_eligibility(&self, Stepped { before, effects, after, .. }: Stepped<'_>) -> Checked {
+        let peer = after.me().peer;
+        if after.election().is_none() {
+            return Ok(());
+        }
+        // What it makes of the silence is its own affair, but it is bound by it.
+        let hears_ledger = self.seen_of(peer).is_some_and(|witness| witness.hears_ledger);
+        match after.eligibility() {
+            Eligibility::Eligible if hears_ledger => Ok(()),
+            Eligibility::Resigned if hears_ledger => {
+                let known = self.seen_of(peer).map_or(Epoch(0), |witness| witness.known);
+                match self.log.resigned_by(peer) {
+                    Some(resigned) if known <= resigned => Ok(()),
+                    Some(resigned) => violated(
+                        Property::B6,
+                        format!("peer {peer} resigned epoch {resigned}, knows of epoch {known} and still sits out"),
+                    ),
+                    None => violated(Property::B6, format!("peer {peer} sits out and has never resigned")),
+                }
+            }
+            Eligibility::Eligible | Eligibility::Resigned | Eligibility::Unable => {
+                let runs = |effect: &ParticipantEffect| match effect {
+                    ParticipantEffect::Tell { body: Body::Election(message), .. }
+                    | ParticipantEffect::TellAll { body: Body::Election(message), .. } => {
+                        matches!(message, ElectionMessage::Call | ElectionMessage::Anyone | ElectionMessage::Answer)
+                    }
+                    ParticipantEffect::Tell { .. }
+                    | ParticipantEffect::TellAll { .. }
+                    | ParticipantEffect::Ledger(_)
+                    | ParticipantEffect::Arm { .. }
+                    | ParticipantEffect::Disarm(_)
+                    | ParticipantEffect::Choose { .. }
+                    | ParticipantEffect::Note { .. } => false,
+                };
+                let stands =
+                    |participant: &Participant| participant.office().is_some_and(|office| office.is_standing());
+                if effects.iter().any(runs) || (stands(after) && !stands(before)) {
+                    let what = format!("peer {peer} hears no ledger and runs for office all the same");
+                    return violated(Property::B9, what);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// B5: who hears the trader says so when another calls, and does not join.
+    fn check_referral(
+        &self,
+        hears: Option<(Epoch, PeerId)>,
+        from: PeerId,
+        body: &Body,
+        Stepped { effects, after, .. }: Stepped<'_>,
+    ) -> Checked {
+        let Some((epoch, leader)) = hears.filter(|(_, leader)| *leader != from) else { return Ok(()) };
+        let is_called = match body {
+            Body::Election(ElectionMessage::Call | ElectionMessage::Anyone) => true,
+            Body::Election(ElectionMessage::Answer) => false,
+            Body::Election(
+                ElectionMessage::Leader { .. } | ElectionMessage::Coordinator { .. } | ElectionMessage::Resigned { .. },
+            )
+            | Body::Heartbeat { .. }
+            | Body::Clock
+            | Body::Client(_)
+            | Body::Trader(_) => return Ok(()),
+        };
+        let peer = after.me().peer;
+        let refers = |effect: &ParticipantEffect| match effect {
+            ParticipantEffect::Tell { to, body, .. } => {
+                *to == from && *body == Body::Election(ElectionMessage::Leader { epoch, leader })
+            }
+            ParticipantEffect::TellAll { .. }
+            | ParticipantEffect::Ledger(_)
+            | ParticipantEffect::Arm { .. }
+            | ParticipantEffect::Disarm(_)
+            | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Note { .. } => false,
+        };
+        let follows = after.election().and_then(|election| election.leader()) == Some((epoch, leader));
+        if !follows || (is_called && !effects.iter().any(refers)) {
+            let what = format!("peer {peer} hears trader {leader} of epoch {epoch} and joins an election all the same");
+            return violated(Property::B5, what);
+        }
+        Ok(())
+    }
+
+    // Peers: what leaves one, and what it is handed.
+
+    /// An effect leaves a peer whose disk holds `durable`.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn on_leave(&self, peer: &Peer, durable: Durable, effect: &Effect) -> Checked {
+        let me = peer.participant().me();
+        match effect {
+            Effect::Send { to, envelope } => {
+                nothing_is_sent_to_a_non_neighbour(me.peer, *to, &peer.config().neighbours)?;
+                speaks_in_a_written_life(me, durable)?;
+                if envelope.source == me.peer {
+                    nothing_is_sent_above_the_written_bound(envelope.clock, durable.clock_bound)?;
+                }
+                Ok(())
+            }
+            Effect::Ledger(call) => {
+                speaks_in_a_written_life(me, durable)?;
+                if let LedgerRequest::Append(batch) = &call.request {
+                    for record in &batch.records {
+                        nothing_is_sent_above_the_written_bound(record.stamp.time, durable.clock_bound)?;
+                    }
+                }
+                Ok(())
+            }
+            Effect::Note { clock, .. } => nothing_is_sent_above_the_written_bound(*clock, durable.clock_bound),
+            Effect::Write { durable: next, .. } => a_write_takes_nothing_back(me, durable, *next),
+            Effect::Arm { .. } | Effect::Disarm(_) | Effect::Choose { .. } => Ok(()),
+        }
+    }
+
+    /// A peer was handed an envelope by a neighbour.
+    ///
+    /// # Errors
+    /// When a flood that it was handed before had any effect, or it hears what is not for it or was not said so (S10); when
+    /// one that is new and meant for it was not taken (A2). `heard` is what its participant was given of it.
+    pub fn on_arrival(
+        &mut self,
+        before: &Peer,
+        envelope: &Envelope,
+        heard: Option<&ParticipantInput>,
+        after: &Peer,
+    ) -> Checked {
+        let me = after.participant().me().peer;
+        if let Some(heard) = heard {
+            let Envelope { source, clock, body, route } = envelope;
+            let is_for_me = match route {
+                Route::Flood { to, .. } => to.is_none_or(|to| to == me),
+                Route::Direct { to, .. } => *to == me,
+            };
+            let said = ParticipantInput::Heard { from: *source, clock: *clock, body: body.clone() };
+            if !is_for_me || *heard != said {
+                let what = format!("peer {me} hears what peer {source} did not say to it");
+                return violated(Property::S10, what);
+            }
+        }
+        let is_unheard = heard.is_none() && after.clock().is_plausible(envelope.clock);
+        match envelope.route {
+            Route::Flood { id, .. } if self.was_handed(me, id) => {
+                if before != after {
+                    let what = format!("peer {me} takes a flood of peer {} a second time", envelope.source);
+                    return violated(Property::S10, what);
+                }
+                Ok(())
+            }
+            Route::Flood { id, to } => {
+                let window = self.rules.limits.flood_window;
+                let handed = Arc::make_mut(&mut self.witness(me).floods);
+                let checked = if is_unheard && to.is_none_or(|to| to == me) {
+                    a_new_flood_is_dropped_only_below_the_window(me, id, handed, window)
+                } else {
+                    Ok(())
+                };
+                handed.insert(id);
+                checked
+            }
+            Route::Direct { to, .. } if to == me && is_unheard => {
+                let what =
+                    format!("peer {me} was handed what peer {} says to it, and takes no notice", envelope.source);
+                violated(Property::A2, what)
+            }
+            Route::Direct { .. } => Ok(()),
+        }
+    }
+
+    /// What a peer wants durable after a step covers what it has seen: a new epoch of the books at once, and all but so many
+    /// of their records as its clock is written ahead. And it holds back no more than it may.
+    ///
+    /// # Errors
+    /// S3: when it does not: then an old copy of the books might go unnoticed after its next start (DESIGN 3). R10: when it
+    /// holds back more.
+    pub fn on_written_ahead(&self, peer: &Peer) -> Checked {
+        let (held, most) = (peer.journal().held(), self.rules.limits.held_back);
+        if held > most as usize {
+            let what = format!("peer {} holds back {held} effects, {most} at most", peer.participant().me().peer);
+            return violated(Property::R10, what);
+        }
+        let shown = self.seen_of(peer.participant().me().peer).map(|witness| witness.shown).unwrap_or_default();
+        let requested = peer.journal().requested().seen;
+        if requested.epoch < shown.epoch || requested.head.0 + peer.config().clock_range <= shown.head.0 {
+            let what = format!(
+                "peer {} was shown epoch {} and head {}, and would remember epoch {} and head {}",
+                peer.participant().me().peer,
+                shown.epoch,
+                shown.head,
+                requested.epoch,
+                requested.head
+            );
+            return violated(Property::S3, what);
+        }
+        Ok(())
+    }
+
+    // Everybody.
+
+    /// Under synchrony, after every step: who there is.
+    ///
+    /// # Errors
+    /// When two are trader (Y1).
+    pub fn on_instant<'a>(&mut self, everybody: impl Iterator<Item = &'a Participant> + Clone) -> Checked {
+        if !self.rules.is_synchronous {
+            return Ok(());
+        }
+        let can_stand = |participant: &&Participant| match participant.eligibility() {
+            Eligibility::Eligible => true,
+            Eligibility::Unable => false,
+            // Who resigned and has heard of a later term since should be eligible, whatever it thinks.
+            Eligibility::Resigned => {
+                let peer = participant.me().peer;
+                let known = self.seen_of(peer).map_or(Epoch(0), |witness| witness.known);
+                self.log.resigned_by(peer).is_some_and(|resigned| known > resigned)
+            }
+        };
+        let eligible: BTreeSet<PeerId> =
+            everybody.clone().filter(can_stand).map(|participant| participant.me().peer).collect();
+        for participant in everybody.clone() {
+            let peer = participant.me().peer;
+            let runs = participant.election().is_some_and(|election| election.is_running());
+            let before = self.seen_of(peer).and_then(|witness| witness.rivals.as_ref());
+            let rivals: Option<BTreeSet<PeerId>> = match before {
+                _ if !runs => None,
+                None => Some(eligible.clone()),
+                Some(rivals) => Some(rivals.intersection(&eligible).copied().collect()),
+            };
+            if rivals.as_ref() != before {
+                self.witness(peer).rivals = rivals;
+            }
+        }
+        let mut traders = everybody.filter(|participant| participant.epoch().is_some());
+        if let (Some(one), Some(other)) = (traders.next(), traders.next()) {
+            let what = format!("peers {} and {} are both trader", one.me().peer, other.me().peer);
+            return violated(Property::Y1, what);
+        }
+        Ok(())
+    }
+}
+
+/// S4: a number names one request or deposit for ever (DESIGN R8).
+fn once_and_for_all(is_same: bool, peer: PeerId, what: &str) -> Checked {
+    if is_same { Ok(()) } else { violated(Property::S4, format!("peer {peer} gives a {what}'s number a second time")) }
+}
+
+/// R7, and with it S7: nothing at all is sent before the life that sends it is written, or the next life is the same one
+/// again.
+fn speaks_in_a_written_life(me: Life, durable: Durable) -> Checked {
+    if durable.incarnation < me.incarnation {
+        let what = format!("peer {} speaks before its life {} is written", me.peer, me.incarnation);
+        return violated(Property::S7, what);
+    }
+    Ok(())
+}
+
+/// S7: what replaces what is on a disk goes on from there, or a later life would go back behind what was sent (DESIGN R7,
+/// R10).
+fn a_write_takes_nothing_back(me: Life, durable: Durable, next: Durable) -> Checked {
+    let goes_on = next.incarnation >= durable.incarnation
+        && next.clock_bound >= durable.clock_bound
+        && next.seen.epoch >= durable.seen.epoch
+        && next.seen.head >= durable.seen.head;
+    if !goes_on {
+        return violated(Property::S7, format!("peer {} writes {next:?} in place of {durable:?}", me.peer));
+    }
+    Ok(())
+}
+
+/// S4: what a client waits for has not become something else with the same number.
+fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
+    let asking = |participant: &Participant| participant.buyer().and_then(|buyer| buyer.asking().cloned());
+    let depositing = |participant: &Participant| participant.seller().and_then(|seller| seller.depositing().cloned());
+    let renamed = asking(before).zip(asking(after)).is_some_and(|(was, is)| was.id == is.id && was != is)
+        || depositing(before).zip(depositing(after)).is_some_and(|(was, is)| was.id == is.id && was != is);
+    once_and_for_all(!renamed, after.me().peer, "wish")
+}
+
+/// S13: a buyer that is told that a request of its own waits, of which it does not know the outcome, waits for that one.
+fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
+    let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(standing)), .. } = input else {
+        return Ok(());
+    };
+    let (Some(buyer), Some(open)) = (after.buyer(), &standing.open) else { return Ok(()) };
+    let waits = buyer.asking().is_some_and(|request| request.id == open.id);
+    if Some(open.id.sequence) > buyer.known() && !waits {
+        let what = format!("peer {} was told that a request of its own waits, and asks for another", after.me().peer);
+        return violated(Property::S13, what);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

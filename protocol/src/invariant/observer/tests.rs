@@ -1,0 +1,150 @@
+use super::*;
+use crate::{
+    archive::Archive,
+    clock::Time,
+    config::{Config, Limits, Offers, Role, Wishes},
+    id::{Incarnation, Item, Units},
+    ledger::LedgerConfig,
+    participant::{Context, Parts},
+    store::MemoryStore,
+    testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, life, request},
+};
+use alloc::vec;
+
+fn config() -> Config {
+    Config {
+        me: PeerId(2),
+        peers: 3,
+        neighbours: [PeerId(0), PeerId(1)].into(),
+        role: Role::Both(Wishes { items: vec![Item::FISH], quantity: Units(1) }, Offers(vec![FISH])),
+        first_caller: PeerId(2),
+        timeouts: TIMEOUTS,
+        terms: TERMS,
+        pace: PACE,
+        clock_range: 4,
+        limits: Limits::DEFAULT,
+    }
+}
+
+fn observer() -> Observer {
+    Observer::new(Rules { terms: TERMS, limits: Limits::DEFAULT, is_synchronous: false, only: None })
+}
+
+/// Peer 2 starts from what is durable.
+fn start(observer: &mut Observer, durable: Durable) -> Participant {
+    let config = config();
+    let (started, said) = Participant::recover(Context { config: &config, is_isolated: false }, Parts::ALL, durable);
+    assert_eq!(observer.on_start(durable, &started, &said), Ok(()));
+    started
+}
+
+/// It decides to ask for this.
+fn asks(observer: &mut Observer, peer: &Participant, request: &Request) -> Checked {
+    let body = Body::Client(ClientMessage::Request(request.clone()));
+    let effects = [ParticipantEffect::Tell { to: PeerId(0), clock: Time(1), body }];
+    observer.on_step(Stepped { before: peer, input: &ParticipantInput::LedgerUp, effects: &effects, after: peer })
+}
+
+#[test]
+fn a_life_that_was_never_written_may_decide_anew() {
+    let (first, mut other) = (request(1, 2, 1 << 32 | 1), request(1, 2, 1 << 32 | 1));
+    other.quantity = Units(2);
+    let mut observer = observer();
+    let peer = start(&mut observer, Durable::default());
+    assert_eq!(asks(&mut observer, &peer, &first), Ok(()));
+    let again = start(&mut observer, Durable::default());
+    assert_eq!(asks(&mut observer, &again, &other), Ok(()), "nobody has heard of the first");
+    let written = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: Seen::default() };
+    let next = start(&mut observer, written);
+    let found = asks(&mut observer, &next, &first).unwrap_err();
+    assert_eq!(found.property, Property::S4, "{found}");
+}
+
+/// A ledger that peer 1 has claimed and that is then gone, and an old image of it, empty, in its place; and who watches both.
+fn put_back(observer: &mut Observer) -> Archive {
+    let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT };
+    let mut archive = Archive::new(config, MemoryStore::default());
+    archive.start();
+    let claims = call(1, Seen::default(), LedgerRequest::Append(batch(1, 0, [claim(1, 1, 1)])));
+    assert_eq!(take(observer, &mut archive, &claims), Ok(()));
+    archive.write();
+    assert_eq!(archive.sync().cloned().map(|batch| observer.on_durable(&batch)), Some(Ok(())));
+    assert_eq!(observer.on_answered(&archive.answer()), Ok(()));
+    archive.crash(0);
+    archive.put_back(0);
+    archive.start();
+    observer.on_put_back();
+    observer.on_ledger_start();
+    archive
+}
+
+fn call(peer: u32, seen: Seen, request: LedgerRequest) -> LedgerCall {
+    LedgerCall { caller: life(peer, 1), seen, request }
+}
+
+fn take(observer: &mut Observer, archive: &mut Archive, call: &LedgerCall) -> Checked {
+    let was_writing = archive.is_writing();
+    let deeds = archive.take(call.clone());
+    observer.on_call(call, was_writing, archive.machine().unwrap(), &deeds)
+}
+
+const CLAIMED: Seen = Seen { epoch: Epoch(1), head: Position(1) };
+
+#[test]
+fn an_old_image_stops_when_somebody_calls_who_has_seen_more_and_never_goes_on() {
+    let mut observer = observer();
+    let mut archive = put_back(&mut observer);
+    let (knows, does_not) = (call(2, CLAIMED, LedgerRequest::Status), call(0, Seen::default(), LedgerRequest::Status));
+    assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "nobody could know");
+    assert_eq!(take(&mut observer, &mut archive, &knows), Ok(()));
+    assert!(archive.machine().is_some_and(Ledger::has_failed));
+    assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "it does nothing");
+    let reply = LedgerReply { to: does_not.caller, status: archive.status(), answer: LedgerAnswer::Status };
+    let deeds = [Deed::Reply { reply, batch: None }];
+    let found = observer.on_call(&does_not, false, archive.machine().unwrap(), &deeds).unwrap_err();
+    assert_eq!(found.property, Property::S3, "{found}");
+}
+
+#[test]
+fn an_old_image_that_serves_whoever_has_seen_more_is_found() {
+    let mut observer = observer();
+    let archive = put_back(&mut observer);
+    let knows = call(2, CLAIMED, LedgerRequest::Status);
+    for deeds in [vec![], vec![Deed::ArmLease(TIMEOUTS.lease)]] {
+        let found = observer.on_call(&knows, false, archive.machine().unwrap(), &deeds).unwrap_err();
+        assert_eq!(found.property, Property::S3, "{found}");
+    }
+}
+
+#[test]
+fn what_an_old_image_grants_is_added_to_no_log() {
+    let mut observer = observer();
+    let mut archive = put_back(&mut observer);
+    let claims = call(0, Seen::default(), LedgerRequest::Append(batch(1, 0, [claim(5, 0, 1)])));
+    assert_eq!(take(&mut observer, &mut archive, &claims), Ok(()), "nobody could know");
+    archive.write();
+    let granted = archive.sync().cloned().unwrap();
+    assert_eq!(observer.on_durable(&granted).unwrap_err().property, Property::S3);
+    assert_eq!(observer.log().holder(Epoch(1)), Some(life(1, 1)));
+}
+
+#[test]
+fn a_ledger_that_stops_with_all_it_ever_held_has_shown_more_than_was_durable() {
+    let mut observer = observer();
+    let mut archive =
+        Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT }, MemoryStore::default());
+    archive.start();
+    let found = take(&mut observer, &mut archive, &call(2, CLAIMED, LedgerRequest::Status)).unwrap_err();
+    assert_eq!(found.property, Property::S3, "{found}");
+}
+
+#[test]
+fn observers_of_old_images_differ_by_the_log_that_is_gone() {
+    let (mut one, mut other) = (observer(), observer());
+    put_back(&mut one);
+    put_back(&mut other);
+    assert_eq!(one, other);
+    let mut gone = observer();
+    gone.on_put_back();
+    assert_ne!(one, gone);
+}

@@ -1,0 +1,572 @@
+//! A participant: clock, election, office, buyer and seller, and all the wiring between them (DESIGN 2).
+//!
+//! Here is said who is told of what. Nothing else in this crate hands one machine's words to another, and nobody outside
+//! does: the models of elections and trading run this very participant, and a [`Peer`](crate::peer::Peer) is one with an
+//! overlay and a journal around it. Its effects are words, not envelopes: whom they are for, what they say, and the
+//! clock's reading with which they leave.
+//!
+//! # A work list, not recursion
+//!
+//! Each input goes to one machine. What that machine makes of it for another one is an effect of its own, which goes to
+//! the end of a list; the list is worked off before the step ends. So a machine is never entered while it is at work,
+//! the effects of each keep their order, and there is no order of calls that a composer could get wrong.
+//!
+//! ```text
+//!              Call, Answer, …             Heartbeat, ledger, clients            standings
+//!                    ▼                               ▼                               ▼
+//!                Election ── Stand, Yield ──────▶ Office ── Tell (to itself) ──▶ Buyer, Seller
+//!                    ◀── Granted, Vacated, ──────    │                               ▲
+//!                        Eligibility, LeaderLives    ▼                               │
+//!                    └──────────── the leader has changed (SPEC B7, B8) ─────────────┘
+//! ```
+//!
+//! # What can be left out
+//!
+//! [`Parts`] says which machines there are and whose word on the leader counts. A whole peer has them all. A model that
+//! asks what is traded under any leadership whatever leaves the election out and gives [`ParticipantInput::Stand`] and
+//! [`ParticipantInput::Yield`] itself; the rules are the same ones.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    buyer::{Buyer, BuyerSurroundings},
+    client::{ClientEffect, ClientInput},
+    clock::{Clock, Time},
+    config::Config,
+    effect::{Durable, Note},
+    election::{Election, ElectionEffect, ElectionEvent, ElectionInput, Eligibility, Waits},
+    id::{Epoch, Incarnation, Life, PeerId},
+    input::{Choice, Timer},
+    ledger::{LedgerCall, LedgerReply, LedgerRequest, Seen},
+    message::{Body, BuyerStanding, ClientMessage, SellerStanding, TraderMessage},
+    office::{Office, OfficeEffect, OfficeInput, Surroundings},
+    seller::{Seller, SellerSurroundings},
+};
+
+/// Which machines a participant has, and how its clock travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Parts {
+    /// Whose word counts on who leads.
+    pub leadership: Leadership,
+    /// It can hold the office.
+    pub office: bool,
+    /// It buys and sells what its role says.
+    pub clients: bool,
+    /// Which reading of its clock a word carries.
+    pub readings: Readings,
+}
+
+impl Parts {
+    /// All there are: what a peer is made of.
+    pub const ALL: Parts =
+        Parts { leadership: Leadership::Elected, office: true, clients: true, readings: Readings::OfEachWord };
+}
+
+/// Whose word counts on who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Leadership {
+    /// The participants elect.
+    Elected,
+    /// Somebody outside says who stands and who yields, and whoever leads is reached at this address.
+    Outside(PeerId),
+}
+
+/// Which reading of a participant's clock its words carry, and what a receiver makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Readings {
+    /// Sending is an event: each word carries a reading of its own, and receiving it is another (SPEC C1).
+    OfEachWord,
+    /// A word carries the reading of what it speaks of: a request's or deposit's stamp, the latest of the books that a
+    /// trader speaks from, none at all where nothing that is stamped follows from it. It is merged by who is behind it.
+    /// These are the fewest events that Lamport's condition allows; a model whose clocks rose with every copy of every
+    /// word would never come to an end.
+    OfWhatIsStamped,
+}
+
+/// What can happen to a participant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ParticipantInput {
+    /// Another participant's word has come.
+    Heard {
+        /// Whose.
+        from: PeerId,
+        /// The reading it carries.
+        clock: Time,
+        /// What it says.
+        body: Body,
+    },
+    /// A timer that was armed fires. It is no longer armed.
+    Fired(Timer),
+    /// The ledger can be reached from now on.
+    LedgerUp,
+    /// The ledger can no longer be reached.
+    LedgerDown,
+    /// The ledger answers.
+    Ledger(LedgerReply),
+    /// The answer to [`ParticipantEffect::Choose`]. One that is out of range is ignored.
+    Chose {
+        /// Which choice.
+        choice: Choice,
+        /// What was picked, from 0.
+        pick: u32,
+    },
+    /// Take office: somebody outside says so. Ignored where the participants elect.
+    Stand,
+    /// Leave it, or give up trying: somebody outside says so. Ignored where the participants elect.
+    Yield,
+}
+
+/// What a participant wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ParticipantEffect {
+    /// Say this to another participant.
+    Tell {
+        /// To whom; never to itself.
+        to: PeerId,
+        /// The reading it carries.
+        clock: Time,
+        /// What it says.
+        body: Body,
+    },
+    /// Say this to everybody else.
+    TellAll {
+        /// The reading it carries.
+        clock: Time,
+        /// What it says.
+        body: Body,
+    },
+    /// Call the ledger.
+    Ledger(LedgerCall),
+    /// Fire this timer once, `after` from now.
+    Arm {
+        /// Which timer.
+        timer: Timer,
+        /// How long from now.
+        after: Duration,
+    },
+    /// Do not fire this timer.
+    Disarm(Timer),
+    /// Pick a number below `among` (at least 1).
+    Choose {
+        /// Which choice.
+        choice: Choice,
+        /// How many there are to choose among.
+        among: u32,
+    },
+    /// Something people may want to read (SPEC H1).
+    Note {
+        /// The clock (SPEC C6).
+        clock: Time,
+        /// The epoch of the trader it knows; nothing when it knows none.
+        epoch: Option<Epoch>,
+        /// What happened.
+        note: Note,
+    },
+}
+
+impl ParticipantEffect {
+    /// The highest reading of the clock that anybody learns by it; it may leave when that is durable (DESIGN R10).
+    #[must_use]
+    pub fn reading(&self) -> Time {
+        match self {
+            ParticipantEffect::Tell { clock, .. }
+            | ParticipantEffect::TellAll { clock, .. }
+            | ParticipantEffect::Note { clock, .. } => *clock,
+            ParticipantEffect::Ledger(call) => match &call.request {
+                LedgerRequest::Append(batch) => {
+                    let latest = mutant!(StampedByFirstRecord => batch.records.first(), batch.records.last());
+                    latest.map_or(Time(0), |record| record.stamp.time)
+                }
+                LedgerRequest::Status | LedgerRequest::Read { .. } => Time(0),
+            },
+            ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => Time(0),
+        }
+    }
+}
+
+/// What surrounds a participant.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// How it is set up; the same in all its steps.
+    pub config: &'a Config,
+    /// Whether it has neighbours and hears none of them.
+    pub is_isolated: bool,
+}
+
+/// One participant of the bazaar.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Participant {
+    me: Life,
+    readings: Readings,
+    clock: Clock,
+    leading: Leading,
+    office: Option<Office>,
+    buyer: Option<Buyer>,
+    seller: Option<Seller>,
+    /// The leader the clients were told of last.
+    leader: Option<(Epoch, PeerId)>,
+}
+
+/// Where a participant knows the leader from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Leading {
+    Elected(Election),
+    Outside(PeerId),
+}
+
+impl Participant {
+    /// A participant's next life, and what it does first. `durable` is what its former life left.
+    #[must_use]
+    pub fn recover(context: Context<'_>, parts: Parts, durable: Durable) -> (Participant, Vec<ParticipantEffect>) {
+        let config = context.config;
+        let me = Life { peer: config.me, incarnation: durable.incarnation.next() };
+        let wishes = config.role.wishes().filter(|_| parts.clients);
+        let first = config.role.offers().filter(|_| parts.clients).and_then(|offers| offers.0.first());
+        let mut participant = Participant {
+            me,
+            readings: parts.readings,
+            clock: Clock::resume(me.peer, durable.clock_bound),
+            leading: match parts.leadership {
+                Leadership::Elected => Leading::Elected(Election::new(me.peer, config.peers)),
+                Leadership::Outside(address) => Leading::Outside(address),
+            },
+            office: parts.office.then(|| Office::new(me, mutant!(SeenForgotten => Seen::default(), durable.seen))),
+            buyer: wishes.map(|_| Buyer::new(me)),
+            seller: first.map(|first| Seller::new(me, *first)),
+            leader: None,
+        };
+        let calls_first = me.incarnation == Incarnation(1) && config.first_caller == me.peer;
+        let mut step = Step::of(&mut participant, context);
+        if parts.leadership == Leadership::Elected {
+            step.work.push_back(Work::Election(ElectionInput::Started { calls_first }));
+            step.work.push_back(Work::Office(OfficeInput::Started));
+        }
+        let effects = step.finish();
+        (participant, effects)
+    }
+
+    /// Takes one input. Cannot fail and cannot block.
+    pub fn step(&mut self, context: Context<'_>, input: ParticipantInput) -> Vec<ParticipantEffect> {
+        let mut step = Step::of(self, context);
+        step.dispatch(input);
+        step.finish()
+    }
+
+    /// A bound of its clock has become durable: nothing above it leaves.
+    pub fn extend(&mut self, bound: Time) {
+        self.clock.extend(bound);
+    }
+
+    /// Its life.
+    #[must_use]
+    pub fn me(&self) -> Life {
+        self.me
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Its part in elections, if it has any.
+    #[must_use]
+    pub fn election(&self) -> Option<&Election> {
+        match &self.leading {
+            Leading::Elected(election) => Some(election),
+            Leading::Outside(_) => None,
+        }
+    }
+
+    /// Its way into the office, if it has one.
+    #[must_use]
+    pub fn office(&self) -> Option<&Office> {
+        self.office.as_ref()
+    }
+
+    /// Its part as a buyer, if it has one.
+    #[must_use]
+    pub fn buyer(&self) -> Option<&Buyer> {
+        self.buyer.as_ref()
+    }
+
+    /// Its part as a seller, if it has one.
+    #[must_use]
+    pub fn seller(&self) -> Option<&Seller> {
+        self.seller.as_ref()
+    }
+
+    /// The epoch for which it holds the office.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.office.as_ref()?.epoch()
+    }
+
+    /// The leader it follows, or itself in office. Where somebody outside says who leads, that is the address.
+    #[must_use]
+    pub fn leader(&self) -> Option<(Epoch, PeerId)> {
+        match &self.leading {
+            Leading::Elected(election) => election.leader(),
+            Leading::Outside(address) => Some(self.epoch().map_or((Epoch(0), *address), |epoch| (epoch, self.me.peer))),
+        }
+    }
+
+    /// Whether it may stand, as its election knows it; unable where it has none.
+    #[must_use]
+    pub fn eligibility(&self) -> Eligibility {
+        self.election().map_or(Eligibility::Unable, Election::eligibility)
+    }
+
+    /// The furthest durable books it knows of.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.office.as_ref().map(Office::seen).unwrap_or_default()
+    }
+
+    /// Something to tell people now.
+    #[must_use]
+    pub fn note(&self, note: Note) -> ParticipantEffect {
+        let epoch = self.epoch().or_else(|| self.leader().map(|(epoch, _)| epoch));
+        ParticipantEffect::Note { clock: self.clock.now(), epoch, note }
+    }
+
+    /// SPEC C1: whoever a word is for merges its clock. SPEC C2: but a trader no multicast; it merges on requests.
+    fn receive(&mut self, clock: Time, body: &Body) {
+        let is_ignored = *body == Body::Clock && self.epoch().is_some();
+        let is_news = match self.readings {
+            Readings::OfEachWord => true,
+            Readings::OfWhatIsStamped => clock >= self.clock.now(),
+        };
+        if is_news && !is_ignored {
+            self.clock.receive(clock);
+        }
+    }
+
+    /// The reading with which a word leaves.
+    fn reading_for(&mut self, body: &Body) -> Time {
+        match self.readings {
+            Readings::OfEachWord => self.clock.tick().time,
+            Readings::OfWhatIsStamped => match body {
+                Body::Election(_) | Body::Heartbeat { .. } | Body::Client(ClientMessage::AskSales { .. }) => Time(0),
+                Body::Clock => self.clock.now(),
+                Body::Client(ClientMessage::Request(request)) => request.stamp.time,
+                Body::Client(ClientMessage::Deposit(deposit)) => deposit.stamp.time,
+                // As it resigns its books are closed.
+                Body::Trader(_) => {
+                    let trader = self.office.as_ref().and_then(Office::trader);
+                    trader.map_or(self.clock.now(), |trader| trader.books().latest())
+                }
+            },
+        }
+    }
+}
+
+/// What one machine has to do on account of another, or of the input.
+enum Work {
+    Election(ElectionInput),
+    Office(OfficeInput),
+    Buyer(ClientInput<BuyerStanding>),
+    Seller(ClientInput<SellerStanding>),
+}
+
+/// One step under way.
+struct Step<'a> {
+    participant: &'a mut Participant,
+    context: Context<'a>,
+    work: VecDeque<Work>,
+    effects: Vec<ParticipantEffect>,
+}
+
+impl<'a> Step<'a> {
+    fn of(participant: &'a mut Participant, context: Context<'a>) -> Step<'a> {
+        Step { participant, context, work: VecDeque::new(), effects: Vec::new() }
+    }
+
+    fn dispatch(&mut self, input: ParticipantInput) {
+        let is_outside = matches!(self.participant.leading, Leading::Outside(_));
+        self.work.extend(match input {
+            ParticipantInput::Heard { from, clock, body } => {
+                self.participant.receive(clock, &body);
+                work_of(from, body)
+            }
+            ParticipantInput::Fired(timer) => Some(match timer {
+                Timer::Election => Work::Election(ElectionInput::Fired),
+                Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal => Work::Office(OfficeInput::Fired(timer)),
+                Timer::Buyer | Timer::ClockInterval => Work::Buyer(ClientInput::Fired(timer)),
+                Timer::Seller => Work::Seller(ClientInput::Fired(timer)),
+            }),
+            ParticipantInput::LedgerUp => Some(Work::Office(OfficeInput::LedgerUp)),
+            ParticipantInput::LedgerDown => Some(Work::Office(OfficeInput::LedgerDown)),
+            ParticipantInput::Ledger(reply) => Some(Work::Office(OfficeInput::Reply(reply))),
+            ParticipantInput::Chose { choice: Choice::Wish, pick } => Some(Work::Buyer(ClientInput::Chose(pick))),
+            ParticipantInput::Chose { choice: Choice::Offer, pick } => Some(Work::Seller(ClientInput::Chose(pick))),
+            ParticipantInput::Stand => is_outside.then_some(Work::Office(OfficeInput::Stand)),
+            ParticipantInput::Yield => is_outside.then_some(Work::Office(OfficeInput::Yield)),
+        });
+    }
+
+    /// Works off the list, then tells the clients if the leader has changed, until nothing is left.
+    fn finish(mut self) -> Vec<ParticipantEffect> {
+        loop {
+            while let Some(work) = self.work.pop_front() {
+                match work {
+                    Work::Election(input) => self.election(input),
+                    Work::Office(input) => self.office(input),
+                    Work::Buyer(input) => self.buyer(input),
+                    Work::Seller(input) => self.seller(input),
+                }
+            }
+            let leader = self.participant.leader();
+            if leader == self.participant.leader {
+                return self.effects;
+            }
+            self.participant.leader = leader;
+            // SPEC B7: in office it does not trade.
+            let has_trader = leader.is_some_and(|(_, trader)| trader != self.participant.me.peer);
+            self.work.push_back(Work::Buyer(leader_news(has_trader)));
+            self.work.push_back(Work::Seller(leader_news(has_trader)));
+        }
+    }
+
+    fn election(&mut self, input: ElectionInput) {
+        let Leading::Elected(election) = &mut self.participant.leading else { return };
+        let timeouts = &self.context.config.timeouts;
+        let waits = Waits {
+            turn: timeouts.first_call,
+            stagger: timeouts.stagger,
+            answer: timeouts.answer,
+            victory: timeouts.victory,
+            suspicion: timeouts.suspicion,
+        };
+        for effect in election.step(&waits, input) {
+            match effect {
+                ElectionEffect::Tell(to, message) => self.tell(to, Body::Election(message)),
+                ElectionEffect::TellAll(message) => self.tell_all(Body::Election(message)),
+                ElectionEffect::Arm(after) => {
+                    self.effects.push(ParticipantEffect::Arm { timer: Timer::Election, after })
+                }
+                ElectionEffect::Heard(epoch) => self.work.push_back(Work::Office(OfficeInput::Heard(epoch))),
+                ElectionEffect::Stand => self.work.push_back(Work::Office(OfficeInput::Stand)),
+                ElectionEffect::Yield => self.work.push_back(Work::Office(OfficeInput::Yield)),
+                ElectionEffect::Event(event) => self.note(match event {
+                    ElectionEvent::Called => Note::ElectionCalled,
+                    ElectionEvent::AskedForAnyone => Note::AskedForAnyone,
+                    ElectionEvent::Suspected(trader) => Note::TraderSuspected { trader },
+                    ElectionEvent::Recognised(trader) => Note::Recognised { trader },
+                }),
+            }
+        }
+    }
+
+    fn office(&mut self, input: OfficeInput) {
+        let Participant { clock, office: Some(office), .. } = &mut *self.participant else { return };
+        let Context { config, is_isolated: isolated } = self.context;
+        let mut around =
+            Surroundings { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
+        for effect in office.step(&mut around, input) {
+            match effect {
+                OfficeEffect::Ask(request) => {
+                    let seen = mutant!(SeenNotShown => Seen::default(), self.participant.seen());
+                    let call = LedgerCall { caller: self.participant.me, seen, request };
+                    self.effects.push(ParticipantEffect::Ledger(call));
+                }
+                OfficeEffect::Tell(to, message) => self.tell(to, Body::Trader(message)),
+                OfficeEffect::Heartbeat { epoch, head } => self.tell_all(Body::Heartbeat { epoch, head }),
+                OfficeEffect::Granted(epoch) => self.work.push_back(Work::Election(ElectionInput::Granted(epoch))),
+                OfficeEffect::Vacated { resigned } => {
+                    self.work.push_back(Work::Election(ElectionInput::Vacated { resigned }));
+                }
+                OfficeEffect::Eligibility(eligibility) => {
+                    self.work.push_back(Work::Election(ElectionInput::Eligibility(eligibility)));
+                }
+                OfficeEffect::LeaderLives { epoch, leader } => {
+                    self.work.push_back(Work::Election(ElectionInput::Heard { epoch, leader }));
+                }
+                OfficeEffect::Arm(timer, after) => self.effects.push(ParticipantEffect::Arm { timer, after }),
+                OfficeEffect::Disarm(timer) => self.effects.push(ParticipantEffect::Disarm(timer)),
+                OfficeEffect::Note(note) => self.note(note),
+            }
+        }
+    }
+
+    fn buyer(&mut self, input: ClientInput<BuyerStanding>) {
+        let Context { config, .. } = self.context;
+        let Participant { clock, buyer: Some(buyer), .. } = &mut *self.participant else { return };
+        let Some(wishes) = config.role.wishes() else { return };
+        let mut around = BuyerSurroundings { wishes, pace: &config.pace, timeouts: &config.timeouts, clock };
+        for effect in buyer.step(&mut around, input) {
+            self.on_client(effect);
+        }
+    }
+
+    fn seller(&mut self, input: ClientInput<SellerStanding>) {
+        let Context { config, .. } = self.context;
+        let Participant { clock, seller: Some(seller), .. } = &mut *self.participant else { return };
+        let Some(offers) = config.role.offers() else { return };
+        let mut around = SellerSurroundings {
+            offers,
+            pace: &config.pace,
+            timeouts: &config.timeouts,
+            limits: &config.limits,
+            clock,
+        };
+        for effect in seller.step(&mut around, input) {
+            self.on_client(effect);
+        }
+    }
+
+    fn on_client(&mut self, effect: ClientEffect) {
+        match effect {
+            ClientEffect::Tell(message) => {
+                if let Some((_, trader)) = self.participant.leader() {
+                    self.tell(trader, Body::Client(message));
+                }
+            }
+            ClientEffect::MulticastClock => self.tell_all(Body::Clock),
+            ClientEffect::Arm(timer, after) => self.effects.push(ParticipantEffect::Arm { timer, after }),
+            ClientEffect::Choose(choice, among) => self.effects.push(ParticipantEffect::Choose { choice, among }),
+            ClientEffect::Note(note) => self.note(note),
+        }
+    }
+
+    /// Says something to one participant; to itself without the detour over the network.
+    fn tell(&mut self, to: PeerId, body: Body) {
+        if to == self.participant.me.peer {
+            self.work.extend(work_of(to, body));
+        } else {
+            let clock = self.participant.reading_for(&body);
+            self.effects.push(ParticipantEffect::Tell { to, clock, body });
+        }
+    }
+
+    fn tell_all(&mut self, body: Body) {
+        let clock = self.participant.reading_for(&body);
+        self.effects.push(ParticipantEffect::TellAll { clock, body });
+    }
+
+    fn note(&mut self, note: Note) {
+        let note = self.participant.note(note);
+        self.effects.push(note);
+    }
+}
+
+/// Whom a word concerns. A mere clock concerns nobody beyond the clock itself.
+fn work_of(from: PeerId, body: Body) -> Option<Work> {
+    match body {
+        Body::Election(message) => Some(Work::Election(ElectionInput::Received(from, message))),
+        Body::Heartbeat { epoch, head } => {
+            Some(Work::Office(OfficeInput::Heartbeat { from, seen: Seen { epoch, head } }))
+        }
+        Body::Clock => None,
+        Body::Client(message) => Some(Work::Office(OfficeInput::Client(from, message))),
+        Body::Trader(TraderMessage::Buyer(standing)) => Some(Work::Buyer(ClientInput::Told(standing))),
+        Body::Trader(TraderMessage::Seller(standing)) => Some(Work::Seller(ClientInput::Told(standing))),
+    }
+}
+
+fn leader_news<S>(has_trader: bool) -> ClientInput<S> {
+    if has_trader { ClientInput::TraderKnown } else { ClientInput::TraderGone }
+}

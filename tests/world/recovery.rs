@@ -1,0 +1,176 @@
+//! What comes about once faults have stopped (L1, L2).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{
+    id::PeerId,
+    input::Input,
+    invariant::{Checked, Property, Settled},
+    ledger::Ledger,
+    peer::Peer,
+};
+
+use super::{World, violated};
+
+impl World {
+    /// How many timers may fire from the end of all faults until one trader is known to all, what was accepted is dealt
+    /// with and everybody concerned knows.
+    const PATIENCE: u64 = 600;
+
+    /// How many timers fire after that at least.
+    const GOES_ON: u64 = 15;
+
+    /// Ends all faults: cuts are healed, everybody is up, and everybody knows.
+    fn heal(&mut self) -> Checked {
+        self.tell(|| String::from("# all faults end"));
+        self.cut.clear();
+        if self.ledger.machine().is_none() {
+            self.start_ledger()?;
+        }
+        for id in self.ids() {
+            self.node(id).paused = false;
+            if self.peer(id).is_none() {
+                self.start(id)?;
+            }
+        }
+        for (a, b) in self.directed_links() {
+            self.report(a, b)?;
+        }
+        for id in self.ids() {
+            if !std::mem::replace(&mut self.node(id).reaches_ledger, true) {
+                self.give(id, Input::LedgerUp)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is under way arrives.
+    fn settle(&mut self) -> Checked {
+        for _ in 0..100_000 {
+            if !self.flow()? {
+                return Ok(());
+            }
+        }
+        violated(Property::L1, String::from("messages breed messages for ever"))
+    }
+
+    /// These of all peers, now that everything has arrived.
+    fn settled(&self, together: impl IntoIterator<Item = PeerId>) -> Settled<'_> {
+        Settled {
+            live: self.nodes.iter().filter_map(|node| node.peer.as_ref()).map(Peer::participant).collect(),
+            together: together.into_iter().collect(),
+            unheard: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            status: self.ledger.status(),
+            books: self.observer.log().books(),
+        }
+    }
+
+    /// From here on nothing fails: within [`World::PATIENCE`] firings there is one trader whom all know, whatever was
+    /// accepted has its outcome, and buyers and sellers know all that concerns them. Then everybody gets on with it.
+    pub fn converge(&mut self) -> Checked {
+        self.heal()?;
+        let mut missing = Ok(());
+        for firing in 0..Self::PATIENCE {
+            self.settle()?;
+            let settled = self.settled(self.ids());
+            missing = settled.there_is_one_trader_that_all_know().and_then(|()| settled.everybody_was_told());
+            if missing.is_ok() {
+                self.stats.count("recoveries");
+                self.stats.most_firings = firing;
+                return self.gets_on();
+            }
+            if !self.tick()? {
+                return violated(Property::L1, format!("nothing is armed any more; {missing:?}"));
+            }
+        }
+        missing
+    }
+
+    /// An old image of the ledger is put back while it is down, and some peers start again. Then nothing fails any more,
+    /// and everybody calls it: if anybody has seen more than it holds, and remembers, it stops before it goes on with
+    /// another history, and then nobody leads.
+    pub fn notice(&mut self, batches: u16, restarts: u8) -> Checked {
+        self.crash_ledger(0)?;
+        let Some(kept) = usize::from(batches).checked_rem(self.ledger.store().durable().len()) else {
+            return self.converge();
+        };
+        self.stats.count("old images put back");
+        self.ledger.put_back(kept);
+        self.observer.on_put_back();
+        // It takes longer than anything that was on its way to or from it.
+        (self.calls, self.replies) = Default::default();
+        for id in self.ids().filter(|id| restarts >> id.0 & 1 == 1) {
+            self.crash(id, 0);
+        }
+        self.heal()?;
+        let holds = self.ledger.status().seen();
+        for id in self.ids() {
+            self.give(id, Input::LedgerDown)?;
+            self.give(id, Input::LedgerUp)?;
+        }
+        let mut missing = Ok(());
+        for _ in 0..Self::PATIENCE {
+            // One thing after the other, so that it is seen whether it stops before it writes.
+            while self.flow()? {
+                if self.ledger.is_asked_to_write() {
+                    // Nobody had called it yet who knows better: the observer has looked at each call.
+                    self.stats.count("old images that nobody could notice");
+                    return Ok(());
+                }
+            }
+            if self.ledger.machine().is_some_and(Ledger::has_failed) {
+                missing = self.settled(self.ids()).nobody_leads_without_the_ledger();
+                if missing.is_ok() {
+                    self.stats.count("old images noticed");
+                    return Ok(());
+                }
+            }
+            self.tick()?;
+        }
+        missing?;
+        let knows = |id: &PeerId| {
+            let seen = self.peer(*id).map(|peer| peer.participant().seen()).unwrap_or_default();
+            seen.epoch > holds.epoch || seen.head > holds.head
+        };
+        match self.ids().find(knows) {
+            Some(id) => violated(Property::S3, format!("an old image is put back, and peer {id} never says so")),
+            None => Ok(()),
+        }
+    }
+
+    /// Every buyer gets another outcome, and whichever seller is sold out brings other goods. But for the trader: it does
+    /// not trade (SPEC B7), and where nobody sells anything it may stay for ever.
+    fn gets_on(&mut self) -> Checked {
+        let mut waiting: BTreeMap<PeerId, _> =
+            self.ids().filter_map(|id| Some((id, self.peer(id)?.buyer()?.known()))).collect();
+        // Since which firing they are without goods.
+        let mut without: BTreeMap<PeerId, u64> = BTreeMap::new();
+        for firing in 0..2 * Self::PATIENCE {
+            let trader = self.observer.log().books().term().map(|term| term.holder.peer);
+            waiting.retain(|id, before| {
+                self.peer(*id).and_then(Peer::buyer).is_some_and(|buyer| buyer.known() <= *before)
+            });
+            for id in self.ids() {
+                if self.settled([id]).every_seller_has_goods().is_err() {
+                    without.entry(id).or_insert(firing);
+                } else if without.remove(&id).is_some() && trader != Some(id) {
+                    self.stats.count("goods brought after a recovery");
+                }
+            }
+            let buyer = waiting.keys().find(|id| Some(**id) != trader);
+            if firing >= Self::GOES_ON && buyer.is_none() && without.is_empty() {
+                return Ok(());
+            }
+            if let Some(buyer) = buyer.filter(|_| firing > Self::PATIENCE) {
+                return violated(Property::L2, format!("buyer {buyer} waits for ever"));
+            }
+            if let Some((seller, _)) = without.iter().find(|(_, since)| firing - **since > Self::PATIENCE) {
+                return violated(Property::L2, format!("seller {seller} has no goods and brings none"));
+            }
+            self.tick()?;
+            self.settle()?;
+        }
+        Ok(())
+    }
+}
