@@ -71,8 +71,9 @@
 //! # The scenarios
 //!
 //! From `cargo run --release --bin bazaar-model -- check` on a 2-core machine that others used at the same time: unique states,
-//! the longest path, seconds. The bounds of each, and why they suffice, are in `bazaar-model list`. `check --thorough` takes up to an
-//! hour; with `--journal FILE` it says what is left, can be interrupted, and goes on from there while the program is the same.
+//! the longest path, seconds. The bounds of each, and why they suffice, are in `bazaar-model list`. `check --thorough` takes
+//! long; with `--journal FILE` it says what is left, can be interrupted, and goes on from there while the program is the same. Of
+//! its recorded numbers some, of the largest scenarios, are of an earlier build; there it says "counted differently".
 //!
 //! ```text
 //! scenario                  states  depth      s

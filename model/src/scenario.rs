@@ -74,7 +74,7 @@ pub enum Extent {
     /// Minutes.
     #[default]
     Default,
-    /// A step further: larger budgets, or more peers. Up to an hour.
+    /// A step further: larger budgets, or more peers. It takes long.
     Thorough,
 }
 

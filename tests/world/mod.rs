@@ -5,7 +5,7 @@
 //! is a schedule, and a shorter list still is one: that is what makes a failing list shrink. What an action came down to
 //! is written into [`World::history`].
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod recovery;
 mod schedule;

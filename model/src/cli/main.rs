@@ -57,7 +57,7 @@ enum Command {
 struct CheckArguments {
     /// Which; all when none is named (see `bazaar-model list`).
     scenarios: Vec<String>,
-    /// Go a step further: larger budgets, or more peers (`list` says which). Takes up to an hour; with a journal it can be
+    /// Go a step further: larger budgets, or more peers (`list` says which). Takes long; with a journal it can be
     /// interrupted.
     #[arg(long)]
     thorough: bool,
