@@ -48,6 +48,18 @@ impl DerefMut for LedgerNode {
     }
 }
 
+impl LedgerNode {
+    /// Whether this batch is a claim that would be granted if the lease were over: then that it runs out makes a difference.
+    #[must_use]
+    pub fn keeps_out(&self, batch: &Batch) -> bool {
+        let status = self.status();
+        self.is_held()
+            && batch.claimant().is_some()
+            && batch.epoch == status.epoch().next()
+            && batch.position == status.head
+    }
+}
+
 impl Hash for LedgerNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let store = self.store();

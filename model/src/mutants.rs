@@ -191,6 +191,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::ServesAfterResigning, P::S2, "resignation", 19),
         on(M::ToldOnArrival, P::S11, "last-unit", 7),
         on(M::ToldWhenPlanned, P::S11, "last-unit", 7),
+        on(M::RecordsOutOfPlace, P::S12, "snapshot-parts", 16),
         on(M::FirstPartOnly, P::S12, "snapshot-parts", 8),
         on(M::PartsMixed, P::S12, "snapshot-parts", 27),
         // Ledger.
@@ -204,6 +205,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::ClaimNotDurable, P::S1, "election-ledger-crash", 4),
         on(M::AcknowledgedBeforeDurable, P::S11, "ledger-crash", 8),
         on(M::UnsyncedReads, P::S3, "ledger-crash", 7),
+        on(M::AnsweredAsAnother, P::R2, "last-unit", 5),
         on(M::HeldIgnored, P::L1, "wedge", 0),
         on(M::LeaseNeverEnds, P::L1, "convergence", 3),
         on(M::ContestedNeverTold, P::L1, "wedge", 1),
@@ -227,6 +229,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::ResignedStaysEligible, P::Y2, "synchronous", 35),
         on(M::ResignedForGood, P::Y1, "synchronous", 54),
         // Buyer and seller.
+        on(M::FirstAccountAdopted, P::S4, "out-of-order", 18),
         on(M::OpenRequestIgnored, P::S13, "former-request", 9),
         on(M::SoldOutForGood, P::L2, "told", 8),
         on(M::GapAskedForEver, P::L2, "sales-missed", 25),
@@ -256,6 +259,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::LoneSurvivorWaits, P::L3, "survivor", 8),
         // Overlay and peer.
         on(M::FloodDeliveredAgain, P::S10, "overlay-twice", 4),
+        on(M::RelayHears, P::S10, "whole-isolated", 0),
         on(M::FloodNumbersRestart, P::A2, "overlay-back", 9),
         on(M::SendsPastItsNeighbours, P::S10, "overlay-answer", 5),
         on(M::RelayNotAround, P::A2, "overlay-around", 9),

@@ -606,7 +606,7 @@ impl Reading {
         match answer {
             LedgerAnswer::Part { id, of, part } => Ok(self.take_part(id, of, part)),
             LedgerAnswer::Records { from, records } => {
-                if from != self.books.position {
+                if mutant!(RecordsOutOfPlace => false, from != self.books.position) {
                     return Ok(false);
                 }
                 for record in &records {

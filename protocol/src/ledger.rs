@@ -545,12 +545,14 @@ impl Ledger {
     }
 
     fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
+        let echo = Echo::of(caller, batch);
+        let echo = mutant!(AnsweredAsAnother => Echo { position: self.durable.status.head, ..echo }, echo);
         LedgerEffect::Reply {
             id,
             reply: LedgerReply {
                 to: caller,
                 status: self.durable.status,
-                answer: LedgerAnswer::Append { echo: Echo::of(caller, batch), verdict },
+                answer: LedgerAnswer::Append { echo, verdict },
             },
         }
     }

@@ -167,6 +167,8 @@ mod catalogue {
         ToldWhenPlanned("told-when-planned") =
             "clients are told of a batch when it is sent to the ledger, not when it is appended",
 
+        RecordsOutOfPlace("records-out-of-place") =
+            "a reader folds records of the log wherever they begin",
         FirstPartOnly("first-part-only") =
             "the first part of a snapshot is taken for all of it",
         PartsMixed("parts-mixed") =
@@ -193,6 +195,8 @@ mod catalogue {
             "the ledger looks at the position first and at the epoch then",
         HeldBeforeConflict("held-before-conflict") =
             "a claim at the wrong place is answered Held while the term is live",
+        AnsweredAsAnother("answered-as-another") =
+            "the ledger names an append, in its answer, by where the log ends then",
         HeldIgnored("held-ignored") =
             "a claim is granted while the term before it is being renewed",
         LeaseNeverEnds("lease-never-ends") =
@@ -255,6 +259,8 @@ mod catalogue {
             "a seller counts a sale again that it was told of before",
         OldAccountBelieved("old-account-believed") =
             "a seller believes what a late message tells of its account",
+        FirstAccountAdopted("first-account-adopted") =
+            "a seller in its first life takes over the account that it is told of first, as a later life does",
         OpenRequestIgnored("open-request-ignored") =
             "a buyer that is told of a request of its own that waits asks for another all the same",
         SoldOutForGood("sold-out-for-good") =
@@ -301,6 +307,8 @@ mod catalogue {
         // Overlay and peer.
         FloodDeliveredAgain("flood-delivered-again") =
             "a flood is delivered again each time it arrives",
+        RelayHears("relay-hears") =
+            "a relay takes a flooded message to somebody else for one to itself as well",
         FloodNumbersRestart("flood-numbers-restart") =
             "the floods of a restarted peer bear the numbers of its first life",
         SendsPastItsNeighbours("sends-past-its-neighbours") =

@@ -115,7 +115,10 @@ impl Overlay {
                 }
                 match to {
                     Some(to) if to == self.me.peer => Arrival { delivered: Some(envelope), forwarded: Vec::new() },
-                    Some(_) => Arrival { delivered: None, forwarded: self.flood(Some(from), envelope) },
+                    Some(_) => Arrival {
+                        delivered: mutant!(RelayHears => Some(envelope.clone()), None),
+                        forwarded: self.flood(Some(from), envelope),
+                    },
                     None => Arrival { forwarded: self.flood(Some(from), envelope.clone()), delivered: Some(envelope) },
                 }
             }

@@ -236,7 +236,7 @@ impl Step<'_, '_> {
     fn account_before(&self, standing: &SellerStanding) -> Option<Account> {
         let is_first = matches!((&self.seller.state, &standing.deposit), (State::Depositing(mine), Some(booked))
             if mine.previous.is_none() && mine.id.number == booked.number);
-        self.seller.account.or(is_first.then(Account::default))
+        self.seller.account.or(mutant!(FirstAccountAdopted => None, is_first.then(Account::default)))
     }
 
     fn learn_sales(&mut self, standing: &SellerStanding) {

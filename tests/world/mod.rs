@@ -276,6 +276,7 @@ impl World {
         node.timers.clear();
         node.choices.clear();
         node.paused = false;
+        self.observer.on_crash(id);
         self.stats.count("crashes");
         self.tell(|| format!("peer {id} crashes"));
     }

@@ -78,12 +78,12 @@ impl Step<'_> {
         }
 
         // A verdict stays while its caller lives and waits, or may yet wait, for one on the same place in the same epoch; what
-        // was read, while its caller reads and could go on with it.
+        // was read, while its caller reads and could go on with it, or could think so.
         let may_be_mistaken = |reply: &Reply| {
             let Some(office) = office_of(reply.reply.to) else { return false };
             let echo = match &reply.reply.answer {
                 LedgerAnswer::Append { echo, .. } => echo,
-                LedgerAnswer::Records { from, .. } => return office.wanted().is_some_and(|wanted| wanted.0 == *from),
+                LedgerAnswer::Records { from, .. } => return office.wanted().is_some_and(|wanted| wanted.0 >= *from),
                 LedgerAnswer::Part { id, .. } => return office.wanted().is_some_and(|wanted| wanted.0 < id.position),
                 LedgerAnswer::Status => return false,
             };

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use protocol::{
     id::{Epoch, PeerId},
     input::Timer,
-    invariant::{Property, Settled, Violation},
+    invariant::{Property, Settled, Violation, is_untold},
     ledger::LedgerRequest,
 };
 
@@ -237,11 +237,7 @@ impl Step<'_> {
     fn untold(&self) -> Option<PeerId> {
         let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
-            let Some(buyer) = live.participant.buyer() else { return false };
-            let account = books.buyers().get(&live.id());
-            let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
-            let open = account.is_some_and(|account| account.open.is_some());
-            live.may_want() && live.timers.contains_key(&Timer::Buyer) && (open || buyer.known() < last)
+            live.may_want() && live.timers.contains_key(&Timer::Buyer) && is_untold(&live.participant, books)
         };
         self.world.lives().find(is_untold).map(Live::id)
     }

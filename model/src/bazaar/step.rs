@@ -240,6 +240,7 @@ impl<'a> Step<'a> {
         let plans = live.plans;
         let place = self.setup.place(peer);
         self.world.peers[place].change(|peer| peer.state = State::Down { durable, plans });
+        self.world.observer.change(|observer| observer.on_crash(peer));
     }
 
     /// Changes what a driver keeps for a living peer.

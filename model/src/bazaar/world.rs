@@ -390,14 +390,11 @@ impl World {
             }
             return;
         }
-        let status = self.ledger.status();
         let is_kept_out = |call: &Part<Call>| match &call.request {
-            LedgerRequest::Append(batch) => {
-                batch.claimant().is_some() && batch.epoch == status.epoch().next() && batch.position == status.head
-            }
+            LedgerRequest::Append(batch) => self.ledger.keeps_out(batch),
             LedgerRequest::Status | LedgerRequest::Read { .. } => false,
         };
-        if self.ledger.is_held() && self.calls.iter().any(is_kept_out) {
+        if self.calls.iter().any(is_kept_out) {
             actions.push(Action::LeaseRunsOut);
         }
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 use protocol::{
     id::{Epoch, PeerId},
     input::Timer,
-    invariant::{Property, Settled, Violation},
+    invariant::{Property, Settled, Violation, is_untold},
 };
 
 use super::{
@@ -286,12 +286,9 @@ impl Step<'_> {
     fn untold(&self) -> Option<PeerId> {
         let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
-            let (Some(buyer), Some(account)) = (live.peer.buyer(), books.buyers().get(&live.id())) else {
-                return false;
-            };
-            let last = account.last.as_ref().map(|(sequence, _)| *sequence);
-            let is_free = buyer.asking().is_none() && live.epoch().is_none() && live.choices.is_empty();
-            is_free && (account.open.is_some() || buyer.known() < last)
+            let asks = live.participant().buyer().is_some_and(|buyer| buyer.asking().is_some());
+            let is_free = !asks && live.epoch().is_none() && live.choices.is_empty();
+            is_free && is_untold(live.participant(), books)
         };
         self.world.lives().find(is_untold).map(Live::id)
     }

@@ -260,6 +260,7 @@ impl<'a> Step<'a> {
         }
         let (durable, plans) = (live.durable, live.plans);
         self.world.nodes[peer.0 as usize] = Part::new(Node::Down { durable, plans });
+        self.world.observer.on_crash(peer);
         for way in self.setup.ways().filter(|way| way.to == Place::Peer(peer)) {
             self.channel(way, |channel| channel.queue.clear());
         }

@@ -429,21 +429,13 @@ impl World {
             let durable = self.ledger.store().durable().len();
             actions.extend((0..durable).map(|batches| Action::PutBack { batches }));
         }
-        if self.ledger.is_held() && self.is_claimed() {
+        let is_kept_out = |parcel: &Part<Parcel>| match &**parcel {
+            Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) => self.ledger.keeps_out(batch),
+            Parcel::Call(_) | Parcel::Reply(_) | Parcel::Envelope(_) => false,
+        };
+        if self.channels.iter().any(|channel| channel.queue.iter().any(is_kept_out)) {
             actions.push(Action::LeaseRunsOut);
         }
-    }
-
-    /// Whether a claim is under way that the lease would keep out.
-    fn is_claimed(&self) -> bool {
-        let status = self.ledger.status();
-        let is_kept_out = |parcel: &Part<Parcel>| {
-            let Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) = &**parcel else {
-                return false;
-            };
-            batch.claimant().is_some() && batch.epoch == status.epoch().next() && batch.position == status.head
-        };
-        self.channels.iter().any(|channel| channel.queue.iter().any(is_kept_out))
     }
 
     fn actions_of(&self, live: &Live, setup: &Whole, actions: &mut Vec<Action>) {

@@ -133,6 +133,8 @@ struct Witness {
     floor: Epoch,
     /// The leader that it has heard itself since it was last silent for too long, and for which epoch.
     hears: Option<(Epoch, PeerId)>,
+    /// In office: the append that it has asked for last and that was not confirmed yet.
+    asked: Option<(Epoch, Position)>,
     /// In office: an append of its own was confirmed since its last heartbeat.
     confirmed: bool,
     /// The ledger has answered it, and has been neither lost nor waited for in vain since.
@@ -538,6 +540,11 @@ impl Observer {
         self.on_effects(started, None, effects)
     }
 
+    /// A participant has crashed. What it decided remains; what it was told is lost with it.
+    pub fn on_crash(&mut self, peer: PeerId) {
+        self.witnesses.remove(&peer);
+    }
+
     /// A life that was never written has said nothing (DESIGN R7): what it decided to say, the next one, which is the same
     /// one again, may decide otherwise.
     fn forget_unwritten(&mut self, me: Life) {
@@ -590,16 +597,6 @@ impl Observer {
     fn hear(&mut self, Stepped { before, input, after, .. }: Stepped<'_>) {
         let stands = before.office().is_some_and(|office| office.is_standing());
         let mine = before.epoch();
-        let in_flight = before.office().and_then(|office| office.in_flight());
-        let confirms = |reply: &LedgerReply| match &reply.answer {
-            LedgerAnswer::Append { echo, verdict: Verdict::Appended { .. } } => {
-                mine.is_some() && in_flight.is_some_and(|batch| *echo == Echo::of(before.me(), batch))
-            }
-            LedgerAnswer::Append { .. }
-            | LedgerAnswer::Status
-            | LedgerAnswer::Part { .. }
-            | LedgerAnswer::Records { .. } => false,
-        };
         let me = before.me();
         let known = self.witnesses.entry(me.peer).or_default();
         // Most steps teach nothing: then what is shared with other observers stays shared.
@@ -638,7 +635,13 @@ impl Observer {
             // It was silent for too long.
             ParticipantInput::Fired(Timer::Election) => witness.hears = None,
             ParticipantInput::Ledger(reply) if reply.to == me => {
-                witness.confirmed |= confirms(reply);
+                if let LedgerAnswer::Append { echo, verdict: Verdict::Appended { .. } } = &reply.answer
+                    && echo.incarnation == me.incarnation
+                    && witness.asked == Some((echo.epoch, echo.position))
+                {
+                    witness.asked = None;
+                    witness.confirmed = true;
+                }
                 witness.hears_ledger = true;
                 witness.shown.raise(reply.status.seen());
                 witness.known = witness.known.max(reply.status.epoch());
@@ -660,7 +663,7 @@ impl Observer {
                 witness.floor = witness.floor.max(epoch);
                 witness.hears = None;
             }
-            (Some(_), None) => witness.confirmed = false,
+            (Some(_), None) => (witness.asked, witness.confirmed) = (None, false),
             (Some(_) | None, _) => {}
         }
         witness.known = witness.known.max(witness.shown.epoch).max(after.epoch().unwrap_or_default());
@@ -846,7 +849,7 @@ impl Observer {
 
     /// R1: an append stands where the books end that it was planned on; a claim is for the epoch after theirs. And a call
     /// shows the furthest books that its caller was shown, so that an old copy of them is noticed.
-    fn check_call(&self, caller: &Participant, call: &LedgerCall) -> Checked {
+    fn check_call(&mut self, caller: &Participant, call: &LedgerCall) -> Checked {
         let me = caller.me();
         let shown = self.seen_of(me.peer).map(|witness| witness.shown).unwrap_or_default();
         if call.seen.epoch < shown.epoch || call.seen.head < shown.head {
@@ -871,6 +874,9 @@ impl Observer {
                 books.position()
             );
             return violated(Property::R1, what);
+        }
+        if caller.epoch() == Some(batch.epoch) {
+            self.witness(me.peer).asked = Some((batch.epoch, batch.position));
         }
         Ok(())
     }
@@ -1230,15 +1236,12 @@ impl Observer {
         if !self.rules.is_synchronous {
             return Ok(());
         }
-        let can_stand = |participant: &&Participant| match participant.eligibility() {
-            Eligibility::Eligible => true,
-            Eligibility::Unable => false,
-            // Who resigned and has heard of a later term since should be eligible, whatever it thinks.
-            Eligibility::Resigned => {
-                let peer = participant.me().peer;
-                let known = self.seen_of(peer).map_or(Epoch(0), |witness| witness.known);
-                self.log.resigned_by(peer).is_some_and(|resigned| known > resigned)
-            }
+        // By what it was told, whatever it makes of that: it hears the ledger, and has heard of a later term than it resigned.
+        let can_stand = |participant: &&Participant| {
+            let peer = participant.me().peer;
+            let resigned = self.log.resigned_by(peer);
+            self.seen_of(peer)
+                .is_some_and(|witness| witness.hears_ledger && resigned.is_none_or(|epoch| epoch < witness.known))
         };
         let eligible: BTreeSet<PeerId> =
             everybody.clone().filter(can_stand).map(|participant| participant.me().peer).collect();

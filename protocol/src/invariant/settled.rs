@@ -145,3 +145,11 @@ impl Settled<'_> {
         self.asked().filter(|participant| participant.epoch().is_none() && !self.deaf.contains(&participant.me().peer))
     }
 }
+/// Whether a buyer was not told yet of all that the books say of its requests: one waits, or has ended since.
+#[must_use]
+pub fn is_untold(participant: &Participant, books: &Books) -> bool {
+    let (Some(buyer), Some(account)) = (participant.buyer(), books.buyers().get(&participant.me().peer)) else {
+        return false;
+    };
+    account.open.is_some() || buyer.known() < account.last.as_ref().map(|(sequence, _)| *sequence)
+}
