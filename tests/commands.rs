@@ -13,18 +13,18 @@ use std::{
 };
 
 use bazaar::{Answer, Bazaar, ask, bazaar, deposit, free_port, note, process_event, processes_below, sale, until};
-use nix::sys::signal::Signal;
-use protocol::{
+use bazaar_protocol::{
     effect::Note,
     id::{Epoch, PeerId},
     ledger::Store as _,
     money::Cents,
     record::{Batch, Entry},
 };
-use runtime::{
+use bazaar_runtime::{
     report::ProcessEvent,
     store::{LedgerOptions, SledLedger},
 };
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 /// Trade that is quick to start.

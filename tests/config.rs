@@ -3,13 +3,13 @@
 
 use std::{path::Path, time::Duration};
 
-use proptest::prelude::*;
-use protocol::{
+use bazaar_protocol::{
     config::{Limits, Role},
     id::{Item, PeerId, Units},
     money::{Commission, Price},
 };
-use runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed};
+use bazaar_runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed};
+use proptest::prelude::*;
 
 fn check(text: &str) -> Result<BazaarConfig, String> {
     let raw = RawConfig::parse(text, Path::new("bazaar.toml")).map_err(|error| error.to_string())?;

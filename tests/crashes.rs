@@ -13,13 +13,13 @@ use std::{
 };
 
 use bazaar::{Bazaar, note, process_event, until};
-use nix::sys::signal::Signal;
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     effect::{Departure, Note},
     id::{Incarnation, PeerId},
 };
-use runtime::report::ProcessEvent;
+use bazaar_runtime::report::ProcessEvent;
+use nix::sys::signal::Signal;
 
 /// Eight peers with three neighbours each, all of whom always want something; traders come and go.
 const MARKET: &str = r#"

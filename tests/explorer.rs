@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bazaar_model::scenario::{self, Extent};
 use browser::{BOUND, Browser, ended};
-use model::scenario::{self, Extent};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

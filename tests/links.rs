@@ -12,8 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{SinkExt, StreamExt, future::BoxFuture};
-use protocol::{
+use bazaar_protocol::{
     books::{BuyerAccount, Outcome, QueueKey, SellerAccount},
     clock::{Stamp, Time},
     config::Limits,
@@ -27,7 +26,7 @@ use protocol::{
     money::{Cents, Price},
     record::{Entry, Record, Sale},
 };
-use runtime::{
+use bazaar_runtime::{
     directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
     hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
     host::{Host, Resident, StatusRequest},
@@ -39,6 +38,7 @@ use runtime::{
     tools::{self, within},
     wire::{self, MAX_FRAME, Wire},
 };
+use futures::{SinkExt, StreamExt, future::BoxFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -854,9 +854,9 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
 }
 
 mod hostile {
+    use bazaar_runtime::service::{LedgerDoorRequest, LedgerDoorResponse, LedgerToolsResponse, PeerLinkRequest};
+    use bazaar_runtime::wire::Readable;
     use proptest::prelude::*;
-    use runtime::service::{LedgerDoorRequest, LedgerDoorResponse, LedgerToolsResponse, PeerLinkRequest};
-    use runtime::wire::Readable;
     use tarpc::{ClientMessage, Response};
 
     use super::*;

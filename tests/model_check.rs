@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used)]
 
-use model::{
+use bazaar_model::{
     bazaar::{Bazaar, Tampering},
     canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{Outcome, Report, check},
@@ -12,7 +12,7 @@ use model::{
     sighting::Sighting,
     trace::Trace,
 };
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     invariant::Property,
     ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},

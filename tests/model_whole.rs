@@ -4,7 +4,7 @@
 
 use std::iter;
 
-use model::{
+use bazaar_model::{
     canonical::{merged_pairs_step_alike, step_in_lock_step},
     check::{Outcome, check},
     history::History,
@@ -13,7 +13,7 @@ use model::{
     trace::Trace,
     whole::{Way, Whole},
 };
-use protocol::{clock::Time, id::PeerId};
+use bazaar_protocol::{clock::Time, id::PeerId};
 
 const THREADS: usize = 2;
 
@@ -143,7 +143,12 @@ fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
         let first = whole.first();
         assert_eq!((whole.violation(&first), whole.stuck(&first)), (None, None), "{name}");
         let is_held = first.traders().count() == 1;
-        assert_eq!(is_held, whole.opening != model::whole::Opening::AtTheStart, "{name}: {}", whole.portrait(&first));
+        assert_eq!(
+            is_held,
+            whole.opening != bazaar_model::whole::Opening::AtTheStart,
+            "{name}: {}",
+            whole.portrait(&first)
+        );
     }
 }
 
@@ -183,7 +188,7 @@ fn every_step_can_be_told_drawn_written_down_and_taken_again() {
                 assert!(!whole.sentence(before, action, after).is_empty());
                 let lanes = whole.lanes(before).len();
                 for mark in whole.marks(before, action, after) {
-                    if let model::picture::Mark::Sent { from, to, .. } = mark {
+                    if let bazaar_model::picture::Mark::Sent { from, to, .. } = mark {
                         assert!(from < lanes && to.is_some_and(|to| to < lanes));
                     }
                 }

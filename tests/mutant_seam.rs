@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{
+use bazaar_protocol_mutants::{
     clock::{Clock, Time},
     id::PeerId,
     mutant::{Mutant, active, switch},
@@ -37,7 +37,7 @@ fn a_mutant_changes_what_it_says_while_it_is_on() {
         clock.receive(Time(7));
         clock.now()
     };
-    const { assert!(protocol::MUTABLE) };
+    const { assert!(bazaar_protocol_mutants::MUTABLE) };
     assert_eq!(active(), None, "none is on at the start");
     assert_eq!(received(), Time(8));
     for mutant in Mutant::ALL.iter().copied() {

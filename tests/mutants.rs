@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mutated::{
+use bazaar_model_mutants::{
     mutants::{CATALOGUE, find},
     protocol::mutant::{Mutant, active},
 };

@@ -9,12 +9,7 @@ mod world;
 
 use std::{cell::RefCell, collections::BTreeSet, env, time::Duration};
 
-use proptest::{
-    collection::vec,
-    prelude::*,
-    test_runner::{Config as RunnerConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
-};
-use protocol::{
+use bazaar_protocol::{
     books::Books,
     clock::{Clock, Stamp, Time},
     config::{Limits, Terms},
@@ -36,6 +31,11 @@ use protocol::{
     overlay::Overlay,
     record::{Batch, Deposit, Entry, Record, Request},
     trader::Trader,
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config as RunnerConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use world::{Action, Ending, Roughness, Setup, Stats, TIMEOUTS, World, actions, at_least, endings, graphs, setups};
 
@@ -492,7 +492,7 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
 fn told_truly(
     told: impl IntoIterator<Item = (PeerId, TraderMessage)>,
     log: &[Record],
-) -> Result<(), protocol::invariant::Violation> {
+) -> Result<(), bazaar_protocol::invariant::Violation> {
     told.into_iter().try_for_each(|(client, message)| whatever_a_client_was_told_is_in_the_log(&message, client, log))
 }
 

@@ -6,13 +6,13 @@ mod bazaar;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bazaar::{Bazaar, deposit, note, sale, until};
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     effect::{Departure, Note},
     id::{Epoch, PeerId, RequestId},
     record::Entry,
 };
-use runtime::report::Event;
+use bazaar_runtime::report::Event;
 
 /// A busy machine may let a process wait for seconds; who wins an election must not hang on it here.
 const PATIENT: &str = r#"

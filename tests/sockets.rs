@@ -9,9 +9,9 @@ use std::{
 };
 
 use bazaar::{Bazaar, note, process_event, until};
+use bazaar_protocol::{effect::Note, id::PeerId};
+use bazaar_runtime::report::ProcessEvent;
 use nix::sys::signal::Signal;
-use protocol::{effect::Note, id::PeerId};
-use runtime::report::ProcessEvent;
 
 const LISTEN: &str = "0A";
 

@@ -11,8 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use proptest::prelude::*;
-use protocol::{
+use bazaar_protocol::{
     books::{Books, BooksFault, QueueKey},
     clock::{Stamp, Time},
     config::Limits,
@@ -26,7 +25,8 @@ use protocol::{
     record::{Batch, Deposit, Entry, Record, Request, Sale},
     store::MemoryStore,
 };
-use runtime::store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy};
+use bazaar_runtime::store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 // ---------------------------------------------------------------------------------------------- what is written

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
-use protocol::invariant::Property;
+use bazaar_protocol::invariant::Property;
 
 use crate::{part::digest, subject::Subject, trace::wrong};
 

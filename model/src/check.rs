@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::invariant::Violation;
+use bazaar_protocol::invariant::Violation;
 use serde::{Deserialize, Serialize};
 use stateright::{Checker, HasDiscoveries, Model};
 

@@ -38,7 +38,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use protocol::{
+use bazaar_protocol::{
     clock::{Clock, Stamp, Time},
     id::PeerId,
     invariant::{

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::invariant::{Property, Violation};
+use bazaar_protocol::invariant::{Property, Violation};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,

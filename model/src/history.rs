@@ -5,7 +5,7 @@
 
 use std::mem;
 
-use protocol::invariant::{Property, Violation};
+use bazaar_protocol::invariant::{Property, Violation};
 
 use crate::{picture::Mark, subject::Subject, trace::wrong};
 

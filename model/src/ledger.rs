@@ -12,7 +12,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use protocol::{
+use bazaar_protocol::{
     archive::Archive,
     books::Books,
     id::{PeerId, Position},

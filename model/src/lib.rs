@@ -1,7 +1,7 @@
 //! Exhaustive checks of the trading post's protocol, with stateright.
 //!
 //! The machines that are checked here are the ones that run: [`protocol`]'s. This crate decides nothing they decide. It lets
-//! everything happen that may happen to them, in every order, within stated bounds, and asks [`protocol::invariant`] whether
+//! everything happen that may happen to them, in every order, within stated bounds, and asks [`bazaar_protocol::invariant`] whether
 //! what must hold does.
 //!
 //! # What is proved
@@ -185,8 +185,8 @@
 //!
 //! # To add something
 //!
-//! - **A property**: as a function in `protocol::invariant`, named as the sentence it checks, with a
-//!   [`Property`](protocol::invariant::Property) of its own; asked by the [`Observer`](protocol::invariant::Observer), which every
+//! - **A property**: as a function in `bazaar_protocol::invariant`, named as the sentence it checks, with a
+//!   [`Property`](bazaar_protocol::invariant::Property) of its own; asked by the [`Observer`](bazaar_protocol::invariant::Observer), which every
 //!   world feeds, and listed in the subject's `properties`. Then a mutant that it alone catches.
 //! - **A scenario**: one entry in the `scenarios` of its model, with its bounds, why they suffice, and the sightings without which it
 //!   would show nothing. Run it, look at the number of states, record it:
@@ -198,7 +198,7 @@
 #![deny(missing_docs)]
 
 /// The protocol that is checked: in this build as it is, or with the mutants in it.
-pub use protocol;
+pub use bazaar_protocol as protocol;
 
 pub mod bazaar;
 pub mod canonical;

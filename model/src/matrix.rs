@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use protocol::{
+use bazaar_protocol::{
     election::ElectionMessage,
     input::{Choice, Timer},
     ledger::{LedgerAnswer, LedgerRequest, Verdict},

@@ -1,13 +1,13 @@
 //! The catalogue of mutants: what each breaks, which property must fail, in which scenario, after how many steps (DESIGN 6).
 //!
 //! A model is worth what it can catch. Each mutant is one safety line of the protocol taken out or weakened
-//! ([`protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what is shown is
+//! ([`bazaar_protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what is shown is
 //! the shortest history there, breadth first. That the unmutated machine passes the same scenario, with the recorded number of
 //! states, is checked in this build too ([`control`]), so the seam itself changes nothing.
 
 use std::time::Instant;
 
-use protocol::{
+use bazaar_protocol::{
     invariant::Property,
     mutant::{self, Mutant},
 };

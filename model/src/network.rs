@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, iter, sync::OnceLock};
 
-use protocol::id::PeerId;
+use bazaar_protocol::id::PeerId;
 
 /// How many neighbours a peer has at most (SPEC A1).
 pub const DEGREE: usize = 3;

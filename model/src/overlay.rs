@@ -41,7 +41,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     config::Limits,
     id::{Epoch, Incarnation, Life, PeerId, Position, SaleNumber},

@@ -6,7 +6,7 @@
 //! all higher by the same amount does the same things for ever, and is the same state: a [`digest`] takes readings relative
 //! to the least one that occurs anywhere in the value. That is exact, not an abstraction, under two conditions that this
 //! crate sees to: a reading of 0 stands for "none yet" and for nothing else (peers start at 1), and no digest that the protocol
-//! takes over readings is part of what is hashed (a hasher here skips every [`protocol::digest::Digest`], and who keeps one
+//! takes over readings is part of what is hashed (a hasher here skips every [`bazaar_protocol::digest::Digest`], and who keeps one
 //! keeps what it names beside it). The tests hold it against the machines: states that are taken for the same are stepped
 //! side by side.
 //!
@@ -132,7 +132,7 @@ fn relative<T: Hash + ?Sized>(value: &T) -> Relative {
 }
 
 /// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as `i64`
-/// ([`protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on all that came
+/// ([`bazaar_protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on all that came
 /// before it but the readings; so the least one of an age can be taken off all of that age at the end.
 struct Folding {
     run: u64,

@@ -141,7 +141,7 @@ impl<W: Write> Visitor for Replay<'_, W> {
         if show.step.is_none() {
             let found = history.wrong();
             if found.as_ref().map(|found| found.property) != trace.violation.as_ref().map(|said| said.property) {
-                let says = |violation: Option<&protocol::invariant::Violation>| {
+                let says = |violation: Option<&bazaar_protocol::invariant::Violation>| {
                     violation.map_or("nothing is violated".to_owned(), ToString::to_string)
                 };
                 let (said, found) = (says(trace.violation.as_ref()), says(found.as_ref()));

@@ -1,6 +1,6 @@
 //! What is worth seeing in a step of a participant or of the ledger, whichever model takes it.
 
-use protocol::{
+use bazaar_protocol::{
     archive::Deed,
     effect::{Departure, Note},
     election::{ElectionMessage, Phase},

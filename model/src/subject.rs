@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, hash::Hash};
 
-use protocol::invariant::{Property, Violation};
+use bazaar_protocol::invariant::{Property, Violation};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use protocol::invariant::{Property, Violation};
+use bazaar_protocol::invariant::{Property, Violation};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use protocol::invariant::Violation;
+use bazaar_protocol::invariant::Violation;
 use serde::{Deserialize, Serialize};
 
 use crate::{

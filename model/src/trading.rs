@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use protocol::{
+use bazaar_protocol::{
     clock::{Stamp, Time},
     config::{Limits, Terms},
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},

@@ -1,6 +1,6 @@
 //! What the machines say and hold, in words.
 
-use protocol::{
+use bazaar_protocol::{
     books::Outcome,
     buyer::Buyer,
     election::{Election, ElectionMessage, Eligibility, Phase},

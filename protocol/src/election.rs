@@ -7,8 +7,8 @@
 //! ```
 //! use std::collections::VecDeque;
 //! use std::time::Duration;
-//! use protocol::election::*;
-//! use protocol::id::{Epoch, PeerId};
+//! use bazaar_protocol::election::*;
+//! use bazaar_protocol::id::{Epoch, PeerId};
 //!
 //! let second = Duration::from_secs(1);
 //! let waits = Waits { turn: second, stagger: second, answer: second, victory: second, suspicion: second };

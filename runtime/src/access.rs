@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
+use bazaar_protocol::{
     books::{Books, BooksError},
     id::{PeerId, Position},
     record::Batch,

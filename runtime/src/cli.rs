@@ -3,9 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use anstyle::{AnsiColor, Style};
+use bazaar_protocol::id::PeerId;
+use bazaar_runtime::{config::Speed, duration::parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use protocol::id::PeerId;
-use runtime::{config::Speed, duration::parse_duration};
 
 /// For the word "error".
 pub const RED: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red))).bold();

@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use runtime::{
+use bazaar_runtime::{
     access::AccessError, config::ConfigError, driver::DriverError, keeper::KeeperError, rundir::RunDirError,
     supervise::RunError,
 };
@@ -72,7 +72,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn init(flags: &Init) -> Result<ExitCode, Failure> {
     use std::io::Write as _;
-    let text = runtime::config::init_text();
+    let text = bazaar_runtime::config::init_text();
     match &flags.file {
         None => {
             print(&text);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
+use bazaar_protocol::{
     config::{Config, Limits, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
     id::{Item, PeerId, Units},
     ledger::LedgerConfig,
@@ -99,7 +99,7 @@ pub enum ConfigError {
         /// Which peer.
         peer: PeerId,
         /// What the protocol says.
-        error: Box<protocol::config::ConfigError>,
+        error: Box<bazaar_protocol::config::ConfigError>,
     },
 }
 
@@ -358,7 +358,7 @@ pub struct BazaarConfig {
 
 /// What holds where nothing is said.
 mod defaults {
-    use protocol::{config::Terms, id::PeerId, money::Commission};
+    use bazaar_protocol::{config::Terms, id::PeerId, money::Commission};
 
     pub(super) const NAME: &str = "bazaar";
     pub(super) const PEERS: u32 = 10;

@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bazaar_protocol::id::{Incarnation, Life, PeerId};
 use futures::future::BoxFuture;
-use protocol::id::{Incarnation, Life, PeerId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

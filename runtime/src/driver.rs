@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{
+use bazaar_protocol::{
     config::Config,
     effect::{Durable, Effect},
     id::{Life, PeerId},
@@ -41,7 +41,7 @@ const INBOX: usize = 1_024;
 pub enum DriverError {
     /// Its configuration does not pass the protocol's own check.
     #[error("peer {0}: {1}")]
-    Config(PeerId, Box<protocol::config::ConfigError>),
+    Config(PeerId, Box<bazaar_protocol::config::ConfigError>),
     /// What survived its former lives cannot be read or written. It must not go on: it could break what it promised.
     #[error("peer {0}: {1}")]
     Store(PeerId, StoreError),
@@ -288,7 +288,7 @@ impl Driver<'_> {
             ledger,
             clock: view.clock,
             trader: view.leader.map(|(_, trader)| trader),
-            epoch: view.leader.map_or(protocol::id::Epoch(0), |(epoch, _)| epoch),
+            epoch: view.leader.map_or(bazaar_protocol::id::Epoch(0), |(epoch, _)| epoch),
             in_office: view.office.is_some(),
             waiting: view.books.map_or(0, |books| (books.queue().len() + view.waiting) as u32),
         }

@@ -7,7 +7,7 @@ use std::{
     fmt::Write as _,
 };
 
-use protocol::id::PeerId;
+use bazaar_protocol::id::PeerId;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 pub use self::picture::{Kind, Label};

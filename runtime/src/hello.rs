@@ -13,7 +13,7 @@
 
 use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
-use protocol::id::{Incarnation, Life, PeerId};
+use bazaar_protocol::id::{Incarnation, Life, PeerId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
-use protocol::{
+use bazaar_protocol::{
     id::{Incarnation, Life, PeerId},
     input::Input,
     message::Envelope,
 };
+use futures::StreamExt;
 use tarpc::{
     context,
     server::{self, BaseChannel, Channel},

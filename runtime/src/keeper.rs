@@ -6,7 +6,7 @@ use std::{
     sync::mpsc as thread_mpsc,
 };
 
-use protocol::{
+use bazaar_protocol::{
     id::{Life, Position},
     ledger::{
         CallId, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerStatus,

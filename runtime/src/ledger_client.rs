@@ -13,12 +13,12 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use protocol::{
+use bazaar_protocol::{
     id::PeerId,
     input::Input,
     ledger::{LedgerCall, LedgerReply},
 };
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tarpc::client::{self, RpcError};
 use thiserror::Error;
 use tokio::{

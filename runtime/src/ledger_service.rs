@@ -10,12 +10,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use futures::StreamExt;
-use protocol::{
+use bazaar_protocol::{
     id::{Life, PeerId, Position},
     ledger::{LedgerCall, LedgerReply, LedgerStatus},
     record::Batch,
 };
+use futures::StreamExt;
 use tarpc::{
     context,
     server::{BaseChannel, Channel},

@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
-use protocol::{
+use bazaar_protocol::{
     id::{Life, PeerId},
     input::Input,
     message::Envelope,
 };
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tarpc::client;
 use thiserror::Error;
 use tokio::{
@@ -42,7 +42,7 @@ use crate::{
 pub(crate) const MAX_BATCH: usize = 64;
 
 /// Whoever takes a peer's envelopes to its neighbours. The driver hands every
-/// [`Effect::Send`](protocol::effect::Effect::Send) to one of these, so this is where a nemesis can stand.
+/// [`Effect::Send`](bazaar_protocol::effect::Effect::Send) to one of these, so this is where a nemesis can stand.
 pub trait Outbound: Send + Sync {
     /// Takes an envelope for a neighbour. It may be lost, doubled or late; this neither waits nor fails.
     fn send(&self, to: PeerId, envelope: Envelope);
@@ -415,7 +415,7 @@ pub(crate) async fn put(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use protocol::{
+    use bazaar_protocol::{
         clock::Time,
         id::Position,
         message::{Body, Route},
@@ -428,7 +428,7 @@ mod tests {
     }
 
     fn heartbeat(source: u32, clock: u64) -> Envelope {
-        envelope(source, clock, Body::Heartbeat { epoch: protocol::id::Epoch(1), head: Position(0) })
+        envelope(source, clock, Body::Heartbeat { epoch: bazaar_protocol::id::Epoch(1), head: Position(0) })
     }
 
     fn queue(room: usize) -> Queue {

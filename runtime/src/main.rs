@@ -8,18 +8,19 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser as _;
 
 // Whatever features a build unifies, no mutant gets in here (DESIGN 6).
-const _: () = assert!(!protocol::MUTABLE, "the bazaar that is shipped is built from the protocol without mutants");
+const _: () =
+    assert!(!bazaar_protocol::MUTABLE, "the bazaar that is shipped is built from the protocol without mutants");
 
 /// How long the end of a command waits for its output to be read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    runtime::store::install_panic_filter();
+    bazaar_runtime::store::install_panic_filter();
     // A usage error ends here with code 2, help and version with 0.
     let cli = cli::Cli::parse();
     cli.color.write_global();
     let result = commands::run(cli.command);
-    runtime::report::flush(PATIENCE);
+    bazaar_runtime::report::flush(PATIENCE);
     match result {
         Ok(code) => code,
         Err(failure) => {

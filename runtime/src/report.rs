@@ -14,7 +14,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use protocol::{
+use bazaar_protocol::{
     books::Outcome,
     clock::Time,
     config::Role,
@@ -255,7 +255,7 @@ impl Names {
                 "booked a deposit of {}: {count} {} at {}",
                 self.peer(deposit.seller),
                 self.item(*item),
-                price.times(protocol::id::Units(1))
+                price.times(bazaar_protocol::id::Units(1))
             ),
             Note::Admitted { request, item, quantity, stamp } => format!(
                 "queued a request of {} for {quantity} {} with clock {stamp}",
@@ -298,7 +298,7 @@ impl Names {
             Note::Registered { item, count, price, .. } => format!(
                 "registered {count} {} at {} with the trader",
                 self.item(*item),
-                price.times(protocol::id::Units(1))
+                price.times(bazaar_protocol::id::Units(1))
             ),
             Note::Earned { sale, total, left } => format!(
                 "has sold {} {} to {} and earned {} ({total} in all), {left} left",
@@ -492,7 +492,7 @@ pub fn read_events(reader: impl io::Read) -> impl Iterator<Item = Event> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use protocol::{
+    use bazaar_protocol::{
         id::{DepositId, DepositNumber, RequestId, SaleNumber, Sequence, Units},
         money::{Cents, Price},
         record::Sale,

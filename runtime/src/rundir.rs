@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::id::PeerId;
+use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 
 use crate::{

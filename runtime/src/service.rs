@@ -9,7 +9,7 @@
 //!
 //! So a tool cannot append: the service it speaks has no such call.
 
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     id::{Epoch, Incarnation, PeerId},
     ledger::LedgerStatus,
@@ -138,7 +138,7 @@ mod rpc {
     // The attribute writes public items that cannot carry documentation of their own.
     #![allow(missing_docs, missing_debug_implementations)]
 
-    use protocol::{
+    use bazaar_protocol::{
         id::{PeerId, Position},
         ledger::{LedgerCall, LedgerReply},
         message::Envelope,

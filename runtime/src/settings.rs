@@ -1,5 +1,5 @@
 //! The waits and bounds of connections. They are the network's own; the protocol's are in
-//! [`Timeouts`](protocol::config::Timeouts).
+//! [`Timeouts`](bazaar_protocol::config::Timeouts).
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::id::PeerId;
+use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},

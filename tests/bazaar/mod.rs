@@ -18,16 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use protocol::{
+use bazaar_protocol::{
     effect::Note,
     id::{DepositId, Epoch, PeerId, RequestId},
     record::{Deposit, Entry, Record, Sale},
 };
-use runtime::report::{Event, ProcessEvent, What};
+use bazaar_runtime::report::{Event, ProcessEvent, What};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 

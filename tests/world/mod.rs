@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
+use bazaar_protocol::{
     archive::{Archive, Deed},
     config::Config,
     effect::{Departure, Durable, Effect, Effects, Note},

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{
+use bazaar_protocol::{
     id::PeerId,
     input::Input,
     invariant::{Checked, Property, Settled},

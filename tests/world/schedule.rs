@@ -1,12 +1,12 @@
 //! What a schedule is made of, how it is drawn, and what each action comes down to.
 
-use proptest::prelude::*;
-use protocol::{
+use bazaar_protocol::{
     id::PeerId,
     input::Input,
     invariant::Checked,
     ledger::{LedgerCall, LedgerRequest},
 };
+use proptest::prelude::*;
 
 use super::World;
 

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proptest::{collection::vec, prelude::*};
-use protocol::{
+use bazaar_protocol::{
     config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},
     ledger::LedgerConfig,
     money::{Commission, Price},
 };
+use proptest::{collection::vec, prelude::*};
 
 /// How a world is set up.
 #[derive(Clone, Debug)]

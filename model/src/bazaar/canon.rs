@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use protocol::{
+use bazaar_protocol::{
     id::{Life, PeerId},
     ledger::{LedgerAnswer, LedgerRequest},
     office::Office,

@@ -1,6 +1,6 @@
 //! Which machine a step gives what.
 
-use protocol::{id::PeerId, ledger::LedgerRequest};
+use bazaar_protocol::{id::PeerId, ledger::LedgerRequest};
 
 use super::{
     Bazaar,

@@ -3,12 +3,12 @@
 //!
 //! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the same, [`fair`]
 //! what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is told of what is decided
-//! by [`Participant`](protocol::participant::Participant), as in a process; where a scenario does without an election, the
+//! by [`Participant`](bazaar_protocol::participant::Participant), as in a process; where a scenario does without an election, the
 //! adversary says who stands and who yields.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     config::{self, Config, Limits, Offer, Offers, Pace, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},

@@ -1,9 +1,9 @@
 //! What a step does: who is given what, and what becomes of their effects. Everything that is decided is decided by
-//! [`Participant`] and [`Archive`](protocol::archive::Archive); everything that is asked of it, by the [`Observer`].
+//! [`Participant`] and [`Archive`](bazaar_protocol::archive::Archive); everything that is asked of it, by the [`Observer`].
 
 use std::time::Duration;
 
-use protocol::{
+use bazaar_protocol::{
     archive::Deed,
     clock::{Stamp, Time},
     effect::Durable,

@@ -16,7 +16,7 @@
 //! - A choice among one is made at once.
 //! - Where timing is free, the lease runs out only when a claim is under way that it would keep out. Before that nobody could tell.
 //! - Words carry readings of what is stamped, and no others
-//!   ([`Readings::OfWhatIsStamped`](protocol::participant::Readings)): a clock that rose by one at each copy of each message
+//!   ([`Readings::OfWhatIsStamped`](bazaar_protocol::participant::Readings)): a clock that rose by one at each copy of each message
 //!   would never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
 //! - A clock multicast, which says nothing but a reading, is lost.
 
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
+use bazaar_protocol::{
     archive::Archive,
     clock::Time,
     config::Config,

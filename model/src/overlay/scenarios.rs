@@ -1,6 +1,6 @@
 //! What is run.
 
-use protocol::{config::Limits, id::PeerId};
+use bazaar_protocol::{config::Limits, id::PeerId};
 
 use super::{Budget, Overlays};
 use crate::{

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     id::{Epoch, PeerId},
     input::Timer,
     invariant::{Property, Settled, Violation, is_untold},

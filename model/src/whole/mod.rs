@@ -1,14 +1,14 @@
 //! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
 //!
-//! The machines are [`protocol::peer::Peer`] and the ledger in memory, [`protocol::archive::Archive`], unchanged; all that a driver
+//! The machines are [`bazaar_protocol::peer::Peer`] and the ledger in memory, [`bazaar_protocol::archive::Archive`], unchanged; all that a driver
 //! does is the model's, and so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what
-//! can happen, [`step`] does what a step does and tells the [`Observer`](protocol::invariant::Observer), which asks the properties,
+//! can happen, [`step`] does what a step does and tells the [`Observer`](bazaar_protocol::invariant::Observer), which asks the properties,
 //! [`fair`] says what comes of a state once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] says
 //! what is run.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     clock::Time,
     config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},

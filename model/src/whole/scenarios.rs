@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{
+use bazaar_protocol::{
     config::{Limits, Terms},
     id::{Item, PeerId},
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     archive::Deed,
     effect::{Effect, Effects},
     id::PeerId,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use protocol::{
+use bazaar_protocol::{
     election::Phase,
     id::PeerId,
     input::{Choice, Timer},

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
+use bazaar_protocol::{
     archive::Archive,
     effect::Durable,
     id::{Epoch, PeerId},

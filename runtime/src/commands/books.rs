@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use protocol::{
+use bazaar_protocol::{
     books::Books,
     id::{Epoch, PeerId, Position},
     invariant::{AuditReport, AuditTerms, audit_batches},
     record::{Batch, Entry, Record},
 };
-use runtime::{access::Run, config::BazaarConfig, report::Names};
+use bazaar_runtime::{access::Run, config::BazaarConfig, report::Names};
 use serde::Serialize;
 use serde_json::json;
 
@@ -76,7 +76,7 @@ pub fn verdict(report: &AuditReport) -> String {
 fn fold(log: &[Batch]) -> Result<Books, Failure> {
     let mut books = Books::default();
     for record in log.iter().flat_map(|batch| &batch.records) {
-        books.apply(record).map_err(runtime::access::AccessError::from)?;
+        books.apply(record).map_err(bazaar_runtime::access::AccessError::from)?;
     }
     Ok(books)
 }
@@ -123,7 +123,7 @@ fn stock(books: &Books, names: &Names) -> PageOut {
     let deposits = books.sellers().iter().filter_map(|(seller, account)| Some((*seller, account.deposit.as_ref()?)));
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     for (seller, deposit) in deposits {
-        let price = deposit.price.times(protocol::id::Units(1));
+        let price = deposit.price.times(bazaar_protocol::id::Units(1));
         rows.push(vec![
             names.peer(seller),
             names.item(deposit.item),
@@ -178,9 +178,9 @@ fn accounts(books: &Books, names: &Names) -> PageOut {
             "earned_cents": seller.earned, "sales_in_office": trader.sales, "commission_cents": trader.commission,
         }));
     }
-    let spent: protocol::money::Cents = books.buyers().values().map(|account| account.spent).sum();
-    let earned: protocol::money::Cents = books.sellers().values().map(|account| account.earned).sum();
-    let kept: protocol::money::Cents = books.traders().values().map(|account| account.commission).sum();
+    let spent: bazaar_protocol::money::Cents = books.buyers().values().map(|account| account.spent).sum();
+    let earned: bazaar_protocol::money::Cents = books.sellers().values().map(|account| account.earned).sum();
+    let kept: bazaar_protocol::money::Cents = books.traders().values().map(|account| account.commission).sum();
     let head = vec!["peer", "bought", "spent", "sold", "earned", "sold in office", "commission"];
     PageOut { head, rows, foot: format!("{spent} spent = {earned} earned + {kept} commission\n"), json: json.into() }
 }
@@ -309,7 +309,7 @@ fn log_page(log: &[Batch], names: &Names) -> PageOut {
                 names.peer(deposit.id.seller),
                 deposit.count,
                 names.item(deposit.item),
-                deposit.price.times(protocol::id::Units(1))
+                deposit.price.times(bazaar_protocol::id::Units(1))
             ),
             Entry::Admitted(request) => format!(
                 "{} wants {} {} (clock {})",

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode, time::Duration};
 
-use nix::{
-    sys::signal::{Signal, kill as send_signal},
-    unistd::Pid,
-};
-use protocol::{id::PeerId, ledger::LedgerStatus};
-use runtime::{
+use bazaar_protocol::{id::PeerId, ledger::LedgerStatus};
+use bazaar_runtime::{
     access::{AccessError, Run},
     config::RawConfig,
     driver::peer_dir,
     keeper::ledger_dir,
     rundir::living_process,
     service::{PeerInfo, PeerStatus},
+};
+use nix::{
+    sys::signal::{Signal, kill as send_signal},
+    unistd::Pid,
 };
 use serde::Serialize;
 
@@ -178,7 +178,7 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
     let takes_down = match hosted.as_slice() {
         [] => String::new(),
         [_] => "; it hosted nobody else".to_owned(),
-        ids => format!("; it hosted the peers {}", runtime::supervise::listed(ids)),
+        ids => format!("; it hosted the peers {}", bazaar_runtime::supervise::listed(ids)),
     };
     print(&format!("killed {what} (pid {pid}){takes_down}\n"));
     Ok(ExitCode::SUCCESS)

@@ -2,8 +2,8 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use protocol::id::PeerId;
-use runtime::{
+use bazaar_protocol::id::PeerId;
+use bazaar_runtime::{
     access::{credentials, ledger_address},
     config::{BazaarConfig, RawConfig},
     driver::{self, Household, peer_dir},

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use protocol::invariant::AuditReport;
-use runtime::{
+use bazaar_protocol::invariant::AuditReport;
+use bazaar_runtime::{
     access::Run as RunAccess,
     config::{BazaarConfig, ConfigError, RawConfig},
     report::{Event, Form, ProcessEvent, say},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     config::{LimitRange, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     id::{Item, Units},
     money::{Cents, Commission, Price},

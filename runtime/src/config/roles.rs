@@ -1,6 +1,6 @@
 //! Who buys and who sells (SPEC A7).
 
-use protocol::{
+use bazaar_protocol::{
     config::{Offer, Offers, Role, Wishes},
     id::{Item, PeerId, Units},
     money::Price,

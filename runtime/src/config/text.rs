@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use protocol::{
+use bazaar_protocol::{
     config::{Limits, Offers, Pace, Role, Wishes},
     id::{Item, PeerId},
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, f64::consts::TAU, fmt::Write as _};
 
-use protocol::id::PeerId;
+use bazaar_protocol::id::PeerId;
 
 use super::Graph;
 use crate::random::SplitMix64;

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use protocol::{
+use bazaar_protocol::{
     books::{Books, BooksError},
     ledger::{Store, Tail},
 };

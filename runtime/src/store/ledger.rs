@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::{
+use bazaar_protocol::{
     books::{Books, BooksError},
     config::Limits,
     id::Position,

@@ -1,7 +1,7 @@
 //! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps over a restart ([`PeerStore`]), each in a
 //! sled of its own.
 //!
-//! sled alone does not keep the promise of [`Store`](protocol::ledger::Store): its `flush` stops short of an fsync, and
+//! sled alone does not keep the promise of [`Store`](bazaar_protocol::ledger::Store): its `flush` stops short of an fsync, and
 //! after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3, "What a store
 //! must promise"):
 //!
@@ -23,7 +23,7 @@ mod snapshot;
 
 use std::{io, path::PathBuf};
 
-use protocol::{books::BooksError, id::Position};
+use bazaar_protocol::{books::BooksError, id::Position};
 
 pub use copy::{LedgerCopy, open_copy};
 pub use guard::install_panic_filter;

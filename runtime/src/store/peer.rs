@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::effect::Durable;
+use bazaar_protocol::effect::Durable;
 use serde::{Deserialize, Serialize};
 
 use super::{

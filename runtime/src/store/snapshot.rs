@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use protocol::{
+use bazaar_protocol::{
     books::{Books, BooksPart},
     config::Limits,
     id::Position,

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
-use model::{
+use bazaar_model::{
     check::{Outcome, Progress, Report, check},
     scenario::{self, Extent, Recorded, Scenario},
     trace::Trace,
 };
-use mutated::scenario::Family;
+use bazaar_model_mutants::scenario::Family;
+use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 mod gallery;
@@ -279,18 +279,18 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
     let served = match mutant {
         None => {
             let Some(found) = scenario::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
-            let explore = model::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
+            let explore = bazaar_model::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
             found.case.with(explore).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
                 return Ok(usage(&unknown));
             }
-            let Some(found) = mutated::scenario::named(scenario) else {
+            let Some(found) = bazaar_model_mutants::scenario::named(scenario) else {
                 return Ok(usage(&unknown_scenario(scenario)));
             };
-            let extent = mutated::scenario::Extent::Default;
-            let explore = mutated::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
+            let extent = bazaar_model_mutants::scenario::Extent::Default;
+            let explore = bazaar_model_mutants::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
             found.case.with(explore).map_err(|error| error.to_string())
         }
     };
@@ -306,16 +306,16 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
     let mut out = stdout();
     let replayed = match &trace.mutant {
         None => {
-            let show = model::replay::Show { svg: svg.as_deref(), step: *step };
-            model::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
                 return Ok(usage(&format!("{}: {unknown}", file.display())));
             }
             let trace = serde_json::from_str(&text).map_err(io::Error::other)?;
-            let show = mutated::replay::Show { svg: svg.as_deref(), step: *step };
-            mutated::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model_mutants::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model_mutants::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
     };
     match replayed {

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use model::{
+use bazaar_model::{
     check::{Outcome, Report},
     protocol::digest::Digest,
     scenario::{Extent, Scenario},

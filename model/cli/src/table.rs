@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use model::{
+use bazaar_model::{
     check::{Outcome, Report},
     matrix::{Kind, Role},
     scenario::{Extent, Family, Scenario, Visitor},
