@@ -21,7 +21,7 @@ use bazaar_protocol::{
     record::{Batch, Entry},
 };
 use bazaar_runtime::{
-    report::ProcessEvent,
+    processes::report::ProcessEvent,
     store::{LedgerOptions, SledLedger},
 };
 use nix::sys::signal::Signal;

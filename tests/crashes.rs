@@ -18,7 +18,7 @@ use bazaar_protocol::{
     effect::{Departure, Note},
     id::{Incarnation, PeerId},
 };
-use bazaar_runtime::report::ProcessEvent;
+use bazaar_runtime::processes::report::ProcessEvent;
 use nix::sys::signal::Signal;
 
 /// Eight peers with three neighbours each, all of whom always want something; traders come and go.

@@ -27,16 +27,18 @@ use bazaar_protocol::{
     record::{Entry, Record, Sale},
 };
 use bazaar_runtime::{
-    directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
-    hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
-    host::{Host, Resident, StatusRequest},
-    ledger_client::LedgerClient,
-    ledger_service::{Fence, LedgerJob, LedgerServer},
-    link::{Links, Outbound},
-    service::{LedgerDoorClient, LedgerRefusal, LinkStatus, PeerInfo, PeerLinkClient, PeerStatus},
-    settings::Settings,
+    network::{
+        directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
+        hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
+        host::{Host, Resident, StatusRequest},
+        ledger_client::LedgerClient,
+        ledger_service::{Fence, LedgerJob, LedgerServer},
+        link::{Links, Outbound},
+        service::{LedgerDoorClient, LedgerRefusal, LinkStatus, PeerInfo, PeerLinkClient, PeerStatus},
+        settings::Settings,
+        wire::{self, MAX_FRAME, Wire},
+    },
     tools::{self, within},
-    wire::{self, MAX_FRAME, Wire},
 };
 use futures::{SinkExt, StreamExt, future::BoxFuture};
 use tokio::{
@@ -854,8 +856,10 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
 }
 
 mod hostile {
-    use bazaar_runtime::service::{LedgerDoorRequest, LedgerDoorResponse, LedgerToolsResponse, PeerLinkRequest};
-    use bazaar_runtime::wire::Readable;
+    use bazaar_runtime::network::service::{
+        LedgerDoorRequest, LedgerDoorResponse, LedgerToolsResponse, PeerLinkRequest,
+    };
+    use bazaar_runtime::network::wire::Readable;
     use proptest::prelude::*;
     use tarpc::{ClientMessage, Response};
 

@@ -12,7 +12,7 @@ use bazaar_protocol::{
     id::{Epoch, PeerId, RequestId},
     record::Entry,
 };
-use bazaar_runtime::report::Event;
+use bazaar_runtime::processes::report::Event;
 
 /// A busy machine may let a process wait for seconds; who wins an election must not hang on it here.
 const PATIENT: &str = r#"

@@ -10,7 +10,7 @@ use std::{
 
 use bazaar::{Bazaar, note, process_event, until};
 use bazaar_protocol::{effect::Note, id::PeerId};
-use bazaar_runtime::report::ProcessEvent;
+use bazaar_runtime::processes::report::ProcessEvent;
 use nix::sys::signal::Signal;
 
 const LISTEN: &str = "0A";

@@ -1,6 +1,5 @@
 //! `bazaar`: runs the trading post, and looks at it. `main` maps what the commands return to exit codes.
 
-mod cli;
 mod commands;
 
 use std::{process::ExitCode, time::Duration};
@@ -17,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     bazaar_runtime::store::install_panic_filter();
     // A usage error ends here with code 2, help and version with 0.
-    let cli = cli::Cli::parse();
+    let cli = commands::cli::Cli::parse();
     cli.color.write_global();
     let result = commands::run(cli.command);
-    bazaar_runtime::report::flush(PATIENCE);
+    bazaar_runtime::processes::report::flush(PATIENCE);
     match result {
         Ok(code) => code,
         Err(failure) => {
-            anstream::eprintln!("{}error:{} {failure}", cli::RED, cli::RED.render_reset());
+            anstream::eprintln!("{}error:{} {failure}", commands::cli::RED, commands::cli::RED.render_reset());
             failure.code()
         }
     }

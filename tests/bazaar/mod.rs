@@ -23,7 +23,7 @@ use bazaar_protocol::{
     id::{DepositId, Epoch, PeerId, RequestId},
     record::{Deposit, Entry, Record, Sale},
 };
-use bazaar_runtime::report::{Event, ProcessEvent, What};
+use bazaar_runtime::processes::report::{Event, ProcessEvent, What};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -8,12 +8,12 @@ use bazaar_protocol::{
     invariant::{AuditReport, AuditTerms, audit_batches},
     record::{Batch, Entry, Record},
 };
-use bazaar_runtime::{access::Run, config::BazaarConfig, report::Names};
+use bazaar_runtime::{config::BazaarConfig, processes::report::Names, tools::access::Run};
 use serde::Serialize;
 use serde_json::json;
 
+use super::cli::{Audit, Books as Flags, Page};
 use super::{Failure, block_on, member::names, print, print_json, which_run};
-use crate::cli::{Audit, Books as Flags, Page};
 
 pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
     let run = Run::at(&which_run(&flags.which)?)?;
@@ -76,7 +76,7 @@ pub fn verdict(report: &AuditReport) -> String {
 fn fold(log: &[Batch]) -> Result<Books, Failure> {
     let mut books = Books::default();
     for record in log.iter().flat_map(|batch| &batch.records) {
-        books.apply(record).map_err(bazaar_runtime::access::AccessError::from)?;
+        books.apply(record).map_err(bazaar_runtime::tools::access::AccessError::from)?;
     }
     Ok(books)
 }

@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode,
 
 use bazaar_protocol::{id::PeerId, ledger::LedgerStatus};
 use bazaar_runtime::{
-    access::{AccessError, Run},
     config::RawConfig,
-    driver::peer_dir,
-    keeper::ledger_dir,
-    rundir::living_process,
-    service::{PeerInfo, PeerStatus},
+    config::run_dir::living_process,
+    network::service::{PeerInfo, PeerStatus},
+    processes::{ledger_driver::ledger_dir, peer_driver::peer_dir},
+    tools::access::{AccessError, Run},
 };
 use nix::{
     sys::signal::{Signal, kill as send_signal},
@@ -17,8 +16,8 @@ use nix::{
 };
 use serde::Serialize;
 
+use super::cli::{Format, Graph, Kill, Status, Victim};
 use super::{Failure, block_on, books::table, member::names, print, print_json, which_run};
-use crate::cli::{Format, Graph, Kill, Status, Victim};
 
 /// A bazaar at one moment.
 #[derive(Debug, Serialize)]
@@ -178,7 +177,7 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
     let takes_down = match hosted.as_slice() {
         [] => String::new(),
         [_] => "; it hosted nobody else".to_owned(),
-        ids => format!("; it hosted the peers {}", bazaar_runtime::supervise::listed(ids)),
+        ids => format!("; it hosted the peers {}", bazaar_runtime::processes::supervise::listed(ids)),
     };
     print(&format!("killed {what} (pid {pid}){takes_down}\n"));
     Ok(ExitCode::SUCCESS)

@@ -4,16 +4,17 @@ use std::{process::ExitCode, sync::Arc};
 
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
-    access::{credentials, ledger_address},
+    config::run_dir,
     config::{BazaarConfig, RawConfig},
-    driver::{self, Household, peer_dir},
-    host::Host,
-    keeper::{self, KeeperConfig, ledger_dir},
-    report::{Form, Names},
-    rundir,
-    settings::Settings,
+    network::{host::Host, settings::Settings},
+    processes::{
+        ledger_driver::{self, KeeperConfig, ledger_dir},
+        peer_driver::{self, Household, peer_dir},
+        report::{Form, Names},
+        supervise::{listed, stop_signal},
+    },
     store::LedgerOptions,
-    supervise::{listed, stop_signal},
+    tools::access::{credentials, ledger_address},
 };
 
 use tracing_subscriber::{
@@ -23,8 +24,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use super::cli::{Ledger, Member, Peer};
 use super::{Failure, block_on};
-use crate::cli::{Ledger, Member, Peer};
 
 /// Any free port of this machine.
 const ANY: &str = "127.0.0.1:0";
@@ -44,7 +45,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     };
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
-        Ok(keeper::keep(set_up, stop).await?)
+        Ok(ledger_driver::keep(set_up, stop).await?)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +81,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             names: Arc::new(names(&config)),
             stop,
         };
-        futures::future::try_join_all(peers.into_iter().map(|peer| driver::live(&household, peer))).await?;
+        futures::future::try_join_all(peers.into_iter().map(|peer| peer_driver::live(&household, peer))).await?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
@@ -95,7 +96,7 @@ fn read(member: &Member) -> Result<BazaarConfig, Failure> {
     let config = RawConfig::read(&member.config)?.check()?;
     // Tools need the key as well, so a directory without one would be of no use.
     credentials(&config)?;
-    rundir::join(&config)?;
+    run_dir::join(&config)?;
     Ok(config)
 }
 

@@ -4,21 +4,23 @@ use std::process::ExitCode;
 
 use bazaar_protocol::invariant::AuditReport;
 use bazaar_runtime::{
-    access::Run as RunAccess,
+    config::run_dir::{self, RunDir, config_file},
     config::{BazaarConfig, ConfigError, RawConfig},
-    report::{Event, Form, ProcessEvent, say},
-    rundir::{self, RunDir, config_file},
-    supervise::{self, Plan, Supervised, shares},
+    processes::{
+        report::{Event, Form, ProcessEvent, say},
+        supervise::{self, Plan, Supervised, shares},
+    },
+    tools::access::Run as RunAccess,
 };
 use serde::Serialize;
 
+use super::cli::Run;
 use super::{
     Failure, block_on,
     books::{self, TermLine},
     member::names,
     runs_dir,
 };
-use crate::cli::Run;
 
 pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     let file = flags.config.as_deref().map(RawConfig::read).transpose()?;
@@ -31,9 +33,9 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     }
     let dir = match &flags.dir {
         Some(dir) => dir.clone(),
-        None => rundir::fresh(runs_dir())?,
+        None => run_dir::fresh(runs_dir())?,
     };
-    let is_known = rundir::config_file(&dir).exists();
+    let is_known = run_dir::config_file(&dir).exists();
     let seed = flags.seed.or_else(|| (file.is_none() && !is_known).then(|| u64::from(rand::random::<u16>())));
     let taken = RunDir::take(&dir, file, |raw| {
         overlay(raw, flags)?;

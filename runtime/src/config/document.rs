@@ -12,7 +12,7 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use crate::duration::parse_duration;
+use crate::config::duration::parse_duration;
 
 /// Every key there is, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
 pub(super) const KEYS: [(&str, &[&str]); 10] = [

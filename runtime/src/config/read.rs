@@ -13,7 +13,7 @@ use super::{
     document::{Entry, Section, Value, nearest},
     roles,
 };
-use crate::{
+use crate::config::{
     duration::format_duration,
     graph::{Graph, GraphError, MOST_PEERS},
 };

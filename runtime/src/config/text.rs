@@ -10,7 +10,7 @@ use bazaar_protocol::{
 use super::{
     BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, read::timeout_entries,
 };
-use crate::{duration::format_duration, graph::Graph};
+use crate::config::{duration::format_duration, graph::Graph};
 
 /// One line of a configuration: its table, its key, its value as TOML.
 struct Setting {

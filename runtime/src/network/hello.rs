@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::bytes::Bytes;
 
-use crate::{
+use crate::network::{
     settings::Settings,
     wire::{self, Frames, MAX_FRAME, WireError},
 };

@@ -1,11 +1,13 @@
 //! Connections for people's tools.
 
+pub mod access;
+
 use std::time::{Duration, Instant};
 
 use tarpc::{client, context};
 use tokio::net::ToSocketAddrs;
 
-use crate::{
+use crate::network::{
     hello::{self, ConnectError, Credentials, Purpose},
     service::{HostToolsClient, LedgerToolsClient},
     settings::Settings,

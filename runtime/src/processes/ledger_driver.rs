@@ -21,10 +21,12 @@ use tokio::{
 };
 
 use crate::{
-    hello::Credentials,
-    ledger_service::{Fence, LedgerJob, LedgerServer},
-    report::{Event, Form, Log, Names, ProcessEvent},
-    settings::Settings,
+    network::{
+        hello::Credentials,
+        ledger_service::{Fence, LedgerJob, LedgerServer},
+        settings::Settings,
+    },
+    processes::report::{Event, Form, Log, Names, ProcessEvent},
     store::{LedgerOptions, SledLedger, StoreError},
 };
 

@@ -22,14 +22,16 @@ use tokio::{
 };
 
 use crate::{
-    directory::Registration,
-    hello::Credentials,
-    host::{Host, HostError, Resident, StatusRequest},
-    ledger_client::{LedgerAddress, LedgerClient},
-    link::{Links, Outbound as _},
-    report::{Event, Form, Log, Names},
-    service::PeerStatus,
-    settings::Settings,
+    network::{
+        directory::Registration,
+        hello::Credentials,
+        host::{Host, HostError, Resident, StatusRequest},
+        ledger_client::{LedgerAddress, LedgerClient},
+        link::{Links, Outbound as _},
+        service::PeerStatus,
+        settings::Settings,
+    },
+    processes::report::{Event, Form, Log, Names},
     store::{PeerStore, StoreError},
 };
 

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 mod books;
+pub mod cli;
 mod look;
 mod member;
 mod run;
@@ -11,12 +12,14 @@ use std::{
 };
 
 use bazaar_runtime::{
-    access::AccessError, config::ConfigError, driver::DriverError, keeper::KeeperError, rundir::RunDirError,
-    supervise::RunError,
+    config::ConfigError,
+    config::run_dir::RunDirError,
+    processes::{ledger_driver::KeeperError, peer_driver::DriverError, supervise::RunError},
+    tools::access::AccessError,
 };
 use thiserror::Error;
 
-use crate::cli::{Command, Init, Which};
+use self::cli::{Command, Init, Which};
 
 /// Why a command fails. The exit code follows from it.
 #[derive(Debug, Error)]

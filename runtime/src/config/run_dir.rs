@@ -21,8 +21,7 @@ use thiserror::Error;
 
 use crate::{
     config::{BazaarConfig, ConfigError, RawConfig},
-    driver::peer_dir,
-    keeper::ledger_dir,
+    processes::{ledger_driver::ledger_dir, peer_driver::peer_dir},
 };
 
 /// Which version of the layout this is.

@@ -15,12 +15,14 @@ use thiserror::Error;
 
 use crate::{
     config::BazaarConfig,
-    directory::Entry,
-    hello::{ConnectError, Credentials, RunId, RunKey},
-    keeper::{address_file, ledger_dir},
-    rundir::{RunDirError, config_of},
-    service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo},
-    settings::Settings,
+    config::run_dir::{RunDirError, config_of},
+    network::{
+        directory::Entry,
+        hello::{ConnectError, Credentials, RunId, RunKey},
+        service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo},
+        settings::Settings,
+    },
+    processes::ledger_driver::{address_file, ledger_dir},
     store::{StoreError, open_copy},
     tools::{self, within},
 };

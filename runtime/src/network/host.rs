@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
+use crate::network::{
     directory::Addresses,
     hello::{self, Credentials, Purpose, Refusal, Stranger},
     link::{self, Links},

@@ -27,13 +27,15 @@ use tokio::{
 };
 
 use crate::{
-    directory::{Addresses, RegisterError, Registration, Unavailable},
-    hello::{self, ConnectError, Credentials, Purpose},
-    service::{LedgerDoorClient, LedgerRefusal},
-    settings::{Backoff, Settings},
-    task::Task,
+    network::{
+        directory::{Addresses, RegisterError, Registration, Unavailable},
+        hello::{self, ConnectError, Credentials, Purpose},
+        service::{LedgerDoorClient, LedgerRefusal},
+        settings::{Backoff, Settings},
+        task::Task,
+        wire::{Frames, Wire},
+    },
     tools::within,
-    wire::{Frames, Wire},
 };
 
 /// How many calls may be under way; as many more may wait.

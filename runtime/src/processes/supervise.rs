@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    access::BooksReader,
-    report::{Event, Form, Names, ProcessEvent, What},
+    processes::report::{Event, Form, Names, ProcessEvent, What},
+    tools::access::BooksReader,
 };
 
 /// How long a process may take to stop by itself before it is killed.

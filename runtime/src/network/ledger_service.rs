@@ -25,7 +25,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use crate::{
+use crate::network::{
     directory::{Connection, Directory, RegisterError, Registration, SharedDirectory},
     hello::{self, Credentials, Purpose, Refusal, Stranger},
     service::{LedgerDoor, LedgerInfo, LedgerRefusal, LedgerTools},

@@ -1,5 +1,5 @@
 //! What can be asked over a connection, once it is open. Which of the services a connection speaks follows from its
-//! [`Purpose`](crate::hello::Purpose) and from who accepted it:
+//! [`Purpose`](crate::network::hello::Purpose) and from who accepted it:
 //!
 //! | | a peer's process | the ledger's process |
 //! |---|---|---|
@@ -17,7 +17,7 @@ use bazaar_protocol::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::directory::Entry;
+use crate::network::directory::Entry;
 
 pub use rpc::*;
 
@@ -146,7 +146,7 @@ mod rpc {
     };
 
     use super::{Gone, HostInfo, LedgerInfo, LedgerRefusal};
-    use crate::directory::{RegisterError, Registration};
+    use crate::network::directory::{RegisterError, Registration};
 
     /// What a peer says to a neighbour. Who says it is settled by the hello.
     #[tarpc::service]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use bazaar_protocol::id::PeerId;
-use bazaar_runtime::{config::Speed, duration::parse_duration};
+use bazaar_runtime::{config::Speed, config::duration::parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// For the word "error".

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::task::lock;
+use crate::network::task::lock;
 
 /// The longest address, host name, or other text in a registration, in bytes.
 pub const MAX_TEXT: usize = 256;

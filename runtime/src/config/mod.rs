@@ -2,8 +2,11 @@
 //! [`BazaarConfig`] of it once, or says what is wrong, where, and what would be right; nothing behind it checks again.
 
 mod document;
+pub mod duration;
+pub mod graph;
 mod read;
 mod roles;
+pub mod run_dir;
 mod text;
 
 use std::{
@@ -26,7 +29,7 @@ pub use self::{
     roles::NoTrade,
     text::{commented_default, init_text},
 };
-use crate::graph::{Graph, Kind, Label};
+use crate::config::graph::{Graph, Kind, Label};
 
 /// The file a configuration stands in when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";

@@ -28,14 +28,16 @@ use tokio::{
 };
 
 use crate::{
-    directory::{Addresses, Unavailable},
-    hello::{self, ConnectError, Purpose},
-    host::{Hosted, Shared},
-    service::{LinkCounts, LinkStatus, PeerLinkClient},
-    settings::Backoff,
-    task::{Task, lock},
+    network::{
+        directory::{Addresses, Unavailable},
+        hello::{self, ConnectError, Purpose},
+        host::{Hosted, Shared},
+        service::{LinkCounts, LinkStatus, PeerLinkClient},
+        settings::Backoff,
+        task::{Task, lock},
+        wire::{self, Frames, MAX_BODY, Wire},
+    },
     tools::within,
-    wire::{self, Frames, MAX_BODY, Wire},
 };
 
 /// The most envelopes that go out together. A receiver takes that many at once or none of them.
@@ -397,14 +399,14 @@ pub(crate) async fn put(
     inbox: &mpsc::Sender<Input>,
     from: PeerId,
     mut envelopes: Vec<Envelope>,
-) -> Result<(), crate::service::Gone> {
+) -> Result<(), crate::network::service::Gone> {
     if envelopes.is_empty() {
         // A driver that does not drain its inbox is not there.
-        return inbox.reserve().await.map(drop).map_err(|_| crate::service::Gone);
+        return inbox.reserve().await.map(drop).map_err(|_| crate::network::service::Gone);
     }
     while !envelopes.is_empty() {
         let size = envelopes.len().min(MAX_BATCH).min(inbox.max_capacity());
-        let places = inbox.reserve_many(size).await.map_err(|_| crate::service::Gone)?;
+        let places = inbox.reserve_many(size).await.map_err(|_| crate::network::service::Gone)?;
         for (place, envelope) in places.zip(envelopes.drain(..size)) {
             place.send(Input::Received { from, envelope });
         }

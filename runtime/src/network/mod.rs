@@ -1,0 +1,13 @@
+//! The network between processes: how messages become frames, how a connection opens, and who carries what in and out.
+
+pub mod directory;
+pub mod hello;
+pub mod host;
+pub mod ledger_client;
+pub mod ledger_service;
+pub mod link;
+pub mod service;
+pub mod settings;
+pub mod wire;
+
+pub(crate) mod task;

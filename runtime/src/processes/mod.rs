@@ -1,0 +1,7 @@
+//! The processes of a run: a driver around each machine, what both report, and the supervisor that starts and restarts them.
+
+pub mod ledger_driver;
+pub mod peer_driver;
+pub mod random;
+pub mod report;
+pub mod supervise;
