@@ -30,7 +30,8 @@ use bazaar_runtime::{
     network::{
         directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
         hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
-        host::{Host, Resident, StatusRequest},
+        host::Host,
+        hosted::{HostedPeer, StatusRequest},
         ledger_client::LedgerClient,
         ledger_service::{Fence, LedgerJob, LedgerServer},
         link::{Links, Outbound},
@@ -125,7 +126,7 @@ impl Peer {
         let (inbox, received) = mpsc::channel(room);
         let (status, asked) = mpsc::channel(4);
         let neighbours = neighbours.iter().copied().map(PeerId).collect::<BTreeSet<_>>();
-        let links = host.settle(Resident { life, neighbours, inbox, status }, addresses).unwrap();
+        let links = host.settle(HostedPeer { life, neighbours, inbox, status }, addresses).unwrap();
         Peer { links, inbox: received, status: asked }
     }
 

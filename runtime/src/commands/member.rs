@@ -8,8 +8,8 @@ use bazaar_runtime::{
     config::{BazaarConfig, RawConfig},
     network::{host::Host, settings::Settings},
     processes::{
-        ledger_driver::{self, KeeperConfig, ledger_dir},
-        peer_driver::{self, Household, peer_dir},
+        ledger_driver::{self, LedgerDriverConfig, ledger_dir},
+        peer_driver::{self, HostContext, peer_dir},
         report::{Form, Names},
         supervise::{listed, stop_signal},
     },
@@ -34,7 +34,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     let dir = ledger_dir(config.dir());
     trace_to(&dir)?;
-    let set_up = KeeperConfig {
+    let set_up = LedgerDriverConfig {
         address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
         ledger: config.ledger_config(),
         options: LedgerOptions { snapshot_every: config.ledger().snapshot_every, limits: config.limits() },
@@ -45,7 +45,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     };
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
-        Ok(ledger_driver::keep(set_up, stop).await?)
+        Ok(ledger_driver::run_ledger(set_up, stop).await?)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -68,7 +68,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             ))
         })?;
         let ledger_of = config.clone();
-        let household = Household {
+        let host_context = HostContext {
             // A configured name may stand for several interfaces: it is what others are told.
             address: if address == ANY { host.address().to_string() } else { address.clone() },
             host,
@@ -81,7 +81,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             names: Arc::new(names(&config)),
             stop,
         };
-        futures::future::try_join_all(peers.into_iter().map(|peer| peer_driver::live(&household, peer))).await?;
+        futures::future::try_join_all(peers.into_iter().map(|peer| peer_driver::run_peer(&host_context, peer))).await?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use std::{
 use bazaar_runtime::{
     config::ConfigError,
     config::run_dir::RunDirError,
-    processes::{ledger_driver::KeeperError, peer_driver::DriverError, supervise::RunError},
+    processes::{ledger_driver::LedgerDriverError, peer_driver::PeerDriverError, supervise::RunError},
     tools::access::AccessError,
 };
 use thiserror::Error;
@@ -33,9 +33,9 @@ pub enum Failure {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
-    Keeper(#[from] KeeperError),
+    Ledger(#[from] LedgerDriverError),
     #[error(transparent)]
-    Driver(#[from] DriverError),
+    Peer(#[from] PeerDriverError),
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
@@ -51,7 +51,7 @@ impl Failure {
             Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
             Failure::Access(AccessError::RunDir(_) | AccessError::NoKey) => ExitCode::from(2),
             Failure::Access(error) if error.is_damage() => ExitCode::from(1),
-            Failure::Access(_) | Failure::Run(_) | Failure::Keeper(_) | Failure::Driver(_) | Failure::Stuck(_) => {
+            Failure::Access(_) | Failure::Run(_) | Failure::Ledger(_) | Failure::Peer(_) | Failure::Stuck(_) => {
                 ExitCode::from(3)
             }
         }

@@ -78,8 +78,9 @@ impl LedgerClient {
     ) -> LedgerClient {
         let (asks, asked) = mpsc::channel(CALLS);
         let state = Arc::new(State::default());
-        let keeper = Keeper { credentials, settings, registration, address, inbox, asked, state: Arc::clone(&state) };
-        LedgerClient { asks, state, settings, _task: Task::spawn(keeper.run()) }
+        let connection =
+            Connection { credentials, settings, registration, address, inbox, asked, state: Arc::clone(&state) };
+        LedgerClient { asks, state, settings, _task: Task::spawn(connection.run()) }
     }
 
     /// Calls the ledger; neither waits nor fails. When the ledger cannot be reached the call is dropped.
@@ -178,7 +179,7 @@ enum Done {
     },
 }
 
-struct Keeper {
+struct Connection {
     credentials: Credentials,
     settings: Settings,
     registration: Registration,
@@ -188,7 +189,7 @@ struct Keeper {
     state: Arc<State>,
 }
 
-impl Keeper {
+impl Connection {
     async fn run(mut self) {
         let me = self.registration.life.peer;
         let mut backoff = Backoff::new(&self.settings);

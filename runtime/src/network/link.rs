@@ -31,7 +31,7 @@ use crate::{
     network::{
         directory::{Addresses, Unavailable},
         hello::{self, ConnectError, Purpose},
-        host::{Hosted, Shared},
+        hosted::{Hosted, HostedPeers, MAX_BATCH, put},
         service::{LinkCounts, LinkStatus, PeerLinkClient},
         settings::Backoff,
         task::{Task, lock},
@@ -39,9 +39,6 @@ use crate::{
     },
     tools::within,
 };
-
-/// The most envelopes that go out together. A receiver takes that many at once or none of them.
-pub(crate) const MAX_BATCH: usize = 64;
 
 /// Whoever takes a peer's envelopes to its neighbours. The driver hands every
 /// [`Effect::Send`](bazaar_protocol::effect::Effect::Send) to one of these, so this is where a nemesis can stand.
@@ -55,12 +52,12 @@ pub trait Outbound: Send + Sync {
 pub struct Links {
     life: Life,
     links: BTreeMap<PeerId, (Arc<Outbox>, Task)>,
-    shared: Arc<Shared>,
+    shared: Arc<HostedPeers>,
 }
 
 impl Links {
     pub(crate) fn open(
-        shared: &Arc<Shared>,
+        shared: &Arc<HostedPeers>,
         life: Life,
         neighbours: &BTreeSet<PeerId>,
         inbox: &mpsc::Sender<Input>,
@@ -235,7 +232,7 @@ struct Link {
     outbox: Arc<Outbox>,
     inbox: mpsc::Sender<Input>,
     addresses: Arc<dyn Addresses>,
-    shared: Arc<Shared>,
+    shared: Arc<HostedPeers>,
     last_address: Option<String>,
 }
 
@@ -390,28 +387,6 @@ impl Link {
             backoff.reset();
         }
     }
-}
-
-/// Puts envelopes from a neighbour into a driver's inbox, waiting for room. Whoever drops this midway has handed over
-/// all of a batch or none of it: there is room for all before the first goes in, and between them nothing waits.
-/// (Batches beyond [`MAX_BATCH`] or the inbox's size, which no [`Link`] sends, are cut into such.)
-pub(crate) async fn put(
-    inbox: &mpsc::Sender<Input>,
-    from: PeerId,
-    mut envelopes: Vec<Envelope>,
-) -> Result<(), crate::network::service::Gone> {
-    if envelopes.is_empty() {
-        // A driver that does not drain its inbox is not there.
-        return inbox.reserve().await.map(drop).map_err(|_| crate::network::service::Gone);
-    }
-    while !envelopes.is_empty() {
-        let size = envelopes.len().min(MAX_BATCH).min(inbox.max_capacity());
-        let places = inbox.reserve_many(size).await.map_err(|_| crate::network::service::Gone)?;
-        for (place, envelope) in places.zip(envelopes.drain(..size)) {
-            place.send(Input::Received { from, envelope });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

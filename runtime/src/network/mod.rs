@@ -3,6 +3,7 @@
 pub mod directory;
 pub mod hello;
 pub mod host;
+pub mod hosted;
 pub mod ledger_client;
 pub mod ledger_service;
 pub mod link;

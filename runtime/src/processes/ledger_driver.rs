@@ -35,7 +35,7 @@ const JOBS: usize = 1_024;
 
 /// Why the ledger cannot go on.
 #[derive(Debug, Error)]
-pub enum KeeperError {
+pub enum LedgerDriverError {
     /// The store cannot be opened, read or written. It is not tried again (DESIGN 3).
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,7 +66,7 @@ pub enum KeeperError {
 
 /// How the ledger's process is set up.
 #[derive(Debug)]
-pub struct KeeperConfig {
+pub struct LedgerDriverConfig {
     /// Its own directory.
     pub dir: PathBuf,
     /// Where it listens.
@@ -102,26 +102,26 @@ fn witness_file(ledger: &Path) -> PathBuf {
 }
 
 /// Refuses a store that lacks what a witness has seen; one that has it again is welcome.
-fn check_witness(dir: &Path, holds: Seen) -> Result<(), KeeperError> {
+fn check_witness(dir: &Path, holds: Seen) -> Result<(), LedgerDriverError> {
     let file = witness_file(dir);
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-    let fault: LedgerFault = serde_json::from_str(&text).map_err(|error| KeeperError::Files {
+    let fault: LedgerFault = serde_json::from_str(&text).map_err(|error| LedgerDriverError::Files {
         dir: file.clone(),
         error: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
     })?;
     if fault.seen.head > holds.head || fault.seen.epoch > holds.epoch {
-        return Err(KeeperError::Gone(LedgerFault { holds, ..fault }));
+        return Err(LedgerDriverError::Gone(LedgerFault { holds, ..fault }));
     }
-    std::fs::remove_file(&file).map_err(|error| KeeperError::Files { dir: file.clone(), error })
+    std::fs::remove_file(&file).map_err(|error| LedgerDriverError::Files { dir: file.clone(), error })
 }
 
 /// Keeps the books until told to stop.
 ///
 /// # Errors
-/// See [`KeeperError`]. Nothing that was acknowledged is lost by it.
-pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Result<(), KeeperError> {
-    let KeeperConfig { dir, address, ledger, options, credentials, settings, form } = config;
-    let files = |error| KeeperError::Files { dir: dir.clone(), error };
+/// See [`LedgerDriverError`]. Nothing that was acknowledged is lost by it.
+pub async fn run_ledger(config: LedgerDriverConfig, mut stop: watch::Receiver<bool>) -> Result<(), LedgerDriverError> {
+    let LedgerDriverConfig { dir, address, ledger, options, credentials, settings, form } = config;
+    let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     let mut log = Log::open(&dir.join("log")).map_err(files)?;
     let mut say = |what| {
@@ -140,7 +140,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
     check_witness(&dir, tail.status.seen())?;
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
-    let listen = |error| KeeperError::Listen { address: address.clone(), error };
+    let listen = |error| LedgerDriverError::Listen { address: address.clone(), error };
     let server = LedgerServer::listen(&*address, credentials, settings, jobs).await.map_err(listen)?;
     let served = server.address().to_string();
     // Renamed into place: whoever reads it finds a whole address.
@@ -149,7 +149,7 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
     say(ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
 
-    let mut keeper = Keeper {
+    let mut driver = LedgerDriver {
         witness: witness_file(&dir),
         machine,
         committer: Committer::start(store),
@@ -159,28 +159,28 @@ pub async fn keep(config: KeeperConfig, mut stop: watch::Receiver<bool>) -> Resu
         next_id: CallId(0),
         lease: None,
     };
-    keeper.carry_out(effects)?;
+    driver.carry_out(effects)?;
     loop {
         tokio::select! {
             job = waiting.recv() => {
                 // The server holds a sender as long as it lives, which is as long as this loop.
                 let Some(job) = job else { return Ok(()) };
-                keeper.on_job(job)?;
+                driver.on_job(job)?;
             }
-            done = keeper.committer.done.recv() => {
+            done = driver.committer.done.recv() => {
                 let Some(done) = done else { return Ok(()) };
-                keeper.on_done(done)?;
+                driver.on_done(done)?;
             }
-            () = sleep_until(keeper.lease.unwrap_or_else(Instant::now)), if keeper.lease.is_some() => {
-                keeper.lease = None;
-                keeper.feed(LedgerInput::LeaseFired)?;
+            () = sleep_until(driver.lease.unwrap_or_else(Instant::now)), if driver.lease.is_some() => {
+                driver.lease = None;
+                driver.feed(LedgerInput::LeaseFired)?;
             }
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }
 
-struct Keeper {
+struct LedgerDriver {
     witness: PathBuf,
     machine: Ledger,
     committer: Committer,
@@ -198,8 +198,8 @@ struct Reader {
     reply: oneshot::Sender<LedgerReply>,
 }
 
-impl Keeper {
-    fn on_job(&mut self, job: LedgerJob) -> Result<(), KeeperError> {
+impl LedgerDriver {
+    fn on_job(&mut self, job: LedgerJob) -> Result<(), LedgerDriverError> {
         let id = self.new_id();
         match job {
             LedgerJob::Call { call, reply } => {
@@ -225,7 +225,7 @@ impl Keeper {
         self.next_id
     }
 
-    fn on_done(&mut self, done: Done) -> Result<(), KeeperError> {
+    fn on_done(&mut self, done: Done) -> Result<(), LedgerDriverError> {
         match done {
             Done::Persisted(result) => {
                 result?;
@@ -249,12 +249,12 @@ impl Keeper {
     }
 
     /// The one place through which every input and every effect passes.
-    fn feed(&mut self, input: LedgerInput) -> Result<(), KeeperError> {
+    fn feed(&mut self, input: LedgerInput) -> Result<(), LedgerDriverError> {
         let effects = self.machine.step(input);
         self.carry_out(effects)
     }
 
-    fn carry_out(&mut self, effects: Vec<LedgerEffect>) -> Result<(), KeeperError> {
+    fn carry_out(&mut self, effects: Vec<LedgerEffect>) -> Result<(), LedgerDriverError> {
         for effect in effects {
             match effect {
                 LedgerEffect::Persist(batch) => self.committer.ask(Work::Persist(batch)),
@@ -278,7 +278,7 @@ impl Keeper {
                     if let Err(error) = left.and_then(|text| std::fs::write(&self.witness, text)) {
                         tracing::error!("cannot leave a note of what is missing: {error}");
                     }
-                    return Err(KeeperError::Gone(fault));
+                    return Err(LedgerDriverError::Gone(fault));
                 }
             }
         }

@@ -25,7 +25,8 @@ use crate::{
     network::{
         directory::Registration,
         hello::Credentials,
-        host::{Host, HostError, Resident, StatusRequest},
+        host::Host,
+        hosted::{HostError, HostedPeer, StatusRequest},
         ledger_client::{LedgerAddress, LedgerClient},
         link::{Links, Outbound as _},
         service::PeerStatus,
@@ -40,7 +41,7 @@ const INBOX: usize = 1_024;
 
 /// Why a peer cannot go on.
 #[derive(Debug, Error)]
-pub enum DriverError {
+pub enum PeerDriverError {
     /// Its configuration does not pass the protocol's own check.
     #[error("peer {0}: {1}")]
     Config(PeerId, Box<bazaar_protocol::config::ConfigError>),
@@ -72,7 +73,7 @@ pub enum DriverError {
 }
 
 /// What the drivers of a process share.
-pub struct Household {
+pub struct HostContext {
     /// The process's network side.
     pub host: Host,
     /// What makes it a member of the run.
@@ -95,9 +96,9 @@ pub struct Household {
     pub stop: watch::Receiver<bool>,
 }
 
-impl std::fmt::Debug for Household {
+impl std::fmt::Debug for HostContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Household").field("address", &self.address).field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("HostContext").field("address", &self.address).field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
@@ -110,33 +111,34 @@ pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
 /// Lets a peer live until it is told to stop.
 ///
 /// # Errors
-/// See [`DriverError`]; then the peer must not be started again before somebody has looked.
-pub async fn live(household: &Household, config: Config) -> Result<(), DriverError> {
+/// See [`PeerDriverError`]; then the peer must not be started again before somebody has looked.
+pub async fn run_peer(host_context: &HostContext, config: Config) -> Result<(), PeerDriverError> {
     let me = config.me;
-    let dir = peer_dir(&household.dir, me);
-    let files = |error| DriverError::Files { peer: me, dir: dir.clone(), error };
+    let dir = peer_dir(&host_context.dir, me);
+    let files = |error| PeerDriverError::Files { peer: me, dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     // Written from the first life on.
     let has_lived = std::fs::metadata(dir.join("log")).is_ok_and(|log| log.len() > 0);
     let log = Log::open(&dir.join("log")).map_err(files)?;
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
     if has_lived && !dir.join("store").exists() {
-        return Err(DriverError::StoreLost { peer: me, dir });
+        return Err(PeerDriverError::StoreLost { peer: me, dir });
     }
-    let store = PeerStore::open(dir.join("store")).map_err(|error| DriverError::Store(me, error))?;
+    let store = PeerStore::open(dir.join("store")).map_err(|error| PeerDriverError::Store(me, error))?;
     let durable = store.load();
     let neighbours = config.neighbours.clone();
-    let (peer, effects) = Peer::recover(config, durable).map_err(|error| DriverError::Config(me, Box::new(error)))?;
+    let (peer, effects) =
+        Peer::recover(config, durable).map_err(|error| PeerDriverError::Config(me, Box::new(error)))?;
 
     let life = peer.view().me;
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (status, status_requests) = mpsc::channel(1);
     let mut driver = Driver {
-        household,
+        host_context,
         peer,
         log,
         writer: Writer::start(store),
-        random: StdRng::seed_from_u64(household.seed ^ (u64::from(me.0) << 32) ^ u64::from(life.incarnation.0)),
+        random: StdRng::seed_from_u64(host_context.seed ^ (u64::from(me.0) << 32) ^ u64::from(life.incarnation.0)),
         timers: BTreeMap::new(),
         todo: VecDeque::new(),
         connections: None,
@@ -145,13 +147,13 @@ pub async fn live(household: &Household, config: Config) -> Result<(), DriverErr
     // DESIGN R7: nothing is sent, not even a hello, before this life is durable.
     driver.await_first_write(me).await?;
     let registration =
-        Registration { life, address: household.address.clone(), pid: std::process::id(), host: hostname() };
-    let address = Arc::clone(&household.ledger_address);
+        Registration { life, address: host_context.address.clone(), pid: std::process::id(), host: hostname() };
+    let address = Arc::clone(&host_context.ledger_address);
     let address: LedgerAddress = Box::new(move || address());
-    let credentials = household.credentials.clone();
-    let ledger = LedgerClient::open(credentials, household.settings, registration, address, inbox.clone());
-    let resident = Resident { life, neighbours, inbox, status };
-    let links = household.host.settle(resident, &ledger.addresses())?;
+    let credentials = host_context.credentials.clone();
+    let ledger = LedgerClient::open(credentials, host_context.settings, registration, address, inbox.clone());
+    let peer = HostedPeer { life, neighbours, inbox, status };
+    let links = host_context.host.settle(peer, &ledger.addresses())?;
     driver.connections = Some((links, ledger));
     driver.run(inputs, status_requests).await
 }
@@ -161,7 +163,7 @@ fn hostname() -> String {
 }
 
 struct Driver<'a> {
-    household: &'a Household,
+    host_context: &'a HostContext,
     peer: Peer,
     log: Log,
     writer: Writer,
@@ -177,9 +179,9 @@ impl Driver<'_> {
         &mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut status_requests: mpsc::Receiver<StatusRequest>,
-    ) -> Result<(), DriverError> {
+    ) -> Result<(), PeerDriverError> {
         let me = self.peer.config().me;
-        let mut stop = self.household.stop.clone();
+        let mut stop = self.host_context.stop.clone();
         loop {
             let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
             tokio::select! {
@@ -190,7 +192,7 @@ impl Driver<'_> {
                 }
                 written = self.writer.done.recv() => match written {
                     Some(Ok(id)) => self.feed(Input::Written(id)),
-                    Some(Err(error)) => return Err(DriverError::Store(me, error)),
+                    Some(Err(error)) => return Err(PeerDriverError::Store(me, error)),
                     None => return Ok(()),
                 },
                 Some(request) = status_requests.recv() => {
@@ -209,21 +211,21 @@ impl Driver<'_> {
     }
 
     /// Writes down what it has seen of the books, before it stops.
-    async fn part(&mut self, me: PeerId) -> Result<(), DriverError> {
+    async fn part(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
         const LAST: WriteId = WriteId(u64::MAX);
         self.writer.write(LAST, self.peer.parting());
         while let Some(written) = self.writer.done.recv().await {
-            if written.map_err(|error| DriverError::Store(me, error))? == LAST {
+            if written.map_err(|error| PeerDriverError::Store(me, error))? == LAST {
                 break;
             }
         }
         Ok(())
     }
 
-    async fn await_first_write(&mut self, me: PeerId) -> Result<(), DriverError> {
+    async fn await_first_write(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
         match self.writer.done.recv().await {
             Some(Ok(id)) => self.feed(Input::Written(id)),
-            Some(Err(error)) => return Err(DriverError::Store(me, error)),
+            Some(Err(error)) => return Err(PeerDriverError::Store(me, error)),
             None => {}
         }
         Ok(())
@@ -265,8 +267,8 @@ impl Driver<'_> {
                 }
                 Effect::Note { clock, epoch, note } => {
                     let event = Event::noted(me, clock, epoch, note);
-                    self.household.form.print(&self.household.names, &event);
-                    if let Err(error) = self.log.write(&self.household.names, &event) {
+                    self.host_context.form.print(&self.host_context.names, &event);
+                    if let Err(error) = self.log.write(&self.host_context.names, &event) {
                         tracing::warn!(peer = %me, "cannot write the log: {error}");
                     }
                 }
@@ -285,7 +287,7 @@ impl Driver<'_> {
             id: peer,
             incarnation,
             pid: std::process::id(),
-            role: self.household.names.role(peer),
+            role: self.host_context.names.role(peer),
             links,
             ledger,
             clock: view.clock,

@@ -108,7 +108,7 @@ pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     (supervisor.outcome, result)
 }
 
-/// What a process's keeper says.
+/// What the task that keeps a process running says.
 enum Said {
     Line(String),
     Ended { process: Process, pid: u32, status: std::io::Result<ExitStatus> },
@@ -268,7 +268,7 @@ impl Supervisor<'_> {
             Process::Ledger => self.stopping.ledger.clone(),
             Process::Peers(_) => self.stopping.peers.clone(),
         };
-        tokio::spawn(keep(process.clone(), child, pid, self.say.clone(), stopping));
+        tokio::spawn(watch_process(process.clone(), child, pid, self.say.clone(), stopping));
         Ok(())
     }
 
@@ -297,7 +297,7 @@ impl Supervisor<'_> {
 
 /// Passes on what a process says and how it ends; stops it when all shall stop: by closing its input, and if that is
 /// not heard by a signal that must be.
-async fn keep(
+async fn watch_process(
     process: Process,
     mut child: Child,
     pid: u32,

@@ -1,0 +1,191 @@
+//! Which peers a process hosts, and what its listener and its links know of them together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use bazaar_protocol::{
+    id::{Incarnation, Life, PeerId},
+    input::Input,
+    message::Envelope,
+};
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::network::{
+    hello::{Credentials, Purpose, Refusal},
+    service::{Gone, PeerStatus},
+    settings::Settings,
+    task::lock,
+};
+
+/// The most envelopes that go out together. A receiver takes that many at once or none of them.
+pub(crate) const MAX_BATCH: usize = 64;
+
+/// "How is your peer?" The driver answers when it comes to it.
+pub type StatusRequest = oneshot::Sender<PeerStatus>;
+
+/// What a driver gives for its peer to be reached.
+#[derive(Debug)]
+pub struct HostedPeer {
+    /// The peer's life. Its incarnation is durable: a link's hello is something the peer sends (DESIGN R7).
+    pub life: Life,
+    /// Whom it has links to.
+    pub neighbours: BTreeSet<PeerId>,
+    /// Where to put [`Input::Received`], [`Input::LinkUp`] and [`Input::LinkDown`]. The driver must keep draining it; when it
+    /// is full, neighbours wait.
+    pub inbox: mpsc::Sender<Input>,
+    /// Where tools ask how the peer is.
+    pub status: mpsc::Sender<StatusRequest>,
+}
+
+/// Why a peer cannot move in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum HostError {
+    /// It is here already. Drop its former [`Links`] first.
+    #[error("peer {0} is hosted here already")]
+    AlreadyHosted(PeerId),
+}
+
+/// What the listener and all links of a process know together.
+#[derive(Debug)]
+pub(crate) struct HostedPeers {
+    pub(crate) credentials: Credentials,
+    pub(crate) settings: Settings,
+    peers: Mutex<BTreeMap<PeerId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    life: Life,
+    inbox: mpsc::Sender<Input>,
+    status: mpsc::Sender<StatusRequest>,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+}
+
+#[derive(Debug, Default)]
+struct Neighbour {
+    /// The latest life that has connected.
+    latest: Incarnation,
+    /// Its connection. It ends when this is dropped: a neighbour that connects again has given up the former one.
+    connection: Option<oneshot::Sender<()>>,
+    /// It has just connected.
+    came: Arc<Notify>,
+}
+
+/// Where a neighbour is, as this process knows it.
+#[derive(Debug)]
+pub(crate) enum Hosted {
+    Here(mpsc::Sender<Input>),
+    NotNeighbours,
+    Elsewhere,
+}
+
+impl HostedPeers {
+    pub(crate) fn new(credentials: Credentials, settings: Settings) -> HostedPeers {
+        HostedPeers { credentials, settings, peers: Mutex::default() }
+    }
+
+    /// Lets a peer move in.
+    ///
+    /// # Errors
+    /// When it is here already.
+    pub(crate) fn insert(&self, peer: &HostedPeer) -> Result<(), HostError> {
+        let HostedPeer { life, neighbours, inbox, status } = peer;
+        let mut peers = lock(&self.peers);
+        if peers.contains_key(&life.peer) {
+            return Err(HostError::AlreadyHosted(life.peer));
+        }
+        // Those here that look for it need not wait for their next attempt.
+        for other in peers.values() {
+            other.neighbours.get(&life.peer).inspect(|neighbour| neighbour.came.notify_one());
+        }
+        let neighbours = neighbours.iter().map(|id| (*id, Neighbour::default())).collect();
+        let entry = Entry { life: *life, inbox: inbox.clone(), status: status.clone(), neighbours };
+        peers.insert(life.peer, entry);
+        Ok(())
+    }
+
+    pub(crate) fn hosted(&self, peer: PeerId, seeker: PeerId) -> Hosted {
+        match lock(&self.peers).get(&peer) {
+            Some(entry) if entry.neighbours.contains_key(&seeker) => Hosted::Here(entry.inbox.clone()),
+            Some(_) => Hosted::NotNeighbours,
+            None => Hosted::Elsewhere,
+        }
+    }
+
+    /// Waits until a neighbour connects to a peer that is hosted here, or moves in.
+    pub(crate) async fn neighbour_came(&self, peer: PeerId, neighbour: PeerId) {
+        let door = |entry: &Entry| entry.neighbours.get(&neighbour).map(|door| Arc::clone(&door.came));
+        let came = lock(&self.peers).get(&peer).and_then(door);
+        match came {
+            Some(came) => came.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn remove(&self, life: Life) {
+        let mut peers = lock(&self.peers);
+        if peers.get(&life.peer).is_some_and(|entry| entry.life == life) {
+            peers.remove(&life.peer);
+        }
+    }
+
+    /// Decides about a connector that knows the key.
+    pub(crate) fn admit(&self, purpose: Purpose) -> Result<Admitted, Refusal> {
+        match purpose {
+            Purpose::Tool => Ok(Admitted::Tool),
+            Purpose::Ledger { .. } => {
+                let this = "a process of peers".to_owned();
+                Err(Refusal::WrongDoor { wanted: "the ledger".to_owned(), this })
+            }
+            Purpose::Link { from, to } => {
+                let mut peers = lock(&self.peers);
+                let entry = peers.get_mut(&to).ok_or(Refusal::NotHere(to))?;
+                let stranger = Refusal::NotNeighbours { from: from.peer, to };
+                let neighbour = entry.neighbours.get_mut(&from.peer).ok_or(stranger)?;
+                if from.incarnation < neighbour.latest {
+                    return Err(Refusal::OldLife { latest: neighbour.latest });
+                }
+                let (connection, replaced) = oneshot::channel();
+                neighbour.latest = from.incarnation;
+                neighbour.connection = Some(connection);
+                neighbour.came.notify_one();
+                Ok(Admitted::Link { from: from.peer, inbox: entry.inbox.clone(), replaced })
+            }
+        }
+    }
+
+    /// Hosted peers above `after`, with where to ask how they are.
+    pub(crate) fn hosted_after(&self, after: Option<PeerId>) -> Vec<(PeerId, mpsc::Sender<StatusRequest>)> {
+        let peers = lock(&self.peers);
+        let above = peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+        above.map(|(id, entry)| (*id, entry.status.clone())).collect()
+    }
+}
+
+/// A connector that is let in.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    Link { from: PeerId, inbox: mpsc::Sender<Input>, replaced: oneshot::Receiver<()> },
+    Tool,
+}
+
+/// Puts envelopes from a neighbour into a driver's inbox, waiting for room. Whoever drops this midway has handed over
+/// all of a batch or none of it: there is room for all before the first goes in, and between them nothing waits.
+/// (Batches beyond [`MAX_BATCH`] or the inbox's size, which no [`Link`] sends, are cut into such.)
+pub(crate) async fn put(inbox: &mpsc::Sender<Input>, from: PeerId, mut envelopes: Vec<Envelope>) -> Result<(), Gone> {
+    if envelopes.is_empty() {
+        // A driver that does not drain its inbox is not there.
+        return inbox.reserve().await.map(drop).map_err(|_| Gone);
+    }
+    while !envelopes.is_empty() {
+        let size = envelopes.len().min(MAX_BATCH).min(inbox.max_capacity());
+        let places = inbox.reserve_many(size).await.map_err(|_| Gone)?;
+        for (place, envelope) in places.zip(envelopes.drain(..size)) {
+            place.send(Input::Received { from, envelope });
+        }
+    }
+    Ok(())
+}
