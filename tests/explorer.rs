@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bazaar_model::scenario::{self, Extent};
+use bazaar_model::{catalogue, subject::scenario::Extent};
 use browser::{BOUND, Browser, ended};
 use nix::{
     sys::signal::{Signal, kill},
@@ -208,7 +208,7 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     page.press("button", "Run to completion").await?;
     page.sees(STATUS, "Done").await?;
     page.sees(STATUS, "Safety holds").await?;
-    let states = scenario::named(SCENARIO).and_then(|scenario| scenario.recorded(Extent::Default)).unwrap();
+    let states = catalogue::named(SCENARIO).and_then(|scenario| scenario.recorded(Extent::Default)).unwrap();
     assert!(states > 1000, "{SCENARIO} shows nothing");
     let unique = page.sees(STATUS, "Unique States:").await?;
     let shown: String = unique.chars().filter(char::is_ascii_digit).collect();

@@ -4,13 +4,18 @@
 #![allow(clippy::expect_used)]
 
 use bazaar_model::{
-    bazaar::{Bazaar, Tampering},
-    canonical::{merged_pairs_step_alike, step_in_lock_step},
-    check::{Outcome, Report, check},
-    history::History,
-    scenario::{self, Case, Extent, Family, Scenario},
-    sighting::Sighting,
-    trace::Trace,
+    catalogue::{self, Case, Entry},
+    participants::{Participants, Tampering},
+    search::{
+        canonical::{merged_pairs_step_alike, step_in_lock_step},
+        check::{Outcome, Report, check},
+        history::History,
+        trace::Trace,
+    },
+    subject::{
+        landmark::Landmark,
+        scenario::{Extent, Family},
+    },
 };
 use bazaar_protocol::{
     clock::Time,
@@ -20,16 +25,16 @@ use bazaar_protocol::{
 
 const THREADS: usize = 2;
 
-fn named(name: &str) -> Scenario {
-    scenario::named(name).expect("a scenario of the catalogue")
+fn named(name: &str) -> Entry {
+    catalogue::named(name).expect("a scenario of the catalogue")
 }
 
-fn bazaar(name: &str) -> Bazaar {
-    let Case::Bazaar(bazaar) = named(name).case else { panic!("{name} is no scenario of peers' machines") };
+fn bazaar(name: &str) -> Participants {
+    let Case::Participants(bazaar) = named(name).case else { panic!("{name} is no scenario of peers' machines") };
     bazaar
 }
 
-fn run(scenario: &Scenario) -> Report {
+fn run(scenario: &Entry) -> Report {
     check(scenario, Extent::Default, THREADS, |_| {})
 }
 
@@ -80,17 +85,17 @@ fn once_faults_stop_everybody_is_told() {
 #[test]
 fn another_number_of_states_than_is_recorded_is_no_incomplete_check() {
     // Nothing is recorded of a scenario that is not in the catalogue.
-    let report = run(&Scenario { name: "own-stock once more", ..named("own-stock") });
+    let report = run(&Entry { name: "own-stock once more", ..named("own-stock") });
     assert_eq!((report.verdict, report.complete), (Outcome::CountedDifferently, true));
-    let never_met = Scenario { sightings: vec![Sighting::CaughtUp], ..named("own-stock") };
+    let never_met = Entry { landmarks: vec![Landmark::CaughtUp], ..named("own-stock") };
     assert_eq!(run(&never_met).verdict, Outcome::Incomplete);
 }
 
 #[test]
 fn names_and_bounds_of_scenarios_are_told_apart() {
-    let scenarios = scenario::all();
+    let scenarios = catalogue::all();
     for (nth, scenario) in scenarios.iter().enumerate() {
-        assert!(!scenario.sightings.is_empty() && !scenario.bounds.is_empty(), "{scenario:?}");
+        assert!(!scenario.landmarks.is_empty() && !scenario.bounds.is_empty(), "{scenario:?}");
         for extent in [Extent::Default, Extent::Thorough] {
             assert!(scenario.recorded(extent).is_some_and(|states| states > 0), "{}: {extent:?}", scenario.name);
         }
@@ -101,7 +106,7 @@ fn names_and_bounds_of_scenarios_are_told_apart() {
 #[test]
 fn elections_and_trading_are_above_a_million_states_each() {
     for family in [Family::Election, Family::Trading] {
-        let of_family = scenario::all().into_iter().filter(|scenario| scenario.family == family);
+        let of_family = catalogue::all().into_iter().filter(|scenario| scenario.family == family);
         let states: usize = of_family.filter_map(|scenario| scenario.recorded(Extent::Default)).sum();
         assert!(states > 1_000_000, "{family}: {states}");
     }
@@ -125,7 +130,7 @@ fn clocks_that_start_further_up_make_no_difference() {
     for name in ["election-silence", "stamps", "ledger-crash", "client-restarts", "synchronous-survivor"] {
         for further in [1, 1 << 19] {
             let one = bazaar(name);
-            let other = Bazaar { start: Time(1 + further), ..one.clone() };
+            let other = Participants { start: Time(1 + further), ..one.clone() };
             let states = step_in_lock_step(&one, &other, 10_000).expect(name);
             assert!(states >= 10_000, "{name}: only {states} states were met");
         }
@@ -143,8 +148,8 @@ fn always_appended(call: &LedgerCall, mut reply: LedgerReply) -> LedgerReply {
 }
 
 fn violated(name: &str, tampering: Tampering, among: &[Property]) {
-    let bazaar = Bazaar { tampering, ..bazaar(name) };
-    let scenario = Scenario { case: Case::Bazaar(bazaar.clone()), ..named(name) };
+    let bazaar = Participants { tampering, ..bazaar(name) };
+    let scenario = Entry { case: Case::Participants(bazaar.clone()), ..named(name) };
     let report = run(&scenario);
     assert_eq!(report.verdict, Outcome::Violated);
     let found = report.counterexample.expect("a violation comes with the way there");

@@ -1,15 +1,17 @@
 //! The models of clocks and of overlays: that they hold, and that what is taken for one state in them is one.
 
 use bazaar_model::{
-    canonical::{merged_pairs_step_alike, step_in_lock_step},
-    check::{self, Outcome},
-    clock::{Budget, Clocks, Exchange},
-    scenario::{Extent, Family},
+    machines::clock::{Budget, Clocks, Exchange},
+    search::{
+        canonical::{merged_pairs_step_alike, step_in_lock_step},
+        check::{self, Outcome},
+    },
+    subject::scenario::{Extent, Family},
 };
 use bazaar_protocol::clock::Time;
 
 fn hold(family: Family) {
-    let scenarios = bazaar_model::scenario::all().into_iter().filter(|scenario| scenario.family == family);
+    let scenarios = bazaar_model::catalogue::all().into_iter().filter(|scenario| scenario.family == family);
     for scenario in scenarios {
         let report = check::check(&scenario, Extent::Default, 2, |_| {});
         let summary =

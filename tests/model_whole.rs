@@ -1,30 +1,33 @@
-//! Whole peers over their overlay, as tests: the scenarios that take a second hold and are complete.
+//! System peers over their overlay, as tests: the scenarios that take a second hold and are complete.
 
 #![allow(clippy::expect_used)]
 
 use std::iter;
 
 use bazaar_model::{
-    canonical::{merged_pairs_step_alike, step_in_lock_step},
-    check::{Outcome, check},
-    history::History,
-    scenario::{self, Case, Extent, Family, Scenario},
+    catalogue::{self, Case, Entry},
+    search::{
+        canonical::{merged_pairs_step_alike, step_in_lock_step},
+        check::{Outcome, check},
+        history::History,
+        trace::Trace,
+    },
     subject::Subject,
-    trace::Trace,
-    whole::{Way, Whole},
+    subject::scenario::{Extent, Family},
+    system::{System, Way},
 };
 use bazaar_protocol::{clock::Time, id::PeerId};
 
 const THREADS: usize = 2;
 
-fn all() -> impl Iterator<Item = (Scenario, Whole)> {
-    scenario::all().into_iter().filter_map(|scenario| match scenario.case.clone() {
-        Case::Whole(whole) => Some((scenario, whole)),
-        Case::Bazaar(_) | Case::Clock(_) | Case::Overlay(_) => None,
+fn all() -> impl Iterator<Item = (Entry, System)> {
+    catalogue::all().into_iter().filter_map(|scenario| match scenario.case.clone() {
+        Case::System(whole) => Some((scenario, whole)),
+        Case::Participants(_) | Case::Clock(_) | Case::Overlay(_) => None,
     })
 }
 
-fn named(name: &str) -> (Scenario, Whole) {
+fn named(name: &str) -> (Entry, System) {
     all().find(|(scenario, _)| scenario.name == name).expect("a scenario of the catalogue")
 }
 
@@ -124,7 +127,7 @@ fn clocks_that_start_further_up_make_no_difference() {
     for name in ["whole-clock", "whole-ledger", "whole-election"] {
         for further in [1, 1 << 10] {
             let one = named(name).1;
-            let other = Whole { start: Time(1 + further), ..one.clone() };
+            let other = System { start: Time(1 + further), ..one.clone() };
             let states = step_in_lock_step(&one, &other, 10_000).expect(name);
             assert_eq!(states, 10_000, "{name}");
         }
@@ -134,10 +137,10 @@ fn clocks_that_start_further_up_make_no_difference() {
 #[test]
 fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
     for (scenario, whole) in all() {
-        let Scenario { name, family, about, bounds, sightings, .. } = &scenario;
+        let Entry { name, family, about, bounds, landmarks, .. } = &scenario;
         assert_eq!(*family, Family::Whole);
         assert!(
-            name.starts_with("whole-") && !about.is_empty() && !bounds.is_empty() && !sightings.is_empty(),
+            name.starts_with("whole-") && !about.is_empty() && !bounds.is_empty() && !landmarks.is_empty(),
             "{name}"
         );
         let first = whole.first();
@@ -145,7 +148,7 @@ fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
         let is_held = first.traders().count() == 1;
         assert_eq!(
             is_held,
-            whole.opening != bazaar_model::whole::Opening::AtTheStart,
+            whole.opening != bazaar_model::system::Opening::AtTheStart,
             "{name}: {}",
             whole.portrait(&first)
         );
@@ -153,7 +156,7 @@ fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
 }
 
 /// A history of so many steps, each picked by its own number and how many there are.
-fn walk(whole: &Whole, steps: usize, pick: impl Fn(usize, usize) -> usize) -> History<'_, Whole> {
+fn walk(whole: &System, steps: usize, pick: impl Fn(usize, usize) -> usize) -> History<'_, System> {
     let mut history = History::empty(whole);
     for nth in 0..steps {
         let mut actions = Vec::new();
@@ -188,7 +191,7 @@ fn every_step_can_be_told_drawn_written_down_and_taken_again() {
                 assert!(!whole.sentence(before, action, after).is_empty());
                 let lanes = whole.lanes(before).len();
                 for mark in whole.marks(before, action, after) {
-                    if let bazaar_model::picture::Mark::Sent { from, to, .. } = mark {
+                    if let bazaar_model::pictures::picture::Mark::Sent { from, to, .. } = mark {
                         assert!(from < lanes && to.is_some_and(|to| to < lanes));
                     }
                 }

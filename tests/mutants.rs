@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use bazaar_model_mutants::{
-    mutants::{CATALOGUE, find},
     protocol::mutant::{Mutant, active},
+    search::mutants::{CATALOGUE, find},
 };
 
 #[test]

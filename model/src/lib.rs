@@ -17,8 +17,8 @@
 //! | [`election`], convergence | the same, 2 and 3 peers, free timing up to any state; from there the fair schedule | a cut that stays: a peer and the ledger, one way or both; a peer and all others; everybody and the ledger; every first answer lost; reads slower than the patience | L1, L3, B9, from *every* unique state |
 //! | [`trading`] | the same `Participant`s without an election, buyers and sellers among them, and the ledger: whoever the adversary likes stands and yields at any moment | as above, with clients that crash, clocks that rise by themselves, snapshots, messages that reach whoever holds, thinks it holds, or held the office | S1 to S8, S11 to S13, R1 to R3, R5, B6, B7; L2 from every unique state of the scenarios `told…`, `former-request` and `sales-missed` |
 //! | [`clock`] | `Clock`, two and three, any exchange, written ahead as by a peer's journal | loss, doubling, reordering; crashes between asking for a write, its being durable and being told so | S7, against vector clocks: what happened before is stamped before, for all pairs |
-//! | [`overlay`] | `Overlay`, on all 112 connected [networks](network) of 2 to 7 peers with at most three neighbours each | loss, doubling, any order; relays that crash, noticed or not, and come back | S10; A2: whoever is connected to the source by sound links is reached, and a flood that is new is taken, within the window |
-//! | [`whole`] | `Peer`s, 2 and 3, which are participants with overlay and journal; their disks and timers; and the ledger | connections that keep their order, cut one way or both, noticed early, late or never, to the ledger too; loss, doubling, reordering; crashes of peers and of the ledger with what was not durable lost; an old image of the ledger put back | S1 to S8, S10 to S13, R1 to R3, R5, R10, A2, B4 to B7, B9; L1, L2, L3 from every unique state of three scenarios |
+//! | [`overlay`] | `Overlay`, on all 112 connected [networks](machines::network) of 2 to 7 peers with at most three neighbours each | loss, doubling, any order; relays that crash, noticed or not, and come back | S10; A2: whoever is connected to the source by sound links is reached, and a flood that is new is taken, within the window |
+//! | [`system`] | `Peer`s, 2 and 3, which are participants with overlay and journal; their disks and timers; and the ledger | connections that keep their order, cut one way or both, noticed early, late or never, to the ledger too; loss, doubling, reordering; crashes of peers and of the ledger with what was not durable lost; an old image of the ledger put back | S1 to S8, S10 to S13, R1 to R3, R5, R10, A2, B4 to B7, B9; L1, L2, L3 from every unique state of three scenarios |
 //!
 //! "A message may never arrive" is how links are lost, cut and healed, one way too, and how a machine pauses and comes back, where
 //! timing is free: the bags of what is under way are only added to, and nothing has to be taken from them. So these faults have
@@ -26,17 +26,17 @@
 //!
 //! The *fair schedule* (L1 to L3): no more faults but for the cut that stays; all that is under way arrives, each once; then the timer
 //! that is due first fires. It is one schedule of many, deterministic; from every state it must lead, within the stated number of
-//! steps, to what is asked, and a leader must last for two suspicion times ([`bazaar::fair`], [`whole`]).
+//! steps, to what is asked, and a leader must last for two suspicion times ([`participants::fair`], [`system`]).
 //!
 //! A scenario passes when all properties hold in all states; when every state has had all its steps tried (counted, not
-//! concluded from a checker that says it is done); when every [sighting] that makes it worth running was met (a fenced trader,
+//! concluded from a checker that says it is done); when every [landmark](subject::landmark) that makes it worth running was met (a fenced trader,
 //! a batch settled by resending, a crash between write and sync, a contested term, ...); and when the number of unique states is the
 //! one recorded in `model/recorded.json`. Another number where all else is well is a verdict of its own,
-//! [counted differently](check::Outcome::CountedDifferently): nothing is violated, but machines or model do something else than when
-//! it was recorded. `check` ends with a [matrix] of what each machine was given in which role, over all scenarios; a gap fails it, and
+//! [counted differently](search::check::Outcome::CountedDifferently): nothing is violated, but machines or model do something else than when
+//! it was recorded. `check` ends with a [matrix](search::matrix) of what each machine was given in which role, over all scenarios; a gap fails it, and
 //! there is none.
 //!
-//! What the models can catch is shown by mutants: in each of 106 one safety line of the protocol is taken out or weakened, in a
+//! What the models can catch is shown by mutants: in each one safety line of the protocol is taken out or weakened, in a
 //! second build of the same files, and each is found as a violation of the property named for it (`bazaar-model mutants`; the
 //! gallery in `docs/defeats` shows the instructive ones).
 //!
@@ -47,8 +47,8 @@
 //! - Anything about `runtime`: sockets, disks, tokio, tarpc, sled are tested, not modelled.
 //! - In [`election`] and [`trading`] each step's clock counts as written before what it says leaves, and words carry the readings
 //!   of what is stamped, no others; but for a few scenarios a read of the ledger is one step and no call waits inside it.
-//!   [`clock`] and [`whole`] have these in steps of their own.
-//! - Who stands and what is traded are combined in [`whole`] only, where budgets are small.
+//!   [`clock`] and [`system`] have these in steps of their own.
+//! - Who stands and what is traded are combined in [`system`] only, where budgets are small.
 //! - Y1 and Y2 speak of a network whose messages take no time beside any timer, in any order. That they hold while delays are small
 //!   and not nothing is not shown. "At most one peer believes it is trader" is a property of no asynchronous system.
 //! - Liveness is convergence on one schedule, from states within the bounds; it is no statement about all fair schedules. It begins
@@ -61,8 +61,8 @@
 //!
 //! # When two states are one
 //!
-//! States are told apart by their hash only, which takes clock readings relative to the least ([`part`]) and leaves out
-//! stamps on which nothing can depend any more ([`bazaar::canon`]). [`canonical`] holds that against the machines: whenever two
+//! States are told apart by their hash only, which takes clock readings relative to the least ([`shared`]) and leaves out
+//! stamps on which nothing can depend any more ([`participants::canon`]). [`canonical`] holds that against the machines: whenever two
 //! unequal states are taken for one, both are stepped and must lead to the same; and a whole graph with all clocks
 //! shifted is walked in lock step with the first (`tests/model_check.rs`, `tests/model_small.rs`, `tests/model_whole.rs`). How much
 //! it merges differs: the model of clocks without budgets is finite by it alone; where old messages stay under way for ever, their
@@ -70,162 +70,58 @@
 //!
 //! # The scenarios
 //!
-//! From `cargo run --release --bin bazaar-model -- check` on a 2-core machine that others used at the same time: unique states,
-//! the longest path, seconds. The bounds of each, and why they suffice, are in `bazaar-model list`. `check --thorough` takes
-//! long; with `--journal FILE` it says what is left, can be interrupted, and goes on from there while the program is the same. Of
-//! its recorded numbers some, of the largest scenarios, are of an earlier build; there it says "counted differently".
-//!
-//! ```text
-//! scenario                  states  depth      s
-//! election                    93541     45    0.7
-//! election-four               97253     48    0.8
-//! election-crash              98993     38    0.5
-//! election-silence            19607     30    0.1
-//! election-heartbeat          69907     40    0.7
-//! election-resignation       214791     60    1.8
-//! election-two               143491     60    0.9
-//! election-ledger-crash       15980     30    0.1
-//! election-resigned-twice     22542     55    0.2
-//! election-reads             105458     61    0.9
-//! election-comeback           13263     26    0.1
-//! synchronous               1303694    144    3.1
-//! synchronous-five             2904     77    0.0
-//! synchronous-survivor        15682     99    0.0
-//! synchronous-ten               342     48    0.0
-//! convergence                 24873     31    1.1
-//! duel                        70340     41    5.6
-//! duel-one-way                70340     40    5.6
-//! wedge                       70340     40    6.3
-//! lost-answers                 3375     33    0.3
-//! long-reads                   1041     26    0.1
-//! survivor                    37542     48    1.9
-//! silent-ledger               70340     40    6.6
-//! last-unit                  203261     48    2.2
-//! batches-of-two             226485     47    2.1
-//! ledger-crash                80864     47    0.8
-//! trader-crash               158260     48    1.0
-//! yield                       64034     49    0.6
-//! renewals                    12280     44    0.1
-//! renewals-crash               3552     26    0.0
-//! client-restarts             76119     41    0.5
-//! buyer-restarts              63544     48    0.5
-//! resignation                173317     47    1.6
-//! restocking                  74747     52    0.6
-//! stamps                      12767     34    0.1
-//! sellers                     99774     44    0.7
-//! own-stock                    1029     29    0.0
-//! three-buyers                 1450     26    0.0
-//! inheritance                  9381     42    0.1
-//! out-of-order                  795     32    0.0
-//! old-calls                   45438     44    0.5
-//! late-copies                  3156     29    0.1
-//! trader-trades              278238     54    2.9
-//! buyer-in-office              8109     45    0.1
-//! seller-in-office            31017     50    0.3
-//! snapshot                   175184     48    1.8
-//! comeback                   364150     51    2.5
-//! resignation-crash          423640     49    5.5
-//! snapshot-crash             419438     48    4.3
-//! waiting-calls               48288     47    0.5
-//! former-request               7488     39    0.2
-//! snapshot-parts              51916     56    0.5
-//! reads-cut                    1420     38    0.0
-//! sales-missed                 1693     39    0.1
-//! told                        35346     45    0.9
-//! told-twice                   2277     35    0.1
-//! told-after-crashes           1997     27    0.1
-//! whole-election             294430     31    1.3
-//! whole-crash                169442     44    0.8
-//! whole-cut                  294711     31    1.9
-//! whole-ledger               172975     30    1.4
-//! whole-candidate            318448     40    1.5
-//! whole-interval                301     25    0.0
-//! whole-clock                 36100     46    0.2
-//! whole-survivor              65362     33    2.4
-//! whole-isolated              11292     25    1.1
-//! whole-convergence          304545     26   27.0
-//! whole-disorder             168178     20    1.0
-//! whole-slow-disks           381041     58    2.6
-//! whole-bound                113843     60    0.9
-//! whole-everything           294695     40    1.9
-//! whole-old-image            323578     35    1.7
-//! whole-reads                 64314     38    0.3
-//! whole-full-journal         127149     58    0.9
-//! whole-waiting               52692     32    0.4
-//! clock-two                  120874     22    0.2
-//! clock-read                 249649     25    0.4
-//! clock-three                259344     20    0.5
-//! clock-endless               29827   3090    0.2
-//! overlay-broadcast           30158      9    0.2
-//! overlay-answer             158000     16    0.2
-//! overlay-ask                 81389     12    0.3
-//! overlay-overtaken           36855     15    0.2
-//! overlay-around             238131     21    0.4
-//! overlay-crash               67111     17    0.2
-//! overlay-lives              252498     21    0.7
-//! overlay-back               106304     30    0.2
-//! overlay-circle             270350     27    0.7
-//! overlay-loss               265367     13    1.0
-//! overlay-twice              115093     15    0.5
-//! overlay-window              59755     18    0.6
-//! election in all: 2565639 unique states in 37.5 s
-//! trading in all: 3160454 unique states in 31.4 s
-//! clock in all: 659694 unique states in 1.3 s
-//! overlay in all: 1681011 unique states in 5.3 s
-//! whole in all: 3193096 unique states in 47.3 s
-//! ```
+//! They are in `docs/models.md`, each with its bounds, why they suffice, and the recorded number of states; so are the mutants.
+//! `bazaar-model check` tries all of them; `check --thorough` goes a step further in most, takes long, and with `--journal FILE`
+//! says what is left, can be interrupted, and goes on from there while the program is the same.
 //!
 //! # Reading order
 //!
-//! [`subject`] says what a model is, [`scenario`] what is in the catalogue. [`ledger`] is the ledger of all of them, and [`seen`]
-//! says what is worth seeing in a step. [`bazaar`] is the subject of [`election`] and
-//! [`trading`], [`whole`] that of whole peers. [`graph`] shows a subject to stateright, [`check`] runs it, [`trace`] finds histories,
-//! [`history`] takes and shortens them, [`replay`] shows one from a file, [`picture`] and [`diagram`] draw it, [`explore`] serves the
-//! Explorer, `mutants` (in the second build only) is the catalogue of mutants.
+//! [`subject`] says what a model is, [`scenario`] what a scenario is made of; [`catalogue`] gathers all scenarios. [`ledger`] is
+//! the ledger of all models, and [`seen`] says which landmarks a step passes. [`participants`] is the subject of [`election`] and
+//! [`trading`], [`system`] that of whole peers; [`clock`] and [`overlay`] are machines by themselves. Then the [`search`]:
+//! [`graph`] shows a subject to stateright, [`check`] runs it, [`trace`] finds histories, [`history`] takes and shortens them,
+//! [`replay`] takes one from a file, and `mutants` (in the second build only) is the catalogue of mutants. Last the [`pictures`]:
+//! [`picture`] and [`diagram`] draw a history, [`explore`] serves the Explorer.
 //!
 //! # To add something
 //!
 //! - **A property**: as a function in `bazaar_protocol::invariant`, named as the sentence it checks, with a
 //!   [`Property`](bazaar_protocol::invariant::Property) of its own; asked by the [`Observer`](bazaar_protocol::invariant::Observer), which every
 //!   world feeds, and listed in the subject's `properties`. Then a mutant that it alone catches.
-//! - **A scenario**: one entry in the `scenarios` of its model, with its bounds, why they suffice, and the sightings without which it
+//! - **A scenario**: one entry in the `scenarios` of its model, with its bounds, why they suffice, and the landmarks without which it
 //!   would show nothing. Run it, look at the number of states, record it:
 //!   `cargo run --release --bin bazaar-model -- check NAME --record model/recorded.json`, and the same with `--thorough`.
 //! - **A fault**: a field of the subject's budget and an action; a word for both in `words`.
 //! - **A mutant**: a line in `protocol/src/mutant.rs`, `mutant!(Name => what it does, what is right)` at the line it breaks, and a line
-//!   in `model/src/mutants.rs` with the property that must fail and the scenario where. `bazaar-model mutants NAME` says after how
+//!   in `model/src/search/mutants.rs` with the property that must fail and the scenario where. `bazaar-model mutants NAME` says after how
 //!   many steps it does.
+//!
+//! [`election`]: participants::election
+//! [`trading`]: participants::trading
+//! [`clock`]: machines::clock
+//! [`overlay`]: machines::overlay
+//! [`scenario`]: subject::scenario
+//! [`ledger`]: subject::ledger
+//! [`seen`]: subject::seen
+//! [`shared`]: subject::shared
+//! [`graph`]: search::graph
+//! [`check`]: search::check
+//! [`trace`]: search::trace
+//! [`history`]: search::history
+//! [`replay`]: search::replay
+//! [`canonical`]: search::canonical
+//! [`picture`]: pictures::picture
+//! [`diagram`]: pictures::diagram
+//! [`explore`]: pictures::explore
 #![deny(missing_docs)]
 
 /// The protocol that is checked: in this build as it is, or with the mutants in it.
 pub use bazaar_protocol as protocol;
 
-pub mod bazaar;
-pub mod canonical;
-pub mod check;
-pub mod clock;
-pub mod diagram;
-pub mod election;
-pub mod explore;
-pub mod graph;
-pub mod history;
-pub mod ledger;
-pub mod matrix;
-#[cfg(feature = "mutants")]
-pub mod mutants;
-pub mod network;
-pub mod overlay;
-pub mod part;
-pub mod picture;
-pub mod replay;
-pub mod scenario;
-pub mod seen;
-pub mod sighting;
+pub mod catalogue;
+pub mod machines;
+pub mod participants;
+pub mod pictures;
+pub mod search;
 pub mod subject;
-pub mod trace;
-pub mod trading;
-pub mod whole;
-mod words;
-
-#[cfg(test)]
-mod toy;
+pub mod system;

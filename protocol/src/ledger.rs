@@ -545,8 +545,8 @@ impl Ledger {
     }
 
     fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
-        let echo = Echo::of(caller, batch);
-        let echo = mutant!(AnsweredAsAnother => Echo { position: self.durable.status.head, ..echo }, echo);
+        let asked = Echo::of(caller, batch);
+        let echo = mutant!(AnsweredAsAnother => Echo { position: self.durable.status.head, ..asked }, asked);
         LedgerEffect::Reply {
             id,
             reply: LedgerReply {

@@ -156,24 +156,24 @@ impl Ears {
 }
 
 /// A bazaar in a directory of its own.
-pub struct Bazaar {
+pub struct Participants {
     home: Option<TempDir>,
     started: Vec<Child>,
     ears: Arc<Ears>,
     commands: Vec<String>,
 }
 
-impl Bazaar {
+impl Participants {
     /// A place for a bazaar that is configured like this; nothing runs yet.
-    pub fn new(config: &str) -> Bazaar {
+    pub fn new(config: &str) -> Participants {
         let home = TempDir::with_prefix("bazaar-test-").expect("a directory");
         fs::write(home.path().join("given.toml"), config).expect("the configuration is written");
-        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
+        Participants { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
     }
 
     /// A bazaar that runs.
-    pub fn run(config: &str, flags: &[&str]) -> Bazaar {
-        let mut bazaar = Bazaar::new(config);
+    pub fn run(config: &str, flags: &[&str]) -> Participants {
+        let mut bazaar = Participants::new(config);
         bazaar.start(flags);
         bazaar
     }
@@ -188,7 +188,7 @@ impl Bazaar {
         self.start_with(command);
     }
 
-    /// Starts a process of the bazaar. Its command line must name something below [`Bazaar::home`].
+    /// Starts a process of the bazaar. Its command line must name something below [`Participants::home`].
     pub fn start_with(&mut self, mut command: Command) -> u32 {
         self.commands.push(shown(&command));
         // A group of its own: a Ctrl-C at the tests must not look like one at the bazaar.
@@ -466,7 +466,7 @@ impl Bazaar {
     }
 }
 
-impl Drop for Bazaar {
+impl Drop for Participants {
     fn drop(&mut self) {
         for (pid, _) in self.processes() {
             // It may end by itself just now.
@@ -483,7 +483,7 @@ impl Drop for Bazaar {
     }
 }
 
-impl Bazaar {
+impl Participants {
     /// Whoever sees a failure needs no other place to look.
     fn say_what_happened(&mut self) {
         let Some(home) = self.home.take() else { return };

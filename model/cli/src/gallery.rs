@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
-use bazaar_model_mutants::mutants::Finding;
 use bazaar_model_mutants::protocol::mutant::{self, Mutant};
+use bazaar_model_mutants::search::mutants::Finding;
 
 use super::{about, write};
 
@@ -198,8 +198,8 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
         write(&directory.join(format!("{name}.json")), trace)?;
         let picture = directory.join(format!("{name}.svg"));
         mutant::switch(Some(*broken));
-        let show = bazaar_model_mutants::replay::Show { svg: Some(&picture), step: None };
-        let drawn = bazaar_model_mutants::replay::replay(trace, show, &mut io::sink());
+        let show = bazaar_model_mutants::search::replay::Show { svg: Some(&picture), step: None };
+        let drawn = bazaar_model_mutants::search::replay::replay(trace, show, &mut io::sink());
         mutant::switch(None);
         drawn.map_err(io::Error::other)?;
     }

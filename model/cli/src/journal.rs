@@ -14,9 +14,10 @@ use std::{
 };
 
 use bazaar_model::{
-    check::{Outcome, Report},
+    catalogue::Entry,
     protocol::digest::Digest,
-    scenario::{Extent, Scenario},
+    search::check::{Outcome, Report},
+    subject::scenario::Extent,
 };
 use serde::{Deserialize, Serialize};
 use signal_hook::{
@@ -52,7 +53,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file is no journal, or cannot be read or written.
-    pub fn open(file: &Path, chosen: &[Scenario], extent: Extent) -> io::Result<Journal> {
+    pub fn open(file: &Path, chosen: &[Entry], extent: Extent) -> io::Result<Journal> {
         let pages = Pages::read(file, chosen, extent, program()?)?;
         // That it cannot be written shows here, not after the first hour.
         pages.write()?;
@@ -93,7 +94,7 @@ impl Journal {
 }
 
 impl Pages {
-    fn read(file: &Path, chosen: &[Scenario], extent: Extent, program: String) -> io::Result<Pages> {
+    fn read(file: &Path, chosen: &[Entry], extent: Extent, program: String) -> io::Result<Pages> {
         let bad = |error| {
             let what = "not a journal of `check --journal`; name another file, or remove this one";
             about(file, &io::Error::new(io::ErrorKind::InvalidData, format!("{what} ({error})")))

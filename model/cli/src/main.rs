@@ -10,11 +10,14 @@ use std::{
 };
 
 use bazaar_model::{
-    check::{Outcome, Progress, Report, check},
-    scenario::{self, Extent, Recorded, Scenario},
-    trace::Trace,
+    catalogue::{self, Entry},
+    search::{
+        check::{Outcome, Progress, Report, check},
+        trace::Trace,
+    },
+    subject::scenario::{Extent, Recorded},
 };
-use bazaar_model_mutants::scenario::Family;
+use bazaar_model_mutants::subject::scenario::Family;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -181,7 +184,7 @@ fn usage(what: &str) -> ExitCode {
 
 fn list() -> io::Result<ExitCode> {
     let mut out = stdout();
-    for scenario in scenario::all() {
+    for scenario in catalogue::all() {
         table::describe(&mut out, &scenario)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -189,12 +192,12 @@ fn list() -> io::Result<ExitCode> {
 
 fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
     let CheckArguments { scenarios, thorough, journal, threads, json, record, save } = arguments;
-    let chosen: Vec<Scenario> = if scenarios.is_empty() {
-        scenario::all()
+    let chosen: Vec<Entry> = if scenarios.is_empty() {
+        catalogue::all()
     } else {
         let mut chosen = Vec::new();
         for name in scenarios {
-            match scenario::named(name) {
+            match catalogue::named(name) {
                 Some(scenario) => chosen.push(scenario),
                 None => return Ok(usage(&unknown_scenario(name))),
             }
@@ -278,19 +281,21 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
     // The same code twice: over the protocol, and over the protocol with a mutant on.
     let served = match mutant {
         None => {
-            let Some(found) = scenario::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
-            let explore = bazaar_model::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
+            let Some(found) = catalogue::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
+            let explore =
+                bazaar_model::pictures::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
             found.case.with(explore).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
                 return Ok(usage(&unknown));
             }
-            let Some(found) = bazaar_model_mutants::scenario::named(scenario) else {
+            let Some(found) = bazaar_model_mutants::catalogue::named(scenario) else {
                 return Ok(usage(&unknown_scenario(scenario)));
             };
-            let extent = bazaar_model_mutants::scenario::Extent::Default;
-            let explore = bazaar_model_mutants::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
+            let extent = bazaar_model_mutants::subject::scenario::Extent::Default;
+            let explore =
+                bazaar_model_mutants::pictures::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
             found.case.with(explore).map_err(|error| error.to_string())
         }
     };
@@ -306,16 +311,16 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
     let mut out = stdout();
     let replayed = match &trace.mutant {
         None => {
-            let show = bazaar_model::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model::search::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model::search::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
                 return Ok(usage(&format!("{}: {unknown}", file.display())));
             }
             let trace = serde_json::from_str(&text).map_err(io::Error::other)?;
-            let show = bazaar_model_mutants::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model_mutants::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model_mutants::search::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model_mutants::search::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
     };
     match replayed {

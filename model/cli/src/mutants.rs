@@ -5,9 +5,9 @@ use std::{
     process::ExitCode,
 };
 
-use bazaar_model_mutants::mutants::{CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios};
 use bazaar_model_mutants::protocol::mutant::{self, Mutant};
-use bazaar_model_mutants::scenario::Family;
+use bazaar_model_mutants::search::mutants::{CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios};
+use bazaar_model_mutants::subject::scenario::Family;
 
 use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
 
@@ -61,7 +61,7 @@ pub fn hunt(
         for scenario in scenarios() {
             tell(&format!("{} without a mutant", scenario.name));
             let report = control(&scenario, threads_or_all(*threads));
-            let holds = report.verdict == bazaar_model_mutants::check::Outcome::Holds;
+            let holds = report.verdict == bazaar_model_mutants::search::check::Outcome::Holds;
             complete &= holds;
             if !json || !holds {
                 let verdict = if holds { "holds, as recorded" } else { "DOES NOT HOLD AS RECORDED" };

@@ -6,14 +6,17 @@ use std::{
 };
 
 use bazaar_model::{
-    check::{Outcome, Report},
-    matrix::{Kind, Role},
-    scenario::{Extent, Family, Scenario, Visitor},
+    catalogue::{Entry, Visitor},
+    search::{
+        check::{Outcome, Report},
+        matrix::{Kind, Role},
+    },
     subject::Subject,
+    subject::scenario::{Extent, Family},
 };
 
 /// A scenario, with its bounds.
-pub fn describe(out: &mut impl Write, scenario: &Scenario) -> io::Result<()> {
+pub fn describe(out: &mut impl Write, scenario: &Entry) -> io::Result<()> {
     struct Adversary;
     impl Visitor for Adversary {
         type Output = String;

@@ -43,7 +43,7 @@ pub struct HostedPeer {
 /// Why a peer cannot move in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HostError {
-    /// It is here already. Drop its former [`Links`] first.
+    /// It is here already. Drop its former [`Links`](crate::network::link::Links) first.
     #[error("peer {0} is hosted here already")]
     AlreadyHosted(PeerId),
 }

@@ -1,0 +1,75 @@
+//! The catalogue: all scenarios there are, whichever model they belong to.
+
+use crate::{
+    machines::{
+        clock::{self, Clocks},
+        overlay::{self, Overlays},
+    },
+    participants::{Participants, election, trading},
+    subject::{
+        Subject,
+        scenario::{Family, Scenario},
+    },
+    system::{self, System},
+};
+
+/// A scenario of the catalogue.
+pub type Entry = Scenario<Case>;
+
+/// What is checked.
+#[derive(Clone, Debug)]
+pub enum Case {
+    /// Peers' machines and the ledger.
+    Participants(Participants),
+    /// Clocks by themselves.
+    Clock(Clocks),
+    /// Overlays by themselves.
+    Overlay(Overlays),
+    /// System peers, their overlay, and the ledger.
+    System(System),
+}
+
+/// Something to do with a subject, whichever it is.
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn visit<S: Subject>(self, subject: &S) -> Self::Output;
+}
+
+impl Case {
+    /// Does something with the subject.
+    pub fn with<V: Visitor>(&self, visitor: V) -> V::Output {
+        match self {
+            Case::Participants(subject) => visitor.visit(subject),
+            Case::Clock(clocks) => visitor.visit(clocks),
+            Case::Overlay(overlays) => visitor.visit(overlays),
+            Case::System(subject) => visitor.visit(subject),
+        }
+    }
+}
+
+/// The names of this model's scenarios that are small enough to be explored.
+#[must_use]
+pub fn small(family: Family) -> Vec<&'static str> {
+    let is_small = |scenario: &Entry| scenario.is_small() && scenario.family == family;
+    all().into_iter().filter(is_small).map(|scenario| scenario.name).collect()
+}
+
+/// All scenarios, in the order in which they are checked.
+#[must_use]
+pub fn all() -> Vec<Entry> {
+    let participants = election::scenarios().into_iter().chain(trading::scenarios());
+    let participants = participants.map(|scenario| scenario.map(Case::Participants));
+    let system = system::scenarios().into_iter().map(|scenario| scenario.map(Case::System));
+    let clock = clock::scenarios().into_iter().map(|scenario| scenario.map(Case::Clock));
+    let overlay = overlay::scenarios().into_iter().map(|scenario| scenario.map(Case::Overlay));
+    participants.chain(system).chain(clock).chain(overlay).collect()
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<Entry> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}

@@ -1,0 +1,1021 @@
+//! Overlays by themselves: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with relays
+//! that crash and come back.
+//!
+//! # What runs
+//!
+//! The first step chooses one of the [networks](crate::machines::network) and a peer of it to speak: one peer of each sort, since renaming
+//! the peers of a network changes nothing that the overlay does (it compares ids for equality only). Then the speaker may
+//! broadcast and send unicasts, and others may send unicasts to it, at any moment. What is under way arrives in any order, on each
+//! link too, though the links of the real thing keep theirs.
+//!
+//! A crash takes along what its peer remembers and what is under way to it. What it has sent may still arrive, or not. Its
+//! neighbours notice one by one, at any later moment; what they hand to it until then is gone. It comes back with its next
+//! incarnation, and each end of a link takes it up again for itself, once both have let it go.
+//!
+//! # What is asked
+//!
+//! S10 in every state. A2 of every flood that comes to a peer for the first time: it is taken, however late it comes, unless it is
+//! of a former life of its origin or *below the window*: more later ones of its origin have preceded it than are told apart. What
+//! has come is remembered here, the overlay is not asked. And A2 of every message, at the moment when nothing of it is under way
+//! any more. A link is *sound* for a message if both ends thought it up when the message was sent and it has neither broken since
+//! nor lost anything of it; what comes below the window is lost on its link. Then:
+//!
+//! - A broadcast has reached both ends of each sound link, or neither; so it has reached everybody whom sound links connect with its
+//!   source, whoever has crashed and whether or not anybody has noticed. Not asked once a later life of the source is there: its
+//!   floods make those of the former life stale.
+//! - A unicast has reached its destination, unless it was lost as long as it followed a path (the adversary took it, or it was
+//!   handed to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination with the peer
+//!   that last had it on a path; that peer has flooded it. So where every break has been noticed before the sending and no
+//!   other follows, it arrives as long as a path is left. It follows ways for no more hops than it is allowed.
+//!
+//! # What is left out
+//!
+//! An envelope that changes nothing at its receiver and makes it send nothing is taken out as soon as it is so: it would be so
+//! still whenever it arrived, since what a life has taken stays taken, and what is under way to it ends with it. The machine
+//! is asked whether it is so; nothing here decides it.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    hash::{Hash, Hasher},
+    ops::RangeInclusive,
+};
+
+use bazaar_protocol::{
+    clock::Time,
+    config::Limits,
+    id::{Epoch, Incarnation, Life, PeerId, Position, SaleNumber},
+    invariant::{
+        Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
+        a_new_flood_is_dropped_only_below_the_window, a_unicast_ends_only_where_no_path_is_left,
+        a_unicast_goes_in_no_circle_for_ever, nothing_is_sent_to_a_non_neighbour,
+    },
+    message::{Body, ClientMessage, Envelope, FloodId, Route},
+    overlay::{Arrival, Overlay},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    machines::network::{self, Network},
+    pictures::picture::{Lane, LaneKind, Mark},
+    search::matrix::{Kind, Role, Stepped},
+    subject::{Met, Subject},
+    subject::{
+        landmark::{Landmark, Landmarks},
+        shared::{Bag, Shared, digest},
+    },
+};
+
+mod scenarios;
+
+pub use scenarios::scenarios;
+
+/// The overlays of all networks of some sizes, and what may happen to them.
+#[derive(Clone, Debug)]
+pub struct Overlays {
+    /// How many peers.
+    pub sizes: RangeInclusive<u32>,
+    /// Only this network, by its place among all, with this speaker.
+    pub only: Option<(usize, PeerId)>,
+    /// How many floods are told apart out of order, and how many hops a unicast makes.
+    pub limits: Limits,
+    /// What may happen.
+    pub budget: Budget,
+    /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers before
+    /// the speaker has said everything.
+    pub calm: bool,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Broadcasts of the speaker.
+    pub broadcasts: u8,
+    /// Unicasts of the speaker to somebody.
+    pub from_speaker: u8,
+    /// Unicasts of somebody to the speaker.
+    pub to_speaker: u8,
+    /// Crashes.
+    pub crashes: u8,
+    /// Restarts.
+    pub restarts: u8,
+    /// Messages that a link loses.
+    pub losses: u8,
+    /// Messages that a link brings twice.
+    pub duplicates: u8,
+}
+
+/// A state: that no network is chosen yet, or everything on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    scene: Option<Scene>,
+    violation: Option<Violation>,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let State { scene, violation } = self;
+        state.write_u64(digest(&(scene, violation.as_ref().map(|violation| violation.property))));
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Scene {
+    /// Its place among all networks.
+    network: usize,
+    speaker: PeerId,
+    left: Budget,
+    peers: Vec<Shared<Peer>>,
+    /// The links over which anything gets through.
+    connected: Links,
+    under_way: Bag<Handed>,
+    /// All that was said, in order.
+    said: Vec<Said>,
+}
+
+/// A peer; what is not durable is there only while it is up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    incarnation: Incarnation,
+    up: Option<Up>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Up {
+    overlay: Overlay,
+    /// The floods that were handed to it.
+    handed: BTreeSet<FloodId>,
+    /// The floods that were delivered to it, and those it has started for everybody.
+    delivered: BTreeSet<FloodId>,
+    /// What was delivered to it, by flood or by path, by place in what was said.
+    heard: BTreeSet<u64>,
+}
+
+/// An envelope between two neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Handed {
+    from: PeerId,
+    to: PeerId,
+    envelope: Envelope,
+    /// Which hop of a unicast's path this is, counted from 1; 0 for a flood.
+    hop: u16,
+}
+
+/// A message, as long as anything of it is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Said {
+    UnderWay {
+        by: Life,
+        to: Option<PeerId>,
+        /// The links that are sound for it.
+        sound: Links,
+        /// Who last had it with a path to follow.
+        at: PeerId,
+        /// It was lost on its path.
+        lost: bool,
+    },
+    /// Nothing of it is, and what was asked of it holds.
+    Over,
+}
+
+/// Some of a network's links, by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Links(u16);
+
+impl Links {
+    fn has(self, link: usize) -> bool {
+        self.0 & 1 << link != 0
+    }
+
+    fn put(&mut self, link: usize) {
+        self.0 |= 1 << link;
+    }
+
+    fn remove(&mut self, link: usize) {
+        self.0 &= !(1 << link);
+    }
+
+    fn of(self, network: &Network) -> impl Iterator<Item = (PeerId, PeerId)> {
+        network.links.iter().enumerate().filter(move |(place, _)| self.has(*place)).map(|(_, link)| *link)
+    }
+}
+
+/// A step of one overlay, or of what carries its messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Where it all happens.
+    Choose {
+        /// The network's place among all.
+        network: usize,
+        /// Who may speak.
+        speaker: PeerId,
+    },
+    /// The speaker says something to everybody.
+    Broadcast,
+    /// The speaker says something to somebody.
+    Tell(PeerId),
+    /// Somebody says something to the speaker.
+    Answer(PeerId),
+    /// An envelope arrives.
+    Arrive {
+        /// Which.
+        handed: Shared<Handed>,
+        /// It will arrive again.
+        stays: bool,
+    },
+    /// A link loses an envelope.
+    Lose(Shared<Handed>),
+    /// A peer stops.
+    Crash(PeerId),
+    /// A peer is back.
+    Restart(PeerId),
+    /// A peer notices that a link is down.
+    LinkDown {
+        /// Who notices.
+        at: PeerId,
+        /// The other end.
+        to: PeerId,
+    },
+    /// A peer takes a link up again.
+    LinkUp {
+        /// Who does.
+        at: PeerId,
+        /// The other end.
+        to: PeerId,
+    },
+}
+
+/// What comes of a step, beside another state.
+enum Event {
+    /// Handed to a neighbour, and under way.
+    Handed(Shared<Handed>),
+    /// Handed to a neighbour that can do nothing with it any more.
+    Needless(Shared<Handed>),
+    /// Handed to nobody.
+    Gone(Shared<Handed>),
+    /// Delivered.
+    Delivered(PeerId),
+}
+
+/// A step under way.
+struct Run<'a> {
+    network: &'a Network,
+    limits: Limits,
+    scene: Scene,
+    landmarks: Landmarks,
+    wrong: Option<Violation>,
+    events: Vec<Event>,
+}
+
+/// The place in what was said of what an envelope carries; its body is made so that it tells.
+fn place_of(envelope: &Envelope) -> u64 {
+    match &envelope.body {
+        Body::Heartbeat { epoch, .. } => epoch.0,
+        Body::Client(ClientMessage::AskSales { after: Some(place) }) => place.0,
+        Body::Client(
+            ClientMessage::AskSales { after: None } | ClientMessage::Request(_) | ClientMessage::Deposit(_),
+        )
+        | Body::Election(_)
+        | Body::Clock
+        | Body::Trader(_) => u64::MAX,
+    }
+}
+
+impl Run<'_> {
+    fn check(&mut self, checked: Result<(), Violation>) {
+        if let Err(violation) = checked {
+            self.wrong.get_or_insert(violation);
+        }
+    }
+
+    fn up(&self, peer: PeerId) -> Option<&Up> {
+        self.scene.peers.get(peer.0 as usize)?.up.as_ref()
+    }
+
+    fn change<R>(&mut self, peer: PeerId, how: impl FnOnce(&mut Up) -> R) -> Option<R> {
+        self.scene.peers.get_mut(peer.0 as usize)?.change(|peer| peer.up.as_mut().map(how))
+    }
+
+    fn said(&mut self, place: u64) -> Option<&mut Said> {
+        usize::try_from(place).ok().and_then(|place| self.scene.said.get_mut(place))
+    }
+
+    /// What a step on a network comes to.
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Choose { .. } => {}
+            Step::Broadcast => {
+                self.scene.left.broadcasts -= 1;
+                self.say(self.scene.speaker, None);
+            }
+            Step::Tell(to) => {
+                self.scene.left.from_speaker -= 1;
+                self.say(self.scene.speaker, Some(*to));
+            }
+            Step::Answer(by) => {
+                self.scene.left.to_speaker -= 1;
+                self.say(*by, Some(self.scene.speaker));
+            }
+            Step::Arrive { handed, stays } => {
+                if *stays {
+                    self.scene.left.duplicates -= 1;
+                } else {
+                    self.scene.under_way.take(handed);
+                }
+                self.arrive(handed);
+            }
+            Step::Lose(handed) => {
+                // What is under way from a peer that has crashed may be lost for nothing.
+                if self.network.link(handed.from, handed.to).is_some_and(|link| self.scene.connected.has(link)) {
+                    self.scene.left.losses -= 1;
+                }
+                self.landmarks.note(Landmark::LostOnLink);
+                self.scene.under_way.take(handed);
+                self.lose(handed);
+            }
+            Step::Crash(peer) => {
+                self.scene.left.crashes -= 1;
+                self.crash(*peer);
+            }
+            Step::Restart(peer) => {
+                self.scene.left.restarts -= 1;
+                self.landmarks.note(Landmark::Restarted);
+                let limits = self.limits;
+                if let Some(part) = self.scene.peers.get_mut(peer.0 as usize) {
+                    part.change(|part| {
+                        part.incarnation.0 += 1;
+                        part.up = Some(Up::new(Life { peer: *peer, incarnation: part.incarnation }, &limits));
+                    });
+                }
+            }
+            Step::LinkDown { at, to } => {
+                self.change(*at, |up| up.overlay.link_down(*to));
+            }
+            Step::LinkUp { at, to } => {
+                self.change(*at, |up| up.overlay.link_up(*to));
+                if let Some(link) = self.network.link(*at, *to) {
+                    self.scene.connected.put(link);
+                }
+            }
+        }
+        self.judge();
+    }
+
+    fn say(&mut self, by: PeerId, to: Option<PeerId>) {
+        let place = self.scene.said.len() as u64;
+        let mut sound = Links(0);
+        for (link, (one, other)) in self.network.links.iter().enumerate() {
+            let is_up = |at, to| self.up(at).is_some_and(|up| up.overlay.links().contains(&to));
+            if self.scene.connected.has(link) && is_up(*one, *other) && is_up(*other, *one) {
+                sound.put(link);
+            }
+        }
+        let Some(incarnation) = self.scene.peers.get(by.0 as usize).map(|peer| peer.incarnation) else { return };
+        let said = Said::UnderWay { by: Life { peer: by, incarnation }, to, sound, at: by, lost: false };
+        self.scene.said.push(said);
+        let sent = self.change(by, |up| match to {
+            None => {
+                let body = Body::Heartbeat { epoch: Epoch(place), head: Position(0) };
+                up.overlay.broadcast(Time(1), body)
+            }
+            Some(to) => {
+                let body = Body::Client(ClientMessage::AskSales { after: Some(SaleNumber(place)) });
+                up.overlay.unicast(to, Time(1), body)
+            }
+        });
+        let sent = sent.unwrap_or_default();
+        let flood = sent.iter().find_map(|(_, envelope)| match envelope.route {
+            Route::Flood { id, .. } => Some(id),
+            Route::Direct { .. } => None,
+        });
+        if let Some(id) = flood {
+            if to.is_some() {
+                self.landmarks.note(Landmark::PathUnknown);
+            } else {
+                self.change(by, |up| up.delivered.insert(id));
+            }
+        }
+        self.hand(by, sent, 1);
+    }
+
+    fn arrive(&mut self, handed: &Handed) {
+        let Handed { from, to: at, envelope, hop } = handed;
+        let place = place_of(envelope);
+        let arrival = self.change(*at, |up| up.overlay.receive(*from, envelope.clone()));
+        let Arrival { delivered, forwarded } = arrival.unwrap_or_default();
+        match envelope.route {
+            Route::Flood { id, to } => {
+                let distances = self.network.distances(id.origin);
+                if delivered.is_some() && distances[from.0 as usize] >= distances[at.0 as usize] {
+                    self.landmarks.note(Landmark::LongWay);
+                }
+                if delivered.is_some() && self.is_after_gap(*at, id) {
+                    self.landmarks.note(Landmark::AfterGap);
+                }
+                if delivered.is_none() && to.is_none_or(|to| to == *at) {
+                    self.check_dropped(*at, id);
+                }
+                self.change(*at, |up| up.handed.insert(id));
+            }
+            Route::Direct { to, hops } if to != *at => {
+                if hops == 0 {
+                    self.landmarks.note(Landmark::LeftCircle);
+                }
+                let path = forwarded.iter().any(|(_, envelope)| matches!(envelope.route, Route::Direct { .. }));
+                self.landmarks.note(if path { Landmark::PathFollowed } else { Landmark::WentAround });
+                if let Some(Said::UnderWay { at: last, .. }) = self.said(place) {
+                    *last = *at;
+                }
+            }
+            Route::Direct { .. } => {}
+        }
+        if let Some(envelope) = delivered {
+            self.deliver(*at, &envelope);
+        }
+        self.hand(*at, forwarded, hop + 1);
+    }
+
+    /// A flood was not taken.
+    fn check_dropped(&mut self, at: PeerId, id: FloodId) {
+        let Some(up) = self.up(at) else { return };
+        self.check(a_new_flood_is_dropped_only_below_the_window(at, id, &up.handed, self.limits.flood_window));
+    }
+
+    /// Whether a later flood of the same life came to a peer before this one, and an earlier one neither came nor can come.
+    fn is_after_gap(&self, at: PeerId, id: FloodId) -> bool {
+        let Some(up) = self.up(at) else { return false };
+        let has_come = |number| up.handed.contains(&FloodId { number, ..id });
+        let may_come = |number| {
+            let flood = FloodId { number, ..id };
+            let is_it =
+                |handed: &Shared<Handed>| matches!(handed.envelope.route, Route::Flood { id, .. } if id == flood);
+            self.scene.under_way.iter().any(is_it)
+        };
+        let last = FloodId { number: u64::MAX, ..id };
+        up.handed.range(id..=last).any(|later| *later != id)
+            && (1..id.number).any(|earlier| !has_come(earlier) && !may_come(earlier))
+    }
+
+    fn deliver(&mut self, at: PeerId, envelope: &Envelope) {
+        self.events.push(Event::Delivered(at));
+        let Some(peer) = self.scene.peers.get(at.0 as usize) else { return };
+        let life = Life { peer: at, incarnation: peer.incarnation };
+        if let (Route::Flood { id, .. }, Some(up)) = (&envelope.route, &peer.up) {
+            let delivered = up.delivered.iter().chain([id]).map(|id| (life, *id));
+            self.check(a_flood_is_delivered_at_most_once(delivered));
+        }
+        self.change(at, |up| {
+            up.heard.insert(place_of(envelope));
+            if let Route::Flood { id, .. } = envelope.route {
+                up.delivered.insert(id);
+            }
+        });
+    }
+
+    /// Hands envelopes to neighbours, and takes out what has become needless with what the peer knows now.
+    fn hand(&mut self, from: PeerId, sent: Vec<(PeerId, Envelope)>, hop: u16) {
+        let neighbours: BTreeSet<PeerId> = self.network.neighbours(from).collect();
+        for (to, envelope) in sent {
+            self.check(nothing_is_sent_to_a_non_neighbour(from, to, &neighbours));
+            let hop = match envelope.route {
+                Route::Flood { .. } => 0,
+                Route::Direct { .. } => hop,
+            };
+            self.check(a_unicast_goes_in_no_circle_for_ever(hop, self.limits.hops));
+            let handed = Shared::new(Handed { from, to, envelope, hop });
+            if !self.network.link(from, to).is_some_and(|link| self.scene.connected.has(link)) {
+                self.landmarks.note(Landmark::HandedToDead);
+                self.lose(&handed);
+                self.events.push(Event::Gone(handed));
+            } else if self.is_needless(&handed) {
+                self.events.push(Event::Needless(handed));
+            } else {
+                self.scene.under_way.put(handed.clone());
+                self.events.push(Event::Handed(handed));
+            }
+        }
+        let needless: Vec<_> = self.scene.under_way.iter().filter(|handed| handed.to == from).cloned().collect();
+        for handed in needless {
+            if self.is_needless(&handed) {
+                self.scene.under_way.take(&handed);
+            }
+        }
+    }
+
+    /// Whether an envelope changes nothing at its receiver, and nothing comes of it.
+    fn is_needless(&mut self, handed: &Handed) -> bool {
+        let Some(up) = self.up(handed.to) else { return false };
+        let mut overlay = up.overlay.clone();
+        if overlay.receive(handed.from, handed.envelope.clone()) != Arrival::default() || overlay != up.overlay {
+            return false;
+        }
+        if let Route::Flood { id, .. } = handed.envelope.route
+            && id.origin != handed.to
+            && !up.handed.contains(&id)
+        {
+            let is_later = |other: &FloodId| other.origin == id.origin && other.incarnation > id.incarnation;
+            let is_former = up.handed.iter().any(is_later);
+            self.check_dropped(handed.to, id);
+            if is_former {
+                self.landmarks.note(Landmark::FormerLife);
+            } else {
+                self.landmarks.note(Landmark::BelowWindow);
+                self.lose(handed);
+            }
+        } else {
+            self.landmarks.note(Landmark::FloodDropped);
+        }
+        true
+    }
+
+    /// An envelope has come to nothing.
+    fn lose(&mut self, handed: &Handed) {
+        let Handed { from, to, envelope, .. } = handed;
+        let link = self.network.link(*from, *to);
+        let is_on_a_path = matches!(envelope.route, Route::Direct { .. });
+        if let Some(Said::UnderWay { sound, lost, .. }) = self.said(place_of(envelope)) {
+            link.into_iter().for_each(|link| sound.remove(link));
+            *lost |= is_on_a_path;
+        }
+    }
+
+    fn crash(&mut self, peer: PeerId) {
+        if let Some(part) = self.scene.peers.get_mut(peer.0 as usize) {
+            part.change(|part| part.up = None);
+        }
+        for neighbour in self.network.neighbours(peer) {
+            let Some(link) = self.network.link(peer, neighbour) else { continue };
+            self.scene.connected.remove(link);
+            for said in &mut self.scene.said {
+                if let Said::UnderWay { sound, .. } = said {
+                    sound.remove(link);
+                }
+            }
+        }
+        let gone: Vec<_> = self.scene.under_way.iter().filter(|handed| handed.to == peer).cloned().collect();
+        for handed in gone {
+            self.scene.under_way.take(&handed);
+            self.lose(&handed);
+            self.events.push(Event::Gone(handed));
+        }
+    }
+
+    /// Asks of every message of which nothing is under way any more whether it got through.
+    fn judge(&mut self) {
+        for place in 0..self.scene.said.len() {
+            let Said::UnderWay { by, to, sound, at, lost } = self.scene.said[place] else { continue };
+            let carries = |handed: &Shared<Handed>| place_of(&handed.envelope) == place as u64;
+            if self.scene.under_way.iter().any(carries) {
+                continue;
+            }
+            let heard = |peer| self.up(peer).is_some_and(|up| up.heard.contains(&(place as u64)));
+            let peers = (0..self.network.peers).map(PeerId);
+            let mut reached: BTreeSet<PeerId> = peers.clone().filter(|peer| heard(*peer)).collect();
+            reached.insert(by.peer);
+            match to {
+                None => {
+                    let is_last_life =
+                        self.scene.peers.get(by.peer.0 as usize).is_some_and(|peer| peer.incarnation == by.incarnation);
+                    if is_last_life {
+                        self.check(a_broadcast_reaches_both_ends_of_a_link_or_neither(
+                            &reached,
+                            sound.of(self.network),
+                        ));
+                    }
+                    if peers.clone().any(|peer| self.up(peer).is_some() && !reached.contains(&peer)) {
+                        self.landmarks.note(Landmark::CutOff);
+                    }
+                }
+                Some(to) if !reached.contains(&to) => {
+                    if !lost {
+                        self.check(a_unicast_ends_only_where_no_path_is_left(at, to, sound.of(self.network)));
+                    }
+                    if self.up(to).is_some() && !lost {
+                        self.landmarks.note(Landmark::CutOff);
+                    }
+                }
+                Some(_) => {}
+            }
+            self.scene.said[place] = Said::Over;
+        }
+    }
+}
+
+impl Up {
+    fn new(life: Life, limits: &Limits) -> Up {
+        Up {
+            overlay: Overlay::new(life, limits),
+            handed: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+            heard: BTreeSet::new(),
+        }
+    }
+}
+
+impl Scene {
+    fn new(network: usize, speaker: PeerId, left: Budget, limits: &Limits) -> Option<Scene> {
+        let shape = network::all().get(network)?;
+        let peer = |peer| {
+            let incarnation = Incarnation(1);
+            let mut up = Up::new(Life { peer, incarnation }, limits);
+            shape.neighbours(peer).for_each(|neighbour| up.overlay.link_up(neighbour));
+            Shared::new(Peer { incarnation, up: Some(up) })
+        };
+        Some(Scene {
+            network,
+            speaker,
+            left,
+            peers: (0..shape.peers).map(PeerId).map(peer).collect(),
+            connected: Links((1 << shape.links.len()) - 1),
+            under_way: Bag::default(),
+            said: Vec::new(),
+        })
+    }
+
+    fn up(&self, peer: PeerId) -> Option<&Up> {
+        self.peers.get(peer.0 as usize)?.up.as_ref()
+    }
+
+    fn steps(&self, network: &Network, steps: &mut Vec<Step>) {
+        let Scene { speaker, left, .. } = self;
+        let others = || (0..network.peers).map(PeerId).filter(|peer| peer != speaker);
+        if self.up(*speaker).is_some() {
+            if left.broadcasts > 0 {
+                steps.push(Step::Broadcast);
+            }
+            if left.from_speaker > 0 {
+                steps.extend(others().map(Step::Tell));
+            }
+        }
+        if left.to_speaker > 0 {
+            steps.extend(others().filter(|peer| self.up(*peer).is_some()).map(Step::Answer));
+        }
+        let mut last = None;
+        for handed in self.under_way.iter() {
+            if last.replace(handed) == Some(handed) {
+                continue;
+            }
+            steps.push(Step::Arrive { handed: handed.clone(), stays: false });
+            if left.duplicates > 0 {
+                steps.push(Step::Arrive { handed: handed.clone(), stays: true });
+            }
+            let connected = network.link(handed.from, handed.to).is_some_and(|link| self.connected.has(link));
+            if left.losses > 0 || !connected {
+                steps.push(Step::Lose(handed.clone()));
+            }
+        }
+        for (peer, part) in (0..).map(PeerId).zip(&self.peers) {
+            let Some(up) = &part.up else {
+                if left.restarts > 0 {
+                    steps.push(Step::Restart(peer));
+                }
+                continue;
+            };
+            if left.crashes > 0 {
+                steps.push(Step::Crash(peer));
+            }
+            for neighbour in network.neighbours(peer) {
+                let Some(link) = network.link(peer, neighbour) else { continue };
+                let is_up = up.overlay.links().contains(&neighbour);
+                let connected = self.connected.has(link);
+                let other = self.up(neighbour).map(|up| up.overlay.links().contains(&peer));
+                if is_up && !connected {
+                    steps.push(Step::LinkDown { at: peer, to: neighbour });
+                }
+                // The other end is there, and has let go of the broken link, or taken the new one up already.
+                if !is_up && other.is_some_and(|thinks_up| thinks_up == connected) {
+                    steps.push(Step::LinkUp { at: peer, to: neighbour });
+                }
+            }
+        }
+    }
+
+    /// Leaves what has begun: the arrivals; when there are none, the next thing to be noticed.
+    fn calm(&self, steps: &mut Vec<Step>) {
+        if self.left.broadcasts + self.left.from_speaker > 0 {
+            steps.retain(|step| !matches!(step, Step::Answer(_)));
+        }
+        if steps.iter().any(|step| matches!(step, Step::Arrive { .. })) {
+            steps.retain(|step| matches!(step, Step::Arrive { .. } | Step::Lose(_)));
+        } else if let Some(noticed) =
+            steps.iter().position(|step| matches!(step, Step::LinkDown { .. } | Step::LinkUp { .. }))
+        {
+            steps.swap(0, noticed);
+            steps.truncate(1);
+        }
+    }
+
+    /// Whether nothing makes a difference any more: when nothing is under way and nothing can be said, all is over.
+    fn is_over(&self) -> bool {
+        let Budget { broadcasts, from_speaker, to_speaker, .. } = self.left;
+        self.under_way.is_empty() && broadcasts == 0 && from_speaker == 0 && to_speaker == 0
+    }
+}
+
+impl Overlays {
+    fn run<'a>(&self, state: &State, step: &Step) -> Option<Run<'a>> {
+        let scene = match (step, &state.scene) {
+            (Step::Choose { network, speaker }, _) => Scene::new(*network, *speaker, self.budget, &self.limits)?,
+            (
+                Step::Broadcast
+                | Step::Tell(_)
+                | Step::Answer(_)
+                | Step::Arrive { .. }
+                | Step::Lose(_)
+                | Step::Crash(_)
+                | Step::Restart(_)
+                | Step::LinkDown { .. }
+                | Step::LinkUp { .. },
+                scene,
+            ) => scene.clone()?,
+        };
+        let network = network::all().get(scene.network)?;
+        let (limits, landmarks) = (self.limits, Landmarks::default());
+        let mut run = Run { network, limits, scene, landmarks, wrong: None, events: Vec::new() };
+        run.step(step);
+        Some(run)
+    }
+
+    /// The networks, each with those that may be its speaker.
+    fn choices(&self) -> Vec<(usize, PeerId)> {
+        if let Some(only) = self.only {
+            return vec![only];
+        }
+        let networks = network::all().iter().enumerate().filter(|(_, network)| self.sizes.contains(&network.peers));
+        networks.flat_map(|(place, network)| network.sorts.iter().map(move |speaker| (place, *speaker))).collect()
+    }
+}
+
+impl Subject for Overlays {
+    type State = State;
+    type Action = Step;
+
+    fn first(&self) -> State {
+        State { scene: None, violation: None }
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Step>) {
+        if state.violation.is_some() {
+            return;
+        }
+        match &state.scene {
+            None => {
+                let choices = self.choices().into_iter();
+                actions.extend(choices.map(|(network, speaker)| Step::Choose { network, speaker }));
+            }
+            Some(scene) if scene.is_over() => {}
+            Some(scene) => {
+                if let Some(network) = network::all().get(scene.network) {
+                    scene.steps(network, actions);
+                }
+                if self.calm {
+                    scene.calm(actions);
+                }
+            }
+        }
+    }
+
+    fn after(&self, state: &State, step: &Step) -> (State, Met) {
+        let Some(run) = self.run(state, step) else { return (state.clone(), Met::default()) };
+        let kind = match step {
+            Step::Choose { .. } | Step::Lose(_) | Step::Crash(_) => None,
+            Step::Broadcast => Some(Kind::Heartbeat),
+            Step::Tell(_) | Step::Answer(_) => Some(Kind::AskSales),
+            Step::Arrive { .. } => Some(Kind::Relayed),
+            Step::Restart(_) => Some(Kind::Start),
+            Step::LinkDown { .. } => Some(Kind::LinkDown),
+            Step::LinkUp { .. } => Some(Kind::LinkUp),
+        };
+        let stepped = kind.map(|kind| Stepped { kind, role: Role::Relay });
+        (State { scene: Some(run.scene), violation: run.wrong }, Met { landmarks: run.landmarks, stepped })
+    }
+
+    fn violation<'a>(&self, state: &'a State) -> Option<&'a Violation> {
+        state.violation.as_ref()
+    }
+
+    fn properties(&self) -> Vec<Property> {
+        vec![Property::S10, Property::A2]
+    }
+
+    fn adversary(&self) -> String {
+        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = self.budget;
+        let place = match self.only {
+            Some((network, speaker)) => {
+                let links = network::all().get(network).map(links_of).unwrap_or_default();
+                format!("the network {links}, speaker {speaker}")
+            }
+            None => format!("any network of {} to {} peers, any speaker", self.sizes.start(), self.sizes.end()),
+        };
+        let Limits { flood_window, hops, .. } = self.limits;
+        let pace = if self.calm {
+            "Nothing new begins while anything is under way or has broken unnoticed."
+        } else {
+            "What breaks is noticed at each end at any later moment."
+        };
+        format!(
+            "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; crashes: \
+             {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under way arrives in any \
+             order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: {hops}."
+        )
+    }
+
+    fn sentence(&self, before: &State, step: &Step, after: &State) -> String {
+        // What becomes of a message stands in no state, so it is run again.
+        let Some(run) = self.run(before, step) else { return "nothing: no network is chosen yet".to_owned() };
+        let speaker = run.scene.speaker;
+        let place = run.scene.said.len().saturating_sub(1);
+        let mut told = match step {
+            Step::Choose { network, speaker } => {
+                let peers = run.network.peers;
+                let mut alike = network::all().iter().enumerate().filter(|(_, network)| network.peers == peers);
+                let first = alike.next().map_or(0, |(place, _)| place);
+                let (nth, all) = (network - first + 1, alike.count() + 1);
+                let links: Vec<_> = run.network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
+                format!(
+                    "on network {nth} of {all} with {peers} peers ({}), peer {speaker} is to speak",
+                    links.join(" ")
+                )
+            }
+            Step::Broadcast => format!("peer {speaker} broadcasts message {place}"),
+            Step::Tell(to) => format!("peer {speaker} sends message {place} to peer {to}"),
+            Step::Answer(by) => format!("peer {by} sends message {place} to peer {speaker}"),
+            Step::Arrive { handed, stays } => {
+                let again = if *stays { ", and will again" } else { "" };
+                format!("peer {} takes {} from peer {}{again}", handed.to, what(&handed.envelope), handed.from)
+            }
+            Step::Lose(handed) => {
+                format!("{} is lost between peer {} and peer {}", what(&handed.envelope), handed.from, handed.to)
+            }
+            Step::Crash(peer) => format!("peer {peer} crashes"),
+            Step::Restart(peer) => {
+                let incarnation = run.scene.peers.get(peer.0 as usize).map(|peer| peer.incarnation).unwrap_or_default();
+                format!("peer {peer} is back, in life {incarnation}")
+            }
+            Step::LinkDown { at, to } => format!("peer {at} notices that its link to peer {to} is down"),
+            Step::LinkUp { at, to } => format!("peer {at} takes up its link to peer {to} again"),
+        };
+        let mut clause = |what: &str, peers: Vec<PeerId>| {
+            if !peers.is_empty() {
+                let peers: Vec<_> = peers.iter().map(|peer| format!("peer {peer}")).collect();
+                let _ = write!(told, "{what}{}", peers.join(", "));
+            }
+        };
+        let pick = |which: fn(&Event) -> Option<PeerId>| run.events.iter().filter_map(which).collect::<Vec<_>>();
+        if run.events.iter().any(|event| matches!(event, Event::Delivered(_))) {
+            clause(
+                "; it is delivered to ",
+                pick(|event| if let Event::Delivered(at) = event { Some(*at) } else { None }),
+            );
+        }
+        clause("; it goes to ", pick(|event| if let Event::Handed(handed) = event { Some(handed.to) } else { None }));
+        clause(
+            "; it goes where it was taken already, to ",
+            pick(|event| if let Event::Needless(handed) = event { Some(handed.to) } else { None }),
+        );
+        clause(
+            "; there is nobody to take it at ",
+            pick(|event| if let Event::Gone(handed) = event { Some(handed.to) } else { None }),
+        );
+        if let Some(violation) = &after.violation {
+            let Violation { property, what, .. } = violation;
+            let _ = write!(told, " — {property} IS VIOLATED: {what}");
+        }
+        told
+    }
+
+    fn portrait(&self, state: &State) -> String {
+        let Some(scene) = &state.scene else { return format!("no network is chosen yet\n{}", holds(state)) };
+        let mut text = String::new();
+        let Some(network) = network::all().get(scene.network) else { return text };
+        let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, links_of(network), scene.speaker);
+        for (peer, part) in (0..).map(PeerId).zip(&scene.peers) {
+            let Some(up) = &part.up else {
+                let _ = writeln!(text, "peer {peer}: down, life {}", part.incarnation);
+                continue;
+            };
+            let links: Vec<_> = up.overlay.links().iter().map(PeerId::to_string).collect();
+            let life = if part.incarnation.0 > 1 { format!("life {}, ", part.incarnation) } else { String::new() };
+            let _ = write!(text, "peer {peer}: {life}links to {}", listed(&links));
+            let heard: Vec<_> = up.heard.iter().map(u64::to_string).collect();
+            let _ = writeln!(text, "; has heard {}", listed(&heard));
+        }
+        for handed in scene.under_way.iter() {
+            let _ =
+                writeln!(text, "under way from peer {} to peer {}: {}", handed.from, handed.to, what(&handed.envelope));
+        }
+        for (place, said) in scene.said.iter().enumerate() {
+            match said {
+                Said::UnderWay { by, to, sound, at, lost } => {
+                    let whom = to.map_or("everybody".to_owned(), |to| format!("peer {to}"));
+                    let sound: Vec<_> = sound.of(network).map(|(one, other)| format!("{one}-{other}")).collect();
+                    let _ =
+                        write!(text, "message {place} of peer {} for {whom}: sound links {}", by.peer, listed(&sound));
+                    if to.is_some() {
+                        let _ = write!(text, "; last on a path at {at}{}", if *lost { ", lost there" } else { "" });
+                    }
+                    text.push('\n');
+                }
+                Said::Over => {
+                    let _ = writeln!(text, "message {place}: over");
+                }
+            }
+        }
+        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = scene.left;
+        let all = [
+            (broadcasts, "broadcasts"),
+            (from_speaker + to_speaker, "unicasts"),
+            (crashes, "crashes"),
+            (restarts, "restarts"),
+            (losses, "losses"),
+            (duplicates, "duplicates"),
+        ];
+        let all: Vec<_> = all.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let _ = writeln!(
+            text,
+            "the adversary has left: {}",
+            if all.is_empty() { "nothing".into() } else { all.join(", ") }
+        );
+        text.push_str(&holds(state));
+        text
+    }
+
+    fn lanes(&self, state: &State) -> Vec<Lane> {
+        // Before a network is chosen there may be as many as in the largest.
+        let chosen = state.scene.as_ref().and_then(|scene| network::all().get(scene.network));
+        let peers = chosen.map_or(*self.sizes.end(), |network| network.peers);
+        (0..peers).map(|peer| Lane { name: format!("peer {peer}"), kind: LaneKind::Peer }).collect()
+    }
+
+    fn marks(&self, before: &State, step: &Step, after: &State) -> Vec<Mark> {
+        let Some(run) = self.run(before, step) else { return Vec::new() };
+        let lane = |peer: PeerId| peer.0 as usize;
+        let happened = |at: PeerId, label: String| Mark::Happened { at: lane(at), label };
+        let mut marks = Vec::new();
+        match step {
+            Step::Choose { speaker, .. } => marks.push(happened(*speaker, "speaks".to_owned())),
+            Step::Broadcast => marks.push(happened(run.scene.speaker, "broadcasts".to_owned())),
+            Step::Tell(to) => marks.push(happened(run.scene.speaker, format!("tells {to}"))),
+            Step::Answer(by) => marks.push(happened(*by, format!("tells {}", run.scene.speaker))),
+            Step::Arrive { handed, .. } => marks.push(Mark::Arrived { at: lane(handed.to), message: handed.name() }),
+            Step::Lose(handed) => marks.push(Mark::Lost { message: handed.name() }),
+            Step::Crash(peer) => marks.push(Mark::Crashed { at: lane(*peer) }),
+            Step::Restart(peer) => marks.push(Mark::Restarted { at: lane(*peer) }),
+            Step::LinkDown { at, to } => marks.push(happened(*at, format!("link to {to} down"))),
+            Step::LinkUp { at, to } => marks.push(happened(*at, format!("link to {to} up"))),
+        }
+        for event in &run.events {
+            match event {
+                Event::Delivered(at) => marks.push(happened(*at, "delivered".to_owned())),
+                Event::Handed(handed) => marks.push(sent(handed)),
+                Event::Needless(handed) => {
+                    marks.push(sent(handed));
+                    marks.push(Mark::Arrived { at: lane(handed.to), message: handed.name() });
+                }
+                Event::Gone(handed) => {
+                    // A crash takes along what was sent before.
+                    if !matches!(step, Step::Crash(_)) {
+                        marks.push(sent(handed));
+                    }
+                    marks.push(Mark::Lost { message: handed.name() });
+                }
+            }
+        }
+        if let Some(violation) = &after.violation {
+            marks.push(Mark::Violated { at: None, label: violation.to_string() });
+        }
+        marks
+    }
+}
+
+fn sent(handed: &Shared<Handed>) -> Mark {
+    let (from, to) = (handed.from.0 as usize, Some(handed.to.0 as usize));
+    Mark::Sent { from, to, message: handed.name(), label: what(&handed.envelope) }
+}
+
+/// An envelope in a few words.
+fn what(envelope: &Envelope) -> String {
+    let place = place_of(envelope);
+    match &envelope.route {
+        Route::Flood { id, to: None } => format!("message {place} (flood {} of {})", id.number, id.origin),
+        Route::Flood { id, to: Some(to) } => format!("message {place} for {to} (flood {} of {})", id.number, id.origin),
+        Route::Direct { to, .. } => format!("message {place} for {to}"),
+    }
+}
+
+fn links_of(network: &Network) -> String {
+    let links: Vec<_> = network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
+    links.join(" ")
+}
+
+fn listed(words: &[String]) -> String {
+    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+}
+
+fn holds(state: &State) -> String {
+    let violated = |violation: &Violation| format!("VIOLATED HERE: {violation}");
+    state.violation.as_ref().map_or_else(|| "holds here: S10 A2".to_owned(), violated)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! When two states are the same, and what is dropped because it can no longer matter.
+//!
+//! Clock readings count from the least of them ([`part`](crate::subject::shared)); which of the log's count is the
+//! [ledger](crate::subject::ledger)'s matter.
+
+use std::hash::{Hash, Hasher};
+
+use bazaar_protocol::{
+    id::{Life, PeerId},
+    ledger::{LedgerAnswer, LedgerRequest},
+    office::Office,
+};
+
+use super::{
+    step::Step,
+    world::{Call, World},
+};
+use crate::subject::{ledger::Reply, shared::digest};
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let World { peers, ledger, observer, calls, replies, mail, lease, budget, violation } = self;
+        state.write_u64(digest(&(peers, ledger, observer, (calls, replies, mail), lease, budget, violation)));
+    }
+}
+
+impl Step<'_> {
+    /// Drops what nobody can take for anything any more. The rules are such that not only the machines as they are, but also
+    /// ones that mistake an old verdict or an old request for a new one, would still meet it. Of what was read only that is kept
+    /// which its reader could go on with.
+    pub(super) fn prune(&mut self) {
+        let setup = self.setup;
+        let World { peers, ledger, calls, replies, mail, .. } = &mut self.world;
+        let live = |peer: PeerId| setup.role(peer).and_then(|_| peers[setup.place(peer)].live());
+        if setup.is_synchronous() {
+            // What is under way to somebody who is no more, or to a trader where there is none, arrives nowhere.
+            let is_up = |life: Life| live(life.peer).is_some_and(|live| live.participant.me() == life);
+            let is_there = |peer: PeerId| live(peer).is_some();
+            let has_trader = peers.iter().any(|peer| peer.live().is_some_and(|live| live.epoch().is_some()));
+            if !replies.iter().all(|reply| is_up(reply.reply.to)) {
+                replies.change(|replies| replies.retain(|reply| is_up(reply.reply.to)));
+            }
+            if !mail.iter().all(|mail| mail.to.map_or(has_trader, is_there)) {
+                mail.change(|bag| bag.retain(|mail| mail.to.map_or(has_trader, is_there)));
+            }
+            return;
+        }
+        if setup.keeps_all {
+            return;
+        }
+        let office_of = |life: Life| -> Option<&Office> {
+            live(life.peer).filter(|live| live.participant.me() == life)?.participant.office()
+        };
+        let status = ledger.status();
+        let fence = status.epoch();
+        let is_ended = status.term.is_none_or(|term| term.ended);
+
+        // An append stays while the ledger could still take it, whoever else has gone, and while its caller waits.
+        // (A late copy of the last batch of all, for which nobody waits, could renew a lease and nothing more.)
+        // A question stays while it is its caller's.
+        let may_be_taken = |call: &Call| {
+            let office = office_of(call.caller);
+            match &call.request {
+                LedgerRequest::Append(batch) => {
+                    let in_turn = match batch.claimant() {
+                        Some(_) => batch.epoch > fence,
+                        None => batch.epoch == fence && !is_ended,
+                    };
+                    let is_waited_for = || office.and_then(Office::in_flight) == Some(batch);
+                    (in_turn && batch.position >= status.head) || is_waited_for()
+                }
+                LedgerRequest::Read { from, part } => office.and_then(Office::wanted) == Some((*from, *part)),
+                LedgerRequest::Status => office.is_some_and(|office| office.epoch().is_none() && !office.is_standing()),
+            }
+        };
+        if !calls.iter().all(|call| may_be_taken(call)) {
+            calls.change(|calls| calls.retain(may_be_taken));
+        }
+
+        // A verdict stays while its caller lives and waits, or may yet wait, for one on the same place in the same epoch; what
+        // was read, while its caller reads and could go on with it, or could think so.
+        let may_be_mistaken = |reply: &Reply| {
+            let Some(office) = office_of(reply.reply.to) else { return false };
+            let echo = match &reply.reply.answer {
+                LedgerAnswer::Append { echo, .. } => echo,
+                LedgerAnswer::Records { from, .. } => return office.wanted().is_some_and(|wanted| wanted.0 >= *from),
+                LedgerAnswer::Part { id, .. } => return office.wanted().is_some_and(|wanted| wanted.0 < id.position),
+                LedgerAnswer::Status => return false,
+            };
+            let of_now = match (office.trader(), office.in_flight()) {
+                (Some(trader), _) => Some(echo.epoch) == office.epoch() && echo.position >= trader.books().position(),
+                (None, Some(claim)) => echo.epoch == claim.epoch && echo.position == claim.position,
+                (None, None) => false,
+            };
+            of_now || (echo.epoch > fence && echo.position >= status.head)
+        };
+        if !replies.iter().all(|reply| may_be_mistaken(reply)) {
+            replies.change(|replies| replies.retain(may_be_mistaken));
+        }
+    }
+}

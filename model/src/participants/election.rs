@@ -1,0 +1,370 @@
+//! Elections: `Election`, `Office` and `Ledger` of three to five peers that hear each other directly, without an overlay.
+//!
+//! Where timing is free: S1, S2, B4 and what of S7 shows without messages' clocks (claims are stamped above all that they
+//! follow; a clock does not go back over a crash). Where it is synchronous: Y1 and Y2. And L1, from every state of the small
+//! scenarios, with and without a cut that stays.
+
+use std::time::Duration;
+
+use bazaar_protocol::{
+    config::{Limits, Terms},
+    id::PeerId,
+};
+
+use crate::{
+    participants::trading::inheritance,
+    participants::{Budget, Convergence, Cut, Participants, Role, TIMEOUTS, Timing},
+    subject::{
+        landmark::Landmark,
+        scenario::{Family, Scenario},
+    },
+};
+
+/// Long enough for whoever does not hear a leader to run for office once more.
+const LASTING: Duration = TIMEOUTS.suspicion.saturating_mul(2);
+
+/// So many peers that elect, and resign after their first sale.
+fn electors(peers: usize) -> Participants {
+    let bazaar = Participants::new(vec![Role::elector(); peers], 2);
+    let terms = Terms { resign_after: 1, ..bazaar.terms };
+    Participants { terms, ..bazaar }
+}
+
+fn synchronous(peers: usize, budget: Budget) -> Participants {
+    Participants { timing: Timing::Synchronous, ..electors(peers).with(budget) }
+}
+
+/// In so many steps: few more than the slowest state takes.
+fn converging(within: usize, cut: Cut, budget: Budget) -> Participants {
+    let convergence = Some(Convergence { within, lasting: LASTING, cut });
+    Participants { convergence, ..electors(3).with(budget) }
+}
+
+fn surviving(budget: Budget) -> Participants {
+    let convergence = Some(Convergence { within: 180, lasting: LASTING, cut: Cut::Nothing });
+    Participants { convergence, ..electors(2).with(budget) }
+}
+
+/// Two peers, and a former trader's books to read, piece by piece.
+fn long(budget: Budget) -> Participants {
+    let limits = Limits { part_weight: 1, read_records: 1, waiting_calls: 0, ..Limits::DEFAULT };
+    Participants { limits, prologue: inheritance(3), ..electors(2).with(budget) }
+}
+
+/// The scenarios.
+#[must_use]
+pub fn scenarios() -> Vec<Scenario<Participants>> {
+    let base = || Scenario {
+        name: "",
+        family: Family::Election,
+        about: "",
+        bounds: "",
+        landmarks: Vec::new(),
+        case: electors(3),
+        further: None,
+    };
+    let three = |budget| electors(3).with(budget);
+    let none = Budget::default();
+    vec![
+        Scenario {
+            name: "election",
+            about: "three peers elect while their messages are late, doubled or lost",
+            bounds: "4 alarms: all three may run for office at once, and one more may depose the winner twice over. Three \
+                     peers are the fewest of which one is neither the highest nor the lowest.",
+            landmarks: vec![
+                Landmark::TookOffice,
+                Landmark::SecondEpoch,
+                Landmark::ThirdEpoch,
+                Landmark::ClaimHeld,
+                Landmark::ClaimFenced,
+                Landmark::Contested,
+                Landmark::Deposed,
+                Landmark::Resent,
+                Landmark::Answered,
+                Landmark::ReferredToLeader,
+            ],
+            case: three(Budget { alarms: 4, ..none }),
+            further: Some(three(Budget { alarms: 5, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-four",
+            about: "four peers elect",
+            bounds: "3 alarms: three of them run for office at once, with a fourth above, below or between them that \
+                     only answers and follows.",
+            landmarks: vec![Landmark::SecondEpoch, Landmark::Answered, Landmark::ClaimHeld, Landmark::ReferredToLeader],
+            case: electors(4).with(Budget { alarms: 3, ..none }),
+            further: Some(electors(4).with(Budget { alarms: 4, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-crash",
+            about: "three peers; one crashes at any moment and may come back",
+            bounds: "1 crash, 1 restart, 3 alarms: enough for the trader to die and for its next life or another peer to \
+                     follow, with everything its former life sent still under way.",
+            landmarks: vec![
+                Landmark::TookOffice,
+                Landmark::SecondEpoch,
+                Landmark::TraderCrashed,
+                Landmark::Restarted,
+                Landmark::ClaimHeld,
+                Landmark::ClaimFenced,
+                Landmark::Deposed,
+            ],
+            case: three(Budget { alarms: 3, crashes: 1, restarts: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, crashes: 2, restarts: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-silence",
+            about: "three peers; one gives up on the ledger at any moment",
+            bounds: "1 loss of patience, 3 alarms: while it reads, claims, or holds the office with an append under way; \
+                     its claim may land all the same.",
+            landmarks: vec![Landmark::SecondEpoch, Landmark::LedgerSilent, Landmark::ClaimHeld, Landmark::Deposed],
+            case: three(Budget { alarms: 3, impatience: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, impatience: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-heartbeat",
+            about: "three peers; the trader renews its term and sends a heartbeat",
+            bounds: "1 renewal, 3 alarms: the renewal or the heartbeat may come after the term has gone to another.",
+            landmarks: vec![
+                Landmark::SecondEpoch,
+                Landmark::TraderFenced,
+                Landmark::Contested,
+                Landmark::Heartbeat,
+                Landmark::Deposed,
+            ],
+            case: three(Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, renewals: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-resignation",
+            about: "three peers; a trader resigns at its first sale, and who resigned sits out the next term",
+            bounds: "1 sale, 3 alarms: one may be left that resigned and asks for anyone, while others run, have run, or \
+                     stay silent.",
+            landmarks: vec![
+                Landmark::Resigned,
+                Landmark::SecondEpoch,
+                Landmark::LoneSurvivor,
+                Landmark::ClaimFenced,
+                Landmark::Deposed,
+            ],
+            case: three(Budget { alarms: 3, sales: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, sales: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-two",
+            about: "two peers; one that resigned asks whether anybody is eligible while the other runs, leads or is gone",
+            bounds: "4 alarms, 1 sale, 1 crash: one to win and resign, two for the other to win, and one to ask.",
+            landmarks: vec![
+                Landmark::Resigned,
+                Landmark::SecondEpoch,
+                Landmark::LoneSurvivor,
+                Landmark::ReferredToLeader,
+                Landmark::TraderCrashed,
+            ],
+            case: electors(2).with(Budget { alarms: 4, sales: 1, crashes: 1, ..none }),
+            further: Some(electors(2).with(Budget { alarms: 4, sales: 2, crashes: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-ledger-crash",
+            about: "three peers; the ledger crashes at any moment, with the claim it was writing or without",
+            bounds: "1 crash, 3 alarms: a claim is lost before it was durable, or was granted and never answered; the \
+                     lease starts afresh.",
+            landmarks: vec![
+                Landmark::LostUnsynced,
+                Landmark::KeptUnanswered,
+                Landmark::Resent,
+                Landmark::SecondEpoch,
+                Landmark::ClaimHeld,
+            ],
+            case: three(Budget { alarms: 3, ledger_crashes: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, ledger_crashes: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-resigned-twice",
+            about: "two peers resign one after the other; the first may hear of the second's term only that it was resigned",
+            bounds: "3 alarms, 2 sales: one to win and two for the other, a term of one sale each. A short term may say nothing else, \
+                     or all else comes late.",
+            landmarks: vec![Landmark::Resigned, Landmark::SecondEpoch, Landmark::Answered],
+            case: electors(2).with(Budget { alarms: 3, sales: 2, ..none }),
+            further: Some(electors(2).with(Budget { alarms: 4, sales: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "election-reads",
+            about: "two peers whose reads of the ledger take their time, as do the answers; a trader writes meanwhile",
+            bounds: "3 alarms, 1 renewal, 1 sale: what was read is old when it comes, and a heartbeat tells of more than has \
+                     been read.",
+            landmarks: vec![
+                Landmark::HeadOvertook,
+                Landmark::SecondEpoch,
+                Landmark::ClaimConflict,
+                Landmark::Heartbeat,
+                Landmark::Resigned,
+            ],
+            case: Participants {
+                slow_reads: true,
+                ..electors(2).with(Budget { alarms: 3, renewals: 1, sales: 1, ..none })
+            },
+            further: Some(Participants {
+                slow_reads: true,
+                ..electors(2).with(Budget { alarms: 4, renewals: 1, sales: 1, ..none })
+            }),
+            ..base()
+        },
+        Scenario {
+            name: "election-comeback",
+            about: "two elections in a row, with a crash of the ledger and an old trader that comes back",
+            bounds: "Two peers, 3 alarms, 1 crash, 1 restart, 1 crash of the ledger: the trader dies, another is elected, and the first \
+                     is back, with claims of either lost, kept or late.",
+            landmarks: vec![
+                Landmark::SecondEpoch,
+                Landmark::TraderCrashed,
+                Landmark::Restarted,
+                Landmark::LostUnsynced,
+                Landmark::KeptUnanswered,
+                Landmark::ClaimFenced,
+            ],
+            case: electors(2).with(Budget { alarms: 3, crashes: 1, restarts: 1, ledger_crashes: 1, ..none }),
+            further: Some(electors(2).with(Budget { alarms: 4, crashes: 1, restarts: 1, ledger_crashes: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous",
+            about: "four peers whose messages arrive and whose timers run as long as they say",
+            bounds: "2 crashes, 1 restart, 1 sale: the trader dies twice over, or resigns and its successor dies; a peer \
+                     comes back in the middle of an election, higher than all others or not. Time goes on for ever; the \
+                     graph is finite since a trader that renews comes back to the same state.",
+            landmarks: vec![
+                Landmark::Answered,
+                Landmark::TraderCrashed,
+                Landmark::Restarted,
+                Landmark::Resigned,
+                Landmark::ReferredToLeader,
+                Landmark::Heartbeat,
+                Landmark::ThirdEpoch,
+            ],
+            case: synchronous(4, Budget { crashes: 2, restarts: 1, sales: 1, ..none }),
+            further: Some(synchronous(4, Budget { crashes: 2, restarts: 1, sales: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-five",
+            about: "five peers under synchrony",
+            bounds: "1 crash: every election that one death leads to.",
+            landmarks: vec![Landmark::Answered, Landmark::TraderCrashed, Landmark::SecondEpoch],
+            case: synchronous(5, Budget { crashes: 1, ..none }),
+            further: Some(synchronous(5, Budget { crashes: 2, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-survivor",
+            about: "two peers under synchrony, down to one that has resigned",
+            bounds: "2 sales, 1 crash, 1 restart: the one that is left has resigned, and has to trade again.",
+            landmarks: vec![Landmark::LoneSurvivor, Landmark::Resigned, Landmark::TraderCrashed, Landmark::ThirdEpoch],
+            case: synchronous(2, Budget { crashes: 1, restarts: 1, sales: 2, ..none }),
+            further: Some(synchronous(2, Budget { crashes: 2, restarts: 2, sales: 3, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "synchronous-ten",
+            about: "peers 8, 9 and 10 under synchrony: the highest id has one digit more",
+            bounds: "1 crash. Ids are compared as numbers, or peer 9 is taken for the highest.",
+            landmarks: vec![Landmark::Answered, Landmark::TraderCrashed, Landmark::SecondEpoch],
+            case: Participants { first_id: 8, ..synchronous(3, Budget { crashes: 1, ..none }) },
+            further: Some(Participants { first_id: 8, ..synchronous(3, Budget { crashes: 2, restarts: 1, ..none }) }),
+            ..base()
+        },
+        Scenario {
+            name: "convergence",
+            about: "three peers; from every state, once faults stop, there is one trader that all know",
+            bounds: "3 alarms, 1 crash: two run for office at once, or one after the other has died.",
+            landmarks: vec![Landmark::SecondEpoch, Landmark::TraderCrashed, Landmark::ClaimHeld],
+            case: converging(100, Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
+            further: Some(converging(
+                160,
+                Cut::Nothing,
+                Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none },
+            )),
+            ..base()
+        },
+        Scenario {
+            name: "duel",
+            about: "three peers; the highest is cut off from the ledger for good, in office or before: another leads",
+            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
+                     never claim must not win again and again.",
+            landmarks: vec![Landmark::TookOffice, Landmark::Heartbeat],
+            case: converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(224, Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "duel-one-way",
+            about: "three peers; the ledger hears the highest and cannot answer it: another leads",
+            bounds: "3 alarms, 1 renewal: its claims are granted and it never learns so.",
+            landmarks: vec![Landmark::TookOffice, Landmark::Heartbeat],
+            case: converging(140, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(224, Cut::AnswersOfLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "wedge",
+            about: "three peers; the highest hears the ledger and no other peer: it leaves the office to the others",
+            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off.",
+            landmarks: vec![Landmark::TookOffice, Landmark::Heartbeat],
+            case: converging(190, Cut::FromOverlay(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(304, Cut::FromOverlay(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "lost-answers",
+            about: "three peers; the ledger's first answer to every append is lost: sending it again settles it",
+            bounds: "2 alarms, 1 sale: a claim, a renewal, a sale.",
+            landmarks: vec![Landmark::TookOffice, Landmark::Resigned],
+            case: converging(260, Cut::FirstAnswers, Budget { alarms: 2, sales: 1, ..none }),
+            further: Some(converging(416, Cut::FirstAnswers, Budget { alarms: 3, sales: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "long-reads",
+            about: "two peers; reading what was written before takes longer than the patience, and goes on all the while",
+            bounds: "2 alarms, 1 snapshot: 5 records of a former term, one in an answer, or a snapshot in as many parts; each answer \
+                     takes longer than half of the patience.",
+            landmarks: vec![Landmark::SeveralParts, Landmark::CutRead, Landmark::Inherited],
+            case: Participants {
+                convergence: Some(Convergence { within: 300, lasting: LASTING, cut: Cut::SlowReads }),
+                ..long(Budget { alarms: 2, snapshots: 1, ..none })
+            },
+            further: Some(Participants {
+                convergence: Some(Convergence { within: 400, lasting: LASTING, cut: Cut::SlowReads }),
+                ..long(Budget { alarms: 3, snapshots: 1, ..none })
+            }),
+            ..base()
+        },
+        Scenario {
+            name: "survivor",
+            about: "two peers, one of which has resigned or not when the other dies: who is left leads",
+            bounds: "3 alarms, 1 sale, 1 crash: the survivor resigned the last term, or an earlier one, or none.",
+            landmarks: vec![Landmark::Resigned, Landmark::TraderCrashed, Landmark::LoneSurvivor],
+            case: surviving(Budget { alarms: 3, sales: 1, crashes: 1, ..none }),
+            further: Some(surviving(Budget { alarms: 4, sales: 2, crashes: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "silent-ledger",
+            about: "three peers; nobody hears the ledger any more: nobody thinks it leads, and nobody claims for ever",
+            bounds: "3 alarms, 1 renewal: whoever holds the office, claims it or calls when the ledger falls silent.",
+            landmarks: vec![Landmark::TookOffice, Landmark::Heartbeat],
+            case: converging(180, Cut::Ledger, Budget { alarms: 3, renewals: 1, ..none }),
+            further: Some(converging(288, Cut::Ledger, Budget { alarms: 4, renewals: 1, ..none })),
+            ..base()
+        },
+    ]
+}

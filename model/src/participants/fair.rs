@@ -1,0 +1,280 @@
+//! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
+//!
+//! No more faults, and no more wishes; but who is sold out deposits something else. All that is under way arrives, each once; then the timer that is due first fires. Where
+//! the adversary says who leads, somebody who can is told to stand whenever nobody does. What should come about is asked
+//! whenever all is quiet. Who has crashed stays away where a leader is looked for, and is back where people are to be told.
+//! The schedule is one of many; that its steps are bounded from every state is what is checked.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bazaar_protocol::{
+    id::{Epoch, PeerId},
+    input::Timer,
+    invariant::{Property, Settled, Violation, is_untold},
+    ledger::LedgerRequest,
+};
+
+use super::{
+    Convergence, Cut, Participants, Timing,
+    step::Step,
+    words,
+    world::{Action, Budget, Live, Mail, Plans, State, World},
+};
+use crate::{pictures::picture::Mark, subject::shared::Shared};
+
+/// Nobody wants anything more; whoever sells has enough of it.
+const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
+
+/// Follows the fair schedule until what should come about has; the number of steps it took.
+///
+/// # Errors
+/// When it has not within the stated number of steps: what is missing at the end.
+pub fn converges(setup: &Participants, world: &World, convergence: Convergence) -> Result<usize, Violation> {
+    // From here on what arrives has arrived.
+    let setup = Participants { timing: Timing::Synchronous, ..setup.clone() };
+    let mut step = Step::on(&setup, world.clone());
+    step.cut = convergence.cut;
+    step.stop_faults();
+    // The epoch in which all was well when last looked, and for how long it has been since.
+    let mut well: Option<(Epoch, Duration)> = None;
+    for steps in 0..convergence.within {
+        let is_quiet = step.world.is_quiet_but_for(convergence.cut);
+        if is_quiet {
+            let epoch = step.world.ledger.status().epoch();
+            well = match (step.missing(), well) {
+                (Some(_), _) => None,
+                (None, Some((same, since))) if same == epoch => Some((epoch, since)),
+                (None, Some(_) | None) => Some((epoch, Duration::ZERO)),
+            };
+            if well.is_some_and(|(_, since)| since >= convergence.lasting) {
+                return Ok(steps);
+            }
+        }
+        let passes = step.world.next_instant().filter(|_| is_quiet);
+        if step.go_on().is_none() {
+            break;
+        }
+        if let (Some((_, since)), Some(time)) = (&mut well, passes) {
+            *since += time;
+        }
+        if let Some(violation) = &step.world.violation {
+            return Err(Violation::clone(violation));
+        }
+    }
+    let missing = step.missing().unwrap_or_else(|| {
+        let (property, what) = if setup.is_elected() {
+            (Property::L1, "one leader follows another")
+        } else {
+            (Property::L2, "not all is settled")
+        };
+        Violation { property, position: None, what: what.to_owned() }
+    });
+    Err(Violation { what: format!("{}, after {} steps", missing.what, convergence.within), ..missing })
+}
+
+/// The first steps of the fair schedule, in words and as a picture shows them.
+pub fn follow(setup: &Participants, world: &World, convergence: Convergence, steps: usize) -> Vec<(String, Vec<Mark>)> {
+    let setup = Participants { timing: Timing::Synchronous, ..setup.clone() };
+    let mut step = Step::on(&setup, world.clone());
+    step.cut = convergence.cut;
+    step.stop_faults();
+    let mut followed = Vec::new();
+    // Said with the first step.
+    let mut stays_cut = words::stays_cut(&setup, convergence.cut);
+    while followed.len() < steps {
+        let before = step.world.clone();
+        let Some(action) = step.go_on() else { break };
+        step.world.violation = None;
+        if let Some(action) = action {
+            let words = words::sentence(&setup, &before, &action, &step.world);
+            stays_cut.extend(words::marks(&setup, &before, &action, &step.world));
+            followed.push((words, std::mem::take(&mut stays_cut)));
+        }
+    }
+    followed
+}
+
+impl World {
+    fn is_quiet_but_for(&self, cut: Cut) -> bool {
+        let is_done = |live: &Live| {
+            let hears = !matches!(cut, Cut::Ledger)
+                && cut != Cut::FromLedger(live.id())
+                && cut != Cut::AnswersOfLedger(live.id());
+            (live.question.is_none() || !hears) && live.choice.is_none()
+        };
+        self.mail.is_empty()
+            && self.calls.is_empty()
+            && self.replies.is_empty()
+            && !self.ledger.is_writing()
+            && self.lives().all(is_done)
+    }
+}
+
+impl Step<'_> {
+    fn stop_faults(&mut self) {
+        self.world.budget = Budget::default();
+        for peer in self.setup.ids() {
+            let place = self.setup.place(peer);
+            self.world.peers[place].change(|peer| match &mut peer.state {
+                State::Up(live) => live.plans = NO_WISHES,
+                State::Down { plans, .. } => *plans = NO_WISHES,
+            });
+        }
+        if !self.setup.is_elected() {
+            for peer in self.setup.ids() {
+                self.start(peer);
+            }
+        }
+        // What is cut gets nothing through any more.
+        let cut = self.cut;
+        let is_cut = |peer: PeerId| cut == Cut::FromOverlay(peer);
+        self.world.mail.change(|bag| bag.retain(|mail| !is_cut(mail.from) && !mail.to.is_some_and(is_cut)));
+        let hears =
+            |peer: PeerId| cut != Cut::Ledger && cut != Cut::FromLedger(peer) && cut != Cut::AnswersOfLedger(peer);
+        self.world.calls.change(|calls| {
+            calls.retain(|call| cut != Cut::Ledger && cut != Cut::FromLedger(call.caller.peer));
+        });
+        self.world.replies.change(|replies| replies.retain(|reply| hears(reply.reply.to.peer)));
+        for peer in self.setup.ids().filter(|peer| !hears(*peer)) {
+            self.live(peer, |live| live.question = None);
+        }
+        // The lease runs from now at the latest; how much of it is left where timing was free nobody knows.
+        if self.world.ledger.is_held() && self.world.lease.is_none() {
+            self.world.lease = Some(super::TIMEOUTS.lease);
+        }
+        self.prune();
+    }
+
+    /// One step of the fair schedule, or none if there is nothing left to do. Something that arrives nowhere is a step that is no
+    /// action.
+    fn go_on(&mut self) -> Option<Option<Action>> {
+        self.prune();
+        let action = match self.arriving() {
+            Some(Err(mail)) => {
+                self.world.mail.change(|bag| bag.take(&mail));
+                return Some(None);
+            }
+            Some(Ok(action)) => action,
+            None => self.due()?,
+        };
+        self.act(&action);
+        Some(Some(action))
+    }
+
+    /// What arrives next: a message, or one that arrives nowhere; what the ledger does; what it is asked.
+    fn arriving(&self) -> Option<Result<Action, Shared<Mail>>> {
+        if let Some(mail) = self.world.mail.iter().next() {
+            let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, mail, *peer));
+            return Some(listener.map(|listener| Action::Arrive(listener, mail.clone())).ok_or_else(|| mail.clone()));
+        }
+        if self.world.ledger.is_unsynced() {
+            return Some(Ok(Action::Sync));
+        }
+        if self.world.ledger.is_unanswered() {
+            return Some(Ok(Action::Confirm));
+        }
+        if let Some(call) = self.world.calls.iter().next() {
+            return Some(Ok(Action::Take(call.clone())));
+        }
+        if let Some(reply) = self.world.replies.iter().next() {
+            return Some(Ok(Action::Answer(reply.reply.to.peer, reply.clone())));
+        }
+        let picks = self.world.lives().find(|live| live.choice.is_some());
+        if let Some(live) = picks {
+            return Some(Ok(Action::Pick(live.id(), 0)));
+        }
+        let is_slow = self.cut == Cut::SlowReads;
+        let asks = |live: &&Live| match live.question {
+            Some(LedgerRequest::Status) => true,
+            Some(LedgerRequest::Read { .. }) => !is_slow,
+            Some(LedgerRequest::Append(_)) | None => false,
+        };
+        self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.id())))
+    }
+
+    /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time passes.
+    fn due(&mut self) -> Option<Action> {
+        let stands = if self.setup.is_elected() { None } else { self.who_stands() };
+        let asks = self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
+        stands.map(Action::Stand).or(asks).or_else(|| self.slow_answer()).or_else(|| self.next_timer())
+    }
+
+    /// Where reads are slow, an answer comes when it has taken its time, if no timer is due before.
+    fn slow_answer(&mut self) -> Option<Action> {
+        let reads = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. }));
+        let reader = self.world.lives().find(reads).map(Live::id).filter(|_| self.cut == Cut::SlowReads);
+        let Some(reader) = reader else {
+            self.reading = Duration::ZERO;
+            return None;
+        };
+        let left = super::SLOW.saturating_sub(self.reading);
+        match self.world.next_instant().filter(|next| *next < left) {
+            Some(next) => {
+                self.reading += next;
+                None
+            }
+            None => {
+                self.reading = Duration::ZERO;
+                self.elapse(Some(left));
+                Some(Action::Consult(reader))
+            }
+        }
+    }
+
+    /// Where there is no election: somebody who can, if nobody holds the office or stands.
+    fn who_stands(&self) -> Option<PeerId> {
+        let is_busy = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
+        let in_office = self.world.traders().map(|(_, epoch)| epoch).max();
+        // Who was deposed and does not know it is no trader any more.
+        if in_office == Some(self.world.ledger.status().epoch()) || self.world.lives().any(is_busy) {
+            return None;
+        }
+        let can = |live: &&Live| live.participant.office().is_some() && live.epoch().is_none();
+        self.world.lives().find(can).map(Live::id)
+    }
+
+    /// A buyer that was not told how its last request ended, and is asking for nothing.
+    fn untold(&self) -> Option<PeerId> {
+        let books = self.world.observer.log().books();
+        let is_untold = |live: &&Live| {
+            live.may_want() && live.timers.contains_key(&Timer::Buyer) && is_untold(&live.participant, books)
+        };
+        self.world.lives().find(is_untold).map(Live::id)
+    }
+
+    fn next_timer(&self) -> Option<Action> {
+        // A buyer that wants nothing more does not think of anything.
+        let counts = |live: &Live, timer: Timer| timer != Timer::Buyer || !live.may_want();
+        let timers = self.world.lives().flat_map(|live| {
+            let armed = live.timers.iter().filter(|(timer, _)| counts(live, **timer));
+            armed.map(|(timer, wait)| (*wait, Some((live.id(), *timer))))
+        });
+        let lease = self.world.lease.map(|wait| (wait, None));
+        let (_, next) = timers.chain(lease).min()?;
+        Some(next.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer)))
+    }
+
+    /// What has not come about yet.
+    fn missing(&self) -> Option<Violation> {
+        let unheard = match self.cut {
+            Cut::FromLedger(peer) | Cut::AnswersOfLedger(peer) => BTreeSet::from([peer]),
+            Cut::Nothing | Cut::FromOverlay(_) | Cut::Ledger | Cut::FirstAnswers | Cut::SlowReads => BTreeSet::new(),
+        };
+        let settled = Settled {
+            live: self.world.lives().map(|live| &live.participant).collect(),
+            together: self.setup.ids().filter(|peer| self.cut != Cut::FromOverlay(*peer)).collect(),
+            unheard,
+            deaf: self.setup.ids().filter(|peer| self.setup.role(*peer).is_some_and(|role| role.deaf)).collect(),
+            status: self.world.ledger.status(),
+            books: self.world.observer.log().books(),
+        };
+        let found = if self.cut == Cut::Ledger {
+            settled.nobody_leads_without_the_ledger()
+        } else if self.setup.is_elected() {
+            settled.there_is_one_trader_that_all_know()
+        } else {
+            settled.everybody_was_told().and_then(|()| settled.every_seller_has_goods())
+        };
+        found.err()
+    }
+}

@@ -1,0 +1,438 @@
+//! Participants and the ledger, without an overlay: the subject of [`election`] and
+//! [`trading`].
+//!
+//! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the same, [`fair`]
+//! what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is told of what is decided
+//! by [`Participant`](bazaar_protocol::participant::Participant), as in a process; where a scenario does without an election, the
+//! adversary says who stands and who yields.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bazaar_protocol::{
+    clock::Time,
+    config::{self, Config, Limits, Offer, Offers, Pace, Terms, Timeouts, Wishes},
+    id::{Item, PeerId, Units},
+    invariant::{Property, Violation},
+    ledger::{LedgerCall, LedgerReply},
+    money::{Commission, Price},
+    participant::{Leadership, Parts, Readings},
+    record::Batch,
+};
+
+use crate::{
+    pictures::picture::{Lane, LaneKind, Mark},
+    subject::{Met, Subject},
+};
+
+pub mod canon;
+mod checks;
+pub mod election;
+pub mod fair;
+pub mod step;
+pub mod trading;
+pub mod words;
+pub mod world;
+
+pub use world::{Action, Budget, World};
+
+/// Peers and a ledger, set up in one way.
+#[derive(Clone, Debug)]
+pub struct Participants {
+    /// The peers, by id.
+    pub cast: Vec<Role>,
+    /// The id of the first; the others follow.
+    pub first_id: u32,
+    /// The terms of trade.
+    pub terms: Terms,
+    /// What all clocks show when everything starts; at least 1.
+    pub start: Time,
+    /// What stands in the log when everything starts.
+    pub prologue: Vec<Batch>,
+    /// When things happen.
+    pub timing: Timing,
+    /// What the adversary may do.
+    pub budget: Budget,
+    /// What must come about from every state once faults stop; nothing where that is not asked.
+    pub convergence: Option<Convergence>,
+    /// Reads of the ledger take their time, and so do their answers; otherwise asking and hearing is one step.
+    pub slow_reads: bool,
+    /// The bounds that decide something. Where no call may wait in the ledger while it writes, it waits on its way.
+    pub limits: Limits,
+    /// Only violations of this property count; nothing: of any.
+    pub only: Option<Property>,
+    /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for anything. They
+    /// cost states; two scenarios keep them.
+    pub keeps_all: bool,
+    /// How the harness breaks what it runs. Nothing, but in tests that the checks can fail.
+    pub tampering: Tampering,
+}
+
+/// When things happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Whenever the adversary likes, in any order: a message may arrive once, often, late or never; a timer that is armed may
+    /// fire at any moment, as often as its budget allows; any machine may be left without a step for as long as it likes.
+    Free,
+    /// Messages and calls take no time, timers as long as they say: everything that is under way arrives, once and in any order,
+    /// before time passes; then the timer that is due first fires, those due together in any order. So a timer fires only
+    /// when what it waits for can no longer arrive (DESIGN 5, Y1 and Y2).
+    Synchronous,
+}
+
+/// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convergence {
+    /// In how many steps of the fair schedule.
+    pub within: usize,
+    /// For how long it must last: a leader that is soon another's is none.
+    pub lasting: Duration,
+    /// What stays cut for good.
+    pub cut: Cut,
+}
+
+/// A cut that is not healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing stays cut.
+    Nothing,
+    /// This peer and the ledger do not hear each other.
+    FromLedger(PeerId),
+    /// What this peer says reaches the ledger, which cannot answer it.
+    AnswersOfLedger(PeerId),
+    /// This peer hears no other and is heard by none; all others hear each other, and the ledger hears everybody.
+    FromOverlay(PeerId),
+    /// Nobody hears the ledger.
+    Ledger,
+    /// The first answer to every append is lost, renewals included.
+    FirstAnswers,
+    /// Every answer to a read comes [`SLOW`] after it was asked for.
+    SlowReads,
+}
+
+/// How long an answer to a read takes where reads are slow for good: longer than half of the patience.
+pub const SLOW: Duration = Duration::from_millis(500);
+
+/// Where whoever holds the office is reached, in a scenario without elections.
+pub(crate) const OFFICE: PeerId = PeerId(9_999);
+
+/// What a peer is in a scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Role {
+    /// What it is called.
+    pub title: &'static str,
+    /// It takes part in elections.
+    pub elects: bool,
+    /// It can hold the office.
+    pub trades: bool,
+    /// What it buys.
+    pub buys: Option<Wishes>,
+    /// How many requests it thinks of.
+    pub wishes: u8,
+    /// It thinks of the first at once, and asks before anything else happens.
+    pub eager: bool,
+    /// Nothing it is told arrives. What it is told is checked when it is said, so this leaves out only what it would make of
+    /// it: nothing, where it has no more wishes and no more deposits to think of.
+    pub deaf: bool,
+    /// What it sells. It deposits the first at once.
+    pub sells: Option<Offers>,
+    /// How many deposits it thinks of after the first.
+    pub deposits: u8,
+    /// It may crash.
+    pub crashes: bool,
+}
+
+/// Changes what the ledger answers to a call.
+pub type Tamper = fn(&LedgerCall, LedgerReply) -> LedgerReply;
+
+/// How the harness breaks the ledger from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tampering {
+    /// Its answers to appends, but for those it gives on becoming durable, go through this.
+    pub reply: Option<Tamper>,
+    /// It answers as soon as a batch is written.
+    pub answers_before_sync: bool,
+}
+
+impl Participants {
+    /// Peers under terms by which nobody resigns and a batch holds so many records; no faults yet.
+    #[must_use]
+    pub fn new(cast: Vec<Role>, batch_limit: u32) -> Participants {
+        Participants {
+            cast,
+            first_id: 0,
+            start: Time(1),
+            prologue: Vec::new(),
+            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit },
+            timing: Timing::Free,
+            budget: Budget::default(),
+            convergence: None,
+            slow_reads: false,
+            limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
+            only: None,
+            keeps_all: false,
+            tampering: Tampering::default(),
+        }
+    }
+
+    /// The same with this budget.
+    #[must_use]
+    pub fn with(&self, budget: Budget) -> Participants {
+        Participants { budget, ..self.clone() }
+    }
+
+    /// The peers' ids.
+    pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
+        (self.first_id..self.first_id + self.cast.len() as u32).map(PeerId)
+    }
+
+    /// The place of a peer in the cast.
+    #[must_use]
+    pub fn place(&self, peer: PeerId) -> usize {
+        (peer.0 - self.first_id) as usize
+    }
+
+    /// What a peer is; nothing for somebody who is not of the cast, as passing customers are.
+    #[must_use]
+    pub fn role(&self, peer: PeerId) -> Option<&Role> {
+        self.cast.get(usize::try_from(peer.0.checked_sub(self.first_id)?).ok()?)
+    }
+
+    fn counts(&self, found: &Violation) -> bool {
+        self.only.is_none_or(|property| property == found.property)
+    }
+
+    /// How a peer is set up.
+    fn config(&self, peer: PeerId, role: &Role) -> Config {
+        let Role { buys, sells, .. } = role;
+        let nothing = Wishes { items: vec![Item::FISH], quantity: Units(1) };
+        let think = buys.as_ref().map(|_| Duration::ZERO);
+        Config {
+            me: peer,
+            peers: self.first_id + self.cast.len() as u32,
+            neighbours: BTreeSet::new(),
+            role: match (buys.clone(), sells.clone()) {
+                (Some(wishes), Some(offers)) => config::Role::Both(wishes, offers),
+                (None, Some(offers)) => config::Role::Seller(offers),
+                (wishes, None) => config::Role::Buyer(wishes.unwrap_or(nothing)),
+            },
+            // SPEC B2: one of them calls the first election.
+            first_caller: PeerId(self.first_id),
+            timeouts: TIMEOUTS,
+            terms: self.terms,
+            pace: Pace {
+                deposit_after: Duration::ZERO,
+                trade_after: Duration::ZERO,
+                think,
+                clock_interval: Duration::ZERO,
+            },
+            clock_range: 1,
+            limits: self.limits,
+        }
+    }
+
+    /// Whether peers elect who stands; otherwise the adversary says.
+    #[must_use]
+    pub fn is_elected(&self) -> bool {
+        self.cast.iter().any(|role| role.elects)
+    }
+
+    /// How a peer is called in a trace.
+    #[must_use]
+    pub fn name_of(&self, peer: PeerId) -> String {
+        format!("{} {peer}", self.role(peer).map_or("customer", |role| role.title))
+    }
+
+    fn is_synchronous(&self) -> bool {
+        self.timing == Timing::Synchronous
+    }
+
+    /// Whether it matters how long a timer runs: not where any timer may fire at any moment and nothing is asked of what comes
+    /// afterwards.
+    fn waits_matter(&self) -> bool {
+        self.is_synchronous() || self.convergence.is_some()
+    }
+}
+
+impl Role {
+    /// What its participant is made of.
+    fn parts(&self) -> Parts {
+        Parts {
+            leadership: if self.elects { Leadership::Elected } else { Leadership::Outside(OFFICE) },
+            office: self.trades,
+            clients: self.buys.is_some() || self.sells.is_some(),
+            readings: Readings::OfWhatIsStamped,
+        }
+    }
+
+    /// A peer that takes part in elections and can hold the office.
+    #[must_use]
+    pub fn elector() -> Role {
+        Role { title: "peer", elects: true, trades: true, crashes: true, ..Role::default() }
+    }
+
+    /// A peer that stands and yields whenever the adversary says so.
+    #[must_use]
+    pub fn trader() -> Role {
+        Role { title: "trader", trades: true, crashes: true, ..Role::default() }
+    }
+
+    /// A peer that buys one unit at a time, so many times.
+    #[must_use]
+    pub fn buyer(items: &[Item], wishes: u8) -> Role {
+        let buys = Some(Wishes { items: items.to_vec(), quantity: Units(1) });
+        Role { title: "buyer", buys, wishes, ..Role::default() }
+    }
+
+    /// A peer that deposits so many units of the first item, and so many times again of any of the others.
+    #[must_use]
+    pub fn seller(items: &[Item], count: u32, deposits: u8) -> Role {
+        let offer = |item: &Item| Offer { item: *item, count: Units(count), price: Price(99) };
+        Role { title: "seller", sells: Some(Offers(items.iter().map(offer).collect())), deposits, ..Role::default() }
+    }
+
+    /// A peer that does both, with one item.
+    #[must_use]
+    pub fn both(items: &[Item], wishes: u8, count: u32) -> Role {
+        let Role { sells, .. } = Role::seller(items, count, 0);
+        Role { title: "dealer", sells, ..Role::buyer(items, wishes) }
+    }
+
+    /// The same, but it can hold the office too.
+    #[must_use]
+    pub fn and_trader(self) -> Role {
+        Role { title: "trader", trades: true, ..self }
+    }
+
+    /// The same, but its first request is made at the start.
+    #[must_use]
+    pub fn eager(self) -> Role {
+        Role { eager: true, ..self }
+    }
+
+    /// The same, but nothing it is told arrives.
+    #[must_use]
+    pub fn deaf(self) -> Role {
+        Role { deaf: true, ..self }
+    }
+
+    /// The same, but it does not crash.
+    #[must_use]
+    pub fn immortal(self) -> Role {
+        Role { crashes: false, ..self }
+    }
+
+    /// The same, but it may crash.
+    #[must_use]
+    pub fn mortal(self) -> Role {
+        Role { crashes: true, ..self }
+    }
+
+    /// The same, but it wants or deposits so many at a time.
+    #[must_use]
+    pub fn by(mut self, quantity: u32) -> Role {
+        if let Some(wishes) = &mut self.buys {
+            wishes.quantity = Units(quantity);
+        }
+        self
+    }
+}
+
+/// All waits. Where timing is free, no schedule depends on them; where it is synchronous, and on the fair schedule, they are
+/// what they say. The proportions are those of `bazaar run`, rounded so that few instants differ.
+pub const TIMEOUTS: Timeouts = {
+    const fn tenths(n: u64) -> Duration {
+        Duration::from_millis(100 * n)
+    }
+    Timeouts {
+        first_call: tenths(3),
+        stagger: tenths(3),
+        answer: tenths(3),
+        victory: tenths(12),
+        suspicion: tenths(15),
+        renewal: tenths(3),
+        lease: tenths(12),
+        retry: tenths(2),
+        patience: tenths(8),
+        resend: tenths(6),
+    }
+};
+
+impl Subject for Participants {
+    type State = World;
+    type Action = Action;
+
+    fn first(&self) -> World {
+        World::first(self)
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        world.actions(self, actions);
+    }
+
+    fn after(&self, world: &World, action: &Action) -> (World, Met) {
+        world.after(self, action)
+    }
+
+    fn only(&self, property: Property) -> Participants {
+        Participants { only: Some(property), ..self.clone() }
+    }
+
+    fn violation<'a>(&self, world: &'a World) -> Option<&'a Violation> {
+        world.violation.as_deref()
+    }
+
+    fn stuck(&self, world: &World) -> Option<Violation> {
+        let convergence = self.convergence?;
+        let counts = |found: &Violation| self.counts(found);
+        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err().filter(counts) }
+    }
+
+    fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {
+        let Some(convergence) = self.convergence else { return Vec::new() };
+        fair::follow(self, world, convergence, steps)
+    }
+
+    fn properties(&self) -> Vec<Property> {
+        use Property::{
+            B4, B5, B6, B7, B9, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2,
+        };
+        let safety = if self.is_elected() {
+            vec![S1, S2, S7, R1, R2, R3, B4, B5, B6, B9]
+        } else {
+            vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R1, R2, R3, R5, B6, B7]
+        };
+        let synchronous = if self.is_synchronous() { vec![Y1, Y2] } else { Vec::new() };
+        let liveness = match self.convergence {
+            Some(Convergence { cut: Cut::Ledger, .. }) => vec![B9],
+            Some(_) if self.is_elected() => vec![L1, L3],
+            Some(_) => vec![L2],
+            None => Vec::new(),
+        };
+        [safety, synchronous, liveness].concat()
+    }
+
+    fn adversary(&self) -> String {
+        words::adversary(self)
+    }
+
+    fn sentence(&self, before: &World, action: &Action, after: &World) -> String {
+        words::sentence(self, before, action, after)
+    }
+
+    fn portrait(&self, world: &World) -> String {
+        words::portrait(self, world)
+    }
+
+    fn lanes(&self, _: &World) -> Vec<Lane> {
+        let peers = self.ids().map(|peer| Lane { name: self.name_of(peer), kind: LaneKind::Peer });
+        peers.chain([Lane { name: "ledger".to_owned(), kind: LaneKind::Ledger }]).collect()
+    }
+
+    fn opening(&self) -> Vec<Mark> {
+        words::opening(self, &self.first())
+    }
+
+    fn marks(&self, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+        words::marks(self, before, action, after)
+    }
+}

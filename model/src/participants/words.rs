@@ -1,0 +1,411 @@
+//! States and steps in words, and what a picture shows of them.
+
+use std::fmt::Write as _;
+
+use bazaar_protocol::{
+    election::Phase,
+    id::PeerId,
+    input::{Choice, Timer},
+    invariant::Property,
+    ledger::LedgerRequest,
+};
+
+use super::{
+    Convergence, Cut, Participants, Timing,
+    world::{Action, Budget, Call, Live, Mail, State, World},
+};
+use crate::{
+    pictures::{
+        picture::Mark,
+        words::{
+            answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told,
+            verdict,
+        },
+    },
+    subject::Subject,
+    subject::shared::{Bag, Shared},
+};
+
+/// What the adversary may do.
+pub(super) fn adversary(setup: &Participants) -> String {
+    let Budget {
+        stands,
+        yields,
+        alarms,
+        impatience,
+        renewals,
+        crashes,
+        restarts,
+        ledger_crashes,
+        snapshots,
+        ticks,
+        asks,
+        sales,
+    } = setup.budget;
+    let budgets = [
+        (stands, "claim", "claims"),
+        (yields, "departure", "departures"),
+        (alarms, "election timer", "election timers"),
+        (impatience, "loss of patience with the ledger", "losses of patience with the ledger"),
+        (renewals, "renewal", "renewals"),
+        (crashes, "crash of a peer", "crashes of peers"),
+        (restarts, "restart", "restarts"),
+        (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
+        (snapshots, "snapshot of the books", "snapshots of the books"),
+        (ticks, "clock that rises by itself", "ticks of clocks by themselves"),
+        (asks, "question after sales", "questions after sales"),
+        (sales, "sale to a passing customer", "sales to passing customers"),
+    ];
+    let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
+    let budgets: Vec<String> =
+        budgets.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+    let timing = match setup.timing {
+        Timing::Free => "messages, calls and replies lost, doubled, late and in any order, pauses and cuts without end",
+        Timing::Synchronous => "links and ledger up, no pauses, timers as long as they say",
+    };
+    let after = match setup.convergence {
+        None => String::new(),
+        Some(Convergence { within, cut, .. }) => {
+            let cut = match cut {
+                Cut::Nothing => String::new(),
+                Cut::FromLedger(peer) => format!(" while peer {peer} and the ledger stay cut off from each other"),
+                Cut::AnswersOfLedger(peer) => format!(" while the ledger hears peer {peer} and cannot answer it"),
+                Cut::FromOverlay(peer) => format!(" while peer {peer} stays cut off from all other peers"),
+                Cut::FirstAnswers => " while the ledger's first answer to every append is lost".to_owned(),
+                Cut::SlowReads => format!(" while every answer to a read takes {:?}", super::SLOW),
+                Cut::Ledger => " while nobody hears the ledger".to_owned(),
+            };
+            format!("; then no more faults{cut}, at most {within} steps of the fair schedule from every state")
+        }
+    };
+    format!("{timing}; {}{after}", budgets.join(", "))
+}
+
+/// A step as a sentence, with what comes of it.
+pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, after: &World) -> String {
+    let name = |peer: &PeerId| setup.name_of(*peer);
+    let what = match action {
+        Action::Stand(peer) => format!("{} is made to stand", name(peer)),
+        Action::Yield(peer) => format!("{} is made to leave the office", name(peer)),
+        Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
+        Action::Pick(peer, pick) => {
+            let choice = before.live(setup, *peer).and_then(|live| live.choice);
+            let what = match choice {
+                Some((Choice::Wish, _)) => "picks what it wants",
+                Some((Choice::Offer, _)) | None => "picks what it deposits next",
+            };
+            format!("{} {what} (number {pick})", name(peer))
+        }
+        Action::Tick(peer) => format!("{}'s clock rises by itself", name(peer)),
+        Action::Serve(peer) => format!("somebody who passes by wants a fish of {}", name(peer)),
+        Action::Consult(peer) => {
+            let asks = before.live(setup, *peer).and_then(|live| live.question.as_ref());
+            let what = match asks {
+                Some(LedgerRequest::Read { from, .. }) if from.0 == 0 => "reads the books".to_owned(),
+                Some(LedgerRequest::Read { from, .. }) => format!("reads the books from record {from} on"),
+                Some(LedgerRequest::Status | LedgerRequest::Append(_)) | None => "asks for the ledger's status".into(),
+            };
+            format!("{} {what}", name(peer))
+        }
+        Action::Arrive(peer, mail) => {
+            format!("{} hears from {} {}", name(peer), name(&mail.from), quoted(mail))
+        }
+        Action::Take(call) => {
+            let Call { caller, request } = &**call;
+            format!("the ledger hears from {} \"{}\"", name(&caller.peer), asks(request))
+        }
+        Action::Sync => "the ledger's write is durable".to_owned(),
+        Action::Confirm => "the ledger learns that its write is durable".to_owned(),
+        Action::Answer(peer, reply) => format!("{} hears from the ledger \"{}\"", name(peer), answered(reply)),
+        Action::LeaseRunsOut => "the lease runs out".to_owned(),
+        Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
+        Action::Crash(peer) => format!("{} crashes", name(peer)),
+        Action::Restart(peer) => format!("{} comes back, knowing nothing", name(peer)),
+        Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
+        Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
+    };
+    let comes = consequences(setup, before, action, after);
+    joined(&what, &comes, after.violation.as_deref())
+}
+
+/// Whose step it is, if a peer's.
+fn who(action: &Action) -> Option<PeerId> {
+    match action {
+        Action::Stand(peer)
+        | Action::Yield(peer)
+        | Action::Fire(peer, _)
+        | Action::Pick(peer, _)
+        | Action::Tick(peer)
+        | Action::Serve(peer)
+        | Action::Consult(peer)
+        | Action::Arrive(peer, _)
+        | Action::Answer(peer, _)
+        | Action::Crash(peer)
+        | Action::Restart(peer) => Some(*peer),
+        Action::Take(_)
+        | Action::Sync
+        | Action::Confirm
+        | Action::LeaseRunsOut
+        | Action::Snapshot
+        | Action::CrashLedger { .. } => None,
+    }
+}
+
+fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> String {
+    let name = setup.name_of(peer);
+    let live = world.live(setup, peer);
+    match timer {
+        Timer::Election => {
+            let phase = live.and_then(|live| live.participant.election()).map(|election| election.phase());
+            match phase {
+                Some(Phase::Following { leader, .. }) => {
+                    format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
+                }
+                Some(Phase::Onset) => format!("{name}'s election timer fires: it is its turn"),
+                Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
+                Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
+                Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has shown"),
+                Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
+            }
+        }
+        Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
+        Timer::LedgerPatience => format!("{name} loses its patience with the ledger"),
+        Timer::Renewal => format!("{name}'s renewal timer fires"),
+        Timer::Buyer => format!("{name} wants something"),
+        Timer::Seller => format!("{name}'s timer fires: it asks what was sold"),
+        Timer::ClockInterval => format!("{name}'s clock interval ends"),
+    }
+}
+
+/// What has become of a state in one step.
+fn consequences(setup: &Participants, before: &World, action: &Action, after: &World) -> Vec<String> {
+    let mut comes = Vec::new();
+    let actor = who(action);
+    // Who acts is "it".
+    let it = |peer: PeerId| if actor == Some(peer) { "it".to_owned() } else { setup.name_of(peer) };
+    for peer in setup.ids() {
+        let (Some(was), Some(is)) = (before.live(setup, peer), after.live(setup, peer)) else { continue };
+        let name = it(peer);
+        match (was.epoch(), is.epoch()) {
+            (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
+            (Some(epoch), None) => comes.push(format!("{name} leaves the office of epoch {epoch}")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let stands = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
+        match (stands(was), stands(is)) {
+            (false, true) if !matches!(action, Action::Stand(_)) => comes.push(format!("{name} stands")),
+            (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
+            (_, _) => {}
+        }
+        let leader = |live: &Live| live.participant.election().and_then(|election| election.leader());
+        if let Some((epoch, trader)) = leader(is).filter(|now| now.1 != peer && Some(*now) != leader(was)) {
+            comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
+        }
+        if was.is_eligible() != is.is_eligible() {
+            let what = if is.is_eligible() { "is eligible" } else { "is not eligible any more" };
+            comes.push(format!("{name} {what}"));
+        }
+    }
+    let mail = new(&before.mail, &after.mail).map(|mail| {
+        let to = mail.to.map_or("whoever is trader".to_owned(), |to| setup.name_of(to));
+        (setup.name_of(mail.from), to, quoted(mail))
+    });
+    comes.extend(told(actor.map(|actor| setup.name_of(actor)).as_deref(), mail.collect()));
+    comes.extend(
+        new(&before.calls, &after.calls)
+            .map(|call| format!("{} sends the ledger \"{}\"", it(call.caller.peer), asks(&call.request))),
+    );
+    comes.extend(
+        new(&before.replies, &after.replies)
+            .map(|reply| format!("it answers {} \"{}\"", setup.name_of(reply.reply.to.peer), answered(reply))),
+    );
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        comes.push("it writes".to_owned());
+    }
+    comes
+}
+
+/// What is under way now and was not before.
+fn new<'a, T: std::hash::Hash + Eq>(before: &'a Bag<T>, after: &'a Bag<T>) -> impl Iterator<Item = &'a Shared<T>> {
+    after.iter().filter(|one| !before.has(one))
+}
+
+/// A message with its clock.
+fn quoted(mail: &Mail) -> String {
+    let clock = if mail.clock.0 == 0 { String::new() } else { format!(" (clock {})", mail.clock) };
+    format!("\"{}\"{clock}", says(&mail.body))
+}
+
+/// A state as people want to read it.
+pub(super) fn portrait(setup: &Participants, world: &World) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    for peer in setup.ids() {
+        let _ = writeln!(out, "{}", one_peer(setup, world, peer));
+    }
+    let _ = writeln!(out, "{}", the_ledger(&world.ledger));
+    let under_way = under_way(setup, world);
+    if !under_way.is_empty() {
+        let _ =
+            writeln!(out, "under way{}:", if setup.is_synchronous() { "" } else { " (each once, often, or never)" });
+        for line in under_way {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    let left = adversary(&Participants { budget: world.budget, convergence: None, ..setup.clone() });
+    if let Some((_, left)) = left.split_once("; ") {
+        let _ = writeln!(out, "the adversary has left: {}", if left.is_empty() { "nothing" } else { left });
+    }
+    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
+    // Only what was found first is kept, so of a state with a violation no more is said than that.
+    let _ = match broken {
+        Some(found) => write!(out, "VIOLATED HERE: {found}"),
+        None => {
+            let holds: Vec<String> = setup.properties().iter().map(Property::to_string).collect();
+            write!(out, "holds here: {}", holds.join(" "))
+        }
+    };
+    out
+}
+
+fn one_peer(setup: &Participants, world: &World, peer: PeerId) -> String {
+    let name = setup.name_of(peer);
+    let live = match &world.peers[setup.place(peer)].state {
+        State::Up(live) => live,
+        State::Down { durable, .. } => {
+            return format!(
+                "{name}: down; durable: life {}, clock at most {}",
+                durable.incarnation, durable.clock_bound
+            );
+        }
+    };
+    let says = participant(&live.participant);
+    format!("{name}: {}", says.join(", "))
+}
+
+fn under_way(setup: &Participants, world: &World) -> Vec<String> {
+    let mail = world.mail.iter().map(|mail| {
+        let to = mail.to.map_or("trader".to_owned(), |to| setup.name_of(to));
+        format!("{} → {to}: {}", setup.name_of(mail.from), quoted(mail))
+    });
+    let calls =
+        world.calls.iter().map(|call| format!("{} → ledger: {}", setup.name_of(call.caller.peer), asks(&call.request)));
+    let replies = world
+        .replies
+        .iter()
+        .map(|reply| format!("ledger → {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply)));
+    mail.chain(calls).chain(replies).collect()
+}
+
+/// What a picture shows of the first state.
+pub(super) fn opening(setup: &Participants, first: &World) -> Vec<Mark> {
+    let epoch = |peer| first.live(setup, peer).and_then(Live::epoch).map(|epoch| (peer, epoch));
+    let in_office = setup.ids().filter_map(epoch);
+    let in_office = in_office.map(|(peer, epoch)| Mark::TookOffice { at: setup.place(peer), epoch: epoch.0 });
+    in_office.chain(first.mail.iter().map(|mail| sent(setup, mail))).collect()
+}
+
+fn sent(setup: &Participants, mail: &Shared<Mail>) -> Mark {
+    let (from, to) = (setup.place(mail.from), mail.to.map(|to| setup.place(to)));
+    Mark::Sent { from, to, message: mail.name(), label: brief_says(&mail.body) }
+}
+
+/// What a picture shows of what stays cut once faults stop.
+pub(super) fn stays_cut(setup: &Participants, cut: Cut) -> Vec<Mark> {
+    let ledger = setup.cast.len();
+    let at_ledger = |label: &str| vec![Mark::Happened { at: ledger, label: label.to_owned() }];
+    match cut {
+        Cut::Nothing => Vec::new(),
+        Cut::FromLedger(peer) => {
+            let at = setup.place(peer);
+            vec![Mark::Cut { from: at, to: ledger }, Mark::Cut { from: ledger, to: at }]
+        }
+        Cut::AnswersOfLedger(peer) => vec![Mark::Cut { from: ledger, to: setup.place(peer) }],
+        Cut::FromOverlay(peer) => {
+            let at = setup.place(peer);
+            let others = setup.ids().filter(|other| *other != peer).map(|other| setup.place(other));
+            others.flat_map(|other| [Mark::Cut { from: at, to: other }, Mark::Cut { from: other, to: at }]).collect()
+        }
+        Cut::FirstAnswers => at_ledger("loses its first answers"),
+        Cut::SlowReads => at_ledger("answers reads slowly"),
+        Cut::Ledger => at_ledger("nobody hears it"),
+    }
+}
+
+/// What a picture shows of a step.
+pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after: &World) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let place = |peer: PeerId| setup.place(peer);
+    let ledger = setup.cast.len();
+    let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
+    match action {
+        Action::Stand(peer) => marks.push(happened(place(*peer), "stands")),
+        Action::Yield(peer) => marks.push(happened(place(*peer), "is told to leave")),
+        Action::Fire(peer, timer) => {
+            let label = match timer {
+                Timer::Election => "election timer",
+                Timer::LedgerRetry => "retry timer",
+                Timer::LedgerPatience => "patience ends",
+                Timer::Renewal => "renewal timer",
+                Timer::Buyer => "wants something",
+                Timer::Seller => "seller's timer",
+                Timer::ClockInterval => "clock interval",
+            };
+            marks.push(Mark::Timer { at: place(*peer), label: label.to_owned() });
+        }
+        Action::Pick(peer, pick) => marks.push(happened(place(*peer), &format!("picks number {pick}"))),
+        Action::Tick(peer) => marks.push(happened(place(*peer), "clock rises")),
+        Action::Serve(peer) => marks.push(happened(place(*peer), "a customer passes by")),
+        Action::Consult(peer) => {
+            let is_read =
+                before.live(setup, *peer).is_some_and(|live| matches!(live.question, Some(LedgerRequest::Read { .. })));
+            marks.push(happened(place(*peer), if is_read { "reads the books" } else { "asks for the status" }));
+        }
+        Action::Arrive(peer, mail) => marks.push(Mark::Arrived { at: place(*peer), message: mail.name() }),
+        Action::Take(call) => marks.push(Mark::Arrived { at: ledger, message: call.name() }),
+        Action::Sync => marks.push(happened(ledger, "durable")),
+        Action::Confirm => marks.push(happened(ledger, "learns of it")),
+        Action::Answer(peer, reply) => marks.push(Mark::Arrived { at: place(*peer), message: reply.name() }),
+        Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
+        Action::Snapshot => marks.push(happened(ledger, "snapshot")),
+        Action::Crash(peer) => marks.push(Mark::Crashed { at: place(*peer) }),
+        Action::Restart(peer) => marks.push(Mark::Restarted { at: place(*peer) }),
+        Action::CrashLedger { kept } => {
+            marks.push(Mark::Crashed { at: ledger });
+            marks.push(Mark::Restarted { at: ledger });
+            if before.ledger.is_unsynced() {
+                marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
+            }
+        }
+    }
+    if after.ledger.is_writing() && !before.ledger.is_writing() {
+        marks.push(happened(ledger, "writes"));
+    }
+    for peer in setup.ids() {
+        let epoch = |world: &World| world.live(setup, peer).and_then(Live::epoch);
+        match (epoch(before), epoch(after)) {
+            (None, Some(epoch)) => marks.push(Mark::TookOffice { at: place(peer), epoch: epoch.0 }),
+            (Some(_), None) if after.live(setup, peer).is_some() => {
+                marks.push(Mark::LeftOffice { at: place(peer), label: "steps down".to_owned() });
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    marks.extend(new(&before.mail, &after.mail).map(|mail| sent(setup, mail)));
+    marks.extend(new(&before.calls, &after.calls).map(|call| Mark::Sent {
+        from: place(call.caller.peer),
+        to: Some(ledger),
+        message: call.name(),
+        label: brief_question(&call.request),
+    }));
+    marks.extend(new(&before.replies, &after.replies).map(|reply| Mark::Sent {
+        from: ledger,
+        to: Some(place(reply.reply.to.peer)),
+        message: reply.name(),
+        label: brief_verdict(reply),
+    }));
+    if let Some(found) = &after.violation {
+        marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
+    }
+    marks
+}

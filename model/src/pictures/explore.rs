@@ -1,0 +1,653 @@
+//! stateright's Explorer over a subject: every step as a sentence, every state as a portrait, every path as a picture.
+//!
+//! The Explorer is a page that lets people take one step after another. What it shows of a model is what the model says of
+//! itself; here that is what the subject says ([`Subject::sentence`], [`Subject::portrait`], [`Subject::marks`]). It addresses
+//! a path by the numbers of its steps, each among those that can be taken where it stands: `/#/steps/0/4/1` is the
+//! first state, then its fifth step, then the second from there. So links to interesting states can be made beforehand.
+//!
+//! Its marks beside the properties speak of the path on which the search first found a violation, not of the state that is
+//! shown; which properties hold there, the portrait says.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bazaar_protocol::invariant::{Property, Violation};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use stateright::{Checker, HasDiscoveries, Model};
+
+use crate::{
+    catalogue::{self, Entry, Visitor},
+    pictures::diagram,
+    search::{
+        graph::Graph,
+        history::History,
+        trace::{self, Survey},
+    },
+    subject::Subject,
+    subject::{
+        landmark::Landmark,
+        scenario::{Extent, SMALL},
+    },
+};
+
+/// How many states are looked at for links before the Explorer starts: some seconds.
+const LOOK_THROUGH: usize = 200_000;
+
+/// How many steps are tried, depth first, for a counterexample that is not among the first states.
+const LOOK_DEEPER: usize = 5_000_000;
+
+/// How long the Explorer may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves the Explorer over a subject, until Ctrl-C: `scenario.case.with(Explore { .. })`.
+pub struct Explore<'a> {
+    /// What is explored, in a word: the scenario's name.
+    pub name: &'a str,
+    /// What runs, in a line.
+    pub about: &'a str,
+    /// Its bounds, and why they suffice.
+    pub bounds: &'a str,
+    /// How many unique states it was recorded to have.
+    pub recorded: Option<usize>,
+    /// Others that are small, to be named where this one is not.
+    pub others: Vec<&'a str>,
+    /// What links lead to.
+    pub landmarks: &'a [Landmark],
+    /// What is broken in the protocol, if anything. Who calls has broken it; here it is only said, and a way to what comes
+    /// of it looked for.
+    pub mutant: Option<&'a str>,
+    /// Where the Explorer listens: a loopback address and a port; port 0 is any that is free.
+    pub address: &'a str,
+    /// Where to say all this.
+    pub out: &'a mut dyn Write,
+}
+
+/// Why the Explorer is not there. `bazaar-model` exits with code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ExploreError {
+    /// Give an address and a port.
+    #[error("{address}: not an address and a port, such as 127.0.0.1:3000: {source}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// Give an address of this machine's own: everybody who reaches the Explorer may use it.
+    #[error(
+        "{address}: not a loopback address; the Explorer asks nobody who he is, so it is served to this machine only"
+    )]
+    NotLoopback {
+        /// What was given.
+        address: String,
+    },
+    /// Give another port, or end what listens there.
+    #[error("{address}: nothing can listen there: {source}")]
+    Taken {
+        /// What was given.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Start it from another directory.
+    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to go to", .0.display())]
+    ForeignPage(PathBuf),
+    /// Look at what it says: what there is to say cannot be written, say, or there are no signals to wait for.
+    #[error("the system refuses something: {0}")]
+    System(#[from] io::Error),
+    /// The Explorer ended by itself; what it said stands above.
+    #[error("the Explorer ended by itself")]
+    Ended,
+}
+
+impl<'a> Explore<'a> {
+    /// For a scenario.
+    pub fn of(
+        scenario: &'a Entry,
+        extent: Extent,
+        mutant: Option<&'a str>,
+        address: &'a str,
+        out: &'a mut dyn Write,
+    ) -> Explore<'a> {
+        Explore {
+            name: scenario.name,
+            about: scenario.about,
+            bounds: scenario.bounds,
+            recorded: scenario.recorded(extent),
+            others: catalogue::small(scenario.family),
+            landmarks: &scenario.landmarks,
+            mutant,
+            address,
+            out,
+        }
+    }
+}
+
+impl fmt::Debug for Explore<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explore").field("name", &self.name).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Visitor for Explore<'_> {
+    type Output = Result<(), ExploreError>;
+
+    fn visit<S: Subject>(mut self, subject: &S) -> Result<(), ExploreError> {
+        // Held until the Explorer takes it, so that the links that are printed stay true.
+        let held = listen(self.address)?;
+        let address = held.local_addr()?;
+        if let Some(left) = leave_foreign_page()? {
+            writeln!(self.out, "warning: {} is no page of the Explorer; serving from / instead", left.display())?;
+        }
+        self.introduce(subject)?;
+        self.link(subject, address)?;
+        drop(held);
+        serve(subject, address, || {
+            let all = "\"Run to completion\" there searches all states; loopback only; Ctrl-C ends it";
+            writeln!(self.out, "\nExplorer: http://{address}/\n{all}")?;
+            self.out.flush()
+        })
+    }
+}
+
+impl Explore<'_> {
+    fn introduce<S: Subject>(&mut self, subject: &S) -> io::Result<()> {
+        writeln!(self.out, "scenario   {}: {}", self.name, self.about)?;
+        writeln!(self.out, "bounds     {}", self.bounds)?;
+        writeln!(self.out, "adversary  {}", subject.adversary())?;
+        match self.recorded {
+            Some(states) => writeln!(self.out, "states     {states} unique ones are recorded")?,
+            None => writeln!(self.out, "states     no number is recorded")?,
+        }
+        if self.recorded.is_none_or(|states| states > SMALL) {
+            let others = self.others.join(", ");
+            let others = if others.is_empty() { others } else { format!("; small ones of this model are {others}") };
+            writeln!(self.out, "warning: \"Run to completion\" will take long here{others}")?;
+        }
+        if let Some(mutant) = self.mutant {
+            writeln!(self.out, "mutant     {mutant}")?;
+        }
+        self.out.flush()
+    }
+
+    fn link<S: Subject>(&mut self, subject: &S, address: SocketAddr) -> io::Result<()> {
+        writeln!(self.out, "\nLinks, each to the shortest way (looking through up to {LOOK_THROUGH} states)")?;
+        self.out.flush()?;
+        let survey = trace::survey(subject, LOOK_THROUGH, self.landmarks, self.mutant.is_some());
+        let Survey { landmarks, violation, states } = survey;
+        writeln!(self.out, "the beginning: {}", link(address, &History::empty(subject)))?;
+        for (landmark, history) in &landmarks {
+            writeln!(self.out, "{landmark} ({}): {}", count(history), link(address, history))?;
+        }
+        for landmark in self.landmarks.iter().filter(|landmark| !landmarks.contains_key(landmark)) {
+            writeln!(self.out, "{landmark}: not within {states} states")?;
+        }
+        let violation = match (violation, self.mutant) {
+            (None, Some(_)) => {
+                writeln!(self.out, "nothing is violated within {states} states; looking deeper")?;
+                self.out.flush()?;
+                deeper(subject)
+            }
+            (found, _) => found,
+        };
+        match (violation, self.mutant) {
+            (Some((violation, history)), _) => {
+                writeln!(self.out, "violated, {violation} ({}): {}", count(&history), link(address, &history))
+            }
+            (None, Some(_)) => writeln!(self.out, "nothing is violated as far as was looked"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn count<S: Subject>(history: &History<'_, S>) -> String {
+    let steps = history.steps().len();
+    if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
+}
+
+/// The Explorer's address of the state that a history leads to.
+#[must_use]
+pub fn link<S: Subject>(address: SocketAddr, history: &History<'_, S>) -> String {
+    let numbers = history.numbers().map(|number| format!("/{number}"));
+    format!("http://{address}/#/steps/0{}", numbers.collect::<String>())
+}
+
+/// A counterexample that is too deep for a survey, made short.
+fn deeper<S: Subject>(subject: &S) -> Option<(Violation, History<'_, S>)> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let checker = Graph::new(subject.clone()).checker().threads(threads).target_state_count(LOOK_DEEPER);
+    let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let steps = checker.discoveries().into_values().next()?.into_actions();
+    let history = History::replay(subject, &steps).ok()?;
+    let property = history.wrong()?.property;
+    let short = history.shorten(property);
+    Some((short.wrong()?, short))
+}
+
+/// A port of a loopback address, to be sure that it can be had.
+fn listen(address: &str) -> Result<TcpListener, ExploreError> {
+    let wrong = |source| ExploreError::Address { address: address.to_owned(), source };
+    let all: Vec<_> = address.to_socket_addrs().map_err(wrong)?.collect();
+    let Some(first) = all.first().copied() else {
+        return Err(wrong(io::Error::from(io::ErrorKind::AddrNotAvailable)));
+    };
+    // All of them: a name may stand for several.
+    if !all.iter().all(|address| address.ip().is_loopback()) {
+        return Err(ExploreError::NotLoopback { address: address.to_owned() });
+    }
+    TcpListener::bind(first).map_err(|source| ExploreError::Taken { address: first, source })
+}
+
+/// Goes where stateright finds no files that it would serve instead of its own page: it takes whatever is called so in the
+/// working directory. The directory that was left, if one was.
+fn leave_foreign_page() -> Result<Option<PathBuf>, ExploreError> {
+    let here = Path::new("ui");
+    if !is_page(here) {
+        return Ok(None);
+    }
+    // Not a directory for temporary files: there everybody could put a page.
+    let root = Path::new("/");
+    if is_page(&root.join("ui")) {
+        return Err(ExploreError::ForeignPage(root.join("ui")));
+    }
+    let left = std::path::absolute(here)?;
+    std::env::set_current_dir(root)?;
+    Ok(Some(left))
+}
+
+fn is_page(folder: &Path) -> bool {
+    ["index.htm", "app.css", "app.js", "knockout-3.5.0.js"].iter().any(|file| folder.join(file).exists())
+}
+
+enum Event {
+    Interrupted,
+    Ended,
+}
+
+/// Serves the Explorer at this address until the process is interrupted or told to end. `ready` is called once it answers.
+///
+/// # Errors
+/// The Explorer does not answer, or ends by itself.
+pub fn serve<S: Subject>(
+    subject: &S,
+    address: SocketAddr,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<(), ExploreError> {
+    let (events, event) = mpsc::channel();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let interrupted = events.clone();
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = interrupted.send(Event::Interrupted);
+        }
+    });
+    let explored = Explored::new(subject.clone());
+    let server = thread::spawn(move || {
+        explored.checker().serve(address);
+    });
+    // `serve` never returns; when it panics, the thread ends.
+    let begun = Instant::now();
+    while TcpStream::connect_timeout(&address, PATIENCE).is_err() {
+        if server.is_finished() || begun.elapsed() > PATIENCE {
+            return Err(ExploreError::Ended);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    ready()?;
+    thread::spawn(move || {
+        let _ = server.join();
+        let _ = events.send(Event::Ended);
+    });
+    match event.recv() {
+        Ok(Event::Interrupted) => Ok(()),
+        Ok(Event::Ended) | Err(mpsc::RecvError) => Err(ExploreError::Ended),
+    }
+}
+
+/// A subject as the Explorer shows it. Its states are those of its [`Graph`], so there are as many.
+#[derive(Debug)]
+pub struct Explored<S> {
+    subject: Arc<S>,
+    /// What is checked, and as what it is shown.
+    properties: Vec<(Property, &'static str)>,
+}
+
+impl<S: Subject> Explored<S> {
+    /// The subject, to be shown.
+    #[must_use]
+    pub fn new(subject: S) -> Explored<S> {
+        // stateright wants names that live for ever: some hundred bytes for each subject that is ever shown.
+        let named = |property: Property| (property, &*format!("{property}: {}", property.sentence()).leak());
+        let properties = subject.properties().into_iter().map(named).collect();
+        Explored { subject: Arc::new(subject), properties }
+    }
+
+    fn shown(&self, state: S::State) -> Shown<S> {
+        Shown(Arc::new(Scene { subject: Arc::clone(&self.subject), state, wrong: OnceLock::new() }))
+    }
+}
+
+/// A state; its `Debug` is its portrait.
+pub struct Shown<S: Subject>(Arc<Scene<S>>);
+
+struct Scene<S: Subject> {
+    subject: Arc<S>,
+    state: S::State,
+    /// What is wrong in it, once somebody has asked.
+    wrong: OnceLock<Option<Violation>>,
+}
+
+impl<S: Subject> Shown<S> {
+    fn wrong(&self) -> Option<&Violation> {
+        self.0.wrong.get_or_init(|| trace::wrong(&*self.0.subject, &self.0.state)).as_ref()
+    }
+
+    fn holds(&self, property: Property) -> bool {
+        self.wrong().is_none_or(|found| found.property != property)
+    }
+
+    fn portrait(&self) -> String {
+        self.0.subject.portrait(&self.0.state)
+    }
+}
+
+impl<S: Subject> Clone for Shown<S> {
+    fn clone(&self) -> Shown<S> {
+        Shown(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Subject> fmt::Debug for Shown<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.portrait())
+    }
+}
+
+impl<S: Subject> PartialEq for Shown<S> {
+    fn eq(&self, other: &Shown<S>) -> bool {
+        self.0.state == other.0.state
+    }
+}
+
+impl<S: Subject> Hash for Shown<S> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.state.hash(hasher);
+    }
+}
+
+/// A step, and where it is taken; its `Debug` is its sentence. Only the step tells it from the others that can be taken there.
+pub struct Step<S: Subject> {
+    from: Shown<S>,
+    action: S::Action,
+}
+
+impl<S: Subject> Step<S> {
+    fn sentence(&self) -> String {
+        let Scene { subject, state, .. } = &*self.from.0;
+        subject.sentence(state, &self.action, &subject.after(state, &self.action).0)
+    }
+}
+
+impl<S: Subject> Clone for Step<S> {
+    fn clone(&self) -> Step<S> {
+        Step { from: self.from.clone(), action: self.action.clone() }
+    }
+}
+
+impl<S: Subject> fmt::Debug for Step<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence())
+    }
+}
+
+impl<S: Subject> PartialEq for Step<S> {
+    fn eq(&self, other: &Step<S>) -> bool {
+        self.action == other.action
+    }
+}
+
+impl<S: Subject> Model for Explored<S> {
+    type State = Shown<S>;
+    type Action = Step<S>;
+
+    fn init_states(&self) -> Vec<Shown<S>> {
+        vec![self.shown(self.subject.first())]
+    }
+
+    fn actions(&self, state: &Shown<S>, actions: &mut Vec<Step<S>>) {
+        let mut steps = Vec::new();
+        self.subject.actions(&state.0.state, &mut steps);
+        actions.extend(steps.into_iter().map(|action| Step { from: state.clone(), action }));
+    }
+
+    fn next_state(&self, state: &Shown<S>, step: Step<S>) -> Option<Shown<S>> {
+        let (next, _) = self.subject.after(&state.0.state, &step.action);
+        (next != state.0.state).then(|| self.shown(next))
+    }
+
+    fn format_action(&self, step: &Step<S>) -> String {
+        step.sentence()
+    }
+
+    /// The portrait of the state after, with a sign before each line that is new.
+    fn format_step(&self, state: &Shown<S>, step: Step<S>) -> Option<String> {
+        let next = self.next_state(state, step.clone())?;
+        let sentence = self.subject.sentence(&state.0.state, &step.action, &next.0.state);
+        let before = state.portrait();
+        let mut known: Vec<_> = before.lines().collect();
+        let mut text = format!("{sentence}\n\n");
+        for line in next.portrait().lines() {
+            // As often as it stood there.
+            let stood = known.iter().position(|before| *before == line);
+            let sign =
+                if stood.map(|place| known.swap_remove(place)).is_some() || line.is_empty() { "  " } else { "» " };
+            text.push_str(sign);
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("\n» new with this step");
+        Some(text)
+    }
+
+    fn as_svg(&self, path: stateright::Path<Shown<S>, Step<S>>) -> Option<String> {
+        let steps: Vec<_> = path.into_actions().into_iter().map(|step| step.action).collect();
+        Some(diagram::history(&History::replay(&*self.subject, &steps).ok()?, None))
+    }
+
+    fn properties(&self) -> Vec<stateright::Property<Explored<S>>> {
+        self.properties.iter().map(|(property, name)| always(*property, name)).collect()
+    }
+}
+
+/// stateright wants a function for each property, one that carries nothing along: here are as many as there are properties.
+fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Property<Explored<S>> {
+    macro_rules! each {
+        ($($property:ident)*) => {
+            match property {
+                $(Property::$property => stateright::Property::always(name, |_, state: &Shown<S>| {
+                    state.holds(Property::$property)
+                }),)*
+            }
+        };
+    }
+    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 R1 R2 R3 R5 R10 A2 B4 B5 B6 B7 B9 Y1 Y2 L1 L2 L3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::subject::fixture::{Fixture, SIGHTINGS};
+
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3000);
+
+    fn said(explore: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        explore(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn explore<'a>(mutant: Option<&'a str>, address: &'a str, out: &'a mut dyn Write) -> Explore<'a> {
+        let (about, bounds) = ("two peers and a ledger", "small");
+        Explore {
+            name: "fixture",
+            about,
+            bounds,
+            recorded: Some(7),
+            others: vec!["other"],
+            landmarks: &SIGHTINGS,
+            mutant,
+            address,
+            out,
+        }
+    }
+
+    #[test]
+    fn there_are_as_many_states_as_without_an_explorer() {
+        let fixture = Fixture { is_broken: false };
+        let graph = Graph::new(fixture.clone()).checker().spawn_dfs().join();
+        let explored = Explored::new(fixture).checker().spawn_dfs().join();
+        assert_eq!(explored.unique_state_count(), graph.unique_state_count());
+        assert!(graph.model().tally.expanded.load(Ordering::Relaxed) > 1000);
+        explored.assert_properties();
+    }
+
+    #[test]
+    fn a_property_is_violated_by_itself() {
+        let explored = Explored::new(Fixture { is_broken: true }).checker().spawn_dfs().join();
+        let found = explored.discoveries();
+        let names: Vec<_> = found.keys().collect();
+        assert_eq!(names, [&"S1: an epoch has at most one holder, and only its holder speaks for it"]);
+    }
+
+    #[test]
+    fn a_link_names_the_steps_by_number() {
+        let fixture = Fixture { is_broken: true };
+        let history = trace::survey(&fixture, 10_000, &[], true).violation.unwrap().1;
+        let explored = Explored::new(fixture.clone());
+        let mut state = explored.init_states().remove(0);
+        let link = link(ADDRESS, &history);
+        let numbers = link.strip_prefix("http://127.0.0.1:3000/#/steps/0/").unwrap().split('/');
+        for number in numbers {
+            let mut actions = Vec::new();
+            explored.actions(&state, &mut actions);
+            let action = actions.swap_remove(number.parse().unwrap());
+            state = explored.next_state(&state, action).unwrap();
+        }
+        assert!(!state.holds(Property::S1) && state.holds(Property::S2));
+    }
+
+    #[test]
+    fn a_step_is_told_with_what_is_new() {
+        let explored = Explored::new(Fixture { is_broken: false });
+        let first = explored.init_states().remove(0);
+        assert_eq!(
+            format!("{first:#?}"),
+            "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2"
+        );
+        let mut actions = Vec::new();
+        explored.actions(&first, &mut actions);
+        let step = actions.swap_remove(0);
+        assert_eq!(explored.format_action(&step), "peer 1's timer fires: it claims epoch 1");
+        let told = explored.format_step(&first, step).unwrap();
+        assert!(told.contains("\n» under way, peer 1: claim epoch 1\n"), "{told}");
+        assert!(told.contains("\n  peer 1: out of office\n"), "{told}");
+    }
+
+    #[test]
+    fn a_path_is_drawn_with_what_is_violated() {
+        let fixture = Fixture { is_broken: true };
+        let history = trace::survey(&fixture, 10_000, &[], true).violation.unwrap().1;
+        let explored = Explored::new(fixture.clone());
+        let mut state = explored.init_states().remove(0);
+        let mut taken = Vec::new();
+        for (_, action, _) in history.steps() {
+            let step = Step { from: state.clone(), action: action.clone() };
+            state = explored.next_state(&state, step.clone()).unwrap();
+            taken.push(step);
+        }
+        let first = explored.init_states().remove(0);
+        let path = stateright::Path::from_actions(&explored, first, &taken).unwrap();
+        let drawn = explored.as_svg(path).unwrap();
+        assert!(drawn.contains("Violated: S1: epoch 1 is held by peer 1"), "{drawn}");
+    }
+
+    #[test]
+    fn what_there_is_to_see_is_linked() {
+        let fixture = Fixture { is_broken: false };
+        let said = said(|out| {
+            let mut explore = explore(None, "127.0.0.1:0", out);
+            explore.introduce(&fixture).unwrap();
+            explore.link(&fixture, ADDRESS).unwrap();
+        });
+        for expected in [
+            "scenario   fixture: two peers and a ledger",
+            "states     7 unique",
+            "3 timers, 1 crash, 1 cut",
+            "the beginning: http://127.0.0.1:3000/#/steps/0\n",
+            "somebody takes office (2 steps): http://127.0.0.1:3000/#/steps/0/",
+            "something is sold: not within ",
+        ] {
+            assert!(said.contains(expected), "{expected}\nis not in\n{said}");
+        }
+        assert!(!said.contains("violated") && !said.contains("warning"), "{said}");
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_run_to_completion_is_warned_of() {
+        for recorded in [None, Some(SMALL + 1)] {
+            let said = said(|out| {
+                let explore = explore(None, "127.0.0.1:0", out);
+                Explore { recorded, ..explore }.introduce(&Fixture { is_broken: false }).unwrap();
+            });
+            assert!(said.contains("will take long here; small ones of this model are other"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_mutant_breaks_is_linked() {
+        let fixture = Fixture { is_broken: true };
+        let said = said(|out| explore(Some("unfenced"), "127.0.0.1:0", out).link(&fixture, ADDRESS).unwrap());
+        let expected =
+            "violated, S1: epoch 1 is held by peer 1 and by peer 2 (4 steps): http://127.0.0.1:3000/#/steps/0/";
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn what_is_too_deep_for_a_survey_is_found_and_made_short() {
+        let fixture = Fixture { is_broken: true };
+        let (violation, history) = deeper(&fixture).unwrap();
+        assert_eq!(violation.property, Property::S1);
+        assert!(history.steps().len() <= 6, "{history:?}");
+    }
+
+    #[test]
+    fn only_a_loopback_address_is_served() {
+        for address in ["0.0.0.0:0", "192.0.2.1:3000", "[::]:0"] {
+            let refused = explore(None, address, &mut io::sink()).visit(&Fixture { is_broken: false });
+            assert!(matches!(refused, Err(ExploreError::NotLoopback { .. })), "{address}: {refused:?}");
+        }
+        let refused = explore(None, "nowhere", &mut io::sink()).visit(&Fixture { is_broken: false });
+        assert!(matches!(refused, Err(ExploreError::Address { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_refused() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let refused = explore(None, &address, &mut io::sink()).visit(&Fixture { is_broken: false });
+        assert!(matches!(refused, Err(ExploreError::Taken { .. })), "{refused:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The search through a subject's states: exhaustive checks, shortest histories, and what they show.
+
+pub mod canonical;
+pub mod check;
+pub mod graph;
+pub mod history;
+pub mod matrix;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+pub mod replay;
+pub mod trace;

@@ -1,0 +1,283 @@
+//! The catalogue of mutants: what each breaks, which property must fail, in which scenario, after how many steps (DESIGN 6).
+//!
+//! A model is worth what it can catch. Each mutant is one safety line of the protocol taken out or weakened
+//! ([`bazaar_protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what is shown is
+//! the shortest history there, breadth first. That the unmutated machine passes the same scenario, with the recorded number of
+//! states, is checked in this build too ([`control`]), so the seam itself changes nothing.
+
+use std::time::Instant;
+
+use bazaar_protocol::{
+    invariant::Property,
+    mutant::{self, Mutant},
+};
+use serde::Serialize;
+
+use crate::{
+    catalogue::{self, Entry, Visitor},
+    search::{
+        check::{self, Report},
+        trace::{self, Trace},
+    },
+    subject::Subject,
+    subject::scenario::{Extent, Family},
+};
+
+/// One line of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// What is broken.
+    pub mutant: Mutant,
+    /// The property that must fail.
+    pub property: Property,
+    /// The scenario in which it does.
+    pub scenario: &'static str,
+    /// The steps of the shortest history that shows it.
+    pub steps: usize,
+}
+
+/// What came of a mutant.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Its name.
+    pub mutant: &'static str,
+    /// What it breaks, in one sentence.
+    pub sentence: &'static str,
+    /// The property that must fail.
+    pub property: Property,
+    /// The scenario in which it does.
+    pub scenario: &'static str,
+    /// The steps of the shortest history, as recorded.
+    pub recorded: usize,
+    /// The shortest history that was found; nothing if the mutant survived.
+    pub trace: Option<Trace>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Finding {
+    /// Whether the property failed, after as many steps as recorded.
+    #[must_use]
+    pub fn is_as_recorded(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| trace.steps.len() == self.recorded)
+    }
+}
+
+/// How many states are looked through before a mutant counts as a survivor.
+const LIMIT: usize = 3_000_000;
+
+/// The line of a mutant.
+#[must_use]
+pub fn line(mutant: Mutant) -> Option<Line> {
+    CATALOGUE.iter().copied().find(|line| line.mutant == mutant)
+}
+
+/// The scenarios that the catalogue names, in their order.
+#[must_use]
+pub fn scenarios() -> Vec<Entry> {
+    let is_named = |scenario: &Entry| CATALOGUE.iter().any(|line| line.scenario == scenario.name);
+    catalogue::all().into_iter().filter(is_named).collect()
+}
+
+/// Checks a scenario with no mutant on, in this build.
+#[must_use]
+pub fn control(scenario: &Entry, threads: usize) -> Report {
+    mutant::switch(None);
+    check::check(scenario, Extent::Default, threads, |_| {})
+}
+
+/// Looks for the violation that a mutant must lead to. No other may be looked for in this process meanwhile.
+#[must_use]
+pub fn find(line: Line) -> Finding {
+    let Line { mutant, property, scenario, steps } = line;
+    let begun = Instant::now();
+    mutant::switch(Some(mutant));
+    let case = catalogue::named(scenario);
+    let trace = case.and_then(|found| found.case.with(Find { mutant, property, scenario }));
+    mutant::switch(None);
+    Finding {
+        mutant: mutant.name(),
+        sentence: mutant.sentence(),
+        property,
+        scenario,
+        recorded: steps,
+        trace,
+        seconds: begun.elapsed().as_secs_f64(),
+    }
+}
+
+/// What a model catches a mutant by, alone: the first of its scenarios of at most `up_to` recorded states that has a state in which
+/// any property is violated, smaller scenarios first. Nothing where it catches none.
+#[must_use]
+pub fn caught_by(family: Family, mutant: Mutant, up_to: usize) -> Option<(&'static str, Property)> {
+    let states = |scenario: &Entry| scenario.recorded(Extent::Default).unwrap_or(usize::MAX);
+    let mut scenarios = catalogue::all();
+    scenarios.retain(|scenario| scenario.family == family && states(scenario) <= up_to);
+    scenarios.sort_by_key(states);
+    mutant::switch(Some(mutant));
+    let caught = scenarios.iter().find_map(|scenario| Some((scenario.name, scenario.case.with(Catch { up_to })?)));
+    mutant::switch(None);
+    caught
+}
+
+struct Catch {
+    up_to: usize,
+}
+
+impl Visitor for Catch {
+    type Output = Option<Property>;
+
+    fn visit<S: Subject>(self, subject: &S) -> Option<Property> {
+        // A mutant may have more states than the machine as it is; what it has beyond is not looked at.
+        let wrong = trace::shortest(subject, 2 * self.up_to, |state, _| trace::wrong(subject, state).is_some())?;
+        wrong.wrong().map(|violation| violation.property)
+    }
+}
+
+struct Find {
+    mutant: Mutant,
+    property: Property,
+    scenario: &'static str,
+}
+
+impl Visitor for Find {
+    type Output = Option<Trace>;
+
+    fn visit<S: Subject>(self, subject: &S) -> Option<Trace> {
+        let Find { mutant, property, scenario } = self;
+        let subject = &subject.only(property);
+        let history = trace::shortest(subject, LIMIT, |state, _| {
+            trace::wrong(subject, state).is_some_and(|found| found.property == property)
+        })?;
+        Some(Trace::of(scenario, Extent::Default, Some(mutant.name().to_owned()), &history))
+    }
+}
+
+const fn on(mutant: Mutant, property: Property, scenario: &'static str, steps: usize) -> Line {
+    Line { mutant, property, scenario, steps }
+}
+
+/// Every mutant there is, once.
+pub const CATALOGUE: &[Line] = {
+    use Mutant as M;
+    use Property as P;
+    &[
+        // Ids, money and clock.
+        on(M::IncarnationNotRaised, P::S4, "client-restarts", 2),
+        on(M::CommissionRoundedTwice, P::S6, "last-unit", 14),
+        on(M::CommissionRoundedUp, P::S6, "last-unit", 14),
+        on(M::ReceiveWithoutPlusOne, P::S7, "clock-two", 4),
+        on(M::ReceiveIgnoresSender, P::S7, "clock-two", 4),
+        on(M::ClockResumesAtZero, P::S7, "clock-two", 3),
+        on(M::ClockResetOnStepDown, P::S7, "last-unit", 9),
+        on(M::NoCatchUp, P::S7, "last-unit", 10),
+        // Books and trader.
+        on(M::RequestCountedTwice, P::S4, "client-restarts", 15),
+        on(M::RequestPredecessorUnchecked, P::S13, "client-restarts", 18),
+        on(M::DepositCountedTwice, P::S4, "client-restarts", 14),
+        on(M::DepositPredecessorUnchecked, P::S4, "client-restarts", 22),
+        on(M::QueueForgotten, P::S12, "inheritance", 4),
+        on(M::StockUnchecked, P::S5, "last-unit", 15),
+        on(M::SaleLeavesStock, P::S12, "last-unit", 14),
+        on(M::SellerClockStays, P::S12, "sellers", 15),
+        on(M::LargestStampFirst, P::S8, "three-buyers", 13),
+        on(M::TiesByHighestPeer, P::S8, "three-buyers", 13),
+        on(M::SellerById, P::S8, "sellers", 23),
+        on(M::AsksOneSellerOnly, P::S8, "sellers", 16),
+        on(M::SellsToItself, P::S8, "own-stock", 15),
+        on(M::TraderTrades, P::S8, "trader-trades", 20),
+        on(M::OutcomesBeforeAdmissions, P::S8, "three-buyers", 18),
+        on(M::AdmitsBeforeInherited, P::S8, "inheritance", 13),
+        on(M::BatchLimitIgnored, P::R5, "batches-of-two", 15),
+        on(M::ResignationForgotten, P::B6, "resignation", 14),
+        on(M::ResignsInOwnAppend, P::B6, "resignation", 14),
+        on(M::ServesAfterResigning, P::S2, "resignation", 19),
+        on(M::ToldOnArrival, P::S11, "last-unit", 7),
+        on(M::ToldWhenPlanned, P::S11, "last-unit", 7),
+        on(M::RecordsOutOfPlace, P::S12, "snapshot-parts", 16),
+        on(M::FirstPartOnly, P::S12, "snapshot-parts", 8),
+        on(M::PartsMixed, P::S12, "snapshot-parts", 27),
+        // Ledger.
+        on(M::AppendsDoNotWait, P::S2, "waiting-calls", 6),
+        on(M::WaitsWithoutBound, P::R2, "waiting-calls", 5),
+        on(M::HeldBeforeConflict, P::R2, "last-unit", 13),
+        on(M::ConflictBeforeFenced, P::R2, "last-unit", 8),
+        on(M::NoFence, P::S2, "last-unit", 15),
+        on(M::PositionUnchecked, P::S4, "late-copies", 18),
+        on(M::ResentBatchUnknown, P::L1, "lost-answers", 0),
+        on(M::ClaimNotDurable, P::S1, "election-ledger-crash", 4),
+        on(M::AcknowledgedBeforeDurable, P::S11, "ledger-crash", 8),
+        on(M::UnsyncedReads, P::S3, "ledger-crash", 7),
+        on(M::AnsweredAsAnother, P::R2, "last-unit", 5),
+        on(M::HeldIgnored, P::L1, "wedge", 0),
+        on(M::LeaseNeverEnds, P::L1, "convergence", 3),
+        on(M::ContestedNeverTold, P::L1, "wedge", 1),
+        // Office.
+        on(M::PatienceNotRenewed, P::L1, "long-reads", 0),
+        on(M::AppendNotRepeated, P::L1, "lost-answers", 0),
+        on(M::ReadsOnFromHead, P::L1, "long-reads", 0),
+        on(M::ConflictIsSuccess, P::S12, "last-unit", 14),
+        on(M::ClaimsUnread, P::S12, "last-unit", 19),
+        on(M::BatchMovedToHead, P::S2, "last-unit", 17),
+        on(M::SettledByPosition, P::S11, "renewals", 12),
+        on(M::SettledByAnything, P::S11, "renewals-crash", 11),
+        on(M::FencedTraderStays, P::L1, "convergence", 9),
+        on(M::ServesWhileClaiming, P::S1, "election", 2),
+        on(M::TermResumedAfterRestart, P::S1, "trader-crash", 9),
+        on(M::HeartbeatWithoutRenewal, P::B5, "renewals-crash", 8),
+        on(M::ContestedAndIsolatedStays, P::L1, "wedge", 1),
+        on(M::IsolatedReturns, P::L1, "wedge", 1),
+        on(M::PatienceNeverEnds, P::B9, "silent-ledger", 0),
+        on(M::SilenceForgotten, P::L1, "duel", 0),
+        on(M::ResignedStaysEligible, P::Y2, "synchronous", 35),
+        on(M::ResignedForGood, P::Y1, "synchronous", 54),
+        // Buyer and seller.
+        on(M::FirstAccountAdopted, P::S4, "out-of-order", 18),
+        on(M::OpenRequestIgnored, P::S13, "former-request", 9),
+        on(M::SoldOutForGood, P::L2, "told", 8),
+        on(M::GapAskedForEver, P::L2, "sales-missed", 25),
+        on(M::SequenceReused, P::S4, "client-restarts", 4),
+        on(M::DepositNumberReused, P::S4, "client-restarts", 2),
+        on(M::NamesNoPredecessor, P::L2, "told-twice", 14),
+        on(M::OutcomeCountedTwice, P::S4, "out-of-order", 14),
+        on(M::OldStandingBelieved, P::L2, "told-twice", 22),
+        on(M::SaleCountedTwice, P::S4, "out-of-order", 19),
+        on(M::OldAccountBelieved, P::S4, "out-of-order", 20),
+        on(M::MissedSaleNotAsked, P::S4, "out-of-order", 25),
+        // Election.
+        on(M::OverGrantTaken, P::B4, "election-two", 29),
+        on(M::StaleHearsayBelieved, P::B5, "election", 12),
+        on(M::ResignationUnheard, P::B6, "election-resigned-twice", 36),
+        on(M::IdsComparedAsText, P::Y1, "synchronous-ten", 7),
+        on(M::IdsComparedByLastDigit, P::Y1, "synchronous-ten", 7),
+        on(M::AnswerIgnored, P::Y1, "synchronous", 21),
+        on(M::ResignedCompetes, P::Y2, "synchronous", 35),
+        on(M::UnableCompetes, P::L1, "duel", 0),
+        on(M::OldCoordinatorAccepted, P::B4, "election", 16),
+        on(M::OldHeartbeatAccepted, P::B4, "election-heartbeat", 17),
+        on(M::HigherEpochIgnored, P::B4, "election", 15),
+        on(M::HearsayPassedOn, P::L1, "convergence", 7),
+        on(M::AnnouncesOnWinning, P::S1, "election", 1),
+        on(M::JoinsEveryElection, P::B5, "election", 9),
+        on(M::LoneSurvivorWaits, P::L3, "survivor", 8),
+        // Overlay and peer.
+        on(M::FloodDeliveredAgain, P::S10, "overlay-twice", 4),
+        on(M::RelayHears, P::S10, "whole-isolated", 0),
+        on(M::FloodNumbersRestart, P::A2, "overlay-back", 9),
+        on(M::SendsPastItsNeighbours, P::S10, "overlay-answer", 5),
+        on(M::RelayNotAround, P::A2, "overlay-around", 9),
+        on(M::GapCountsAsTaken, P::A2, "overlay-window", 4),
+        on(M::WindowDropsNewest, P::S10, "overlay-window", 9),
+        on(M::HopsNotCounted, P::A2, "overlay-circle", 18),
+        on(M::SentAboveBound, P::S7, "whole-clock", 10),
+        on(M::SpeaksBeforeWritten, P::S7, "whole-clock", 0),
+        on(M::StampedByFirstRecord, P::S7, "whole-bound", 8),
+        on(M::HeldWithoutBound, P::R10, "whole-full-journal", 11),
+        on(M::SeenNotWritten, P::S3, "whole-election", 7),
+        on(M::SeenForgotten, P::S3, "whole-old-image", 2),
+        on(M::SeenNotShown, P::S3, "whole-election", 9),
+        on(M::OldImageServed, P::S3, "whole-old-image", 4),
+        on(M::UnableRunsOn, P::B9, "whole-candidate", 5),
+        on(M::ClaimsAtHeardHead, P::R1, "whole-reads", 15),
+    ]
+};

@@ -1,0 +1,213 @@
+//! What is worth seeing in a step of a participant or of the ledger, whichever model takes it.
+
+use bazaar_protocol::{
+    archive::Deed,
+    effect::{Departure, Note},
+    election::{ElectionMessage, Phase},
+    id::{Epoch, PeerId, RequestId},
+    invariant::{Log, Stepped},
+    ledger::{Echo, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
+    message::{Body, BuyerStanding, ClientMessage, TraderMessage},
+    participant::{Participant, ParticipantEffect, ParticipantInput},
+    record::{Batch, Entry},
+};
+
+use crate::subject::landmark::{Landmark, Landmarks};
+
+/// What is seen in a participant's step.
+#[must_use]
+pub fn in_step(step: Stepped<'_>) -> Landmarks {
+    let Stepped { before, input, effects, after } = step;
+    let mut seen = Landmarks::default();
+    if let Some(epoch) = after.epoch().filter(|epoch| before.epoch() != Some(*epoch)) {
+        seen.note(match epoch {
+            Epoch(0 | 1) => Landmark::TookOffice,
+            Epoch(2) => Landmark::SecondEpoch,
+            Epoch(3..) => Landmark::ThirdEpoch,
+        });
+    }
+    let phase = |participant: &Participant| participant.election().map(|election| election.phase());
+    match (phase(before), phase(after)) {
+        (Some(Phase::Calling), Some(Phase::Waiting)) => seen.note(Landmark::Answered),
+        (Some(Phase::Asking), Some(Phase::Standing | Phase::Leading { .. })) => seen.note(Landmark::LoneSurvivor),
+        (Some(Phase::Leading { .. }), Some(Phase::Following { .. })) => seen.note(Landmark::Deposed),
+        (_, _) => {}
+    }
+    match input {
+        ParticipantInput::Ledger(reply) => in_reply(before, reply, &mut seen),
+        ParticipantInput::LedgerDown
+            if matches!(phase(before), Some(Phase::Calling | Phase::Asking | Phase::Waiting)) =>
+        {
+            seen.note(Landmark::LedgerLostInElection);
+        }
+        ParticipantInput::Heard { body: Body::Heartbeat { head, .. }, .. } => {
+            let office = before.office().filter(|office| office.is_standing());
+            if office.and_then(|office| office.books()).is_some_and(|books| books.position() < *head) {
+                seen.note(Landmark::HeadOvertook);
+            }
+        }
+        ParticipantInput::Heard { .. }
+        | ParticipantInput::Fired(_)
+        | ParticipantInput::LedgerUp
+        | ParticipantInput::LedgerDown
+        | ParticipantInput::Chose { .. }
+        | ParticipantInput::Stand
+        | ParticipantInput::Yield => {}
+    }
+    let asked = if let ParticipantInput::Heard { body: Body::Client(ClientMessage::Request(request)), .. } = input {
+        Some(request.id)
+    } else {
+        None
+    };
+    for effect in effects {
+        in_effect(before, effect, asked, &mut seen);
+    }
+    seen
+}
+
+fn in_reply(before: &Participant, reply: &LedgerReply, seen: &mut Landmarks) {
+    match &reply.answer {
+        LedgerAnswer::Append { echo, verdict } => {
+            let Some(office) = before.office() else { return };
+            if office.in_flight().is_none_or(|batch| *echo != Echo::of(before.me(), batch)) {
+                return;
+            }
+            let is_claim = office.epoch().is_none();
+            match verdict {
+                Verdict::Fenced if is_claim => seen.note(Landmark::ClaimFenced),
+                Verdict::Fenced => seen.note(Landmark::TraderFenced),
+                Verdict::Conflict if is_claim => seen.note(Landmark::ClaimConflict),
+                Verdict::Held => seen.note(Landmark::ClaimHeld),
+                Verdict::Appended { contested: true, .. } => seen.note(Landmark::Contested),
+                Verdict::Conflict | Verdict::Appended { .. } => {}
+            }
+        }
+        LedgerAnswer::Part { id, of, .. } => {
+            let Some(wanted) = before.office().and_then(|office| office.wanted()) else { return };
+            seen.note(Landmark::ReadSnapshot);
+            if *of > 1 {
+                seen.note(Landmark::SeveralParts);
+            }
+            if wanted.1.is_some_and(|wanted| wanted.position != id.position) {
+                seen.note(Landmark::OtherSnapshot);
+            }
+        }
+        LedgerAnswer::Records { from, records } => {
+            let reads = before.office().is_some_and(|office| office.wanted().is_some());
+            if reads && !records.is_empty() && from.plus(records.len()) < reply.status.head {
+                seen.note(Landmark::CutRead);
+            }
+        }
+        LedgerAnswer::Status => {}
+    }
+}
+
+fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<RequestId>, seen: &mut Landmarks) {
+    match effect {
+        ParticipantEffect::Tell { body: Body::Election(ElectionMessage::Leader { .. }), .. } => {
+            seen.note(Landmark::ReferredToLeader);
+        }
+        ParticipantEffect::Tell {
+            to, body: Body::Trader(TraderMessage::Buyer(BuyerStanding { open, last })), ..
+        } => {
+            let open = open.iter().map(|request| request.id);
+            let last = last.iter().map(|(sequence, _)| RequestId { buyer: *to, sequence: *sequence });
+            if asked.is_some_and(|asked| open.chain(last).any(|told| told == asked)) {
+                seen.note(Landmark::FromTheBooks);
+            }
+        }
+        ParticipantEffect::TellAll { body: Body::Heartbeat { .. }, .. } => seen.note(Landmark::Heartbeat),
+        ParticipantEffect::Note { note, .. } => {
+            let had_account = before.seller().is_some_and(|seller| seller.account().is_some());
+            if had_account && matches!(note, Note::ResumedAccount { .. }) {
+                seen.note(Landmark::MissedTooMuch);
+            } else if let Some(landmark) = of_note(before.me().peer, note) {
+                seen.note(landmark);
+            }
+        }
+        ParticipantEffect::Tell { .. }
+        | ParticipantEffect::TellAll { .. }
+        | ParticipantEffect::Ledger(_)
+        | ParticipantEffect::Arm { .. }
+        | ParticipantEffect::Disarm(_)
+        | ParticipantEffect::Choose { .. } => {}
+    }
+}
+
+/// What a peer says it did, if it is worth seeing.
+fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
+    Some(match note {
+        Note::TookOffice { inherited } if *inherited > 0 => Landmark::Inherited,
+        Note::SteppedDown { reason: Departure::Resigned } => Landmark::Resigned,
+        Note::SteppedDown { reason: Departure::LedgerSilent } => Landmark::LedgerSilent,
+        Note::SteppedDown { reason: Departure::Isolated } => Landmark::Isolated,
+        Note::SteppedDown { reason: Departure::SitsOut } => Landmark::SatOut,
+        Note::Sold { sale } if sale.request.buyer == peer => Landmark::ServedItself,
+        Note::Sold { .. } => Landmark::Sold,
+        Note::Refused { request } if request.buyer == peer => Landmark::ServedItself,
+        Note::Refused { .. } => Landmark::Refused,
+        Note::SoldOut { .. } => Landmark::SoldOut,
+        Note::ResumedRequest { .. } => Landmark::ResumedRequest,
+        Note::ResumedAccount { .. } | Note::Recalled { .. } => Landmark::Resumed,
+        Note::Joined { .. }
+        | Note::ElectionCalled
+        | Note::AskedForAnyone
+        | Note::TraderSuspected { .. }
+        | Note::ElectionWon
+        | Note::TookOffice { .. }
+        | Note::Recognised { .. }
+        | Note::SteppedDown { .. }
+        | Note::Deposited { .. }
+        | Note::Admitted { .. }
+        | Note::Wanted { .. }
+        | Note::Bought { .. }
+        | Note::Unavailable { .. }
+        | Note::Registered { .. }
+        | Note::Earned { .. }
+        | Note::LedgerHeard
+        | Note::LedgerSilent
+        | Note::ClockRefused { .. }
+        | Note::BooksRefused { .. } => return None,
+    })
+}
+
+/// What is seen when the ledger has taken a call: `waited` is whether it waits there now.
+#[must_use]
+pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
+    let mut seen = Landmarks::default();
+    if waited {
+        seen.note(Landmark::CallWaited);
+    }
+    for deed in deeds {
+        match deed {
+            Deed::Reply { reply, .. } => {
+                let is_appended =
+                    matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
+                if is_appended && matches!(&call.request, LedgerRequest::Append(batch) if !batch.records.is_empty()) {
+                    seen.note(Landmark::Resent);
+                }
+            }
+            Deed::Drop(_) => seen.note(Landmark::CallDropped),
+            Deed::ArmLease(_) | Deed::Fail(_) => {}
+        }
+    }
+    seen
+}
+
+/// What is seen when a batch has become durable. `writer` is its writer, if that lives.
+#[must_use]
+pub fn in_batch(batch: &Batch, log: &Log, writer: Option<&Participant>) -> Landmarks {
+    let mut seen = Landmarks::default();
+    if log.books().queue().len() > 0 {
+        seen.note(Landmark::Split);
+    }
+    let deposits_again = |entry: &Entry| matches!(entry, Entry::Deposited(deposit) if deposit.previous.is_some());
+    if batch.records.iter().any(|record| deposits_again(&record.entry)) {
+        seen.note(Landmark::DepositedAgain);
+    }
+    let waits = writer.and_then(|writer| writer.office()?.in_flight()) == Some(batch);
+    if batch.claimant().is_none() && !waits {
+        seen.note(Landmark::LateAppend);
+    }
+    seen
+}

@@ -1,0 +1,598 @@
+//! One state, and the steps that can be taken from it.
+//!
+//! # What is under way
+//!
+//! Between neighbours, and between each peer and the ledger, there is a connection, with a queue in either direction ([`Channel`]):
+//! what is sent arrives once and in order, as over TCP. Faults are steps of their own, each with a budget: the head of a queue is
+//! lost, comes twice, or comes after the next; a connection is cut in one direction or both, which drops what is under way
+//! there and all that is sent into it until it is healed. A peer learns of that by a notice, which may come at any later moment or
+//! never ([`Action::Notice`]). What is sent to a dead peer is gone; what a peer has sent arrives though it has died.
+//!
+//! # Disks
+//!
+//! A peer's write is asked for, then durable, then confirmed: three steps ([`Disk::InSteps`](super::Disk::InSteps)), or one, where
+//! the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes as it takes an append, since a
+//! crash before that is the same as one that loses what is written; that it is durable, and that the ledger knows and answers, are
+//! steps of their own.
+//!
+//! An old image of the ledger may be put back, while it is down, with fewer of its batches. It must stop as soon as somebody calls
+//! who has seen more. Where nobody has who calls, it may grant an append, which nobody could know: there the history ends.
+//!
+//! # Time
+//!
+//! A timer that is armed may fire at any moment, as often as its budget allows; one that is armed for no time at all needs none,
+//! and what it brings about is bounded by [`Plans`]. The lease runs out when a claim is under way that it would keep out: before
+//! that nobody could tell.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use bazaar_protocol::{
+    archive::Archive,
+    effect::Durable,
+    id::{Epoch, PeerId},
+    input::{Choice, Timer, WriteId},
+    invariant::{Observer, Rules, Violation},
+    ledger::{Ledger, LedgerCall, LedgerRequest},
+    message::{Envelope, Route},
+    participant::Participant,
+    peer::Peer,
+    record::Record,
+    store::MemoryStore,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Opening, System, step::Step};
+use crate::{
+    participants::world::Plans,
+    subject::Met,
+    subject::{
+        ledger::{LedgerNode, Reply},
+        shared::{Shared, digest},
+    },
+};
+
+/// One state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World {
+    /// The peers, by id.
+    pub nodes: Vec<Shared<Node>>,
+    /// The ledger and its store.
+    pub ledger: Shared<LedgerNode>,
+    /// What is under way, in the order of [`System::ways`].
+    pub channels: Vec<Shared<Channel>>,
+    /// When the lease runs out, where that matters.
+    pub lease: Option<Duration>,
+    /// What the adversary may still do.
+    pub budget: Budget,
+    /// Who watches.
+    pub observer: Observer,
+    /// What was found to be wrong in the step that led here. Nothing follows.
+    pub violation: Option<Shared<Violation>>,
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let World { nodes, ledger, channels, lease, budget, observer, violation } = self;
+        // Where an old image may be put back, what is old may be the latest again.
+        let old = (budget.put_backs > 0).then(|| ledger.store().batches());
+        state.write_u64(digest(&(nodes, ledger, channels, lease, budget, observer, violation, old)));
+    }
+}
+
+/// A peer with its driver, or what is left of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Node {
+    /// It lives.
+    Up(Box<Live>),
+    /// It has crashed. Nothing of it counts but what is durable.
+    Down {
+        /// What is durable.
+        durable: Durable,
+        /// What it may still think of when it is back.
+        plans: Plans,
+    },
+}
+
+/// A living peer and its driver.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Live {
+    /// The peer.
+    pub peer: Peer,
+    /// What its disk holds for good.
+    pub durable: Durable,
+    /// The writes that are not durable yet.
+    pub writes: VecDeque<(WriteId, Durable)>,
+    /// The last write that is durable and not confirmed.
+    pub synced: Option<WriteId>,
+    /// The timers that are armed, and for how much longer, where that matters. No time at all: it is due.
+    pub timers: BTreeMap<Timer, Duration>,
+    /// The choices it waits for, each among so many.
+    pub choices: BTreeMap<Choice, u32>,
+    /// It was told last that the ledger can be reached.
+    pub hears_ledger: bool,
+    /// What it may still think of.
+    pub plans: Plans,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// A peer.
+    Peer(PeerId),
+    /// The ledger.
+    Ledger,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Way {
+    /// From where.
+    pub from: Place,
+    /// To where.
+    pub to: Place,
+}
+
+impl Way {
+    /// The other direction.
+    #[must_use]
+    pub fn back(self) -> Way {
+        Way { from: self.to, to: self.from }
+    }
+
+    /// From a peer to a neighbour.
+    #[must_use]
+    pub fn between(from: PeerId, to: PeerId) -> Way {
+        Way { from: Place::Peer(from), to: Place::Peer(to) }
+    }
+
+    /// From a peer to the ledger.
+    #[must_use]
+    pub fn to_ledger(from: PeerId) -> Way {
+        Way { from: Place::Peer(from), to: Place::Ledger }
+    }
+}
+
+/// What is under way in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Channel {
+    /// Nothing gets through.
+    pub is_cut: bool,
+    /// What was sent and has not arrived.
+    pub queue: VecDeque<Shared<Parcel>>,
+}
+
+/// Something that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Parcel {
+    /// From neighbour to neighbour.
+    Envelope(Envelope),
+    /// To the ledger.
+    Call(LedgerCall),
+    /// From the ledger.
+    Reply(Reply),
+}
+
+/// What the adversary may do, and how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Let an election timer fire, however early.
+    pub alarms: u8,
+    /// Let a peer ask the ledger again.
+    pub retries: u8,
+    /// Let a peer lose its patience with the ledger, however early.
+    pub impatience: u8,
+    /// Let a trader's renewal timer fire.
+    pub renewals: u8,
+    /// Let a buyer or seller ask again.
+    pub resends: u8,
+    /// Crash a peer.
+    pub crashes: u8,
+    /// Bring a crashed peer back.
+    pub restarts: u8,
+    /// Crash the ledger and bring it back.
+    pub ledger_crashes: u8,
+    /// Put an old image of the ledger back.
+    pub put_backs: u8,
+    /// Let the ledger's store take a snapshot of the books.
+    pub snapshots: u8,
+    /// Cut a connection, in one direction or both. Healing it is free.
+    pub cuts: u8,
+    /// Lose what is next on its way.
+    pub losses: u8,
+    /// Let what is next on its way come twice.
+    pub doubles: u8,
+    /// Let what is next on its way come after what follows it.
+    pub swaps: u8,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// What is next on this way arrives.
+    Arrive(Way),
+    /// It is lost.
+    Lose(Way),
+    /// It will come twice.
+    Double(Way),
+    /// It will come after what follows it.
+    Swap(Way),
+    /// A connection is cut.
+    Cut {
+        /// The direction in which nothing gets through.
+        way: Way,
+        /// Nothing gets through in the other either.
+        both: bool,
+    },
+    /// The connection of this way is whole again.
+    Heal(Way),
+    /// A peer learns that its connection to a neighbour or to the ledger works, or works no longer.
+    Notice(PeerId, Place),
+    /// The ledger answers what a peer asks of it next, and the peer hears the answer (a read or the status).
+    Consult(PeerId),
+    /// What the ledger has written becomes durable.
+    Sync,
+    /// The ledger learns that it is, and answers.
+    Answer,
+    /// The ledger's store answers a read: this one of those that wait.
+    Read(usize),
+    /// The ledger's store takes a snapshot.
+    Snapshot,
+    /// The lease runs out.
+    LeaseRunsOut,
+    /// The ledger crashes and comes back; a batch that was not durable is lost. What is kept of it is the crash after
+    /// [`Action::Sync`].
+    CrashLedger,
+    /// The ledger crashes and comes back with an old image of itself.
+    PutBack {
+        /// How many of the durable batches are in it.
+        batches: usize,
+    },
+    /// A peer's oldest write becomes durable.
+    Persist(PeerId),
+    /// A peer learns that its writes are durable.
+    Confirm(PeerId),
+    /// A timer fires.
+    Fire(PeerId, Timer),
+    /// A choice is made.
+    Pick(PeerId, Choice, u32),
+    /// A peer crashes.
+    Crash(PeerId),
+    /// A crashed peer comes back.
+    Restart(PeerId),
+}
+
+impl World {
+    /// The state in which a scenario begins.
+    #[must_use]
+    pub fn first(setup: &System) -> World {
+        let mut archive = Archive::new(setup.ledger(), MemoryStore::default());
+        // It has no lease to arm yet.
+        archive.start();
+        let durable = Durable { clock_bound: setup.start, ..Durable::default() };
+        let down = |plans| Shared::new(Node::Down { durable, plans });
+        let world = World {
+            nodes: setup.cast.iter().map(|member| down(member.plans)).collect(),
+            ledger: Shared::new(LedgerNode(archive)),
+            channels: setup.ways().map(|_| Shared::new(Channel::default())).collect(),
+            lease: None,
+            budget: Budget::default(),
+            observer: Observer::new(Rules {
+                terms: setup.terms,
+                limits: setup.limits,
+                is_synchronous: false,
+                only: setup.only,
+            }),
+            violation: None,
+        };
+        let mut step = Step::on(setup, world);
+        for peer in setup.ids() {
+            step.start(peer);
+        }
+        if setup.opening != Opening::AtTheStart {
+            step.open();
+        }
+        if let Some(way) = setup.broken {
+            step.cut(way);
+            step.cut(way.back());
+        }
+        let mut world = step.finish().0;
+        world.budget = setup.budget;
+        world
+    }
+
+    /// A node.
+    fn node(&self, peer: PeerId) -> Option<&Node> {
+        self.nodes.get(usize::try_from(peer.0).ok()?).map(|node| &**node)
+    }
+
+    /// The peer, if it lives.
+    #[must_use]
+    pub fn live(&self, peer: PeerId) -> Option<&Live> {
+        match self.node(peer)? {
+            Node::Up(live) => Some(live),
+            Node::Down { .. } => None,
+        }
+    }
+
+    /// The peers that live, by id.
+    pub fn lives(&self) -> impl Iterator<Item = &Live> {
+        self.nodes.iter().filter_map(|node| match &**node {
+            Node::Up(live) => Some(&**live),
+            Node::Down { .. } => None,
+        })
+    }
+
+    /// The peers that live and think they are trader, and for which epoch.
+    pub fn traders(&self) -> impl Iterator<Item = (PeerId, Epoch)> {
+        self.lives().filter_map(|live| Some((live.id(), live.epoch()?)))
+    }
+
+    /// The durable records.
+    pub fn log(&self) -> impl Iterator<Item = &Record> {
+        self.ledger.store().records()
+    }
+
+    /// The ledger's machine. It is never down for longer than a step.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Ledger> {
+        self.ledger.machine()
+    }
+
+    /// Whether an old image of the ledger has been put back and has granted an append, which nobody could know.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.observer.is_put_back() && self.ledger.is_writing()
+    }
+
+    /// What is under way there.
+    #[must_use]
+    pub fn channel(&self, setup: &System, way: Way) -> Option<&Channel> {
+        self.channels.get(setup.nth(way)?).map(|channel| &**channel)
+    }
+
+    /// Whether a connection works in both directions and both its ends are there.
+    #[must_use]
+    pub fn is_connected(&self, setup: &System, way: Way) -> bool {
+        let gets_through = |way| self.channel(setup, way).is_some_and(|channel| !channel.is_cut);
+        gets_through(way) && gets_through(way.back()) && self.is_there(way.from) && self.is_there(way.to)
+    }
+
+    pub(super) fn is_there(&self, place: Place) -> bool {
+        match place {
+            Place::Peer(peer) => self.live(peer).is_some(),
+            Place::Ledger => true,
+        }
+    }
+
+    /// Whether a peer was told something else of a connection than is so.
+    #[must_use]
+    pub fn is_news(&self, setup: &System, live: &Live, to: Place) -> bool {
+        let told = match to {
+            Place::Peer(neighbour) => live.peer.view().links.contains(&neighbour),
+            Place::Ledger => live.hears_ledger,
+        };
+        told != self.is_connected(setup, Way { from: Place::Peer(live.id()), to })
+    }
+
+    /// The state after a step, and what was met in it.
+    #[must_use]
+    pub fn after(&self, setup: &System, action: &Action) -> (World, Met) {
+        let stepped = self.stepped(setup, action);
+        let mut step = Step::on(setup, self.clone());
+        step.act(action);
+        let (world, landmarks) = step.finish();
+        (world, Met { landmarks, stepped })
+    }
+
+    /// What can happen next.
+    pub fn actions(&self, setup: &System, actions: &mut Vec<Action>) {
+        if self.violation.is_some() || self.is_over() {
+            return;
+        }
+        for peer in setup.ids() {
+            match self.live(peer) {
+                Some(live) => self.actions_of(live, setup, actions),
+                None if self.budget.restarts > 0 => actions.push(Action::Restart(peer)),
+                None => {}
+            }
+        }
+        for (way, channel) in setup.ways().zip(&self.channels) {
+            self.actions_on(way, channel, setup, actions);
+        }
+        self.actions_of_ledger(actions);
+    }
+
+    fn actions_of_ledger(&self, actions: &mut Vec<Action>) {
+        let Budget { ledger_crashes, put_backs, snapshots, .. } = self.budget;
+        // Whoever runs one that has stopped must look.
+        if self.machine().is_none_or(Ledger::has_failed) {
+            return;
+        }
+        if self.ledger.is_unsynced() {
+            actions.push(Action::Sync);
+        }
+        if self.ledger.is_unanswered() {
+            actions.push(Action::Answer);
+        }
+        actions.extend((0..self.ledger.reads().len()).map(Action::Read));
+        if snapshots > 0 {
+            actions.push(Action::Snapshot);
+        }
+        if ledger_crashes > 0 {
+            actions.push(Action::CrashLedger);
+        }
+        if put_backs > 0 {
+            let durable = self.ledger.store().durable().len();
+            actions.extend((0..durable).map(|batches| Action::PutBack { batches }));
+        }
+        let is_kept_out = |parcel: &Shared<Parcel>| match &**parcel {
+            Parcel::Call(LedgerCall { request: LedgerRequest::Append(batch), .. }) => self.ledger.keeps_out(batch),
+            Parcel::Call(_) | Parcel::Reply(_) | Parcel::Envelope(_) => false,
+        };
+        if self.channels.iter().any(|channel| channel.queue.iter().any(is_kept_out)) {
+            actions.push(Action::LeaseRunsOut);
+        }
+    }
+
+    fn actions_of(&self, live: &Live, setup: &System, actions: &mut Vec<Action>) {
+        let peer = live.id();
+        let may_fire = live.timers.iter().filter(|(timer, wait)| self.may_fire(live, **timer, **wait));
+        actions.extend(may_fire.map(|(timer, _)| Action::Fire(peer, *timer)));
+        for (choice, among) in &live.choices {
+            if live.may_choose(*choice) {
+                actions.extend((0..*among).map(|pick| Action::Pick(peer, *choice, pick)));
+            }
+        }
+        let news = live.places().filter(|place| self.is_news(setup, live, *place));
+        actions.extend(news.map(|place| Action::Notice(peer, place)));
+        if !live.writes.is_empty() {
+            actions.push(Action::Persist(peer));
+        }
+        if live.synced.is_some() {
+            actions.push(Action::Confirm(peer));
+        }
+        if self.budget.crashes > 0 && setup.cast.get(peer.0 as usize).is_some_and(|member| member.crashes) {
+            actions.push(Action::Crash(peer));
+        }
+        if self.is_asking(setup, peer) {
+            actions.push(Action::Consult(peer));
+        }
+    }
+
+    /// Whether what a peer asks next is a question that is asked and answered in one step.
+    pub(super) fn is_asking(&self, setup: &System, peer: PeerId) -> bool {
+        let way = Way::to_ledger(peer);
+        self.channel(setup, way.back()).is_some_and(|answers| answers.queue.is_empty())
+            && self.next_on(setup, way).is_some_and(|parcel| self.is_answered_at_once(setup, way, parcel))
+    }
+
+    /// Whether this is a question whose answer changes nothing at the ledger, and which it can answer, where asking and hearing
+    /// it are one step.
+    fn is_answered_at_once(&self, setup: &System, way: Way, parcel: &Parcel) -> bool {
+        let Parcel::Call(call) = parcel else { return false };
+        let is_question = match call.request {
+            LedgerRequest::Read { .. } => true,
+            LedgerRequest::Status => !self.ledger.is_writing(),
+            LedgerRequest::Append(_) => false,
+        };
+        setup.asks_at_once && is_question && self.channel(setup, way.back()).is_some_and(|answers| !answers.is_cut)
+    }
+
+    /// What is next on a way.
+    pub(super) fn next_on(&self, setup: &System, way: Way) -> Option<&Parcel> {
+        self.channel(setup, way)?.queue.front().map(|parcel| &**parcel)
+    }
+
+    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and takes anything else only where
+    /// calls wait inside it.
+    pub(super) fn is_taken(&self, setup: &System, parcel: &Parcel) -> bool {
+        match parcel {
+            Parcel::Envelope(_) | Parcel::Reply(_) => true,
+            Parcel::Call(call) => {
+                matches!(call.request, LedgerRequest::Read { .. })
+                    || setup.limits.waiting_calls > 0
+                    || !self.ledger.is_writing()
+            }
+        }
+    }
+
+    fn actions_on(&self, way: Way, channel: &Channel, setup: &System, actions: &mut Vec<Action>) {
+        let Budget { cuts, losses, doubles, swaps, .. } = self.budget;
+        if let Some(next) = channel.queue.front() {
+            if self.is_taken(setup, next) && !self.is_answered_at_once(setup, way, next) {
+                actions.push(Action::Arrive(way));
+            }
+            if losses > 0 {
+                actions.push(Action::Lose(way));
+            }
+            if doubles > 0 {
+                actions.push(Action::Double(way));
+            }
+            if swaps > 0 && channel.queue.get(1).is_some_and(|second| second != next) {
+                actions.push(Action::Swap(way));
+            }
+        }
+        // Of a connection that is cut in both directions one will do to heal it.
+        let is_first = self.channel(setup, way.back()).is_some_and(|back| !back.is_cut) || way < way.back();
+        let is_for_good = setup.broken.is_some_and(|broken| broken == way || broken == way.back());
+        if channel.is_cut && is_first && !is_for_good {
+            actions.push(Action::Heal(way));
+        }
+        if cuts > 0 && setup.may_be_cut(way) && !channel.is_cut {
+            actions.push(Action::Cut { way, both: false });
+            if way < way.back() {
+                actions.push(Action::Cut { way, both: true });
+            }
+        }
+    }
+
+    /// Whether a timer that is armed may fire.
+    fn may_fire(&self, live: &Live, timer: Timer, wait: Duration) -> bool {
+        let Budget { alarms, retries, impatience, renewals, resends, .. } = self.budget;
+        match timer {
+            Timer::Election => alarms > 0,
+            Timer::LedgerRetry => retries > 0,
+            Timer::LedgerPatience => impatience > 0,
+            Timer::Renewal => renewals > 0,
+            Timer::Buyer if wait.is_zero() => live.plans.wishes > 0,
+            Timer::Seller if wait.is_zero() => true,
+            Timer::Buyer | Timer::Seller => resends > 0,
+            Timer::ClockInterval => true,
+        }
+    }
+}
+
+impl Live {
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.participant().me().peer
+    }
+
+    /// What decides in it.
+    #[must_use]
+    pub fn participant(&self) -> &Participant {
+        self.peer.participant()
+    }
+
+    /// What it has a connection to.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.peer.config().neighbours.iter().copied().map(Place::Peer).chain([Place::Ledger])
+    }
+
+    /// Whether it stands.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        self.participant().office().is_some_and(|office| office.is_standing())
+    }
+
+    /// The epoch for which it thinks it is trader.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.participant().epoch()
+    }
+
+    /// Whether it still thinks of anything where it has this choice.
+    #[must_use]
+    pub fn may_choose(&self, choice: Choice) -> bool {
+        match choice {
+            Choice::Wish => self.plans.wishes > 0,
+            Choice::Offer => self.plans.deposits > 0,
+        }
+    }
+}
+
+/// Whether a peer takes an envelope as meant for it, or only hands it on.
+#[must_use]
+pub(super) fn is_for(envelope: &Envelope, peer: PeerId) -> bool {
+    match envelope.route {
+        Route::Flood { to, .. } => to.is_none_or(|to| to == peer),
+        Route::Direct { to, .. } => to == peer,
+    }
+}
