@@ -12,9 +12,7 @@ use std::{
     process::Command,
 };
 
-use bazaar::{
-    Answer, Participants, ask, bazaar, deposit, free_port, note, process_event, processes_below, sale, until,
-};
+use bazaar::{Answer, Bazaar, ask, bazaar, deposit, free_port, note, process_event, processes_below, sale, until};
 use bazaar_protocol::{
     effect::Note,
     id::{Epoch, PeerId},
@@ -42,8 +40,8 @@ think = "50ms"
 "#;
 
 /// A run that has sold something and has ended.
-fn ended() -> Participants {
-    let mut bazaar = Participants::run(QUICK, &["--purchases", "5"]);
+fn ended() -> Bazaar {
+    let mut bazaar = Bazaar::run(QUICK, &["--purchases", "5"]);
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
     bazaar
 }
@@ -87,7 +85,7 @@ fn what_does_not_exist_is_refused_as_wrong_usage() {
 
 #[test]
 fn init_writes_a_configuration_that_runs() {
-    let mut bazaar = Participants::new("");
+    let mut bazaar = Bazaar::new("");
     let file = bazaar.home().join("market.toml");
     let said = ask(&["init", text(&file)]).ends(0);
     assert!(said.out.contains(text(&file)), "{}", said.out);
@@ -144,7 +142,7 @@ fn the_output_is_coloured_when_asked_for_and_plain_in_a_pipe() {
 
 #[test]
 fn a_living_run_can_be_looked_at_and_its_processes_killed() {
-    let mut bazaar = Participants::run(QUICK, &["--restart-after", "500ms"]);
+    let mut bazaar = Bazaar::run(QUICK, &["--restart-after", "500ms"]);
     bazaar.wait_for_purchases(0, 3);
     let status = bazaar.status();
     assert_eq!(status["peers"].as_object().unwrap().len(), 4);
@@ -395,7 +393,7 @@ fn a_directory_that_cannot_be_a_runs_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_directory_of_a_living_run_is_refused() {
-    let mut bazaar = Participants::run("peers = 1", &[]);
+    let mut bazaar = Bazaar::run("peers = 1", &[]);
     bazaar.wait_for_event("it runs", 0, |event| matches!(note(event), Some(Note::Joined { .. })));
     bazaar.ask(&["run", "--for", "1s"]).refused(2, &[text(&bazaar.dir()), "in use by a living run"]);
     // Nor does a second process of a peer that lives.
@@ -412,7 +410,7 @@ fn ports_that_are_taken_are_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for place in [format!("[ledger]\naddress = \"{address}\""), format!("[[peer]]\nid = 0\naddress = \"{address}\"")] {
-        let mut bazaar = Participants::run(&format!("peers = 1\n{place}\n"), &[]);
+        let mut bazaar = Bazaar::run(&format!("peers = 1\n{place}\n"), &[]);
         assert_eq!(bazaar.wait_for_end().code(), Some(3));
         let said = bazaar.errors();
         assert!(said.contains(&address.to_string()) && said.contains("another address"), "{said}");
@@ -424,7 +422,7 @@ fn ports_that_are_taken_are_named() {
 #[test]
 fn one_and_two_peers_run_without_trade_and_say_so_and_three_trade() {
     for peers in ["1", "2"] {
-        let mut bazaar = Participants::run("", &["--peers", peers, "--for", "3s"]);
+        let mut bazaar = Bazaar::run("", &["--peers", peers, "--for", "3s"]);
         assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
         let said = bazaar.wait_for_event("that no trade is possible", 0, |event| {
             matches!(process_event(event), Some(ProcessEvent::TradeDoubtful { .. }))
@@ -433,7 +431,7 @@ fn one_and_two_peers_run_without_trade_and_say_so_and_three_trade() {
         assert!(reason.contains("no trade is possible") && reason.contains("at least 3"), "{reason}");
         assert_eq!(bazaar.check(), 0);
     }
-    let mut bazaar = Participants::run("", &["--peers", "3", "--seed", "7"]);
+    let mut bazaar = Bazaar::run("", &["--peers", "3", "--seed", "7"]);
     bazaar.wait_for_purchases(0, 2);
     bazaar.stop();
     bazaar.check();
@@ -441,7 +439,7 @@ fn one_and_two_peers_run_without_trade_and_say_so_and_three_trade() {
 
 #[test]
 fn fifty_peers_live_in_eight_processes() {
-    let mut bazaar = Participants::run("", &["--peers", "50", "--processes", "8", "--seed", "7"]);
+    let mut bazaar = Bazaar::run("", &["--peers", "50", "--processes", "8", "--seed", "7"]);
     bazaar.wait_for_purchases(0, 30);
     let hosts = bazaar.processes().into_values().filter(|words| words.iter().any(|word| word == "--id")).count();
     assert_eq!(hosts, 8);
@@ -455,7 +453,7 @@ fn fifty_peers_live_in_eight_processes() {
 
 #[test]
 fn a_run_ends_after_so_many_purchases() {
-    let mut bazaar = Participants::run(QUICK, &["--purchases", "7"]);
+    let mut bazaar = Bazaar::run(QUICK, &["--purchases", "7"]);
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
     assert!(bazaar.summary()["audit"]["totals"]["sales"].as_u64() >= Some(7));
     assert!(bazaar.check() >= 7);
@@ -496,7 +494,7 @@ fn ctrl_c_and_sigterm_end_a_run_with_a_summary_and_leave_no_process() {
 #[test]
 fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     const MACHINES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
-    let mut bazaar = Participants::new("");
+    let mut bazaar = Bazaar::new("");
     let peers: String = (0..6)
         .map(|id| {
             let host = MACHINES[usize::from(id >= 3)];
@@ -523,7 +521,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
         fs::create_dir(machine).unwrap();
         fs::write(machine.join("market.toml"), &config).unwrap();
     }
-    let member = |bazaar: &mut Participants, machine: usize, args: &[&str]| {
+    let member = |bazaar: &mut Bazaar, machine: usize, args: &[&str]| {
         let mut command = bazaar::bazaar();
         command.args(args).arg("--json").arg("--config").arg(machines[machine].join("market.toml"));
         bazaar.start_with(command) as i32
@@ -574,7 +572,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
 /// measured by `tools/idle.sh`.
 #[test]
 fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
-    let mut bazaar = Participants::run("peers = 10\nseed = 7\n[waits]\nthink = \"never\"\n", &[]);
+    let mut bazaar = Bazaar::run("peers = 10\nseed = 7\n[waits]\nthink = \"never\"\n", &[]);
     bazaar.wait_for("all peers know the trader, and all sellers have deposited", 0, |events| {
         let know = events.iter().filter(|event| matches!(note(event), Some(Note::Recognised { .. })));
         let know: BTreeSet<PeerId> = know.filter_map(|event| event.peer).collect();

@@ -60,7 +60,7 @@ fn numbers_out_of_range_are_refused() {
     refused("clock_range = 0", "bazaar.toml:1: clock_range = 0: must be a whole number from 1 to 1000000");
     refused(
         "[limits]\npart_weight = 513",
-        "bazaar.toml:2: limits.part_weight = 513: must be a whole number from 1 to 512",
+        "bazaar.toml:2: limits.chunk_weight = 513: must be a whole number from 1 to 512",
     );
     refused(
         "[limits]\nsales_kept = 511",
@@ -80,7 +80,7 @@ fn limits_reach_every_peer_and_the_ledger() {
                 waiting_calls = 0";
     let config = check(text).unwrap();
     let limits = Limits {
-        part_weight: 1,
+        chunk_weight: 1,
         read_records: 2,
         sales_kept: 3,
         flood_window: 4,

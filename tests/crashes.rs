@@ -12,7 +12,7 @@ use std::{
     process::Stdio,
 };
 
-use bazaar::{Participants, note, process_event, until};
+use bazaar::{Bazaar, note, process_event, until};
 use bazaar_protocol::{
     clock::Time,
     effect::{Departure, Note},
@@ -50,15 +50,15 @@ const RESTART: [&str; 2] = ["--restart-after", "500ms"];
 /// How many sales show that it goes on.
 const SOME: usize = 12;
 
-fn trading(market: &str) -> Participants {
-    let bazaar = Participants::run(market, &RESTART);
+fn trading(market: &str) -> Bazaar {
+    let bazaar = Bazaar::run(market, &RESTART);
     bazaar.wait_for_purchases(0, SOME);
     bazaar
 }
 
 /// Further sales, and nothing lost: neither what had been sold at `before` nor what anybody was told.
 #[track_caller]
-fn goes_on(bazaar: &Participants, from: usize, before: usize) {
+fn goes_on(bazaar: &Bazaar, from: usize, before: usize) {
     bazaar.wait_for_purchases(from, SOME);
     let after = bazaar.check();
     assert!(after >= before + SOME, "{after} sales after {before} and {SOME} more");
@@ -66,7 +66,7 @@ fn goes_on(bazaar: &Participants, from: usize, before: usize) {
 
 /// Waits until a process is another one than `old`, and its peer speaks again.
 #[track_caller]
-fn is_back(bazaar: &Participants, from: usize, peer: PeerId) {
+fn is_back(bazaar: &Bazaar, from: usize, peer: PeerId) {
     let back = bazaar.wait_for_event("the killed peer is back", from, |event| {
         event.peer == Some(peer) && matches!(note(event), Some(Note::Joined { .. }))
     });
@@ -74,7 +74,7 @@ fn is_back(bazaar: &Participants, from: usize, peer: PeerId) {
 }
 
 #[track_caller]
-fn died(bazaar: &Participants, from: usize, pid: i32) {
+fn died(bazaar: &Bazaar, from: usize, pid: i32) {
     bazaar.wait_for_event("the supervisor says who died", from, |event| {
         matches!(process_event(event), Some(ProcessEvent::ProcessDied { pid: dead, how, .. })
             if *dead as i32 == pid && how.contains('9'))
@@ -132,7 +132,7 @@ fn stay_connected(graph: &BTreeMap<u32, BTreeSet<u32>>, without: u32) -> bool {
     reached.len() == graph.len() - 1
 }
 
-fn purchases_of(bazaar: &Participants, from: usize) -> BTreeSet<PeerId> {
+fn purchases_of(bazaar: &Bazaar, from: usize) -> BTreeSet<PeerId> {
     let events = bazaar.events();
     let bought = events[from..].iter().filter(|event| matches!(note(event), Some(Note::Bought { .. })));
     bought.filter_map(|event| event.peer).collect()
@@ -320,7 +320,7 @@ fn a_peer_whose_store_is_gone_does_not_start_anew() {
 
 #[test]
 fn an_output_that_nobody_reads_holds_up_nothing() {
-    let bazaar = Participants::new(MARKET);
+    let bazaar = Bazaar::new(MARKET);
     let mut command = bazaar::bazaar();
     command.arg("run").arg("--json").arg("--dir").arg(bazaar.dir()).arg("--pace").arg("flat-out");
     command.arg("--config").arg(bazaar.home().join("given.toml"));

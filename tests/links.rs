@@ -21,8 +21,8 @@ use bazaar_protocol::{
         Units,
     },
     input::Input,
-    ledger::{LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Seen},
-    message::{Body, DepositStanding, Envelope, FloodId, Route, SellerStanding, TraderMessage},
+    ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus},
+    message::{Body, DepositStanding, Envelope, FloodId, Route, SellerStatus, TraderMessage},
     money::{Cents, Price},
     record::{Entry, Record, Sale},
 };
@@ -599,7 +599,7 @@ async fn nobody_but_neighbours_is_ever_looked_for() {
 }
 
 fn status_call(caller: Life) -> LedgerCall {
-    LedgerCall { caller, seen: Seen::default(), request: LedgerRequest::Status }
+    LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Status }
 }
 
 fn reply_to(call: &LedgerCall) -> LedgerReply {
@@ -815,7 +815,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
         commission: Cents(many),
         earned: Cents(many),
     };
-    // The largest a seller is told, and the largest part of a snapshot: one account.
+    // The largest a seller is told, and the largest chunk of a snapshot: one account.
     let deposit = DepositStanding {
         number: DepositNumber(many),
         item,
@@ -830,7 +830,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
     let (sales, earned) = (SaleNumber(many), Cents(many));
     let account =
         SellerAccount { deposit: Some(deposit.clone()), clock: Time(many), sales, earned, recent: recent.clone() };
-    let told = SellerStanding { deposit: Some(deposit), sales, earned, recent };
+    let told = SellerStatus { deposit: Some(deposit), sales, earned, recent };
     let envelope = Envelope {
         source: peer,
         clock: Time(many),

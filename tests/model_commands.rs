@@ -125,3 +125,17 @@ fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
         assert!(says.starts_with("error: ") && says.contains(place.to_str().unwrap()), "{says}");
     }
 }
+
+#[test]
+fn the_page_of_scenarios_and_mutants_is_what_the_command_writes() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    let (code, page, says) = said(command.args(["list", "--markdown"]).output().unwrap());
+    assert_eq!(code, Some(0), "{says}");
+    assert!(page.lines().filter(|line| line.starts_with("| `")).count() > 150, "{page}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md");
+    assert!(
+        fs::read_to_string(&file).unwrap_or_default() == page,
+        "docs/models.md is not what it should be; write it anew: \
+         cargo run --release --bin bazaar-model -- list --markdown > docs/models.md"
+    );
+}

@@ -22,12 +22,12 @@ use bazaar_protocol::{
         whatever_a_client_was_told_is_in_the_log,
     },
     ledger::{
-        CallId, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply, LedgerRequest,
-        LedgerStatus, Seen, Tail, Term, Verdict,
+        CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply,
+        LedgerRequest, LedgerStatus, Tail, Term, Verdict,
     },
     message::{Body, ClientMessage, Envelope, TraderMessage},
     money::{Commission, Price},
-    office::{Office, OfficeEffect, OfficeInput, Surroundings},
+    office::{Office, OfficeContext, OfficeEffect, OfficeInput},
     overlay::Overlay,
     record::{Batch, Deposit, Entry, Record, Request},
     trader::Trader,
@@ -529,7 +529,7 @@ fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
             };
             let is_renewal = records.is_empty();
             let batch = Batch { epoch, position: Position((head.0 + position).saturating_sub(1)), records };
-            let call = LedgerCall { caller, seen: Seen::default(), request: LedgerRequest::Append(batch) };
+            let call = LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Append(batch) };
             for effect in ledger.step(LedgerInput::Call { id: CallId(0), call }) {
                 match effect {
                     LedgerEffect::Persist(batch) => {
@@ -567,8 +567,8 @@ fn office_step(office: &mut Office, input: OfficeInput) -> Vec<OfficeEffect> {
     let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 2, batch_limit: 2 };
     let mut clock = Clock::resume(PeerId(1), Time(0));
     let limits = &Limits::DEFAULT;
-    let mut around = Surroundings { timeouts: &TIMEOUTS, terms: &terms, limits, clock: &mut clock, isolated: false };
-    office.step(&mut around, input)
+    let mut ctx = OfficeContext { timeouts: &TIMEOUTS, terms: &terms, limits, clock: &mut clock, isolated: false };
+    office.step(&mut ctx, input)
 }
 
 fn status(head: u64, term: Option<Term>) -> OfficeInput {
@@ -579,7 +579,7 @@ fn status(head: u64, term: Option<Term>) -> OfficeInput {
 // Found by the schedules above: with everybody's own term over once, nobody was eligible ever again.
 #[test]
 fn who_resigned_may_stand_again_once_another_term_has_begun() {
-    let mut office = Office::new(world::life(1, 1), Seen::default());
+    let mut office = Office::new(world::life(1, 1), HighWaterMark::default());
     let term = Term { epoch: Epoch(3), holder: world::life(1, 1), ended: true };
     let effects = office_step(&mut office, status(9, Some(term)));
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
@@ -592,7 +592,7 @@ fn who_resigned_may_stand_again_once_another_term_has_begun() {
 // Otherwise it would ask no more, and be unable for ever, if the reply to its own question was lost.
 #[test]
 fn a_status_from_before_the_silence_does_not_stop_the_asking() {
-    let mut office = Office::new(world::life(1, 1), Seen::default());
+    let mut office = Office::new(world::life(1, 1), HighWaterMark::default());
     office_step(&mut office, status(9, None));
     office_step(&mut office, OfficeInput::LedgerDown);
     assert!(!office_step(&mut office, status(4, None)).contains(&OfficeEffect::Disarm(Timer::LedgerRetry)));

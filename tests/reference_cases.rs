@@ -5,7 +5,7 @@ mod bazaar;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bazaar::{Participants, deposit, note, sale, until};
+use bazaar::{Bazaar, deposit, note, sale, until};
 use bazaar_protocol::{
     clock::Time,
     effect::{Departure, Note},
@@ -43,7 +43,7 @@ fn all(peers: u32) -> BTreeSet<PeerId> {
 /// SPEC E1, B1: eleven peers, since ids are numbers: 10 is above 9.
 #[test]
 fn the_highest_id_wins_the_first_election_and_all_recognise_it() {
-    let mut bazaar = Participants::run(&format!("peers = 11\nseed = 3\n{PATIENT}[waits]\nthink = \"never\"\n"), &[]);
+    let mut bazaar = Bazaar::run(&format!("peers = 11\nseed = 3\n{PATIENT}[waits]\nthink = \"never\"\n"), &[]);
     bazaar.wait_for("all others recognise peer 10 in epoch 1", 0, |events| {
         let is = |note: &Note| *note == Note::Recognised { trader: PeerId(10) };
         let first = events.iter().filter(|event| event.epoch == Some(Epoch(1))).cloned().collect::<Vec<_>>();
@@ -82,7 +82,7 @@ fn all_sellers_register_and_trading_starts_after_that() {
         id = 5
         role = "seller"
     "#;
-    let mut bazaar = Participants::run(&format!("peers = 6\nseed = 5\n{PATIENT}{waits}{roles}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("peers = 6\nseed = 5\n{PATIENT}{waits}{roles}"), &[]);
     bazaar.wait_for_purchases(0, 3);
     let events = bazaar.events();
     bazaar.stop();
@@ -125,7 +125,7 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
         role = "buyer"
         wants = ["fish"]
     "#;
-    let mut bazaar = Participants::run(&format!("peers = 3\n{PATIENT}{QUICK}{roles}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("peers = 3\n{PATIENT}{QUICK}{roles}"), &[]);
     bazaar.wait_for_purchases(0, 4);
     bazaar.wait_for_event(
         "the fourth earnings",
@@ -194,7 +194,7 @@ fn when_the_trader_resigns_the_next_highest_takes_over_and_the_old_one_buys_agai
         role = "buyer"
     "#;
     let market = "peers = 5\nseed = 2\n[goods]\nitems = [\"fish\"]\n[terms]\nresign_after = 8\n";
-    let mut bazaar = Participants::run(&format!("{market}{PATIENT}{QUICK}{roles}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("{market}{PATIENT}{QUICK}{roles}"), &[]);
     let again = bazaar.wait_for_event("peer 4 buys after its term", 0, |event| {
         event.peer == Some(PeerId(4)) && matches!(note(event), Some(Note::Bought { .. }))
     });
@@ -230,7 +230,7 @@ fn what_is_pending_is_served_first_by_the_new_trader() {
     "#;
     let buyers: String = (2..8).map(|id| format!("[[peer]]\nid = {id}\nrole = \"buyer\"\n")).collect();
     let market = "peers = 8\nseed = 4\npace = \"flat-out\"\n[goods]\nitems = [\"fish\"]\n[terms]\nresign_after = 2\n";
-    let mut bazaar = Participants::run(&format!("{market}{roles}{buyers}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("{market}{roles}{buyers}"), &[]);
     bazaar.wait_for("three traders that inherit requests, and then a sale", 0, |events| {
         let heirs = events.iter().enumerate().filter(|(_, event)| inherited(event) > 0);
         let (at, _) = heirs.take(3).nth(2)?;
@@ -285,7 +285,7 @@ fn inherited(event: &Event) -> u32 {
 #[test]
 fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
     let market = "peers = 6\nseed = 6\n[terms]\nresign_after = 6\n";
-    let mut bazaar = Participants::run(&format!("{market}{QUICK}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("{market}{QUICK}"), &[]);
     bazaar.wait_for("three terms, and a sale in the third", 0, |events| {
         events
             .iter()
@@ -366,7 +366,7 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
     "#;
     let waits = "[waits]\nthink = \"50ms\"\nclock_interval = \"200ms\"\n";
     let market = "peers = 5\nseed = 8\n[goods]\nitems = [\"fish\", \"menhir\"]\n[terms]\nresign_after = 1000\n";
-    let mut bazaar = Participants::run(&format!("{market}{waits}{roles}"), &[]);
+    let mut bazaar = Bazaar::run(&format!("{market}{waits}{roles}"), &[]);
     bazaar.wait_for_purchases(0, 20);
     let registered = bazaar.wait_for_event("the slow seller is registered", 0, |event| {
         event.peer == Some(PeerId(0)) && matches!(note(event), Some(Note::Registered { .. }))

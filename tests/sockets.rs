@@ -8,7 +8,7 @@ use std::{
     fs,
 };
 
-use bazaar::{Participants, note, process_event, until};
+use bazaar::{Bazaar, note, process_event, until};
 use bazaar_protocol::{effect::Note, id::PeerId};
 use bazaar_runtime::processes::report::ProcessEvent;
 use nix::sys::signal::Signal;
@@ -61,7 +61,7 @@ enum Party {
 }
 
 /// Who is connected to whom, by the sockets that lead to somebody's listener.
-fn connections(bazaar: &Participants) -> BTreeSet<(Party, Party)> {
+fn connections(bazaar: &Bazaar) -> BTreeSet<(Party, Party)> {
     let mut parties: BTreeMap<i32, Party> = BTreeMap::new();
     for (pid, words) in bazaar.processes() {
         if words.iter().any(|word| word == "ledger") {
@@ -99,7 +99,7 @@ fn are_neighbours(graph: &BTreeMap<u32, BTreeSet<u32>>, a: &BTreeSet<u32>, b: &B
 
 /// Looks at the sockets: nothing is there that must not be.
 #[track_caller]
-fn look(bazaar: &Participants, graph: &BTreeMap<u32, BTreeSet<u32>>) -> BTreeSet<(Party, Party)> {
+fn look(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>) -> BTreeSet<(Party, Party)> {
     let found = connections(bazaar);
     for connection in &found {
         match connection {
@@ -126,18 +126,14 @@ fn expected(graph: &BTreeMap<u32, BTreeSet<u32>>, shares: &[BTreeSet<u32>]) -> B
 }
 
 #[track_caller]
-fn all_neighbours_are_connected(bazaar: &Participants, graph: &BTreeMap<u32, BTreeSet<u32>>, shares: &[BTreeSet<u32>]) {
+fn all_neighbours_are_connected(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>, shares: &[BTreeSet<u32>]) {
     let expected = expected(graph, shares);
     until("all neighbours are connected", || expected.is_subset(&look(bazaar, graph)).then_some(()));
 }
 
 /// Looks each time that something has happened, until `is` has.
 #[track_caller]
-fn look_until(
-    bazaar: &Participants,
-    graph: &BTreeMap<u32, BTreeSet<u32>>,
-    is: impl Fn(&Participants) -> bool,
-) -> usize {
+fn look_until(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>, is: impl Fn(&Bazaar) -> bool) -> usize {
     let mut looks = 0;
     while !is(bazaar) {
         look(bazaar, graph);
@@ -159,7 +155,7 @@ think = "50ms"
 
 #[test]
 fn no_process_is_connected_to_one_that_is_no_neighbour_over_elections_and_a_restart() {
-    let mut bazaar = Participants::run(&format!("peers = 10\nseed = 7\n{MARKET}"), &["--restart-after", "500ms"]);
+    let mut bazaar = Bazaar::run(&format!("peers = 10\nseed = 7\n{MARKET}"), &["--restart-after", "500ms"]);
     bazaar.wait_for("all have joined", 0, |events| {
         (events.iter().filter(|event| matches!(note(event), Some(Note::Joined { .. }))).count() == 10).then_some(())
     });
@@ -167,7 +163,7 @@ fn no_process_is_connected_to_one_that_is_no_neighbour_over_elections_and_a_rest
     let shares: Vec<BTreeSet<u32>> = graph.keys().map(|id| BTreeSet::from([*id])).collect();
     let pairs = expected(&graph, &shares).len();
     assert!(pairs < 10 * 9, "there are pairs that must not be connected");
-    let elections = |bazaar: &Participants| {
+    let elections = |bazaar: &Bazaar| {
         bazaar.events().iter().filter(|event| matches!(note(event), Some(Note::TookOffice { .. }))).count()
     };
     let looks = look_until(&bazaar, &graph, |bazaar| elections(bazaar) >= 3);
@@ -196,7 +192,7 @@ fn no_process_is_connected_to_one_that_is_no_neighbour_over_elections_and_a_rest
 fn processes_that_host_several_peers_are_connected_only_if_some_of_them_are_neighbours() {
     let ring: Vec<String> = (0..12).map(|id| format!("{id} = [{}, {}]", (id + 11) % 12, (id + 1) % 12)).collect();
     let config = format!("peers = 12\nseed = 7\n{MARKET}[graph]\nadjacency = {{ {} }}\n", ring.join(", "));
-    let mut bazaar = Participants::run(&config, &["--processes", "4"]);
+    let mut bazaar = Bazaar::run(&config, &["--processes", "4"]);
     let started = bazaar.wait_for_event("the run starts", 0, |event| {
         matches!(process_event(event), Some(ProcessEvent::RunStarted { .. }))
     });

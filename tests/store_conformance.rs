@@ -20,7 +20,7 @@ use bazaar_protocol::{
         DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
         Units,
     },
-    ledger::{LedgerAnswer, PartId, Seen, Store, Tail, Term},
+    ledger::{ChunkId, HighWaterMark, LedgerAnswer, Store, Tail, Term},
     money::{Commission, Price},
     record::{Batch, Deposit, Entry, Record, Request, Sale},
     store::MemoryStore,
@@ -101,7 +101,7 @@ impl Author {
     fn entry(&mut self) -> Entry {
         let (seller, buyer) = (PeerId(10 + self.random.below(20) as u32), PeerId(100 + self.random.below(200) as u32));
         let item = Item(self.random.below(3) as u16);
-        let (of_seller, of_buyer) = (self.books.seller_standing(seller, None), self.books.buyer_standing(buyer));
+        let (of_seller, of_buyer) = (self.books.seller_status(seller, None), self.books.buyer_status(buyer));
         match self.random.below(4) {
             0 if of_seller.deposit.as_ref().is_none_or(|deposit| deposit.left.0 == 0) => {
                 let previous = of_seller.deposit.as_ref().map(|deposit| deposit.number);
@@ -212,8 +212,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Self::Error> {
-        self.store.read(from, part, upto)
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error> {
+        self.store.read(from, chunk, upto)
     }
 }
 
@@ -257,8 +257,8 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
-        self.ledger.read(from, part, upto)
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
+        self.ledger.read(from, chunk, upto)
     }
 }
 
@@ -353,16 +353,16 @@ conformance! {
 
 /// Reads on as a peer does, until it has everything below `upto`.
 fn read_all<S: Store<Error: Debug>>(store: &S, mut books: Books, upto: Position) -> (Books, usize) {
-    let (mut parts, mut answers) = (Vec::new(), 0);
+    let (mut chunks, mut answers) = (Vec::new(), 0);
     while books.position() < upto {
         answers += 1;
-        let next = parts.last().map(|(id, _): &(PartId, _)| PartId { position: id.position, index: id.index + 1 });
+        let next = chunks.last().map(|(id, _): &(ChunkId, _)| ChunkId { position: id.position, index: id.index + 1 });
         match store.read(books.position(), next, upto).expect("a read") {
-            LedgerAnswer::Part { id, of, part } => {
+            LedgerAnswer::Chunk { id, of, chunk } => {
                 assert!(books.position() < id.position && id.position <= upto, "a snapshot between the two");
-                parts.push((id, part));
+                chunks.push((id, chunk));
                 if id.index + 1 == of {
-                    books = Books::from_parts(books.sales_kept(), parts.drain(..).map(|(_, part)| part));
+                    books = Books::from_chunks(books.sales_kept(), chunks.drain(..).map(|(_, chunk)| chunk));
                     assert_eq!(books.position(), id.position);
                 }
             }
@@ -405,7 +405,7 @@ mod suite {
                 assert_eq!(echoed, Position(from));
                 records
             }
-            other @ (LedgerAnswer::Status | LedgerAnswer::Part { .. } | LedgerAnswer::Append { .. }) => {
+            other @ (LedgerAnswer::Status | LedgerAnswer::Chunk { .. } | LedgerAnswer::Append { .. }) => {
                 panic!("records were due, not {other:?}")
             }
         }
@@ -495,57 +495,57 @@ mod suite {
             let store = store.reopen(false);
             let (books, answers) = read_all(&store, Books::default(), head);
             assert_eq!(books, author.books);
-            assert!(answers > 2, "the snapshot has several parts; {answers} answers");
+            assert!(answers > 2, "the snapshot has several chunks; {answers} answers");
             // Beyond the snapshot there are only records.
             assert_eq!(records(&store, 1_201, head.0).len(), 50);
             // One record behind it, it is the snapshot again: how far behind does not matter.
-            assert!(matches!(store.read(Position(1_200), None, head).unwrap(), LedgerAnswer::Part { .. }));
+            assert!(matches!(store.read(Position(1_200), None, head).unwrap(), LedgerAnswer::Chunk { .. }));
         }
     }
 
     pub fn a_snapshot_above_upto_is_not_shown<S: Crashing>() {
         let (store, _) = written::<S>(10, &[1, 4, 6]);
-        assert!(matches!(store.read(Position(0), None, Position(11)).unwrap(), LedgerAnswer::Part { .. }));
+        assert!(matches!(store.read(Position(0), None, Position(11)).unwrap(), LedgerAnswer::Chunk { .. }));
         assert_eq!(records(&store, 0, 10).len(), 10);
     }
 
     pub fn a_part_of_another_snapshot_is_answered_with_the_first_part<S: Crashing>() {
         let (store, author) = written::<S>(1_000, &[1, 500, 500]);
         let head = author.books.position();
-        let read = |position, index| match store.read(Position(0), Some(PartId { position, index }), head).unwrap() {
-            LedgerAnswer::Part { id, of, part } => {
+        let read = |position, index| match store.read(Position(0), Some(ChunkId { position, index }), head).unwrap() {
+            LedgerAnswer::Chunk { id, of, chunk } => {
                 assert_eq!(
-                    (id.position, &part),
-                    (head, &author.books.parts(Limits::DEFAULT.part_weight)[id.index as usize])
+                    (id.position, &chunk),
+                    (head, &author.books.chunks(Limits::DEFAULT.chunk_weight)[id.index as usize])
                 );
                 (id.index, of)
             }
             other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-                panic!("a part was due, not {other:?}")
+                panic!("a chunk was due, not {other:?}")
             }
         };
         let (_, of) = read(head, 0);
-        assert!(of > 1, "the snapshot has several parts");
+        assert!(of > 1, "the snapshot has several chunks");
         assert_eq!(read(head, of - 1), (of - 1, of));
         assert_eq!(read(head, of), (0, of), "past the end");
         assert_eq!(read(Position(7), 1), (0, of), "of another snapshot");
     }
 
     pub fn answers_are_no_larger_than_the_limits_say<S: Crashing>() {
-        let limits = Limits { read_records: 3, part_weight: 4, sales_kept: 1, ..Limits::DEFAULT };
+        let limits = Limits { read_records: 3, chunk_weight: 4, sales_kept: 1, ..Limits::DEFAULT };
         let options = LedgerOptions { snapshot_every: 1_000, limits };
         let (store, author) = written_with::<S>(options, &[1, 500, 500, 5]);
         let (head, snapshot) = (author.books.position(), Position(1_001));
         assert_eq!(records(&store, 1_001, head.0).len(), 3);
         assert!(author.books.sellers().values().any(|account| account.sales.0 > 1 && account.recent.len() == 1));
-        let part = |index| match store.read(Position(0), Some(PartId { position: snapshot, index }), head).unwrap() {
-            LedgerAnswer::Part { of, part, .. } => (of, part),
+        let chunk = |index| match store.read(Position(0), Some(ChunkId { position: snapshot, index }), head).unwrap() {
+            LedgerAnswer::Chunk { of, chunk, .. } => (of, chunk),
             other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-                panic!("a part was due, not {other:?}")
+                panic!("a chunk was due, not {other:?}")
             }
         };
-        let (of, _) = part(0);
-        assert!(of > 1 && (0..of).all(|index| (1..=4).contains(&part(index).1.weight())));
+        let (of, _) = chunk(0);
+        assert!(of > 1 && (0..of).all(|index| (1..=4).contains(&chunk(index).1.weight())));
         let (books, answers) = read_all(&store, Books::keeping(1), head);
         assert_eq!((books, answers), (author.books, of as usize + 2));
     }
@@ -566,7 +566,7 @@ enum Step {
     Resign,
     Sync,
     Crash { keep_unsynced: bool },
-    Read { from: u64, upto: u64, part: Option<(u64, u32)> },
+    Read { from: u64, upto: u64, chunk: Option<(u64, u32)> },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -576,14 +576,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Sync),
         1 => any::<bool>().prop_map(|keep_unsynced| Step::Crash { keep_unsynced }),
         6 => (0_u64..600, 0_u64..600, proptest::option::of((0_u64..200, 0_u32..3)))
-            .prop_map(|(from, upto, part)| Step::Read { from, upto, part }),
+            .prop_map(|(from, upto, chunk)| Step::Read { from, upto, chunk }),
     ]
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
     let small = (1_u32..40, 1_u32..40, 1_u32..4);
-    let small = small.prop_map(|(part_weight, read_records, sales_kept)| Limits {
-        part_weight,
+    let small = small.prop_map(|(chunk_weight, read_records, sales_kept)| Limits {
+        chunk_weight,
         read_records,
         sales_kept,
         ..Limits::DEFAULT
@@ -627,10 +627,10 @@ proptest! {
                     disk = disk.reopen(keep_unsynced);
                     if keep_unsynced { durable = author.clone() } else { author = durable.clone() }
                 }
-                Step::Read { from, upto, part } => {
-                    let part = part.map(|(position, index)| PartId { position: Position(position), index });
+                Step::Read { from, upto, chunk } => {
+                    let chunk = chunk.map(|(position, index)| ChunkId { position: Position(position), index });
                     let (from, upto) = (Position(from), Position(upto));
-                    prop_assert_eq!(memory.read(from, part, upto).unwrap(), disk.read(from, part, upto).unwrap());
+                    prop_assert_eq!(memory.read(from, chunk, upto).unwrap(), disk.read(from, chunk, upto).unwrap());
                 }
             }
             prop_assert_eq!(memory.tail(), disk.tail());
@@ -829,7 +829,7 @@ fn a_snapshot_of_another_log_is_not_used() {
 fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_under_these() {
     let keeping = |sales_kept| LedgerOptions {
         snapshot_every: 10,
-        limits: Limits { sales_kept, part_weight: sales_kept, read_records: sales_kept, ..Limits::DEFAULT },
+        limits: Limits { sales_kept, chunk_weight: sales_kept, read_records: sales_kept, ..Limits::DEFAULT },
     };
     let due = |batches: &[Batch], sales_kept| {
         let mut books = Books::keeping(sales_kept);
@@ -850,7 +850,7 @@ fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_
         drop(ledger);
         let ledger = SledLedger::open(dir.path(), keeping(after)).expect("opens");
         let head = author.books.position();
-        assert!(matches!(ledger.read(Position(0), None, head).unwrap(), LedgerAnswer::Part { .. }));
+        assert!(matches!(ledger.read(Position(0), None, head).unwrap(), LedgerAnswer::Chunk { .. }));
         assert_eq!(read_all(&ledger, Books::keeping(after), head).0, due(&batches, after));
     }
 }
@@ -882,12 +882,12 @@ fn opening_folds_only_what_came_after_the_snapshot() {
     let (header, rest) = bytes.split_at(42);
     let books: Books = postcard::from_bytes(&rest[..rest.len() - 32]).unwrap();
     assert_eq!(books.position(), Position(10));
-    let mut parts = books.parts(Limits::DEFAULT.part_weight);
-    parts.retain(|part| part.weight() > 0);
-    let poorer = Books::from_parts(
+    let mut chunks = books.chunks(Limits::DEFAULT.chunk_weight);
+    chunks.retain(|chunk| chunk.weight() > 0);
+    let poorer = Books::from_chunks(
         books.sales_kept(),
-        parts.into_iter().map(|part| {
-            let text = serde_json::to_string(&part).unwrap();
+        chunks.into_iter().map(|chunk| {
+            let text = serde_json::to_string(&chunk).unwrap();
             serde_json::from_str(&text.replace(&format!("\"refusals\":{}", books.refusals()), "\"refusals\":77"))
                 .unwrap()
         }),
@@ -1132,7 +1132,7 @@ fn durable(n: u32) -> Durable {
     Durable {
         incarnation: Incarnation(n),
         clock_bound: Time(u64::from(n) * 1_000),
-        seen: Seen { epoch: Epoch(u64::from(n / 3)), head: Position(u64::from(n) * 17) },
+        seen: HighWaterMark { epoch: Epoch(u64::from(n / 3)), head: Position(u64::from(n) * 17) },
     }
 }
 
@@ -1189,12 +1189,12 @@ fn a_peer_whose_copies_differ_as_no_crash_can_make_them_does_not_start() {
         images.push(Image::of(dir.path()));
     }
     drop(store);
-    let parts = |image: &Image, is_copy: bool| {
+    let chunks = |image: &Image, is_copy: bool| {
         image.0.clone().into_iter().filter(move |(name, _)| name.ends_with("copy") == is_copy)
     };
     for in_sled in 0..6 {
         for in_copy in 0..6 {
-            let image = Image(parts(&images[in_sled], false).chain(parts(&images[in_copy], true)).collect());
+            let image = Image(chunks(&images[in_sled], false).chain(chunks(&images[in_copy], true)).collect());
             image.put_back(dir.path());
             let opened = PeerStore::open(dir.path());
             if in_copy == in_sled || in_copy + 1 == in_sled {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{Life, Position},
     ledger::{
-        CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerRequest,
-        LedgerStatus, PartId, Store,
+        CallId, ChunkId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply,
+        LedgerRequest, LedgerStatus, Store,
     },
     record::Batch,
     store::MemoryStore,
@@ -51,8 +51,8 @@ pub struct Read {
     pub status: LedgerStatus,
     /// The first position wanted.
     pub from: Position,
-    /// The part of which snapshot to go on with.
-    pub part: Option<PartId>,
+    /// The chunk of which snapshot to go on with.
+    pub chunk: Option<ChunkId>,
 }
 
 /// What a ledger does that somebody else notices.
@@ -121,8 +121,8 @@ impl Archive {
 
     /// Whether a claim would meet `Held`.
     #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.machine.as_ref().is_some_and(Ledger::is_held)
+    pub fn is_lease_active(&self) -> bool {
+        self.machine.as_ref().is_some_and(Ledger::is_lease_active)
     }
 
     /// Whether a batch is under way, from the machine's asking to its answer.
@@ -209,8 +209,8 @@ impl Archive {
         if nth >= self.reads.len() {
             return None;
         }
-        let Read { to, status, from, part } = self.reads.remove(nth);
-        let Ok(answer) = self.store.read(from, part, status.head);
+        let Read { to, status, from, chunk } = self.reads.remove(nth);
+        let Ok(answer) = self.store.read(from, chunk, status.head);
         Some(LedgerReply { to, status, answer })
     }
 
@@ -238,9 +238,9 @@ impl Archive {
                     });
                     deeds.push(Deed::Reply { reply, batch });
                 }
-                LedgerEffect::Read { id, to, status, from, part } => {
+                LedgerEffect::Read { id, to, status, from, chunk } => {
                     self.calls.remove(&id);
-                    self.reads.push(Read { to, status, from, part });
+                    self.reads.push(Read { to, status, from, chunk });
                 }
                 LedgerEffect::ArmLease(wait) => deeds.push(Deed::ArmLease(wait)),
                 LedgerEffect::Drop(id) => deeds.extend(self.calls.remove(&id).map(Deed::Drop)),
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        ledger::{LedgerAnswer, Seen, Verdict},
+        ledger::{HighWaterMark, LedgerAnswer, Verdict},
         testing::{TIMEOUTS, batch, claim, life},
     };
 
@@ -268,7 +268,7 @@ mod tests {
     }
 
     fn call(request: LedgerRequest) -> LedgerCall {
-        LedgerCall { caller: life(1, 1), seen: Seen::default(), request }
+        LedgerCall { caller: life(1, 1), seen: HighWaterMark::default(), request }
     }
 
     fn claims() -> LedgerCall {
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_read_is_answered_from_what_was_durable_when_it_came() {
         let mut archive = archive();
-        archive.take(call(LedgerRequest::Read { from: Position(0), part: None }));
+        archive.take(call(LedgerRequest::Read { from: Position(0), chunk: None }));
         archive.take(claims());
         archive.write();
         archive.sync();
@@ -364,7 +364,7 @@ mod tests {
         archive.crash(0);
         archive.put_back(0);
         archive.start();
-        let seen = Seen { epoch: crate::id::Epoch(1), head: Position(1) };
+        let seen = HighWaterMark { epoch: crate::id::Epoch(1), head: Position(1) };
         let deeds = archive.take(LedgerCall { seen, ..claims() });
         assert!(matches!(deeds[..], [Deed::Fail(_)]), "{deeds:?}");
         assert_eq!(archive.take(claims()), [], "nothing any more");

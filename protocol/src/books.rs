@@ -10,8 +10,8 @@ use crate::{
     clock::{Stamp, Time},
     config::Limits,
     id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence, Units},
-    ledger::{LedgerAnswer, PartId},
-    message::{BuyerStanding, DepositStanding, SellerStanding},
+    ledger::{ChunkId, LedgerAnswer},
+    message::{BuyerStatus, DepositStanding, SellerStatus},
     money::Cents,
     record::{Deposit, Entry, Record, Request, Sale},
 };
@@ -145,7 +145,7 @@ pub enum BooksFault {
     NoSuchStock,
     /// A sale whose number is not the seller's next.
     SaleOutOfTurn,
-    /// A sale whose two parts do not add up to what is paid.
+    /// A sale whose two chunks do not add up to what is paid.
     MoneyDoesNotAddUp,
     /// An account that would exceed 64 bits of cents.
     AccountOverflow,
@@ -172,9 +172,9 @@ impl fmt::Display for BooksError {
 
 impl core::error::Error for BooksError {}
 
-/// A part of the books, as a snapshot travels.
+/// A chunk of the books, as a snapshot travels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BooksPart(Vec<PartEntry>);
+pub struct SnapshotChunk(Vec<PartEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum PartEntry {
@@ -195,7 +195,7 @@ impl PartEntry {
     }
 }
 
-impl BooksPart {
+impl SnapshotChunk {
     /// How much it holds, in the measure of [`Limits::FRAME`]: about one record's size each.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -331,9 +331,9 @@ impl Books {
 
     /// The buyer as the books have it.
     #[must_use]
-    pub fn buyer_standing(&self, buyer: PeerId) -> BuyerStanding {
+    pub fn buyer_status(&self, buyer: PeerId) -> BuyerStatus {
         let account = self.buyers.get(&buyer);
-        BuyerStanding {
+        BuyerStatus {
             open: account.and_then(|account| account.open).and_then(|key| self.queue.get(&key)).cloned(),
             last: account.and_then(|account| account.last.clone()),
         }
@@ -341,10 +341,10 @@ impl Books {
 
     /// The seller as the books have it, with its sales after `after` as far as they are kept.
     #[must_use]
-    pub fn seller_standing(&self, seller: PeerId, after: Option<SaleNumber>) -> SellerStanding {
+    pub fn seller_status(&self, seller: PeerId, after: Option<SaleNumber>) -> SellerStatus {
         let account = self.sellers.get(&seller).cloned().unwrap_or_default();
         let recent = account.recent.into_iter().filter(|sale| Some(sale.number) > after).collect();
-        SellerStanding { deposit: account.deposit, sales: account.sales, earned: account.earned, recent }
+        SellerStatus { deposit: account.deposit, sales: account.sales, earned: account.earned, recent }
     }
 
     /// Folds one more record. Nothing has changed when it fails.
@@ -493,9 +493,9 @@ impl Books {
         account
     }
 
-    /// These books in parts, in order, none heavier than `heaviest` ([`Limits::part_weight`]) unless it is a single entry.
+    /// These books in chunks, in order, none heavier than `heaviest` ([`Limits::chunk_weight`]) unless it is a single entry.
     #[must_use]
-    pub fn parts(&self, heaviest: u32) -> Vec<BooksPart> {
+    pub fn chunks(&self, heaviest: u32) -> Vec<SnapshotChunk> {
         let totals = PartEntry::Totals {
             position: self.position,
             latest: self.latest,
@@ -507,24 +507,24 @@ impl Books {
             .chain(self.buyers.iter().map(|(id, account)| PartEntry::Buyer(*id, account.clone())))
             .chain(self.sellers.iter().map(|(id, account)| PartEntry::Seller(*id, account.clone())))
             .chain(self.traders.iter().map(|(id, account)| PartEntry::Trader(*id, *account)));
-        let mut parts = Vec::new();
-        let mut part = BooksPart::default();
+        let mut chunks = Vec::new();
+        let mut chunk = SnapshotChunk::default();
         for entry in entries {
-            if !part.0.is_empty() && part.weight() + entry.weight() > heaviest as usize {
-                parts.push(mem::take(&mut part));
+            if !chunk.0.is_empty() && chunk.weight() + entry.weight() > heaviest as usize {
+                chunks.push(mem::take(&mut chunk));
             }
-            part.0.push(entry);
+            chunk.0.push(entry);
         }
-        parts.push(part);
-        parts
+        chunks.push(chunk);
+        chunks
     }
 
-    /// The books whose [`parts`](Books::parts) these are, keeping so many of a seller's latest sales: where the parts have
+    /// The books whose [`chunks`](Books::chunks) these are, keeping so many of a seller's latest sales: where the chunks have
     /// more, the older ones are left out.
     #[must_use]
-    pub fn from_parts(sales_kept: u32, parts: impl IntoIterator<Item = BooksPart>) -> Books {
+    pub fn from_chunks(sales_kept: u32, chunks: impl IntoIterator<Item = SnapshotChunk>) -> Books {
         let mut books = Books::keeping(sales_kept);
-        for entry in parts.into_iter().flat_map(|part| part.0) {
+        for entry in chunks.into_iter().flat_map(|chunk| chunk.0) {
             match entry {
                 PartEntry::Totals { position, latest, term, refusals } => {
                     (books.position, books.latest, books.term, books.refusals) = (position, latest, term, refusals);
@@ -547,15 +547,15 @@ impl Books {
         books
     }
 
-    /// The answer to a read that these books serve as a snapshot: the part `wanted`, or the first when that is of
-    /// another snapshot. The parts are as heavy as `heaviest` lets them be.
+    /// The answer to a read that these books serve as a snapshot: the chunk `wanted`, or the first when that is of
+    /// another snapshot. The chunks are as heavy as `heaviest` lets them be.
     #[must_use]
-    pub fn part_for(&self, wanted: Option<PartId>, heaviest: u32) -> LedgerAnswer {
-        let parts = self.parts(heaviest);
-        let of = parts.len() as u32;
+    pub fn part_for(&self, wanted: Option<ChunkId>, heaviest: u32) -> LedgerAnswer {
+        let chunks = self.chunks(heaviest);
+        let of = chunks.len() as u32;
         let index = wanted.filter(|id| id.position == self.position && id.index < of).map_or(0, |id| id.index);
-        let part = parts.into_iter().nth(index as usize).unwrap_or_default();
-        LedgerAnswer::Part { id: PartId { position: self.position, index }, of, part }
+        let chunk = chunks.into_iter().nth(index as usize).unwrap_or_default();
+        LedgerAnswer::Chunk { id: ChunkId { position: self.position, index }, of, chunk }
     }
 }
 
@@ -568,20 +568,20 @@ fn keep_latest(sales: &mut Vec<Sale>, kept: u32) {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reading {
     books: Books,
-    parts: Vec<BooksPart>,
-    next: Option<PartId>,
+    chunks: Vec<SnapshotChunk>,
+    next: Option<ChunkId>,
 }
 
 impl Reading {
     /// Goes on from books that were read before. What is read keeps as many sales as these do.
     #[must_use]
     pub fn on(books: Books) -> Reading {
-        Reading { books, parts: Vec::new(), next: None }
+        Reading { books, chunks: Vec::new(), next: None }
     }
 
-    /// What to ask for now: from which position, and which part of a snapshot.
+    /// What to ask for now: from which position, and which chunk of a snapshot.
     #[must_use]
-    pub fn wanted(&self) -> (Position, Option<PartId>) {
+    pub fn wanted(&self) -> (Position, Option<ChunkId>) {
         (self.books.position, self.next)
     }
 
@@ -604,7 +604,7 @@ impl Reading {
     /// When a record cannot follow the ones before it.
     pub fn take(&mut self, answer: LedgerAnswer) -> Result<bool, BooksError> {
         match answer {
-            LedgerAnswer::Part { id, of, part } => Ok(self.take_part(id, of, part)),
+            LedgerAnswer::Chunk { id, of, chunk } => Ok(self.take_chunk(id, of, chunk)),
             LedgerAnswer::Records { from, records } => {
                 if mutant!(RecordsOutOfPlace => false, from != self.books.position) {
                     return Ok(false);
@@ -613,30 +613,30 @@ impl Reading {
                     self.books.apply(record)?;
                 }
                 // There is no snapshot to go on with any more, or none that is needed.
-                (self.parts, self.next) = (Vec::new(), None);
+                (self.chunks, self.next) = (Vec::new(), None);
                 Ok(!records.is_empty())
             }
             LedgerAnswer::Status | LedgerAnswer::Append { .. } => Ok(false),
         }
     }
 
-    fn take_part(&mut self, id: PartId, of: u32, part: BooksPart) -> bool {
-        let expected = self.next.unwrap_or(PartId { position: id.position, index: 0 });
+    fn take_chunk(&mut self, id: ChunkId, of: u32, chunk: SnapshotChunk) -> bool {
+        let expected = self.next.unwrap_or(ChunkId { position: id.position, index: 0 });
         if id.position <= self.books.position
-            || (mutant!(PartsMixed => id.index != expected.index, id != expected) && id.index != 0)
+            || (mutant!(ChunksMixed => id.index != expected.index, id != expected) && id.index != 0)
         {
             return false;
         }
         if id.index == 0 {
-            // A first part, asked for or because there is another snapshot by now: begin anew.
-            self.parts.clear();
+            // A first chunk, asked for or because there is another snapshot by now: begin anew.
+            self.chunks.clear();
         }
-        self.parts.push(part);
-        if mutant!(FirstPartOnly => false, id.index + 1 < of) {
-            self.next = Some(PartId { position: id.position, index: id.index + 1 });
+        self.chunks.push(chunk);
+        if mutant!(FirstChunkOnly => false, id.index + 1 < of) {
+            self.next = Some(ChunkId { position: id.position, index: id.index + 1 });
         } else {
             self.next = None;
-            self.books = Books::from_parts(self.books.sales_kept, mem::take(&mut self.parts));
+            self.books = Books::from_chunks(self.books.sales_kept, mem::take(&mut self.chunks));
         }
         true
     }

@@ -15,7 +15,7 @@ use crate::{
     effect::Note,
     id::{Item, Life, RequestId, Sequence, numbered},
     input::{Choice, Timer},
-    message::{BuyerStanding, ClientMessage},
+    message::{BuyerStatus, ClientMessage},
     record::Request,
 };
 
@@ -49,7 +49,7 @@ enum State {
 
 /// What surrounds a buyer.
 #[derive(Debug)]
-pub struct BuyerSurroundings<'a> {
+pub struct BuyerContext<'a> {
     /// What it wants.
     pub wishes: &'a Wishes,
     /// How busy it is.
@@ -83,18 +83,18 @@ impl Buyer {
     }
 
     /// Takes one input. Cannot fail.
-    pub fn step(&mut self, around: &mut BuyerSurroundings<'_>, input: ClientInput<BuyerStanding>) -> Vec<ClientEffect> {
-        let mut step = Step { buyer: self, around, effects: Vec::new() };
+    pub fn step(&mut self, ctx: &mut BuyerContext<'_>, input: ClientInput<BuyerStatus>) -> Vec<ClientEffect> {
+        let mut step = Step { buyer: self, ctx, effects: Vec::new() };
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.buyer.has_trader = false,
             ClientInput::Fired(Timer::Buyer) => step.on_fired(),
             ClientInput::Fired(Timer::ClockInterval) => step.buyer.multicast = false,
             ClientInput::Fired(
-                Timer::Election | Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal | Timer::Seller,
+                Timer::Election | Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal | Timer::Seller,
             ) => {}
             ClientInput::Chose(pick) => step.on_chose(pick),
-            ClientInput::Told(standing) => step.on_standing(standing),
+            ClientInput::Told(status) => step.on_status(status),
         }
         step.effects
     }
@@ -108,7 +108,7 @@ impl Buyer {
 /// One step under way.
 struct Step<'a, 'b> {
     buyer: &'a mut Buyer,
-    around: &'a mut BuyerSurroundings<'b>,
+    ctx: &'a mut BuyerContext<'b>,
     effects: Vec<ClientEffect>,
 }
 
@@ -116,9 +116,9 @@ impl Step<'_, '_> {
     fn on_trader_known(&mut self) {
         self.buyer.has_trader = true;
         match &self.buyer.state {
-            State::Resting | State::Ready if self.around.pace.think.is_some() => {
+            State::Resting | State::Ready if self.ctx.pace.think.is_some() => {
                 // SPEC E2: sellers deposit first.
-                self.rest(self.around.pace.trade_after);
+                self.rest(self.ctx.pace.trade_after);
             }
             State::Resting | State::Ready | State::Choosing => {}
             State::Asking(_) => self.ask(),
@@ -129,7 +129,7 @@ impl Step<'_, '_> {
         match &self.buyer.state {
             State::Resting if self.buyer.has_trader => {
                 self.buyer.state = State::Choosing;
-                let among = self.buyer.choices(self.around.wishes).count() as u32;
+                let among = self.buyer.choices(self.ctx.wishes).count() as u32;
                 self.effects.push(ClientEffect::Choose(Choice::Wish, among));
             }
             // SPEC B8: no new request while there is no trader.
@@ -148,7 +148,7 @@ impl Step<'_, '_> {
             self.buyer.state = State::Ready;
             return;
         }
-        let item = self.buyer.choices(self.around.wishes).nth(pick as usize);
+        let item = self.buyer.choices(self.ctx.wishes).nth(pick as usize);
         if let Some(item) = item {
             self.want(item);
         }
@@ -162,8 +162,8 @@ impl Step<'_, '_> {
             id: RequestId { buyer: self.buyer.me.peer, sequence },
             previous: mutant!(NamesNoPredecessor => None, self.buyer.known),
             item,
-            quantity: self.around.wishes.quantity,
-            stamp: self.around.clock.tick(),
+            quantity: self.ctx.wishes.quantity,
+            stamp: self.ctx.clock.tick(),
         };
         let Request { id, item, quantity, .. } = request;
         self.effects.push(ClientEffect::Note(Note::Wanted { request: id, item, quantity }));
@@ -171,9 +171,9 @@ impl Step<'_, '_> {
         // SPEC C2: the clock goes out before the request.
         if !self.buyer.multicast {
             self.effects.push(ClientEffect::MulticastClock);
-            if !self.around.pace.clock_interval.is_zero() {
+            if !self.ctx.pace.clock_interval.is_zero() {
                 self.buyer.multicast = true;
-                self.effects.push(ClientEffect::Arm(Timer::ClockInterval, self.around.pace.clock_interval));
+                self.effects.push(ClientEffect::Arm(Timer::ClockInterval, self.ctx.pace.clock_interval));
             }
         }
         self.ask();
@@ -182,25 +182,25 @@ impl Step<'_, '_> {
     fn ask(&mut self) {
         if let (State::Asking(request), true) = (&self.buyer.state, self.buyer.has_trader) {
             self.effects.push(ClientEffect::Tell(ClientMessage::Request(request.clone())));
-            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.around.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.ctx.timeouts.resend));
         }
     }
 
-    // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older standing is told by that.
-    fn on_standing(&mut self, standing: BuyerStanding) {
-        let last = standing.last.as_ref().map(|(sequence, _)| *sequence);
-        if mutant!(OldStandingBelieved => false, last < self.buyer.known) {
+    // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older status is told by that.
+    fn on_status(&mut self, status: BuyerStatus) {
+        let last = status.last.as_ref().map(|(sequence, _)| *sequence);
+        if mutant!(OldStatusBelieved => false, last < self.buyer.known) {
             return;
         }
         let mine = self.buyer.asking().map(|request| request.id.sequence);
         let is_news = last > self.buyer.known;
-        if let Some((sequence, outcome)) = standing.last.filter(|_| mutant!(OutcomeCountedTwice => true, is_news)) {
+        if let Some((sequence, outcome)) = status.last.filter(|_| mutant!(OutcomeCountedTwice => true, is_news)) {
             self.learn(sequence, outcome, mine);
         }
-        if let Some(open) = standing.open {
+        if let Some(open) = status.open {
             self.adopt(open);
         } else if is_news && mine == last {
-            match self.around.pace.think {
+            match self.ctx.pace.think {
                 Some(think) => self.rest(think),
                 None => self.buyer.state = State::Ready,
             }
@@ -219,7 +219,7 @@ impl Step<'_, '_> {
     fn learn(&mut self, sequence: Sequence, outcome: Outcome, mine: Option<Sequence>) {
         self.buyer.known = Some(sequence);
         // SPEC C2: a completed purchase is an event.
-        self.around.clock.tick();
+        self.ctx.clock.tick();
         let request = RequestId { buyer: self.buyer.me.peer, sequence };
         let note = if mine == Some(sequence) {
             match outcome {
@@ -242,11 +242,11 @@ impl Step<'_, '_> {
     /// the same predecessor and can never be admitted any more.
     fn adopt(&mut self, open: Request) {
         mutant!(OpenRequestIgnored => return);
-        let is_known = mutant!(OldStandingBelieved => false, Some(open.id.sequence) <= self.buyer.known);
+        let is_known = mutant!(OldStatusBelieved => false, Some(open.id.sequence) <= self.buyer.known);
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
             self.buyer.state = State::Asking(open);
-            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.around.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.ctx.timeouts.resend));
         }
     }
 

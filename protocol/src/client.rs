@@ -10,7 +10,7 @@ use crate::{
     message::ClientMessage,
 };
 
-/// What can happen to a client. `S` is its standing in the books.
+/// What can happen to a client. `S` is its status in the books.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientInput<S> {
     /// There is a trader to turn to: another one, or the same for a new epoch.

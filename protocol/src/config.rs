@@ -143,7 +143,7 @@ pub struct Timeouts {
     /// How long a call to the ledger waits before it is sent again.
     pub retry: Duration,
     /// How long a winner or trader waits for the ledger before it gives up (SPEC B9).
-    pub patience: Duration,
+    pub give_up_after: Duration,
     /// How long a buyer or seller waits before it asks the trader again.
     pub resend: Duration,
 }
@@ -188,7 +188,7 @@ impl Timeouts {
         let zero = ("zero", Duration::ZERO);
         let [answer, victory] = [("answer", self.answer), ("victory", self.victory)];
         let [renewal, lease] = [("renewal", self.renewal), ("lease", self.lease)];
-        let [retry, patience] = [("retry", self.retry), ("patience", self.patience)];
+        let [retry, give_up_after] = [("retry", self.retry), ("give_up_after", self.give_up_after)];
         let [stagger, suspicion] = [("stagger", self.stagger), ("suspicion", self.suspicion)];
         let (below, at_most) = (true, false);
         // An append just after a heartbeat renews the lease, and the next heartbeat may be the one that is missed.
@@ -208,9 +208,9 @@ impl Timeouts {
             (zero, ("resend", self.resend), below, "a request repeated without a pause is a flood"),
             (answer, victory, below, "a winner must have time to learn that it won, and to claim"),
             (stagger, victory, below, "a higher peer must get its turn before a lower one asks again"),
-            (retry, patience, below, "a lost reply must be asked for again before the office is given up"),
+            (retry, give_up_after, below, "a lost reply must be asked for again before the office is given up"),
             (renewal, lease, below, "a term must be renewed before it runs out"),
-            (patience, lease, at_most, "a trader must give up before its term can be given to another"),
+            (give_up_after, lease, at_most, "a trader must give up before its term can be given to another"),
         ];
         rules
             .into_iter()
@@ -223,13 +223,13 @@ impl Timeouts {
 
 /// The bounds that decide something: what is told in one piece, what is kept to be told again, where a message takes
 /// another way, what is dropped. The same at every peer and at the ledger of a run: a seller knows from them whether it
-/// was told of all the sales there still are, and a reader which part of a snapshot comes next. So they change only while
+/// was told of all the sales there still are, and a reader which chunk of a snapshot comes next. So they change only while
 /// none of it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
-    /// The heaviest a part of a snapshot becomes ([`BooksPart::weight`](crate::books::BooksPart::weight)); an entry that
-    /// is heavier by itself is a part by itself. From 1 to [`Limits::FRAME`].
-    pub part_weight: u32,
+    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::books::SnapshotChunk::weight)); an entry that
+    /// is heavier by itself is a chunk by itself. From 1 to [`Limits::FRAME`].
+    pub chunk_weight: u32,
     /// How many records one answer to a read holds; from 1 to [`Limits::FRAME`].
     pub read_records: u32,
     /// How many of a seller's latest sales the books keep to be told again; a seller that missed more adopts its account
@@ -293,7 +293,7 @@ impl Default for Limits {
 impl Limits {
     /// What holds where nothing else is said.
     pub const DEFAULT: Limits = Limits {
-        part_weight: 256,
+        chunk_weight: 256,
         read_records: 512,
         sales_kept: 32,
         flood_window: 256,
@@ -302,7 +302,7 @@ impl Limits {
         waiting_calls: 4_096,
     };
 
-    /// How many records, or how much of a snapshot ([`BooksPart::weight`](crate::books::BooksPart::weight)), fits a frame
+    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::books::SnapshotChunk::weight)), fits a frame
     /// of 64 KiB whatever the records are.
     pub const FRAME: u32 = 512;
 
@@ -315,7 +315,7 @@ impl Limits {
         const MILLION: u32 = 1_000_000;
         let entry = |name, value, least, most, because| (LimitRange { name, least, most, because }, value);
         [
-            entry("part_weight", self.part_weight, 1, Limits::FRAME, "a part of a snapshot must fit one frame"),
+            entry("chunk_weight", self.chunk_weight, 1, Limits::FRAME, "a chunk of a snapshot must fit one frame"),
             entry(
                 "read_records",
                 self.read_records,
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn limits_are_accepted_from_the_least_to_the_most_they_may_be() {
         let least = Limits {
-            part_weight: 1,
+            chunk_weight: 1,
             read_records: 1,
             sales_kept: 1,
             flood_window: 1,
@@ -453,7 +453,7 @@ mod tests {
             waiting_calls: 0,
         };
         let most = Limits {
-            part_weight: 512,
+            chunk_weight: 512,
             read_records: 512,
             sales_kept: 510,
             flood_window: 1_000_000,
@@ -473,8 +473,8 @@ mod tests {
         let fine = Limits::DEFAULT;
         let wrong = [
             (
-                Limits { part_weight: 0, ..fine },
-                "part_weight (0) must be from 1 to 512: a part of a snapshot must fit one frame",
+                Limits { chunk_weight: 0, ..fine },
+                "chunk_weight (0) must be from 1 to 512: a chunk of a snapshot must fit one frame",
             ),
             (
                 Limits { read_records: 513, ..fine },

@@ -10,7 +10,7 @@ use crate::{
     clock::Time,
     id::{DepositId, Epoch, Incarnation, Item, PeerId, Position, RequestId, Units},
     input::{Choice, Timer, WriteId},
-    ledger::{LedgerCall, Seen},
+    ledger::{HighWaterMark, LedgerCall},
     message::Envelope,
     money::{Cents, Price},
     record::Sale,
@@ -75,7 +75,7 @@ pub struct Durable {
     /// No clock above this was ever sent (DESIGN R10).
     pub clock_bound: Time,
     /// The furthest durable books it knew of when this was written (it may lag).
-    pub seen: Seen,
+    pub seen: HighWaterMark,
 }
 
 /// What happened, for people and tests.
@@ -243,7 +243,7 @@ pub enum Departure {
     /// The ledger did not answer in time (SPEC B9).
     LedgerSilent,
     /// Another trader keeps renewing its term.
-    Held,
+    LeaseActive,
     /// It learned while standing that it resigned the last term (DESIGN 3).
     SitsOut,
     /// It hears no neighbour while somebody else claims its office (DESIGN R6).

@@ -46,7 +46,7 @@ pub enum Timer {
     /// The ledger has not answered; ask again.
     LedgerRetry,
     /// The ledger has not answered for so long that the office is given up (SPEC B9).
-    LedgerPatience,
+    LedgerGiveUp,
     /// The trader renews its term and shows that it lives.
     Renewal,
     /// The buyer thinks of something to buy, or asks again for what it wants.

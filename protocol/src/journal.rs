@@ -11,7 +11,7 @@ use crate::{
     clock::Time,
     effect::{Durable, Effect},
     input::WriteId,
-    ledger::Seen,
+    ledger::HighWaterMark,
 };
 
 /// What is being written, and what waits for it.
@@ -83,7 +83,7 @@ impl Journal {
 
     /// Asks for a write if one is due: for the first of this life; for the clock once half of what was written ahead is used
     /// up; for what was seen of the books when that has come an epoch further, or as many records as a clock's range.
-    pub fn write_ahead(&mut self, now: Time, seen: Seen, range: u64) -> Option<Effect> {
+    pub fn write_ahead(&mut self, now: Time, seen: HighWaterMark, range: u64) -> Option<Effect> {
         let written = self.requested;
         let is_first = self.last_id == WriteId(0);
         let is_used_up = now.0 + range / 2 >= written.clock_bound.0;

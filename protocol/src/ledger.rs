@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append(epoch, position, batch) -> Appended | Fenced | Conflict | Held
-//! read(from)                     -> parts of a snapshot, then records
+//! read(from)                     -> chunks of a snapshot, then records
 //! ```
 //!
 //! # Why the order of steps cannot lose anything
@@ -31,7 +31,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::BooksPart,
+    books::SnapshotChunk,
     config::Limits,
     digest::Digest,
     id::{Epoch, Incarnation, Life, Position},
@@ -41,16 +41,16 @@ use crate::{
 /// The highest durable (epoch, head) a peer has seen. It shows it to the ledger with every call, so that an old copy of
 /// the books put back in place is noticed (DESIGN 3, "What a store must promise").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Seen {
+pub struct HighWaterMark {
     /// The latest epoch in those books.
     pub epoch: Epoch,
     /// How many records they held.
     pub head: Position,
 }
 
-impl Seen {
+impl HighWaterMark {
     /// Takes over what is further on.
-    pub fn raise(&mut self, other: Seen) {
+    pub fn raise(&mut self, other: HighWaterMark) {
         self.epoch = self.epoch.max(other.epoch);
         self.head = self.head.max(other.head);
     }
@@ -85,8 +85,8 @@ impl LedgerStatus {
 
     /// The same as a peer remembers it.
     #[must_use]
-    pub fn seen(&self) -> Seen {
-        Seen { epoch: self.epoch(), head: self.head }
+    pub fn seen(&self) -> HighWaterMark {
+        HighWaterMark { epoch: self.epoch(), head: self.head }
     }
 }
 
@@ -99,19 +99,19 @@ pub enum LedgerRequest {
     Read {
         /// The first position wanted: how many records the reader has folded already.
         from: Position,
-        /// The part of which snapshot to go on with; nothing to begin.
-        part: Option<PartId>,
+        /// The chunk of which snapshot to go on with; nothing to begin.
+        chunk: Option<ChunkId>,
     },
     /// Append a batch, or a claim, or nothing (a renewal).
     Append(Batch),
 }
 
-/// Names one part of one snapshot.
+/// Names one chunk of one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PartId {
+pub struct ChunkId {
     /// Where the snapshot was taken.
     pub position: Position,
-    /// Which part, from 0.
+    /// Which chunk, from 0.
     pub index: u32,
 }
 
@@ -121,7 +121,7 @@ pub struct LedgerCall {
     /// Who asks. A link that authenticates its peer must refuse a call in another's name.
     pub caller: Life,
     /// The furthest durable books it knows of.
-    pub seen: Seen,
+    pub seen: HighWaterMark,
     /// What it asks.
     pub request: LedgerRequest,
 }
@@ -142,14 +142,14 @@ pub struct LedgerReply {
 pub enum LedgerAnswer {
     /// To [`LedgerRequest::Status`]: the status alone.
     Status,
-    /// To [`LedgerRequest::Read`]: one part of a snapshot that stands above what the reader has.
-    Part {
-        /// Which part of which snapshot.
-        id: PartId,
-        /// How many parts it has; at least 1.
+    /// To [`LedgerRequest::Read`]: one chunk of a snapshot that stands above what the reader has.
+    Chunk {
+        /// Which chunk of which snapshot.
+        id: ChunkId,
+        /// How many chunks it has; at least 1.
         of: u32,
-        /// The part.
-        part: BooksPart,
+        /// The chunk.
+        chunk: SnapshotChunk,
     },
     /// To [`LedgerRequest::Read`]: the durable records from `from` on, as many as fit a reply.
     Records {
@@ -203,7 +203,7 @@ pub enum Verdict {
     /// Its position is not the head; the reply's status names the head.
     Conflict,
     /// A claim, while the term named in the reply's status is being renewed.
-    Held,
+    LeaseActive,
 }
 
 /// Ties a reply to a call where a driver has several under way; the machine hands it back unread.
@@ -252,8 +252,8 @@ pub enum LedgerEffect {
         status: LedgerStatus,
         /// The first position wanted.
         from: Position,
-        /// The part of which snapshot to go on with.
-        part: Option<PartId>,
+        /// The chunk of which snapshot to go on with.
+        chunk: Option<ChunkId>,
     },
     /// Start the lease timer afresh.
     ArmLease(Duration),
@@ -269,9 +269,9 @@ pub struct LedgerFault {
     /// Who has seen more.
     pub witness: Life,
     /// What it has seen.
-    pub seen: Seen,
+    pub seen: HighWaterMark,
     /// What this ledger holds.
-    pub holds: Seen,
+    pub holds: HighWaterMark,
 }
 
 /// What a store knows of its log's end: all the ledger needs to go on after a restart.
@@ -355,7 +355,7 @@ impl Ledger {
 
     /// Whether a claim would meet `Held`: the latest term is renewed and not resigned.
     #[must_use]
-    pub fn is_held(&self) -> bool {
+    pub fn is_lease_active(&self) -> bool {
         self.live
     }
 
@@ -426,8 +426,8 @@ impl Ledger {
                 id,
                 reply: LedgerReply { to: call.caller, status, answer: LedgerAnswer::Status },
             }),
-            LedgerRequest::Read { from, part } => {
-                effects.push(LedgerEffect::Read { id, to: call.caller, status, from, part });
+            LedgerRequest::Read { from, chunk } => {
+                effects.push(LedgerEffect::Read { id, to: call.caller, status, from, chunk });
             }
             LedgerRequest::Append(batch) => self.on_append(id, call.caller, batch, effects),
         }
@@ -450,10 +450,10 @@ impl Ledger {
         } else if self.is_fenced(caller, &batch) {
             Some(mutant!(ConflictBeforeFenced => self.place_before_epoch(&batch), Verdict::Fenced))
         } else if self.is_out_of_place(&batch) {
-            Some(mutant!(HeldBeforeConflict => self.lease_before_place(&batch), Verdict::Conflict))
-        } else if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
+            Some(mutant!(LeaseBeforeConflict => self.lease_before_place(&batch), Verdict::Conflict))
+        } else if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
             self.contested = true;
-            Some(Verdict::Held)
+            Some(Verdict::LeaseActive)
         } else if batch.records.is_empty() {
             self.renew(effects);
             Some(self.appended(batch.position))
@@ -522,18 +522,18 @@ impl Ledger {
     /// As if the lease were looked at before the position.
     #[cfg(feature = "mutants")]
     fn lease_before_place(&mut self, batch: &Batch) -> Verdict {
-        if batch.claimant().is_some_and(|claimant| self.is_held_against(claimant)) {
+        if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
             self.contested = true;
-            Verdict::Held
+            Verdict::LeaseActive
         } else {
             Verdict::Conflict
         }
     }
 
     /// A peer's own former term does not keep it out: whoever held it is no more.
-    fn is_held_against(&self, claimant: Life) -> bool {
+    fn is_leased_against(&self, claimant: Life) -> bool {
         mutant!(
-            HeldIgnored => false,
+            LeaseIgnored => false,
             self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
         )
     }
@@ -596,7 +596,7 @@ impl Ledger {
 /// # What a store must promise
 ///
 /// - After [`sync`](Store::sync) has returned, every batch appended before it survives any crash, whole.
-/// - A batch appended but not synced may survive or not, but never in part, and never without those before it.
+/// - A batch appended but not synced may survive or not, but never in chunk, and never without those before it.
 /// - What a crash or a damaged medium has made of *synced* records is either nothing, or an error that names the
 ///   record: never a shorter or another log that looks intact.
 pub trait Store {
@@ -618,13 +618,13 @@ pub trait Store {
     /// When the medium refuses. The caller stops; it does not try again.
     fn sync(&mut self) -> Result<(), Self::Error>;
 
-    /// Answers a read from what stands below `upto`: a part of a snapshot that was taken above `from` and not above
-    /// `upto`, no heavier than [`Limits::part_weight`] says, or else the records from `from` on, at most
+    /// Answers a read from what stands below `upto`: a chunk of a snapshot that was taken above `from` and not above
+    /// `upto`, no heavier than [`Limits::chunk_weight`] says, or else the records from `from` on, at most
     /// [`Limits::read_records`] of them.
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
-    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 }
 
 #[cfg(test)]

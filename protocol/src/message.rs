@@ -91,9 +91,9 @@ pub enum Body {
 /// What buyers and sellers tell the trader. They pull; the trader keeps no retransmission state (DESIGN R9).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ClientMessage {
-    /// "I want this." Sent until the standing shows what became of it.
+    /// "I want this." Sent until the status shows what became of it.
     Request(Request),
-    /// "Take this." Sent until the standing shows that it counts.
+    /// "Take this." Sent until the status shows that it counts.
     Deposit(Deposit),
     /// "What have you sold of mine after this sale?"
     AskSales {
@@ -106,14 +106,14 @@ pub enum ClientMessage {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TraderMessage {
     /// To a buyer.
-    Buyer(BuyerStanding),
+    Buyer(BuyerStatus),
     /// To a seller.
-    Seller(SellerStanding),
+    Seller(SellerStatus),
 }
 
 /// A buyer as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct BuyerStanding {
+pub struct BuyerStatus {
     /// Its request that is in the queue.
     pub open: Option<Request>,
     /// Its last request that has an outcome, and which.
@@ -122,7 +122,7 @@ pub struct BuyerStanding {
 
 /// A seller as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SellerStanding {
+pub struct SellerStatus {
     /// The last deposit that was booked.
     pub deposit: Option<DepositStanding>,
     /// How many sales its account holds.

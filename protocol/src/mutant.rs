@@ -169,10 +169,10 @@ mod catalogue {
 
         RecordsOutOfPlace("records-out-of-place") =
             "a reader folds records of the log wherever they begin",
-        FirstPartOnly("first-part-only") =
-            "the first part of a snapshot is taken for all of it",
-        PartsMixed("parts-mixed") =
-            "parts of two snapshots are put together",
+        FirstChunkOnly("first-chunk-only") =
+            "the first chunk of a snapshot is taken for all of it",
+        ChunksMixed("chunks-mixed") =
+            "chunks of two snapshots are put together",
 
         // Ledger.
         NoFence("no-fence") =
@@ -193,11 +193,11 @@ mod catalogue {
             "as many calls wait in the ledger as come",
         ConflictBeforeFenced("conflict-before-fenced") =
             "the ledger looks at the position first and at the epoch then",
-        HeldBeforeConflict("held-before-conflict") =
+        LeaseBeforeConflict("lease-before-conflict") =
             "a claim at the wrong place is answered Held while the term is live",
         AnsweredAsAnother("answered-as-another") =
             "the ledger names an append, in its answer, by where the log ends then",
-        HeldIgnored("held-ignored") =
+        LeaseIgnored("lease-ignored") =
             "a claim is granted while the term before it is being renewed",
         LeaseNeverEnds("lease-never-ends") =
             "a term that is no longer renewed keeps every other peer out for ever",
@@ -229,14 +229,14 @@ mod catalogue {
             "a trader that hears no neighbour goes on renewing its term though others claim it",
         IsolatedReturns("isolated-returns") =
             "who gave way since it heard no neighbour is eligible again though it still hears none",
-        PatienceNeverEnds("patience-never-ends") =
+        NeverGivesUp("never-gives-up") =
             "a claimant or trader waits for a silent ledger for ever",
         SilenceForgotten("silence-forgotten") =
-            "who has lost its patience with the ledger stays eligible",
+            "a peer that has given up waiting for the ledger stays eligible",
         ResignedStaysEligible("resigned-stays-eligible") =
             "who resigned a term is eligible for the next",
-        PatienceNotRenewed("patience-not-renewed") =
-            "a claimant loses its patience though the ledger answers, when reading takes long",
+        GivesUpWhileAnswered("gives-up-while-answered") =
+            "a claimant whose reading takes long gives up though the ledger answers",
         AppendNotRepeated("append-not-repeated") =
             "a trader whose append is not answered does not send it again",
         ReadsOnFromHead("reads-on-from-head") =
@@ -253,7 +253,7 @@ mod catalogue {
             "a buyer names no predecessor with its requests",
         OutcomeCountedTwice("outcome-counted-twice") =
             "a buyer takes an outcome that it knows for news",
-        OldStandingBelieved("old-standing-believed") =
+        OldStatusBelieved("old-status-believed") =
             "a buyer believes what a late message tells of its requests",
         SaleCountedTwice("sale-counted-twice") =
             "a seller counts a sale again that it was told of before",

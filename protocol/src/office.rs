@@ -22,7 +22,7 @@ use crate::{
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
     input::Timer,
-    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, PartId, Seen, Verdict},
+    ledger::{ChunkId, Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Verdict},
     message::{ClientMessage, TraderMessage},
     record::{Batch, Entry, Record},
     trader::Trader,
@@ -50,9 +50,9 @@ pub enum OfficeInput {
         /// The trader.
         from: PeerId,
         /// Its epoch, and a durable head.
-        seen: Seen,
+        seen: HighWaterMark,
     },
-    /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerPatience`] and [`Timer::Renewal`].
+    /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerGiveUp`] and [`Timer::Renewal`].
     Fired(Timer),
     /// A client says something.
     Client(PeerId, ClientMessage),
@@ -98,7 +98,7 @@ pub enum OfficeEffect {
 
 /// What surrounds an office: its configuration and what it may look at or move.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct OfficeContext<'a> {
     /// All waits.
     pub timeouts: &'a Timeouts,
     /// The terms of trade.
@@ -121,7 +121,7 @@ pub struct Office {
     /// The epoch it left because it heard no neighbour while somebody else claimed it. It leaves that epoch's successor
     /// to the others as long as it hears none of them, or it would be back before them (DESIGN R6).
     left_isolated: Option<Epoch>,
-    seen: Seen,
+    seen: HighWaterMark,
     state: State,
 }
 
@@ -137,7 +137,7 @@ enum State {
 impl Office {
     /// The office as a new life of a peer sees it: out of it, and unable until the ledger is heard.
     #[must_use]
-    pub fn new(me: Life, seen: Seen) -> Office {
+    pub fn new(me: Life, seen: HighWaterMark) -> Office {
         Office {
             me,
             eligibility: Eligibility::Unable,
@@ -177,9 +177,9 @@ impl Office {
         }
     }
 
-    /// What it wants to read next: from which position, and which part of a snapshot.
+    /// What it wants to read next: from which position, and which chunk of a snapshot.
     #[must_use]
-    pub fn wanted(&self) -> Option<(Position, Option<PartId>)> {
+    pub fn wanted(&self) -> Option<(Position, Option<ChunkId>)> {
         match &self.state {
             State::Reading(reading) => Some(reading.wanted()),
             State::Out | State::Claiming { .. } | State::Holding { .. } => None,
@@ -204,29 +204,29 @@ impl Office {
 
     /// Whether its claim was answered last that another's term is being renewed.
     #[must_use]
-    pub fn is_held_off(&self) -> bool {
+    pub fn met_lease(&self) -> bool {
         matches!(self.state, State::Claiming { held: true, .. })
     }
 
     /// The furthest durable books it knows of.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> HighWaterMark {
         self.seen
     }
 
     /// Takes one input. Cannot fail.
-    pub fn step(&mut self, around: &mut Surroundings<'_>, input: OfficeInput) -> Vec<OfficeEffect> {
-        let mut step = Step { office: self, around, effects: Vec::new() };
+    pub fn step(&mut self, ctx: &mut OfficeContext<'_>, input: OfficeInput) -> Vec<OfficeEffect> {
+        let mut step = Step { office: self, ctx, effects: Vec::new() };
         match input {
             OfficeInput::Started | OfficeInput::LedgerUp => step.ask_again(),
             OfficeInput::Stand => step.on_stand(),
             OfficeInput::Yield => step.on_yield(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(epoch) => step.on_heard(Seen { epoch, head: Position(0) }),
+            OfficeInput::Heard(epoch) => step.on_heard(HighWaterMark { epoch, head: Position(0) }),
             OfficeInput::Heartbeat { from, seen } => step.on_heartbeat(from, seen),
             OfficeInput::Fired(Timer::LedgerRetry) => step.on_retry(),
-            OfficeInput::Fired(Timer::LedgerPatience) => step.on_patience(),
+            OfficeInput::Fired(Timer::LedgerGiveUp) => step.on_give_up(),
             OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
             OfficeInput::Fired(Timer::Election | Timer::Buyer | Timer::Seller | Timer::ClockInterval) => {}
             OfficeInput::Client(from, message) => step.on_client(from, message),
@@ -238,7 +238,7 @@ impl Office {
 /// One step under way.
 struct Step<'a, 'b> {
     office: &'a mut Office,
-    around: &'a mut Surroundings<'b>,
+    ctx: &'a mut OfficeContext<'b>,
     effects: Vec<OfficeEffect>,
 }
 
@@ -246,8 +246,8 @@ impl Step<'_, '_> {
     fn on_stand(&mut self) {
         match &self.office.state {
             State::Out => {
-                self.office.state = State::Reading(Reading::on(Books::keeping(self.around.limits.sales_kept)));
-                self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                self.office.state = State::Reading(Reading::on(Books::keeping(self.ctx.limits.sales_kept)));
+                self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
                 self.effects.push(OfficeEffect::Note(Note::ElectionWon));
                 self.ask_again();
             }
@@ -276,8 +276,8 @@ impl Step<'_, '_> {
             State::Out if self.office.eligibility == Eligibility::Unable => Some(LedgerRequest::Status),
             State::Out => None,
             State::Reading(reading) => {
-                let (from, part) = reading.wanted();
-                Some(LedgerRequest::Read { from, part })
+                let (from, chunk) = reading.wanted();
+                Some(LedgerRequest::Read { from, chunk })
             }
             State::Claiming { claim, held, .. } => {
                 // What counts is the answer to the last time it was asked.
@@ -288,15 +288,15 @@ impl Step<'_, '_> {
         };
         if let Some(request) = request {
             self.effects.push(OfficeEffect::Ask(mutant!(ReadsOnFromHead => self.skip_to_head(request), request)));
-            self.arm(Timer::LedgerRetry, self.around.timeouts.retry);
+            self.arm(Timer::LedgerRetry, self.ctx.timeouts.retry);
         }
     }
 
     #[cfg(feature = "mutants")]
     fn skip_to_head(&self, request: LedgerRequest) -> LedgerRequest {
         match request {
-            LedgerRequest::Read { from, part: None } if from > Position(0) => {
-                LedgerRequest::Read { from: self.office.seen.head, part: None }
+            LedgerRequest::Read { from, chunk: None } if from > Position(0) => {
+                LedgerRequest::Read { from: self.office.seen.head, chunk: None }
             }
             request @ (LedgerRequest::Read { .. } | LedgerRequest::Status | LedgerRequest::Append(_)) => request,
         }
@@ -305,17 +305,17 @@ impl Step<'_, '_> {
     fn on_ledger_down(&mut self) {
         match &self.office.state {
             State::Out => self.fall_silent(),
-            // Patience decides; the ledger may be back before it ends (SPEC B9).
+            // The give-up timer decides; the ledger may be back before it fires (SPEC B9).
             State::Reading(_) | State::Claiming { .. } | State::Holding { .. } => {}
         }
     }
 
     /// SPEC B9, DESIGN R6: nothing has come of it for the stated time.
-    fn on_patience(&mut self) {
-        mutant!(PatienceNeverEnds => return);
+    fn on_give_up(&mut self) {
+        mutant!(NeverGivesUp => return);
         match &self.office.state {
             State::Out => {}
-            State::Claiming { held: true, .. } => self.step_down(Departure::Held),
+            State::Claiming { held: true, .. } => self.step_down(Departure::LeaseActive),
             State::Holding { in_flight: None, .. } => {}
             State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
@@ -358,26 +358,26 @@ impl Step<'_, '_> {
                     self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
                 }
             }
-            answer @ (LedgerAnswer::Part { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
+            answer @ (LedgerAnswer::Chunk { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
             LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
         }
     }
 
     /// The very trader whose term it wants to end lives, and the ledger has said that it renews that term: let it be.
     /// Without that word the claim may have been granted already, and is not given up.
-    fn on_heartbeat(&mut self, from: PeerId, seen: Seen) {
+    fn on_heartbeat(&mut self, from: PeerId, seen: HighWaterMark) {
         self.on_heard(seen);
         if let State::Claiming { claim, held: true, .. } = &self.office.state
             && seen.epoch.next() == claim.epoch
         {
-            self.step_down(Departure::Held);
+            self.step_down(Departure::LeaseActive);
         }
         self.effects.push(OfficeEffect::LeaderLives { epoch: seen.epoch, leader: from });
     }
 
     // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
     // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter (DESIGN 3).
-    fn on_heard(&mut self, seen: Seen) {
+    fn on_heard(&mut self, seen: HighWaterMark) {
         let known = self.office.seen.epoch;
         self.office.seen.raise(seen);
         let has_begun = mutant!(ResignedForGood => false, self.office.seen.epoch > known);
@@ -395,7 +395,7 @@ impl Step<'_, '_> {
         }
         self.office.judged = status.head;
         let has_left = mutant!(IsolatedReturns => false, self.office.left_isolated == Some(status.epoch()));
-        if self.around.isolated && has_left {
+        if self.ctx.isolated && has_left {
             return;
         }
         self.office.left_isolated = None;
@@ -422,8 +422,8 @@ impl Step<'_, '_> {
         let State::Reading(reading) = &mut self.office.state else { return };
         match reading.take(answer) {
             Ok(went_on) => {
-                if mutant!(PatienceNotRenewed => false, went_on) {
-                    self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                if mutant!(GivesUpWhileAnswered => false, went_on) {
+                    self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
                 }
             }
             Err(error) => {
@@ -459,10 +459,10 @@ impl Step<'_, '_> {
         let State::Reading(reading) = &mut self.office.state else { return };
         let books = core::mem::take(reading).into_books();
         // DESIGN R10: whoever takes office stamps above all that it takes over.
-        mutant!(NoCatchUp => {}, self.around.clock.catch_up(books.latest()));
+        mutant!(NoCatchUp => {}, self.ctx.clock.catch_up(books.latest()));
         let epoch = books.epoch().next();
         let entry = Entry::Claimed { epoch, holder: self.office.me };
-        let records = alloc::vec![Record { stamp: self.around.clock.tick(), entry }];
+        let records = alloc::vec![Record { stamp: self.ctx.clock.tick(), entry }];
         let position = mutant!(ClaimsAtHeardHead => self.office.seen.head, books.position());
         let claim = Batch { epoch, position, records };
         self.office.state = State::Claiming { books, claim, held: false };
@@ -493,14 +493,14 @@ impl Step<'_, '_> {
                 // Somebody wrote since: read on and claim again (DESIGN R1).
                 let books = core::mem::take(books);
                 self.office.state = State::Reading(Reading::on(books));
-                self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+                self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
                 self.ask_again();
             }
-            // The retry timer repeats the claim until patience ends.
-            (State::Claiming { held, .. }, Verdict::Held) => *held = true,
+            // The retry timer repeats the claim until the give-up timer fires.
+            (State::Claiming { held, .. }, Verdict::LeaseActive) => *held = true,
             (State::Claiming { .. } | State::Holding { .. }, Verdict::Fenced) => self.step_down(Departure::Deposed),
             (State::Holding { .. }, Verdict::Appended { contested, .. }) => self.on_appended(contested),
-            (State::Holding { .. }, Verdict::Conflict | Verdict::Held) => self.step_down(Departure::Overtaken),
+            (State::Holding { .. }, Verdict::Conflict | Verdict::LeaseActive) => self.step_down(Departure::Overtaken),
             (State::Out | State::Reading(_), _) => {}
         }
     }
@@ -515,8 +515,8 @@ impl Step<'_, '_> {
                 claim.records.iter_mut().for_each(|record| {
                     // Above whatever was written in between: the fault is not that of `NoCatchUp`.
                     let above = crate::clock::Time(record.stamp.time.0 + 16);
-                    self.around.clock.catch_up(above);
-                    record.stamp = self.around.clock.tick();
+                    self.ctx.clock.catch_up(above);
+                    record.stamp = self.ctx.clock.tick();
                 });
             }
             State::Holding { in_flight: Some(batch), .. } => {
@@ -552,11 +552,11 @@ impl Step<'_, '_> {
         let inherited = trader.books().term().map_or(0, |term| term.inherited);
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerGiveUp));
         self.effects.push(OfficeEffect::Granted(epoch));
         // After that, so that the note carries the new epoch.
         self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
-        self.arm(Timer::Renewal, self.around.timeouts.renewal);
+        self.arm(Timer::Renewal, self.ctx.timeouts.renewal);
         self.append_next();
     }
 
@@ -567,7 +567,7 @@ impl Step<'_, '_> {
         *renewed = true;
         *contested = is_contested;
         self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerPatience));
+        self.effects.push(OfficeEffect::Disarm(Timer::LedgerGiveUp));
         match trader.on_appended(&batch) {
             Ok(told) => {
                 self.effects.extend(told.notes.into_iter().map(OfficeEffect::Note));
@@ -593,7 +593,7 @@ impl Step<'_, '_> {
     /// Appends what there is to append, if nothing is in flight (DESIGN R2: one append at a time).
     fn append_next(&mut self) {
         let State::Holding { trader, in_flight: None, .. } = &mut self.office.state else { return };
-        let records = trader.plan(self.around.terms, self.around.clock);
+        let records = trader.plan(self.ctx.terms, self.ctx.clock);
         if !records.is_empty() {
             self.append(records);
         }
@@ -604,14 +604,14 @@ impl Step<'_, '_> {
         let batch = Batch { epoch: *epoch, position: trader.books().position(), records };
         mutant!(ToldWhenPlanned => self.effects.extend(told_of(trader, &batch)));
         *in_flight = Some(batch);
-        self.arm(Timer::LedgerPatience, self.around.timeouts.patience);
+        self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
         self.ask_again();
     }
 
     // DESIGN R6: a heartbeat only after a renewal confirmed since the last.
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
-        if mutant!(ContestedAndIsolatedStays => false, *contested && self.around.isolated) {
+        if mutant!(ContestedAndIsolatedStays => false, *contested && self.ctx.isolated) {
             self.office.left_isolated = Some(*epoch);
             self.step_down(Departure::Isolated);
             self.become_unable();
@@ -623,7 +623,7 @@ impl Step<'_, '_> {
         if in_flight.is_none() {
             self.append(Vec::new());
         }
-        self.arm(Timer::Renewal, self.around.timeouts.renewal);
+        self.arm(Timer::Renewal, self.ctx.timeouts.renewal);
     }
 
     fn on_client(&mut self, from: PeerId, message: ClientMessage) {
@@ -640,8 +640,8 @@ impl Step<'_, '_> {
 
     fn leave(&mut self, reason: Departure, resigned: Option<Epoch>) {
         self.office.state = State::Out;
-        mutant!(ClockResetOnStepDown => self.around.clock.reset());
-        for timer in [Timer::LedgerRetry, Timer::LedgerPatience, Timer::Renewal] {
+        mutant!(ClockResetOnStepDown => self.ctx.clock.reset());
+        for timer in [Timer::LedgerRetry, Timer::LedgerGiveUp, Timer::Renewal] {
             self.effects.push(OfficeEffect::Disarm(timer));
         }
         self.effects.push(OfficeEffect::Note(Note::SteppedDown { reason }));
@@ -664,7 +664,7 @@ fn told_of(trader: &Trader, batch: &Batch) -> Vec<OfficeEffect> {
 fn not_in_conflict(verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Conflict => Verdict::Appended { head: Position(0), contested: false },
-        Verdict::Appended { .. } | Verdict::Fenced | Verdict::Held => verdict,
+        Verdict::Appended { .. } | Verdict::Fenced | Verdict::LeaseActive => verdict,
     }
 }
 

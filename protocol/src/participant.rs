@@ -12,7 +12,7 @@
 //! the effects of each keep their order, and there is no order of calls that a composer could get wrong.
 //!
 //! ```text
-//!              Call, Answer, …             Heartbeat, ledger, clients            standings
+//!              Call, Answer, …             Heartbeat, ledger, clients            statuses
 //!                    ▼                               ▼                               ▼
 //!                Election ── Stand, Yield ──────▶ Office ── Tell (to itself) ──▶ Buyer, Seller
 //!                    ◀── Granted, Vacated, ──────    │                               ▲
@@ -32,7 +32,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    buyer::{Buyer, BuyerSurroundings},
+    buyer::{Buyer, BuyerContext},
     client::{ClientEffect, ClientInput},
     clock::{Clock, Time},
     config::Config,
@@ -40,10 +40,10 @@ use crate::{
     election::{Election, ElectionEffect, ElectionEvent, ElectionInput, Eligibility, Waits},
     id::{Epoch, Incarnation, Life, PeerId},
     input::{Choice, Timer},
-    ledger::{LedgerCall, LedgerReply, LedgerRequest, Seen},
-    message::{Body, BuyerStanding, ClientMessage, SellerStanding, TraderMessage},
-    office::{Office, OfficeEffect, OfficeInput, Surroundings},
-    seller::{Seller, SellerSurroundings},
+    ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
+    message::{Body, BuyerStatus, ClientMessage, SellerStatus, TraderMessage},
+    office::{Office, OfficeContext, OfficeEffect, OfficeInput},
+    seller::{Seller, SellerContext},
 };
 
 /// Which machines a participant has, and how its clock travels.
@@ -233,7 +233,9 @@ impl Participant {
                 Leadership::Elected => Leading::Elected(Election::new(me.peer, config.peers)),
                 Leadership::Outside(address) => Leading::Outside(address),
             },
-            office: parts.office.then(|| Office::new(me, mutant!(SeenForgotten => Seen::default(), durable.seen))),
+            office: parts
+                .office
+                .then(|| Office::new(me, mutant!(SeenForgotten => HighWaterMark::default(), durable.seen))),
             buyer: wishes.map(|_| Buyer::new(me)),
             seller: first.map(|first| Seller::new(me, *first)),
             leader: None,
@@ -322,7 +324,7 @@ impl Participant {
 
     /// The furthest durable books it knows of.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> HighWaterMark {
         self.office.as_ref().map(Office::seen).unwrap_or_default()
     }
 
@@ -368,8 +370,8 @@ impl Participant {
 enum Work {
     Election(ElectionInput),
     Office(OfficeInput),
-    Buyer(ClientInput<BuyerStanding>),
-    Seller(ClientInput<SellerStanding>),
+    Buyer(ClientInput<BuyerStatus>),
+    Seller(ClientInput<SellerStatus>),
 }
 
 /// One step under way.
@@ -394,7 +396,7 @@ impl<'a> Step<'a> {
             }
             ParticipantInput::Fired(timer) => Some(match timer {
                 Timer::Election => Work::Election(ElectionInput::Fired),
-                Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal => Work::Office(OfficeInput::Fired(timer)),
+                Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal => Work::Office(OfficeInput::Fired(timer)),
                 Timer::Buyer | Timer::ClockInterval => Work::Buyer(ClientInput::Fired(timer)),
                 Timer::Seller => Work::Seller(ClientInput::Fired(timer)),
             }),
@@ -464,12 +466,12 @@ impl<'a> Step<'a> {
     fn office(&mut self, input: OfficeInput) {
         let Participant { clock, office: Some(office), .. } = &mut *self.participant else { return };
         let Context { config, is_isolated: isolated } = self.context;
-        let mut around =
-            Surroundings { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
-        for effect in office.step(&mut around, input) {
+        let mut ctx =
+            OfficeContext { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
+        for effect in office.step(&mut ctx, input) {
             match effect {
                 OfficeEffect::Ask(request) => {
-                    let seen = mutant!(SeenNotShown => Seen::default(), self.participant.seen());
+                    let seen = mutant!(SeenNotShown => HighWaterMark::default(), self.participant.seen());
                     let call = LedgerCall { caller: self.participant.me, seen, request };
                     self.effects.push(ParticipantEffect::Ledger(call));
                 }
@@ -492,28 +494,23 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn buyer(&mut self, input: ClientInput<BuyerStanding>) {
+    fn buyer(&mut self, input: ClientInput<BuyerStatus>) {
         let Context { config, .. } = self.context;
         let Participant { clock, buyer: Some(buyer), .. } = &mut *self.participant else { return };
         let Some(wishes) = config.role.wishes() else { return };
-        let mut around = BuyerSurroundings { wishes, pace: &config.pace, timeouts: &config.timeouts, clock };
-        for effect in buyer.step(&mut around, input) {
+        let mut ctx = BuyerContext { wishes, pace: &config.pace, timeouts: &config.timeouts, clock };
+        for effect in buyer.step(&mut ctx, input) {
             self.on_client(effect);
         }
     }
 
-    fn seller(&mut self, input: ClientInput<SellerStanding>) {
+    fn seller(&mut self, input: ClientInput<SellerStatus>) {
         let Context { config, .. } = self.context;
         let Participant { clock, seller: Some(seller), .. } = &mut *self.participant else { return };
         let Some(offers) = config.role.offers() else { return };
-        let mut around = SellerSurroundings {
-            offers,
-            pace: &config.pace,
-            timeouts: &config.timeouts,
-            limits: &config.limits,
-            clock,
-        };
-        for effect in seller.step(&mut around, input) {
+        let mut ctx =
+            SellerContext { offers, pace: &config.pace, timeouts: &config.timeouts, limits: &config.limits, clock };
+        for effect in seller.step(&mut ctx, input) {
             self.on_client(effect);
         }
     }
@@ -558,12 +555,12 @@ fn work_of(from: PeerId, body: Body) -> Option<Work> {
     match body {
         Body::Election(message) => Some(Work::Election(ElectionInput::Received(from, message))),
         Body::Heartbeat { epoch, head } => {
-            Some(Work::Office(OfficeInput::Heartbeat { from, seen: Seen { epoch, head } }))
+            Some(Work::Office(OfficeInput::Heartbeat { from, seen: HighWaterMark { epoch, head } }))
         }
         Body::Clock => None,
         Body::Client(message) => Some(Work::Office(OfficeInput::Client(from, message))),
-        Body::Trader(TraderMessage::Buyer(standing)) => Some(Work::Buyer(ClientInput::Told(standing))),
-        Body::Trader(TraderMessage::Seller(standing)) => Some(Work::Seller(ClientInput::Told(standing))),
+        Body::Trader(TraderMessage::Buyer(status)) => Some(Work::Buyer(ClientInput::Told(status))),
+        Body::Trader(TraderMessage::Seller(status)) => Some(Work::Seller(ClientInput::Told(status))),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     effect::Note,
     id::{DepositId, DepositNumber, Item, Life, SaleNumber, Units, numbered},
     input::{Choice, Timer},
-    message::{ClientMessage, DepositStanding, SellerStanding},
+    message::{ClientMessage, DepositStanding, SellerStatus},
     money::Cents,
     record::Deposit,
 };
@@ -56,7 +56,7 @@ enum State {
 
 /// What surrounds a seller.
 #[derive(Debug)]
-pub struct SellerSurroundings<'a> {
+pub struct SellerContext<'a> {
     /// What it offers.
     pub offers: &'a Offers,
     /// How busy it is.
@@ -72,7 +72,7 @@ pub struct SellerSurroundings<'a> {
 impl Seller {
     /// How many times longer than for an answer it waits before it asks after its sales unprompted. The trader has
     /// told it of them once already, as a rule.
-    const PATIENCE: u32 = 4;
+    const RESENDS_BETWEEN_QUESTIONS: u32 = 4;
 
     /// A new life of a seller, which starts with `first`. It knows nothing of its former lives.
     #[must_use]
@@ -96,12 +96,8 @@ impl Seller {
     }
 
     /// Takes one input. Cannot fail.
-    pub fn step(
-        &mut self,
-        around: &mut SellerSurroundings<'_>,
-        input: ClientInput<SellerStanding>,
-    ) -> Vec<ClientEffect> {
-        let mut step = Step { seller: self, around, effects: Vec::new() };
+    pub fn step(&mut self, ctx: &mut SellerContext<'_>, input: ClientInput<SellerStatus>) -> Vec<ClientEffect> {
+        let mut step = Step { seller: self, ctx, effects: Vec::new() };
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.seller.has_trader = false,
@@ -109,13 +105,13 @@ impl Seller {
             ClientInput::Fired(
                 Timer::Election
                 | Timer::LedgerRetry
-                | Timer::LedgerPatience
+                | Timer::LedgerGiveUp
                 | Timer::Renewal
                 | Timer::Buyer
                 | Timer::ClockInterval,
             ) => {}
             ClientInput::Chose(pick) => step.on_chose(pick),
-            ClientInput::Told(standing) => step.on_standing(standing),
+            ClientInput::Told(status) => step.on_status(status),
         }
         step.effects
     }
@@ -129,7 +125,7 @@ fn choices(offers: &Offers, sold_out: Item) -> impl Iterator<Item = Offer> + '_ 
 /// One step under way.
 struct Step<'a, 'b> {
     seller: &'a mut Seller,
-    around: &'a mut SellerSurroundings<'b>,
+    ctx: &'a mut SellerContext<'b>,
     effects: Vec<ClientEffect>,
 }
 
@@ -137,7 +133,7 @@ impl Step<'_, '_> {
     fn on_trader_known(&mut self) {
         self.seller.has_trader = true;
         match &self.seller.state {
-            State::Ready(_) => self.arm(self.around.pace.deposit_after),
+            State::Ready(_) => self.arm(self.ctx.pace.deposit_after),
             State::Choosing(_) => {}
             State::Depositing(_) | State::Selling { .. } => self.speak(),
         }
@@ -157,10 +153,10 @@ impl Step<'_, '_> {
     /// Says to the trader what is to be said now, and waits for the answer.
     fn speak(&mut self) {
         let (message, wait) = match &self.seller.state {
-            State::Depositing(deposit) => (ClientMessage::Deposit(deposit.clone()), self.around.timeouts.resend),
+            State::Depositing(deposit) => (ClientMessage::Deposit(deposit.clone()), self.ctx.timeouts.resend),
             State::Selling { .. } => {
                 let after = self.seller.account.map(|account| account.sales);
-                (ClientMessage::AskSales { after }, self.around.timeouts.resend * Seller::PATIENCE)
+                (ClientMessage::AskSales { after }, self.ctx.timeouts.resend * Seller::RESENDS_BETWEEN_QUESTIONS)
             }
             State::Ready(_) | State::Choosing(_) => return,
         };
@@ -172,7 +168,7 @@ impl Step<'_, '_> {
 
     fn on_chose(&mut self, pick: u32) {
         let State::Choosing(sold_out) = self.seller.state else { return };
-        let offer = choices(self.around.offers, sold_out).nth(pick as usize);
+        let offer = choices(self.ctx.offers, sold_out).nth(pick as usize);
         if let Some(offer) = offer {
             self.deposit(offer);
         }
@@ -193,68 +189,68 @@ impl Step<'_, '_> {
             item: offer.item,
             count: offer.count,
             price: offer.price,
-            stamp: self.around.clock.tick(),
+            stamp: self.ctx.clock.tick(),
         });
         self.speak();
     }
 
-    // DESIGN R8. The books' last deposit and the count of sales of one seller only ever rise, so an older standing is
+    // DESIGN R8. The books' last deposit and the count of sales of one seller only ever rise, so an older status is
     // told by that.
-    fn on_standing(&mut self, standing: SellerStanding) {
-        let number = standing.deposit.as_ref().map(|deposit| deposit.number);
+    fn on_status(&mut self, status: SellerStatus) {
+        let number = status.deposit.as_ref().map(|deposit| deposit.number);
         let told = self.seller.account.map(|account| account.sales);
         let selling = match self.seller.state {
             State::Selling { number, .. } => Some(number),
             State::Ready(_) | State::Choosing(_) | State::Depositing(_) => self.seller.known,
         };
-        if mutant!(OldAccountBelieved => false, Some(standing.sales) < told || number < selling) {
+        if mutant!(OldAccountBelieved => false, Some(status.sales) < told || number < selling) {
             return;
         }
-        if mutant!(MissedSaleNotAsked => false, self.has_gap(&standing)) {
+        if mutant!(MissedSaleNotAsked => false, self.has_gap(&status)) {
             // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The books
             // still have it.
             self.speak();
             return;
         }
-        self.learn_sales(&standing);
-        if let Some(deposit) = standing.deposit {
+        self.learn_sales(&status);
+        if let Some(deposit) = status.deposit {
             self.learn_deposit(deposit);
         }
     }
 
     /// Whether sales are missing before those it was told of, and are kept to be told (SPEC D7). Who is told of as many
     /// as are kept, and is still missing some, has missed too much.
-    fn has_gap(&self, standing: &SellerStanding) -> bool {
-        let Some(Account { sales, .. }) = self.account_before(standing) else { return false };
-        let first = standing.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
-        sales < standing.sales
+    fn has_gap(&self, status: &SellerStatus) -> bool {
+        let Some(Account { sales, .. }) = self.account_before(status) else { return false };
+        let first = status.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
+        sales < status.sales
             && first.is_none_or(|first| first > sales.next())
-            && mutant!(GapAskedForEver => true, standing.recent.len() < self.around.limits.sales_kept as usize)
+            && mutant!(GapAskedForEver => true, status.recent.len() < self.ctx.limits.sales_kept as usize)
     }
 
-    /// Its account before this standing, if it can tell. Before its very first deposit there were no sales.
-    fn account_before(&self, standing: &SellerStanding) -> Option<Account> {
-        let is_first = matches!((&self.seller.state, &standing.deposit), (State::Depositing(mine), Some(booked))
+    /// Its account before this status, if it can tell. Before its very first deposit there were no sales.
+    fn account_before(&self, status: &SellerStatus) -> Option<Account> {
+        let is_first = matches!((&self.seller.state, &status.deposit), (State::Depositing(mine), Some(booked))
             if mine.previous.is_none() && mine.id.number == booked.number);
         self.seller.account.or(mutant!(FirstAccountAdopted => None, is_first.then(Account::default)))
     }
 
-    fn learn_sales(&mut self, standing: &SellerStanding) {
-        let now = Account { sales: standing.sales, earned: standing.earned };
-        let before = self.account_before(standing);
+    fn learn_sales(&mut self, status: &SellerStatus) {
+        let now = Account { sales: status.sales, earned: status.earned };
+        let before = self.account_before(status);
         self.seller.account = Some(now);
         match before {
             Some(before) => {
-                let first = standing.recent.iter().find(|sale| sale.number > before.sales);
+                let first = status.recent.iter().find(|sale| sale.number > before.sales);
                 if before.sales < now.sales && first.is_none_or(|sale| sale.number > before.sales.next()) {
                     self.resume(now);
                     return;
                 }
                 let mut total = before.earned;
-                let recent = standing.recent.iter();
+                let recent = status.recent.iter();
                 for sale in recent.filter(|sale| mutant!(SaleCountedTwice => true, sale.number > before.sales)) {
                     // SPEC C2: a completed sale is an event.
-                    self.around.clock.tick();
+                    self.ctx.clock.tick();
                     total = Cents(total.0.saturating_add(sale.earned.0));
                     let left = self.left_after(sale.deposit.number, sale.quantity);
                     self.effects.push(ClientEffect::Note(Note::Earned { sale: sale.clone(), total, left }));
@@ -306,7 +302,7 @@ impl Step<'_, '_> {
         if booked.left == Units(0) {
             self.sell_out();
         } else {
-            self.arm(self.around.timeouts.resend * Seller::PATIENCE);
+            self.arm(self.ctx.timeouts.resend * Seller::RESENDS_BETWEEN_QUESTIONS);
         }
     }
 
@@ -326,7 +322,7 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Note(Note::SoldOut { deposit, item }));
         self.seller.state = State::Choosing(item);
         mutant!(SoldOutForGood => return);
-        let among = choices(self.around.offers, item).count() as u32;
+        let among = choices(self.ctx.offers, item).count() as u32;
         self.effects.push(ClientEffect::Choose(Choice::Offer, among));
     }
 

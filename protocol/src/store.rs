@@ -9,7 +9,7 @@ use crate::{
     books::Books,
     config::Limits,
     id::Position,
-    ledger::{LedgerAnswer, LedgerStatus, PartId, Store, Tail},
+    ledger::{ChunkId, LedgerAnswer, LedgerStatus, Store, Tail},
     record::{Batch, Record},
 };
 
@@ -102,10 +102,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
         if let Some(books) = self.snapshot.as_ref().filter(|books| from < books.position() && books.position() <= upto)
         {
-            return Ok(books.part_for(part, self.limits.part_weight));
+            return Ok(books.part_for(chunk, self.limits.chunk_weight));
         }
         let records = self
             .batches

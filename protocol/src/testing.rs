@@ -22,7 +22,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     renewal: Duration::from_millis(300),
     lease: Duration::from_millis(1_200),
     retry: Duration::from_millis(250),
-    patience: Duration::from_millis(1_000),
+    give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
 };
 

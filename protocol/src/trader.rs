@@ -57,16 +57,16 @@ impl Trader {
                     keep_latest(&mut self.requests, from, request, |request| request.id.sequence);
                     return None;
                 }
-                Some(TraderMessage::Buyer(self.books.buyer_standing(from)))
+                Some(TraderMessage::Buyer(self.books.buyer_status(from)))
             }
             ClientMessage::Deposit(deposit) => {
                 if deposit.id.seller == from && self.may_trade(from) && self.books.is_depositable(&deposit) {
                     keep_latest(&mut self.deposits, from, deposit, |deposit| deposit.id.number);
                     return None;
                 }
-                Some(TraderMessage::Seller(self.books.seller_standing(from, None)))
+                Some(TraderMessage::Seller(self.books.seller_status(from, None)))
             }
-            ClientMessage::AskSales { after } => Some(TraderMessage::Seller(self.books.seller_standing(from, after))),
+            ClientMessage::AskSales { after } => Some(TraderMessage::Seller(self.books.seller_status(from, after))),
         }
     }
 
@@ -74,10 +74,9 @@ impl Trader {
     #[cfg(feature = "mutants")]
     fn accept_at_once(&mut self, request: Request) -> TraderMessage {
         let buyer = request.id.buyer;
-        let standing =
-            crate::message::BuyerStanding { open: Some(request.clone()), ..self.books.buyer_standing(buyer) };
+        let status = crate::message::BuyerStatus { open: Some(request.clone()), ..self.books.buyer_status(buyer) };
         keep_latest(&mut self.requests, buyer, request, |request| request.id.sequence);
-        TraderMessage::Buyer(standing)
+        TraderMessage::Buyer(status)
     }
 
     /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had asked for before it
@@ -189,10 +188,10 @@ impl Trader {
                 Entry::Claimed { .. } | Entry::Resigned => {}
             }
         }
-        let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_standing(buyer))));
+        let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_status(buyer))));
         let sellers = sellers.into_iter().map(|(seller, after)| {
             let after = after.or(self.books.sellers().get(&seller).map(|account| account.sales));
-            (seller, TraderMessage::Seller(self.books.seller_standing(seller, after)))
+            (seller, TraderMessage::Seller(self.books.seller_status(seller, after)))
         });
         Ok(Told { notes, messages: buyers.chain(sellers).collect() })
     }

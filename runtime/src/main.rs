@@ -11,7 +11,7 @@ const _: () =
     assert!(!bazaar_protocol::MUTABLE, "the bazaar that is shipped is built from the protocol without mutants");
 
 /// How long the end of a command waits for its output to be read.
-const PATIENCE: Duration = Duration::from_secs(2);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     bazaar_runtime::store::install_panic_filter();
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let cli = commands::cli::Cli::parse();
     cli.color.write_global();
     let result = commands::run(cli.command);
-    bazaar_runtime::processes::report::flush(PATIENCE);
+    bazaar_runtime::processes::report::flush(OUTPUT_TIMEOUT);
     match result {
         Ok(code) => code,
         Err(failure) => {

@@ -32,7 +32,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything that must happen may take. It is met long before on a machine that has nothing else to do.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How often the kernel is asked for what it does not tell by itself.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -156,24 +156,24 @@ impl Ears {
 }
 
 /// A bazaar in a directory of its own.
-pub struct Participants {
+pub struct Bazaar {
     home: Option<TempDir>,
     started: Vec<Child>,
     ears: Arc<Ears>,
     commands: Vec<String>,
 }
 
-impl Participants {
+impl Bazaar {
     /// A place for a bazaar that is configured like this; nothing runs yet.
-    pub fn new(config: &str) -> Participants {
+    pub fn new(config: &str) -> Bazaar {
         let home = TempDir::with_prefix("bazaar-test-").expect("a directory");
         fs::write(home.path().join("given.toml"), config).expect("the configuration is written");
-        Participants { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
+        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
     }
 
     /// A bazaar that runs.
-    pub fn run(config: &str, flags: &[&str]) -> Participants {
-        let mut bazaar = Participants::new(config);
+    pub fn run(config: &str, flags: &[&str]) -> Bazaar {
+        let mut bazaar = Bazaar::new(config);
         bazaar.start(flags);
         bazaar
     }
@@ -188,7 +188,7 @@ impl Participants {
         self.start_with(command);
     }
 
-    /// Starts a process of the bazaar. Its command line must name something below [`Participants::home`].
+    /// Starts a process of the bazaar. Its command line must name something below [`Bazaar::home`].
     pub fn start_with(&mut self, mut command: Command) -> u32 {
         self.commands.push(shown(&command));
         // A group of its own: a Ctrl-C at the tests must not look like one at the bazaar.
@@ -230,14 +230,14 @@ impl Participants {
     /// Waits until `look` finds something in the events from number `from` on.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, from: usize, mut look: impl FnMut(&[Event]) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let mut heard = self.ears.heard();
         loop {
             if let Some(found) = look(&heard.events[from..]) {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what}: not within {PATIENCE:?}");
+            assert!(!left.is_zero(), "{what}: not within {DEADLINE:?}");
             assert!(heard.open > 0, "{what}: not before the run has ended; it said: {}", heard.errors);
             heard = self.ears.wait(heard, left);
         }
@@ -438,7 +438,7 @@ impl Participants {
         let child = self.started.last_mut().expect("it was started");
         let status = until("the run ends", || child.try_wait().expect("a child"));
         self.assert_nobody_is_left();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let mut heard = self.ears.heard();
         while heard.open > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -466,7 +466,7 @@ impl Participants {
     }
 }
 
-impl Drop for Participants {
+impl Drop for Bazaar {
     fn drop(&mut self) {
         for (pid, _) in self.processes() {
             // It may end by itself just now.
@@ -483,7 +483,7 @@ impl Drop for Participants {
     }
 }
 
-impl Participants {
+impl Bazaar {
     /// Whoever sees a failure needs no other place to look.
     fn say_what_happened(&mut self) {
         let Some(home) = self.home.take() else { return };
@@ -514,12 +514,12 @@ impl Participants {
 /// Asks again until there is an answer; for what the kernel and other processes do not tell by themselves.
 #[track_caller]
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
         thread::park_timeout(GLANCE);
     }
 }

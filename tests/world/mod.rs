@@ -457,7 +457,7 @@ impl World {
                             Verdict::Appended { .. } => {}
                             Verdict::Fenced => self.stats.count("fenced appends"),
                             Verdict::Conflict => self.stats.count("conflicts"),
-                            Verdict::Held => self.stats.count("claims that met a live term"),
+                            Verdict::LeaseActive => self.stats.count("claims that met a live term"),
                         }
                     }
                     self.replies.push(reply);
@@ -484,8 +484,8 @@ impl World {
             self.stats.count("reads answered late");
         }
         match &reply.answer {
-            LedgerAnswer::Part { of: 1, .. } => self.stats.count("snapshots read whole"),
-            LedgerAnswer::Part { .. } => self.stats.count("parts of snapshots read"),
+            LedgerAnswer::Chunk { of: 1, .. } => self.stats.count("snapshots read whole"),
+            LedgerAnswer::Chunk { .. } => self.stats.count("parts of snapshots read"),
             LedgerAnswer::Records { from, records } if from.plus(records.len()) < reply.status.head => {
                 self.stats.count("reads that are cut");
             }

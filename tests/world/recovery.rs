@@ -15,7 +15,7 @@ use super::{World, violated};
 impl World {
     /// How many timers may fire from the end of all faults until one trader is known to all, what was accepted is dealt
     /// with and everybody concerned knows.
-    const PATIENCE: u64 = 600;
+    const BOUND: u64 = 600;
 
     /// How many timers fire after that at least.
     const GOES_ON: u64 = 15;
@@ -66,12 +66,12 @@ impl World {
         }
     }
 
-    /// From here on nothing fails: within [`World::PATIENCE`] firings there is one trader whom all know, whatever was
+    /// From here on nothing fails: within [`World::BOUND`] firings there is one trader whom all know, whatever was
     /// accepted has its outcome, and buyers and sellers know all that concerns them. Then everybody gets on with it.
     pub fn converge(&mut self) -> Checked {
         self.heal()?;
         let mut missing = Ok(());
-        for firing in 0..Self::PATIENCE {
+        for firing in 0..Self::BOUND {
             self.settle()?;
             let settled = self.settled(self.ids());
             missing = settled.there_is_one_trader_that_all_know().and_then(|()| settled.everybody_was_told());
@@ -110,7 +110,7 @@ impl World {
             self.give(id, Input::LedgerUp)?;
         }
         let mut missing = Ok(());
-        for _ in 0..Self::PATIENCE {
+        for _ in 0..Self::BOUND {
             // One thing after the other, so that it is seen whether it stops before it writes.
             while self.flow()? {
                 if self.ledger.is_asked_to_write() {
@@ -146,7 +146,7 @@ impl World {
             self.ids().filter_map(|id| Some((id, self.peer(id)?.buyer()?.known()))).collect();
         // Since which firing they are without goods.
         let mut without: BTreeMap<PeerId, u64> = BTreeMap::new();
-        for firing in 0..2 * Self::PATIENCE {
+        for firing in 0..2 * Self::BOUND {
             let trader = self.observer.log().books().term().map(|term| term.holder.peer);
             waiting.retain(|id, before| {
                 self.peer(*id).and_then(Peer::buyer).is_some_and(|buyer| buyer.known() <= *before)
@@ -162,10 +162,10 @@ impl World {
             if firing >= Self::GOES_ON && buyer.is_none() && without.is_empty() {
                 return Ok(());
             }
-            if let Some(buyer) = buyer.filter(|_| firing > Self::PATIENCE) {
+            if let Some(buyer) = buyer.filter(|_| firing > Self::BOUND) {
                 return violated(Property::L2, format!("buyer {buyer} waits for ever"));
             }
-            if let Some((seller, _)) = without.iter().find(|(_, since)| firing - **since > Self::PATIENCE) {
+            if let Some((seller, _)) = without.iter().find(|(_, since)| firing - **since > Self::BOUND) {
                 return violated(Property::L2, format!("seller {seller} has no goods and brings none"));
             }
             self.tick()?;

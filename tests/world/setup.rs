@@ -30,7 +30,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     renewal: Duration::from_millis(300),
     lease: Duration::from_millis(1_200),
     retry: Duration::from_millis(250),
-    patience: Duration::from_millis(1_000),
+    give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
 };
 
@@ -113,7 +113,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     let or_default = |small: std::ops::RangeInclusive<u32>, most: u32| prop_oneof![2 => small, 1 => Just(most)];
     let all = Limits::DEFAULT;
     (
-        or_default(1..=8, all.part_weight),
+        or_default(1..=8, all.chunk_weight),
         or_default(1..=8, all.read_records),
         or_default(1..=3, all.sales_kept),
         or_default(1..=8, all.flood_window),
@@ -121,14 +121,8 @@ fn limits() -> impl Strategy<Value = Limits> {
         or_default(4..=12, all.held_back),
         or_default(0..=3, all.waiting_calls),
     )
-        .prop_map(|(part_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls)| Limits {
-            part_weight,
-            read_records,
-            sales_kept,
-            flood_window,
-            hops: hops as u16,
-            held_back,
-            waiting_calls,
+        .prop_map(|(chunk_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls)| {
+            Limits { chunk_weight, read_records, sales_kept, flood_window, hops: hops as u16, held_back, waiting_calls }
         })
 }
 

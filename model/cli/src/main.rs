@@ -53,7 +53,11 @@ enum Command {
     /// Take a history again that was written by `check` or `mutants`, step by step in words, and draw it.
     Replay(ReplayArguments),
     /// List the scenarios: what runs, the adversary, the bounds and why they suffice, how many states.
-    List,
+    List {
+        /// As a page, with the mutants: `docs/models.md`.
+        #[arg(long)]
+        markdown: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -148,7 +152,7 @@ fn main() -> ExitCode {
         Command::Mutants(arguments) => mutants::hunt(&arguments),
         Command::Explore(arguments) => explore(&arguments),
         Command::Replay(arguments) => replay(&arguments),
-        Command::List => list(),
+        Command::List { markdown } => list(markdown),
     };
     match done {
         Ok(code) => code,
@@ -182,8 +186,12 @@ fn usage(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn list() -> io::Result<ExitCode> {
+fn list(markdown: bool) -> io::Result<ExitCode> {
     let mut out = stdout();
+    if markdown {
+        table::page(&mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for scenario in catalogue::all() {
         table::describe(&mut out, &scenario)?;
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bazaar_model::{
-    catalogue::{Entry, Visitor},
+    catalogue::{self, Entry, Visitor},
     search::{
         check::{Outcome, Report},
         matrix::{Kind, Role},
@@ -14,16 +14,20 @@ use bazaar_model::{
     subject::Subject,
     subject::scenario::{Extent, Family},
 };
+use bazaar_model_mutants::search::mutants::{CATALOGUE, Line};
+
+struct Adversary;
+
+impl Visitor for Adversary {
+    type Output = String;
+
+    fn visit<S: Subject>(self, subject: &S) -> String {
+        subject.adversary()
+    }
+}
 
 /// A scenario, with its bounds.
 pub fn describe(out: &mut impl Write, scenario: &Entry) -> io::Result<()> {
-    struct Adversary;
-    impl Visitor for Adversary {
-        type Output = String;
-        fn visit<S: Subject>(self, subject: &S) -> String {
-            subject.adversary()
-        }
-    }
     let states = |extent| scenario.recorded(extent).map_or("not recorded".to_owned(), |states| states.to_string());
     let small = if scenario.is_small() { ", good to explore" } else { "" };
     writeln!(out, "{} ({}): {} states{small}", scenario.name, scenario.family, states(Extent::Default))?;
@@ -34,6 +38,51 @@ pub fn describe(out: &mut impl Write, scenario: &Entry) -> io::Result<()> {
         writeln!(out, "  thorough: {}; {} states", further.with(Adversary), states(Extent::Thorough))?;
     }
     writeln!(out)
+}
+
+/// All scenarios and mutants as a page: `docs/models.md` is this.
+pub fn page(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "# Scenarios and mutants\n")?;
+    writeln!(out, "Written by `cargo run --release --bin bazaar-model -- list --markdown > docs/models.md`; a test")?;
+    writeln!(out, "compares the two. What is proved by them, and what is not, is in")?;
+    writeln!(out, "[the model's documentation](../model/src/lib.rs).\n")?;
+    writeln!(out, "## Scenarios\n")?;
+    let all = catalogue::all();
+    writeln!(out, "{} scenarios; the states are recorded numbers of unique ones, by default and", all.len())?;
+    writeln!(out, "with `--thorough`. `bazaar-model check` counts them again, and says how long that takes.\n")?;
+    for family in Family::ALL {
+        let of_family: Vec<&Entry> = all.iter().filter(|scenario| scenario.family == family).collect();
+        let sum = |extent| of_family.iter().filter_map(|scenario| scenario.recorded(extent)).sum::<usize>();
+        let (default, thorough) = (sum(Extent::Default), sum(Extent::Thorough));
+        writeln!(out, "### {family}: {default} states, {thorough} with `--thorough`\n")?;
+        writeln!(out, "| Scenario | States | Thorough | What runs, with which adversary, within which bounds |")?;
+        writeln!(out, "|---|--:|--:|---|")?;
+        for scenario in of_family {
+            let states = |extent| scenario.recorded(extent).map_or("–".to_owned(), |states| states.to_string());
+            let thorough = scenario.further.as_ref().map_or("–".to_owned(), |_| states(Extent::Thorough));
+            let (name, about, bounds) = (scenario.name, scenario.about, scenario.bounds);
+            let adversary = scenario.case.with(Adversary);
+            let what = format!("{about}. Adversary: {adversary}. Bounds: {bounds}").replace('|', "\\|");
+            writeln!(out, "| `{name}` | {} | {thorough} | {what} |", states(Extent::Default))?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "## Mutants\n")?;
+    writeln!(
+        out,
+        "{} mutants: one safety line of the protocol is taken out or weakened in each, and the",
+        CATALOGUE.len()
+    )?;
+    writeln!(
+        out,
+        "property must fail in the scenario, after so many steps and no fewer. `bazaar-model mutants` tries them.\n"
+    )?;
+    writeln!(out, "| Mutant | Property | Scenario | Steps | What is broken |")?;
+    writeln!(out, "|---|---|---|--:|---|")?;
+    for Line { mutant, property, scenario, steps } in CATALOGUE {
+        writeln!(out, "| `{mutant}` | {} | `{scenario}` | {steps} | {} |", property, mutant.sentence())?;
+    }
+    Ok(())
 }
 
 /// What was checked, how many states, and the verdicts; then what is wrong, step by step.

@@ -31,7 +31,7 @@
 //! # Why it is finite
 //!
 //! By [budgets](Budget); or, in an endless exchange, because clocks do nothing but count up and compare, so that a state is told
-//! from another by how far its readings lie apart ([`part`](crate::subject::shared)), and no further than stated do they go apart.
+//! from another by how far its readings lie apart ([`shared`](crate::subject::shared)), and no further than stated do they go apart.
 
 use std::{
     fmt::Write as _,

@@ -1,6 +1,6 @@
 //! When two states are the same, and what is dropped because it can no longer matter.
 //!
-//! Clock readings count from the least of them ([`part`](crate::subject::shared)); which of the log's count is the
+//! Clock readings count from the least of them ([`chunk`](crate::subject::shared)); which of the log's count is the
 //! [ledger](crate::subject::ledger)'s matter.
 
 use std::hash::{Hash, Hasher};
@@ -69,7 +69,7 @@ impl Step<'_> {
                     let is_waited_for = || office.and_then(Office::in_flight) == Some(batch);
                     (in_turn && batch.position >= status.head) || is_waited_for()
                 }
-                LedgerRequest::Read { from, part } => office.and_then(Office::wanted) == Some((*from, *part)),
+                LedgerRequest::Read { from, chunk } => office.and_then(Office::wanted) == Some((*from, *chunk)),
                 LedgerRequest::Status => office.is_some_and(|office| office.epoch().is_none() && !office.is_standing()),
             }
         };
@@ -84,7 +84,7 @@ impl Step<'_> {
             let echo = match &reply.reply.answer {
                 LedgerAnswer::Append { echo, .. } => echo,
                 LedgerAnswer::Records { from, .. } => return office.wanted().is_some_and(|wanted| wanted.0 >= *from),
-                LedgerAnswer::Part { id, .. } => return office.wanted().is_some_and(|wanted| wanted.0 < id.position),
+                LedgerAnswer::Chunk { id, .. } => return office.wanted().is_some_and(|wanted| wanted.0 < id.position),
                 LedgerAnswer::Status => return false,
             };
             let of_now = match (office.trader(), office.in_flight()) {

@@ -27,7 +27,7 @@ impl World {
                     LedgerRequest::Read { from, .. }
                         if self.ledger.store().snapshot().is_some_and(|books| books.position() > *from) =>
                     {
-                        Kind::Part
+                        Kind::Chunk
                     }
                     LedgerRequest::Read { .. } | LedgerRequest::Append(_) => Kind::Records,
                 };

@@ -47,7 +47,7 @@ fn surviving(budget: Budget) -> Participants {
 
 /// Two peers, and a former trader's books to read, piece by piece.
 fn long(budget: Budget) -> Participants {
-    let limits = Limits { part_weight: 1, read_records: 1, waiting_calls: 0, ..Limits::DEFAULT };
+    let limits = Limits { chunk_weight: 1, read_records: 1, waiting_calls: 0, ..Limits::DEFAULT };
     Participants { limits, prologue: inheritance(3), ..electors(2).with(budget) }
 }
 
@@ -75,7 +75,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 Landmark::TookOffice,
                 Landmark::SecondEpoch,
                 Landmark::ThirdEpoch,
-                Landmark::ClaimHeld,
+                Landmark::ClaimMetLease,
                 Landmark::ClaimFenced,
                 Landmark::Contested,
                 Landmark::Deposed,
@@ -92,7 +92,12 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             about: "four peers elect",
             bounds: "3 alarms: three of them run for office at once, with a fourth above, below or between them that \
                      only answers and follows.",
-            landmarks: vec![Landmark::SecondEpoch, Landmark::Answered, Landmark::ClaimHeld, Landmark::ReferredToLeader],
+            landmarks: vec![
+                Landmark::SecondEpoch,
+                Landmark::Answered,
+                Landmark::ClaimMetLease,
+                Landmark::ReferredToLeader,
+            ],
             case: electors(4).with(Budget { alarms: 3, ..none }),
             further: Some(electors(4).with(Budget { alarms: 4, ..none })),
             ..base()
@@ -107,7 +112,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 Landmark::SecondEpoch,
                 Landmark::TraderCrashed,
                 Landmark::Restarted,
-                Landmark::ClaimHeld,
+                Landmark::ClaimMetLease,
                 Landmark::ClaimFenced,
                 Landmark::Deposed,
             ],
@@ -118,11 +123,11 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-silence",
             about: "three peers; one gives up on the ledger at any moment",
-            bounds: "1 loss of patience, 3 alarms: while it reads, claims, or holds the office with an append under way; \
+            bounds: "1 peer that gives up, 3 alarms: while it reads, claims, or holds the office with an append under way; \
                      its claim may land all the same.",
-            landmarks: vec![Landmark::SecondEpoch, Landmark::LedgerSilent, Landmark::ClaimHeld, Landmark::Deposed],
-            case: three(Budget { alarms: 3, impatience: 1, ..none }),
-            further: Some(three(Budget { alarms: 4, impatience: 2, ..none })),
+            landmarks: vec![Landmark::SecondEpoch, Landmark::LedgerSilent, Landmark::ClaimMetLease, Landmark::Deposed],
+            case: three(Budget { alarms: 3, give_ups: 1, ..none }),
+            further: Some(three(Budget { alarms: 4, give_ups: 2, ..none })),
             ..base()
         },
         Scenario {
@@ -181,7 +186,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 Landmark::KeptUnanswered,
                 Landmark::Resent,
                 Landmark::SecondEpoch,
-                Landmark::ClaimHeld,
+                Landmark::ClaimMetLease,
             ],
             case: three(Budget { alarms: 3, ledger_crashes: 1, ..none }),
             further: Some(three(Budget { alarms: 4, ledger_crashes: 2, ..none })),
@@ -286,7 +291,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             name: "convergence",
             about: "three peers; from every state, once faults stop, there is one trader that all know",
             bounds: "3 alarms, 1 crash: two run for office at once, or one after the other has died.",
-            landmarks: vec![Landmark::SecondEpoch, Landmark::TraderCrashed, Landmark::ClaimHeld],
+            landmarks: vec![Landmark::SecondEpoch, Landmark::TraderCrashed, Landmark::ClaimMetLease],
             case: converging(100, Cut::Nothing, Budget { alarms: 3, crashes: 1, ..none }),
             further: Some(converging(
                 160,
@@ -334,10 +339,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         },
         Scenario {
             name: "long-reads",
-            about: "two peers; reading what was written before takes longer than the patience, and goes on all the while",
+            about: "two peers; reading what was written before takes longer than a peer waits for one answer, and goes on all the while",
             bounds: "2 alarms, 1 snapshot: 5 records of a former term, one in an answer, or a snapshot in as many parts; each answer \
-                     takes longer than half of the patience.",
-            landmarks: vec![Landmark::SeveralParts, Landmark::CutRead, Landmark::Inherited],
+                     takes longer than half of what a peer waits.",
+            landmarks: vec![Landmark::SeveralChunks, Landmark::CutRead, Landmark::Inherited],
             case: Participants {
                 convergence: Some(Convergence { within: 300, lasting: LASTING, cut: Cut::SlowReads }),
                 ..long(Budget { alarms: 2, snapshots: 1, ..none })

@@ -139,7 +139,7 @@ impl Step<'_> {
             self.live(peer, |live| live.question = None);
         }
         // The lease runs from now at the latest; how much of it is left where timing was free nobody knows.
-        if self.world.ledger.is_held() && self.world.lease.is_none() {
+        if self.world.ledger.is_lease_active() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
         self.prune();

@@ -109,7 +109,7 @@ pub enum Cut {
     SlowReads,
 }
 
-/// How long an answer to a read takes where reads are slow for good: longer than half of the patience.
+/// How long an answer to a read takes where reads are slow for good: longer than half of what a peer waits.
 pub const SLOW: Duration = Duration::from_millis(500);
 
 /// Where whoever holds the office is reached, in a scenario without elections.
@@ -352,7 +352,7 @@ pub const TIMEOUTS: Timeouts = {
         renewal: tenths(3),
         lease: tenths(12),
         retry: tenths(2),
-        patience: tenths(8),
+        give_up_after: tenths(8),
         resend: tenths(6),
     }
 };

@@ -10,7 +10,7 @@ use bazaar_protocol::{
     id::{DepositId, DepositNumber, Item, PeerId, RequestId, Sequence, Units},
     input::{Choice, Timer},
     invariant::{Checked, Observer, Stepped},
-    ledger::{LedgerCall, LedgerReply, LedgerRequest, Seen},
+    ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
     message::{Body, ClientMessage},
     money::Price,
     participant::{Context, Participant, ParticipantEffect, ParticipantInput},
@@ -186,7 +186,7 @@ impl<'a> Step<'a> {
         let budget = &mut self.world.budget;
         match timer {
             Timer::Election => budget.alarms -= 1,
-            Timer::LedgerPatience => budget.impatience -= 1,
+            Timer::LedgerGiveUp => budget.give_ups -= 1,
             Timer::Renewal => budget.renewals -= 1,
             Timer::Seller => budget.asks -= 1,
             Timer::Buyer | Timer::LedgerRetry | Timer::ClockInterval => {}
@@ -236,7 +236,8 @@ impl<'a> Step<'a> {
         // Each step's clock is durable before what it says leaves: the tightest that writing ahead allows. The furthest books
         // seen may lag arbitrarily: nothing is kept of them.
         let incarnation = live.participant.me().incarnation;
-        let durable = Durable { incarnation, clock_bound: live.participant.clock().now(), seen: Seen::default() };
+        let durable =
+            Durable { incarnation, clock_bound: live.participant.clock().now(), seen: HighWaterMark::default() };
         let plans = live.plans;
         let place = self.setup.place(peer);
         self.world.peers[place].change(|peer| peer.state = State::Down { durable, plans });

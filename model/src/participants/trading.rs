@@ -106,7 +106,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                     Landmark::SecondEpoch,
                     Landmark::TraderFenced,
                     Landmark::ClaimConflict,
-                    Landmark::ClaimHeld,
+                    Landmark::ClaimMetLease,
                     Landmark::ClaimFenced,
                     Landmark::Contested,
                     Landmark::Resent,
@@ -635,7 +635,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             both(
                 Participants {
                     slow_reads: true,
-                    limits: Limits { part_weight: 1, ..SMALL },
+                    limits: Limits { chunk_weight: 1, ..SMALL },
                     prologue: inheritance(1),
                     ..Participants::new(vec![Role::trader(), Role::trader()], 8)
                 },
@@ -643,12 +643,12 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 Budget { stands: 2, snapshots: 2, renewals: 1, ..none },
             ),
             Scenario {
-                name: "snapshot-parts",
-                about: "a new trader reads a snapshot in several parts while the log goes on and another snapshot is taken",
+                name: "snapshot-chunks",
+                about: "a new trader reads a snapshot in several chunks while the log goes on and another snapshot is taken",
                 bounds: "Parts of one entry each, 2 snapshots, 2 claims: parts of both snapshots are under way together, in any order, \
                          and records that neither holds.",
                 landmarks: vec![
-                    Landmark::SeveralParts,
+                    Landmark::SeveralChunks,
                     Landmark::OtherSnapshot,
                     Landmark::SecondEpoch,
                     Landmark::ClaimConflict,

@@ -32,7 +32,7 @@ pub(super) fn adversary(setup: &Participants) -> String {
         stands,
         yields,
         alarms,
-        impatience,
+        give_ups,
         renewals,
         crashes,
         restarts,
@@ -46,7 +46,7 @@ pub(super) fn adversary(setup: &Participants) -> String {
         (stands, "claim", "claims"),
         (yields, "departure", "departures"),
         (alarms, "election timer", "election timers"),
-        (impatience, "loss of patience with the ledger", "losses of patience with the ledger"),
+        (give_ups, "peer that gives up waiting for the ledger", "peers that give up waiting for the ledger"),
         (renewals, "renewal", "renewals"),
         (crashes, "crash of a peer", "crashes of peers"),
         (restarts, "restart", "restarts"),
@@ -169,7 +169,7 @@ fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> Str
             }
         }
         Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
-        Timer::LedgerPatience => format!("{name} loses its patience with the ledger"),
+        Timer::LedgerGiveUp => format!("{name} gives up waiting for the ledger"),
         Timer::Renewal => format!("{name}'s renewal timer fires"),
         Timer::Buyer => format!("{name} wants something"),
         Timer::Seller => format!("{name}'s timer fires: it asks what was sold"),
@@ -345,7 +345,7 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
             let label = match timer {
                 Timer::Election => "election timer",
                 Timer::LedgerRetry => "retry timer",
-                Timer::LedgerPatience => "patience ends",
+                Timer::LedgerGiveUp => "gives up waiting",
                 Timer::Renewal => "renewal timer",
                 Timer::Buyer => "wants something",
                 Timer::Seller => "seller's timer",

@@ -162,8 +162,8 @@ pub struct Budget {
     pub yields: u8,
     /// Let an election timer fire, however early.
     pub alarms: u8,
-    /// Let a peer lose its patience with the ledger, however early.
-    pub impatience: u8,
+    /// Let a peer give up waiting for the ledger, however early.
+    pub give_ups: u8,
     /// Let a trader's renewal timer fire.
     pub renewals: u8,
     /// Crash a peer.
@@ -445,16 +445,16 @@ impl World {
 
     /// Whether a timer that is armed may fire, where any may at any moment: as often as its budget allows.
     fn may_fire(&self, live: &Live, timer: Timer) -> bool {
-        let Budget { alarms, impatience, renewals, asks, .. } = self.budget;
+        let Budget { alarms, give_ups, renewals, asks, .. } = self.budget;
         match timer {
             Timer::Election => alarms > 0,
-            Timer::LedgerPatience => impatience > 0,
+            Timer::LedgerGiveUp => give_ups > 0,
             Timer::Renewal => renewals > 0,
             Timer::Buyer => live.plans.wishes > 0 && live.may_want(),
             Timer::Seller => asks > 0,
             // Asking again adds nothing to the bags. It matters to a claim that was answered `Held`, which then counts as not
             // answered.
-            Timer::LedgerRetry => live.participant.office().is_some_and(Office::is_held_off),
+            Timer::LedgerRetry => live.participant.office().is_some_and(Office::met_lease),
             // A multicast is not modelled here.
             Timer::ClockInterval => false,
         }

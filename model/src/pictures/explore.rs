@@ -48,7 +48,7 @@ const LOOK_THROUGH: usize = 200_000;
 const LOOK_DEEPER: usize = 5_000_000;
 
 /// How long the Explorer may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Serves the Explorer over a subject, until Ctrl-C: `scenario.case.with(Explore { .. })`.
 pub struct Explore<'a> {
@@ -298,8 +298,8 @@ pub fn serve<S: Subject>(
     });
     // `serve` never returns; when it panics, the thread ends.
     let begun = Instant::now();
-    while TcpStream::connect_timeout(&address, PATIENCE).is_err() {
-        if server.is_finished() || begun.elapsed() > PATIENCE {
+    while TcpStream::connect_timeout(&address, DEADLINE).is_err() {
+        if server.is_finished() || begun.elapsed() > DEADLINE {
             return Err(ExploreError::Ended);
         }
         thread::sleep(Duration::from_millis(10));

@@ -46,9 +46,9 @@ pub(crate) fn says(body: &Body) -> String {
             Some(after) => format!("what was sold after sale {after}?"),
             None => "what was sold?".to_owned(),
         },
-        Body::Trader(TraderMessage::Buyer(standing)) => {
-            let open = standing.open.as_ref().map(|open| format!("request {} waits", number(open.id.sequence.0)));
-            let last = standing.last.as_ref().map(|(last, outcome)| {
+        Body::Trader(TraderMessage::Buyer(status)) => {
+            let open = status.open.as_ref().map(|open| format!("request {} waits", number(open.id.sequence.0)));
+            let last = status.last.as_ref().map(|(last, outcome)| {
                 let outcome = match outcome {
                     Outcome::Sold(_) => "filled",
                     Outcome::Refused { .. } => "refused",
@@ -58,11 +58,11 @@ pub(crate) fn says(body: &Body) -> String {
             let all: Vec<String> = open.into_iter().chain(last).collect();
             if all.is_empty() { "nothing of yours is in the books".to_owned() } else { all.join(", ") }
         }
-        Body::Trader(TraderMessage::Seller(standing)) => {
-            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+        Body::Trader(TraderMessage::Seller(status)) => {
+            let deposit = status.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
                 format!("deposit {}, {} left", number(deposit.number.0), deposit.left)
             });
-            format!("{deposit}, {} sales, earned {}", standing.sales, standing.earned)
+            format!("{deposit}, {} sales, earned {}", status.sales, status.earned)
         }
     }
 }
@@ -76,11 +76,11 @@ pub(crate) fn brief_says(body: &Body) -> String {
         Body::Client(ClientMessage::Deposit(deposit)) => {
             format!("deposit {}: {} of item {}", number(deposit.id.number.0), deposit.count, deposit.item)
         }
-        Body::Trader(TraderMessage::Seller(standing)) => {
-            let deposit = standing.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
+        Body::Trader(TraderMessage::Seller(status)) => {
+            let deposit = status.deposit.as_ref().map_or("no deposit".to_owned(), |deposit| {
                 format!("deposit {}: {} left", number(deposit.number.0), deposit.left)
             });
-            if standing.sales.0 == 0 { deposit } else { format!("{deposit}, earned {}", standing.earned) }
+            if status.sales.0 == 0 { deposit } else { format!("{deposit}, earned {}", status.earned) }
         }
         Body::Election(_)
         | Body::Heartbeat { .. }
@@ -154,7 +154,7 @@ pub(crate) fn planned(batch: &Batch) -> String {
 pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
-        LedgerAnswer::Part { id, of, .. } => return format!("part {} of {of} of a snapshot", id.index + 1),
+        LedgerAnswer::Chunk { id, of, .. } => return format!("chunk {} of {of} of a snapshot", id.index + 1),
         LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
         LedgerAnswer::Append { verdict, .. } => verdict,
     };
@@ -163,7 +163,7 @@ pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
         Verdict::Appended { contested: true, .. } => "appended, and contested",
         Verdict::Fenced => "fenced",
         Verdict::Conflict => "conflict",
-        Verdict::Held => "held by another",
+        Verdict::LeaseActive => "held by another",
     };
     batch.as_ref().map_or(what.to_owned(), |batch| format!("{what}: {}", planned(batch)))
 }
@@ -218,7 +218,7 @@ pub(crate) fn asks(request: &LedgerRequest) -> String {
 pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
-        LedgerAnswer::Part { id, of, .. } => return format!("part {} of {of} of a snapshot", id.index + 1),
+        LedgerAnswer::Chunk { id, of, .. } => return format!("chunk {} of {of} of a snapshot", id.index + 1),
         LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
         LedgerAnswer::Append { verdict, .. } => verdict,
     };
@@ -227,7 +227,7 @@ pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
         Verdict::Appended { head, contested: true } => format!("appended, up to {head}, and contested"),
         Verdict::Fenced => "fenced".to_owned(),
         Verdict::Conflict => "conflict".to_owned(),
-        Verdict::Held => "held by another".to_owned(),
+        Verdict::LeaseActive => "held by another".to_owned(),
     };
     batch.as_ref().map_or(what.clone(), |batch| format!("{what} {}", appends(batch)))
 }
@@ -260,7 +260,7 @@ pub(crate) fn brief_question(request: &LedgerRequest) -> String {
 pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return "status".to_owned(),
-        LedgerAnswer::Part { .. } => return "snapshot".to_owned(),
+        LedgerAnswer::Chunk { .. } => return "snapshot".to_owned(),
         LedgerAnswer::Records { .. } => return "records".to_owned(),
         LedgerAnswer::Append { verdict, .. } => verdict,
     };
@@ -269,7 +269,7 @@ pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
         Verdict::Appended { contested: true, .. } => "appended, contested",
         Verdict::Fenced => "fenced",
         Verdict::Conflict => "conflict",
-        Verdict::Held => "held",
+        Verdict::LeaseActive => "held",
     };
     let of = |batch: &Batch| format!("{what} (epoch {}, at {})", batch.epoch, batch.position);
     batch.as_ref().map_or(what.to_owned(), of)
@@ -283,7 +283,7 @@ pub(crate) fn the_ledger(ledger: &LedgerNode) -> String {
         Some(term) => {
             let live = if term.ended {
                 "resigned"
-            } else if ledger.is_held() {
+            } else if ledger.is_lease_active() {
                 "live"
             } else {
                 "lapsed"

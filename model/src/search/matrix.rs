@@ -62,10 +62,10 @@ names! {
         Deposit = "deposit",
         /// "What was sold?"
         AskSales = "question after sales",
-        /// A buyer's standing.
-        BuyerStanding = "buyer's standing",
-        /// A seller's standing.
-        SellerStanding = "seller's standing",
+        /// A buyer's status.
+        BuyerStatus = "buyer's status",
+        /// A seller's status.
+        SellerStatus = "seller's status",
         /// Something on its way to somebody else.
         Relayed = "something to relay",
         /// The election's timer.
@@ -73,7 +73,7 @@ names! {
         /// Ask the ledger again.
         RetryTimer = "ledger retry timer",
         /// Nothing came of the ledger.
-        PatienceTimer = "ledger patience timer",
+        GiveUpTimer = "ledger give-up timer",
         /// Renew the term.
         RenewalTimer = "renewal timer",
         /// The buyer's timer.
@@ -88,8 +88,8 @@ names! {
         OfferChosen = "offer chosen",
         /// A status of the ledger.
         Status = "ledger: status",
-        /// A part of a snapshot.
-        Part = "ledger: snapshot part",
+        /// A chunk of a snapshot.
+        Chunk = "ledger: snapshot chunk",
         /// Records.
         Records = "ledger: records",
         /// An append is durable.
@@ -168,7 +168,7 @@ impl Kind {
         match timer {
             Timer::Election => Kind::ElectionTimer,
             Timer::LedgerRetry => Kind::RetryTimer,
-            Timer::LedgerPatience => Kind::PatienceTimer,
+            Timer::LedgerGiveUp => Kind::GiveUpTimer,
             Timer::Renewal => Kind::RenewalTimer,
             Timer::Buyer => Kind::BuyerTimer,
             Timer::Seller => Kind::SellerTimer,
@@ -200,8 +200,8 @@ impl Kind {
             Body::Client(ClientMessage::Request(_)) => Kind::Request,
             Body::Client(ClientMessage::Deposit(_)) => Kind::Deposit,
             Body::Client(ClientMessage::AskSales { .. }) => Kind::AskSales,
-            Body::Trader(TraderMessage::Buyer(_)) => Kind::BuyerStanding,
-            Body::Trader(TraderMessage::Seller(_)) => Kind::SellerStanding,
+            Body::Trader(TraderMessage::Buyer(_)) => Kind::BuyerStatus,
+            Body::Trader(TraderMessage::Seller(_)) => Kind::SellerStatus,
         }
     }
 
@@ -210,13 +210,13 @@ impl Kind {
     pub fn of_answer(answer: &LedgerAnswer) -> Kind {
         match answer {
             LedgerAnswer::Status => Kind::Status,
-            LedgerAnswer::Part { .. } => Kind::Part,
+            LedgerAnswer::Chunk { .. } => Kind::Chunk,
             LedgerAnswer::Records { .. } => Kind::Records,
             LedgerAnswer::Append { verdict, .. } => match verdict {
                 Verdict::Appended { .. } => Kind::Appended,
                 Verdict::Fenced => Kind::Fenced,
                 Verdict::Conflict => Kind::Conflict,
-                Verdict::Held => Kind::Held,
+                Verdict::LeaseActive => Kind::Held,
             },
         }
     }
@@ -270,19 +270,19 @@ impl Kind {
             // Out of office it asks for the status, and only then.
             Kind::Status => role == Peer,
             Kind::RetryTimer => matches!(role, Trader | Candidate),
-            Kind::PatienceTimer => matches!(role, Trader | Candidate),
+            Kind::GiveUpTimer => matches!(role, Trader | Candidate),
             Kind::RenewalTimer => role == Trader,
-            Kind::Part | Kind::Records => role == Candidate,
+            Kind::Chunk | Kind::Records => role == Candidate,
             // A trader is told so only of an append that nobody else could have overtaken: never, but for what is late.
             Kind::Conflict => matches!(role, Trader | Candidate),
             Kind::Held => matches!(role, Candidate | Peer),
             // Whoever is not in office drops them.
             Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
             // In office, or on the way there, a buyer is a buyer still.
-            Kind::BuyerStanding | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
+            Kind::BuyerStatus | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
             // It ends the interval, whatever else the peer is.
             Kind::ClockTimer => role == Buyer,
-            Kind::SellerStanding | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
+            Kind::SellerStatus | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
             Kind::Stand => role == Peer,
             Kind::Yield => matches!(role, Trader | Candidate),
             Kind::Start => matches!(role, Buyer | Seller | Peer | Ledger | Clock | Relay),

@@ -43,7 +43,7 @@ landmarks! {
     /// A claim meets `Conflict`.
     ClaimConflict = "a claim meets Conflict",
     /// A claim meets `Held`.
-    ClaimHeld = "a claim meets Held",
+    ClaimMetLease = "a claim meets Held",
     /// A claim meets `Fenced`.
     ClaimFenced = "a claim meets Fenced",
     /// A trader is told that its term is contested.
@@ -100,9 +100,9 @@ landmarks! {
     ServedItself = "a trader deals with its own request of before",
     /// A new trader reads the books from a snapshot.
     ReadSnapshot = "books are read from a snapshot",
-    /// A snapshot comes in more than one part.
-    SeveralParts = "a snapshot comes in several parts",
-    /// A part of another snapshot comes than the one that was being read.
+    /// A snapshot comes in more than one chunk.
+    SeveralChunks = "a snapshot comes in several chunks",
+    /// A chunk of another snapshot comes than the one that was being read.
     OtherSnapshot = "a snapshot is replaced by a later one while it is read",
     /// A read is answered with fewer records than there are.
     CutRead = "a read is cut, and goes on",

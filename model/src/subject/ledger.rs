@@ -53,7 +53,7 @@ impl LedgerNode {
     #[must_use]
     pub fn keeps_out(&self, batch: &Batch) -> bool {
         let status = self.status();
-        self.is_held()
+        self.is_lease_active()
             && batch.claimant().is_some()
             && batch.epoch == status.epoch().next()
             && batch.position == status.head

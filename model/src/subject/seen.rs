@@ -7,7 +7,7 @@ use bazaar_protocol::{
     id::{Epoch, PeerId, RequestId},
     invariant::{Log, Stepped},
     ledger::{Echo, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
-    message::{Body, BuyerStanding, ClientMessage, TraderMessage},
+    message::{Body, BuyerStatus, ClientMessage, TraderMessage},
     participant::{Participant, ParticipantEffect, ParticipantInput},
     record::{Batch, Entry},
 };
@@ -77,16 +77,16 @@ fn in_reply(before: &Participant, reply: &LedgerReply, seen: &mut Landmarks) {
                 Verdict::Fenced if is_claim => seen.note(Landmark::ClaimFenced),
                 Verdict::Fenced => seen.note(Landmark::TraderFenced),
                 Verdict::Conflict if is_claim => seen.note(Landmark::ClaimConflict),
-                Verdict::Held => seen.note(Landmark::ClaimHeld),
+                Verdict::LeaseActive => seen.note(Landmark::ClaimMetLease),
                 Verdict::Appended { contested: true, .. } => seen.note(Landmark::Contested),
                 Verdict::Conflict | Verdict::Appended { .. } => {}
             }
         }
-        LedgerAnswer::Part { id, of, .. } => {
+        LedgerAnswer::Chunk { id, of, .. } => {
             let Some(wanted) = before.office().and_then(|office| office.wanted()) else { return };
             seen.note(Landmark::ReadSnapshot);
             if *of > 1 {
-                seen.note(Landmark::SeveralParts);
+                seen.note(Landmark::SeveralChunks);
             }
             if wanted.1.is_some_and(|wanted| wanted.position != id.position) {
                 seen.note(Landmark::OtherSnapshot);
@@ -108,7 +108,7 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
             seen.note(Landmark::ReferredToLeader);
         }
         ParticipantEffect::Tell {
-            to, body: Body::Trader(TraderMessage::Buyer(BuyerStanding { open, last })), ..
+            to, body: Body::Trader(TraderMessage::Buyer(BuyerStatus { open, last })), ..
         } => {
             let open = open.iter().map(|request| request.id);
             let last = last.iter().map(|(sequence, _)| RequestId { buyer: *to, sequence: *sequence });

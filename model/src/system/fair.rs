@@ -146,7 +146,7 @@ impl Step<'_> {
             }
         }
         // The lease runs from now at the latest; how much of it is left nobody knows where timing was free.
-        if self.world.ledger.is_held() && self.world.lease.is_none() {
+        if self.world.ledger.is_lease_active() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
     }
@@ -248,9 +248,7 @@ impl Step<'_> {
             // A buyer that wants nothing more does not think of anything.
             Timer::Buyer => !wait.is_zero() || Some(live.id()) == untold,
             Timer::Seller => !wait.is_zero() || !idle,
-            Timer::Election | Timer::LedgerRetry | Timer::LedgerPatience | Timer::Renewal | Timer::ClockInterval => {
-                true
-            }
+            Timer::Election | Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal | Timer::ClockInterval => true,
         };
         let timers = self.world.lives().flat_map(|live| {
             let armed = live.timers.iter().filter(|(timer, wait)| counts(live, **timer, **wait));

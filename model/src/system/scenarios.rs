@@ -131,7 +131,7 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                     Landmark::TraderCrashed,
                     Landmark::SecondEpoch,
                     Landmark::LateAppend,
-                    Landmark::ClaimHeld,
+                    Landmark::ClaimMetLease,
                     Landmark::Sold,
                     Landmark::NoticedCut,
                 ],
@@ -164,13 +164,13 @@ pub fn scenarios() -> Vec<Scenario<System>> {
         scenario(
             both(
                 System { asks_at_once: false, weak: vec![ledger(2)], ..three() },
-                Budget { retries: 2, cuts: 1, ledger_crashes: 1, impatience: 1, renewals: 1, ..none },
-                Budget { retries: 2, cuts: 1, ledger_crashes: 1, impatience: 1, alarms: 1, renewals: 1, ..none },
+                Budget { retries: 2, cuts: 1, ledger_crashes: 1, give_ups: 1, renewals: 1, ..none },
+                Budget { retries: 2, cuts: 1, ledger_crashes: 1, give_ups: 1, alarms: 1, renewals: 1, ..none },
             ),
             Scenario {
                 name: "whole-ledger",
                 about: "the ledger crashes, and the trader is cut off from it, one way or both",
-                bounds: "1 crash of the ledger, 1 cut, 2 repeated questions, 1 loss of patience, 1 renewal: an append is lost, or \
+                bounds: "1 crash of the ledger, 1 cut, 2 repeated questions, 1 peer that gives up, 1 renewal: an append is lost, or \
                          lands and its answer is lost, is sent again and settled, or is given up. Questions and answers \
                          take their time. The others are followers here; what they do then is `whole-crash`'s subject.",
                 landmarks: vec![
@@ -191,13 +191,13 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                     weak: vec![ledger(0), ledger(1)],
                     ..content(System::line((0..2).map(|_| Member::both(FISH, 0, Item::FISH, 1).immortal()).collect()))
                 },
-                Budget { alarms: 2, cuts: 1, retries: 1, impatience: 1, ..none },
-                Budget { alarms: 3, cuts: 1, retries: 1, impatience: 1, ..none },
+                Budget { alarms: 2, cuts: 1, retries: 1, give_ups: 1, ..none },
+                Budget { alarms: 3, cuts: 1, retries: 1, give_ups: 1, ..none },
             ),
             Scenario {
                 name: "whole-candidate",
                 about: "two peers start and elect, and one of them is cut off from the ledger, one way or both",
-                bounds: "2 election timers, 1 cut, 1 repeated question, 1 loss of patience: the cut comes while it has called, reads, \
+                bounds: "2 election timers, 1 cut, 1 repeated question, 1 peer that gives up: the cut comes while it has called, reads, \
                          claims or holds the office, and it learns of it early, late or never.",
                 landmarks: vec![
                     Landmark::TookOffice,
@@ -274,7 +274,7 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                 landmarks: vec![
                     Landmark::NoticedCut,
                     Landmark::Heartbeat,
-                    Landmark::ClaimHeld,
+                    Landmark::ClaimMetLease,
                     Landmark::Contested,
                     Landmark::Isolated,
                 ],
@@ -406,7 +406,7 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                     Landmark::HeadOvertook,
                     Landmark::ReadSnapshot,
                     Landmark::ClaimConflict,
-                    Landmark::ClaimHeld,
+                    Landmark::ClaimMetLease,
                     Landmark::SecondEpoch,
                 ],
                 ..base()

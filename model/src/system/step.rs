@@ -386,7 +386,7 @@ impl<'a> Step<'a> {
         match timer {
             Timer::Election => budget.alarms -= 1,
             Timer::LedgerRetry => budget.retries -= 1,
-            Timer::LedgerPatience => budget.impatience -= 1,
+            Timer::LedgerGiveUp => budget.give_ups -= 1,
             Timer::Renewal => budget.renewals -= 1,
             Timer::Buyer | Timer::Seller if is_due => {}
             Timer::Buyer | Timer::Seller => budget.resends -= 1,

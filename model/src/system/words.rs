@@ -71,7 +71,7 @@ fn budgets(budget: Budget) -> String {
     let Budget {
         alarms,
         retries,
-        impatience,
+        give_ups,
         renewals,
         resends,
         crashes,
@@ -87,7 +87,7 @@ fn budgets(budget: Budget) -> String {
     let budgets = [
         (alarms, "election timer", "election timers"),
         (retries, "repeated question to the ledger", "repeated questions to the ledger"),
-        (impatience, "loss of patience with the ledger", "losses of patience with the ledger"),
+        (give_ups, "peer that gives up waiting for the ledger", "peers that give up waiting for the ledger"),
         (renewals, "renewal", "renewals"),
         (resends, "repeated message of a client", "repeated messages of clients"),
         (crashes, "crash of a peer", "crashes of peers"),
@@ -225,7 +225,7 @@ fn fires(setup: &System, world: &World, peer: PeerId, timer: Timer) -> String {
             Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
         },
         Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
-        Timer::LedgerPatience => format!("{name} loses its patience with the ledger"),
+        Timer::LedgerGiveUp => format!("{name} gives up waiting for the ledger"),
         Timer::Renewal => format!("{name}'s renewal timer fires"),
         Timer::Buyer if is_due => format!("{name} wants something"),
         Timer::Buyer => format!("{name}'s timer fires: it asks again"),
@@ -542,7 +542,7 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
             let label = match timer {
                 Timer::Election => "election timer",
                 Timer::LedgerRetry => "retry timer",
-                Timer::LedgerPatience => "patience ends",
+                Timer::LedgerGiveUp => "gives up waiting",
                 Timer::Renewal => "renewal timer",
                 Timer::Buyer => "buyer's timer",
                 Timer::Seller => "seller's timer",

@@ -184,8 +184,8 @@ pub struct Budget {
     pub alarms: u8,
     /// Let a peer ask the ledger again.
     pub retries: u8,
-    /// Let a peer lose its patience with the ledger, however early.
-    pub impatience: u8,
+    /// Let a peer give up waiting for the ledger, however early.
+    pub give_ups: u8,
     /// Let a trader's renewal timer fire.
     pub renewals: u8,
     /// Let a buyer or seller ask again.
@@ -534,11 +534,11 @@ impl World {
 
     /// Whether a timer that is armed may fire.
     fn may_fire(&self, live: &Live, timer: Timer, wait: Duration) -> bool {
-        let Budget { alarms, retries, impatience, renewals, resends, .. } = self.budget;
+        let Budget { alarms, retries, give_ups, renewals, resends, .. } = self.budget;
         match timer {
             Timer::Election => alarms > 0,
             Timer::LedgerRetry => retries > 0,
-            Timer::LedgerPatience => impatience > 0,
+            Timer::LedgerGiveUp => give_ups > 0,
             Timer::Renewal => renewals > 0,
             Timer::Buyer if wait.is_zero() => live.plans.wishes > 0,
             Timer::Seller if wait.is_zero() => true,

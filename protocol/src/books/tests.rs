@@ -4,7 +4,7 @@ use crate::testing::{claim, deposit, life, record, request, sale};
 use alloc::{format, vec};
 
 const KEPT: u64 = Limits::DEFAULT.sales_kept as u64;
-const HEAVIEST: u32 = Limits::DEFAULT.part_weight;
+const HEAVIEST: u32 = Limits::DEFAULT.chunk_weight;
 
 /// The books after these records.
 fn fold(records: impl IntoIterator<Item = Record>) -> Books {
@@ -34,12 +34,12 @@ fn log() -> Vec<Record> {
 fn a_sale_changes_everything_it_concerns_at_once() {
     let books = fold(log().into_iter().take(4));
     let sold = sale(&request(2, 3, 1), &deposit(1, 1, 2), 1);
-    let standing = books.seller_standing(PeerId(1), None);
-    assert_eq!(standing.deposit.map(|deposit| deposit.left), Some(Units(1)));
-    assert_eq!((standing.sales, standing.earned, standing.recent), (SaleNumber(1), Cents(720), vec![sold.clone()]));
+    let status = books.seller_status(PeerId(1), None);
+    assert_eq!(status.deposit.map(|deposit| deposit.left), Some(Units(1)));
+    assert_eq!((status.sales, status.earned, status.recent), (SaleNumber(1), Cents(720), vec![sold.clone()]));
     let buyer = &books.buyers()[&PeerId(3)];
     assert_eq!((buyer.open, buyer.bought, buyer.spent), (None, 1, Cents(900)));
-    assert_eq!(books.buyer_standing(PeerId(3)).last, Some((Sequence(1), Outcome::Sold(sold))));
+    assert_eq!(books.buyer_status(PeerId(3)).last, Some((Sequence(1), Outcome::Sold(sold))));
     assert_eq!(books.traders()[&PeerId(9)], TraderAccount { sales: 1, commission: Cents(180) });
     assert_eq!((books.sales(), books.term().unwrap().sales, books.queue().len()), (1, 1, 0));
     assert_eq!(books.sellers()[&PeerId(1)].clock, Time(8), "SPEC C4: the sale's own");
@@ -154,7 +154,7 @@ fn a_claim_inherits_the_queue_and_each_outcome_makes_it_shorter() {
     assert_eq!(books.term().map(|term| term.inherited), Some(1));
     assert_eq!((books.refusals(), books.latest()), (1, Time(21)));
     let outcome = Outcome::Refused { item: Item::FISH };
-    assert_eq!(books.buyer_standing(PeerId(4)), BuyerStanding { open: None, last: Some((Sequence(1), outcome)) });
+    assert_eq!(books.buyer_status(PeerId(4)), BuyerStatus { open: None, last: Some((Sequence(1), outcome)) });
 }
 
 /// Books in which each of the sellers 100 to 119 has made `sales` sales, of a deposit each, to a buyer of its own.
@@ -182,30 +182,30 @@ fn busy_keeping(sales_kept: u32, sales: u64) -> Books {
 #[test]
 fn the_latest_sales_of_a_seller_are_kept_to_be_told_again() {
     let books = busy(KEPT + 3);
-    let told = |after| books.seller_standing(PeerId(100), after).recent.iter().map(|sale| sale.number.0).collect();
+    let told = |after| books.seller_status(PeerId(100), after).recent.iter().map(|sale| sale.number.0).collect();
     let (all, two): (Vec<_>, Vec<_>) = (told(None), told(Some(SaleNumber(33))));
     assert_eq!((all, two), ((4..=35).collect(), vec![34, 35]));
-    assert_eq!(books.seller_standing(PeerId(100), None).sales, SaleNumber(35));
+    assert_eq!(books.seller_status(PeerId(100), None).sales, SaleNumber(35));
 }
 
 // SPEC D7.
 #[test]
 fn books_that_keep_one_sale_of_a_seller_tell_its_latest() {
     let books = busy_keeping(1, 3);
-    let standing = books.seller_standing(PeerId(100), None);
-    assert_eq!(standing.recent.iter().map(|sale| sale.number.0).collect::<Vec<_>>(), [3]);
-    assert_eq!((standing.sales, standing.earned), (SaleNumber(3), Cents(3 * 720)), "the account counts all of them");
+    let status = books.seller_status(PeerId(100), None);
+    assert_eq!(status.recent.iter().map(|sale| sale.number.0).collect::<Vec<_>>(), [3]);
+    assert_eq!((status.sales, status.earned), (SaleNumber(3), Cents(3 * 720)), "the account counts all of them");
 }
 
 #[test]
 fn a_part_that_may_weigh_one_is_one_entry_however_heavy() {
     let books = busy_keeping(3, 3);
-    let parts = books.parts(1);
+    let chunks = books.chunks(1);
     // The totals, twenty requests, buyers and sellers, and the trader.
-    assert_eq!(parts.len(), 1 + 20 + 20 + 20 + 1);
-    assert!(parts.iter().all(|part| part.0.len() == 1));
-    assert_eq!(parts.iter().map(BooksPart::weight).max(), Some(5), "a seller's account with three sales");
-    assert_eq!(Books::from_parts(3, parts), books);
+    assert_eq!(chunks.len(), 1 + 20 + 20 + 20 + 1);
+    assert!(chunks.iter().all(|chunk| chunk.0.len() == 1));
+    assert_eq!(chunks.iter().map(SnapshotChunk::weight).max(), Some(5), "a seller's account with three sales");
+    assert_eq!(Books::from_chunks(3, chunks), books);
 
     let mut reading = Reading::on(Books::keeping(3));
     while reading.take(books.part_for(reading.wanted().1, 1)) == Ok(true) {}
@@ -217,8 +217,8 @@ fn a_part_may_be_as_heavy_as_the_heaviest_account() {
     let most = Limits::FRAME - Limits::ACCOUNT_WEIGHT;
     let books = busy_keeping(most, u64::from(most) + 1);
     for heaviest in [1, 100, Limits::FRAME] {
-        let parts = books.parts(heaviest);
-        assert!(parts.iter().all(|part| part.weight() <= Limits::FRAME as usize));
+        let chunks = books.chunks(heaviest);
+        assert!(chunks.iter().all(|chunk| chunk.weight() <= Limits::FRAME as usize));
     }
 }
 
@@ -226,28 +226,28 @@ fn a_part_may_be_as_heavy_as_the_heaviest_account() {
 fn whoever_keeps_fewer_sales_than_the_parts_have_keeps_the_latest() {
     let mut reading = Reading::on(Books::keeping(2));
     let many = busy_keeping(3, 3);
-    while reading.take(part(&many, reading.wanted().1.map_or(0, |id| id.index))) == Ok(true) {}
+    while reading.take(chunk(&many, reading.wanted().1.map_or(0, |id| id.index))) == Ok(true) {}
     assert_eq!(reading.into_books(), busy_keeping(2, 3));
 }
 
 #[test]
 fn books_taken_apart_and_put_together_are_the_same() {
     for books in [Books::default(), fold(log()), busy(KEPT)] {
-        let parts = books.parts(HEAVIEST);
-        assert!(parts.iter().all(|part| part.weight() <= HEAVIEST as usize));
-        assert_eq!(Books::from_parts(books.sales_kept(), parts), books);
+        let chunks = books.chunks(HEAVIEST);
+        assert!(chunks.iter().all(|chunk| chunk.weight() <= HEAVIEST as usize));
+        assert_eq!(Books::from_chunks(books.sales_kept(), chunks), books);
     }
-    assert!(busy(KEPT).parts(HEAVIEST).len() > 2, "or nothing was taken apart");
+    assert!(busy(KEPT).chunks(HEAVIEST).len() > 2, "or nothing was taken apart");
 }
 
 /// Part `index` of a snapshot of these books.
-fn part(books: &Books, index: u32) -> LedgerAnswer {
-    books.part_for(Some(PartId { position: books.position(), index }), HEAVIEST)
+fn chunk(books: &Books, index: u32) -> LedgerAnswer {
+    books.part_for(Some(ChunkId { position: books.position(), index }), HEAVIEST)
 }
 
-fn of(answer: &LedgerAnswer) -> Option<(PartId, u32)> {
+fn of(answer: &LedgerAnswer) -> Option<(ChunkId, u32)> {
     match answer {
-        LedgerAnswer::Part { id, of, .. } => Some((*id, *of)),
+        LedgerAnswer::Chunk { id, of, .. } => Some((*id, *of)),
         LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. } => None,
     }
 }
@@ -255,11 +255,11 @@ fn of(answer: &LedgerAnswer) -> Option<(PartId, u32)> {
 #[test]
 fn who_wants_a_part_of_another_snapshot_gets_the_first_of_this_one() {
     let books = busy(KEPT);
-    let first = (PartId { position: books.position(), index: 0 }, books.parts(HEAVIEST).len() as u32);
+    let first = (ChunkId { position: books.position(), index: 0 }, books.chunks(HEAVIEST).len() as u32);
     assert_eq!(of(&books.part_for(None, HEAVIEST)), Some(first));
-    assert_eq!(of(&books.part_for(Some(PartId { position: Position(1), index: 1 }), HEAVIEST)), Some(first));
-    assert_eq!(of(&part(&books, first.1)), Some(first), "past the last");
-    assert_eq!(of(&part(&books, 1)), Some((PartId { index: 1, ..first.0 }, first.1)));
+    assert_eq!(of(&books.part_for(Some(ChunkId { position: Position(1), index: 1 }), HEAVIEST)), Some(first));
+    assert_eq!(of(&chunk(&books, first.1)), Some(first), "past the last");
+    assert_eq!(of(&chunk(&books, 1)), Some((ChunkId { index: 1, ..first.0 }, first.1)));
 }
 
 fn records(from: u64, records: &[Record]) -> LedgerAnswer {
@@ -290,17 +290,17 @@ fn a_reading_names_the_record_that_cannot_follow() {
 #[test]
 fn a_snapshot_is_put_together_from_its_parts_in_order_whatever_comes_twice() {
     let (books, mut reading) = (busy(KEPT), Reading::default());
-    let last = books.parts(HEAVIEST).len() as u32 - 1;
-    assert_eq!(reading.take(part(&books, 1)), Ok(false), "not before the first");
+    let last = books.chunks(HEAVIEST).len() as u32 - 1;
+    assert_eq!(reading.take(chunk(&books, 1)), Ok(false), "not before the first");
     for index in 0..=last {
-        assert_eq!(reading.take(part(&books, index)), Ok(true));
+        assert_eq!(reading.take(chunk(&books, index)), Ok(true));
         if 0 < index {
-            assert_eq!(reading.take(part(&books, index)), Ok(false), "doubled");
+            assert_eq!(reading.take(chunk(&books, index)), Ok(false), "doubled");
         }
-        let next = (index < last).then(|| PartId { position: books.position(), index: index + 1 });
+        let next = (index < last).then(|| ChunkId { position: books.position(), index: index + 1 });
         assert_eq!(reading.wanted().1, next);
     }
-    assert_eq!(reading.take(part(&books, 0)), Ok(false), "nothing to begin again");
+    assert_eq!(reading.take(chunk(&books, 0)), Ok(false), "nothing to begin again");
     assert_eq!(reading.into_books(), books);
 }
 
@@ -308,12 +308,12 @@ fn a_snapshot_is_put_together_from_its_parts_in_order_whatever_comes_twice() {
 fn a_snapshot_that_is_replaced_midway_is_begun_anew() {
     let (old, new) = (busy(20), busy(24));
     let mut reading = Reading::default();
-    reading.take(part(&old, 0)).unwrap();
-    assert_eq!(reading.take(part(&new, 1)), Ok(false), "parts of two snapshots do not mix");
-    assert_eq!(reading.take(part(&new, 0)), Ok(true));
-    assert_eq!(reading.take(part(&old, 1)), Ok(false));
-    for index in 1..new.parts(HEAVIEST).len() as u32 {
-        assert_eq!(reading.take(part(&new, index)), Ok(true));
+    reading.take(chunk(&old, 0)).unwrap();
+    assert_eq!(reading.take(chunk(&new, 1)), Ok(false), "chunks of two snapshots do not mix");
+    assert_eq!(reading.take(chunk(&new, 0)), Ok(true));
+    assert_eq!(reading.take(chunk(&old, 1)), Ok(false));
+    for index in 1..new.chunks(HEAVIEST).len() as u32 {
+        assert_eq!(reading.take(chunk(&new, index)), Ok(true));
     }
     assert_eq!(reading.into_books(), new);
 }
@@ -321,16 +321,16 @@ fn a_snapshot_that_is_replaced_midway_is_begun_anew() {
 #[test]
 fn a_snapshot_that_is_gone_midway_is_done_without() {
     let (log, mut reading) = (log(), Reading::default());
-    reading.take(part(&busy(20), 0)).unwrap();
+    reading.take(chunk(&busy(20), 0)).unwrap();
     assert_eq!(reading.take(records(0, &log)), Ok(true));
-    assert_eq!(reading.wanted(), (Position(6), None), "no part is asked for any more");
+    assert_eq!(reading.wanted(), (Position(6), None), "no chunk is asked for any more");
     assert_eq!(reading.into_books(), fold(log));
 }
 
 #[test]
 fn a_reading_goes_on_from_books_and_takes_no_snapshot_of_what_it_has() {
     let mut reading = Reading::on(fold(log()));
-    assert_eq!(reading.take(part(&fold(log().into_iter().take(4)), 0)), Ok(false));
+    assert_eq!(reading.take(chunk(&fold(log().into_iter().take(4)), 0)), Ok(false));
     assert_eq!(reading.take(records(6, &[claim(20, 8, 2)])), Ok(true));
     assert_eq!(reading.books().epoch(), Epoch(2));
 }

@@ -7,7 +7,7 @@ use crate::{
 use alloc::vec;
 use core::time::Duration;
 
-type Input = ClientInput<BuyerStanding>;
+type Input = ClientInput<BuyerStatus>;
 
 /// The second life of buyer 3, which wants one fish or one salt at a time, with what surrounds it.
 struct Stall {
@@ -20,7 +20,7 @@ struct Stall {
 impl Stall {
     fn take(&mut self, input: Input) -> Vec<ClientEffect> {
         let Stall { buyer, wishes, pace, clock } = self;
-        buyer.step(&mut BuyerSurroundings { wishes, pace, timeouts: &TIMEOUTS, clock }, input)
+        buyer.step(&mut BuyerContext { wishes, pace, timeouts: &TIMEOUTS, clock }, input)
     }
 
     fn fire(&mut self) -> Vec<ClientEffect> {
@@ -29,7 +29,7 @@ impl Stall {
 
     fn told(&mut self, open: Option<Request>, last: Option<(u64, Outcome)>) -> Vec<ClientEffect> {
         let last = last.map(|(sequence, outcome)| (Sequence(sequence), outcome));
-        self.take(ClientInput::Told(BuyerStanding { open, last }))
+        self.take(ClientInput::Told(BuyerStatus { open, last }))
     }
 
     fn asks(&self) -> Request {

@@ -48,7 +48,7 @@ impl Lease {
     pub fn answered<'a>(self, log: impl IntoIterator<Item = &'a Batch>, verdict: &Verdict) -> Lease {
         match verdict {
             Verdict::Appended { .. } => Lease { is_live: Fence::of(log).is_open(), is_contested: false },
-            Verdict::Held => Lease { is_contested: true, ..self },
+            Verdict::LeaseActive => Lease { is_contested: true, ..self },
             Verdict::Fenced | Verdict::Conflict => self,
         }
     }
@@ -144,10 +144,10 @@ pub fn whatever_the_ledger_shows_is_durable<'a>(
     let violated = |position, what| Err(Violation::at(Property::R3, Position(position), what));
     match answer {
         LedgerAnswer::Status => Ok(()),
-        LedgerAnswer::Part { id, .. } if id.position.0 > head => {
+        LedgerAnswer::Chunk { id, .. } if id.position.0 > head => {
             violated(id.position.0, format!("a snapshot was shown that is above the head, {head}"))
         }
-        LedgerAnswer::Part { .. } => Ok(()),
+        LedgerAnswer::Chunk { .. } => Ok(()),
         LedgerAnswer::Records { from, records } => {
             let durable = (0..head).zip(log.iter().flat_map(|batch| &batch.records));
             let mut durable = durable.skip_while(|(position, _)| *position < from.0);
@@ -226,7 +226,7 @@ impl<'a> Fence<'a> {
         // A peer's own former term does not keep it out.
         let is_anothers = |claimant: Life| self.term.is_some_and(|term| term.holder.peer != claimant.peer);
         if lease.is_live && claimant.is_some_and(is_anothers) {
-            return Some(Verdict::Held);
+            return Some(Verdict::LeaseActive);
         }
         batch.records.is_empty().then(|| appended(self.head))
     }
@@ -246,7 +246,7 @@ fn answer_name(verdict: Option<&Verdict>) -> String {
         Some(Verdict::Appended { head, contested: true }) => format!("is appended up to {head} in a contested term"),
         Some(Verdict::Fenced) => String::from("is fenced"),
         Some(Verdict::Conflict) => String::from("is in conflict"),
-        Some(Verdict::Held) => String::from("is held off"),
+        Some(Verdict::LeaseActive) => String::from("is held off"),
         None => String::from("is to be written first"),
     }
 }

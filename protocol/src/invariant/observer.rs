@@ -45,8 +45,8 @@ use crate::{
     election::{ElectionMessage, Eligibility},
     id::{DepositId, Epoch, Incarnation, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
     input::Timer,
-    ledger::{Echo, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Seen, Verdict},
-    message::{Body, BuyerStanding, ClientMessage, Envelope, FloodId, Route, TraderMessage},
+    ledger::{Echo, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
+    message::{Body, BuyerStatus, ClientMessage, Envelope, FloodId, Route, TraderMessage},
     participant::{Participant, ParticipantEffect, ParticipantInput},
     peer::Peer,
     record::{Batch, Deposit, Entry, Record, Request},
@@ -144,7 +144,7 @@ struct Witness {
     /// The last sale it counts.
     earned: Option<SaleNumber>,
     /// The furthest durable books it was shown.
-    shown: Seen,
+    shown: HighWaterMark,
     /// Under synchrony, while it runs for office: who has been there and eligible ever since it called.
     rivals: Option<BTreeSet<PeerId>>,
     /// The floods that it was handed.
@@ -655,7 +655,7 @@ impl Observer {
             | ParticipantInput::Yield => {}
         }
         if let ParticipantInput::Heard { body: Body::Heartbeat { epoch, head }, .. } = input {
-            witness.shown.raise(Seen { epoch: *epoch, head: *head });
+            witness.shown.raise(HighWaterMark { epoch: *epoch, head: *head });
         }
         match (mine, after.epoch()) {
             (mine, Some(epoch)) if mine != Some(epoch) => {
@@ -834,7 +834,7 @@ impl Observer {
     /// S11, S3.
     fn check_told(&self, client: PeerId, told: &TraderMessage) -> Checked {
         whatever_a_client_was_told_is_in_the_log(told, client, self.log.of_client(client))?;
-        if let TraderMessage::Buyer(BuyerStanding { open, last }) = told {
+        if let TraderMessage::Buyer(BuyerStatus { open, last }) = told {
             let open = open.iter().map(|request| request.id);
             let last = last.iter().map(|(sequence, _)| RequestId { buyer: client, sequence: *sequence });
             for id in open.chain(last) {
@@ -1306,10 +1306,10 @@ fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
 
 /// S13: a buyer that is told that a request of its own waits, of which it does not know the outcome, waits for that one.
 fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
-    let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(standing)), .. } = input else {
+    let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(status)), .. } = input else {
         return Ok(());
     };
-    let (Some(buyer), Some(open)) = (after.buyer(), &standing.open) else { return Ok(()) };
+    let (Some(buyer), Some(open)) = (after.buyer(), &status.open) else { return Ok(()) };
     let waits = buyer.asking().is_some_and(|request| request.id == open.id);
     if Some(open.id.sequence) > buyer.known() && !waits {
         let what = format!("peer {} was told that a request of its own waits, and asks for another", after.me().peer);

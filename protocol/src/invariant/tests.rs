@@ -10,7 +10,7 @@ use crate::{
     clock::{Stamp, Time},
     config::Limits,
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, SaleNumber, Sequence, Units},
-    message::{BuyerStanding, DepositStanding, FloodId, SellerStanding, TraderMessage},
+    message::{BuyerStatus, DepositStanding, FloodId, SellerStatus, TraderMessage},
     money::{Cents, Commission, Price},
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
@@ -675,10 +675,10 @@ fn what_the_books_tell_at_any_head_is_in_the_log() {
     for records in 0..=log.len() {
         let books = books(records);
         for peer in [SELLER, OTHER_SELLER, BUYER, OTHER_BUYER] {
-            let buyer = TraderMessage::Buyer(books.buyer_standing(peer));
+            let buyer = TraderMessage::Buyer(books.buyer_status(peer));
             whatever_a_client_was_told_is_in_the_log(&buyer, peer, &log).unwrap();
             for after in [None, Some(SaleNumber(1))] {
-                let seller = TraderMessage::Seller(books.seller_standing(peer, after));
+                let seller = TraderMessage::Seller(books.seller_status(peer, after));
                 whatever_a_client_was_told_is_in_the_log(&seller, peer, &log).unwrap();
             }
         }
@@ -689,11 +689,11 @@ fn what_the_books_tell_at_any_head_is_in_the_log() {
 fn what_is_not_durable_yet_and_was_told_is_found() {
     let log = good();
     for (told_at, durable, buyer) in [(4, 3, BUYER), (6, 5, BUYER), (11, 10, BUYER), (5, 4, OTHER_BUYER)] {
-        let told = TraderMessage::Buyer(books(told_at).buyer_standing(buyer));
+        let told = TraderMessage::Buyer(books(told_at).buyer_status(buyer));
         violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, buyer, &log[..durable]), Property::S11);
     }
     for (told_at, durable) in [(2, 1), (6, 5)] {
-        let told = TraderMessage::Seller(books(told_at).seller_standing(SELLER, None));
+        let told = TraderMessage::Seller(books(told_at).seller_status(SELLER, None));
         violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &log[..durable]), Property::S11);
     }
 }
@@ -701,7 +701,7 @@ fn what_is_not_durable_yet_and_was_told_is_found() {
 #[test]
 fn another_outcome_than_the_logs_is_found() {
     let last = Some((Sequence(1), Outcome::Refused { item: Item::FISH }));
-    let told = TraderMessage::Buyer(BuyerStanding { open: None, last });
+    let told = TraderMessage::Buyer(BuyerStatus { open: None, last });
     let violation = whatever_a_client_was_told_is_in_the_log(&told, BUYER, &good()).unwrap_err();
     assert_eq!(
         violation.to_string(),
@@ -712,19 +712,19 @@ fn another_outcome_than_the_logs_is_found() {
 #[test]
 fn a_standing_patched_together_from_two_heads_is_found() {
     // The request that waits and the outcome of the very same.
-    let (before, after) = (books(4).buyer_standing(BUYER), books(6).buyer_standing(BUYER));
-    let told = TraderMessage::Buyer(BuyerStanding { open: before.open, last: after.last });
+    let (before, after) = (books(4).buyer_status(BUYER), books(6).buyer_status(BUYER));
+    let told = TraderMessage::Buyer(BuyerStatus { open: before.open, last: after.last });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, BUYER, &good()), Property::S11);
     // A sale that has not taken anything from the stock.
-    let (before, after) = (books(2).seller_standing(SELLER, None), books(6).seller_standing(SELLER, None));
-    let told = TraderMessage::Seller(SellerStanding { deposit: before.deposit, ..after.clone() });
+    let (before, after) = (books(2).seller_status(SELLER, None), books(6).seller_status(SELLER, None));
+    let told = TraderMessage::Seller(SellerStatus { deposit: before.deposit, ..after.clone() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
     // A sale as another's.
     let dearer = Sale { price: Price(1), ..sale(BUYER, 1, SELLER, 1) };
-    let told = TraderMessage::Seller(SellerStanding { recent: vec![dearer], ..after.clone() });
+    let told = TraderMessage::Seller(SellerStatus { recent: vec![dearer], ..after.clone() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
     let more = DepositStanding { left: Units(7), ..after.deposit.clone().unwrap() };
-    let told = TraderMessage::Seller(SellerStanding { deposit: Some(more), ..after });
+    let told = TraderMessage::Seller(SellerStatus { deposit: Some(more), ..after });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
 }
 
@@ -787,14 +787,14 @@ fn a_record_that_cannot_be_folded_is_found() {
 
 #[test]
 fn accounts_that_do_not_add_up_are_found() {
-    // So many buyers that a snapshot has several parts, the last of which, with the seller in it, is lost.
+    // So many buyers that a snapshot has several chunks, the last of which, with the seller in it, is lost.
     let log = many_sales(200);
     let mut books = Books::default();
     log.iter().for_each(|record| books.apply(record).unwrap());
     the_accounts_add_up(&books).unwrap();
-    let mut parts = books.parts(Limits::DEFAULT.part_weight);
-    assert!(parts.pop().is_some() && !parts.is_empty());
-    violates(the_accounts_add_up(&Books::from_parts(books.sales_kept(), parts)), Property::S6, 402);
+    let mut chunks = books.chunks(Limits::DEFAULT.chunk_weight);
+    assert!(chunks.pop().is_some() && !chunks.is_empty());
+    violates(the_accounts_add_up(&Books::from_chunks(books.sales_kept(), chunks)), Property::S6, 402);
 }
 
 /// One seller, one deposit, one request of each of so many buyers, each served at once.

@@ -6,13 +6,13 @@ use super::{Property, Violation, deposit_name, log::read, request_name};
 use crate::{
     books::Outcome,
     id::{DepositId, DepositNumber, Epoch, Life, PeerId, RequestId, SaleNumber, Units},
-    message::{BuyerStanding, DepositStanding, SellerStanding, TraderMessage},
+    message::{BuyerStatus, DepositStanding, SellerStatus, TraderMessage},
     money::Cents,
     record::{Entry, Record, Sale},
 };
 
-/// S11: every request, outcome, deposit and sale that `client` was told of is in the durable log, and the standing it
-/// was told was, as a whole, its standing at some head of that log. Since the log only grows, all that was ever told
+/// S11: every request, outcome, deposit and sale that `client` was told of is in the durable log, and the status it
+/// was told was, as a whole, its status at some head of that log. Since the log only grows, all that was ever told
 /// agrees (S4).
 ///
 /// # Errors
@@ -23,8 +23,8 @@ pub fn whatever_a_client_was_told_is_in_the_log<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     let found = match told {
-        TraderMessage::Buyer(standing) => buyer_was_told_the_truth(standing, client, log),
-        TraderMessage::Seller(standing) => seller_was_told_the_truth(standing, client, log),
+        TraderMessage::Buyer(status) => buyer_was_told_the_truth(status, client, log),
+        TraderMessage::Seller(status) => seller_was_told_the_truth(status, client, log),
     };
     found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
 }
@@ -80,25 +80,25 @@ pub fn a_leader_holds_its_epoch<'a>(
 }
 
 fn buyer_was_told_the_truth<'a>(
-    told: &BuyerStanding,
+    told: &BuyerStatus,
     buyer: PeerId,
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), String> {
-    let mut standing = BuyerStanding { open: None, last: None };
+    let mut status = BuyerStatus { open: None, last: None };
     let (mut was_open, mut was_last) = (told.open.is_none(), told.last.is_none());
-    if standing == *told {
+    if status == *told {
         return Ok(());
     }
     for record in log {
         match &record.entry {
-            Entry::Admitted(request) if request.id.buyer == buyer => standing.open = Some(request.clone()),
+            Entry::Admitted(request) if request.id.buyer == buyer => status.open = Some(request.clone()),
             Entry::Sold(sale) if sale.request.buyer == buyer => {
-                standing.open = None;
-                standing.last = Some((sale.request.sequence, Outcome::Sold(sale.clone())));
+                status.open = None;
+                status.last = Some((sale.request.sequence, Outcome::Sold(sale.clone())));
             }
             Entry::Refused { request } if request.buyer == buyer => {
-                let item = standing.open.take().map(|open| open.item);
-                standing.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
+                let item = status.open.take().map(|open| open.item);
+                status.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
             }
             Entry::Claimed { .. }
             | Entry::Deposited(_)
@@ -107,11 +107,11 @@ fn buyer_was_told_the_truth<'a>(
             | Entry::Refused { .. }
             | Entry::Resigned => continue,
         }
-        if standing == *told {
+        if status == *told {
             return Ok(());
         }
-        was_open |= standing.open == told.open;
-        was_last |= standing.last == told.last;
+        was_open |= status.open == told.open;
+        was_last |= status.last == told.last;
     }
     let name = |sequence| request_name(RequestId { buyer, sequence });
     match (&told.open, &told.last) {
@@ -121,12 +121,12 @@ fn buyer_was_told_the_truth<'a>(
         (_, Some((sequence, _))) if !was_last => {
             Err(format!("an outcome of {} that is not in the log", name(*sequence)))
         }
-        _ => Err(String::from("a standing that was its own at no head of the log")),
+        _ => Err(String::from("a status that was its own at no head of the log")),
     }
 }
 
 fn seller_was_told_the_truth<'a>(
-    told: &SellerStanding,
+    told: &SellerStatus,
     seller: PeerId,
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), String> {
@@ -173,12 +173,12 @@ fn seller_was_told_the_truth<'a>(
         }
         Some(_) | None => match told.recent.iter().find(|sale| !sales.contains(sale)) {
             Some(sale) => Err(format!("of sale {}, which is not so in the log", sale.number)),
-            None => Err(String::from("a standing that was its own at no head of the log")),
+            None => Err(String::from("a status that was its own at no head of the log")),
         },
     }
 }
 
-/// A seller's standing but for its latest sales.
+/// A seller's status but for its latest sales.
 struct Account {
     deposit: Option<DepositStanding>,
     sales: SaleNumber,
@@ -190,8 +190,8 @@ impl Account {
         self.deposit.as_ref().map(|deposit| deposit.number)
     }
 
-    /// Whether this is the standing that was told: with these `sales`, of which any number of the latest may be told.
-    fn is_told_in(&self, told: &SellerStanding, sales: &[&Sale]) -> bool {
+    /// Whether this is the status that was told: with these `sales`, of which any number of the latest may be told.
+    fn is_told_in(&self, told: &SellerStatus, sales: &[&Sale]) -> bool {
         self.deposit == told.deposit
             && self.sales == told.sales
             && self.earned == told.earned

@@ -11,16 +11,16 @@ fn word(time: u64, writer: u32) -> Record {
     record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id })
 }
 
-fn ask(ledger: &mut Ledger, caller: Life, seen: Seen, request: LedgerRequest) -> Vec<LedgerEffect> {
+fn ask(ledger: &mut Ledger, caller: Life, seen: HighWaterMark, request: LedgerRequest) -> Vec<LedgerEffect> {
     ledger.step(LedgerInput::Call { id: CallId(7), call: LedgerCall { caller, seen, request } })
 }
 
 fn append(ledger: &mut Ledger, caller: Life, batch: &Batch) -> Vec<LedgerEffect> {
-    ask(ledger, caller, Seen::default(), LedgerRequest::Append(batch.clone()))
+    ask(ledger, caller, HighWaterMark::default(), LedgerRequest::Append(batch.clone()))
 }
 
 fn status(ledger: &mut Ledger) -> Vec<LedgerEffect> {
-    ask(ledger, life(1, 1), Seen::default(), LedgerRequest::Status)
+    ask(ledger, life(1, 1), HighWaterMark::default(), LedgerRequest::Status)
 }
 
 /// The verdict among the effects, after its echo was compared.
@@ -79,8 +79,12 @@ fn what_is_not_durable_yet_is_not_shown() {
     let mut ledger = held_by_4();
     let more = batch(1, 3, [word(4, 4)]);
     assert_eq!(append(&mut ledger, life(4, 1), &more), [LedgerEffect::Persist(more.clone())]);
-    let read = LedgerRequest::Read { from: Position(0), part: None };
-    assert_eq!(head_told(&ask(&mut ledger, life(3, 1), Seen::default(), read)), [3], "a read is answered at once");
+    let read = LedgerRequest::Read { from: Position(0), chunk: None };
+    assert_eq!(
+        head_told(&ask(&mut ledger, life(3, 1), HighWaterMark::default(), read)),
+        [3],
+        "a read is answered at once"
+    );
     assert_eq!(status(&mut ledger), [], "a question of status waits");
     let late = batch(1, 3, [word(5, 4)]);
     assert_eq!(append(&mut ledger, life(4, 1), &late), [], "so does an append");
@@ -129,7 +133,7 @@ fn the_checks_come_in_their_order() {
     assert_eq!(commit(&mut ledger, life(4, 1), &last), appended(3), "the very same batch, below the head");
     assert_eq!(commit(&mut ledger, life(3, 1), &batch(3, 1, [claim(9, 3, 3)])), Verdict::Fenced);
     assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 1, [claim(9, 3, 2)])), Verdict::Conflict);
-    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::Held);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::LeaseActive);
     ledger.step(LedgerInput::LeaseFired);
     assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), appended(4));
     assert_eq!(commit(&mut ledger, life(4, 1), &last), Verdict::Fenced, "no longer the last");
@@ -165,15 +169,15 @@ fn before_the_first_claim_nobody_writes() {
 fn an_empty_append_renews_the_term_without_the_disk() {
     let mut ledger = held_by_4();
     ledger.step(LedgerInput::LeaseFired);
-    assert!(!ledger.is_held());
+    assert!(!ledger.is_lease_active());
     let renewal = batch(1, 3, []);
     let effects = append(&mut ledger, life(4, 1), &renewal);
     assert_eq!(effects[0], LedgerEffect::ArmLease(LEASE));
     assert_eq!(verdict(&effects, life(4, 1), &renewal), Some(appended(3)));
-    assert!(ledger.is_held());
+    assert!(ledger.is_lease_active());
     ledger.step(LedgerInput::LeaseFired);
     commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)]));
-    assert!(ledger.is_held(), "so does the last batch, sent again");
+    assert!(ledger.is_lease_active(), "so does the last batch, sent again");
 }
 
 // DESIGN R6.
@@ -190,7 +194,7 @@ fn a_holder_is_told_once_that_its_term_is_contested() {
     let mut ledger = held_by_4();
     let rival = batch(2, 3, [claim(9, 3, 2)]);
     let contested = Verdict::Appended { head: Position(3), contested: true };
-    assert_eq!(commit(&mut ledger, life(3, 1), &rival), Verdict::Held);
+    assert_eq!(commit(&mut ledger, life(3, 1), &rival), Verdict::LeaseActive);
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [])), contested);
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [])), appended(3));
     commit(&mut ledger, life(3, 1), &rival);
@@ -204,9 +208,9 @@ fn a_resigned_term_is_over_at_once_but_its_last_batch_is_confirmed_again() {
     let mut ledger = held_by_4();
     let farewell = batch(1, 3, [record(4, 4, Entry::Resigned)]);
     assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4));
-    assert!(!ledger.is_held());
+    assert!(!ledger.is_lease_active());
     assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4), "its reply was lost");
-    assert!(!ledger.is_held(), "which renews nothing");
+    assert!(!ledger.is_lease_active(), "which renews nothing");
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 4, [])), Verdict::Fenced);
     assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 4, [claim(9, 3, 2)])), appended(5));
 }
@@ -218,7 +222,7 @@ fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
     let (mut ledger, effects) = Ledger::recover(CONFIG, tail);
     assert_eq!(effects, [LedgerEffect::ArmLease(LEASE)]);
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)])), appended(3));
-    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::Held);
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(9, 3, 2)])), Verdict::LeaseActive);
 
     let ended = tail.after(&batch(1, 3, [record(4, 4, Entry::Resigned)]));
     assert_eq!(Ledger::recover(CONFIG, ended).1, [], "a resigned term has none");
@@ -227,9 +231,11 @@ fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
 // DESIGN 3, "What a store must promise".
 #[test]
 fn a_ledger_that_holds_less_than_was_seen_of_it_answers_nothing_any_more() {
-    for seen in [Seen { epoch: Epoch(1), head: Position(4) }, Seen { epoch: Epoch(2), head: Position(3) }] {
+    for seen in
+        [HighWaterMark { epoch: Epoch(1), head: Position(4) }, HighWaterMark { epoch: Epoch(2), head: Position(3) }]
+    {
         let mut ledger = held_by_4();
-        let holds = Seen { epoch: Epoch(1), head: Position(3) };
+        let holds = HighWaterMark { epoch: Epoch(1), head: Position(3) };
         ask(&mut ledger, life(3, 1), holds, LedgerRequest::Status);
         let fault = LedgerFault { witness: life(3, 1), seen, holds };
         assert_eq!(ask(&mut ledger, life(3, 1), seen, LedgerRequest::Status), [LedgerEffect::Fail(fault)]);

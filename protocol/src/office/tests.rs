@@ -4,7 +4,7 @@ use crate::{
     clock::Time,
     id::Incarnation,
     ledger::{LedgerStatus, Term},
-    message::BuyerStanding,
+    message::BuyerStatus,
 };
 use alloc::vec;
 
@@ -22,7 +22,7 @@ impl Desk {
     fn take(&mut self, input: OfficeInput) -> Vec<OfficeEffect> {
         let Desk { office, clock, terms, isolated } = self;
         let limits = &Limits { sales_kept: SALES_KEPT, ..Limits::DEFAULT };
-        office.step(&mut Surroundings { timeouts: &TIMEOUTS, terms, limits, clock, isolated: *isolated }, input)
+        office.step(&mut OfficeContext { timeouts: &TIMEOUTS, terms, limits, clock, isolated: *isolated }, input)
     }
 
     fn fire(&mut self, timer: Timer) -> Vec<OfficeEffect> {
@@ -75,7 +75,8 @@ fn left(effects: &[OfficeEffect], why: Departure) -> bool {
 
 fn eligible() -> Desk {
     let clock = Clock::resume(PeerId(1), Time(0));
-    let mut desk = Desk { office: Office::new(life(1, 1), Seen::default()), clock, terms: TERMS, isolated: false };
+    let mut desk =
+        Desk { office: Office::new(life(1, 1), HighWaterMark::default()), clock, terms: TERMS, isolated: false };
     assert_eq!(asked(&desk.take(OfficeInput::Started)), [&LedgerRequest::Status]);
     let effects = desk.reply(status(4, 3, 7), LedgerAnswer::Status);
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
@@ -86,7 +87,7 @@ fn eligible() -> Desk {
 fn reading() -> Desk {
     let mut desk = eligible();
     let effects = desk.take(OfficeInput::Stand);
-    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(0), part: None }]);
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(0), chunk: None }]);
     assert!(desk.office.is_standing());
     desk
 }
@@ -126,7 +127,7 @@ fn isolated() -> Desk {
 fn who_stands_reads_to_the_head_and_claims_there() {
     let mut desk = reading();
     let effects = desk.reply(status(4, 3, 7), records(0, log()[..2].to_vec()));
-    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(2), part: None }], "there is more");
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(2), chunk: None }], "there is more");
     let effects = desk.reply(status(4, 3, 7), records(2, log()[2..].to_vec()));
     assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 4, [claim(51, 1, 4)]))]);
     let effects = desk.append(false);
@@ -141,7 +142,7 @@ fn who_stands_reads_to_the_head_and_claims_there() {
 fn who_meets_a_conflict_reads_on_and_claims_again() {
     let mut desk = claiming();
     let effects = desk.settle(status(5, 4, 8), Verdict::Conflict);
-    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(4), part: None }]);
+    assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(4), chunk: None }]);
     let effects = desk.reply(status(5, 4, 8), records(4, vec![claim(60, 8, 4)]));
     assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(5, 5, [claim(61, 1, 5)]))]);
 }
@@ -151,7 +152,7 @@ fn who_meets_a_conflict_reads_on_and_claims_again() {
 fn a_claim_that_is_fenced_is_given_up() {
     let mut desk = claiming();
     assert!(left(&desk.settle(status(5, 4, 8), Verdict::Fenced), Departure::Deposed));
-    assert_eq!(desk.office.seen(), Seen { epoch: Epoch(4), head: Position(5) });
+    assert_eq!(desk.office.seen(), HighWaterMark { epoch: Epoch(4), head: Position(5) });
 }
 
 // DESIGN R6, SPEC B9.
@@ -159,11 +160,11 @@ fn a_claim_that_is_fenced_is_given_up() {
 fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() {
     let mut desk = claiming();
     let claim = desk.office.in_flight().cloned().unwrap();
-    assert_eq!(desk.settle(status(4, 3, 7), Verdict::Held), []);
+    assert_eq!(desk.settle(status(4, 3, 7), Verdict::LeaseActive), []);
     assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Append(claim)]);
-    desk.settle(status(4, 3, 7), Verdict::Held);
-    let effects = desk.fire(Timer::LedgerPatience);
-    assert!(left(&effects, Departure::Held));
+    desk.settle(status(4, 3, 7), Verdict::LeaseActive);
+    let effects = desk.fire(Timer::LedgerGiveUp);
+    assert!(left(&effects, Departure::LeaseActive));
     assert_eq!(asked(&effects), [] as [&LedgerRequest; 0]);
     assert_eq!(desk.office.eligibility, Eligibility::Eligible);
 }
@@ -171,18 +172,20 @@ fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() 
 // DESIGN R6: without the ledger's word the claim may have been granted already.
 #[test]
 fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_is_held() {
-    let heartbeat =
-        |epoch| OfficeInput::Heartbeat { from: PeerId(7), seen: Seen { epoch: Epoch(epoch), head: Position(4) } };
+    let heartbeat = |epoch| OfficeInput::Heartbeat {
+        from: PeerId(7),
+        seen: HighWaterMark { epoch: Epoch(epoch), head: Position(4) },
+    };
     let lives = |epoch| OfficeEffect::LeaderLives { epoch: Epoch(epoch), leader: PeerId(7) };
     let mut desk = claiming();
     assert_eq!(desk.take(heartbeat(3)), [lives(3)]);
-    desk.settle(status(4, 3, 7), Verdict::Held);
+    desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     assert_eq!(desk.take(heartbeat(2)), [lives(2)], "not of that trader");
     desk.fire(Timer::LedgerRetry);
     assert_eq!(desk.take(heartbeat(3)), [lives(3)], "asked again since");
-    desk.settle(status(4, 3, 7), Verdict::Held);
+    desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     let effects = desk.take(heartbeat(3));
-    assert!(left(&effects, Departure::Held));
+    assert!(left(&effects, Departure::LeaseActive));
     assert_eq!(effects.last(), Some(&lives(3)), "so that whoever follows it does not stand any more");
 }
 
@@ -192,7 +195,7 @@ fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
     let mut in_flight = holding();
     in_flight.fire(Timer::Renewal);
     for mut desk in [reading(), claiming(), in_flight] {
-        let effects = desk.fire(Timer::LedgerPatience);
+        let effects = desk.fire(Timer::LedgerGiveUp);
         assert!(left(&effects, Departure::LedgerSilent));
         assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
         assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Status], "it goes on asking");
@@ -205,13 +208,13 @@ fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
 
 // SPEC B9.
 #[test]
-fn a_lost_connection_makes_who_is_out_unable_at_once_and_leaves_the_others_their_patience() {
+fn a_lost_connection_makes_who_is_out_unable_at_once_and_leaves_the_others_their_time() {
     let mut out = eligible();
     assert!(out.take(OfficeInput::LedgerDown).contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
     assert_eq!(claiming().take(OfficeInput::LedgerDown), []);
     let mut desk = holding();
     assert_eq!(desk.take(OfficeInput::LedgerDown), []);
-    assert_eq!(desk.fire(Timer::LedgerPatience), [], "nothing is in flight, so nothing is overdue");
+    assert_eq!(desk.fire(Timer::LedgerGiveUp), [], "nothing is in flight, so nothing is overdue");
 }
 
 // DESIGN R2.
@@ -251,7 +254,7 @@ fn a_client_is_told_when_its_batch_is_appended() {
     assert_eq!(desk.office.in_flight().map(|batch| batch.records.len()), Some(2));
     let effects = desk.append(false);
     let last = Some((wish.id.sequence, crate::books::Outcome::Sold(sale(&wish, &deposit(4, 1, 2), 1))));
-    assert!(effects.contains(&OfficeEffect::Tell(PeerId(3), TraderMessage::Buyer(BuyerStanding { open: None, last }))));
+    assert!(effects.contains(&OfficeEffect::Tell(PeerId(3), TraderMessage::Buyer(BuyerStatus { open: None, last }))));
     assert!(effects.iter().any(|effect| matches!(effect, OfficeEffect::Tell(PeerId(4), TraderMessage::Seller(_)))));
     assert_eq!(claiming().take(OfficeInput::Client(PeerId(3), ClientMessage::Request(wish))), [], "out of office");
 }

@@ -6,7 +6,7 @@ use crate::{
     id::{Incarnation, Position},
     id::{Item, Units},
     input::Timer,
-    ledger::{Echo, LedgerAnswer, LedgerReply, LedgerStatus, Seen, Term, Verdict},
+    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
     message::{Body, Route},
     office::Office,
     record::Entry,
@@ -86,7 +86,7 @@ fn speaks(effects: &[Effect]) -> bool {
 #[test]
 fn nothing_is_said_before_the_first_write_is_confirmed() {
     let (mut peer, mut effects) = starting();
-    let durable = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: Seen::default() };
+    let durable = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: HighWaterMark::default() };
     assert_eq!(effects[0], Effect::Write { id: WriteId(1), durable });
     effects.extend(peer.step(answer(LedgerStatus::default(), LedgerAnswer::Status)));
     effects.extend(peer.step(question(0)));

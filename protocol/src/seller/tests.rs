@@ -3,7 +3,7 @@ use crate::testing::{FISH, PACE, TIMEOUTS, life, request, sale};
 use crate::{clock::Time, id::PeerId, money::Price, record::Sale};
 use alloc::vec;
 
-type Input = ClientInput<SellerStanding>;
+type Input = ClientInput<SellerStatus>;
 
 /// The second life of seller 1, which offers two fish or one salt, with what surrounds it.
 struct Stall {
@@ -21,7 +21,7 @@ const FIRST: u64 = (2 << 32) | 1;
 impl Stall {
     fn take(&mut self, input: Input) -> Vec<ClientEffect> {
         let Stall { seller, offers, limits, clock } = self;
-        seller.step(&mut SellerSurroundings { offers, pace: &PACE, timeouts: &TIMEOUTS, limits, clock }, input)
+        seller.step(&mut SellerContext { offers, pace: &PACE, timeouts: &TIMEOUTS, limits, clock }, input)
     }
 
     fn fire(&mut self) -> Vec<ClientEffect> {
@@ -30,15 +30,15 @@ impl Stall {
 
     /// What the books say: deposit `number`, with so many left, so many sales, and the last of those.
     fn told(&mut self, number: u64, left: u32, sales: u64, recent: &[Sale]) -> Vec<ClientEffect> {
-        self.take(ClientInput::Told(standing(number, left, sales, recent)))
+        self.take(ClientInput::Told(status(number, left, sales, recent)))
     }
 }
 
-fn standing(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStanding {
+fn status(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStatus {
     let number = DepositNumber(number);
     let deposit = DepositStanding { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
     let earned = Cents(720 * sales);
-    SellerStanding { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
+    SellerStatus { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
 }
 
 /// The seller's `number`-th sale, of one fish.
@@ -205,7 +205,7 @@ fn a_gap_before_it_hears_that_its_first_deposit_counts_makes_it_ask_as_well() {
 #[test]
 fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
     let mut stall = selling();
-    let (before, old) = (stall.clock.now(), standing(FIRST, 2, 0, &[]));
+    let (before, old) = (stall.clock.now(), status(FIRST, 2, 0, &[]));
     stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
     assert_eq!(stall.clock.now().0, before.0 + 1);
     let seller = stall.seller.clone();
@@ -218,7 +218,7 @@ fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
 #[test]
 fn without_an_account_nothing_is_taken_over_and_the_deposit_waits_on() {
     let mut stall = depositing();
-    let none = SellerStanding { deposit: None, sales: SaleNumber(0), earned: Cents(0), recent: vec![] };
+    let none = SellerStatus { deposit: None, sales: SaleNumber(0), earned: Cents(0), recent: vec![] };
     assert_eq!(stall.take(ClientInput::Told(none)), []);
     assert!(stall.seller.depositing().is_some());
 }

@@ -68,11 +68,11 @@ fn a_read_gives_as_many_records_as_fit_an_answer() {
 
 #[test]
 fn a_store_answers_reads_within_its_limits() {
-    let mut store = store_with(Limits { read_records: 1, part_weight: 1, sales_kept: 1, ..Limits::DEFAULT });
+    let mut store = store_with(Limits { read_records: 1, chunk_weight: 1, sales_kept: 1, ..Limits::DEFAULT });
     assert_eq!(read(&store, 1, 4), records(1, [deposited(1)]), "one record");
     store.take_snapshot();
     assert_eq!(store.snapshot().map(Books::sales_kept), Some(1));
-    let LedgerAnswer::Part { of, .. } = read(&store, 0, 4) else { panic!("a part") };
+    let LedgerAnswer::Chunk { of, .. } = read(&store, 0, 4) else { panic!("a part") };
     assert_eq!(of, 3, "the totals, and two sellers");
 }
 

@@ -4,7 +4,7 @@ use crate::{
     books::Outcome,
     clock::Time,
     id::{Epoch, Item, Sequence, Units},
-    message::BuyerStanding,
+    message::BuyerStatus,
 };
 use alloc::{format, string::String};
 
@@ -169,15 +169,15 @@ fn of_two_messages_of_one_client_the_later_decided_counts() {
 #[test]
 fn what_cannot_be_booked_is_answered_with_how_its_sender_stands() {
     let mut trader = trader([Entry::Deposited(deposit(1, 1, 2)), Entry::Admitted(request(6, 3, 1))]);
-    let open = TraderMessage::Buyer(BuyerStanding { open: Some(request(6, 3, 1)), last: None });
+    let open = TraderMessage::Buyer(BuyerStatus { open: Some(request(6, 3, 1)), last: None });
     assert_eq!(ask(&mut trader, &request(6, 3, 1)), Some(open), "it counts already");
-    let booked = TraderMessage::Seller(trader.books().seller_standing(PeerId(1), None));
+    let booked = TraderMessage::Seller(trader.books().seller_status(PeerId(1), None));
     assert_eq!(offer(&mut trader, &deposit(1, 1, 2)), Some(booked));
     assert!(ask(&mut trader, &request(6, 4, 2)).is_some(), "it names a request that the books do not have");
     let stolen = ClientMessage::Request(request(6, 5, 1));
     assert_eq!(
         trader.on_client(PeerId(4), stolen),
-        Some(TraderMessage::Buyer(BuyerStanding { open: None, last: None })),
+        Some(TraderMessage::Buyer(BuyerStatus { open: None, last: None })),
         "in another's name"
     );
     assert_eq!(trader.waiting(), 0);
@@ -205,7 +205,7 @@ fn clients_are_told_when_it_is_appended_and_only_what_is_new() {
     assert_eq!(seller.recent, [sold]);
     assert_eq!(told.notes.len(), 2);
     let all = trader.on_client(PeerId(1), ClientMessage::AskSales { after: None });
-    assert_eq!(all, Some(TraderMessage::Seller(trader.books().seller_standing(PeerId(1), None))));
+    assert_eq!(all, Some(TraderMessage::Seller(trader.books().seller_status(PeerId(1), None))));
 }
 
 #[test]

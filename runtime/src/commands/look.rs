@@ -27,12 +27,12 @@ struct Snapshot {
     records: u64,
     queue: u32,
     ledger: Option<LedgerStatus>,
-    peers: BTreeMap<PeerId, Seen>,
+    peers: BTreeMap<PeerId, HighWaterMark>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Seen {
+enum HighWaterMark {
     Up {
         address: String,
         #[serde(flatten)]
@@ -53,23 +53,23 @@ impl Snapshot {
             .iter()
             .map(|entry| (entry.registration.life.peer, entry.registration.address.clone()))
             .collect();
-        let peers: BTreeMap<PeerId, Seen> = (0..run.config().peers())
+        let peers: BTreeMap<PeerId, HighWaterMark> = (0..run.config().peers())
             .map(PeerId)
             .map(|id| {
                 let address = addresses.get(&id).cloned();
                 let seen = match (asked.remove(&id), address) {
-                    (Some(Ok(PeerInfo::Well(status))), Some(address)) => Seen::Up { address, status },
-                    (Some(Ok(_)), address) => Seen::Down { address, down: "does not answer".to_owned() },
-                    (Some(Err(why)), address) => Seen::Down { address, down: why },
-                    (None, address) => Seen::Down { address, down: "has not registered".to_owned() },
+                    (Some(Ok(PeerInfo::Well(status))), Some(address)) => HighWaterMark::Up { address, status },
+                    (Some(Ok(_)), address) => HighWaterMark::Down { address, down: "does not answer".to_owned() },
+                    (Some(Err(why)), address) => HighWaterMark::Down { address, down: why },
+                    (None, address) => HighWaterMark::Down { address, down: "has not registered".to_owned() },
                 };
                 (id, seen)
             })
             .collect();
         let statuses = || {
             peers.values().filter_map(|seen| match seen {
-                Seen::Up { status, .. } => Some(status),
-                Seen::Down { .. } => None,
+                HighWaterMark::Up { status, .. } => Some(status),
+                HighWaterMark::Down { .. } => None,
             })
         };
         let in_office = statuses().filter(|status| status.in_office).max_by_key(|status| status.epoch);
@@ -98,7 +98,7 @@ impl Snapshot {
             .peers
             .iter()
             .map(|(id, seen)| match seen {
-                Seen::Up { address, status } => {
+                HighWaterMark::Up { address, status } => {
                     let links = status.links.iter().map(|link| {
                         let mark = if link.up { "" } else { " (down)" };
                         format!("{}{mark}", link.neighbour)
@@ -113,7 +113,7 @@ impl Snapshot {
                         status.role.clone(),
                     ]
                 }
-                Seen::Down { address, down } => vec![
+                HighWaterMark::Down { address, down } => vec![
                     id.to_string(),
                     "down".to_owned(),
                     "-".to_owned(),

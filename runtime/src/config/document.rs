@@ -24,9 +24,20 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("waits", &["deposit_after", "trade_after", "think", "clock_interval"]),
     (
         "timeouts",
-        &["first_call", "stagger", "answer", "victory", "suspicion", "renewal", "lease", "retry", "patience", "resend"],
+        &[
+            "first_call",
+            "stagger",
+            "answer",
+            "victory",
+            "suspicion",
+            "renewal",
+            "lease",
+            "retry",
+            "give_up_after",
+            "resend",
+        ],
     ),
-    ("limits", &["part_weight", "read_records", "sales_kept", "flood_window", "hops", "held_back", "waiting_calls"]),
+    ("limits", &["chunk_weight", "read_records", "sales_kept", "flood_window", "hops", "held_back", "waiting_calls"]),
     ("peer", &["id", "address", "role", "wants", "quantity", "offers"]),
     ("offer", &["item", "count", "price"]),
 ];

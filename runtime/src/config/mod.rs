@@ -146,7 +146,7 @@ impl Speed {
                 renewal: millis(1_000),
                 lease: millis(5_000),
                 retry: millis(1_000),
-                patience: millis(4_000),
+                give_up_after: millis(4_000),
                 resend: millis(3_000),
             },
             Speed::Brisk | Speed::FlatOut => Timeouts {
@@ -158,7 +158,7 @@ impl Speed {
                 renewal: millis(300),
                 lease: millis(1_500),
                 retry: millis(300),
-                patience: millis(1_400),
+                give_up_after: millis(1_400),
                 resend: millis(800),
             },
         }

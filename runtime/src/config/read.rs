@@ -79,7 +79,7 @@ pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut D
         ("renewal", &mut timeouts.renewal),
         ("lease", &mut timeouts.lease),
         ("retry", &mut timeouts.retry),
-        ("patience", &mut timeouts.patience),
+        ("give_up_after", &mut timeouts.give_up_after),
         ("resend", &mut timeouts.resend),
     ]
 }
@@ -108,10 +108,10 @@ pub(super) fn limits(section: &Section<'_>) -> Result<Limits, ConfigError> {
     let read = |(range, default): (LimitRange, u32)| {
         section.small(range.name, range.least..=range.most).map(|limit| limit.unwrap_or(default))
     };
-    let [part_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls] =
+    let [chunk_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls] =
         Limits::DEFAULT.entries().map(read);
     Ok(Limits {
-        part_weight: part_weight?,
+        chunk_weight: chunk_weight?,
         read_records: read_records?,
         sales_kept: sales_kept?,
         flood_window: flood_window?,

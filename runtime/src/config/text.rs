@@ -55,9 +55,9 @@ const MEANINGS: [(&str, &str, &str); 39] = [
     ("timeouts", "renewal", "How often a trader renews its term and shows that it is there."),
     ("timeouts", "lease", "How long a term lasts when it is not renewed."),
     ("timeouts", "retry", "How long a call to the ledger waits before it is sent again."),
-    ("timeouts", "patience", "How long a trader waits for the ledger before it gives up the office."),
+    ("timeouts", "give_up_after", "How long a trader waits for the ledger before it gives up the office."),
     ("timeouts", "resend", "How long a buyer or seller waits before it asks the trader again."),
-    ("limits", "part_weight", "The heaviest a part of a snapshot becomes, counted in records, from 1 to 512."),
+    ("limits", "chunk_weight", "The heaviest a chunk of a snapshot becomes, counted in records, from 1 to 512."),
     ("limits", "read_records", "How many records one answer of the ledger to a reader holds, from 1 to 512."),
     ("limits", "sales_kept", "How many of a seller's latest sales it can be told again, from 1 to 510."),
     ("limits", "flood_window", "How many broadcasts of one peer are told apart when they come out of order."),
@@ -83,7 +83,7 @@ fn heading(table: &str) -> &'static str {
         "waits" => "# How long buyers and sellers wait. `pace` sets all of it.\n[waits]\n",
         "timeouts" => {
             "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n\
-                       # victory; renewal below lease; retry below patience, patience at most lease, lease at most suspicion.\n\
+                       # victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease at most suspicion.\n\
                        [timeouts]\n"
         }
         "limits" => {

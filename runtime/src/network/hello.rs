@@ -414,7 +414,7 @@ fn judge<T>(
 
 /// Says why, and reads on a little: closing a connection with unread bytes may take the refusal back.
 async fn send_away(mut frames: Frames, refusal: &Refusal) {
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const DEADLINE: Duration = Duration::from_millis(200);
     let farewell = async {
         wire::write(&mut frames, &Verdict::Refused(refusal.clone())).await?;
         let mut stream = frames.into_inner();
@@ -428,7 +428,7 @@ async fn send_away(mut frames: Frames, refusal: &Refusal) {
         Ok::<(), WireError>(())
     };
     // Whether it was heard is the other side's affair.
-    let _ = timeout(PATIENCE, farewell).await;
+    let _ = timeout(DEADLINE, farewell).await;
 }
 
 /// A connection that has not said yet who it is. Only so many exist at a time.

@@ -26,7 +26,7 @@ use crate::network::{
 };
 
 /// How long a tool waits for a driver to say how its peer is.
-const STATUS_PATIENCE: Duration = Duration::from_millis(500);
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How many calls of one tool are dealt with at the same time.
 const TOOL_CALLS: usize = 4;
@@ -128,7 +128,7 @@ impl HostTools for ToolDoor {
             if status.try_send(request).is_err() {
                 return PeerInfo::NoAnswer(id);
             }
-            match timeout(STATUS_PATIENCE, answer).await {
+            match timeout(STATUS_TIMEOUT, answer).await {
                 Ok(Ok(status)) => PeerInfo::Well(Box::new(status)),
                 Ok(Err(_)) | Err(_) => PeerInfo::NoAnswer(id),
             }

@@ -105,8 +105,8 @@ impl LedgerClient {
     /// The directory, as this peer asks it.
     #[must_use]
     pub fn addresses(&self) -> Arc<dyn Addresses> {
-        let patience = self.settings.silence;
-        Arc::new(Lookup { asks: self.asks.clone(), state: Arc::clone(&self.state), patience })
+        let answer_timeout = self.settings.silence;
+        Arc::new(Lookup { asks: self.asks.clone(), state: Arc::clone(&self.state), answer_timeout })
     }
 }
 
@@ -114,7 +114,7 @@ impl LedgerClient {
 struct Lookup {
     asks: mpsc::Sender<Ask>,
     state: Arc<State>,
-    patience: Duration,
+    answer_timeout: Duration,
 }
 
 impl Addresses for Lookup {
@@ -129,7 +129,7 @@ impl Addresses for Lookup {
             asks.send(Ask::Lookup { of, answer }).await.map_err(|_| Unavailable)?;
             answered.await.unwrap_or(Err(Unavailable))
         };
-        timeout(self.patience, lookup).map(|found| found.unwrap_or(Err(Unavailable))).boxed()
+        timeout(self.answer_timeout, lookup).map(|found| found.unwrap_or(Err(Unavailable))).boxed()
     }
 }
 
@@ -238,15 +238,15 @@ impl Connection {
 
     /// Registers, then carries calls and replies until the connection no longer works.
     async fn serve(&mut self, frames: Frames, backoff: &mut Backoff) -> Trouble {
-        let patience = self.settings.patience();
+        let answer_timeout = self.settings.answer_timeout();
         let connection = LedgerDoorClient::new(client::Config::default(), Wire::new(frames, "the ledger"));
         let client = connection.client;
         let mut dispatch = pin!(connection.dispatch.fuse());
 
-        let register = client.register(within(patience * 4), self.registration.clone());
+        let register = client.register(within(answer_timeout * 4), self.registration.clone());
         let registered = tokio::select! {
             ended = &mut dispatch => return ended_because(ended),
-            registered = timeout(patience, register) => registered,
+            registered = timeout(answer_timeout, register) => registered,
         };
         match registered {
             Ok(Ok(Ok(()))) => {}
@@ -263,24 +263,24 @@ impl Connection {
         let mut under_way: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
         let mut idle = pin!(sleep_until(Instant::now() + self.settings.keepalive));
         let mut pinging = false;
-        let call_patience = self.settings.call;
+        let call_timeout = self.settings.call;
         loop {
             tokio::select! {
                 ended = &mut dispatch => return ended_because(ended),
                 Some(ask) = self.asked.recv(), if under_way.len() < CALLS => under_way.push(match ask {
                     Ask::Call(call) => {
-                        let reply = timeout(call_patience, client.call(within(call_patience * 2), call));
+                        let reply = timeout(call_timeout, client.call(within(call_timeout * 2), call));
                         reply.map(Done::Reply).boxed()
                     }
                     Ask::Lookup { of, answer } => {
-                        let found = timeout(patience, client.lookup(within(patience * 4), of));
+                        let found = timeout(answer_timeout, client.lookup(within(answer_timeout * 4), of));
                         found.map(|found| Done::Address { found, answer }).boxed()
                     }
                 }),
                 // Whether it is there at all is asked beside the calls: those may wait long for a disk.
                 () = &mut idle, if !pinging => {
                     pinging = true;
-                    let ping = timeout(patience, client.ping(within(patience * 4)));
+                    let ping = timeout(answer_timeout, client.ping(within(answer_timeout * 4)));
                     under_way.push(ping.map(Done::Ping).boxed());
                 }
                 Some(done) = under_way.next() => {

@@ -313,7 +313,7 @@ impl Link {
     /// what comes meanwhile goes out together with the next.
     async fn carry(&self, frames: Frames, backoff: &mut Backoff) -> Down {
         let settings = &self.shared.settings;
-        let patience = settings.patience();
+        let answer_timeout = settings.answer_timeout();
         let connection = PeerLinkClient::new(client::Config::default(), Wire::new(frames, format!("peer {}", self.to)));
         let client = connection.client;
         let mut dispatch = pin!(connection.dispatch);
@@ -322,8 +322,8 @@ impl Link {
         let deliver = |batch: Vec<Envelope>| {
             let size = batch.len() as u64;
             // The library's own deadline is further off: it would cut the other side's handler.
-            let call = client.deliver(within(patience * 4), batch);
-            timeout(patience, call).map(move |answer| (answer, size)).boxed()
+            let call = client.deliver(within(answer_timeout * 4), batch);
+            timeout(answer_timeout, call).map(move |answer| (answer, size)).boxed()
         };
         let mut on_the_way = 0;
         let why = loop {
@@ -347,7 +347,7 @@ impl Link {
                     Ok(Ok(Err(_gone))) => break Down::Gone,
                     Ok(Err(client::RpcError::Shutdown)) => break Down::Closed,
                     Ok(Err(error)) => break Down::Broken(error.to_string()),
-                    Err(_elapsed) => break Down::Silent(patience),
+                    Err(_elapsed) => break Down::Silent(answer_timeout),
                 },
                 () = self.outbox.filled.notified(), if under_way.len() < settings.window.max(1) => {}
                 () = &mut idle, if under_way.is_empty() => under_way.push(deliver(Vec::new())),
@@ -360,7 +360,7 @@ impl Link {
 
     /// Carries envelopes to a neighbour in the same process.
     async fn hand_over(&self, neighbour: &mpsc::Sender<Input>, backoff: &mut Backoff) -> Down {
-        let patience = self.shared.settings.patience();
+        let answer_timeout = self.shared.settings.answer_timeout();
         loop {
             let batch = lock(&self.outbox.queue).pop_batch();
             let Some(batch) = batch else {
@@ -371,7 +371,7 @@ impl Link {
                 }
             };
             let size = batch.len() as u64;
-            let result = timeout(patience, put(neighbour, self.from.peer, batch)).await;
+            let result = timeout(answer_timeout, put(neighbour, self.from.peer, batch)).await;
             let counts = &mut lock(&self.outbox.queue).counts;
             match result {
                 Ok(Ok(())) => counts.delivered += size,
@@ -381,7 +381,7 @@ impl Link {
                 }
                 Err(_elapsed) => {
                     counts.lost += size;
-                    return Down::Silent(patience);
+                    return Down::Silent(answer_timeout);
                 }
             }
             backoff.reset();

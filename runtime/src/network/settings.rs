@@ -44,7 +44,7 @@ impl Default for Settings {
 
 impl Settings {
     /// How long one call on an idle link may take, so that keepalive and call together stay within `silence`.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn answer_timeout(&self) -> Duration {
         self.silence.saturating_sub(self.keepalive).max(self.keepalive / 2)
     }
 }

@@ -33,7 +33,7 @@ pub const MAX_FRAME: usize = 64 * 1_024;
 pub const MAX_BODY: usize = MAX_FRAME - 64;
 
 /// The longest a call may ask to be waited for. A caller that asks for more gets this.
-pub const MAX_PATIENCE: Duration = Duration::from_secs(60);
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A byte stream cut into frames.
 pub type Frames<S = TcpStream> = Framed<S, LengthDelimitedCodec>;
@@ -160,7 +160,7 @@ pub enum Call<T> {
         /// The caller's name for the call.
         id: u64,
         /// How long the caller waits, in milliseconds.
-        patience: u32,
+        timeout_millis: u32,
         /// What is asked.
         body: T,
     },
@@ -192,9 +192,9 @@ pub trait Writable {
 impl<T: DeserializeOwned> Readable for ClientMessage<T> {
     fn from_frame(bytes: &[u8]) -> Result<Self, WireError> {
         Ok(match decode(bytes)? {
-            Call::Ask { id, patience, body } => {
+            Call::Ask { id, timeout_millis, body } => {
                 let mut context = context::current();
-                context.deadline = Instant::now() + Duration::from_millis(patience.into()).min(MAX_PATIENCE);
+                context.deadline = Instant::now() + Duration::from_millis(timeout_millis.into()).min(MAX_TIMEOUT);
                 ClientMessage::Request(Request { context, id, message: body })
             }
             Call::Cancel { id } => {
@@ -209,8 +209,8 @@ impl<T: Serialize> Writable for ClientMessage<T> {
         match self {
             ClientMessage::Request(Request { context, id, message }) => {
                 let left = context.deadline.saturating_duration_since(Instant::now());
-                let patience = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-                encode(&Call::Ask { id, patience, body: message })
+                let timeout_millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+                encode(&Call::Ask { id, timeout_millis, body: message })
             }
             ClientMessage::Cancel { request_id, .. } => encode(&Call::<T>::Cancel { id: request_id }),
             _ => {

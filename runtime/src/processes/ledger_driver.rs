@@ -9,8 +9,8 @@ use std::{
 use bazaar_protocol::{
     id::{Life, Position},
     ledger::{
-        CallId, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerStatus,
-        PartId, Seen, Store as _,
+        CallId, ChunkId, HighWaterMark, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput,
+        LedgerReply, LedgerStatus, Store as _,
     },
     record::Batch,
 };
@@ -102,7 +102,7 @@ fn witness_file(ledger: &Path) -> PathBuf {
 }
 
 /// Refuses a store that lacks what a witness has seen; one that has it again is welcome.
-fn check_witness(dir: &Path, holds: Seen) -> Result<(), LedgerDriverError> {
+fn check_witness(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverError> {
     let file = witness_file(dir);
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
     let fault: LedgerFault = serde_json::from_str(&text).map_err(|error| LedgerDriverError::Files {
@@ -214,7 +214,7 @@ impl LedgerDriver {
             }
             LedgerJob::Info { reply } => {
                 // A tool that has gone away needs no answer.
-                let _ = reply.send(Fence { status: self.machine.status(), live: self.machine.is_held() });
+                let _ = reply.send(Fence { status: self.machine.status(), live: self.machine.is_lease_active() });
                 Ok(())
             }
         }
@@ -263,10 +263,10 @@ impl LedgerDriver {
                         let _ = caller.send(reply);
                     }
                 }
-                LedgerEffect::Read { id, to, status, from, part } => {
+                LedgerEffect::Read { id, to, status, from, chunk } => {
                     if let Some(reply) = self.calls.remove(&id) {
                         self.reads.insert(id, Reader { to, status, reply });
-                        self.committer.ask(Work::Read { id, from, part, upto: status.head });
+                        self.committer.ask(Work::Read { id, from, chunk, upto: status.head });
                     }
                 }
                 LedgerEffect::ArmLease(after) => self.lease = Some(Instant::now() + after),
@@ -288,7 +288,7 @@ impl LedgerDriver {
 
 enum Work {
     Persist(Batch),
-    Read { id: CallId, from: Position, part: Option<PartId>, upto: Position },
+    Read { id: CallId, from: Position, chunk: Option<ChunkId>, upto: Position },
     Log { id: CallId, from: Position, upto: Position },
 }
 
@@ -313,7 +313,7 @@ impl Committer {
                 let done = match work {
                     Work::Persist(batch) => Done::Persisted(store.append(&batch).and_then(|()| store.sync())),
                     Work::Log { id, from, upto } => Done::Log { id, batches: store.batches_from(from, upto) },
-                    Work::Read { id, from, part, upto } => Done::Read { id, answer: store.read(from, part, upto) },
+                    Work::Read { id, from, chunk, upto } => Done::Read { id, answer: store.read(from, chunk, upto) },
                 };
                 if tell.send(done).is_err() {
                     return;

@@ -246,7 +246,7 @@ impl Names {
                 Departure::Deposed => "steps down: there is a newer epoch".to_owned(),
                 Departure::Overtaken => "steps down: somebody else has written to the log".to_owned(),
                 Departure::LedgerSilent => "steps down: the ledger does not answer".to_owned(),
-                Departure::Held => "gives up its claim: another trader renews its term".to_owned(),
+                Departure::LeaseActive => "gives up its claim: another trader renews its term".to_owned(),
                 Departure::SitsOut => "does not stand: it resigned the last term".to_owned(),
                 Departure::Isolated => "steps down: it hears no neighbour and its office is claimed".to_owned(),
                 Departure::BooksDamaged => "steps down: the books cannot be folded".to_owned(),
@@ -467,13 +467,13 @@ pub fn say(text: String) {
     }
 }
 
-/// Waits until what was said has been read, at most `patience`, and says on the error output what was dropped. To be
+/// Waits until what was said has been read, at most `at_most`, and says on the error output what was dropped. To be
 /// called before the process ends.
-pub fn flush(patience: Duration) {
+pub fn flush(at_most: Duration) {
     let Some(printer) = PRINTER.get() else { return };
     let (done, is_done) = sync_channel(1);
     if printer.lines.try_send(Line::Flush(done)).is_ok() {
-        let _ = is_done.recv_timeout(patience);
+        let _ = is_done.recv_timeout(at_most);
     }
     let dropped = printer.dropped.load(Ordering::Relaxed);
     if dropped > 0 {
@@ -516,7 +516,7 @@ mod tests {
         let events = [
             Event::noted(PeerId(0), Time(7), Some(Epoch(2)), Note::Bought { sale: sale() }),
             Event::noted(PeerId(0), Time(7), None, Note::ElectionCalled),
-            Event::noted(PeerId(0), Time(9), None, Note::SteppedDown { reason: Departure::Held }),
+            Event::noted(PeerId(0), Time(9), None, Note::SteppedDown { reason: Departure::LeaseActive }),
             Event::now(ProcessEvent::ProcessDied { process: "peer 3".into(), pid: 17, how: "signal 9".into() }),
         ];
         let lines: String = events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();

@@ -15,7 +15,7 @@ use bazaar_protocol::{
     books::{Books, BooksError},
     config::Limits,
     id::Position,
-    ledger::{LedgerAnswer, PartId, Store, Tail},
+    ledger::{ChunkId, LedgerAnswer, Store, Tail},
     record::Batch,
 };
 use serde::{Deserialize, Serialize};
@@ -376,10 +376,10 @@ impl Store for SledLedger {
         self.stop_on_error(synced)
     }
 
-    fn read(&self, from: Position, part: Option<PartId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
         self.refuse_when_stopped()?;
         if let Some(snapshot) = self.snapshot.as_ref().filter(|s| from < s.position() && s.position() <= upto) {
-            return Ok(snapshot.part_for(part));
+            return Ok(snapshot.part_for(chunk));
         }
         let upto = upto.min(self.written.position);
         let mut records = Vec::new();

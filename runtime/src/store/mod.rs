@@ -40,7 +40,7 @@ pub enum StoreError {
         /// Where it was looked for.
         dir: PathBuf,
     },
-    /// Another process, or another part of this one, has it open. Ask that one, or stop it first.
+    /// Another process, or another chunk of this one, has it open. Ask that one, or stop it first.
     #[error("the store in {} is in use: ask the process that has it open, or stop that process first", dir.display())]
     InUse {
         /// The store's directory.

@@ -8,10 +8,10 @@ use std::{
 };
 
 use bazaar_protocol::{
-    books::{Books, BooksPart},
+    books::{Books, SnapshotChunk},
     config::Limits,
     id::Position,
-    ledger::{LedgerAnswer, PartId},
+    ledger::{ChunkId, LedgerAnswer},
 };
 
 use super::{
@@ -28,26 +28,26 @@ const HEADER: usize = 8 + 2 + blake3::OUT_LEN;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     position: Position,
-    parts: Vec<BooksPart>,
+    chunks: Vec<SnapshotChunk>,
 }
 
 impl Snapshot {
     pub(super) fn of(books: &Books, limits: &Limits) -> Snapshot {
-        Snapshot { position: books.position(), parts: books.parts(limits.part_weight) }
+        Snapshot { position: books.position(), chunks: books.chunks(limits.chunk_weight) }
     }
 
     pub(super) fn position(&self) -> Position {
         self.position
     }
 
-    /// The same as [`Books::part_for`], without cutting the books up anew for each part.
-    pub(super) fn part_for(&self, wanted: Option<PartId>) -> LedgerAnswer {
+    /// The same as [`Books::part_for`], without cutting the books up anew for each chunk.
+    pub(super) fn part_for(&self, wanted: Option<ChunkId>) -> LedgerAnswer {
         let wanted = wanted.filter(|id| id.position == self.position).map_or(0, |id| id.index);
-        let (index, part) = match self.parts.get(wanted as usize) {
-            Some(part) => (wanted, part.clone()),
-            None => (0, self.parts.first().cloned().unwrap_or_default()),
+        let (index, chunk) = match self.chunks.get(wanted as usize) {
+            Some(chunk) => (wanted, chunk.clone()),
+            None => (0, self.chunks.first().cloned().unwrap_or_default()),
         };
-        LedgerAnswer::Part { id: PartId { position: self.position, index }, of: self.parts.len() as u32, part }
+        LedgerAnswer::Chunk { id: ChunkId { position: self.position, index }, of: self.chunks.len() as u32, chunk }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a tool waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why a tool does not get what it asks for.
 #[derive(Debug, Error)]
@@ -136,10 +136,10 @@ impl Run {
     /// When it cannot be reached.
     pub async fn ledger_info(&self) -> Result<LedgerInfo, AccessError> {
         let ledger = self.ledger().await?;
-        let mut info = answer(ledger.status(within(PATIENCE), None).await)?;
+        let mut info = answer(ledger.status(within(DEADLINE), None).await)?;
         while info.more {
             let after = info.entries.last().map(|entry| entry.registration.life.peer);
-            let next = answer(ledger.status(within(PATIENCE), after).await)?;
+            let next = answer(ledger.status(within(DEADLINE), after).await)?;
             info.entries.extend(next.entries);
             info.more = next.more;
         }
@@ -170,7 +170,7 @@ impl Run {
         let host = tools::host(address, &self.credentials, &self.settings).await?;
         let mut peers: Vec<PeerInfo> = Vec::new();
         loop {
-            let page = host.status(within(PATIENCE), peers.last().map(PeerInfo::id)).await?;
+            let page = host.status(within(DEADLINE), peers.last().map(PeerInfo::id)).await?;
             let is_last = !page.more || page.peers.is_empty();
             peers.extend(page.peers);
             if is_last {
@@ -215,7 +215,7 @@ async fn read_log(ledger: &LedgerToolsClient) -> Result<Vec<Batch>, AccessError>
     let mut log: Vec<Batch> = Vec::new();
     loop {
         let at = log.last().map_or(Position(0), Batch::end);
-        let batches = answer(ledger.log(within(PATIENCE), at).await)?;
+        let batches = answer(ledger.log(within(DEADLINE), at).await)?;
         if batches.is_empty() {
             return Ok(log);
         }
@@ -248,7 +248,7 @@ impl BooksReader {
             None => Run::at(&self.dir)?.ledger().await?,
         };
         loop {
-            let batches = answer(ledger.log(within(PATIENCE), self.books.position()).await)?;
+            let batches = answer(ledger.log(within(DEADLINE), self.books.position()).await)?;
             if batches.is_empty() {
                 break;
             }

@@ -42,8 +42,8 @@ pub async fn host(
 
 /// What a call takes along: how long its caller waits.
 #[must_use]
-pub fn within(patience: Duration) -> context::Context {
+pub fn within(at_most: Duration) -> context::Context {
     let mut context = context::current();
-    context.deadline = Instant::now() + patience;
+    context.deadline = Instant::now() + at_most;
     context
 }

@@ -3,11 +3,12 @@ use core::time::Duration;
 
 use super::*;
 use crate::{
-    books::BooksPart,
+    books::SnapshotChunk,
     config::Limits,
     digest::Digest,
     ledger::{
-        CallId, Echo, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerRequest, PartId, Seen, Store,
+        CallId, ChunkId, Echo, HighWaterMark, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput,
+        LedgerRequest, Store,
     },
     store::MemoryStore,
     testing::{batch, claim, life, record, request},
@@ -36,7 +37,7 @@ fn appended(head: u64) -> Option<Verdict> {
 
 const FENCED: Option<Verdict> = Some(Verdict::Fenced);
 const CONFLICT: Option<Verdict> = Some(Verdict::Conflict);
-const HELD: Option<Verdict> = Some(Verdict::Held);
+const HELD: Option<Verdict> = Some(Verdict::LeaseActive);
 
 /// That this answer is right, and none of the others.
 #[track_caller]
@@ -115,7 +116,7 @@ fn a_claim_is_for_the_next_epoch_and_for_oneself() {
 fn a_contested_term_is_told_so_once() {
     let (log, me, renewal) = (held_by_4(), life(4, 1), batch(1, 3, []));
     let contested = Verdict::Appended { head: Position(3), contested: true };
-    let lease = LIVE.answered(&log, &Verdict::Held);
+    let lease = LIVE.answered(&log, &Verdict::LeaseActive);
     for batch in [&renewal, &log[1]] {
         the_ledger_answers_in_order(&log, lease, me, batch, Some(&contested)).unwrap();
         assert!(the_ledger_answers_in_order(&log, lease, me, batch, appended(3).as_ref()).is_err());
@@ -185,9 +186,9 @@ fn an_answer_that_is_not_durable_is_found() {
     let reply = |answer| LedgerReply { to: me, status: status(3, Some((1, me, false))), answer };
     let read =
         |from, records: &[Record]| reply(LedgerAnswer::Records { from: Position(from), records: records.to_vec() });
-    let part = |position| {
-        let id = PartId { position: Position(position), index: 0 };
-        reply(LedgerAnswer::Part { id, of: 1, part: BooksPart::default() })
+    let chunk = |position| {
+        let id = ChunkId { position: Position(position), index: 0 };
+        reply(LedgerAnswer::Chunk { id, of: 1, chunk: SnapshotChunk::default() })
     };
     let append = |nth: usize, verdict| {
         let echo = Echo::of(me, &log[nth]);
@@ -199,7 +200,7 @@ fn an_answer_that_is_not_durable_is_found() {
         read(0, &all[..3]),
         read(1, &all[1..2]),
         read(3, &[]),
-        part(3),
+        chunk(3),
         append(1, appended(3).unwrap()),
         append(2, Verdict::Conflict),
     ] {
@@ -212,7 +213,7 @@ fn an_answer_that_is_not_durable_is_found() {
         (read(3, &all[3..]), 3),
         (read(0, &all[1..3]), 0),
         (read(0, &other[..3]), 1),
-        (part(4), 4),
+        (chunk(4), 4),
         (append(2, appended(4).unwrap()), 4),
     ] {
         violates_r3(whatever_the_ledger_shows_is_durable(&log, &wrong), position);
@@ -260,7 +261,7 @@ impl Watched {
     /// The verdict on an append, which is made durable if it must be.
     fn append(&mut self, caller: Life, batch: &Batch) -> Verdict {
         let request = LedgerRequest::Append(batch.clone());
-        let call = LedgerCall { caller, seen: Seen::default(), request };
+        let call = LedgerCall { caller, seen: HighWaterMark::default(), request };
         let effects = self.ledger.step(LedgerInput::Call { id: CallId(0), call });
         if let Some(verdict) = self.check(caller, batch, &effects) {
             return verdict;
@@ -301,7 +302,7 @@ fn every_answer_of_the_ledger_is_the_one_that_is_due() {
     let (mut seen, mut given) = (BTreeSet::new(), Vec::new());
     let mut next = vec![Watched::start(MemoryStore::default())];
     while let Some(watched) = next.pop() {
-        assert_eq!(watched.lease.is_live, watched.ledger.is_held());
+        assert_eq!(watched.lease.is_live, watched.ledger.is_lease_active());
         if !seen.insert(Digest::of(&watched)) || watched.store.records().count() > 3 {
             continue;
         }
@@ -317,7 +318,7 @@ fn every_answer_of_the_ledger_is_the_one_that_is_due() {
         }
     }
     let contested = Verdict::Appended { head: Position(3), contested: true };
-    let all = [appended(3).unwrap(), contested, Verdict::Fenced, Verdict::Conflict, Verdict::Held];
+    let all = [appended(3).unwrap(), contested, Verdict::Fenced, Verdict::Conflict, Verdict::LeaseActive];
     assert!(all.iter().all(|verdict| given.contains(verdict)), "{given:?}");
     assert!(seen.len() > 100, "{} states", seen.len());
 }

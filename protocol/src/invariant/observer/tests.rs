@@ -54,7 +54,7 @@ fn a_life_that_was_never_written_may_decide_anew() {
     assert_eq!(asks(&mut observer, &peer, &first), Ok(()));
     let again = start(&mut observer, Durable::default());
     assert_eq!(asks(&mut observer, &again, &other), Ok(()), "nobody has heard of the first");
-    let written = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: Seen::default() };
+    let written = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: HighWaterMark::default() };
     let next = start(&mut observer, written);
     let found = asks(&mut observer, &next, &first).unwrap_err();
     assert_eq!(found.property, Property::S4, "{found}");
@@ -65,7 +65,7 @@ fn put_back(observer: &mut Observer) -> Archive {
     let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT };
     let mut archive = Archive::new(config, MemoryStore::default());
     archive.start();
-    let claims = call(1, Seen::default(), LedgerRequest::Append(batch(1, 0, [claim(1, 1, 1)])));
+    let claims = call(1, HighWaterMark::default(), LedgerRequest::Append(batch(1, 0, [claim(1, 1, 1)])));
     assert_eq!(take(observer, &mut archive, &claims), Ok(()));
     archive.write();
     assert_eq!(archive.sync().cloned().map(|batch| observer.on_durable(&batch)), Some(Ok(())));
@@ -78,7 +78,7 @@ fn put_back(observer: &mut Observer) -> Archive {
     archive
 }
 
-fn call(peer: u32, seen: Seen, request: LedgerRequest) -> LedgerCall {
+fn call(peer: u32, seen: HighWaterMark, request: LedgerRequest) -> LedgerCall {
     LedgerCall { caller: life(peer, 1), seen, request }
 }
 
@@ -88,13 +88,14 @@ fn take(observer: &mut Observer, archive: &mut Archive, call: &LedgerCall) -> Ch
     observer.on_call(call, was_writing, archive.machine().unwrap(), &deeds)
 }
 
-const CLAIMED: Seen = Seen { epoch: Epoch(1), head: Position(1) };
+const CLAIMED: HighWaterMark = HighWaterMark { epoch: Epoch(1), head: Position(1) };
 
 #[test]
 fn an_old_image_stops_when_somebody_calls_who_has_seen_more_and_never_goes_on() {
     let mut observer = observer();
     let mut archive = put_back(&mut observer);
-    let (knows, does_not) = (call(2, CLAIMED, LedgerRequest::Status), call(0, Seen::default(), LedgerRequest::Status));
+    let (knows, does_not) =
+        (call(2, CLAIMED, LedgerRequest::Status), call(0, HighWaterMark::default(), LedgerRequest::Status));
     assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "nobody could know");
     assert_eq!(take(&mut observer, &mut archive, &knows), Ok(()));
     assert!(archive.machine().is_some_and(Ledger::has_failed));
@@ -120,7 +121,7 @@ fn an_old_image_that_serves_whoever_has_seen_more_is_found() {
 fn what_an_old_image_grants_is_added_to_no_log() {
     let mut observer = observer();
     let mut archive = put_back(&mut observer);
-    let claims = call(0, Seen::default(), LedgerRequest::Append(batch(1, 0, [claim(5, 0, 1)])));
+    let claims = call(0, HighWaterMark::default(), LedgerRequest::Append(batch(1, 0, [claim(5, 0, 1)])));
     assert_eq!(take(&mut observer, &mut archive, &claims), Ok(()), "nobody could know");
     archive.write();
     let granted = archive.sync().cloned().unwrap();
