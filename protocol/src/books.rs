@@ -259,16 +259,10 @@ impl Books {
     #[must_use]
     pub fn first_in_queue(&self) -> Option<&Request> {
         mutant!(
+            self.queue.values().next();
             LargestStampFirst => self.queue.values().next_back(),
-            TiesByHighestPeer => self.last_of_the_smallest_time(),
-            self.queue.values().next()
+            TiesByHighestPeer => self.last_of_the_smallest_time()
         )
-    }
-
-    #[cfg(feature = "mutants")]
-    fn last_of_the_smallest_time(&self) -> Option<&Request> {
-        let time = self.queue.keys().next()?.time;
-        self.queue.iter().take_while(|(key, _)| key.time == time).last().map(|(_, request)| request)
     }
 
     /// All buyers that ever asked, by id.
@@ -308,11 +302,11 @@ impl Books {
         let last = account.and_then(|account| account.last.as_ref()).map(|(sequence, _)| *sequence);
         let open = account.is_some_and(|account| account.open.is_some());
         let follows = mutant!(
+            request.previous == last && last < Some(request.id.sequence);
             RequestCountedTwice => true,
-            RequestPredecessorUnchecked => last < Some(request.id.sequence),
-            request.previous == last && last < Some(request.id.sequence)
+            RequestPredecessorUnchecked => last < Some(request.id.sequence)
         );
-        mutant!(RequestCountedTwice => true, !open) && follows && request.quantity.0 > 0
+        mutant!(!open; RequestCountedTwice => true) && follows && request.quantity.0 > 0
     }
 
     /// Whether this deposit may be booked: its seller knows the last one to be sold out, and it is (DESIGN R8).
@@ -322,11 +316,11 @@ impl Books {
         let number = last.map(|last| last.number);
         let open = last.is_some_and(|last| last.left.0 > 0);
         let follows = mutant!(
+            deposit.previous == number && number < Some(deposit.id.number);
             DepositCountedTwice => true,
-            DepositPredecessorUnchecked => number < Some(deposit.id.number),
-            deposit.previous == number && number < Some(deposit.id.number)
+            DepositPredecessorUnchecked => number < Some(deposit.id.number)
         );
-        mutant!(DepositCountedTwice => true, !open) && follows && deposit.count.0 > 0
+        mutant!(!open; DepositCountedTwice => true) && follows && deposit.count.0 > 0
     }
 
     /// The buyer as the books have it.
@@ -379,15 +373,9 @@ impl Books {
         Ok(())
     }
 
-    #[cfg(feature = "mutants")]
-    fn forget_queue(&mut self) {
-        self.queue.clear();
-        self.buyers.values_mut().for_each(|account| account.open = None);
-    }
-
     fn in_office(&self, stamp: Stamp) -> Result<(), BooksFault> {
         match self.term {
-            Some(term) if mutant!(ServesAfterResigning => true, !term.ended) && term.holder.peer == stamp.peer => {
+            Some(term) if mutant!(!term.ended; ServesAfterResigning => true) && term.holder.peer == stamp.peer => {
                 Ok(())
             }
             Some(_) | None => Err(BooksFault::NotInOffice),
@@ -427,7 +415,7 @@ impl Books {
             return Err(BooksFault::NoSuchRequest);
         }
         let adds_up = sale.commission.plus(sale.earned) == Some(sale.paid());
-        if !mutant!(CommissionRoundedTwice => true, adds_up) {
+        if !mutant!(adds_up; CommissionRoundedTwice => true) {
             return Err(BooksFault::MoneyDoesNotAddUp);
         }
         let trader = self.traders.get(&stamp.peer).copied().unwrap_or_default();
@@ -440,9 +428,9 @@ impl Books {
             .filter(|deposit| deposit.number == number && deposit.item == sale.item && deposit.price == sale.price)
             .ok_or(BooksFault::NoSuchStock)?;
         let left = mutant!(
+            deposit.left.0.checked_sub(sale.quantity.0);
             StockUnchecked => Some(deposit.left.0.saturating_sub(sale.quantity.0)),
-            SaleLeavesStock => Some(deposit.left.0),
-            deposit.left.0.checked_sub(sale.quantity.0)
+            SaleLeavesStock => Some(deposit.left.0)
         );
         let left = left.ok_or(BooksFault::NoSuchStock)?;
         if sale.number != seller.sales.next() {
@@ -454,7 +442,7 @@ impl Books {
 
         // From here on nothing fails.
         deposit.left = Units(left);
-        mutant!(SellerClockStays => {}, seller.clock = seller.clock.max(stamp.time));
+        mutant!(seller.clock = seller.clock.max(stamp.time); SellerClockStays => {});
         seller.sales = sale.number;
         seller.earned = earned;
         seller.recent.push(sale.clone());
@@ -606,7 +594,7 @@ impl Reading {
         match answer {
             LedgerAnswer::Chunk { id, of, chunk } => Ok(self.take_chunk(id, of, chunk)),
             LedgerAnswer::Records { from, records } => {
-                if mutant!(RecordsOutOfPlace => false, from != self.books.position) {
+                if mutant!(from != self.books.position; RecordsOutOfPlace => false) {
                     return Ok(false);
                 }
                 for record in &records {
@@ -623,7 +611,7 @@ impl Reading {
     fn take_chunk(&mut self, id: ChunkId, of: u32, chunk: SnapshotChunk) -> bool {
         let expected = self.next.unwrap_or(ChunkId { position: id.position, index: 0 });
         if id.position <= self.books.position
-            || (mutant!(ChunksMixed => id.index != expected.index, id != expected) && id.index != 0)
+            || (mutant!(id != expected; ChunksMixed => id.index != expected.index) && id.index != 0)
         {
             return false;
         }
@@ -632,7 +620,7 @@ impl Reading {
             self.chunks.clear();
         }
         self.chunks.push(chunk);
-        if mutant!(FirstChunkOnly => false, id.index + 1 < of) {
+        if mutant!(id.index + 1 < of; FirstChunkOnly => false) {
             self.next = Some(ChunkId { position: id.position, index: id.index + 1 });
         } else {
             self.next = None;
@@ -641,6 +629,9 @@ impl Reading {
         true
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests;

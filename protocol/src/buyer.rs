@@ -157,10 +157,10 @@ impl Step<'_, '_> {
     fn want(&mut self, item: Item) {
         self.buyer.numbered += 1;
         let number = numbered(self.buyer.me.incarnation, self.buyer.numbered);
-        let sequence = Sequence(mutant!(SequenceReused => self.buyer.numbered.into(), number));
+        let sequence = Sequence(mutant!(number; SequenceReused => self.buyer.numbered.into()));
         let request = Request {
             id: RequestId { buyer: self.buyer.me.peer, sequence },
-            previous: mutant!(NamesNoPredecessor => None, self.buyer.known),
+            previous: mutant!(self.buyer.known; NamesNoPredecessor => None),
             item,
             quantity: self.ctx.wishes.quantity,
             stamp: self.ctx.clock.tick(),
@@ -189,12 +189,12 @@ impl Step<'_, '_> {
     // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older status is told by that.
     fn on_status(&mut self, status: BuyerStatus) {
         let last = status.last.as_ref().map(|(sequence, _)| *sequence);
-        if mutant!(OldStatusBelieved => false, last < self.buyer.known) {
+        if mutant!(last < self.buyer.known; OldStatusBelieved => false) {
             return;
         }
         let mine = self.buyer.asking().map(|request| request.id.sequence);
         let is_news = last > self.buyer.known;
-        if let Some((sequence, outcome)) = status.last.filter(|_| mutant!(OutcomeCountedTwice => true, is_news)) {
+        if let Some((sequence, outcome)) = status.last.filter(|_| mutant!(is_news; OutcomeCountedTwice => true)) {
             self.learn(sequence, outcome, mine);
         }
         if let Some(open) = status.open {
@@ -242,7 +242,7 @@ impl Step<'_, '_> {
     /// the same predecessor and can never be admitted any more.
     fn adopt(&mut self, open: Request) {
         mutant!(OpenRequestIgnored => return);
-        let is_known = mutant!(OldStatusBelieved => false, Some(open.id.sequence) <= self.buyer.known);
+        let is_known = mutant!(Some(open.id.sequence) <= self.buyer.known; OldStatusBelieved => false);
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
             self.buyer.state = State::Asking(open);

@@ -57,7 +57,7 @@ impl Clock {
     /// The clock of `peer`, resuming at the durable bound of its former lives; 0 for a first life.
     #[must_use]
     pub fn resume(peer: PeerId, bound: Time) -> Clock {
-        Clock { peer, now: mutant!(ClockResumesAtZero => Time(0), bound), bound }
+        Clock { peer, now: mutant!(bound; ClockResumesAtZero => Time(0)), bound }
     }
 
     /// Its reading.
@@ -80,18 +80,13 @@ impl Clock {
 
     /// A message stamped `sent` has been received at its destination: max + 1 (Lamport 1978, IR2).
     pub fn receive(&mut self, sent: Time) {
-        let latest = mutant!(ReceiveIgnoresSender => self.now, self.now.max(sent));
-        self.now = Time(latest.0 + mutant!(ReceiveWithoutPlusOne => 0, 1));
+        let latest = mutant!(self.now.max(sent); ReceiveIgnoresSender => self.now);
+        self.now = Time(latest.0 + mutant!(1; ReceiveWithoutPlusOne => 0));
     }
 
     /// Something stamped `read` was read, as the books are on taking office: no event of its own, so no + 1.
     pub fn catch_up(&mut self, read: Time) {
         self.now = self.now.max(read);
-    }
-
-    #[cfg(feature = "mutants")]
-    pub(crate) fn reset(&mut self) {
-        self.now = Time(0);
     }
 
     /// Whether `sent` lies no further ahead than [`Clock::MAX_LEAD`].
@@ -105,6 +100,9 @@ impl Clock {
         self.bound = self.bound.max(bound);
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests {

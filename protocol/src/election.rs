@@ -216,7 +216,7 @@ impl Election {
     /// The part of `me` among the peers 0 to `peers - 1`. It is unable to stand until it is told otherwise.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
-        let eligibility = mutant!(UnableCompetes => Eligibility::Eligible, Eligibility::Unable);
+        let eligibility = mutant!(Eligibility::Unable; UnableCompetes => Eligibility::Eligible);
         Election { me, peers, eligibility, floor: Epoch(0), phase: Phase::Onset }
     }
 
@@ -299,7 +299,7 @@ impl Step<'_> {
             Phase::Onset | Phase::Waiting => self.call(),
             // Garcia-Molina 1982, Bully: nobody higher has answered in time.
             Phase::Calling => self.stand(),
-            Phase::Asking => mutant!(LoneSurvivorWaits => self.call(), self.stand()),
+            Phase::Asking => mutant!(self.stand(); LoneSurvivorWaits => self.call()),
             // The office has timers of its own; it answers `Stand` and is not hurried.
             Phase::Standing | Phase::Leading { .. } => {}
         }
@@ -336,20 +336,16 @@ impl Step<'_> {
         if let ElectionMessage::Leader { epoch, .. }
         | ElectionMessage::Coordinator { epoch }
         | ElectionMessage::Resigned { epoch } = message
+            && mutant!(true; ResignationUnheard => message != (ElectionMessage::Resigned { epoch }))
         {
-            mutant!(
-                ResignationUnheard => if message != (ElectionMessage::Resigned { epoch }) {
-                    self.effects.push(ElectionEffect::Heard(epoch));
-                },
-                self.effects.push(ElectionEffect::Heard(epoch))
-            );
+            self.effects.push(ElectionEffect::Heard(epoch));
         }
         match message {
             ElectionMessage::Call => self.on_call(from),
             ElectionMessage::Anyone => self.on_anyone(from),
             ElectionMessage::Answer => self.on_answer(),
             ElectionMessage::Leader { epoch, leader } => {
-                self.on_leader(epoch, leader, mutant!(HearsayPassedOn => true, false));
+                self.on_leader(epoch, leader, mutant!(false; HearsayPassedOn => true));
             }
             ElectionMessage::Coordinator { epoch } => {
                 mutant!(OldCoordinatorAccepted => self.lower_floor(epoch));
@@ -362,28 +358,19 @@ impl Step<'_> {
         }
     }
 
-    /// As if no later epoch than this had been heard of.
-    #[cfg(feature = "mutants")]
-    fn lower_floor(&mut self, epoch: Epoch) {
-        self.election.floor = self.election.floor.min(epoch);
-    }
-
     /// SPEC B1: ids are compared as numbers.
     fn is_higher(&self, other: PeerId) -> bool {
         let me = self.election.me;
         mutant!(
+            other > me;
             IdsComparedAsText => alloc::format!("{other}") > alloc::format!("{me}"),
-            IdsComparedByLastDigit => other.0 % 10 > me.0 % 10,
-            other > me
+            IdsComparedByLastDigit => other.0 % 10 > me.0 % 10
         )
     }
 
     fn is_highest(&self) -> bool {
-        mutant!(
-            IdsComparedAsText | IdsComparedByLastDigit =>
-                !(0..self.election.peers).any(|id| self.is_higher(PeerId(id))),
-            self.election.me.0 + 1 >= self.election.peers
-        )
+        mutant!(self.election.me.0 + 1 >= self.election.peers; IdsComparedAsText | IdsComparedByLastDigit =>
+                !(0..self.election.peers).any(|id| self.is_higher(PeerId(id))))
     }
 
     fn on_call(&mut self, from: PeerId) {
@@ -467,12 +454,16 @@ impl Step<'_> {
         }
         match self.election.phase {
             // SPEC B4: only a higher epoch deposes.
-            Phase::Leading { epoch: mine } if mutant!(HigherEpochIgnored => true, epoch <= mine) => return,
+            Phase::Leading { epoch: mine } if mutant!(epoch <= mine; HigherEpochIgnored => true) => return,
             // The very leader it is about to replace. The claim may have been granted already, so it is not taken back for
             // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
             Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
-            Phase::Following { epoch: known, directly: true, .. } if mutant!(StaleHearsayBelieved => false, known == epoch && !directly) =>
+            Phase::Following { epoch: known, directly: true, .. }
+                if mutant!(
+                    known == epoch && !directly;
+                    StaleHearsayBelieved => false
+                ) =>
             {
                 return;
             }
@@ -493,7 +484,7 @@ impl Step<'_> {
         match self.election.phase {
             Phase::Following { .. } => self.enter(Phase::Onset, self.turn_of_lowest()),
             // SPEC B4: any message of a higher epoch deposes.
-            Phase::Leading { epoch: mine } if mutant!(HigherEpochIgnored => false, epoch > mine) => {
+            Phase::Leading { epoch: mine } if mutant!(epoch > mine; HigherEpochIgnored => false) => {
                 self.effects.push(ElectionEffect::Yield);
                 self.enter(Phase::Onset, self.turn_of_lowest());
             }
@@ -511,14 +502,9 @@ impl Step<'_> {
         mutant!(UnableCompetes => if eligibility == Eligibility::Unable { return self.compete() });
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
-        if mutant!(UnableRunsOn => false, eligibility == Eligibility::Unable && runs) {
+        if mutant!(eligibility == Eligibility::Unable && runs; UnableRunsOn => false) {
             self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
-    }
-
-    #[cfg(feature = "mutants")]
-    fn compete(&mut self) {
-        self.election.eligibility = Eligibility::Eligible;
     }
 
     fn on_granted(&mut self, epoch: Epoch) {
@@ -526,7 +512,7 @@ impl Step<'_> {
             return;
         }
         let is_over = epoch < self.election.floor;
-        if mutant!(OverGrantTaken => false, is_over) {
+        if mutant!(is_over; OverGrantTaken => false) {
             // The answer to its claim was late: what was granted is over already, as somebody has said (SPEC B4).
             self.effects.push(ElectionEffect::Yield);
             return;
@@ -569,6 +555,9 @@ impl Step<'_> {
         self.waits.stagger * rank / self.election.peers.max(1)
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests {

@@ -70,7 +70,7 @@ impl Incarnation {
     /// The incarnation of the life that follows (DESIGN R7).
     #[must_use]
     pub fn next(self) -> Incarnation {
-        mutant!(IncarnationNotRaised => Incarnation(self.0.max(1)), Incarnation(self.0 + 1))
+        mutant!(Incarnation(self.0 + 1); IncarnationNotRaised => Incarnation(self.0.max(1)))
     }
 }
 

@@ -88,8 +88,8 @@ impl Journal {
         let is_first = self.last_id == WriteId(0);
         let is_used_up = now.0 + range / 2 >= written.clock_bound.0;
         let has_seen_more = mutant!(
-            SeenNotWritten => false,
-            seen.epoch > written.seen.epoch || seen.head.0 >= written.seen.head.0 + range
+            seen.epoch > written.seen.epoch || seen.head.0 >= written.seen.head.0 + range;
+            SeenNotWritten => false
         );
         if !(is_first || is_used_up || has_seen_more) {
             return None;
@@ -120,7 +120,7 @@ impl Journal {
             match effect {
                 Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. } if !self.may_leave(stamped, bound) => {
                     // A message more that is lost: while a disk hangs, retries must not fill the memory.
-                    if mutant!(HeldWithoutBound => true, self.held.len() < most as usize) {
+                    if mutant!(self.held.len() < most as usize; HeldWithoutBound => true) {
                         self.held.push_back((stamped, effect));
                     }
                 }
@@ -138,9 +138,9 @@ impl Journal {
 
     fn may_leave(&self, stamped: Time, bound: Time) -> bool {
         mutant!(
+            self.may_speak && stamped <= bound;
             SpeaksBeforeWritten => !self.may_speak || stamped <= bound,
-            SentAboveBound => self.may_speak,
-            self.may_speak && stamped <= bound
+            SentAboveBound => self.may_speak
         )
     }
 }

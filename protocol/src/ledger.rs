@@ -380,7 +380,7 @@ impl Ledger {
         match input {
             LedgerInput::Call { id, call } => self.on_call(id, call, &mut effects),
             LedgerInput::Persisted => self.on_persisted(&mut effects),
-            LedgerInput::LeaseFired => self.live = mutant!(LeaseNeverEnds => self.live, false),
+            LedgerInput::LeaseFired => self.live = mutant!(false; LeaseNeverEnds => self.live),
         }
         effects
     }
@@ -398,11 +398,11 @@ impl Ledger {
             State::Persisting { waiting, .. } => match call.request {
                 // A read has its answer in the durable prefix already.
                 LedgerRequest::Read { .. } => self.answer(id, call, effects),
-                LedgerRequest::Append(_) if mutant!(AppendsDoNotWait => true, false) => self.answer(id, call, effects),
+                LedgerRequest::Append(_) if mutant!(false; AppendsDoNotWait => true) => self.answer(id, call, effects),
                 LedgerRequest::Status | LedgerRequest::Append(_)
                     if mutant!(
-                        WaitsWithoutBound => true,
-                        waiting.len() < self.config.limits.waiting_calls as usize
+                        waiting.len() < self.config.limits.waiting_calls as usize;
+                        WaitsWithoutBound => true
                     ) =>
                 {
                     waiting.push_back((id, call));
@@ -416,11 +416,11 @@ impl Ledger {
     /// they have been lost, or an old copy has been put back.
     fn is_behind(&self, call: &LedgerCall) -> bool {
         let here = self.durable.status.seen();
-        mutant!(OldImageServed => false, call.seen.head > here.head || call.seen.epoch > here.epoch)
+        mutant!(call.seen.head > here.head || call.seen.epoch > here.epoch; OldImageServed => false)
     }
 
     fn answer(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
-        let status = mutant!(UnsyncedReads => self.written().status, self.durable.status);
+        let status = mutant!(self.durable.status; UnsyncedReads => self.written().status);
         match call.request {
             LedgerRequest::Status => effects.push(LedgerEffect::Reply {
                 id,
@@ -433,24 +433,15 @@ impl Ledger {
         }
     }
 
-    /// As if what is written were durable.
-    #[cfg(feature = "mutants")]
-    fn written(&self) -> Tail {
-        match &self.state {
-            State::Persisting { batch, .. } => self.durable.after(batch),
-            State::Ready | State::Failed => self.durable,
-        }
-    }
-
     // DESIGN R2: the checks, in this order.
     fn on_append(&mut self, id: CallId, caller: Life, batch: Batch, effects: &mut Vec<LedgerEffect>) {
         let verdict = if self.is_last(&batch) {
             self.renew(effects);
             Some(self.appended(batch.end()))
         } else if self.is_fenced(caller, &batch) {
-            Some(mutant!(ConflictBeforeFenced => self.place_before_epoch(&batch), Verdict::Fenced))
+            Some(mutant!(Verdict::Fenced; ConflictBeforeFenced => self.place_before_epoch(&batch)))
         } else if self.is_out_of_place(&batch) {
-            Some(mutant!(LeaseBeforeConflict => self.lease_before_place(&batch), Verdict::Conflict))
+            Some(mutant!(Verdict::Conflict; LeaseBeforeConflict => self.lease_before_place(&batch)))
         } else if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
             self.contested = true;
             Some(Verdict::LeaseActive)
@@ -463,14 +454,13 @@ impl Ledger {
         match verdict {
             Some(verdict) => effects.push(self.settle(id, caller, &batch, verdict)),
             None => {
-                #[cfg(feature = "mutants")]
-                let batch = self.at_head(batch);
-                effects.push(LedgerEffect::Persist(batch.clone()));
+                let kept = mutant!(batch; NoFence | PositionUnchecked => self.at_head(batch));
+                effects.push(LedgerEffect::Persist(kept.clone()));
                 mutant!(
                     ClaimNotDurable | AcknowledgedBeforeDurable =>
-                        effects.extend(self.answer_early(id, caller, &batch))
+                        effects.extend(self.answer_early(id, caller, &kept))
                 );
-                self.state = State::Persisting { id, caller, batch, waiting: VecDeque::new() };
+                self.state = State::Persisting { id, caller, batch: kept, waiting: VecDeque::new() };
             }
         }
     }
@@ -479,18 +469,12 @@ impl Ledger {
         let is_same = |last: LastBatch| {
             last.epoch == batch.epoch && last.position == batch.position && last.digest == batch.digest()
         };
-        mutant!(ResentBatchUnknown => false, self.durable.last.is_some_and(is_same))
+        mutant!(self.durable.last.is_some_and(is_same); ResentBatchUnknown => false)
     }
 
     fn is_out_of_place(&self, batch: &Batch) -> bool {
         let is_at_head = batch.position == self.durable.status.head;
-        mutant!(NoFence | PositionUnchecked => batch.claimant().is_some() && !is_at_head, !is_at_head)
-    }
-
-    /// Where a batch is added that no check has kept out.
-    #[cfg(feature = "mutants")]
-    fn at_head(&self, batch: Batch) -> Batch {
-        Batch { position: self.durable.status.head, ..batch }
+        mutant!(!is_at_head; NoFence | PositionUnchecked => batch.claimant().is_some() && !is_at_head)
     }
 
     fn is_fenced(&self, caller: Life, batch: &Batch) -> bool {
@@ -502,51 +486,31 @@ impl Ledger {
     }
 
     fn is_open_to(&self, term: Term, caller: Life, batch: &Batch) -> bool {
-        let is_holder = mutant!(
-            TermResumedAfterRestart => term.holder.peer == caller.peer,
-            term.holder == caller
-        );
+        let is_holder = mutant!(term.holder == caller; TermResumedAfterRestart => term.holder.peer == caller.peer);
         mutant!(
+            term.epoch == batch.epoch && is_holder && !term.ended;
             NoFence | BatchMovedToHead => true,
-            ServesAfterResigning => term.epoch == batch.epoch && is_holder,
-            term.epoch == batch.epoch && is_holder && !term.ended
+            ServesAfterResigning => term.epoch == batch.epoch && is_holder
         )
-    }
-
-    /// As if the position were looked at before the epoch.
-    #[cfg(feature = "mutants")]
-    fn place_before_epoch(&self, batch: &Batch) -> Verdict {
-        if self.is_out_of_place(batch) { Verdict::Conflict } else { Verdict::Fenced }
-    }
-
-    /// As if the lease were looked at before the position.
-    #[cfg(feature = "mutants")]
-    fn lease_before_place(&mut self, batch: &Batch) -> Verdict {
-        if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
-            self.contested = true;
-            Verdict::LeaseActive
-        } else {
-            Verdict::Conflict
-        }
     }
 
     /// A peer's own former term does not keep it out: whoever held it is no more.
     fn is_leased_against(&self, claimant: Life) -> bool {
         mutant!(
-            LeaseIgnored => false,
-            self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer)
+            self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer);
+            LeaseIgnored => false
         )
     }
 
     /// The verdict on the holder's append. It takes the mark of a contested term along.
     fn appended(&mut self, head: Position) -> Verdict {
         let is_contested = core::mem::take(&mut self.contested);
-        Verdict::Appended { head, contested: mutant!(ContestedNeverTold => false, is_contested) }
+        Verdict::Appended { head, contested: mutant!(is_contested; ContestedNeverTold => false) }
     }
 
     fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
         let asked = Echo::of(caller, batch);
-        let echo = mutant!(AnsweredAsAnother => Echo { position: self.durable.status.head, ..asked }, asked);
+        let echo = mutant!(asked; AnsweredAsAnother => Echo { position: self.durable.status.head, ..asked });
         LedgerEffect::Reply {
             id,
             reply: LedgerReply {
@@ -555,13 +519,6 @@ impl Ledger {
                 answer: LedgerAnswer::Append { echo, verdict },
             },
         }
-    }
-
-    /// As if it were durable already.
-    #[cfg(feature = "mutants")]
-    fn answer_early(&self, id: CallId, caller: Life, batch: &Batch) -> Option<LedgerEffect> {
-        let is_early = mutant!(ClaimNotDurable => batch.claimant().is_some(), true);
-        is_early.then(|| self.settle(id, caller, batch, Verdict::Appended { head: batch.end(), contested: false }))
     }
 
     fn renew(&mut self, effects: &mut Vec<LedgerEffect>) {
@@ -626,6 +583,9 @@ pub trait Store {
     /// When the medium refuses, or what it gives is damaged.
     fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests;

@@ -63,15 +63,9 @@ impl Commission {
     #[must_use]
     pub fn split(self, total: Cents) -> Split {
         let share = u128::from(total.0) * u128::from(self.0);
-        let commission = Cents(mutant!(CommissionRoundedUp => share.div_ceil(10_000), share / 10_000) as u64);
-        let earned = mutant!(CommissionRoundedTwice => self.rest_of(total), Cents(total.0 - commission.0));
+        let commission = Cents(mutant!(share / 10_000; CommissionRoundedUp => share.div_ceil(10_000)) as u64);
+        let earned = mutant!(Cents(total.0 - commission.0); CommissionRoundedTwice => self.rest_of(total));
         Split { commission, earned }
-    }
-
-    /// The seller's part, rounded down as well.
-    #[cfg(feature = "mutants")]
-    fn rest_of(self, total: Cents) -> Cents {
-        Cents((u128::from(total.0) * u128::from(10_000 - self.0) / 10_000) as u64)
     }
 }
 
@@ -97,6 +91,9 @@ pub struct Split {
     /// The seller's part.
     pub earned: Cents,
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests {

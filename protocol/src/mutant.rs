@@ -1,17 +1,19 @@
 //! The seam for mutants: places where a safety line can be taken out, to see that a check notices (DESIGN 6).
 //!
-//! A site reads `mutant!(Name => what the mutant does, what is right)`. In `bazaar-protocol` that *is* what is right, and
+//! A site reads `mutant!(what is right; Name => what the mutant does)`. In `bazaar-protocol` that *is* what is right, and
 //! nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature `mutants`: there all
 //! mutants are built in, and `switch` turns one of them on for the whole process. Several may share a site, as
-//! `mutant!(A | B => this, C => that, what is right)`; `mutant!(A => extra)` is something that only the mutant does.
+//! `mutant!(what is right; A | B => this, C => that)`; `mutant!(A => extra)` is something that only the mutant does.
+//! What takes a mutant more than a line is a function in `mutants.rs` beside its machine.
 //!
 //! A mutant is the fault that its sentence names and no more. Where two guards hide each other it takes out both.
 
 #[cfg(not(feature = "mutants"))]
 macro_rules! mutant {
     ($($name:ident)|+ => $extra:expr) => {{}};
-    ($($name:ident)|+ => $mutated:expr, $($original:tt)+) => { mutant!($($original)+) };
-    ($original:expr) => { $original };
+    ($right:expr; $($($name:ident)|+ => $mutated:expr),+) => {
+        $right
+    };
 }
 
 #[cfg(feature = "mutants")]
@@ -19,10 +21,9 @@ macro_rules! mutant {
     ($($name:ident)|+ => $extra:expr) => {
         if $($crate::mutant::is($crate::mutant::Mutant::$name))||+ { $extra }
     };
-    ($($name:ident)|+ => $mutated:expr, $($original:tt)+) => {
-        if $($crate::mutant::is($crate::mutant::Mutant::$name))||+ { $mutated } else { mutant!($($original)+) }
+    ($right:expr; $($($name:ident)|+ => $mutated:expr),+) => {
+        $(if $($crate::mutant::is($crate::mutant::Mutant::$name))||+ { $mutated } else)+ { $right }
     };
-    ($original:expr) => { $original };
 }
 
 #[cfg(feature = "mutants")]

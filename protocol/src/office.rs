@@ -287,18 +287,8 @@ impl Step<'_, '_> {
             State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
         };
         if let Some(request) = request {
-            self.effects.push(OfficeEffect::Ask(mutant!(ReadsOnFromHead => self.skip_to_head(request), request)));
+            self.effects.push(OfficeEffect::Ask(mutant!(request; ReadsOnFromHead => self.skip_to_head(request))));
             self.arm(Timer::LedgerRetry, self.ctx.timeouts.retry);
-        }
-    }
-
-    #[cfg(feature = "mutants")]
-    fn skip_to_head(&self, request: LedgerRequest) -> LedgerRequest {
-        match request {
-            LedgerRequest::Read { from, chunk: None } if from > Position(0) => {
-                LedgerRequest::Read { from: self.office.seen.head, chunk: None }
-            }
-            request @ (LedgerRequest::Read { .. } | LedgerRequest::Status | LedgerRequest::Append(_)) => request,
         }
     }
 
@@ -319,7 +309,7 @@ impl Step<'_, '_> {
             State::Holding { in_flight: None, .. } => {}
             State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
-                mutant!(SilenceForgotten => {}, self.fall_silent());
+                mutant!(self.fall_silent(); SilenceForgotten => {});
             }
         }
     }
@@ -343,8 +333,8 @@ impl Step<'_, '_> {
     fn on_reply(&mut self, reply: LedgerReply) {
         // A reply to a former life tells nothing that this one has asked.
         let is_mine = mutant!(
-            SettledByPosition | SettledByAnything => reply.to.peer == self.office.me.peer,
-            reply.to == self.office.me
+            reply.to == self.office.me;
+            SettledByPosition | SettledByAnything => reply.to.peer == self.office.me.peer
         );
         if !is_mine {
             return;
@@ -380,7 +370,7 @@ impl Step<'_, '_> {
     fn on_heard(&mut self, seen: HighWaterMark) {
         let known = self.office.seen.epoch;
         self.office.seen.raise(seen);
-        let has_begun = mutant!(ResignedForGood => false, self.office.seen.epoch > known);
+        let has_begun = mutant!(self.office.seen.epoch > known; ResignedForGood => false);
         if self.office.eligibility == Eligibility::Resigned && has_begun {
             self.office.eligibility = Eligibility::Eligible;
             self.effects.push(OfficeEffect::Eligibility(Eligibility::Eligible));
@@ -394,7 +384,7 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let has_left = mutant!(IsolatedReturns => false, self.office.left_isolated == Some(status.epoch()));
+        let has_left = mutant!(self.office.left_isolated == Some(status.epoch()); IsolatedReturns => false);
         if self.ctx.isolated && has_left {
             return;
         }
@@ -402,7 +392,7 @@ impl Step<'_, '_> {
         let resigned = status.term.is_some_and(|term| {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
-        let sits_out = mutant!(ResignedStaysEligible => false, resigned);
+        let sits_out = mutant!(resigned; ResignedStaysEligible => false);
         let eligibility = if sits_out { Eligibility::Resigned } else { Eligibility::Eligible };
         if eligibility != self.office.eligibility {
             if self.office.eligibility == Eligibility::Unable {
@@ -422,7 +412,7 @@ impl Step<'_, '_> {
         let State::Reading(reading) = &mut self.office.state else { return };
         match reading.take(answer) {
             Ok(went_on) => {
-                if mutant!(GivesUpWhileAnswered => false, went_on) {
+                if mutant!(went_on; GivesUpWhileAnswered => false) {
                     self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
                 }
             }
@@ -441,29 +431,16 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Takes up the term that the books show as its own.
-    #[cfg(feature = "mutants")]
-    fn resume_term(&mut self) -> bool {
-        let State::Reading(reading) = &self.office.state else { return false };
-        let books = reading.books();
-        let Some(term) = books.term().copied() else { return false };
-        let is_own = !term.ended && term.holder.peer == self.office.me.peer;
-        if is_own {
-            self.hold(term.epoch, Trader::new(self.office.me.peer, books.clone()));
-        }
-        is_own
-    }
-
     // DESIGN R1: the claim's position is what has been read, so the fence moves only if nothing came in between.
     fn claim(&mut self) {
         let State::Reading(reading) = &mut self.office.state else { return };
         let books = core::mem::take(reading).into_books();
         // DESIGN R10: whoever takes office stamps above all that it takes over.
-        mutant!(NoCatchUp => {}, self.ctx.clock.catch_up(books.latest()));
+        mutant!(self.ctx.clock.catch_up(books.latest()); NoCatchUp => {});
         let epoch = books.epoch().next();
         let entry = Entry::Claimed { epoch, holder: self.office.me };
         let records = alloc::vec![Record { stamp: self.ctx.clock.tick(), entry }];
-        let position = mutant!(ClaimsAtHeardHead => self.office.seen.head, books.position());
+        let position = mutant!(books.position(); ClaimsAtHeardHead => self.office.seen.head);
         let claim = Batch { epoch, position, records };
         self.office.state = State::Claiming { books, claim, held: false };
         self.ask_again();
@@ -475,9 +452,9 @@ impl Step<'_, '_> {
         let is_settled = |batch| {
             let asked = Echo::of(self.office.me, batch);
             mutant!(
+                echo == asked;
                 SettledByPosition => (echo.epoch, echo.position) == (asked.epoch, asked.position),
-                SettledByAnything => true,
-                echo == asked
+                SettledByAnything => true
             )
         };
         if !self.office.in_flight().is_some_and(is_settled) {
@@ -487,7 +464,7 @@ impl Step<'_, '_> {
             ClaimsUnread | BatchMovedToHead => if verdict == Verdict::Conflict && self.move_to_head() { return }
         );
         mutant!(FencedTraderStays => if verdict == Verdict::Fenced && self.drop_batch() { return });
-        match (&mut self.office.state, mutant!(ConflictIsSuccess => not_in_conflict(verdict), verdict)) {
+        match (&mut self.office.state, mutant!(verdict; ConflictIsSuccess => mutants::not_in_conflict(verdict))) {
             (State::Claiming { .. }, Verdict::Appended { .. }) => self.take_office(),
             (State::Claiming { books, .. }, Verdict::Conflict) => {
                 // Somebody wrote since: read on and claim again (DESIGN R1).
@@ -502,37 +479,6 @@ impl Step<'_, '_> {
             (State::Holding { .. }, Verdict::Appended { contested, .. }) => self.on_appended(contested),
             (State::Holding { .. }, Verdict::Conflict | Verdict::LeaseActive) => self.step_down(Departure::Overtaken),
             (State::Out | State::Reading(_), _) => {}
-        }
-    }
-
-    /// Asks for the same once more, at the head it has been told of.
-    #[cfg(feature = "mutants")]
-    fn move_to_head(&mut self) -> bool {
-        let head = self.office.seen.head;
-        match &mut self.office.state {
-            State::Claiming { claim, .. } => {
-                claim.position = mutant!(ClaimsUnread => head, return false);
-                claim.records.iter_mut().for_each(|record| {
-                    // Above whatever was written in between: the fault is not that of `NoCatchUp`.
-                    let above = crate::clock::Time(record.stamp.time.0 + 16);
-                    self.ctx.clock.catch_up(above);
-                    record.stamp = self.ctx.clock.tick();
-                });
-            }
-            State::Holding { in_flight: Some(batch), .. } => {
-                batch.position = mutant!(BatchMovedToHead => head, return false);
-            }
-            State::Out | State::Reading(_) | State::Holding { in_flight: None, .. } => return false,
-        }
-        self.ask_again();
-        true
-    }
-
-    #[cfg(feature = "mutants")]
-    fn drop_batch(&mut self) -> bool {
-        match &mut self.office.state {
-            State::Holding { in_flight, .. } => in_flight.take().is_some(),
-            State::Out | State::Reading(_) | State::Claiming { .. } => false,
         }
     }
 
@@ -579,8 +525,8 @@ impl Step<'_, '_> {
                 return;
             }
         }
-        if mutant!(ServesAfterResigning => false, batch.resigns()) {
-            let eligibility = mutant!(ResignedStaysEligible => Eligibility::Eligible, Eligibility::Resigned);
+        if mutant!(batch.resigns(); ServesAfterResigning => false) {
+            let eligibility = mutant!(Eligibility::Resigned; ResignedStaysEligible => Eligibility::Eligible);
             self.office.judged = batch.end();
             self.office.eligibility = eligibility;
             self.effects.push(OfficeEffect::Eligibility(eligibility));
@@ -602,7 +548,7 @@ impl Step<'_, '_> {
     fn append(&mut self, records: Vec<Record>) {
         let State::Holding { epoch, trader, in_flight, .. } = &mut self.office.state else { return };
         let batch = Batch { epoch: *epoch, position: trader.books().position(), records };
-        mutant!(ToldWhenPlanned => self.effects.extend(told_of(trader, &batch)));
+        mutant!(ToldWhenPlanned => self.effects.extend(mutants::told_of(trader, &batch)));
         *in_flight = Some(batch);
         self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
         self.ask_again();
@@ -611,13 +557,13 @@ impl Step<'_, '_> {
     // DESIGN R6: a heartbeat only after a renewal confirmed since the last.
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
-        if mutant!(ContestedAndIsolatedStays => false, *contested && self.ctx.isolated) {
+        if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {
             self.office.left_isolated = Some(*epoch);
             self.step_down(Departure::Isolated);
             self.become_unable();
             return;
         }
-        if mutant!(HeartbeatWithoutRenewal => true, core::mem::take(renewed)) {
+        if mutant!(core::mem::take(renewed); HeartbeatWithoutRenewal => true) {
             self.effects.push(OfficeEffect::Heartbeat { epoch: *epoch, head: trader.books().position() });
         }
         if in_flight.is_none() {
@@ -653,20 +599,8 @@ impl Step<'_, '_> {
     }
 }
 
-/// What clients would be told of a batch if it were appended.
 #[cfg(feature = "mutants")]
-fn told_of(trader: &Trader, batch: &Batch) -> Vec<OfficeEffect> {
-    let told = trader.clone().on_appended(batch).unwrap_or_default();
-    told.messages.into_iter().map(|(to, message)| OfficeEffect::Tell(to, message)).collect()
-}
-
-#[cfg(feature = "mutants")]
-fn not_in_conflict(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Conflict => Verdict::Appended { head: Position(0), contested: false },
-        Verdict::Appended { .. } | Verdict::Fenced | Verdict::LeaseActive => verdict,
-    }
-}
+mod mutants;
 
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,7 @@ impl Overlay {
                 match to {
                     Some(to) if to == self.me.peer => Arrival { delivered: Some(envelope), forwarded: Vec::new() },
                     Some(_) => Arrival {
-                        delivered: mutant!(RelayHears => Some(envelope.clone()), None),
+                        delivered: mutant!(None; RelayHears => Some(envelope.clone())),
                         forwarded: self.flood(Some(from), envelope),
                     },
                     None => Arrival { forwarded: self.flood(Some(from), envelope.clone()), delivered: Some(envelope) },
@@ -131,13 +131,6 @@ impl Overlay {
                 }
             }
         }
-    }
-
-    /// What is left to do with a flood that has come before.
-    #[cfg(feature = "mutants")]
-    fn again(&self, id: FloodId, to: Option<PeerId>, envelope: Envelope) -> Arrival {
-        let is_mine = id.origin != self.me.peer && to.is_none_or(|to| to == self.me.peer);
-        Arrival { delivered: is_mine.then_some(envelope), forwarded: Vec::new() }
     }
 
     fn learn(&mut self, source: PeerId, from: PeerId) {
@@ -159,8 +152,8 @@ impl Overlay {
             *origin = Origin { incarnation: id.incarnation, ..Origin::default() };
         }
         let was_taken = mutant!(
-            GapCountsAsTaken => origin.taken.last().is_some_and(|newest| id.number <= *newest),
-            origin.taken.contains(&id.number)
+            origin.taken.contains(&id.number);
+            GapCountsAsTaken => origin.taken.last().is_some_and(|newest| id.number <= *newest)
         );
         if id.number <= origin.floor || was_taken {
             return false;
@@ -171,10 +164,7 @@ impl Overlay {
         origin.taken.insert(id.number);
         if origin.taken.len() > self.window as usize {
             // The oldest gap is given up: what is missing below counts as taken.
-            let oldest = mutant!(
-                WindowDropsNewest => origin.taken.pop_last().and(None),
-                origin.taken.pop_first()
-            );
+            let oldest = mutant!(origin.taken.pop_first(); WindowDropsNewest => origin.taken.pop_last().and(None));
             origin.floor = oldest.unwrap_or(origin.floor);
         }
         while origin.taken.first() == Some(&(origin.floor + 1)) {
@@ -186,7 +176,7 @@ impl Overlay {
 
     fn next_flood(&mut self, to: Option<PeerId>) -> Route {
         self.floods += 1;
-        let incarnation = mutant!(FloodNumbersRestart => Incarnation(1), self.me.incarnation);
+        let incarnation = mutant!(self.me.incarnation; FloodNumbersRestart => Incarnation(1));
         let id = FloodId { origin: self.me.peer, incarnation, number: self.floods };
         Route::Flood { id, to }
     }
@@ -200,7 +190,7 @@ impl Overlay {
         let Route::Direct { to, hops } = envelope.route else { return Vec::new() };
         match self.next_hop(to).filter(|hop| Some(*hop) != from && hops > 0) {
             Some(hop) => {
-                let hops = mutant!(HopsNotCounted => hops - u16::from(from.is_none()), hops - 1);
+                let hops = mutant!(hops - 1; HopsNotCounted => hops - u16::from(from.is_none()));
                 alloc::vec![(hop, Envelope { route: Route::Direct { to, hops }, ..envelope })]
             }
             None => {
@@ -213,10 +203,13 @@ impl Overlay {
 
     fn next_hop(&self, to: PeerId) -> Option<PeerId> {
         let learned = self.paths.get(&to).copied();
-        let is_link = |hop: &PeerId| mutant!(SendsPastItsNeighbours => true, self.links.contains(hop));
+        let is_link = |hop: &PeerId| mutant!(self.links.contains(hop); SendsPastItsNeighbours => true);
         [Some(to), learned].into_iter().flatten().find(is_link)
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests {

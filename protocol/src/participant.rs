@@ -177,7 +177,7 @@ impl ParticipantEffect {
             | ParticipantEffect::Note { clock, .. } => *clock,
             ParticipantEffect::Ledger(call) => match &call.request {
                 LedgerRequest::Append(batch) => {
-                    let latest = mutant!(StampedByFirstRecord => batch.records.first(), batch.records.last());
+                    let latest = mutant!(batch.records.last(); StampedByFirstRecord => batch.records.first());
                     latest.map_or(Time(0), |record| record.stamp.time)
                 }
                 LedgerRequest::Status | LedgerRequest::Read { .. } => Time(0),
@@ -235,7 +235,7 @@ impl Participant {
             },
             office: parts
                 .office
-                .then(|| Office::new(me, mutant!(SeenForgotten => HighWaterMark::default(), durable.seen))),
+                .then(|| Office::new(me, mutant!(durable.seen; SeenForgotten => HighWaterMark::default()))),
             buyer: wishes.map(|_| Buyer::new(me)),
             seller: first.map(|first| Seller::new(me, *first)),
             leader: None,
@@ -471,7 +471,7 @@ impl<'a> Step<'a> {
         for effect in office.step(&mut ctx, input) {
             match effect {
                 OfficeEffect::Ask(request) => {
-                    let seen = mutant!(SeenNotShown => HighWaterMark::default(), self.participant.seen());
+                    let seen = mutant!(self.participant.seen(); SeenNotShown => HighWaterMark::default());
                     let call = LedgerCall { caller: self.participant.me, seen, request };
                     self.effects.push(ParticipantEffect::Ledger(call));
                 }

@@ -182,7 +182,7 @@ impl Step<'_, '_> {
         }
         self.seller.numbered += 1;
         let number = numbered(self.seller.me.incarnation, self.seller.numbered);
-        let number = DepositNumber(mutant!(DepositNumberReused => self.seller.numbered.into(), number));
+        let number = DepositNumber(mutant!(number; DepositNumberReused => self.seller.numbered.into()));
         self.seller.state = State::Depositing(Deposit {
             id: DepositId { seller: self.seller.me.peer, number },
             previous: self.seller.known,
@@ -203,10 +203,10 @@ impl Step<'_, '_> {
             State::Selling { number, .. } => Some(number),
             State::Ready(_) | State::Choosing(_) | State::Depositing(_) => self.seller.known,
         };
-        if mutant!(OldAccountBelieved => false, Some(status.sales) < told || number < selling) {
+        if mutant!(Some(status.sales) < told || number < selling; OldAccountBelieved => false) {
             return;
         }
-        if mutant!(MissedSaleNotAsked => false, self.has_gap(&status)) {
+        if mutant!(self.has_gap(&status); MissedSaleNotAsked => false) {
             // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The books
             // still have it.
             self.speak();
@@ -225,14 +225,14 @@ impl Step<'_, '_> {
         let first = status.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
         sales < status.sales
             && first.is_none_or(|first| first > sales.next())
-            && mutant!(GapAskedForEver => true, status.recent.len() < self.ctx.limits.sales_kept as usize)
+            && mutant!(status.recent.len() < self.ctx.limits.sales_kept as usize; GapAskedForEver => true)
     }
 
     /// Its account before this status, if it can tell. Before its very first deposit there were no sales.
     fn account_before(&self, status: &SellerStatus) -> Option<Account> {
         let is_first = matches!((&self.seller.state, &status.deposit), (State::Depositing(mine), Some(booked))
             if mine.previous.is_none() && mine.id.number == booked.number);
-        self.seller.account.or(mutant!(FirstAccountAdopted => None, is_first.then(Account::default)))
+        self.seller.account.or(mutant!(is_first.then(Account::default); FirstAccountAdopted => None))
     }
 
     fn learn_sales(&mut self, status: &SellerStatus) {
@@ -248,7 +248,7 @@ impl Step<'_, '_> {
                 }
                 let mut total = before.earned;
                 let recent = status.recent.iter();
-                for sale in recent.filter(|sale| mutant!(SaleCountedTwice => true, sale.number > before.sales)) {
+                for sale in recent.filter(|sale| mutant!(sale.number > before.sales; SaleCountedTwice => true)) {
                     // SPEC C2: a completed sale is an event.
                     self.ctx.clock.tick();
                     total = Cents(total.0.saturating_add(sale.earned.0));

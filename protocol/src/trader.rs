@@ -70,19 +70,10 @@ impl Trader {
         }
     }
 
-    /// Tells the buyer that its request is open. It waits all the same.
-    #[cfg(feature = "mutants")]
-    fn accept_at_once(&mut self, request: Request) -> TraderMessage {
-        let buyer = request.id.buyer;
-        let status = crate::message::BuyerStatus { open: Some(request.clone()), ..self.books.buyer_status(buyer) };
-        keep_latest(&mut self.requests, buyer, request, |request| request.id.sequence);
-        TraderMessage::Buyer(status)
-    }
-
     /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had asked for before it
     /// took office is served like anything that was accepted.
     fn may_trade(&self, peer: PeerId) -> bool {
-        mutant!(TraderTrades => true, peer != self.me)
+        mutant!(peer != self.me; TraderTrades => true)
     }
 
     /// The next batch: its deposits, then what is admitted, then outcomes by stamp, at the last sale of the term the
@@ -90,8 +81,8 @@ impl Trader {
     /// append fail, the term is over and the clients ask the next trader.
     pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
         let Some(term) = self.books.term().copied() else { return Vec::new() };
-        let may_admit = mutant!(AdmitsBeforeInherited => true, term.inherited == 0);
-        let has_ended = mutant!(ServesAfterResigning => false, term.ended);
+        let may_admit = mutant!(term.inherited == 0; AdmitsBeforeInherited => true);
+        let has_ended = mutant!(term.ended; ServesAfterResigning => false);
         mutant!(ResignsInOwnAppend => if term.sales >= terms.resign_after && !term.ended {
             return alloc::vec![Record { stamp: clock.tick(), entry: Entry::Resigned }];
         });
@@ -145,9 +136,9 @@ impl Trader {
             if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
                 // SPEC B6. In one step with the last sale, or a trader that dies in between has not resigned.
                 mutant!(
+                    plan.write(clock, Entry::Resigned);
                     ResignationForgotten => continue,
-                    ResignsInOwnAppend => break,
-                    plan.write(clock, Entry::Resigned)
+                    ResignsInOwnAppend => break
                 );
                 break;
             }
@@ -216,7 +207,7 @@ struct Plan {
 
 impl Plan {
     fn room(&self) -> usize {
-        mutant!(BatchLimitIgnored => usize::MAX, self.limit.saturating_sub(self.records.len()))
+        mutant!(self.limit.saturating_sub(self.records.len()); BatchLimitIgnored => usize::MAX)
     }
 
     /// Adds a record, if it can follow those before it. It always can; one that could not would stop the ledger, so it
@@ -224,7 +215,7 @@ impl Plan {
     fn write(&mut self, clock: &mut Clock, entry: Entry) -> bool {
         let record = Record { stamp: clock.tick(), entry };
         let applied = self.ahead.apply(&record);
-        let is_fine = mutant!(RequestCountedTwice | OutcomesBeforeAdmissions => true, applied.is_ok());
+        let is_fine = mutant!(applied.is_ok(); RequestCountedTwice | OutcomesBeforeAdmissions => true);
         debug_assert!(is_fine, "planned {record:?}: {applied:?}");
         if applied.is_ok() {
             self.records.push(record);
@@ -241,12 +232,12 @@ fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> 
     let (seller, account, deposit) = books
         .sellers()
         .iter()
-        .filter(|(seller, _)| mutant!(TraderTrades => true, **seller != trader))
-        .filter(|(seller, _)| mutant!(SellsToItself => true, **seller != buyer))
+        .filter(|(seller, _)| mutant!(**seller != trader; TraderTrades => true))
+        .filter(|(seller, _)| mutant!(**seller != buyer; SellsToItself => true))
         .filter_map(|(seller, account)| Some((*seller, account, account.deposit.as_ref()?)))
         .filter(|(_, _, deposit)| deposit.item == request.item)
-        .filter(|(_, _, deposit)| mutant!(StockUnchecked | AsksOneSellerOnly => true, deposit.left >= request.quantity))
-        .min_by_key(|(seller, account, _)| (mutant!(SellerById => crate::clock::Time(0), account.clock), *seller))?;
+        .filter(|(_, _, deposit)| mutant!(deposit.left >= request.quantity; StockUnchecked | AsksOneSellerOnly => true))
+        .min_by_key(|(seller, account, _)| (mutant!(account.clock; SellerById => crate::clock::Time(0)), *seller))?;
     mutant!(AsksOneSellerOnly => if deposit.left < request.quantity { return None });
     let split = terms.commission.split(deposit.price.times(request.quantity));
     Some(Sale {
@@ -267,6 +258,9 @@ fn keep_latest<T, N: Ord>(kept: &mut BTreeMap<PeerId, T>, from: PeerId, new: T, 
         kept.insert(from, new);
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;
 
 #[cfg(test)]
 mod tests;

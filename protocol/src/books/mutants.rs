@@ -1,0 +1,15 @@
+//! What mutants need of the books, in the build that has them.
+
+use super::*;
+
+impl Books {
+    pub(super) fn last_of_the_smallest_time(&self) -> Option<&Request> {
+        let time = self.queue.keys().next()?.time;
+        self.queue.iter().take_while(|(key, _)| key.time == time).last().map(|(_, request)| request)
+    }
+
+    pub(super) fn forget_queue(&mut self) {
+        self.queue.clear();
+        self.buyers.values_mut().for_each(|account| account.open = None);
+    }
+}
