@@ -15,7 +15,6 @@ use bazaar_protocol::{
     config::{Limits, Terms},
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
     id::{DepositId, DepositNumber, Epoch, Item, PeerId, Position, RequestId, Sequence, Units},
-    input::Timer,
     invariant::{
         AuditTerms, LogAudit, each_epoch_has_one_holder_and_epochs_rise_by_one,
         every_record_is_stamped_by_the_holder_of_its_epoch, the_books_equal_the_fold_of_the_log,
@@ -27,7 +26,7 @@ use bazaar_protocol::{
     },
     message::{Body, ClientMessage, Envelope, TraderMessage},
     money::{Commission, Price},
-    office::{Office, OfficeContext, OfficeEffect, OfficeInput},
+    office::{Office, OfficeContext, OfficeEffect, OfficeInput, OfficeTimer},
     overlay::Overlay,
     record::{Batch, Deposit, Entry, Record, Request},
     trader::Trader,
@@ -241,8 +240,7 @@ impl Electorate {
 }
 
 fn eligibilities() -> impl Strategy<Value = Vec<Eligibility>> {
-    let each =
-        prop_oneof![6 => Just(Eligibility::Eligible), 1 => Just(Eligibility::Resigned), 1 => Just(Eligibility::Unable)];
+    let each = prop_oneof![6 => Just(Eligibility::Eligible), 1 => Just(Eligibility::Resigned), 1 => Just(Eligibility::Unreachable)];
     vec(each, 2..8)
 }
 
@@ -586,7 +584,7 @@ fn who_resigned_may_stand_again_once_another_term_has_begun() {
     let heard = |epoch| OfficeInput::Heard(Epoch(epoch));
     assert_eq!(office_step(&mut office, heard(3)), [], "its own term is no other");
     assert_eq!(office_step(&mut office, heard(4)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
-    assert_eq!(office_step(&mut office, status(9, Some(term))), [OfficeEffect::Disarm(Timer::LedgerRetry)], "late");
+    assert_eq!(office_step(&mut office, status(9, Some(term))), [OfficeEffect::Disarm(OfficeTimer::Retry)], "late");
 }
 
 // Otherwise it would ask no more, and be unable for ever, if the reply to its own question was lost.
@@ -595,7 +593,7 @@ fn a_status_from_before_the_silence_does_not_stop_the_asking() {
     let mut office = Office::new(world::life(1, 1), HighWaterMark::default());
     office_step(&mut office, status(9, None));
     office_step(&mut office, OfficeInput::LedgerDown);
-    assert!(!office_step(&mut office, status(4, None)).contains(&OfficeEffect::Disarm(Timer::LedgerRetry)));
-    let effects = office_step(&mut office, OfficeInput::Fired(Timer::LedgerRetry));
+    assert!(!office_step(&mut office, status(4, None)).contains(&OfficeEffect::Disarm(OfficeTimer::Retry)));
+    let effects = office_step(&mut office, OfficeInput::Fired(OfficeTimer::Retry));
     assert!(effects.contains(&OfficeEffect::Ask(LedgerRequest::Status)));
 }

@@ -47,6 +47,24 @@ enum State {
     Asking(Request),
 }
 
+/// The timers of a buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BuyerTimer {
+    /// It thinks of something to buy, or asks again for what it wants.
+    Next,
+    /// Its clock may be multicast again (SPEC C2).
+    Multicast,
+}
+
+impl From<BuyerTimer> for Timer {
+    fn from(timer: BuyerTimer) -> Timer {
+        match timer {
+            BuyerTimer::Next => Timer::Buyer,
+            BuyerTimer::Multicast => Timer::ClockInterval,
+        }
+    }
+}
+
 /// What surrounds a buyer.
 #[derive(Debug)]
 pub struct BuyerContext<'a> {
@@ -83,16 +101,17 @@ impl Buyer {
     }
 
     /// Takes one input. Cannot fail.
-    pub fn step(&mut self, ctx: &mut BuyerContext<'_>, input: ClientInput<BuyerStatus>) -> Vec<ClientEffect> {
+    pub fn step(
+        &mut self,
+        ctx: &mut BuyerContext<'_>,
+        input: ClientInput<BuyerStatus, BuyerTimer>,
+    ) -> Vec<ClientEffect<BuyerTimer>> {
         let mut step = Step { buyer: self, ctx, effects: Vec::new() };
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.buyer.has_trader = false,
-            ClientInput::Fired(Timer::Buyer) => step.on_fired(),
-            ClientInput::Fired(Timer::ClockInterval) => step.buyer.multicast = false,
-            ClientInput::Fired(
-                Timer::Election | Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal | Timer::Seller,
-            ) => {}
+            ClientInput::Fired(BuyerTimer::Next) => step.on_fired(),
+            ClientInput::Fired(BuyerTimer::Multicast) => step.buyer.multicast = false,
             ClientInput::Chose(pick) => step.on_chose(pick),
             ClientInput::Told(status) => step.on_status(status),
         }
@@ -109,7 +128,7 @@ impl Buyer {
 struct Step<'a, 'b> {
     buyer: &'a mut Buyer,
     ctx: &'a mut BuyerContext<'b>,
-    effects: Vec<ClientEffect>,
+    effects: Vec<ClientEffect<BuyerTimer>>,
 }
 
 impl Step<'_, '_> {
@@ -173,7 +192,7 @@ impl Step<'_, '_> {
             self.effects.push(ClientEffect::MulticastClock);
             if !self.ctx.pace.clock_interval.is_zero() {
                 self.buyer.multicast = true;
-                self.effects.push(ClientEffect::Arm(Timer::ClockInterval, self.ctx.pace.clock_interval));
+                self.effects.push(ClientEffect::Arm(BuyerTimer::Multicast, self.ctx.pace.clock_interval));
             }
         }
         self.ask();
@@ -182,7 +201,7 @@ impl Step<'_, '_> {
     fn ask(&mut self) {
         if let (State::Asking(request), true) = (&self.buyer.state, self.buyer.has_trader) {
             self.effects.push(ClientEffect::Tell(ClientMessage::Request(request.clone())));
-            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.ctx.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(BuyerTimer::Next, self.ctx.timeouts.resend));
         }
     }
 
@@ -246,13 +265,13 @@ impl Step<'_, '_> {
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
             self.buyer.state = State::Asking(open);
-            self.effects.push(ClientEffect::Arm(Timer::Buyer, self.ctx.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(BuyerTimer::Next, self.ctx.timeouts.resend));
         }
     }
 
     fn rest(&mut self, wait: core::time::Duration) {
         self.buyer.state = State::Resting;
-        self.effects.push(ClientEffect::Arm(Timer::Buyer, wait));
+        self.effects.push(ClientEffect::Arm(BuyerTimer::Next, wait));
     }
 }
 

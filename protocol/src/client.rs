@@ -4,36 +4,32 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    effect::Note,
-    input::{Choice, Timer},
-    message::ClientMessage,
-};
+use crate::{effect::Note, input::Choice, message::ClientMessage};
 
-/// What can happen to a client. `S` is its status in the books.
+/// What can happen to a client. `S` is its status in the books, `T` its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ClientInput<S> {
+pub enum ClientInput<S, T> {
     /// There is a trader to turn to: another one, or the same for a new epoch.
     TraderKnown,
     /// There is none, or the peer is in office itself and does not trade (SPEC B7, B8).
     TraderGone,
     /// One of its timers fires.
-    Fired(Timer),
+    Fired(T),
     /// Its choice is made.
     Chose(u32),
     /// The trader tells how it stands. All of it is durable, whenever it was sent.
     Told(S),
 }
 
-/// What a client wants done.
+/// What a client wants done. `T` is its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ClientEffect {
+pub enum ClientEffect<T> {
     /// Say this to the trader.
     Tell(ClientMessage),
     /// Tell everybody the clock (SPEC C2).
     MulticastClock,
     /// Start a timer afresh.
-    Arm(Timer, Duration),
+    Arm(T, Duration),
     /// Pick one of so many.
     Choose(Choice, u32),
     /// Something to tell people.

@@ -90,8 +90,25 @@ pub enum Eligibility {
     Eligible,
     /// It held the last epoch and resigned it: only if nobody else can (SPEC B6).
     Resigned,
-    /// It could not take office: it starts nothing and answers nothing (SPEC B9).
-    Unable,
+    /// The ledger does not answer it: it starts nothing and answers nothing (SPEC B9).
+    Unreachable,
+    /// It heard no neighbour while another peer claimed its office, and left. It leaves the next epoch to the others as
+    /// long as it hears none of them, or it would be back before them (DESIGN R6).
+    Isolated {
+        /// The epoch it left.
+        left: Epoch,
+    },
+}
+
+impl Eligibility {
+    /// Whether it could not serve: nobody who matters would hear it. It starts nothing and answers nothing.
+    #[must_use]
+    pub fn is_cut_off(self) -> bool {
+        match self {
+            Eligibility::Unreachable | Eligibility::Isolated { .. } => true,
+            Eligibility::Eligible | Eligibility::Resigned => false,
+        }
+    }
 }
 
 /// What can happen to an election.
@@ -216,7 +233,7 @@ impl Election {
     /// The part of `me` among the peers 0 to `peers - 1`. It is unable to stand until it is told otherwise.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
-        let eligibility = mutant!(Eligibility::Unable; UnableCompetes => Eligibility::Eligible);
+        let eligibility = mutant!(Eligibility::Unreachable; UnreachableCompetes => Eligibility::Eligible);
         Election { me, peers, eligibility, floor: Epoch(0), phase: Phase::Onset }
     }
 
@@ -322,7 +339,9 @@ impl Step<'_> {
                 self.effects.push(ElectionEffect::TellAll(ElectionMessage::Anyone));
                 self.enter(Phase::Asking, self.waits.victory);
             }
-            Eligibility::Unable => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest()),
+            Eligibility::Unreachable | Eligibility::Isolated { .. } => {
+                self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest())
+            }
         }
     }
 
@@ -499,10 +518,10 @@ impl Step<'_> {
 
     fn on_eligibility(&mut self, eligibility: Eligibility) {
         mutant!(ResignedCompetes => if eligibility == Eligibility::Resigned { return self.compete() });
-        mutant!(UnableCompetes => if eligibility == Eligibility::Unable { return self.compete() });
+        mutant!(UnreachableCompetes => if eligibility.is_cut_off() { return self.compete() });
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
-        if mutant!(eligibility == Eligibility::Unable && runs; UnableRunsOn => false) {
+        if mutant!(eligibility.is_cut_off() && runs; UnreachableRunsOn => false) {
             self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
     }

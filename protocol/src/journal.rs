@@ -10,9 +10,25 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Time,
     effect::{Durable, Effect},
+    id::Incarnation,
     input::WriteId,
     ledger::HighWaterMark,
 };
+
+/// What a step wants done, before the journal has decided whether it may leave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Draft {
+    /// Nobody else gets to see it: a timer, a choice, a write. It leaves at once.
+    Local(Effect),
+    /// Others get to see it. It leaves once this life is durable, and the clock that it shows.
+    Outgoing {
+        /// The highest reading of this peer's clock that anybody learns by it; nothing where it shows none, as what a
+        /// relay hands on (SPEC C1).
+        clock: Option<Time>,
+        /// What leaves.
+        effect: Effect,
+    },
+}
 
 /// What is being written, and what waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,9 +39,17 @@ pub struct Journal {
     /// The writes that are not durable yet, with the clock bound each brings.
     pending: VecDeque<(WriteId, Time)>,
     /// What may leave once the bound is at least this.
-    held: VecDeque<(Time, Effect)>,
-    /// This life is durable: the peer may speak (DESIGN R7).
-    may_speak: bool,
+    held: VecDeque<(Option<Time>, Effect)>,
+    stage: Stage,
+}
+
+/// How far this life is (DESIGN R7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Stage {
+    /// It is not durable: the next one would be the same again, so nothing may leave.
+    Unborn,
+    /// It is durable: the peer may speak.
+    Born,
 }
 
 /// What has become durable.
@@ -38,17 +62,27 @@ pub struct Confirmed {
 }
 
 impl Journal {
-    /// The journal of a life of which nothing is written yet; `durable` is what the former life left, with this life's
-    /// incarnation.
+    /// The journal of a life that begins, and the write that makes it durable; `former` is what the last one left, `now`
+    /// this life's clock, of which `range` is written ahead.
     #[must_use]
-    pub fn new(durable: Durable) -> Journal {
-        Journal {
-            requested: durable,
+    pub fn begin(former: Durable, life: Incarnation, now: Time, range: u64) -> (Journal, Effect) {
+        let clock_bound = Time(now.max(former.clock_bound).0 + range);
+        let mut journal = Journal {
+            requested: former,
             last_id: WriteId(0),
             pending: VecDeque::new(),
             held: VecDeque::new(),
-            may_speak: false,
-        }
+            stage: Stage::Unborn,
+        };
+        let write = journal.write(Durable { incarnation: life, clock_bound, seen: former.seen });
+        (journal, write)
+    }
+
+    fn write(&mut self, durable: Durable) -> Effect {
+        self.last_id = WriteId(self.last_id.0 + 1);
+        self.requested = durable;
+        self.pending.push_back((self.last_id, durable.clock_bound));
+        Effect::Write { id: self.last_id, durable }
     }
 
     /// What was asked to be written last.
@@ -60,7 +94,7 @@ impl Journal {
     /// Whether this life is durable, so that anything may leave at all.
     #[must_use]
     pub fn may_speak(&self) -> bool {
-        self.may_speak
+        self.stage == Stage::Born
     }
 
     /// How much it holds back.
@@ -75,72 +109,59 @@ impl Journal {
         while let Some((_, bound)) = self.pending.front().copied().filter(|(pending, _)| *pending <= id) {
             self.pending.pop_front();
             confirmed.bound = confirmed.bound.max(Some(bound));
-            confirmed.is_born |= !self.may_speak;
-            self.may_speak = true;
+            confirmed.is_born |= self.stage == Stage::Unborn;
+            self.stage = Stage::Born;
         }
         confirmed
     }
 
-    /// Asks for a write if one is due: for the first of this life; for the clock once half of what was written ahead is used
-    /// up; for what was seen of the books when that has come an epoch further, or as many records as a clock's range.
+    /// Asks for a write if one is due: for the clock once half of what was written ahead is used up; for what was seen of
+    /// the books when that has come an epoch further, or as many records as a clock's range.
     pub fn write_ahead(&mut self, now: Time, seen: HighWaterMark, range: u64) -> Option<Effect> {
         let written = self.requested;
-        let is_first = self.last_id == WriteId(0);
         let is_used_up = now.0 + range / 2 >= written.clock_bound.0;
         let has_seen_more = mutant!(
             seen.epoch > written.seen.epoch || seen.head.0 >= written.seen.head.0 + range;
             SeenNotWritten => false
         );
-        if !(is_first || is_used_up || has_seen_more) {
-            return None;
-        }
-        let clock_bound = match written.clock_bound {
-            bound if is_used_up || is_first => Time(now.max(bound).0 + range),
-            bound => bound,
-        };
-        self.last_id = WriteId(self.last_id.0 + 1);
-        self.requested = Durable { clock_bound, seen, ..written };
-        self.pending.push_back((self.last_id, clock_bound));
-        Some(Effect::Write { id: self.last_id, durable: self.requested })
+        let bound = written.clock_bound;
+        let clock_bound = if is_used_up { Time(now.max(bound).0 + range) } else { bound };
+        (is_used_up || has_seen_more).then(|| self.write(Durable { clock_bound, seen, ..written }))
     }
 
-    /// Of what was held back and what has come now, each with the clock that must be durable before it may leave: what
-    /// leaves, in order. The rest is held back, `most` of it ([`Limits::held_back`](crate::config::Limits::held_back)).
-    pub fn sift(&mut self, bound: Time, most: u32, effects: Vec<(Time, Effect)>) -> Vec<Effect> {
+    /// Of what was held back and what has come now: what leaves, in order, when the clock is durable up to `bound`. The rest
+    /// is held back, `most` of it ([`Limits::held_back`](crate::config::Limits::held_back)).
+    pub fn sift(&mut self, bound: Time, most: u32, drafts: Vec<Draft>) -> Vec<Effect> {
         let held = core::mem::take(&mut self.held);
         let mut out = Vec::new();
-        for (stamped, effect) in held {
-            if self.may_leave(stamped, bound) {
+        for (clock, effect) in held {
+            if self.may_leave(clock, bound) {
                 out.push(effect);
             } else {
-                self.held.push_back((stamped, effect));
+                self.held.push_back((clock, effect));
             }
         }
-        for (stamped, effect) in effects {
-            match effect {
-                Effect::Send { .. } | Effect::Ledger(_) | Effect::Note { .. } if !self.may_leave(stamped, bound) => {
+        for draft in drafts {
+            match draft {
+                Draft::Local(effect) => out.push(effect),
+                Draft::Outgoing { clock, effect } if self.may_leave(clock, bound) => out.push(effect),
+                Draft::Outgoing { clock, effect } => {
                     // A message more that is lost: while a disk hangs, retries must not fill the memory.
                     if mutant!(self.held.len() < most as usize; HeldWithoutBound => true) {
-                        self.held.push_back((stamped, effect));
+                        self.held.push_back((clock, effect));
                     }
                 }
-                Effect::Send { .. }
-                | Effect::Ledger(_)
-                | Effect::Write { .. }
-                | Effect::Arm { .. }
-                | Effect::Disarm(_)
-                | Effect::Choose { .. }
-                | Effect::Note { .. } => out.push(effect),
             }
         }
         out
     }
 
-    fn may_leave(&self, stamped: Time, bound: Time) -> bool {
+    fn may_leave(&self, clock: Option<Time>, bound: Time) -> bool {
+        let is_written = clock.is_none_or(|clock| clock <= bound);
         mutant!(
-            self.may_speak && stamped <= bound;
-            SpeaksBeforeWritten => !self.may_speak || stamped <= bound,
-            SentAboveBound => self.may_speak
+            self.may_speak() && is_written;
+            SpeaksBeforeWritten => !self.may_speak() || is_written,
+            SentAboveBound => self.may_speak()
         )
     }
 }

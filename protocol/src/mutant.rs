@@ -280,9 +280,9 @@ mod catalogue {
             "a candidate stands though a higher peer has answered",
         ResignedCompetes("resigned-competes") =
             "who has just resigned calls and answers like anybody else",
-        UnableCompetes("unable-competes") =
+        UnreachableCompetes("unreachable-competes") =
             "who does not hear the ledger calls and answers like anybody else",
-        UnableRunsOn("unable-runs-on") =
+        UnreachableRunsOn("unreachable-runs-on") =
             "who loses the ledger while it runs for office goes on running",
         OldCoordinatorAccepted("old-coordinator-accepted") =
             "a winner's or resigning trader's message of an epoch that is over counts",

@@ -28,6 +28,27 @@ use crate::{
     trader::Trader,
 };
 
+/// The timers of an office.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OfficeTimer {
+    /// The ledger has not answered; ask again.
+    Retry,
+    /// The ledger has not answered for so long that the office is given up (SPEC B9).
+    GiveUp,
+    /// The trader renews its term and shows that it lives.
+    Renewal,
+}
+
+impl From<OfficeTimer> for Timer {
+    fn from(timer: OfficeTimer) -> Timer {
+        match timer {
+            OfficeTimer::Retry => Timer::LedgerRetry,
+            OfficeTimer::GiveUp => Timer::LedgerGiveUp,
+            OfficeTimer::Renewal => Timer::Renewal,
+        }
+    }
+}
+
 /// What can happen to an office.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OfficeInput {
@@ -52,8 +73,8 @@ pub enum OfficeInput {
         /// Its epoch, and a durable head.
         seen: HighWaterMark,
     },
-    /// A timer fires: one of [`Timer::LedgerRetry`], [`Timer::LedgerGiveUp`] and [`Timer::Renewal`].
-    Fired(Timer),
+    /// One of its timers fires.
+    Fired(OfficeTimer),
     /// A client says something.
     Client(PeerId, ClientMessage),
 }
@@ -89,9 +110,9 @@ pub enum OfficeEffect {
         leader: PeerId,
     },
     /// Start a timer afresh.
-    Arm(Timer, core::time::Duration),
+    Arm(OfficeTimer, core::time::Duration),
     /// Stop a timer.
-    Disarm(Timer),
+    Disarm(OfficeTimer),
     /// Something to tell people.
     Note(Note),
 }
@@ -118,9 +139,6 @@ pub struct Office {
     eligibility: Eligibility,
     /// The head of the books that the eligibility was last judged by.
     judged: Position,
-    /// The epoch it left because it heard no neighbour while somebody else claimed it. It leaves that epoch's successor
-    /// to the others as long as it hears none of them, or it would be back before them (DESIGN R6).
-    left_isolated: Option<Epoch>,
     seen: HighWaterMark,
     state: State,
 }
@@ -135,17 +153,10 @@ enum State {
 }
 
 impl Office {
-    /// The office as a new life of a peer sees it: out of it, and unable until the ledger is heard.
+    /// The office as a new life of a peer sees it: out of it, and unreachable until the ledger is heard.
     #[must_use]
     pub fn new(me: Life, seen: HighWaterMark) -> Office {
-        Office {
-            me,
-            eligibility: Eligibility::Unable,
-            judged: Position(0),
-            left_isolated: None,
-            seen,
-            state: State::Out,
-        }
+        Office { me, eligibility: Eligibility::Unreachable, judged: Position(0), seen, state: State::Out }
     }
 
     /// The epoch it holds. Only then does it serve.
@@ -225,10 +236,9 @@ impl Office {
             OfficeInput::Reply(reply) => step.on_reply(reply),
             OfficeInput::Heard(epoch) => step.on_heard(HighWaterMark { epoch, head: Position(0) }),
             OfficeInput::Heartbeat { from, seen } => step.on_heartbeat(from, seen),
-            OfficeInput::Fired(Timer::LedgerRetry) => step.on_retry(),
-            OfficeInput::Fired(Timer::LedgerGiveUp) => step.on_give_up(),
-            OfficeInput::Fired(Timer::Renewal) => step.on_renewal(),
-            OfficeInput::Fired(Timer::Election | Timer::Buyer | Timer::Seller | Timer::ClockInterval) => {}
+            OfficeInput::Fired(OfficeTimer::Retry) => step.on_retry(),
+            OfficeInput::Fired(OfficeTimer::GiveUp) => step.on_give_up(),
+            OfficeInput::Fired(OfficeTimer::Renewal) => step.on_renewal(),
             OfficeInput::Client(from, message) => step.on_client(from, message),
         }
         step.effects
@@ -247,7 +257,7 @@ impl Step<'_, '_> {
         match &self.office.state {
             State::Out => {
                 self.office.state = State::Reading(Reading::on(Books::keeping(self.ctx.limits.sales_kept)));
-                self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
+                self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
                 self.effects.push(OfficeEffect::Note(Note::ElectionWon));
                 self.ask_again();
             }
@@ -273,7 +283,7 @@ impl Step<'_, '_> {
     /// Asks the ledger what is to be asked now, whether for the first time or again, and starts the retry timer.
     fn ask_again(&mut self) {
         let request = match &mut self.office.state {
-            State::Out if self.office.eligibility == Eligibility::Unable => Some(LedgerRequest::Status),
+            State::Out if self.office.eligibility.is_cut_off() => Some(LedgerRequest::Status),
             State::Out => None,
             State::Reading(reading) => {
                 let (from, chunk) = reading.wanted();
@@ -288,7 +298,7 @@ impl Step<'_, '_> {
         };
         if let Some(request) = request {
             self.effects.push(OfficeEffect::Ask(mutant!(request; ReadsOnFromHead => self.skip_to_head(request))));
-            self.arm(Timer::LedgerRetry, self.ctx.timeouts.retry);
+            self.arm(OfficeTimer::Retry, self.ctx.timeouts.retry);
         }
     }
 
@@ -316,18 +326,16 @@ impl Step<'_, '_> {
 
     /// The ledger does not answer: not eligible until it does.
     fn fall_silent(&mut self) {
-        if self.office.eligibility != Eligibility::Unable {
+        if !self.office.eligibility.is_cut_off() {
             self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
-        }
-        self.become_unable();
-    }
-
-    fn become_unable(&mut self) {
-        if self.office.eligibility != Eligibility::Unable {
-            self.office.eligibility = Eligibility::Unable;
-            self.effects.push(OfficeEffect::Eligibility(Eligibility::Unable));
+            self.set_eligibility(Eligibility::Unreachable);
         }
         self.ask_again();
+    }
+
+    fn set_eligibility(&mut self, eligibility: Eligibility) {
+        self.office.eligibility = eligibility;
+        self.effects.push(OfficeEffect::Eligibility(eligibility));
     }
 
     fn on_reply(&mut self, reply: LedgerReply) {
@@ -344,8 +352,8 @@ impl Step<'_, '_> {
         match reply.answer {
             LedgerAnswer::Status => {
                 // A late status of long ago leaves it unable; then it goes on asking, or it would stay so for ever.
-                if matches!(self.office.state, State::Out) && self.office.eligibility != Eligibility::Unable {
-                    self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
+                if matches!(self.office.state, State::Out) && !self.office.eligibility.is_cut_off() {
+                    self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
                 }
             }
             answer @ (LedgerAnswer::Chunk { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
@@ -372,8 +380,7 @@ impl Step<'_, '_> {
         self.office.seen.raise(seen);
         let has_begun = mutant!(self.office.seen.epoch > known; ResignedForGood => false);
         if self.office.eligibility == Eligibility::Resigned && has_begun {
-            self.office.eligibility = Eligibility::Eligible;
-            self.effects.push(OfficeEffect::Eligibility(Eligibility::Eligible));
+            self.set_eligibility(Eligibility::Eligible);
         }
     }
 
@@ -384,23 +391,22 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let has_left = mutant!(self.office.left_isolated == Some(status.epoch()); IsolatedReturns => false);
+        let left = Eligibility::Isolated { left: status.epoch() };
+        let has_left = mutant!(self.office.eligibility == left; IsolatedReturns => false);
         if self.ctx.isolated && has_left {
             return;
         }
-        self.office.left_isolated = None;
         let resigned = status.term.is_some_and(|term| {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
         let sits_out = mutant!(resigned; ResignedStaysEligible => false);
         let eligibility = if sits_out { Eligibility::Resigned } else { Eligibility::Eligible };
         if eligibility != self.office.eligibility {
-            if self.office.eligibility == Eligibility::Unable {
+            if self.office.eligibility.is_cut_off() {
                 self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
             }
             let learns_that_it_resigned = resigned && self.office.eligibility == Eligibility::Eligible;
-            self.office.eligibility = eligibility;
-            self.effects.push(OfficeEffect::Eligibility(eligibility));
+            self.set_eligibility(eligibility);
             // A former life's last batch may land after this one was told that it may stand.
             if learns_that_it_resigned && self.office.is_standing() {
                 self.step_down(Departure::SitsOut);
@@ -413,7 +419,7 @@ impl Step<'_, '_> {
         match reading.take(answer) {
             Ok(went_on) => {
                 if mutant!(went_on; GivesUpWhileAnswered => false) {
-                    self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
+                    self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
                 }
             }
             Err(error) => {
@@ -470,7 +476,7 @@ impl Step<'_, '_> {
                 // Somebody wrote since: read on and claim again (DESIGN R1).
                 let books = core::mem::take(books);
                 self.office.state = State::Reading(Reading::on(books));
-                self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
+                self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
                 self.ask_again();
             }
             // The retry timer repeats the claim until the give-up timer fires.
@@ -497,12 +503,12 @@ impl Step<'_, '_> {
     fn hold(&mut self, epoch: Epoch, trader: Trader) {
         let inherited = trader.books().term().map_or(0, |term| term.inherited);
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerGiveUp));
+        self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
+        self.effects.push(OfficeEffect::Disarm(OfficeTimer::GiveUp));
         self.effects.push(OfficeEffect::Granted(epoch));
         // After that, so that the note carries the new epoch.
         self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
-        self.arm(Timer::Renewal, self.ctx.timeouts.renewal);
+        self.arm(OfficeTimer::Renewal, self.ctx.timeouts.renewal);
         self.append_next();
     }
 
@@ -512,8 +518,8 @@ impl Step<'_, '_> {
         let epoch = *epoch;
         *renewed = true;
         *contested = is_contested;
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerRetry));
-        self.effects.push(OfficeEffect::Disarm(Timer::LedgerGiveUp));
+        self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
+        self.effects.push(OfficeEffect::Disarm(OfficeTimer::GiveUp));
         match trader.on_appended(&batch) {
             Ok(told) => {
                 self.effects.extend(told.notes.into_iter().map(OfficeEffect::Note));
@@ -550,7 +556,7 @@ impl Step<'_, '_> {
         let batch = Batch { epoch: *epoch, position: trader.books().position(), records };
         mutant!(ToldWhenPlanned => self.effects.extend(mutants::told_of(trader, &batch)));
         *in_flight = Some(batch);
-        self.arm(Timer::LedgerGiveUp, self.ctx.timeouts.give_up_after);
+        self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
         self.ask_again();
     }
 
@@ -558,9 +564,10 @@ impl Step<'_, '_> {
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
         if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {
-            self.office.left_isolated = Some(*epoch);
+            let left = *epoch;
             self.step_down(Departure::Isolated);
-            self.become_unable();
+            self.set_eligibility(Eligibility::Isolated { left });
+            self.ask_again();
             return;
         }
         if mutant!(core::mem::take(renewed); HeartbeatWithoutRenewal => true) {
@@ -569,7 +576,7 @@ impl Step<'_, '_> {
         if in_flight.is_none() {
             self.append(Vec::new());
         }
-        self.arm(Timer::Renewal, self.ctx.timeouts.renewal);
+        self.arm(OfficeTimer::Renewal, self.ctx.timeouts.renewal);
     }
 
     fn on_client(&mut self, from: PeerId, message: ClientMessage) {
@@ -587,14 +594,14 @@ impl Step<'_, '_> {
     fn leave(&mut self, reason: Departure, resigned: Option<Epoch>) {
         self.office.state = State::Out;
         mutant!(ClockResetOnStepDown => self.ctx.clock.reset());
-        for timer in [Timer::LedgerRetry, Timer::LedgerGiveUp, Timer::Renewal] {
+        for timer in [OfficeTimer::Retry, OfficeTimer::GiveUp, OfficeTimer::Renewal] {
             self.effects.push(OfficeEffect::Disarm(timer));
         }
         self.effects.push(OfficeEffect::Note(Note::SteppedDown { reason }));
         self.effects.push(OfficeEffect::Vacated { resigned });
     }
 
-    fn arm(&mut self, timer: Timer, after: core::time::Duration) {
+    fn arm(&mut self, timer: OfficeTimer, after: core::time::Duration) {
         self.effects.push(OfficeEffect::Arm(timer, after));
     }
 }

@@ -32,7 +32,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    buyer::{Buyer, BuyerContext},
+    buyer::{Buyer, BuyerContext, BuyerTimer},
     client::{ClientEffect, ClientInput},
     clock::{Clock, Time},
     config::Config,
@@ -42,8 +42,8 @@ use crate::{
     input::{Choice, Timer},
     ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
     message::{Body, BuyerStatus, ClientMessage, SellerStatus, TraderMessage},
-    office::{Office, OfficeContext, OfficeEffect, OfficeInput},
-    seller::{Seller, SellerContext},
+    office::{Office, OfficeContext, OfficeEffect, OfficeInput, OfficeTimer},
+    seller::{Seller, SellerContext, SellerTimer},
 };
 
 /// Which machines a participant has, and how its clock travels.
@@ -168,21 +168,22 @@ pub enum ParticipantEffect {
 }
 
 impl ParticipantEffect {
-    /// The highest reading of the clock that anybody learns by it; it may leave when that is durable (DESIGN R10).
+    /// The highest reading of the clock that anybody learns by it, which must be durable before it leaves (DESIGN R10);
+    /// nothing where nobody learns any.
     #[must_use]
-    pub fn reading(&self) -> Time {
+    pub fn reading(&self) -> Option<Time> {
         match self {
             ParticipantEffect::Tell { clock, .. }
             | ParticipantEffect::TellAll { clock, .. }
-            | ParticipantEffect::Note { clock, .. } => *clock,
+            | ParticipantEffect::Note { clock, .. } => Some(*clock),
             ParticipantEffect::Ledger(call) => match &call.request {
                 LedgerRequest::Append(batch) => {
                     let latest = mutant!(batch.records.last(); StampedByFirstRecord => batch.records.first());
-                    latest.map_or(Time(0), |record| record.stamp.time)
+                    latest.map(|record| record.stamp.time)
                 }
-                LedgerRequest::Status | LedgerRequest::Read { .. } => Time(0),
+                LedgerRequest::Status | LedgerRequest::Read { .. } => None,
             },
-            ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => Time(0),
+            ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => None,
         }
     }
 }
@@ -319,7 +320,7 @@ impl Participant {
     /// Whether it may stand, as its election knows it; unable where it has none.
     #[must_use]
     pub fn eligibility(&self) -> Eligibility {
-        self.election().map_or(Eligibility::Unable, Election::eligibility)
+        self.election().map_or(Eligibility::Unreachable, Election::eligibility)
     }
 
     /// The furthest durable books it knows of.
@@ -370,8 +371,8 @@ impl Participant {
 enum Work {
     Election(ElectionInput),
     Office(OfficeInput),
-    Buyer(ClientInput<BuyerStatus>),
-    Seller(ClientInput<SellerStatus>),
+    Buyer(ClientInput<BuyerStatus, BuyerTimer>),
+    Seller(ClientInput<SellerStatus, SellerTimer>),
 }
 
 /// One step under way.
@@ -396,9 +397,12 @@ impl<'a> Step<'a> {
             }
             ParticipantInput::Fired(timer) => Some(match timer {
                 Timer::Election => Work::Election(ElectionInput::Fired),
-                Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal => Work::Office(OfficeInput::Fired(timer)),
-                Timer::Buyer | Timer::ClockInterval => Work::Buyer(ClientInput::Fired(timer)),
-                Timer::Seller => Work::Seller(ClientInput::Fired(timer)),
+                Timer::LedgerRetry => Work::Office(OfficeInput::Fired(OfficeTimer::Retry)),
+                Timer::LedgerGiveUp => Work::Office(OfficeInput::Fired(OfficeTimer::GiveUp)),
+                Timer::Renewal => Work::Office(OfficeInput::Fired(OfficeTimer::Renewal)),
+                Timer::Buyer => Work::Buyer(ClientInput::Fired(BuyerTimer::Next)),
+                Timer::ClockInterval => Work::Buyer(ClientInput::Fired(BuyerTimer::Multicast)),
+                Timer::Seller => Work::Seller(ClientInput::Fired(SellerTimer)),
             }),
             ParticipantInput::LedgerUp => Some(Work::Office(OfficeInput::LedgerUp)),
             ParticipantInput::LedgerDown => Some(Work::Office(OfficeInput::LedgerDown)),
@@ -487,14 +491,16 @@ impl<'a> Step<'a> {
                 OfficeEffect::LeaderLives { epoch, leader } => {
                     self.work.push_back(Work::Election(ElectionInput::Heard { epoch, leader }));
                 }
-                OfficeEffect::Arm(timer, after) => self.effects.push(ParticipantEffect::Arm { timer, after }),
-                OfficeEffect::Disarm(timer) => self.effects.push(ParticipantEffect::Disarm(timer)),
+                OfficeEffect::Arm(timer, after) => {
+                    self.effects.push(ParticipantEffect::Arm { timer: timer.into(), after });
+                }
+                OfficeEffect::Disarm(timer) => self.effects.push(ParticipantEffect::Disarm(timer.into())),
                 OfficeEffect::Note(note) => self.note(note),
             }
         }
     }
 
-    fn buyer(&mut self, input: ClientInput<BuyerStatus>) {
+    fn buyer(&mut self, input: ClientInput<BuyerStatus, BuyerTimer>) {
         let Context { config, .. } = self.context;
         let Participant { clock, buyer: Some(buyer), .. } = &mut *self.participant else { return };
         let Some(wishes) = config.role.wishes() else { return };
@@ -504,7 +510,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn seller(&mut self, input: ClientInput<SellerStatus>) {
+    fn seller(&mut self, input: ClientInput<SellerStatus, SellerTimer>) {
         let Context { config, .. } = self.context;
         let Participant { clock, seller: Some(seller), .. } = &mut *self.participant else { return };
         let Some(offers) = config.role.offers() else { return };
@@ -515,7 +521,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn on_client(&mut self, effect: ClientEffect) {
+    fn on_client<T: Into<Timer>>(&mut self, effect: ClientEffect<T>) {
         match effect {
             ClientEffect::Tell(message) => {
                 if let Some((_, trader)) = self.participant.leader() {
@@ -523,7 +529,9 @@ impl<'a> Step<'a> {
                 }
             }
             ClientEffect::MulticastClock => self.tell_all(Body::Clock),
-            ClientEffect::Arm(timer, after) => self.effects.push(ParticipantEffect::Arm { timer, after }),
+            ClientEffect::Arm(timer, after) => {
+                self.effects.push(ParticipantEffect::Arm { timer: timer.into(), after });
+            }
             ClientEffect::Choose(choice, among) => self.effects.push(ParticipantEffect::Choose { choice, among }),
             ClientEffect::Note(note) => self.note(note),
         }
@@ -564,6 +572,6 @@ fn work_of(from: PeerId, body: Body) -> Option<Work> {
     }
 }
 
-fn leader_news<S>(has_trader: bool) -> ClientInput<S> {
+fn leader_news<S, T>(has_trader: bool) -> ClientInput<S, T> {
     if has_trader { ClientInput::TraderKnown } else { ClientInput::TraderGone }
 }

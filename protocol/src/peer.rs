@@ -15,7 +15,7 @@ use crate::{
     election::Eligibility,
     id::{Epoch, Life, PeerId},
     input::{Input, WriteId},
-    journal::Journal,
+    journal::{Draft, Journal},
     message::Envelope,
     overlay::Overlay,
     participant::{Context, Participant, ParticipantEffect, ParticipantInput, Parts},
@@ -82,14 +82,10 @@ impl Peer {
         let (participant, said) = Participant::recover(alone, Parts::ALL, durable);
         watch(&participant, &said);
         let me = participant.me();
-        let mut peer = Peer {
-            overlay: Overlay::new(me, &config.limits),
-            journal: Journal::new(Durable { incarnation: me.incarnation, ..durable }),
-            participant,
-            config: Arc::new(config),
-        };
-        let mut step = Step { peer: &mut peer, effects: Vec::new() };
-        step.write_ahead();
+        let (journal, birth) = Journal::begin(durable, me.incarnation, participant.clock().now(), config.clock_range);
+        let overlay = Overlay::new(me, &config.limits);
+        let mut peer = Peer { config: Arc::new(config), participant, overlay, journal };
+        let mut step = Step { peer: &mut peer, drafts: alloc::vec![Draft::Local(birth)] };
         step.carry(said);
         let effects = step.finish();
         Ok((peer, effects))
@@ -107,7 +103,7 @@ impl Peer {
     }
 
     fn run(&mut self, input: Input, watch: Option<&mut Watch<'_>>) -> Effects {
-        let mut step = Step { peer: self, effects: Vec::new() };
+        let mut step = Step { peer: self, drafts: Vec::new() };
         if let Some(given) = step.dispatch(input) {
             let copy = watch.is_some().then(|| given.clone());
             let context = Context { config: &step.peer.config, is_isolated: step.peer.is_isolated() };
@@ -193,8 +189,8 @@ impl Peer {
 /// One step under way.
 struct Step<'a> {
     peer: &'a mut Peer,
-    /// What comes out, with the clock that must be durable before it may.
-    effects: Vec<(Time, Effect)>,
+    /// What comes out, if the journal lets it.
+    drafts: Vec<Draft>,
 }
 
 impl Step<'_> {
@@ -229,7 +225,7 @@ impl Step<'_> {
         }
         let arrival = self.peer.overlay.receive(from, envelope);
         // A relay neither merges nor ticks (SPEC C1), so its own bound does not hold the message back.
-        self.send(Time(0), arrival.forwarded);
+        self.send(None, arrival.forwarded);
         let Envelope { source, clock, body, .. } = arrival.delivered?;
         Some(ParticipantInput::Heard { from: source, clock, body })
     }
@@ -249,32 +245,34 @@ impl Step<'_> {
     /// Puts words on their way.
     fn carry(&mut self, said: Vec<ParticipantEffect>) {
         for said in said {
-            let stamped = said.reading();
-            let effect = match said {
-                ParticipantEffect::Tell { to, clock, body } => {
-                    let sent = self.peer.overlay.unicast(to, clock, body);
-                    self.send(stamped, sent);
+            let clock = said.reading();
+            let draft = match said {
+                ParticipantEffect::Tell { to, clock: stamp, body } => {
+                    let sent = self.peer.overlay.unicast(to, stamp, body);
+                    self.send(clock, sent);
                     continue;
                 }
-                ParticipantEffect::TellAll { clock, body } => {
-                    let sent = self.peer.overlay.broadcast(clock, body);
-                    self.send(stamped, sent);
+                ParticipantEffect::TellAll { clock: stamp, body } => {
+                    let sent = self.peer.overlay.broadcast(stamp, body);
+                    self.send(clock, sent);
                     continue;
                 }
-                ParticipantEffect::Ledger(call) => Effect::Ledger(call),
-                ParticipantEffect::Arm { timer, after } => Effect::Arm { timer, after },
-                ParticipantEffect::Disarm(timer) => Effect::Disarm(timer),
-                ParticipantEffect::Choose { choice, among } => Effect::Choose { choice, among },
+                ParticipantEffect::Ledger(call) => Draft::Outgoing { clock, effect: Effect::Ledger(call) },
+                ParticipantEffect::Arm { timer, after } => Draft::Local(Effect::Arm { timer, after }),
+                ParticipantEffect::Disarm(timer) => Draft::Local(Effect::Disarm(timer)),
+                ParticipantEffect::Choose { choice, among } => Draft::Local(Effect::Choose { choice, among }),
                 // Held back like a message: a reader of the log must not see the clock go back after a crash (SPEC C3).
-                ParticipantEffect::Note { clock, epoch, note } => Effect::Note { clock, epoch, note },
+                ParticipantEffect::Note { clock: stamp, epoch, note } => {
+                    Draft::Outgoing { clock, effect: Effect::Note { clock: stamp, epoch, note } }
+                }
             };
-            self.effects.push((stamped, effect));
+            self.drafts.push(draft);
         }
     }
 
-    fn send(&mut self, stamped: Time, sent: Vec<(PeerId, Envelope)>) {
-        let sends = sent.into_iter().map(|(to, envelope)| (stamped, Effect::Send { to, envelope }));
-        self.effects.extend(sends);
+    fn send(&mut self, clock: Option<Time>, sent: Vec<(PeerId, Envelope)>) {
+        let sends = sent.into_iter().map(|(to, envelope)| Effect::Send { to, envelope });
+        self.drafts.extend(sends.map(|effect| Draft::Outgoing { clock, effect }));
     }
 
     fn note(&mut self, note: Note) {
@@ -282,16 +280,11 @@ impl Step<'_> {
         self.carry(alloc::vec![note]);
     }
 
-    fn write_ahead(&mut self) {
+    fn finish(mut self) -> Effects {
         let Peer { config, participant, journal, .. } = &mut *self.peer;
         let write = journal.write_ahead(participant.clock().now(), participant.seen(), config.clock_range);
-        self.effects.extend(write.map(|write| (Time(0), write)));
-    }
-
-    fn finish(mut self) -> Effects {
-        self.write_ahead();
-        let Peer { config, participant, journal, .. } = &mut *self.peer;
-        journal.sift(participant.clock().bound(), config.limits.held_back, self.effects)
+        self.drafts.extend(write.map(Draft::Local));
+        journal.sift(participant.clock().bound(), config.limits.held_back, self.drafts)
     }
 }
 

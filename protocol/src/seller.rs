@@ -54,6 +54,16 @@ enum State {
     Selling { number: DepositNumber, item: Item, left: Units },
 }
 
+/// The only timer of a seller: it deposits, or asks again what was sold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SellerTimer;
+
+impl From<SellerTimer> for Timer {
+    fn from(SellerTimer: SellerTimer) -> Timer {
+        Timer::Seller
+    }
+}
+
 /// What surrounds a seller.
 #[derive(Debug)]
 pub struct SellerContext<'a> {
@@ -96,20 +106,16 @@ impl Seller {
     }
 
     /// Takes one input. Cannot fail.
-    pub fn step(&mut self, ctx: &mut SellerContext<'_>, input: ClientInput<SellerStatus>) -> Vec<ClientEffect> {
+    pub fn step(
+        &mut self,
+        ctx: &mut SellerContext<'_>,
+        input: ClientInput<SellerStatus, SellerTimer>,
+    ) -> Vec<ClientEffect<SellerTimer>> {
         let mut step = Step { seller: self, ctx, effects: Vec::new() };
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.seller.has_trader = false,
-            ClientInput::Fired(Timer::Seller) => step.on_fired(),
-            ClientInput::Fired(
-                Timer::Election
-                | Timer::LedgerRetry
-                | Timer::LedgerGiveUp
-                | Timer::Renewal
-                | Timer::Buyer
-                | Timer::ClockInterval,
-            ) => {}
+            ClientInput::Fired(SellerTimer) => step.on_fired(),
             ClientInput::Chose(pick) => step.on_chose(pick),
             ClientInput::Told(status) => step.on_status(status),
         }
@@ -126,7 +132,7 @@ fn choices(offers: &Offers, sold_out: Item) -> impl Iterator<Item = Offer> + '_ 
 struct Step<'a, 'b> {
     seller: &'a mut Seller,
     ctx: &'a mut SellerContext<'b>,
-    effects: Vec<ClientEffect>,
+    effects: Vec<ClientEffect<SellerTimer>>,
 }
 
 impl Step<'_, '_> {
@@ -327,7 +333,7 @@ impl Step<'_, '_> {
     }
 
     fn arm(&mut self, wait: core::time::Duration) {
-        self.effects.push(ClientEffect::Arm(Timer::Seller, wait));
+        self.effects.push(ClientEffect::Arm(SellerTimer, wait));
     }
 }
 

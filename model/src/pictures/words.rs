@@ -362,7 +362,8 @@ fn eligibility(election: &Election) -> Vec<String> {
     match election.eligibility() {
         Eligibility::Eligible => Vec::new(),
         Eligibility::Resigned => vec!["resigned".to_owned()],
-        Eligibility::Unable => vec!["not eligible".to_owned()],
+        Eligibility::Unreachable => vec!["unreachable".to_owned()],
+        Eligibility::Isolated { left } => vec![format!("isolated since epoch {left}")],
     }
 }
 

@@ -252,7 +252,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::IdsComparedByLastDigit, P::Y1, "synchronous-ten", 7),
         on(M::AnswerIgnored, P::Y1, "synchronous", 21),
         on(M::ResignedCompetes, P::Y2, "synchronous", 35),
-        on(M::UnableCompetes, P::L1, "duel", 0),
+        on(M::UnreachableCompetes, P::L1, "duel", 0),
         on(M::OldCoordinatorAccepted, P::B4, "election", 16),
         on(M::OldHeartbeatAccepted, P::B4, "election-heartbeat", 17),
         on(M::HigherEpochIgnored, P::B4, "election", 15),
@@ -277,7 +277,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::SeenForgotten, P::S3, "whole-old-image", 2),
         on(M::SeenNotShown, P::S3, "whole-election", 9),
         on(M::OldImageServed, P::S3, "whole-old-image", 4),
-        on(M::UnableRunsOn, P::B9, "whole-candidate", 5),
+        on(M::UnreachableRunsOn, P::B9, "whole-candidate", 5),
         on(M::ClaimsAtHeardHead, P::R1, "whole-reads", 15),
     ]
 };

@@ -48,7 +48,7 @@ pub(super) fn held_back(
         ParticipantEffect::Tell { .. }
         | ParticipantEffect::TellAll { .. }
         | ParticipantEffect::Ledger(_)
-        | ParticipantEffect::Note { .. } => effect.reading() > bound,
+        | ParticipantEffect::Note { .. } => effect.reading() > Some(bound),
         ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => false,
     };
     let most = after.config().limits.held_back as usize;

@@ -7,7 +7,7 @@ use crate::{
 use alloc::vec;
 use core::time::Duration;
 
-type Input = ClientInput<BuyerStatus>;
+type Input = ClientInput<BuyerStatus, BuyerTimer>;
 
 /// The second life of buyer 3, which wants one fish or one salt at a time, with what surrounds it.
 struct Stall {
@@ -18,16 +18,16 @@ struct Stall {
 }
 
 impl Stall {
-    fn take(&mut self, input: Input) -> Vec<ClientEffect> {
+    fn take(&mut self, input: Input) -> Vec<ClientEffect<BuyerTimer>> {
         let Stall { buyer, wishes, pace, clock } = self;
         buyer.step(&mut BuyerContext { wishes, pace, timeouts: &TIMEOUTS, clock }, input)
     }
 
-    fn fire(&mut self) -> Vec<ClientEffect> {
-        self.take(ClientInput::Fired(Timer::Buyer))
+    fn fire(&mut self) -> Vec<ClientEffect<BuyerTimer>> {
+        self.take(ClientInput::Fired(BuyerTimer::Next))
     }
 
-    fn told(&mut self, open: Option<Request>, last: Option<(u64, Outcome)>) -> Vec<ClientEffect> {
+    fn told(&mut self, open: Option<Request>, last: Option<(u64, Outcome)>) -> Vec<ClientEffect<BuyerTimer>> {
         let last = last.map(|(sequence, outcome)| (Sequence(sequence), outcome));
         self.take(ClientInput::Told(BuyerStatus { open, last }))
     }
@@ -48,13 +48,13 @@ fn stall() -> Stall {
 /// With a trader, asking for fish.
 fn asking() -> Stall {
     let mut stall = stall();
-    assert_eq!(stall.take(ClientInput::TraderKnown), [ClientEffect::Arm(Timer::Buyer, PACE.trade_after)]);
+    assert_eq!(stall.take(ClientInput::TraderKnown), [ClientEffect::Arm(BuyerTimer::Next, PACE.trade_after)]);
     assert_eq!(stall.fire(), [ClientEffect::Choose(Choice::Wish, 2)]);
     stall.take(ClientInput::Chose(0));
     stall
 }
 
-fn said(effects: &[ClientEffect]) -> Vec<&Request> {
+fn said(effects: &[ClientEffect<BuyerTimer>]) -> Vec<&Request> {
     let said = effects.iter().filter_map(|effect| match effect {
         ClientEffect::Tell(ClientMessage::Request(request)) => Some(request),
         ClientEffect::Tell(ClientMessage::Deposit(_) | ClientMessage::AskSales { .. })
@@ -82,8 +82,10 @@ fn a_request_is_named_after_the_life_that_makes_it_and_repeated_as_it_is() {
     let multicast = effects.iter().position(|effect| *effect == ClientEffect::MulticastClock);
     let ask = effects.iter().position(|effect| matches!(effect, ClientEffect::Tell(_)));
     assert!(multicast.is_some() && multicast < ask);
-    let again =
-        [ClientEffect::Tell(ClientMessage::Request(request.clone())), ClientEffect::Arm(Timer::Buyer, TIMEOUTS.resend)];
+    let again = [
+        ClientEffect::Tell(ClientMessage::Request(request.clone())),
+        ClientEffect::Arm(BuyerTimer::Next, TIMEOUTS.resend),
+    ];
     assert_eq!(stall.fire(), again);
     assert_eq!(stall.take(ClientInput::TraderKnown), again, "SPEC B8: and to the next trader");
     assert_eq!(stall.told(Some(request), None), [], "it is in the queue");
@@ -96,7 +98,7 @@ fn an_outcome_is_learned_once() {
     let sold = sale(&stall.asks(), &deposit(1, 1, 2), 1);
     let last = Some((FIRST, Outcome::Sold(sold.clone())));
     let before = stall.clock.now();
-    let rest = ClientEffect::Arm(Timer::Buyer, Duration::from_millis(30));
+    let rest = ClientEffect::Arm(BuyerTimer::Next, Duration::from_millis(30));
     assert_eq!(stall.told(None, last.clone()), [ClientEffect::Note(Note::Bought { sale: sold }), rest]);
     assert!(stall.clock.now() > before);
     assert_eq!((stall.told(None, last), stall.buyer.known()), (vec![], Some(Sequence(FIRST))));
@@ -197,11 +199,11 @@ fn the_clock_is_multicast_once_per_interval_at_most() {
         stall.take(ClientInput::Chose(0)).contains(&ClientEffect::MulticastClock)
     };
     assert!(!wants(&mut stall, FIRST));
-    stall.take(ClientInput::Fired(Timer::ClockInterval));
+    stall.take(ClientInput::Fired(BuyerTimer::Multicast));
     assert!(wants(&mut stall, FIRST + 1));
     assert!(!wants(&mut stall, FIRST + 2));
     stall.pace.clock_interval = Duration::ZERO;
-    stall.take(ClientInput::Fired(Timer::ClockInterval));
+    stall.take(ClientInput::Fired(BuyerTimer::Multicast));
     assert!(wants(&mut stall, FIRST + 3));
     assert!(wants(&mut stall, FIRST + 4), "no interval");
 }

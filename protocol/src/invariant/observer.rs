@@ -1047,7 +1047,7 @@ impl Observer {
                     None => violated(Property::B6, format!("peer {peer} sits out and has never resigned")),
                 }
             }
-            Eligibility::Eligible | Eligibility::Resigned | Eligibility::Unable => {
+            Eligibility::Eligible | Eligibility::Resigned | Eligibility::Unreachable | Eligibility::Isolated { .. } => {
                 let runs = |effect: &ParticipantEffect| match effect {
                     ParticipantEffect::Tell { body: Body::Election(message), .. }
                     | ParticipantEffect::TellAll { body: Body::Election(message), .. } => {

@@ -25,7 +25,7 @@ impl Desk {
         office.step(&mut OfficeContext { timeouts: &TIMEOUTS, terms, limits, clock, isolated: *isolated }, input)
     }
 
-    fn fire(&mut self, timer: Timer) -> Vec<OfficeEffect> {
+    fn fire(&mut self, timer: OfficeTimer) -> Vec<OfficeEffect> {
         self.take(OfficeInput::Fired(timer))
     }
 
@@ -80,7 +80,7 @@ fn eligible() -> Desk {
     assert_eq!(asked(&desk.take(OfficeInput::Started)), [&LedgerRequest::Status]);
     let effects = desk.reply(status(4, 3, 7), LedgerAnswer::Status);
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
-    assert!(effects.contains(&OfficeEffect::Disarm(Timer::LedgerRetry)));
+    assert!(effects.contains(&OfficeEffect::Disarm(OfficeTimer::Retry)));
     desk
 }
 
@@ -112,12 +112,12 @@ fn holding() -> Desk {
 /// In office, contested, with no neighbour, and out again for that.
 fn isolated() -> Desk {
     let mut desk = holding();
-    desk.fire(Timer::Renewal);
+    desk.fire(OfficeTimer::Renewal);
     desk.append(true);
     desk.isolated = true;
-    let effects = desk.fire(Timer::Renewal);
+    let effects = desk.fire(OfficeTimer::Renewal);
     assert!(left(&effects, Departure::Isolated));
-    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
     assert_eq!(asked(&effects), [&LedgerRequest::Status]);
     desk
 }
@@ -161,9 +161,9 @@ fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() 
     let mut desk = claiming();
     let claim = desk.office.in_flight().cloned().unwrap();
     assert_eq!(desk.settle(status(4, 3, 7), Verdict::LeaseActive), []);
-    assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Append(claim)]);
+    assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Append(claim)]);
     desk.settle(status(4, 3, 7), Verdict::LeaseActive);
-    let effects = desk.fire(Timer::LedgerGiveUp);
+    let effects = desk.fire(OfficeTimer::GiveUp);
     assert!(left(&effects, Departure::LeaseActive));
     assert_eq!(asked(&effects), [] as [&LedgerRequest; 0]);
     assert_eq!(desk.office.eligibility, Eligibility::Eligible);
@@ -181,7 +181,7 @@ fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_
     assert_eq!(desk.take(heartbeat(3)), [lives(3)]);
     desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     assert_eq!(desk.take(heartbeat(2)), [lives(2)], "not of that trader");
-    desk.fire(Timer::LedgerRetry);
+    desk.fire(OfficeTimer::Retry);
     assert_eq!(desk.take(heartbeat(3)), [lives(3)], "asked again since");
     desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     let effects = desk.take(heartbeat(3));
@@ -193,16 +193,16 @@ fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_
 #[test]
 fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
     let mut in_flight = holding();
-    in_flight.fire(Timer::Renewal);
+    in_flight.fire(OfficeTimer::Renewal);
     for mut desk in [reading(), claiming(), in_flight] {
-        let effects = desk.fire(Timer::LedgerGiveUp);
+        let effects = desk.fire(OfficeTimer::GiveUp);
         assert!(left(&effects, Departure::LedgerSilent));
-        assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
-        assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Status], "it goes on asking");
+        assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
+        assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it goes on asking");
         let effects = desk.reply(status(9, 4, 7), LedgerAnswer::Status);
         assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
         assert!(effects.contains(&OfficeEffect::Note(Note::LedgerHeard)));
-        assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [] as [&LedgerRequest; 0]);
+        assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [] as [&LedgerRequest; 0]);
     }
 }
 
@@ -210,11 +210,11 @@ fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
 #[test]
 fn a_lost_connection_makes_who_is_out_unable_at_once_and_leaves_the_others_their_time() {
     let mut out = eligible();
-    assert!(out.take(OfficeInput::LedgerDown).contains(&OfficeEffect::Eligibility(Eligibility::Unable)));
+    assert!(out.take(OfficeInput::LedgerDown).contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
     assert_eq!(claiming().take(OfficeInput::LedgerDown), []);
     let mut desk = holding();
     assert_eq!(desk.take(OfficeInput::LedgerDown), []);
-    assert_eq!(desk.fire(Timer::LedgerGiveUp), [], "nothing is in flight, so nothing is overdue");
+    assert_eq!(desk.fire(OfficeTimer::GiveUp), [], "nothing is in flight, so nothing is overdue");
 }
 
 // DESIGN R2.
@@ -264,25 +264,25 @@ fn a_client_is_told_when_its_batch_is_appended() {
 fn a_heartbeat_follows_only_a_renewal_that_was_confirmed_since_the_last() {
     let mut desk = holding();
     let heartbeat = |effects: &[OfficeEffect]| effects.iter().any(|e| matches!(e, OfficeEffect::Heartbeat { .. }));
-    let effects = desk.fire(Timer::Renewal);
+    let effects = desk.fire(OfficeTimer::Renewal);
     assert!(effects.contains(&OfficeEffect::Heartbeat { epoch: Epoch(4), head: Position(6) }));
     assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 6, []))]);
-    let effects = desk.fire(Timer::Renewal);
+    let effects = desk.fire(OfficeTimer::Renewal);
     assert_eq!((heartbeat(&effects), asked(&effects).len()), (false, 0), "one append at a time");
     desk.append(false);
-    assert!(heartbeat(&desk.fire(Timer::Renewal)));
+    assert!(heartbeat(&desk.fire(OfficeTimer::Renewal)));
 }
 
 // DESIGN R6, SPEC B5.
 #[test]
 fn a_contested_trader_that_hears_no_neighbour_leaves_and_either_alone_is_no_reason() {
     let mut contested = holding();
-    contested.fire(Timer::Renewal);
+    contested.fire(OfficeTimer::Renewal);
     contested.append(true);
-    contested.fire(Timer::Renewal);
+    contested.fire(OfficeTimer::Renewal);
     contested.append(false);
     contested.isolated = true;
-    contested.fire(Timer::Renewal);
+    contested.fire(OfficeTimer::Renewal);
     assert_eq!(contested.office.epoch(), Some(Epoch(4)), "contested no more, and isolated");
     isolated();
 }
@@ -293,7 +293,7 @@ fn who_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_somebody()
     let eligible = OfficeEffect::Eligibility(Eligibility::Eligible);
     let mut desk = isolated();
     assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Status), []);
-    assert_eq!(asked(&desk.fire(Timer::LedgerRetry)), [&LedgerRequest::Status], "it goes on asking");
+    assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it goes on asking");
     let mut elsewhere = Desk { office: desk.office.clone(), clock: desk.clock.clone(), ..desk };
     assert!(elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status).contains(&eligible), "somebody else's turn is over");
     desk.isolated = false;
@@ -315,13 +315,13 @@ fn who_resigned_sits_out_one_term() {
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
     assert!(effects.contains(&OfficeEffect::Vacated { resigned: Some(Epoch(4)) }));
     assert_eq!(desk.office.epoch(), None);
-    assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "late");
+    assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Status), [OfficeEffect::Disarm(OfficeTimer::Retry)], "late");
     let heard = |epoch| OfficeInput::Heard(Epoch(epoch));
     assert_eq!(desk.take(heard(4)), []);
     assert_eq!(desk.take(heard(5)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
     let term = Term { epoch: Epoch(4), holder: life(1, 1), ended: true };
     let old = LedgerStatus { head: desk.office.judged, term: Some(term) };
-    assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(Timer::LedgerRetry)], "that term is over");
+    assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(OfficeTimer::Retry)], "that term is over");
 }
 
 // DESIGN Y2. The models found it: the peer was told that it may stand before the last batch of its former life, with which that
@@ -348,7 +348,7 @@ fn who_learns_while_it_stands_that_a_former_life_resigned_sits_out() {
 fn a_trader_whose_append_is_refused_or_that_is_told_to_yield_steps_down_for_good() {
     for (verdict, why) in [(Verdict::Fenced, Departure::Deposed), (Verdict::Conflict, Departure::Overtaken)] {
         let mut desk = holding();
-        desk.fire(Timer::Renewal);
+        desk.fire(OfficeTimer::Renewal);
         assert!(left(&desk.settle(status(7, 5, 8), verdict), why));
     }
     let mut desk = holding();
@@ -357,7 +357,7 @@ fn a_trader_whose_append_is_refused_or_that_is_told_to_yield_steps_down_for_good
     assert!(left(&desk.take(OfficeInput::Yield), Departure::Deposed));
     let verdict = Verdict::Appended { head: Position(7), contested: false };
     assert_eq!(desk.reply(status(7, 4, 1), LedgerAnswer::Append { echo, verdict }), [], "late");
-    assert_eq!((desk.office.epoch(), desk.fire(Timer::Renewal)), (None, vec![]));
+    assert_eq!((desk.office.epoch(), desk.fire(OfficeTimer::Renewal)), (None, vec![]));
 }
 
 #[test]

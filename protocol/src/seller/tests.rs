@@ -3,7 +3,7 @@ use crate::testing::{FISH, PACE, TIMEOUTS, life, request, sale};
 use crate::{clock::Time, id::PeerId, money::Price, record::Sale};
 use alloc::vec;
 
-type Input = ClientInput<SellerStatus>;
+type Input = ClientInput<SellerStatus, SellerTimer>;
 
 /// The second life of seller 1, which offers two fish or one salt, with what surrounds it.
 struct Stall {
@@ -19,17 +19,17 @@ const SALT: Offer = Offer { item: Item::SALT, count: Units(1), price: Price(300)
 const FIRST: u64 = (2 << 32) | 1;
 
 impl Stall {
-    fn take(&mut self, input: Input) -> Vec<ClientEffect> {
+    fn take(&mut self, input: Input) -> Vec<ClientEffect<SellerTimer>> {
         let Stall { seller, offers, limits, clock } = self;
         seller.step(&mut SellerContext { offers, pace: &PACE, timeouts: &TIMEOUTS, limits, clock }, input)
     }
 
-    fn fire(&mut self) -> Vec<ClientEffect> {
-        self.take(ClientInput::Fired(Timer::Seller))
+    fn fire(&mut self) -> Vec<ClientEffect<SellerTimer>> {
+        self.take(ClientInput::Fired(SellerTimer))
     }
 
     /// What the books say: deposit `number`, with so many left, so many sales, and the last of those.
-    fn told(&mut self, number: u64, left: u32, sales: u64, recent: &[Sale]) -> Vec<ClientEffect> {
+    fn told(&mut self, number: u64, left: u32, sales: u64, recent: &[Sale]) -> Vec<ClientEffect<SellerTimer>> {
         self.take(ClientInput::Told(status(number, left, sales, recent)))
     }
 }
@@ -67,17 +67,17 @@ fn selling() -> Stall {
     stall
 }
 
-fn arm(wait: core::time::Duration) -> ClientEffect {
-    ClientEffect::Arm(Timer::Seller, wait)
+fn arm(wait: core::time::Duration) -> ClientEffect<SellerTimer> {
+    ClientEffect::Arm(SellerTimer, wait)
 }
 
-fn ask(after: Option<u64>) -> Vec<ClientEffect> {
+fn ask(after: Option<u64>) -> Vec<ClientEffect<SellerTimer>> {
     let after = after.map(SaleNumber);
     vec![ClientEffect::Tell(ClientMessage::AskSales { after }), arm(TIMEOUTS.resend * 4)]
 }
 
 /// What it was told it has earned: with which sale, how much by then, and what is left.
-fn earned(effects: &[ClientEffect]) -> Vec<(u64, u64, u32)> {
+fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u64, u32)> {
     let earned = effects.iter().filter_map(|effect| match effect {
         ClientEffect::Note(Note::Earned { sale, total, left }) => Some((sale.number.0, total.0, left.0)),
         ClientEffect::Note(_)
