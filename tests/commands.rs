@@ -16,9 +16,9 @@ use bazaar::{Answer, Bazaar, ask, bazaar, deposit, free_port, note, process_even
 use bazaar_protocol::{
     effect::Note,
     id::{Epoch, PeerId},
-    ledger::Store as _,
     money::Cents,
     record::{Batch, Entry},
+    store::Store as _,
 };
 use bazaar_runtime::{
     processes::report::ProcessEvent,
@@ -234,7 +234,7 @@ fn an_audit_fails_with_the_record_when_a_sale_pays_too_little_commission() {
     let store = bazaar.dir().join("ledger/store");
     let mut batches: Vec<Batch> = {
         let ledger = SledLedger::open(&store, LedgerOptions::default()).unwrap();
-        ledger.batches().unwrap().collect::<Result<_, _>>().unwrap()
+        ledger.verified_batches().unwrap().collect::<Result<_, _>>().unwrap()
     };
     // What no honest trader writes: everything goes to the seller.
     let (position, sale) = batches

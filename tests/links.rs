@@ -13,7 +13,8 @@ use std::{
 };
 
 use bazaar_protocol::{
-    books::{BuyerAccount, Outcome, QueueKey, SellerAccount},
+    account::{BuyerAccount, Outcome, QueueKey, SellerAccount},
+    account::{DepositStatus, SellerStatus},
     clock::{Stamp, Time},
     config::Limits,
     id::{
@@ -22,7 +23,7 @@ use bazaar_protocol::{
     },
     input::Input,
     ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus},
-    message::{Body, DepositStanding, Envelope, FloodId, Route, SellerStatus, TraderMessage},
+    message::{Body, Envelope, FloodId, Route, TraderMessage},
     money::{Cents, Price},
     record::{Entry, Record, Sale},
 };
@@ -816,7 +817,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
         earned: Cents(many),
     };
     // The largest a seller is told, and the largest chunk of a snapshot: one account.
-    let deposit = DepositStanding {
+    let deposit = DepositStatus {
         number: DepositNumber(many),
         item,
         count: Units(u32::MAX),

@@ -1,4 +1,4 @@
-//! System peers over their overlay, as tests: the scenarios that take a second hold and are complete.
+//! Whole peers over their overlay, as tests: the scenarios that take a second hold and are complete.
 
 #![allow(clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! System bazaars under random schedules, and the small machines under random inputs (DESIGN 5).
+//! Whole bazaars under random schedules, and the small machines under random inputs (DESIGN 5).
 //!
 //! `BAZAAR_CASES` multiplies the number of cases, `BAZAAR_SEED` picks other ones. A failure prints the seed, the shrunk
 //! schedule and what it came down to, step by step.

@@ -4,144 +4,50 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     env,
     fmt::Debug,
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bazaar_protocol::{
-    books::{Books, BooksFault, QueueKey},
-    clock::{Stamp, Time},
+    account::QueueKey,
+    books::{Books, BooksFault},
+    clock::Time,
     config::Limits,
     effect::Durable,
-    id::{
-        DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
-        Units,
+    id::{Epoch, Incarnation, PeerId, Position},
+    ledger::{HighWaterMark, LedgerAnswer, LedgerConfig, Tail},
+    record::Batch,
+    snapshot::ChunkId,
+    store::{
+        MemoryStore, Store,
+        conformance::{Author, Crashing, all_batches, read_all},
     },
-    ledger::{ChunkId, HighWaterMark, LedgerAnswer, Store, Tail, Term},
-    money::{Commission, Price},
-    record::{Batch, Deposit, Entry, Record, Request, Sale},
-    store::MemoryStore,
 };
-use bazaar_runtime::store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy};
+use bazaar_runtime::{
+    network::{
+        hello::{Credentials, RunId, RunKey},
+        settings::Settings,
+    },
+    processes::{
+        ledger_driver::{LedgerDriverConfig, address_file, run_ledger},
+        report::Form,
+    },
+    store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy},
+    tools,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 // ---------------------------------------------------------------------------------------------- what is written
 
 /// Default limits, and a snapshot every so many records; 0 for never.
 const fn snapshots(snapshot_every: u64) -> LedgerOptions {
     LedgerOptions { snapshot_every, limits: Limits::DEFAULT }
-}
-
-/// How many records the default answer to a read holds.
-const MOST: usize = Limits::DEFAULT.read_records as usize;
-
-/// Writes batches as honest traders do, so that every record can be folded.
-#[derive(Clone, Default)]
-struct Author {
-    books: Books,
-    time: u64,
-    random: Random,
-}
-
-impl Author {
-    fn stamp(&mut self, peer: PeerId) -> Stamp {
-        self.time += 1;
-        Stamp { time: Time(self.time), peer }
-    }
-
-    fn holder(&self) -> Life {
-        self.books.term().expect("a term").holder
-    }
-
-    fn write(&mut self, epoch: Epoch, entries: Vec<(PeerId, Entry)>) -> Batch {
-        let position = self.books.position();
-        let mut records = Vec::new();
-        for (peer, entry) in entries {
-            let record = Record { stamp: self.stamp(peer), entry };
-            self.books.apply(&record).expect("an honest record");
-            records.push(record);
-        }
-        Batch { epoch, position, records }
-    }
-
-    /// One whose books keep so many sales of a seller.
-    fn keeping(sales_kept: u32) -> Author {
-        Author { books: Books::keeping(sales_kept), ..Author::default() }
-    }
-
-    fn claim(&mut self, peer: PeerId) -> Batch {
-        let (epoch, holder) = (self.books.epoch().next(), Life { peer, incarnation: Incarnation(1) });
-        self.write(epoch, vec![(peer, Entry::Claimed { epoch, holder })])
-    }
-
-    /// A batch of exactly `records` records, or a claim where there is nobody in office.
-    fn trade(&mut self, records: usize) -> Batch {
-        if self.books.term().is_none_or(|term| term.ended) {
-            let peer = PeerId(self.random.below(4) as u32);
-            return self.claim(peer);
-        }
-        let (epoch, position, holder) = (self.books.epoch(), self.books.position(), self.holder().peer);
-        let mut batch = Batch { epoch, position, records: Vec::new() };
-        while batch.records.len() < records {
-            let entry = self.entry();
-            batch.records.extend(self.write(epoch, vec![(holder, entry)]).records);
-        }
-        batch
-    }
-
-    fn resign(&mut self) -> Batch {
-        let (epoch, holder) = (self.books.epoch(), self.holder().peer);
-        self.write(epoch, vec![(holder, Entry::Resigned)])
-    }
-
-    fn entry(&mut self) -> Entry {
-        let (seller, buyer) = (PeerId(10 + self.random.below(20) as u32), PeerId(100 + self.random.below(200) as u32));
-        let item = Item(self.random.below(3) as u16);
-        let (of_seller, of_buyer) = (self.books.seller_status(seller, None), self.books.buyer_status(buyer));
-        match self.random.below(4) {
-            0 if of_seller.deposit.as_ref().is_none_or(|deposit| deposit.left.0 == 0) => {
-                let previous = of_seller.deposit.as_ref().map(|deposit| deposit.number);
-                let number = DepositNumber(previous.map_or(1 << 32, |number| number.0 + 1));
-                let (count, price) = (Units(1 + self.random.below(9) as u32), Price(self.random.below(5_000) as u32));
-                let stamp = self.stamp(seller);
-                Entry::Deposited(Deposit { id: DepositId { seller, number }, previous, item, count, price, stamp })
-            }
-            1 if self.books.queue().len() > 0 => self.outcome(),
-            _ if of_buyer.open.is_none() => {
-                let previous = of_buyer.last.map(|(sequence, _)| sequence);
-                let sequence = Sequence(previous.map_or(1 << 32, |sequence| sequence.0 + 1));
-                let stamp = self.stamp(buyer);
-                let id = RequestId { buyer, sequence };
-                Entry::Admitted(Request { id, previous, item, quantity: Units(1), stamp })
-            }
-            _ => self.outcome(),
-        }
-    }
-
-    fn outcome(&self) -> Entry {
-        let request = self.books.queue().next().expect("a request waits").clone();
-        let stock = self.books.sellers().iter().find_map(|(seller, account)| {
-            let deposit =
-                account.deposit.as_ref().filter(|deposit| deposit.item == request.item && deposit.left.0 > 0)?;
-            Some((*seller, account.sales, deposit))
-        });
-        let Some((seller, sales, deposit)) = stock else { return Entry::Refused { request: request.id } };
-        let split = Commission::TWENTY_PERCENT.split(deposit.price.times(request.quantity));
-        Entry::Sold(Sale {
-            request: request.id,
-            deposit: DepositId { seller, number: deposit.number },
-            number: SaleNumber(sales.0 + 1),
-            item: request.item,
-            quantity: request.quantity,
-            price: deposit.price,
-            commission: split.commission,
-            earned: split.earned,
-        })
-    }
 }
 
 /// splitmix64.
@@ -172,66 +78,6 @@ impl Random {
 
 // ------------------------------------------------------------------------------------------- the stores under test
 
-/// A store that can crash.
-trait Crashing: Store<Error: Debug> + Sized {
-    /// An empty one.
-    fn fresh(options: LedgerOptions) -> Self;
-
-    /// A crash, and what opens after it: with or without what was written and not synced.
-    fn reopen(self, keep_unsynced: bool) -> Self;
-
-    fn batches(&self) -> Vec<Batch>;
-}
-
-/// The model's store, with snapshots taken when the one on a disk takes them.
-struct Memory {
-    store: MemoryStore,
-    every: u64,
-    snapshot: u64,
-}
-
-impl Store for Memory {
-    type Error = <MemoryStore as Store>::Error;
-
-    fn tail(&self) -> Tail {
-        self.store.tail()
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<(), Self::Error> {
-        self.store.append(batch)
-    }
-
-    fn sync(&mut self) -> Result<(), Self::Error> {
-        let before = self.store.durable_status().head.0;
-        self.store.sync()?;
-        let head = self.store.durable_status().head.0;
-        if self.every > 0 && head > before && head >= self.snapshot + self.every {
-            self.store.take_snapshot();
-            self.snapshot = head;
-        }
-        Ok(())
-    }
-
-    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error> {
-        self.store.read(from, chunk, upto)
-    }
-}
-
-impl Crashing for Memory {
-    fn fresh(options: LedgerOptions) -> Memory {
-        Memory { store: MemoryStore::new(options.limits), every: options.snapshot_every, snapshot: 0 }
-    }
-
-    fn reopen(mut self, keep_unsynced: bool) -> Memory {
-        self.store.crash(if keep_unsynced { self.store.batches().len() } else { 0 });
-        self
-    }
-
-    fn batches(&self) -> Vec<Batch> {
-        self.store.batches().to_vec()
-    }
-}
-
 /// The store on a disk, with an image of the directory as it was after the last sync.
 struct Disk {
     ledger: SledLedger,
@@ -260,10 +106,15 @@ impl Store for Disk {
     fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
         self.ledger.read(from, chunk, upto)
     }
+
+    fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, StoreError> {
+        self.ledger.batches(from, upto)
+    }
 }
 
 impl Crashing for Disk {
-    fn fresh(options: LedgerOptions) -> Disk {
+    fn fresh(limits: Limits, snapshot_every: u64) -> Disk {
+        let options = LedgerOptions { snapshot_every, limits };
         let dir = temporary();
         let ledger = SledLedger::open(dir.path(), options).expect("created");
         Disk { ledger, options, synced: Image::of(dir.path()), dir }
@@ -278,10 +129,6 @@ impl Crashing for Disk {
         let ledger = SledLedger::open(dir.path(), options).expect("opens after a crash");
         assert_eq!(ledger.cut(), None, "nothing is torn");
         Disk { ledger, options, synced: Image::of(dir.path()), dir }
-    }
-
-    fn batches(&self) -> Vec<Batch> {
-        self.ledger.batches().unwrap().map(|batch| batch.expect("intact")).collect()
     }
 }
 
@@ -329,10 +176,10 @@ impl Image {
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod the_store_in_memory {
-            $(#[test] fn $name() { super::suite::$name::<super::Memory>(); })*
+            $(#[test] fn $name() { bazaar_protocol::store::conformance::$name::<bazaar_protocol::store::MemoryStore>(); })*
         }
         mod the_store_on_a_disk {
-            $(#[test] fn $name() { super::suite::$name::<super::Disk>(); })*
+            $(#[test] fn $name() { bazaar_protocol::store::conformance::$name::<super::Disk>(); })*
         }
     };
 }
@@ -344,220 +191,11 @@ conformance! {
     the_tail_knows_the_term_and_whether_it_was_resigned,
     a_read_never_shows_what_stands_at_or_above_upto,
     a_long_log_is_read_in_pieces_from_any_place,
-    a_reader_behind_a_snapshot_gets_its_parts_and_then_the_records,
+    a_reader_behind_a_snapshot_gets_its_chunks_and_then_the_records,
     a_snapshot_above_upto_is_not_shown,
-    a_part_of_another_snapshot_is_answered_with_the_first_part,
+    a_chunk_of_another_snapshot_is_answered_with_the_first_chunk,
     answers_are_no_larger_than_the_limits_say,
     a_sync_with_nothing_new_changes_nothing,
-}
-
-/// Reads on as a peer does, until it has everything below `upto`.
-fn read_all<S: Store<Error: Debug>>(store: &S, mut books: Books, upto: Position) -> (Books, usize) {
-    let (mut chunks, mut answers) = (Vec::new(), 0);
-    while books.position() < upto {
-        answers += 1;
-        let next = chunks.last().map(|(id, _): &(ChunkId, _)| ChunkId { position: id.position, index: id.index + 1 });
-        match store.read(books.position(), next, upto).expect("a read") {
-            LedgerAnswer::Chunk { id, of, chunk } => {
-                assert!(books.position() < id.position && id.position <= upto, "a snapshot between the two");
-                chunks.push((id, chunk));
-                if id.index + 1 == of {
-                    books = Books::from_chunks(books.sales_kept(), chunks.drain(..).map(|(_, chunk)| chunk));
-                    assert_eq!(books.position(), id.position);
-                }
-            }
-            LedgerAnswer::Records { from, records } => {
-                assert_eq!(from, books.position());
-                assert!(!records.is_empty() && records.len() <= MOST, "progress within the limit");
-                records.iter().for_each(|record| books.apply(record).expect("in order"));
-                assert!(books.position() <= upto, "nothing above upto");
-            }
-            LedgerAnswer::Status | LedgerAnswer::Append { .. } => panic!("no answer to a read"),
-        }
-    }
-    (books, answers)
-}
-
-mod suite {
-    use super::*;
-
-    fn append_synced<S: Crashing>(store: &mut S, batch: &Batch) {
-        store.append(batch).expect("appended");
-        store.sync().expect("synced");
-    }
-
-    /// A store with batches of these sizes, each synced.
-    fn written<S: Crashing>(every: u64, sizes: &[usize]) -> (S, Author) {
-        written_with(snapshots(every), sizes)
-    }
-
-    fn written_with<S: Crashing>(options: LedgerOptions, sizes: &[usize]) -> (S, Author) {
-        let (mut store, mut author) = (S::fresh(options), Author::keeping(options.limits.sales_kept));
-        for size in sizes {
-            append_synced(&mut store, &author.trade(*size));
-        }
-        (store, author)
-    }
-
-    fn records<S: Crashing>(store: &S, from: u64, upto: u64) -> Vec<Record> {
-        match store.read(Position(from), None, Position(upto)).expect("a read") {
-            LedgerAnswer::Records { from: echoed, records } => {
-                assert_eq!(echoed, Position(from));
-                records
-            }
-            other @ (LedgerAnswer::Status | LedgerAnswer::Chunk { .. } | LedgerAnswer::Append { .. }) => {
-                panic!("records were due, not {other:?}")
-            }
-        }
-    }
-
-    pub fn an_empty_store_has_an_empty_tail_and_nothing_to_read<S: Crashing>() {
-        let store = S::fresh(snapshots(0)).reopen(true);
-        assert_eq!(store.tail(), Tail::default());
-        assert_eq!(records(&store, 0, 0), []);
-        assert_eq!(store.batches(), []);
-    }
-
-    pub fn what_was_synced_survives_a_crash_and_what_was_not_may_be_gone_whole<S: Crashing>() {
-        for keep_unsynced in [false, true] {
-            let (mut store, mut author) = written::<S>(0, &[1, 5, 3]);
-            let (synced, durable) = (store.tail(), store.batches());
-            assert_eq!(synced.status.head, Position(9));
-            let unsynced = [author.trade(4), author.trade(2)];
-            unsynced.iter().for_each(|batch| store.append(batch).expect("appended"));
-            let written = store.tail();
-            assert_eq!(written.status.head, Position(15), "the tail is of what is written");
-
-            let store = store.reopen(keep_unsynced);
-            if keep_unsynced {
-                assert_eq!(store.tail(), written);
-                assert_eq!(store.batches(), [durable, unsynced.to_vec()].concat());
-            } else {
-                assert_eq!(store.tail(), synced);
-                assert_eq!(store.batches(), durable);
-            }
-        }
-    }
-
-    pub fn the_tail_after_a_crash_still_names_the_last_batch<S: Crashing>() {
-        // DESIGN R2: the writer of the last batch sends it again and is answered `Appended` again.
-        let (mut store, mut author) = written::<S>(0, &[1, 5]);
-        let batch = author.trade(7);
-        append_synced(&mut store, &batch);
-        let last = store.reopen(false).tail().last.expect("a last batch");
-        assert_eq!((last.epoch, last.position, last.digest), (batch.epoch, batch.position, batch.digest()));
-    }
-
-    pub fn the_tail_knows_the_term_and_whether_it_was_resigned<S: Crashing>() {
-        let (mut store, mut author) = (S::fresh(snapshots(0)), Author::default());
-        append_synced(&mut store, &author.claim(PeerId(3)));
-        let term =
-            Term { epoch: Epoch(1), holder: Life { peer: PeerId(3), incarnation: Incarnation(1) }, ended: false };
-        let mut store = store.reopen(false);
-        assert_eq!(store.tail().status.term, Some(term));
-        append_synced(&mut store, &author.trade(3));
-        append_synced(&mut store, &author.resign());
-        let mut store = store.reopen(false);
-        assert_eq!(store.tail().status.term, Some(Term { ended: true, ..term }));
-        append_synced(&mut store, &author.claim(PeerId(2)));
-        let next = store.reopen(false).tail().status.term.expect("a term");
-        assert_eq!((next.epoch, next.holder.peer, next.ended), (Epoch(2), PeerId(2), false));
-    }
-
-    pub fn a_read_never_shows_what_stands_at_or_above_upto<S: Crashing>() {
-        // DESIGN R3: what is written and not durable is shown to nobody.
-        let (store, _) = written::<S>(0, &[1, 4, 6, 1, 8]);
-        let all = store.batches().into_iter().flat_map(|batch| batch.records).collect::<Vec<_>>();
-        for upto in 0..=20 {
-            for from in 0..=21 {
-                let due = all.get(from..upto).unwrap_or_default();
-                assert_eq!(records(&store, from as u64, upto as u64), due, "{from}..{upto}");
-            }
-        }
-        assert_eq!(records(&store, 3, 99), all[3..], "no more than there is");
-    }
-
-    pub fn a_long_log_is_read_in_pieces_from_any_place<S: Crashing>() {
-        let (store, author) = written::<S>(0, &[1, 300, 1, 400, 512, 2, 90]);
-        let head = author.books.position();
-        let all = store.batches().into_iter().flat_map(|batch| batch.records).collect::<Vec<_>>();
-        for from in [0, 1, 2, 300, 301, 302, 511, 512, 700, 701, 702, 703, 1213, 1214, 1215, 1305] {
-            let due = &all[from..all.len().min(from + MOST)];
-            assert_eq!(records(&store, from as u64, head.0), due, "from {from}");
-        }
-        assert_eq!(read_all(&store, Books::default(), head), (author.books, 3));
-    }
-
-    pub fn a_reader_behind_a_snapshot_gets_its_parts_and_then_the_records<S: Crashing>() {
-        let (store, author) = written::<S>(1_000, &[1, 400, 400, 400, 50]);
-        let head = author.books.position();
-        {
-            let store = store.reopen(false);
-            let (books, answers) = read_all(&store, Books::default(), head);
-            assert_eq!(books, author.books);
-            assert!(answers > 2, "the snapshot has several chunks; {answers} answers");
-            // Beyond the snapshot there are only records.
-            assert_eq!(records(&store, 1_201, head.0).len(), 50);
-            // One record behind it, it is the snapshot again: how far behind does not matter.
-            assert!(matches!(store.read(Position(1_200), None, head).unwrap(), LedgerAnswer::Chunk { .. }));
-        }
-    }
-
-    pub fn a_snapshot_above_upto_is_not_shown<S: Crashing>() {
-        let (store, _) = written::<S>(10, &[1, 4, 6]);
-        assert!(matches!(store.read(Position(0), None, Position(11)).unwrap(), LedgerAnswer::Chunk { .. }));
-        assert_eq!(records(&store, 0, 10).len(), 10);
-    }
-
-    pub fn a_part_of_another_snapshot_is_answered_with_the_first_part<S: Crashing>() {
-        let (store, author) = written::<S>(1_000, &[1, 500, 500]);
-        let head = author.books.position();
-        let read = |position, index| match store.read(Position(0), Some(ChunkId { position, index }), head).unwrap() {
-            LedgerAnswer::Chunk { id, of, chunk } => {
-                assert_eq!(
-                    (id.position, &chunk),
-                    (head, &author.books.chunks(Limits::DEFAULT.chunk_weight)[id.index as usize])
-                );
-                (id.index, of)
-            }
-            other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-                panic!("a chunk was due, not {other:?}")
-            }
-        };
-        let (_, of) = read(head, 0);
-        assert!(of > 1, "the snapshot has several chunks");
-        assert_eq!(read(head, of - 1), (of - 1, of));
-        assert_eq!(read(head, of), (0, of), "past the end");
-        assert_eq!(read(Position(7), 1), (0, of), "of another snapshot");
-    }
-
-    pub fn answers_are_no_larger_than_the_limits_say<S: Crashing>() {
-        let limits = Limits { read_records: 3, chunk_weight: 4, sales_kept: 1, ..Limits::DEFAULT };
-        let options = LedgerOptions { snapshot_every: 1_000, limits };
-        let (store, author) = written_with::<S>(options, &[1, 500, 500, 5]);
-        let (head, snapshot) = (author.books.position(), Position(1_001));
-        assert_eq!(records(&store, 1_001, head.0).len(), 3);
-        assert!(author.books.sellers().values().any(|account| account.sales.0 > 1 && account.recent.len() == 1));
-        let chunk = |index| match store.read(Position(0), Some(ChunkId { position: snapshot, index }), head).unwrap() {
-            LedgerAnswer::Chunk { of, chunk, .. } => (of, chunk),
-            other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-                panic!("a chunk was due, not {other:?}")
-            }
-        };
-        let (of, _) = chunk(0);
-        assert!(of > 1 && (0..of).all(|index| (1..=4).contains(&chunk(index).1.weight())));
-        let (books, answers) = read_all(&store, Books::keeping(1), head);
-        assert_eq!((books, answers), (author.books, of as usize + 2));
-    }
-
-    pub fn a_sync_with_nothing_new_changes_nothing<S: Crashing>() {
-        let (mut store, author) = written::<S>(3, &[1, 4]);
-        let tail = store.tail();
-        store.sync().expect("synced");
-        store.sync().expect("synced");
-        assert_eq!(store.tail(), tail);
-        assert_eq!(read_all(&store.reopen(false), Books::default(), tail.status.head).0, author.books);
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -600,9 +238,8 @@ proptest! {
         snapshot_every in prop_oneof![Just(0_u64), 5_u64..80],
         limits in limits(),
     ) {
-        let options = LedgerOptions { snapshot_every, limits };
-        let (mut memory, mut disk) = (Memory::fresh(options), Disk::fresh(options));
-        let mut author = Author::keeping(limits.sales_kept);
+        let (mut memory, mut disk) = (MemoryStore::fresh(limits, snapshot_every), Disk::fresh(limits, snapshot_every));
+        let mut author = Author::new(limits.sales_kept, 0);
         let mut durable = author.clone();
         for step in steps {
             match step {
@@ -611,7 +248,7 @@ proptest! {
                     memory.append(&batch).unwrap();
                     disk.append(&batch).unwrap();
                 }
-                Step::Resign if author.books.term().is_some_and(|term| !term.ended) => {
+                Step::Resign if author.books().term().is_some_and(|term| !term.ended) => {
                     let batch = author.resign();
                     memory.append(&batch).unwrap();
                     disk.append(&batch).unwrap();
@@ -634,11 +271,11 @@ proptest! {
                 }
             }
             prop_assert_eq!(memory.tail(), disk.tail());
-            prop_assert_eq!(disk.ledger.books(), &author.books);
+            prop_assert_eq!(disk.ledger.books(), author.books());
         }
-        prop_assert_eq!(memory.batches(), disk.batches());
+        prop_assert_eq!(all_batches(&memory), all_batches(&disk));
         let head = disk.tail().status.head;
-        prop_assert_eq!(read_all(&disk, Books::keeping(limits.sales_kept), head).0, author.books);
+        prop_assert_eq!(read_all(&disk, Books::keeping(limits.sales_kept), head).0, author.books().clone());
     }
 }
 
@@ -649,7 +286,7 @@ const NO_SNAPSHOTS: LedgerOptions = snapshots(0);
 /// A ledger's directory after these batches, each synced, and what stands in it. It was closed and opened half-way, so
 /// that sled has an index of the first half.
 fn ledger_dir(options: LedgerOptions, sizes: &[usize]) -> (TempDir, Vec<Batch>, Author) {
-    let (dir, mut author) = (temporary(), Author::keeping(options.limits.sales_kept));
+    let (dir, mut author) = (temporary(), Author::new(options.limits.sales_kept, 0));
     let mut ledger = SledLedger::open(dir.path(), options).expect("created");
     let mut batches = Vec::new();
     for (nth, size) in sizes.iter().enumerate() {
@@ -662,10 +299,6 @@ fn ledger_dir(options: LedgerOptions, sizes: &[usize]) -> (TempDir, Vec<Batch>, 
         ledger.sync().expect("synced");
     }
     (dir, batches, author)
-}
-
-fn all_batches(ledger: &SledLedger) -> Vec<Batch> {
-    ledger.batches().unwrap().map(|batch| batch.expect("intact")).collect()
 }
 
 /// sled's entries, changed behind the ledger's back.
@@ -771,7 +404,7 @@ fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_said() {
     // The place is free for what comes next.
     let mut author = acknowledged;
     author.trade(3);
-    author.random = Random(99);
+    author = author.seeded(99);
     let next = author.trade(6);
     assert_ne!(next.records.first(), torn.records.first());
     ledger.append(&next).unwrap();
@@ -790,9 +423,12 @@ fn a_log_larger_than_what_is_read_at_once_opens_whole_and_reads_from_any_place()
     let bytes = batches.iter().map(|batch| postcard::to_allocvec(batch).unwrap().len()).sum::<usize>();
     assert!(bytes > 2 * 1024 * 1024, "long enough: {bytes} bytes");
     let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
-    assert_eq!((all_batches(&ledger), ledger.books()), (batches, &author.books));
-    let head = author.books.position();
-    assert_eq!(read_all(&ledger, Books::default(), head), (author.books, (head.0 as usize).div_ceil(MOST)));
+    assert_eq!((all_batches(&ledger), ledger.books()), (batches, author.books()));
+    let head = author.books().position();
+    assert_eq!(
+        read_all(&ledger, Books::default(), head),
+        (author.books().clone(), (head.0 as usize).div_ceil(Limits::DEFAULT.read_records as usize))
+    );
 }
 
 #[test]
@@ -806,12 +442,12 @@ fn a_damaged_snapshot_costs_time_and_nothing_else() {
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, damaged).unwrap();
         let ledger = SledLedger::open(dir.path(), options).expect("opens");
-        assert_eq!(ledger.books(), &author.books);
-        assert_eq!(read_all(&ledger, Books::default(), author.books.position()).0, author.books);
+        assert_eq!(ledger.books(), author.books());
+        assert_eq!(read_all(&ledger, Books::default(), author.books().position()).0, author.books().clone());
     }
     fs::remove_file(&path).unwrap();
     let ledger = SledLedger::open(dir.path(), options).expect("opens");
-    assert_eq!((ledger.books(), all_batches(&ledger)), (&author.books, batches));
+    assert_eq!((ledger.books(), all_batches(&ledger)), (&author.books().clone(), batches));
 }
 
 #[test]
@@ -821,7 +457,7 @@ fn a_snapshot_of_another_log_is_not_used() {
     let (other, ..) = ledger_dir(options, &[1, 3, 6]);
     fs::copy(other.path().join("snapshot"), dir.path().join("snapshot")).unwrap();
     let ledger = SledLedger::open(dir.path(), options).expect("opens");
-    assert_eq!(ledger.books(), &author.books);
+    assert_eq!(ledger.books(), author.books());
     assert!(matches!(ledger.read(Position(0), None, Position(16)).unwrap(), LedgerAnswer::Records { .. }));
 }
 
@@ -849,7 +485,7 @@ fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_
         ledger.sync().unwrap();
         drop(ledger);
         let ledger = SledLedger::open(dir.path(), keeping(after)).expect("opens");
-        let head = author.books.position();
+        let head = author.books().position();
         assert!(matches!(ledger.read(Position(0), None, head).unwrap(), LedgerAnswer::Chunk { .. }));
         assert_eq!(read_all(&ledger, Books::keeping(after), head).0, due(&batches, after));
     }
@@ -868,7 +504,7 @@ fn a_snapshot_of_before_there_were_limits_costs_time_and_nothing_else() {
     bytes.extend_from_slice(&checksum);
     fs::write(&path, bytes).unwrap();
     let ledger = SledLedger::open(dir.path(), options).expect("opens");
-    assert_eq!((ledger.books(), all_batches(&ledger)), (&author.books, batches));
+    assert_eq!((ledger.books(), all_batches(&ledger)), (&author.books().clone(), batches));
     assert!(matches!(ledger.read(Position(0), None, Position(16)).unwrap(), LedgerAnswer::Records { .. }));
 }
 
@@ -898,7 +534,7 @@ fn opening_folds_only_what_came_after_the_snapshot() {
     forged.extend_from_slice(&checksum);
     fs::write(&path, forged).unwrap();
     let ledger = SledLedger::open(dir.path(), options).expect("opens");
-    assert_eq!(ledger.books().refusals(), author.books.refusals() + 77 - books.refusals());
+    assert_eq!(ledger.books().refusals(), author.books().refusals() + 77 - books.refusals());
 }
 
 #[test]
@@ -950,7 +586,7 @@ fn a_copy_shows_everything_and_changes_nothing() {
     let (dir, batches, author) = ledger_dir(options, &[1, 9, 6]);
     let before = Image::of(dir.path());
     let copy = open_copy(dir.path()).expect("opens");
-    assert_eq!(copy.books(), &author.books);
+    assert_eq!(copy.books(), author.books());
     assert_eq!((copy.folded(), copy.tail().status.head), (Ok(()), Position(16)));
     assert_eq!(copy.batches().unwrap().map(Result::unwrap).collect::<Vec<_>>(), batches);
     drop(copy);
@@ -1102,7 +738,7 @@ fn whatever_byte_of_a_ledger_is_damaged_no_acknowledged_record_is_lost_unnoticed
     let outcomes = damage_everything(dir.path(), 300, |dir, context| {
         let ledger = SledLedger::open(dir, options)?;
         assert_eq!(all_batches(&ledger), batches, "{context}");
-        assert_eq!(ledger.books(), &author.books, "{context}");
+        assert_eq!(ledger.books(), &author.books().clone(), "{context}");
         Ok(())
     });
     let db = sum(&outcomes, |name| name.ends_with("db"));
@@ -1119,7 +755,7 @@ fn damage_to_a_ledger_of_large_batches_is_noticed_too() {
     let outcomes = damage_everything(dir.path(), 40, |dir, context| {
         let ledger = SledLedger::open(dir, NO_SNAPSHOTS)?;
         assert_eq!(all_batches(&ledger), batches, "{context}");
-        assert_eq!(ledger.books(), &author.books, "{context}");
+        assert_eq!(ledger.books(), &author.books().clone(), "{context}");
         Ok(())
     });
     let blobs = sum(&outcomes, |name| name.starts_with("log/blobs"));
@@ -1237,6 +873,45 @@ fn the_queue_key_of_a_request_is_kept_over_the_disk() {
     let (dir, _, author) = ledger_dir(snapshots(20), &[1, 60]);
     let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
     let keys = |books: &Books| books.queue().map(QueueKey::of).collect::<Vec<_>>();
-    assert_eq!(keys(ledger.books()), keys(&author.books));
+    assert_eq!(keys(ledger.books()), keys(author.books()));
     assert!(keys(ledger.books()).len() > 1);
+}
+
+// --------------------------------------------------------------------------------------- the process over any store
+
+#[tokio::test]
+async fn a_ledger_process_keeps_its_books_in_any_store() {
+    let dir = temporary();
+    let (mut store, mut author) = (MemoryStore::new(Limits::DEFAULT), Author::new(Limits::DEFAULT.sales_kept, 0));
+    let batches = [author.claim(PeerId(1)), author.trade(3)];
+    for batch in &batches {
+        store.append(batch).unwrap();
+        store.sync().unwrap();
+    }
+    let credentials = Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]) };
+    let config = LedgerDriverConfig {
+        dir: dir.path().to_owned(),
+        address: "127.0.0.1:0".to_owned(),
+        ledger: LedgerConfig { lease: Duration::from_secs(1), limits: Limits::DEFAULT },
+        credentials: credentials.clone(),
+        settings: Settings::default(),
+        form: Form::Quiet,
+    };
+    let (stop, stopping) = watch::channel(false);
+    let running = tokio::spawn(run_ledger(config, move |_| Ok::<_, Infallible>(store), stopping));
+    let served = async {
+        loop {
+            if let Ok(address) = fs::read_to_string(address_file(dir.path())) {
+                break address;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let address = tokio::time::timeout(Duration::from_secs(30), served).await.expect("it listens");
+    let ledger = tools::ledger(&*address, &credentials, &Settings::default()).await.unwrap();
+    let within = || tools::within(Duration::from_secs(30));
+    assert_eq!(ledger.status(within(), None).await.unwrap().unwrap().status.head, author.books().position());
+    assert_eq!(ledger.log(within(), Position(0)).await.unwrap().unwrap(), batches);
+    stop.send(true).unwrap();
+    running.await.unwrap().unwrap();
 }

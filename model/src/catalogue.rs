@@ -25,7 +25,7 @@ pub enum Case {
     Clock(Clocks),
     /// Overlays by themselves.
     Overlay(Overlays),
-    /// System peers, their overlay, and the ledger.
+    /// Whole peers, their overlay, and the ledger.
     System(System),
 }
 

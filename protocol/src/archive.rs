@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{Life, Position},
     ledger::{
-        CallId, ChunkId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply,
-        LedgerRequest, LedgerStatus, Store,
+        CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerRequest,
+        LedgerStatus,
     },
     record::Batch,
+    snapshot::ChunkId,
     store::MemoryStore,
+    store::Store,
 };
 
 /// A ledger and its store.
@@ -119,7 +121,7 @@ impl Archive {
         self.machine.as_ref().map_or_else(|| self.store.durable_status(), Ledger::status)
     }
 
-    /// Whether a claim would meet `Held`.
+    /// Whether a claim would meet `LeaseActive`.
     #[must_use]
     pub fn is_lease_active(&self) -> bool {
         self.machine.as_ref().is_some_and(Ledger::is_lease_active)

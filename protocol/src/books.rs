@@ -7,95 +7,16 @@ use core::{fmt, mem};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::{
+        BooksTerm, BuyerAccount, BuyerStatus, DepositStatus, Outcome, QueueKey, SellerAccount, SellerStatus,
+        TraderAccount,
+    },
     clock::{Stamp, Time},
     config::Limits,
-    id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence, Units},
-    ledger::{ChunkId, LedgerAnswer},
-    message::{BuyerStatus, DepositStanding, SellerStatus},
-    money::Cents,
+    id::{DepositId, Epoch, Life, PeerId, Position, RequestId, SaleNumber, Units},
     record::{Deposit, Entry, Record, Request, Sale},
+    snapshot::{ChunkEntry, ChunkId, SnapshotChunk},
 };
-
-/// What became of a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Outcome {
-    /// It was filled.
-    Sold(Sale),
-    /// Nobody could fill it.
-    Refused {
-        /// What was wanted.
-        item: Item,
-    },
-}
-
-/// Where a request stands in the queue: by (time, buyer, sequence) (SPEC C4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct QueueKey {
-    /// When it was made.
-    pub time: Time,
-    /// Who made it, and its number.
-    pub id: RequestId,
-}
-
-impl QueueKey {
-    /// The place of a request.
-    #[must_use]
-    pub fn of(request: &Request) -> QueueKey {
-        QueueKey { time: request.stamp.time, id: request.id }
-    }
-}
-
-/// The latest term, with what it needs to know of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BooksTerm {
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// Who holds it.
-    pub holder: Life,
-    /// Whether it was resigned.
-    pub ended: bool,
-    /// Sales booked in it.
-    pub sales: u32,
-    /// Requests of earlier terms that still wait; nothing is admitted before they have their outcomes (DESIGN R4).
-    pub inherited: u32,
-}
-
-/// A buyer's account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BuyerAccount {
-    /// Its request in the queue; at most one (SPEC D2).
-    pub open: Option<QueueKey>,
-    /// Its last request with an outcome.
-    pub last: Option<(Sequence, Outcome)>,
-    /// Units it has bought.
-    pub bought: u64,
-    /// What it has paid for them.
-    pub spent: Cents,
-}
-
-/// A seller's account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SellerAccount {
-    /// Its last deposit and what is left of it.
-    pub deposit: Option<DepositStanding>,
-    /// The seller's clock as the trader compares it: its deposit's, raised to each sale's (SPEC C4).
-    pub clock: Time,
-    /// How many sales it has made.
-    pub sales: SaleNumber,
-    /// What it has earned.
-    pub earned: Cents,
-    /// Its latest sales, at most as many as the books keep ([`Limits::sales_kept`]).
-    pub recent: Vec<Sale>,
-}
-
-/// What a peer has earned as a trader.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TraderAccount {
-    /// Sales it has made in office.
-    pub sales: u64,
-    /// Its share of them.
-    pub commission: Cents,
-}
 
 /// The state of the bazaar after a number of records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,7 +66,7 @@ pub enum BooksFault {
     NoSuchStock,
     /// A sale whose number is not the seller's next.
     SaleOutOfTurn,
-    /// A sale whose two chunks do not add up to what is paid.
+    /// A sale whose two parts do not add up to what is paid.
     MoneyDoesNotAddUp,
     /// An account that would exceed 64 bits of cents.
     AccountOverflow,
@@ -171,37 +92,6 @@ impl fmt::Display for BooksError {
 }
 
 impl core::error::Error for BooksError {}
-
-/// A chunk of the books, as a snapshot travels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SnapshotChunk(Vec<PartEntry>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum PartEntry {
-    Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64 },
-    Queued(Request),
-    Buyer(PeerId, BuyerAccount),
-    Seller(PeerId, SellerAccount),
-    Trader(PeerId, TraderAccount),
-}
-
-impl PartEntry {
-    fn weight(&self) -> usize {
-        match self {
-            PartEntry::Totals { .. } | PartEntry::Queued(_) | PartEntry::Trader(..) => 1,
-            PartEntry::Buyer(..) => 2,
-            PartEntry::Seller(_, account) => Limits::ACCOUNT_WEIGHT as usize + account.recent.len(),
-        }
-    }
-}
-
-impl SnapshotChunk {
-    /// How much it holds, in the measure of [`Limits::FRAME`]: about one record's size each.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        self.0.iter().map(PartEntry::weight).sum()
-    }
-}
 
 impl Books {
     /// Books of nothing, which will keep so many of a seller's latest sales to be told again ([`Limits::sales_kept`]).
@@ -388,7 +278,7 @@ impl Books {
         }
         let account = self.sellers.entry(deposit.id.seller).or_default();
         account.clock = account.clock.max(deposit.stamp.time);
-        account.deposit = Some(DepositStanding {
+        account.deposit = Some(DepositStatus {
             number: deposit.id.number,
             item: deposit.item,
             count: deposit.count,
@@ -484,17 +374,17 @@ impl Books {
     /// These books in chunks, in order, none heavier than `heaviest` ([`Limits::chunk_weight`]) unless it is a single entry.
     #[must_use]
     pub fn chunks(&self, heaviest: u32) -> Vec<SnapshotChunk> {
-        let totals = PartEntry::Totals {
+        let totals = ChunkEntry::Totals {
             position: self.position,
             latest: self.latest,
             term: self.term,
             refusals: self.refusals,
         };
         let entries = core::iter::once(totals)
-            .chain(self.queue.values().cloned().map(PartEntry::Queued))
-            .chain(self.buyers.iter().map(|(id, account)| PartEntry::Buyer(*id, account.clone())))
-            .chain(self.sellers.iter().map(|(id, account)| PartEntry::Seller(*id, account.clone())))
-            .chain(self.traders.iter().map(|(id, account)| PartEntry::Trader(*id, *account)));
+            .chain(self.queue.values().cloned().map(ChunkEntry::Queued))
+            .chain(self.buyers.iter().map(|(id, account)| ChunkEntry::Buyer(*id, account.clone())))
+            .chain(self.sellers.iter().map(|(id, account)| ChunkEntry::Seller(*id, account.clone())))
+            .chain(self.traders.iter().map(|(id, account)| ChunkEntry::Trader(*id, *account)));
         let mut chunks = Vec::new();
         let mut chunk = SnapshotChunk::default();
         for entry in entries {
@@ -514,20 +404,20 @@ impl Books {
         let mut books = Books::keeping(sales_kept);
         for entry in chunks.into_iter().flat_map(|chunk| chunk.0) {
             match entry {
-                PartEntry::Totals { position, latest, term, refusals } => {
+                ChunkEntry::Totals { position, latest, term, refusals } => {
                     (books.position, books.latest, books.term, books.refusals) = (position, latest, term, refusals);
                 }
-                PartEntry::Queued(request) => {
+                ChunkEntry::Queued(request) => {
                     books.queue.insert(QueueKey::of(&request), request);
                 }
-                PartEntry::Buyer(id, account) => {
+                ChunkEntry::Buyer(id, account) => {
                     books.buyers.insert(id, account);
                 }
-                PartEntry::Seller(id, mut account) => {
+                ChunkEntry::Seller(id, mut account) => {
                     keep_latest(&mut account.recent, sales_kept);
                     books.sellers.insert(id, account);
                 }
-                PartEntry::Trader(id, account) => {
+                ChunkEntry::Trader(id, account) => {
                     books.traders.insert(id, account);
                 }
             }
@@ -535,99 +425,21 @@ impl Books {
         books
     }
 
-    /// The answer to a read that these books serve as a snapshot: the chunk `wanted`, or the first when that is of
-    /// another snapshot. The chunks are as heavy as `heaviest` lets them be.
+    /// What a store answers of these books as a snapshot: the chunk `wanted`, or the first when that is of another
+    /// snapshot, and how many there are. The chunks are as heavy as `heaviest` lets them be.
     #[must_use]
-    pub fn part_for(&self, wanted: Option<ChunkId>, heaviest: u32) -> LedgerAnswer {
+    pub fn chunk_for(&self, wanted: Option<ChunkId>, heaviest: u32) -> (ChunkId, u32, SnapshotChunk) {
         let chunks = self.chunks(heaviest);
         let of = chunks.len() as u32;
         let index = wanted.filter(|id| id.position == self.position && id.index < of).map_or(0, |id| id.index);
         let chunk = chunks.into_iter().nth(index as usize).unwrap_or_default();
-        LedgerAnswer::Chunk { id: ChunkId { position: self.position, index }, of, chunk }
+        (ChunkId { position: self.position, index }, of, chunk)
     }
 }
 
 /// Drops all but the `kept` latest sales.
 fn keep_latest(sales: &mut Vec<Sale>, kept: u32) {
     sales.drain(..sales.len().saturating_sub(kept as usize));
-}
-
-/// Books in the making: read from a ledger, answer by answer, whatever gets lost or comes twice on the way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Reading {
-    books: Books,
-    chunks: Vec<SnapshotChunk>,
-    next: Option<ChunkId>,
-}
-
-impl Reading {
-    /// Goes on from books that were read before. What is read keeps as many sales as these do.
-    #[must_use]
-    pub fn on(books: Books) -> Reading {
-        Reading { books, chunks: Vec::new(), next: None }
-    }
-
-    /// What to ask for now: from which position, and which chunk of a snapshot.
-    #[must_use]
-    pub fn wanted(&self) -> (Position, Option<ChunkId>) {
-        (self.books.position, self.next)
-    }
-
-    /// What has been read.
-    #[must_use]
-    pub fn books(&self) -> &Books {
-        &self.books
-    }
-
-    /// What has been read, to keep.
-    #[must_use]
-    pub fn into_books(self) -> Books {
-        self.books
-    }
-
-    /// Takes an answer; says whether it went on with it. Every answer to a read is a true piece of the one log there
-    /// is, so any that continues these books will do, and any other changes nothing.
-    ///
-    /// # Errors
-    /// When a record cannot follow the ones before it.
-    pub fn take(&mut self, answer: LedgerAnswer) -> Result<bool, BooksError> {
-        match answer {
-            LedgerAnswer::Chunk { id, of, chunk } => Ok(self.take_chunk(id, of, chunk)),
-            LedgerAnswer::Records { from, records } => {
-                if mutant!(from != self.books.position; RecordsOutOfPlace => false) {
-                    return Ok(false);
-                }
-                for record in &records {
-                    self.books.apply(record)?;
-                }
-                // There is no snapshot to go on with any more, or none that is needed.
-                (self.chunks, self.next) = (Vec::new(), None);
-                Ok(!records.is_empty())
-            }
-            LedgerAnswer::Status | LedgerAnswer::Append { .. } => Ok(false),
-        }
-    }
-
-    fn take_chunk(&mut self, id: ChunkId, of: u32, chunk: SnapshotChunk) -> bool {
-        let expected = self.next.unwrap_or(ChunkId { position: id.position, index: 0 });
-        if id.position <= self.books.position
-            || (mutant!(id != expected; ChunksMixed => id.index != expected.index) && id.index != 0)
-        {
-            return false;
-        }
-        if id.index == 0 {
-            // A first chunk, asked for or because there is another snapshot by now: begin anew.
-            self.chunks.clear();
-        }
-        self.chunks.push(chunk);
-        if mutant!(id.index + 1 < of; FirstChunkOnly => false) {
-            self.next = Some(ChunkId { position: id.position, index: id.index + 1 });
-        } else {
-            self.next = None;
-            self.books = Books::from_chunks(self.books.sales_kept, mem::take(&mut self.chunks));
-        }
-        true
-    }
 }
 
 #[cfg(feature = "mutants")]

@@ -8,14 +8,15 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Outcome,
+    account::BuyerStatus,
+    account::Outcome,
     client::{ClientEffect, ClientInput},
     clock::Clock,
     config::{Pace, Timeouts, Wishes},
     effect::Note,
     id::{Item, Life, RequestId, Sequence, numbered},
     input::{Choice, Timer},
-    message::{BuyerStatus, ClientMessage},
+    message::ClientMessage,
     record::Request,
 };
 

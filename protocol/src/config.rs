@@ -227,7 +227,7 @@ impl Timeouts {
 /// none of it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
-    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::books::SnapshotChunk::weight)); an entry that
+    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)); an entry that
     /// is heavier by itself is a chunk by itself. From 1 to [`Limits::FRAME`].
     pub chunk_weight: u32,
     /// How many records one answer to a read holds; from 1 to [`Limits::FRAME`].
@@ -302,7 +302,7 @@ impl Limits {
         waiting_calls: 4_096,
     };
 
-    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::books::SnapshotChunk::weight)), fits a frame
+    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)), fits a frame
     /// of 64 KiB whatever the records are.
     pub const FRAME: u32 = 512;
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Outcome,
+    account::Outcome,
     clock::Time,
     id::{DepositId, Epoch, Incarnation, Item, PeerId, Position, RequestId, Units},
     input::{Choice, Timer, WriteId},

@@ -1,7 +1,7 @@
 //! The ledger: an append-only log with one fence. It knows epochs and positions, and nothing of what records mean.
 //!
 //! ```text
-//! append(epoch, position, batch) -> Appended | Fenced | Conflict | Held
+//! append(epoch, position, batch) -> Appended | Fenced | Conflict | LeaseActive
 //! read(from)                     -> chunks of a snapshot, then records
 //! ```
 //!
@@ -31,11 +31,11 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::SnapshotChunk,
     config::Limits,
     digest::Digest,
     id::{Epoch, Incarnation, Life, Position},
     record::{Batch, Record},
+    snapshot::{ChunkId, SnapshotChunk},
 };
 
 /// The highest durable (epoch, head) a peer has seen. It shows it to the ledger with every call, so that an old copy of
@@ -104,15 +104,6 @@ pub enum LedgerRequest {
     },
     /// Append a batch, or a claim, or nothing (a renewal).
     Append(Batch),
-}
-
-/// Names one chunk of one snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ChunkId {
-    /// Where the snapshot was taken.
-    pub position: Position,
-    /// Which chunk, from 0.
-    pub index: u32,
 }
 
 /// A request together with who asks and what it has seen.
@@ -188,7 +179,7 @@ impl Echo {
     }
 }
 
-/// What became of an append. `Fenced`, `Held` and `Conflict` have changed nothing.
+/// What became of an append. `Fenced`, `LeaseActive` and `Conflict` have changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// It is durable (now, or since an earlier send of the very same batch).
@@ -241,7 +232,7 @@ pub enum LedgerEffect {
         /// The answer.
         reply: LedgerReply,
     },
-    /// Answer a read from the store with [`Store::read`], up to `status.head` and no further: what stands above it is
+    /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `status.head` and no further: what stands above it is
     /// not durable.
     Read {
         /// Which call.
@@ -325,7 +316,7 @@ pub struct Ledger {
     durable: Tail,
     /// The term has been renewed within the lease.
     live: bool,
-    /// A claim met `Held` since the holder's last append.
+    /// A claim met `LeaseActive` since the holder's last append.
     contested: bool,
     state: State,
 }
@@ -353,7 +344,7 @@ impl Ledger {
         self.durable.status
     }
 
-    /// Whether a claim would meet `Held`: the latest term is renewed and not resigned.
+    /// Whether a claim would meet `LeaseActive`: the latest term is renewed and not resigned.
     #[must_use]
     pub fn is_lease_active(&self) -> bool {
         self.live
@@ -545,43 +536,6 @@ impl Ledger {
             other @ (State::Ready | State::Failed) => self.state = other,
         }
     }
-}
-
-/// A place that keeps the log. [`MemoryStore`](crate::store::MemoryStore) is the model's; the runtime's stands on a
-/// disk. One suite of conformance tests runs over both.
-///
-/// # What a store must promise
-///
-/// - After [`sync`](Store::sync) has returned, every batch appended before it survives any crash, whole.
-/// - A batch appended but not synced may survive or not, but never in chunk, and never without those before it.
-/// - What a crash or a damaged medium has made of *synced* records is either nothing, or an error that names the
-///   record: never a shorter or another log that looks intact.
-pub trait Store {
-    /// Why the store cannot do what it should.
-    type Error;
-
-    /// The end of the log as written, synced or not.
-    fn tail(&self) -> Tail;
-
-    /// Writes a batch at the end. Not durable yet.
-    ///
-    /// # Errors
-    /// When the medium refuses. The caller stops; it does not try again.
-    fn append(&mut self, batch: &Batch) -> Result<(), Self::Error>;
-
-    /// Makes everything that was appended durable.
-    ///
-    /// # Errors
-    /// When the medium refuses. The caller stops; it does not try again.
-    fn sync(&mut self) -> Result<(), Self::Error>;
-
-    /// Answers a read from what stands below `upto`: a chunk of a snapshot that was taken above `from` and not above
-    /// `upto`, no heavier than [`Limits::chunk_weight`] says, or else the records from `from` on, at most
-    /// [`Limits::read_records`] of them.
-    ///
-    /// # Errors
-    /// When the medium refuses, or what it gives is damaged.
-    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 }
 
 #[cfg(feature = "mutants")]

@@ -35,6 +35,7 @@ extern crate std;
 #[macro_use]
 pub mod mutant;
 
+pub mod account;
 pub mod archive;
 pub mod books;
 pub mod buyer;
@@ -55,8 +56,10 @@ pub mod office;
 pub mod overlay;
 pub mod participant;
 pub mod peer;
+pub mod reading;
 pub mod record;
 pub mod seller;
+pub mod snapshot;
 pub mod store;
 #[cfg(test)]
 mod testing;

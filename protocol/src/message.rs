@@ -1,16 +1,13 @@
 //! What peers say to each other.
 
-use alloc::vec::Vec;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Outcome,
+    account::{BuyerStatus, SellerStatus},
     clock::Time,
     election::ElectionMessage,
-    id::{DepositNumber, Epoch, Incarnation, Item, PeerId, Position, SaleNumber, Sequence, Units},
-    money::{Cents, Price},
-    record::{Deposit, Request, Sale},
+    id::{Epoch, Incarnation, PeerId, Position, SaleNumber},
+    record::{Deposit, Request},
 };
 
 /// A message on its way through the overlay: what one neighbour hands to another.
@@ -109,41 +106,4 @@ pub enum TraderMessage {
     Buyer(BuyerStatus),
     /// To a seller.
     Seller(SellerStatus),
-}
-
-/// A buyer as the books have it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct BuyerStatus {
-    /// Its request that is in the queue.
-    pub open: Option<Request>,
-    /// Its last request that has an outcome, and which.
-    pub last: Option<(Sequence, Outcome)>,
-}
-
-/// A seller as the books have it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SellerStatus {
-    /// The last deposit that was booked.
-    pub deposit: Option<DepositStanding>,
-    /// How many sales its account holds.
-    pub sales: SaleNumber,
-    /// What it has earned with them.
-    pub earned: Cents,
-    /// The latest of those sales, up to and including the last; at most as many as the books keep.
-    pub recent: Vec<Sale>,
-}
-
-/// A seller's last deposit and what is left of it. Nothing left: it is sold out and another may follow.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DepositStanding {
-    /// Its number.
-    pub number: DepositNumber,
-    /// What it is.
-    pub item: Item,
-    /// How many were deposited.
-    pub count: Units,
-    /// How many are left.
-    pub left: Units,
-    /// What one unit costs.
-    pub price: Price,
 }

@@ -195,7 +195,7 @@ mod catalogue {
         ConflictBeforeFenced("conflict-before-fenced") =
             "the ledger looks at the position first and at the epoch then",
         LeaseBeforeConflict("lease-before-conflict") =
-            "a claim at the wrong place is answered Held while the term is live",
+            "a claim at the wrong place is answered LeaseActive while the term is live",
         AnsweredAsAnother("answered-as-another") =
             "the ledger names an append, in its answer, by where the log ends then",
         LeaseIgnored("lease-ignored") =

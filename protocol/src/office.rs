@@ -4,7 +4,7 @@
 //!          Stand               head read              Appended
 //!   Out ----------> Reading -------------> Claiming -----------> Holding
 //!    ^                 ^----- Conflict -------/                     |
-//!    \------ Yield, Fenced, Held or silent for too long, resigned --/
+//!    \------ Yield, Fenced, LeaseActive or silent for too long, resigned --/
 //! ```
 //!
 //! Who stepped down never takes that term up again: the state that knew its batch in flight is gone, so a reply that
@@ -15,16 +15,18 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::{Books, Reading},
+    books::Books,
     clock::Clock,
     config::{Limits, Terms, Timeouts},
     effect::{Departure, Note},
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
     input::Timer,
-    ledger::{ChunkId, Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Verdict},
+    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Verdict},
     message::{ClientMessage, TraderMessage},
+    reading::Reading,
     record::{Batch, Entry, Record},
+    snapshot::ChunkId,
     trader::Trader,
 };
 

@@ -32,6 +32,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::{BuyerStatus, SellerStatus},
     buyer::{Buyer, BuyerContext, BuyerTimer},
     client::{ClientEffect, ClientInput},
     clock::{Clock, Time},
@@ -41,7 +42,7 @@ use crate::{
     id::{Epoch, Incarnation, Life, PeerId},
     input::{Choice, Timer},
     ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
-    message::{Body, BuyerStatus, ClientMessage, SellerStatus, TraderMessage},
+    message::{Body, ClientMessage, TraderMessage},
     office::{Office, OfficeContext, OfficeEffect, OfficeInput, OfficeTimer},
     seller::{Seller, SellerContext, SellerTimer},
 };

@@ -119,7 +119,7 @@ impl Peer {
     /// What to make durable before it is stopped on purpose: the same as at its last write, with all that it has seen
     /// of the books. Nothing depends on it but how old a copy of the books it will notice (DESIGN 3).
     #[must_use]
-    pub fn parting(&self) -> Durable {
+    pub fn durable_at_stop(&self) -> Durable {
         Durable { seen: self.participant.seen(), ..self.journal.requested() }
     }
 

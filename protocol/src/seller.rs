@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::{DepositStatus, SellerStatus},
     client::{ClientEffect, ClientInput},
     clock::Clock,
     config::{Limits, Offer, Offers, Pace, Timeouts},
     effect::Note,
     id::{DepositId, DepositNumber, Item, Life, SaleNumber, Units, numbered},
     input::{Choice, Timer},
-    message::{ClientMessage, DepositStanding, SellerStatus},
+    message::ClientMessage,
     money::Cents,
     record::Deposit,
 };
@@ -292,7 +293,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn learn_deposit(&mut self, booked: DepositStanding) {
+    fn learn_deposit(&mut self, booked: DepositStatus) {
         match &self.seller.state {
             State::Depositing(deposit) if deposit.id.number == booked.number => self.register(),
             State::Selling { number, .. } if *number == booked.number => {}

@@ -1,124 +1,66 @@
-//! A store in memory with two images: what is written, and what a crash leaves (after redb's crash tests).
+//! What the ledger writes to: what a store must promise (DESIGN 3), one in memory, and a suite that any must pass.
 
-use alloc::vec::Vec;
-use core::convert::Infallible;
+pub mod conformance;
+mod memory;
 
-use serde::{Deserialize, Serialize};
+pub use memory::MemoryStore;
+
+use alloc::{string::String, vec::Vec};
 
 use crate::{
-    books::Books,
-    config::Limits,
     id::Position,
-    ledger::{ChunkId, LedgerAnswer, LedgerStatus, Store, Tail},
-    record::{Batch, Record},
+    ledger::{LedgerAnswer, Tail},
+    record::Batch,
+    snapshot::ChunkId,
 };
 
-/// The log in memory. [`MemoryStore::crash`] drops what was not synced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct MemoryStore {
-    batches: Vec<Batch>,
-    durable: usize,
-    snapshot: Option<Books>,
-    limits: Limits,
-}
+/// A place that keeps the log. [`MemoryStore`] is the model's; the runtime's is on a disk. Whatever passes the
+/// [conformance suite](conformance) can stand in for either.
+///
+/// # What a store must promise
+///
+/// - After [`sync`](Store::sync) has returned, every batch appended before it survives any crash, whole.
+/// - A batch appended but not synced may survive or not, but never in part, and never without those before it.
+/// - What a crash or a damaged medium has made of *synced* records is either nothing, or an error that names the
+///   record: never a shorter or another log that looks intact.
+pub trait Store {
+    /// Why the store cannot do what it should.
+    type Error;
 
-impl MemoryStore {
-    /// An empty store that answers reads within these limits; [`MemoryStore::default`] has the default ones.
-    #[must_use]
-    pub fn new(limits: Limits) -> MemoryStore {
-        MemoryStore { limits, ..MemoryStore::default() }
-    }
+    /// The end of the log as written, synced or not.
+    fn tail(&self) -> Tail;
 
-    /// All batches as written, in order.
-    #[must_use]
-    pub fn batches(&self) -> &[Batch] {
-        &self.batches
-    }
+    /// Writes a batch at the end. Not durable yet.
+    ///
+    /// # Errors
+    /// When the medium refuses. The caller stops; it does not try again.
+    fn append(&mut self, batch: &Batch) -> Result<(), Self::Error>;
 
-    /// The batches that survive a crash.
-    #[must_use]
-    pub fn durable(&self) -> &[Batch] {
-        &self.batches[..self.durable]
-    }
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    /// When the medium refuses. The caller stops; it does not try again.
+    fn sync(&mut self) -> Result<(), Self::Error>;
 
-    /// The durable records, in order.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.durable().iter().flat_map(|batch| &batch.records)
-    }
+    /// Answers a read from what stands below `upto`: a chunk of a snapshot that was taken above `from` and not above
+    /// `upto`, no heavier than [`Limits::chunk_weight`](crate::config::Limits::chunk_weight) says, or else the records from `from` on, at most
+    /// [`Limits::read_records`](crate::config::Limits::read_records) of them.
+    ///
+    /// # Errors
+    /// When the medium refuses, or what it gives is damaged.
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 
-    /// A crash: of the batches that were not synced the first `kept` survive (never one without those before it).
-    pub fn crash(&mut self, kept: usize) {
-        self.durable = self.batches.len().min(self.durable + kept);
-        self.batches.truncate(self.durable);
-    }
+    /// The batches that stand from `from` on and end at or below `upto`: at least one if there is any, and no more records
+    /// than an answer to a read holds unless it is a single batch. `from` is where a batch starts. Tools read a living
+    /// ledger by it.
+    ///
+    /// # Errors
+    /// When the medium refuses, or what it gives is damaged.
+    fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, Self::Error>;
 
-    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and so
-    /// is a snapshot of it.
-    pub fn put_back(&mut self, batches: usize) {
-        self.batches.truncate(batches);
-        self.durable = self.batches.len();
-        let head = self.durable_status().head;
-        self.snapshot = self.snapshot.take().filter(|books| books.position() <= head);
-    }
-
-    /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
-    pub fn take_snapshot(&mut self) {
-        let mut books = Books::keeping(self.limits.sales_kept);
-        let all_apply = self.records().all(|record| books.apply(record).is_ok());
-        self.snapshot = all_apply.then_some(books);
-    }
-
-    /// The snapshot that stands before the records above it, if one was taken.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<&Books> {
-        self.snapshot.as_ref()
-    }
-
-    /// The fence at the durable head.
-    #[must_use]
-    pub fn durable_status(&self) -> LedgerStatus {
-        tail_of(self.durable()).status
+    /// What opening the store has cut off the end of its log, in words: what a crash had left there torn, and nobody was
+    /// ever told of. Nothing where a store never has to.
+    fn cut_off(&self) -> Option<String> {
+        None
     }
 }
-
-fn tail_of(batches: &[Batch]) -> Tail {
-    batches.iter().fold(Tail::default(), |tail, batch| tail.after(batch))
-}
-
-impl Store for MemoryStore {
-    type Error = Infallible;
-
-    fn tail(&self) -> Tail {
-        tail_of(&self.batches)
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<(), Infallible> {
-        self.batches.push(batch.clone());
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), Infallible> {
-        self.durable = self.batches.len();
-        Ok(())
-    }
-
-    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
-        if let Some(books) = self.snapshot.as_ref().filter(|books| from < books.position() && books.position() <= upto)
-        {
-            return Ok(books.part_for(chunk, self.limits.chunk_weight));
-        }
-        let records = self
-            .batches
-            .iter()
-            .flat_map(|batch| (0_usize..).zip(&batch.records).map(|(nth, record)| (batch.position.plus(nth), record)));
-        let records = records
-            .filter(|(position, _)| (from..upto).contains(position))
-            .take(self.limits.read_records as usize)
-            .map(|(_, record)| record.clone())
-            .collect();
-        Ok(LedgerAnswer::Records { from, records })
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,8 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::{Books, BooksError, QueueKey},
+    account::QueueKey,
+    books::{Books, BooksError},
     clock::Clock,
     config::Terms,
     effect::Note,

@@ -416,7 +416,7 @@ impl World {
 
     fn crash_ledger(&mut self, kept: usize) -> Checked {
         if self.ledger.machine().is_some() {
-            let (written, synced) = (self.ledger.store().batches().len(), self.ledger.store().durable().len());
+            let (written, synced) = (self.ledger.store().written().len(), self.ledger.store().durable().len());
             self.ledger.crash(kept);
             let left = self.ledger.store().durable().len();
             self.stats.count("crashes of the ledger");

@@ -1,6 +1,6 @@
 //! When two states are the same, and what is dropped because it can no longer matter.
 //!
-//! Clock readings count from the least of them ([`chunk`](crate::subject::shared)); which of the log's count is the
+//! Clock readings count from the least of them ([`shared`](crate::subject::shared)); which of the log's count is the
 //! [ledger](crate::subject::ledger)'s matter.
 
 use std::hash::{Hash, Hasher};

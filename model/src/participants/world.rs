@@ -36,12 +36,13 @@ use bazaar_protocol::{
     id::{Epoch, Life, PeerId},
     input::{Choice, Timer},
     invariant::{Observer, Rules, Violation},
-    ledger::{LedgerConfig, LedgerRequest, Store},
+    ledger::{LedgerConfig, LedgerRequest},
     message::Body,
     office::Office,
     participant::Participant,
     record::Record,
     store::MemoryStore,
+    store::Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -452,7 +453,7 @@ impl World {
             Timer::Renewal => renewals > 0,
             Timer::Buyer => live.plans.wishes > 0 && live.may_want(),
             Timer::Seller => asks > 0,
-            // Asking again adds nothing to the bags. It matters to a claim that was answered `Held`, which then counts as not
+            // Asking again adds nothing to the bags. It matters to a claim that was answered `LeaseActive`, which then counts as not
             // answered.
             Timer::LedgerRetry => live.participant.office().is_some_and(Office::met_lease),
             // A multicast is not modelled here.

@@ -489,7 +489,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::subject::fixture::{Fixture, SIGHTINGS};
+    use crate::subject::fixture::{Fixture, LANDMARKS};
 
     const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3000);
 
@@ -507,7 +507,7 @@ mod tests {
             bounds,
             recorded: Some(7),
             others: vec!["other"],
-            landmarks: &SIGHTINGS,
+            landmarks: &LANDMARKS,
             mutant,
             address,
             out,

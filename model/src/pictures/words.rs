@@ -1,7 +1,7 @@
 //! What the machines say and hold, in words.
 
 use bazaar_protocol::{
-    books::Outcome,
+    account::Outcome,
     buyer::Buyer,
     election::{Election, ElectionMessage, Eligibility, Phase},
     id::Epoch,
@@ -297,7 +297,7 @@ pub(crate) fn the_ledger(ledger: &LedgerNode) -> String {
     }
     let durable = ledger.store().durable().len();
     let mut position = 0;
-    for (nth, batch) in ledger.store().batches().iter().enumerate() {
+    for (nth, batch) in ledger.store().written().iter().enumerate() {
         for one in &batch.records {
             let not_yet = if nth >= durable { " (written, not durable)" } else { "" };
             lines.push(format!("  {position}. {}{not_yet}", record(one)));

@@ -98,8 +98,8 @@ names! {
         Fenced = "ledger: fenced",
         /// An append at another place than the head.
         Conflict = "ledger: conflict",
-        /// A claim of an office that is held.
-        Held = "ledger: held",
+        /// A claim that the active lease keeps out.
+        LeaseActive = "ledger: lease active",
         /// The ledger can be reached.
         LedgerUp = "ledger up",
         /// The ledger cannot be reached.
@@ -216,7 +216,7 @@ impl Kind {
                 Verdict::Appended { .. } => Kind::Appended,
                 Verdict::Fenced => Kind::Fenced,
                 Verdict::Conflict => Kind::Conflict,
-                Verdict::LeaseActive => Kind::Held,
+                Verdict::LeaseActive => Kind::LeaseActive,
             },
         }
     }
@@ -275,7 +275,7 @@ impl Kind {
             Kind::Chunk | Kind::Records => role == Candidate,
             // A trader is told so only of an append that nobody else could have overtaken: never, but for what is late.
             Kind::Conflict => matches!(role, Trader | Candidate),
-            Kind::Held => matches!(role, Candidate | Peer),
+            Kind::LeaseActive => matches!(role, Candidate | Peer),
             // Whoever is not in office drops them.
             Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
             // In office, or on the way there, a buyer is a buyer still.

@@ -180,15 +180,15 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subject::fixture::{Fixture, SIGHTINGS};
+    use crate::subject::fixture::{Fixture, LANDMARKS};
 
     const ALL: usize = 1_000_000;
 
     #[test]
     fn a_survey_finds_what_a_search_for_each_finds() {
         let fixture = Fixture { is_broken: false };
-        let survey = survey(&fixture, ALL, &SIGHTINGS, false);
-        assert_eq!(survey.landmarks.len(), SIGHTINGS.len() - 1, "one is never met");
+        let survey = survey(&fixture, ALL, &LANDMARKS, false);
+        assert_eq!(survey.landmarks.len(), LANDMARKS.len() - 1, "one is never met");
         for (landmark, history) in &survey.landmarks {
             let shortest = shortest(&fixture, ALL, |_, met| met.landmarks.has(*landmark)).unwrap();
             assert!(history.numbers().eq(shortest.numbers()), "{landmark}");

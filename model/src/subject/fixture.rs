@@ -17,7 +17,7 @@ pub struct Fixture {
     pub is_broken: bool,
 }
 
-pub const SIGHTINGS: [Landmark; 6] = [
+pub const LANDMARKS: [Landmark; 6] = [
     Landmark::TookOffice,
     Landmark::SecondEpoch,
     Landmark::ClaimFenced,

@@ -42,8 +42,8 @@ landmarks! {
     TraderFenced = "a trader is fenced",
     /// A claim meets `Conflict`.
     ClaimConflict = "a claim meets Conflict",
-    /// A claim meets `Held`.
-    ClaimMetLease = "a claim meets Held",
+    /// A claim meets an active lease.
+    ClaimMetLease = "a claim meets an active lease",
     /// A claim meets `Fenced`.
     ClaimFenced = "a claim meets Fenced",
     /// A trader is told that its term is contested.

@@ -66,12 +66,12 @@ impl Hash for LedgerNode {
         // A snapshot is the fold of what stands below it.
         let snapshot = store.snapshot().map(Books::position);
         (self.machine(), self.is_asked_to_write(), self.is_unanswered(), self.reads()).hash(state);
-        (store.durable().len(), store.batches().len(), snapshot).hash(state);
+        (store.durable().len(), store.written().len(), snapshot).hash(state);
         // The last batch may be sent again, and is there again when a crash takes the one that is being written.
         let last = store.durable().last().map_or(Position(0), |batch| batch.position);
         let keep = Latest::of(store.records());
         let mut position = Position(0);
-        for batch in store.batches() {
+        for batch in store.written() {
             (batch.epoch, batch.records.len()).hash(state);
             for record in &batch.records {
                 if position >= last || !self.reads().is_empty() {

@@ -1,13 +1,14 @@
 //! What is worth seeing in a step of a participant or of the ledger, whichever model takes it.
 
 use bazaar_protocol::{
+    account::BuyerStatus,
     archive::Deed,
     effect::{Departure, Note},
     election::{ElectionMessage, Phase},
     id::{Epoch, PeerId, RequestId},
     invariant::{Log, Stepped},
     ledger::{Echo, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
-    message::{Body, BuyerStatus, ClientMessage, TraderMessage},
+    message::{Body, ClientMessage, TraderMessage},
     participant::{Participant, ParticipantEffect, ParticipantInput},
     record::{Batch, Entry},
 };

@@ -1,4 +1,4 @@
-//! System peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
+//! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
 //!
 //! The machines are [`bazaar_protocol::peer::Peer`] and the ledger in memory, [`bazaar_protocol::archive::Archive`], unchanged; all that a driver
 //! does is the model's, and so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what

@@ -78,7 +78,7 @@ impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let World { nodes, ledger, channels, lease, budget, observer, violation } = self;
         // Where an old image may be put back, what is old may be the latest again.
-        let old = (budget.put_backs > 0).then(|| ledger.store().batches());
+        let old = (budget.put_backs > 0).then(|| ledger.store().written());
         state.write_u64(digest(&(nodes, ledger, channels, lease, budget, observer, violation, old)));
     }
 }

@@ -1,6 +1,11 @@
 use super::*;
-use crate::money::Price;
-use crate::testing::{claim, deposit, life, record, request, sale};
+use crate::{
+    id::{Item, Sequence},
+    ledger::LedgerAnswer,
+    money::{Cents, Price},
+    reading::Reading,
+    testing::{claim, deposit, life, record, request, sale},
+};
 use alloc::{format, vec};
 
 const KEPT: u64 = Limits::DEFAULT.sales_kept as u64;
@@ -198,7 +203,7 @@ fn books_that_keep_one_sale_of_a_seller_tell_its_latest() {
 }
 
 #[test]
-fn a_part_that_may_weigh_one_is_one_entry_however_heavy() {
+fn a_chunk_that_may_weigh_one_is_one_entry_however_heavy() {
     let books = busy_keeping(3, 3);
     let chunks = books.chunks(1);
     // The totals, twenty requests, buyers and sellers, and the trader.
@@ -208,12 +213,12 @@ fn a_part_that_may_weigh_one_is_one_entry_however_heavy() {
     assert_eq!(Books::from_chunks(3, chunks), books);
 
     let mut reading = Reading::on(Books::keeping(3));
-    while reading.take(books.part_for(reading.wanted().1, 1)) == Ok(true) {}
+    while reading.take(answer(books.chunk_for(reading.wanted().1, 1))) == Ok(true) {}
     assert_eq!(reading.into_books(), books);
 }
 
 #[test]
-fn a_part_may_be_as_heavy_as_the_heaviest_account() {
+fn a_chunk_may_be_as_heavy_as_the_heaviest_account() {
     let most = Limits::FRAME - Limits::ACCOUNT_WEIGHT;
     let books = busy_keeping(most, u64::from(most) + 1);
     for heaviest in [1, 100, Limits::FRAME] {
@@ -223,7 +228,7 @@ fn a_part_may_be_as_heavy_as_the_heaviest_account() {
 }
 
 #[test]
-fn whoever_keeps_fewer_sales_than_the_parts_have_keeps_the_latest() {
+fn whoever_keeps_fewer_sales_than_the_chunks_have_keeps_the_latest() {
     let mut reading = Reading::on(Books::keeping(2));
     let many = busy_keeping(3, 3);
     while reading.take(chunk(&many, reading.wanted().1.map_or(0, |id| id.index))) == Ok(true) {}
@@ -240,9 +245,13 @@ fn books_taken_apart_and_put_together_are_the_same() {
     assert!(busy(KEPT).chunks(HEAVIEST).len() > 2, "or nothing was taken apart");
 }
 
-/// Part `index` of a snapshot of these books.
+/// Chunk `index` of a snapshot of these books.
 fn chunk(books: &Books, index: u32) -> LedgerAnswer {
-    books.part_for(Some(ChunkId { position: books.position(), index }), HEAVIEST)
+    answer(books.chunk_for(Some(ChunkId { position: books.position(), index }), HEAVIEST))
+}
+
+fn answer((id, of, chunk): (ChunkId, u32, SnapshotChunk)) -> LedgerAnswer {
+    LedgerAnswer::Chunk { id, of, chunk }
 }
 
 fn of(answer: &LedgerAnswer) -> Option<(ChunkId, u32)> {
@@ -253,11 +262,11 @@ fn of(answer: &LedgerAnswer) -> Option<(ChunkId, u32)> {
 }
 
 #[test]
-fn who_wants_a_part_of_another_snapshot_gets_the_first_of_this_one() {
+fn a_reader_that_wants_a_chunk_of_another_snapshot_gets_the_first_of_this_one() {
     let books = busy(KEPT);
     let first = (ChunkId { position: books.position(), index: 0 }, books.chunks(HEAVIEST).len() as u32);
-    assert_eq!(of(&books.part_for(None, HEAVIEST)), Some(first));
-    assert_eq!(of(&books.part_for(Some(ChunkId { position: Position(1), index: 1 }), HEAVIEST)), Some(first));
+    assert_eq!(of(&answer(books.chunk_for(None, HEAVIEST))), Some(first));
+    assert_eq!(of(&answer(books.chunk_for(Some(ChunkId { position: Position(1), index: 1 }), HEAVIEST))), Some(first));
     assert_eq!(of(&chunk(&books, first.1)), Some(first), "past the last");
     assert_eq!(of(&chunk(&books, 1)), Some((ChunkId { index: 1, ..first.0 }, first.1)));
 }
@@ -288,7 +297,7 @@ fn a_reading_names_the_record_that_cannot_follow() {
 }
 
 #[test]
-fn a_snapshot_is_put_together_from_its_parts_in_order_whatever_comes_twice() {
+fn a_snapshot_is_put_together_from_its_chunks_in_order_whatever_comes_twice() {
     let (books, mut reading) = (busy(KEPT), Reading::default());
     let last = books.chunks(HEAVIEST).len() as u32 - 1;
     assert_eq!(reading.take(chunk(&books, 1)), Ok(false), "not before the first");

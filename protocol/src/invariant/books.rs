@@ -10,11 +10,7 @@ use super::{
     history::{History, TermSoFar},
     log::read,
 };
-use crate::{
-    books::{Books, BooksTerm},
-    id::Epoch,
-    record::Record,
-};
+use crate::{account::BooksTerm, books::Books, id::Epoch, record::Record};
 
 /// S12: the books are what [`Books::apply`] makes of the first records of the log, as many as the books say they fold.
 ///

@@ -60,7 +60,7 @@ impl Lease {
 /// 2. Its epoch is not the caller's to write in: `Fenced`. A claim must be for the epoch after the latest, and in the
 ///    caller's own name; anything else for the latest, which the caller holds and has not resigned.
 /// 3. Its position is not the head: `Conflict`.
-/// 4. It is a claim, and another peer's term is live: `Held`.
+/// 4. It is a claim, and another peer's term is live: `LeaseActive`.
 /// 5. It is empty: `Appended`, with the head as it is.
 ///
 /// If none is so it must be made durable, and has no verdict before it is. `Appended` tells whether the term is

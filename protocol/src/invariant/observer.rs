@@ -38,15 +38,17 @@ use super::{
     whatever_a_client_was_told_is_in_the_log, whatever_the_ledger_shows_is_durable,
 };
 use crate::{
+    account::BuyerStatus,
+    account::Outcome,
     archive::Deed,
-    books::{Books, Outcome},
+    books::Books,
     config::{Limits, Terms},
     effect::{Departure, Durable, Effect, Note},
     election::{ElectionMessage, Eligibility},
     id::{DepositId, Epoch, Incarnation, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
     input::Timer,
     ledger::{Echo, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
-    message::{Body, BuyerStatus, ClientMessage, Envelope, FloodId, Route, TraderMessage},
+    message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
     participant::{Participant, ParticipantEffect, ParticipantInput},
     peer::Peer,
     record::{Batch, Deposit, Entry, Record, Request},
@@ -672,7 +674,7 @@ impl Observer {
         }
     }
 
-    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does who has lost its patience with it.
+    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does a peer that has given up waiting for it.
     fn lose_ledger(&mut self, Stepped { before, input, effects, after }: Stepped<'_>) {
         let is_out = before.office().is_some_and(|office| office.books().is_none());
         let silent = |effect: &ParticipantEffect| match effect {

@@ -6,11 +6,13 @@ use alloc::{string::ToString, vec, vec::Vec};
 
 use super::*;
 use crate::{
-    books::{Books, Outcome},
+    account::Outcome,
+    account::{BuyerStatus, DepositStatus, SellerStatus},
+    books::Books,
     clock::{Stamp, Time},
     config::Limits,
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, SaleNumber, Sequence, Units},
-    message::{BuyerStatus, DepositStanding, FloodId, SellerStatus, TraderMessage},
+    message::{FloodId, TraderMessage},
     money::{Cents, Commission, Price},
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
@@ -723,7 +725,7 @@ fn a_standing_patched_together_from_two_heads_is_found() {
     let dearer = Sale { price: Price(1), ..sale(BUYER, 1, SELLER, 1) };
     let told = TraderMessage::Seller(SellerStatus { recent: vec![dearer], ..after.clone() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
-    let more = DepositStanding { left: Units(7), ..after.deposit.clone().unwrap() };
+    let more = DepositStatus { left: Units(7), ..after.deposit.clone().unwrap() };
     let told = TraderMessage::Seller(SellerStatus { deposit: Some(more), ..after });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
 }

@@ -4,9 +4,10 @@ use alloc::{format, string::String, vec::Vec};
 
 use super::{Property, Violation, deposit_name, log::read, request_name};
 use crate::{
-    books::Outcome,
+    account::Outcome,
+    account::{BuyerStatus, DepositStatus, SellerStatus},
     id::{DepositId, DepositNumber, Epoch, Life, PeerId, RequestId, SaleNumber, Units},
-    message::{BuyerStatus, DepositStanding, SellerStatus, TraderMessage},
+    message::TraderMessage,
     money::Cents,
     record::{Entry, Record, Sale},
 };
@@ -139,7 +140,7 @@ fn seller_was_told_the_truth<'a>(
     for record in log {
         match &record.entry {
             Entry::Deposited(deposit) if deposit.id.seller == seller => {
-                account.deposit = Some(DepositStanding {
+                account.deposit = Some(DepositStatus {
                     number: deposit.id.number,
                     item: deposit.item,
                     count: deposit.count,
@@ -168,7 +169,7 @@ fn seller_was_told_the_truth<'a>(
         deposited |= account.number() == told.deposit.as_ref().map(|deposit| deposit.number);
     }
     match &told.deposit {
-        Some(DepositStanding { number, .. }) if !deposited => {
+        Some(DepositStatus { number, .. }) if !deposited => {
             Err(format!("of {}, which is not in the log", deposit_name(DepositId { seller, number: *number })))
         }
         Some(_) | None => match told.recent.iter().find(|sale| !sales.contains(sale)) {
@@ -180,7 +181,7 @@ fn seller_was_told_the_truth<'a>(
 
 /// A seller's status but for its latest sales.
 struct Account {
-    deposit: Option<DepositStanding>,
+    deposit: Option<DepositStatus>,
     sales: SaleNumber,
     earned: Cents,
 }

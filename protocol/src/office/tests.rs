@@ -1,10 +1,10 @@
 use super::*;
 use crate::testing::{TERMS, TIMEOUTS, batch, claim, deposit, life, record, request, sale};
 use crate::{
+    account::BuyerStatus,
     clock::Time,
     id::Incarnation,
     ledger::{LedgerStatus, Term},
-    message::BuyerStatus,
 };
 use alloc::vec;
 
@@ -117,7 +117,7 @@ fn isolated() -> Desk {
     desk.isolated = true;
     let effects = desk.fire(OfficeTimer::Renewal);
     assert!(left(&effects, Departure::Isolated));
-    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Isolated { left: Epoch(4) })));
     assert_eq!(asked(&effects), [&LedgerRequest::Status]);
     desk
 }
@@ -253,7 +253,7 @@ fn a_client_is_told_when_its_batch_is_appended() {
     desk.append(false);
     assert_eq!(desk.office.in_flight().map(|batch| batch.records.len()), Some(2));
     let effects = desk.append(false);
-    let last = Some((wish.id.sequence, crate::books::Outcome::Sold(sale(&wish, &deposit(4, 1, 2), 1))));
+    let last = Some((wish.id.sequence, crate::account::Outcome::Sold(sale(&wish, &deposit(4, 1, 2), 1))));
     assert!(effects.contains(&OfficeEffect::Tell(PeerId(3), TraderMessage::Buyer(BuyerStatus { open: None, last }))));
     assert!(effects.iter().any(|effect| matches!(effect, OfficeEffect::Tell(PeerId(4), TraderMessage::Seller(_)))));
     assert_eq!(claiming().take(OfficeInput::Client(PeerId(3), ClientMessage::Request(wish))), [], "out of office");

@@ -36,7 +36,7 @@ impl Stall {
 
 fn status(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStatus {
     let number = DepositNumber(number);
-    let deposit = DepositStanding { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
+    let deposit = DepositStatus { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
     let earned = Cents(720 * sales);
     SellerStatus { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
 }

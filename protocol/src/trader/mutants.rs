@@ -6,7 +6,7 @@ impl Trader {
     /// Tells the buyer that its request is open. It waits all the same.
     pub(super) fn accept_at_once(&mut self, request: Request) -> TraderMessage {
         let buyer = request.id.buyer;
-        let status = crate::message::BuyerStatus { open: Some(request.clone()), ..self.books.buyer_status(buyer) };
+        let status = crate::account::BuyerStatus { open: Some(request.clone()), ..self.books.buyer_status(buyer) };
         keep_latest(&mut self.requests, buyer, request, |request| request.id.sequence);
         TraderMessage::Buyer(status)
     }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::testing::{TERMS, batch, claim, deposit, record, request, sale};
 use crate::{
-    books::Outcome,
+    account::BuyerStatus,
+    account::Outcome,
     clock::Time,
     id::{Epoch, Item, Sequence, Units},
-    message::BuyerStatus,
 };
 use alloc::{format, string::String};
 

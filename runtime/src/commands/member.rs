@@ -1,6 +1,6 @@
 //! `bazaar ledger` and `bazaar peer`: the processes of a run.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
@@ -13,7 +13,7 @@ use bazaar_runtime::{
         report::{Form, Names},
         supervise::{listed, stop_signal},
     },
-    store::LedgerOptions,
+    store::{LedgerOptions, SledLedger},
     tools::access::{credentials, ledger_address},
 };
 
@@ -37,15 +37,16 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let set_up = LedgerDriverConfig {
         address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
         ledger: config.ledger_config(),
-        options: LedgerOptions { snapshot_every: config.ledger().snapshot_every, limits: config.limits() },
         credentials: credentials(&config)?,
         settings: Settings::default(),
         form: form(&flags.member),
         dir,
     };
+    let options = LedgerOptions { snapshot_every: config.ledger().snapshot_every, limits: config.limits() };
+    let open = |dir: &Path| SledLedger::open(dir.join("store"), options);
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
-        Ok(ledger_driver::run_ledger(set_up, stop).await?)
+        Ok(ledger_driver::run_ledger(set_up, open, stop).await?)
     })?;
     Ok(ExitCode::SUCCESS)
 }

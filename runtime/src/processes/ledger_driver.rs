@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     path::{Path, PathBuf},
     sync::mpsc as thread_mpsc,
 };
@@ -9,10 +10,12 @@ use std::{
 use bazaar_protocol::{
     id::{Life, Position},
     ledger::{
-        CallId, ChunkId, HighWaterMark, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput,
-        LedgerReply, LedgerStatus, Store as _,
+        CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply,
+        LedgerStatus,
     },
     record::Batch,
+    snapshot::ChunkId,
+    store::Store,
 };
 use thiserror::Error;
 use tokio::{
@@ -27,7 +30,6 @@ use crate::{
         settings::Settings,
     },
     processes::report::{Event, Form, Log, Names, ProcessEvent},
-    store::{LedgerOptions, SledLedger, StoreError},
 };
 
 /// How many jobs may wait for the machine. When they do not fit, callers wait.
@@ -38,7 +40,7 @@ const JOBS: usize = 1_024;
 pub enum LedgerDriverError {
     /// The store cannot be opened, read or written. It is not tried again (DESIGN 3).
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<dyn Error + Send + Sync>),
     /// A peer has seen durable records that are not here.
     #[error(
         "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch {} and \
@@ -73,8 +75,6 @@ pub struct LedgerDriverConfig {
     pub address: String,
     /// The machine's configuration.
     pub ledger: LedgerConfig,
-    /// The store's.
-    pub options: LedgerOptions,
     /// What makes it a member of the run.
     pub credentials: Credentials,
     /// The waits of its connections.
@@ -115,12 +115,25 @@ fn check_witness(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverErr
     std::fs::remove_file(&file).map_err(|error| LedgerDriverError::Files { dir: file.clone(), error })
 }
 
-/// Keeps the books until told to stop.
+/// A store that a ledger's process can keep its books in: any that can be given to a thread of its own.
+pub trait LedgerStore: Store<Error: Error + Send + Sync + 'static> + Send + 'static {}
+
+impl<S: Store<Error: Error + Send + Sync + 'static> + Send + 'static> LedgerStore for S {}
+
+fn failed(error: impl Error + Send + Sync + 'static) -> LedgerDriverError {
+    LedgerDriverError::Store(Box::new(error))
+}
+
+/// Keeps the books in the store that `open` opens in the ledger's directory, until told to stop.
 ///
 /// # Errors
 /// See [`LedgerDriverError`]. Nothing that was acknowledged is lost by it.
-pub async fn run_ledger(config: LedgerDriverConfig, mut stop: watch::Receiver<bool>) -> Result<(), LedgerDriverError> {
-    let LedgerDriverConfig { dir, address, ledger, options, credentials, settings, form } = config;
+pub async fn run_ledger<S: LedgerStore>(
+    config: LedgerDriverConfig,
+    open: impl FnOnce(&Path) -> Result<S, S::Error>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), LedgerDriverError> {
+    let LedgerDriverConfig { dir, address, ledger, credentials, settings, form } = config;
     let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     let mut log = Log::open(&dir.join("log")).map_err(files)?;
@@ -132,9 +145,9 @@ pub async fn run_ledger(config: LedgerDriverConfig, mut stop: watch::Receiver<bo
         }
     };
 
-    let store = SledLedger::open(dir.join("store"), options)?;
-    if let Some(cut) = store.cut() {
-        say(ProcessEvent::LogCut { what: cut.to_string() });
+    let store = open(&dir).map_err(failed)?;
+    if let Some(what) = store.cut_off() {
+        say(ProcessEvent::LogCut { what });
     }
     let tail = store.tail();
     check_witness(&dir, tail.status.seen())?;
@@ -180,10 +193,10 @@ pub async fn run_ledger(config: LedgerDriverConfig, mut stop: watch::Receiver<bo
     }
 }
 
-struct LedgerDriver {
+struct LedgerDriver<E> {
     witness: PathBuf,
     machine: Ledger,
-    committer: Committer,
+    committer: Committer<E>,
     calls: BTreeMap<CallId, oneshot::Sender<LedgerReply>>,
     reads: BTreeMap<CallId, Reader>,
     logs: BTreeMap<CallId, oneshot::Sender<Vec<Batch>>>,
@@ -198,7 +211,7 @@ struct Reader {
     reply: oneshot::Sender<LedgerReply>,
 }
 
-impl LedgerDriver {
+impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
     fn on_job(&mut self, job: LedgerJob) -> Result<(), LedgerDriverError> {
         let id = self.new_id();
         match job {
@@ -225,21 +238,21 @@ impl LedgerDriver {
         self.next_id
     }
 
-    fn on_done(&mut self, done: Done) -> Result<(), LedgerDriverError> {
+    fn on_done(&mut self, done: Done<E>) -> Result<(), LedgerDriverError> {
         match done {
             Done::Persisted(result) => {
-                result?;
+                result.map_err(failed)?;
                 self.feed(LedgerInput::Persisted)
             }
             Done::Read { id, answer } => {
-                let answer = answer?;
+                let answer = answer.map_err(failed)?;
                 if let Some(Reader { to, status, reply }) = self.reads.remove(&id) {
                     let _ = reply.send(LedgerReply { to, status, answer });
                 }
                 Ok(())
             }
             Done::Log { id, batches } => {
-                let batches = batches?;
+                let batches = batches.map_err(failed)?;
                 if let Some(reply) = self.logs.remove(&id) {
                     let _ = reply.send(batches);
                 }
@@ -292,27 +305,27 @@ enum Work {
     Log { id: CallId, from: Position, upto: Position },
 }
 
-enum Done {
-    Persisted(Result<(), StoreError>),
-    Read { id: CallId, answer: Result<LedgerAnswer, StoreError> },
-    Log { id: CallId, batches: Result<Vec<Batch>, StoreError> },
+enum Done<E> {
+    Persisted(Result<(), E>),
+    Read { id: CallId, answer: Result<LedgerAnswer, E> },
+    Log { id: CallId, batches: Result<Vec<Batch>, E> },
 }
 
 /// The thread that owns the store: the only one that writes, and it syncs before it says that it has written.
-struct Committer {
+struct Committer<E> {
     work: thread_mpsc::Sender<Work>,
-    done: mpsc::UnboundedReceiver<Done>,
+    done: mpsc::UnboundedReceiver<Done<E>>,
 }
 
-impl Committer {
-    fn start(mut store: SledLedger) -> Committer {
+impl<E: Send + 'static> Committer<E> {
+    fn start(mut store: impl Store<Error = E> + Send + 'static) -> Committer<E> {
         let (work, asked) = thread_mpsc::channel();
         let (tell, done) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
             while let Ok(work) = asked.recv() {
                 let done = match work {
                     Work::Persist(batch) => Done::Persisted(store.append(&batch).and_then(|()| store.sync())),
-                    Work::Log { id, from, upto } => Done::Log { id, batches: store.batches_from(from, upto) },
+                    Work::Log { id, from, upto } => Done::Log { id, batches: store.batches(from, upto) },
                     Work::Read { id, from, chunk, upto } => Done::Read { id, answer: store.read(from, chunk, upto) },
                 };
                 if tell.send(done).is_err() {

@@ -205,15 +205,15 @@ impl Driver<'_> {
                         self.feed(Input::Fired(timer));
                     }
                 }
-                _ = stop.wait_for(|stop| *stop) => return self.part(me).await,
+                _ = stop.wait_for(|stop| *stop) => return self.shut_down(me).await,
             }
         }
     }
 
     /// Writes down what it has seen of the books, before it stops.
-    async fn part(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
+    async fn shut_down(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
         const LAST: WriteId = WriteId(u64::MAX);
-        self.writer.write(LAST, self.peer.parting());
+        self.writer.write(LAST, self.peer.durable_at_stop());
         while let Some(written) = self.writer.done.recv().await {
             if written.map_err(|error| PeerDriverError::Store(me, error))? == LAST {
                 break;

@@ -15,7 +15,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use bazaar_protocol::{
-    books::Outcome,
+    account::Outcome,
     clock::Time,
     config::Role,
     effect::{Departure, Note},

@@ -12,7 +12,8 @@ use std::{
 
 use bazaar_protocol::{
     books::{Books, BooksError},
-    ledger::{Store, Tail},
+    ledger::Tail,
+    store::Store,
 };
 
 use super::{
@@ -67,7 +68,7 @@ impl LedgerCopy {
     /// # Errors
     /// When the copy cannot be read.
     pub fn batches(&self) -> Result<Batches<'_>, StoreError> {
-        self.ledger.batches()
+        self.ledger.verified_batches()
     }
 }
 

@@ -15,8 +15,10 @@ use bazaar_protocol::{
     books::{Books, BooksError},
     config::Limits,
     id::Position,
-    ledger::{ChunkId, LedgerAnswer, Store, Tail},
+    ledger::{LedgerAnswer, Tail},
     record::Batch,
+    snapshot::ChunkId,
+    store::Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -215,7 +217,7 @@ impl SledLedger {
             return Err(StoreError::InUse { dir: dir.to_owned() });
         }
         if let Some(what) = verified.torn {
-            ledger.cut_off(what)?;
+            ledger.cut_from_here(what)?;
         }
         if ledger.written != acknowledged {
             // What a crash left above the second head is durable since the log was opened, and from here on it counts.
@@ -251,34 +253,13 @@ impl SledLedger {
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
-    pub fn batches(&self) -> Result<Batches<'_>, StoreError> {
+    pub fn verified_batches(&self) -> Result<Batches<'_>, StoreError> {
         self.refuse_when_stopped()?;
         Ok(Batches(Walk::from_start(&self.log)))
     }
 
-    /// The batches that stand from `from` on and end at or below `upto`, at least one, and no more records than an answer to
-    /// a read holds unless it is a single batch. `from` is where a batch starts.
-    ///
-    /// # Errors
-    /// When the medium refuses, or what it gives is damaged.
-    pub fn batches_from(&self, from: Position, upto: Position) -> Result<Vec<Batch>, StoreError> {
-        self.refuse_when_stopped()?;
-        let (mut batches, mut records) = (Vec::new(), 0);
-        if from < upto {
-            let mut walk = Walk::reaching(&self.log, from)?;
-            while let Some((batch, _)) = walk.step()? {
-                records += batch.records.len();
-                if batch.end() > upto || (records > self.options.limits.read_records as usize && !batches.is_empty()) {
-                    break;
-                }
-                batches.push(batch);
-            }
-        }
-        Ok(batches)
-    }
-
     /// Removes everything from the end of the verified log on.
-    fn cut_off(&mut self, what: String) -> Result<(), StoreError> {
+    fn cut_from_here(&mut self, what: String) -> Result<(), StoreError> {
         let from = self.written.position;
         let keys = self.log.call(|db| db.range(key(from)..).keys().collect::<sled::Result<Vec<_>>>())?;
         for key in &keys {
@@ -379,7 +360,7 @@ impl Store for SledLedger {
     fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, StoreError> {
         self.refuse_when_stopped()?;
         if let Some(snapshot) = self.snapshot.as_ref().filter(|s| from < s.position() && s.position() <= upto) {
-            return Ok(snapshot.part_for(chunk));
+            return Ok(snapshot.chunk_for(chunk));
         }
         let upto = upto.min(self.written.position);
         let mut records = Vec::new();
@@ -396,6 +377,26 @@ impl Store for SledLedger {
             }
         }
         Ok(LedgerAnswer::Records { from, records })
+    }
+
+    fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, StoreError> {
+        self.refuse_when_stopped()?;
+        let (mut batches, mut records) = (Vec::new(), 0);
+        if from < upto {
+            let mut walk = Walk::reaching(&self.log, from)?;
+            while let Some((batch, _)) = walk.step()? {
+                records += batch.records.len();
+                if batch.end() > upto || (records > self.options.limits.read_records as usize && !batches.is_empty()) {
+                    break;
+                }
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn cut_off(&self) -> Option<String> {
+        self.cut.as_ref().map(Cut::to_string)
     }
 }
 

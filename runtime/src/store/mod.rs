@@ -1,7 +1,7 @@
 //! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps over a restart ([`PeerStore`]), each in a
 //! sled of its own.
 //!
-//! sled alone does not keep the promise of [`Store`](bazaar_protocol::ledger::Store): its `flush` stops short of an fsync, and
+//! sled alone does not keep the promise of [`Store`](bazaar_protocol::store::Store): its `flush` stops short of an fsync, and
 //! after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3, "What a store
 //! must promise"):
 //!
@@ -40,7 +40,7 @@ pub enum StoreError {
         /// Where it was looked for.
         dir: PathBuf,
     },
-    /// Another process, or another chunk of this one, has it open. Ask that one, or stop it first.
+    /// Another process, or another part of this one, has it open. Ask that one, or stop it first.
     #[error("the store in {} is in use: ask the process that has it open, or stop that process first", dir.display())]
     InUse {
         /// The store's directory.

@@ -8,10 +8,7 @@ use std::{
 };
 
 use bazaar_protocol::{
-    books::{Books, SnapshotChunk},
-    config::Limits,
-    id::Position,
-    ledger::{ChunkId, LedgerAnswer},
+    books::Books, config::Limits, id::Position, ledger::LedgerAnswer, snapshot::ChunkId, snapshot::SnapshotChunk,
 };
 
 use super::{
@@ -40,8 +37,8 @@ impl Snapshot {
         self.position
     }
 
-    /// The same as [`Books::part_for`], without cutting the books up anew for each chunk.
-    pub(super) fn part_for(&self, wanted: Option<ChunkId>) -> LedgerAnswer {
+    /// The same as [`Books::chunk_for`], without cutting the books up anew for each chunk.
+    pub(super) fn chunk_for(&self, wanted: Option<ChunkId>) -> LedgerAnswer {
         let wanted = wanted.filter(|id| id.position == self.position).map_or(0, |id| id.index);
         let (index, chunk) = match self.chunks.get(wanted as usize) {
             Some(chunk) => (wanted, chunk.clone()),

@@ -3,14 +3,13 @@ use core::time::Duration;
 
 use super::*;
 use crate::{
-    books::SnapshotChunk,
     config::Limits,
     digest::Digest,
-    ledger::{
-        CallId, ChunkId, Echo, HighWaterMark, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput,
-        LedgerRequest, Store,
-    },
+    ledger::{CallId, Echo, HighWaterMark, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerRequest},
+    snapshot::ChunkId,
+    snapshot::SnapshotChunk,
     store::MemoryStore,
+    store::Store,
     testing::{batch, claim, life, record, request},
 };
 

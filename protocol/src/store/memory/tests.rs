@@ -2,8 +2,8 @@ use super::*;
 use crate::id::{Epoch, PeerId};
 use crate::testing::{batch, claim, deposit, life, record};
 use crate::{
-    books::Reading,
     ledger::Term,
+    reading::Reading,
     record::{Entry, Record},
 };
 use alloc::vec;

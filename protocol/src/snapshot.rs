@@ -1,0 +1,53 @@
+//! Snapshots: the books in chunks, each small enough for a frame.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    account::{BooksTerm, BuyerAccount, SellerAccount, TraderAccount},
+    clock::Time,
+    config::Limits,
+    id::{PeerId, Position},
+    record::Request,
+};
+
+/// Names one chunk of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// Where the snapshot was taken.
+    pub position: Position,
+    /// Which chunk, from 0.
+    pub index: u32,
+}
+
+/// A chunk of the books, as a snapshot travels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotChunk(pub(crate) Vec<ChunkEntry>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum ChunkEntry {
+    Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64 },
+    Queued(Request),
+    Buyer(PeerId, BuyerAccount),
+    Seller(PeerId, SellerAccount),
+    Trader(PeerId, TraderAccount),
+}
+
+impl ChunkEntry {
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            ChunkEntry::Totals { .. } | ChunkEntry::Queued(_) | ChunkEntry::Trader(..) => 1,
+            ChunkEntry::Buyer(..) => 2,
+            ChunkEntry::Seller(_, account) => Limits::ACCOUNT_WEIGHT as usize + account.recent.len(),
+        }
+    }
+}
+
+impl SnapshotChunk {
+    /// How much it holds, in the measure of [`Limits::FRAME`]: about one record's size each.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.0.iter().map(ChunkEntry::weight).sum()
+    }
+}

@@ -1,0 +1,154 @@
+//! A store in memory with two images: what is written, and what a crash leaves (after redb's crash tests).
+
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    books::Books,
+    config::Limits,
+    id::Position,
+    ledger::{LedgerAnswer, LedgerStatus, Tail},
+    record::{Batch, Record},
+    snapshot::ChunkId,
+    store::Store,
+};
+
+/// The log in memory. [`MemoryStore::crash`] drops what was not synced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemoryStore {
+    batches: Vec<Batch>,
+    durable: usize,
+    snapshot: Option<Books>,
+    /// After how many records a sync takes a snapshot; 0: never.
+    snapshot_every: u64,
+    limits: Limits,
+}
+
+impl MemoryStore {
+    /// An empty store that answers reads within these limits; [`MemoryStore::default`] has the default ones.
+    #[must_use]
+    pub fn new(limits: Limits) -> MemoryStore {
+        MemoryStore { limits, ..MemoryStore::default() }
+    }
+
+    /// The same, which takes a snapshot in the first sync after so many records; 0: never by itself.
+    #[must_use]
+    pub fn snapshotting(limits: Limits, every: u64) -> MemoryStore {
+        MemoryStore { snapshot_every: every, ..MemoryStore::new(limits) }
+    }
+
+    /// All batches as written, in order.
+    #[must_use]
+    pub fn written(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// The batches that survive a crash.
+    #[must_use]
+    pub fn durable(&self) -> &[Batch] {
+        &self.batches[..self.durable]
+    }
+
+    /// The durable records, in order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.durable().iter().flat_map(|batch| &batch.records)
+    }
+
+    /// A crash: of the batches that were not synced the first `kept` survive (never one without those before it).
+    pub fn crash(&mut self, kept: usize) {
+        self.durable = self.batches.len().min(self.durable + kept);
+        self.batches.truncate(self.durable);
+    }
+
+    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and so
+    /// is a snapshot of it.
+    pub fn put_back(&mut self, batches: usize) {
+        self.batches.truncate(batches);
+        self.durable = self.batches.len();
+        let head = self.durable_status().head;
+        self.snapshot = self.snapshot.take().filter(|books| books.position() <= head);
+    }
+
+    /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
+    pub fn take_snapshot(&mut self) {
+        let mut books = Books::keeping(self.limits.sales_kept);
+        let all_apply = self.records().all(|record| books.apply(record).is_ok());
+        self.snapshot = all_apply.then_some(books);
+    }
+
+    /// The snapshot that stands before the records above it, if one was taken.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Books> {
+        self.snapshot.as_ref()
+    }
+
+    /// The fence at the durable head.
+    #[must_use]
+    pub fn durable_status(&self) -> LedgerStatus {
+        tail_of(self.durable()).status
+    }
+}
+
+fn tail_of(batches: &[Batch]) -> Tail {
+    batches.iter().fold(Tail::default(), |tail, batch| tail.after(batch))
+}
+
+impl Store for MemoryStore {
+    type Error = Infallible;
+
+    fn tail(&self) -> Tail {
+        tail_of(&self.batches)
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), Infallible> {
+        self.batches.push(batch.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Infallible> {
+        let before = self.durable;
+        self.durable = self.batches.len();
+        if self.snapshot_every > 0 && self.durable > before {
+            let taken = self.snapshot.as_ref().map_or(0, |books| books.position().0);
+            if self.durable_status().head.0 >= taken + self.snapshot_every {
+                self.take_snapshot();
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Infallible> {
+        if let Some(books) = self.snapshot.as_ref().filter(|books| from < books.position() && books.position() <= upto)
+        {
+            let (id, of, chunk) = books.chunk_for(chunk, self.limits.chunk_weight);
+            return Ok(LedgerAnswer::Chunk { id, of, chunk });
+        }
+        let records = self
+            .batches
+            .iter()
+            .flat_map(|batch| (0_usize..).zip(&batch.records).map(|(nth, record)| (batch.position.plus(nth), record)));
+        let records = records
+            .filter(|(position, _)| (from..upto).contains(position))
+            .take(self.limits.read_records as usize)
+            .map(|(_, record)| record.clone())
+            .collect();
+        Ok(LedgerAnswer::Records { from, records })
+    }
+
+    fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, Infallible> {
+        let (mut batches, mut records) = (Vec::new(), 0);
+        for batch in self.batches.iter().filter(|batch| batch.position >= from && batch.end() <= upto) {
+            records += batch.records.len();
+            if records > self.limits.read_records as usize && !batches.is_empty() {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        Ok(batches)
+    }
+}
+
+#[cfg(test)]
+mod tests;
