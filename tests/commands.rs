@@ -1,4 +1,5 @@
-//! The command line as a contract: names, exit codes, and what is said when something is wrong (SPEC A5, A6, A8, D10, H1, H4).
+//! The command line as a contract: names, exit codes, and what is said when something is wrong (SPEC A5, A6, A8, D10,
+//! H1, H4).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;
@@ -568,8 +569,8 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     assert!(sold.count() >= 1);
 }
 
-/// An idle bazaar is small, as far as it does not hang on how busy the machine is: memory. How idle the processors are is
-/// measured by `tools/idle.sh`.
+/// An idle bazaar is small, as far as it does not hang on how busy the machine is: memory. How idle the processors are
+/// is measured by `tools/idle.sh`.
 #[test]
 fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
     let mut bazaar = Bazaar::run("peers = 10\nseed = 7\n[waits]\nthink = \"never\"\n", &[]);

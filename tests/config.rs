@@ -76,8 +76,8 @@ fn numbers_out_of_range_are_refused() {
 
 #[test]
 fn limits_reach_every_peer_and_the_ledger() {
-    let text = "[limits]\npart_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = 6\n\
-                waiting_calls = 0";
+    let text = "[limits]\npart_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = \
+                6\nwaiting_calls = 0";
     let config = check(text).unwrap();
     let limits = Limits {
         chunk_weight: 1,
@@ -170,8 +170,8 @@ fn timeouts_that_do_not_fit_together_are_refused_with_both() {
     refused(
         "[timeouts]\nlease = \"2s\"",
         "bazaar.toml:2: timeouts.lease = \"2s\" and timeouts.renewal = \"300ms\" (pace brisk) and timeouts.suspicion = \
-         \"1800ms\" (pace brisk): lease (2s) + renewal (300ms) must be at most suspicion (1.8s): the lease must not be the \
-         last to run out",
+         \"1800ms\" (pace brisk): lease (2s) + renewal (300ms) must be at most suspicion (1.8s): the lease must not be \
+         the last to run out",
     );
     refused(
         "pace = \"reference\"\n[timeouts]\nanswer = \"3s\"\nvictory = \"3s\"",
@@ -203,7 +203,8 @@ fn members_on_other_machines_need_a_ledger_that_can_be_found_and_a_key() {
     let peer = "[[peer]]\nid = 1\naddress = \"idefix:7001\"\n";
     refused(
         peer,
-        "bazaar.toml:3: ledger.address is missing: idefix:7001 is not this machine; say at which host:port it finds the ledger",
+        "bazaar.toml:3: ledger.address is missing: idefix:7001 is not this machine; say at which host:port it finds \
+         the ledger",
     );
     let peer = format!("{peer}[ledger]\naddress = \"miraculix:7000\"\n");
     refused(
@@ -270,7 +271,8 @@ fn wrong_peers_are_refused() {
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"seler\"",
-        "bazaar.toml:3: role of peer 3 = \"seler\": must be \"buyer\", \"seller\" or \"both\"; did you mean \"seller\"?",
+        "bazaar.toml:3: role of peer 3 = \"seler\": must be \"buyer\", \"seller\" or \"both\"; did you mean \
+         \"seller\"?",
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"buyer\"\nwants = [\"salt\",\n\"tuna\"]",
@@ -282,11 +284,13 @@ fn wrong_peers_are_refused() {
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"seller\"\nwants = [\"salt\"]",
-        "bazaar.toml:4: wants of peer 3 = [\"salt\"]: a seller wants nothing; make its role \"both\", or leave this out",
+        "bazaar.toml:4: wants of peer 3 = [\"salt\"]: a seller wants nothing; make its role \"both\", or leave this \
+         out",
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"buyer\"\noffers = [{ item = \"fish\" }]",
-        "bazaar.toml:4: offers of peer 3 = [{ ... }]: a buyer offers nothing; make its role \"both\", or leave this out",
+        "bazaar.toml:4: offers of peer 3 = [{ ... }]: a buyer offers nothing; make its role \"both\", or leave this \
+         out",
     );
     refused(
         "[[peer]]\nid = 3\nquantity = 2",
@@ -297,7 +301,8 @@ fn wrong_peers_are_refused() {
     };
     offer(
         "{ item = \"fish\", count = 3, price = 9 }",
-        "bazaar.toml:4: price of an offer of peer 3 = 9: a price is a text in dollars and cents; write \"9.00\" or \"0.09\"",
+        "bazaar.toml:4: price of an offer of peer 3 = 9: a price is a text in dollars and cents; write \"9.00\" or \
+         \"0.09\"",
     );
     offer(
         "{ item = \"fish\", count = 0, price = \"9\" }",
@@ -341,7 +346,8 @@ fn wrong_graphs_are_refused_where_they_stand() {
     );
     refused(
         "[graph]\nfile = \"nowhere.json\"",
-        "bazaar.toml:2: graph.file = \"nowhere.json\": nowhere.json cannot be read: No such file or directory (os error 2)",
+        "bazaar.toml:2: graph.file = \"nowhere.json\": nowhere.json cannot be read: No such file or directory (os \
+         error 2)",
     );
     refused(
         "[graph]\nfile = \"x\"\nadjacency = {}",

@@ -1,5 +1,5 @@
-//! Processes die, hang and come back under load (SPEC B5, D3, D7; DESIGN 5). After each: further sales, an audit that holds, no
-//! sale fewer than before, and nothing missing from the books that anybody was told.
+//! Processes die, hang and come back under load (SPEC B5, D3, D7; DESIGN 5). After each: further sales, an audit that
+//! holds, no sale fewer than before, and nothing missing from the books that anybody was told.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;

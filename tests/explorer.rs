@@ -1,5 +1,5 @@
-//! The Explorer, as people use it: in a browser, from its first page to a history, its picture and what is wrong in it. And
-//! how it starts and ends.
+//! The Explorer, as people use it: in a browser, from its first page to a history, its picture and what is wrong in it.
+//! And how it starts and ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
@@ -35,7 +35,8 @@ struct Explored {
     at_first: &'static [&'static str],
     /// In the sentence of a step that can be taken at first, and what is in the portrait after it.
     step: (&'static str, &'static str),
-    /// The beginning of a line with a link; in the sentence of the last step, in the portrait, and in the picture there.
+    /// The beginning of a line with a link; in the sentence of the last step, in the portrait, and in the picture
+    /// there.
     link: (&'static str, &'static str, &'static str, &'static str),
     /// A mutant, and the property it breaks first.
     mutant: (&'static str, &'static str),
@@ -133,8 +134,8 @@ fn refused(mut command: Command) -> (Option<i32>, String) {
 struct Page<'a>(&'a Browser);
 
 impl Page<'_> {
-    /// Waits until an element of this kind can be seen that holds this text: all it holds. The page makes its elements anew
-    /// whenever it hears from the Explorer, so they are looked at in one go.
+    /// Waits until an element of this kind can be seen that holds this text: all it holds. The page makes its elements
+    /// anew whenever it hears from the Explorer, so they are looked at in one go.
     async fn sees(&self, css: &str, text: &str) -> WebDriverResult<String> {
         let begun = Instant::now();
         loop {

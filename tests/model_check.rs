@@ -1,5 +1,5 @@
-//! The models as tests: small scenarios hold and are complete; what is taken for one state in them is one; and the checks can
-//! fail, with a ledger that is broken from outside.
+//! The models as tests: small scenarios hold and are complete; what is taken for one state in them is one; and the
+//! checks can fail, with a ledger that is broken from outside.
 
 #![allow(clippy::expect_used)]
 
@@ -38,8 +38,8 @@ fn run(scenario: &Entry) -> Report {
     check(scenario, Extent::Default, THREADS, |_| {})
 }
 
-/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met, and
-/// the number of states is the recorded one.
+/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met,
+/// and the number of states is the recorded one.
 fn holds(name: &str) {
     let report = run(&named(name));
     let words = report.counterexample.as_ref().map(|trace| &trace.words);

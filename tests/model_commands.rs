@@ -1,4 +1,5 @@
-//! `bazaar-model` on the command line: a check that is interrupted and goes on, and what it says when something is wrong.
+//! `bazaar-model` on the command line: a check that is interrupted and goes on, and what it says when something is
+//! wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

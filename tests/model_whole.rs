@@ -31,8 +31,8 @@ fn named(name: &str) -> (Entry, System) {
     all().find(|(scenario, _)| scenario.name == name).expect("a scenario of the catalogue")
 }
 
-/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met, and
-/// the number of states is the recorded one.
+/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met,
+/// and the number of states is the recorded one.
 fn holds(name: &str) {
     let report = check(&named(name).0, Extent::Default, THREADS, |_| {});
     assert_eq!(report.verdict, Outcome::Holds, "{report:#?}");
@@ -113,8 +113,8 @@ fn a_history_ends_where_nobody_could_know_that_an_old_image_was_put_back() {
     assert!(ends > 0);
 }
 
-// Clocks hardly ever differ in nothing but how far on they are where the peers' ways are stamped one by one: of the first 40,000
-// states of `whole-clock` and `whole-ledger` no two that are unequal are taken for one.
+// Clocks hardly ever differ in nothing but how far on they are where the peers' ways are stamped one by one: of the
+// first 40,000 states of `whole-clock` and `whole-ledger` no two that are unequal are taken for one.
 #[test]
 fn what_is_taken_for_one_state_is_one() {
     let pairs = merged_pairs_step_alike(&named("whole-election").1, 40_000).expect("taken for one state");

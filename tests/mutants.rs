@@ -1,5 +1,5 @@
-//! The mutants as a test: each is in the catalogue, and violates the property that it must violate, after as many steps as
-//! recorded.
+//! The mutants as a test: each is in the catalogue, and violates the property that it must violate, after as many steps
+//! as recorded.
 
 use std::collections::BTreeSet;
 

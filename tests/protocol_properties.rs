@@ -240,7 +240,11 @@ impl Electorate {
 }
 
 fn eligibilities() -> impl Strategy<Value = Vec<Eligibility>> {
-    let each = prop_oneof![6 => Just(Eligibility::Eligible), 1 => Just(Eligibility::Resigned), 1 => Just(Eligibility::Unreachable)];
+    let each = prop_oneof![
+        6 => Just(Eligibility::Eligible),
+        1 => Just(Eligibility::Resigned),
+        1 => Just(Eligibility::Unreachable),
+    ];
     vec(each, 2..8)
 }
 
@@ -397,8 +401,12 @@ fn words() -> impl Strategy<Value = Word> {
     let previous = prop_oneof![4 => Just(None), 1 => (0..3_u64).prop_map(Some)];
     let client = (from, number, previous, item, 0..4_u32, 0..60_u64);
     prop_oneof![
-        8 => client.clone().prop_map(|(from, number, previous, item, quantity, time)| Word::Request { from, number, previous, item, quantity, time }),
-        5 => client.prop_map(|(from, number, previous, item, count, time)| Word::Deposit { from, number, previous, item, count: 2 * count, time }),
+        8 => client.clone().prop_map(|(from, number, previous, item, quantity, time)| {
+            Word::Request { from, number, previous, item, quantity, time }
+        }),
+        5 => client.prop_map(|(from, number, previous, item, count, time)| {
+            Word::Deposit { from, number, previous, item, count: 2 * count, time }
+        }),
         4 => Just(Word::Plan),
         1 => (0..5_u32).prop_map(Word::Claim),
     ]

@@ -1,4 +1,5 @@
-//! Peers talk to their neighbours only (SPEC A2), by the kernel's own list of sockets: whatever the program says of itself.
+//! Peers talk to their neighbours only (SPEC A2), by the kernel's own list of sockets: whatever the program says of
+//! itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;

@@ -24,7 +24,7 @@ use bazaar_protocol::{
     snapshot::ChunkId,
     store::{
         MemoryStore, Store,
-        conformance::{Author, Crashing, all_batches, read_all},
+        conformance::{self, Author, Crashing, all_batches, read_all},
     },
 };
 use bazaar_runtime::{
@@ -176,10 +176,10 @@ impl Image {
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod the_store_in_memory {
-            $(#[test] fn $name() { bazaar_protocol::store::conformance::$name::<bazaar_protocol::store::MemoryStore>(); })*
+            $(#[test] fn $name() { super::conformance::$name::<super::MemoryStore>(); })*
         }
         mod the_store_on_a_disk {
-            $(#[test] fn $name() { bazaar_protocol::store::conformance::$name::<super::Disk>(); })*
+            $(#[test] fn $name() { super::conformance::$name::<super::Disk>(); })*
         }
     };
 }

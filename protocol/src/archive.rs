@@ -1,7 +1,8 @@
 //! A ledger as a whole in memory: the machine, its store, and between them what a driver does, one step at a time.
 //!
-//! Every world without a disk drives the ledger through this: the models, and the random schedules. Writing a batch, making
-//! it durable, answering for it, and answering a read are steps of their own, and it may crash between any two of them.
+//! Every world without a disk drives the ledger through this: the models, and the random schedules. Writing a batch,
+//! making it durable, answering for it, and answering a read are steps of their own, and it may crash between any two
+//! of them.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;

@@ -371,7 +371,8 @@ impl Books {
         account
     }
 
-    /// These books in chunks, in order, none heavier than `heaviest` ([`Limits::chunk_weight`]) unless it is a single entry.
+    /// These books in chunks, in order, none heavier than `heaviest` ([`Limits::chunk_weight`]) unless it is a single
+    /// entry.
     #[must_use]
     pub fn chunks(&self, heaviest: u32) -> Vec<SnapshotChunk> {
         let totals = ChunkEntry::Totals {
@@ -397,8 +398,8 @@ impl Books {
         chunks
     }
 
-    /// The books whose [`chunks`](Books::chunks) these are, keeping so many of a seller's latest sales: where the chunks have
-    /// more, the older ones are left out.
+    /// The books whose [`chunks`](Books::chunks) these are, keeping so many of a seller's latest sales: where the
+    /// chunks have more, the older ones are left out.
     #[must_use]
     pub fn from_chunks(sales_kept: u32, chunks: impl IntoIterator<Item = SnapshotChunk>) -> Books {
         let mut books = Books::keeping(sales_kept);

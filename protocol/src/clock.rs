@@ -11,8 +11,9 @@ use crate::id::PeerId;
 
 /// A reading of a Lamport clock.
 ///
-/// It is given to a hasher as an `i64`, as nothing else in this crate is. So one that wants to can take all readings of a state
-/// relative to one another (they are only ever compared, raised to the larger, and counted up), as the models do.
+/// It is given to a hasher as an `i64`, as nothing else in this crate is. So one that wants to can take all readings of
+/// a state relative to one another (they are only ever compared, raised to the larger, and counted up), as the models
+/// do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub u64);

@@ -223,28 +223,28 @@ impl Timeouts {
 
 /// The bounds that decide something: what is told in one piece, what is kept to be told again, where a message takes
 /// another way, what is dropped. The same at every peer and at the ledger of a run: a seller knows from them whether it
-/// was told of all the sales there still are, and a reader which chunk of a snapshot comes next. So they change only while
-/// none of it runs.
+/// was told of all the sales there still are, and a reader which chunk of a snapshot comes next. So they change only
+/// while none of it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
-    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)); an entry that
-    /// is heavier by itself is a chunk by itself. From 1 to [`Limits::FRAME`].
+    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight));
+    /// an entry that is heavier by itself is a chunk by itself. From 1 to [`Limits::FRAME`].
     pub chunk_weight: u32,
     /// How many records one answer to a read holds; from 1 to [`Limits::FRAME`].
     pub read_records: u32,
-    /// How many of a seller's latest sales the books keep to be told again; a seller that missed more adopts its account
-    /// as the books have it (SPEC D7). From 1, and so few that the account fits one frame.
+    /// How many of a seller's latest sales the books keep to be told again; a seller that missed more adopts its
+    /// account as the books have it (SPEC D7). From 1, and so few that the account fits one frame.
     pub sales_kept: u32,
     /// How many floods of one origin are told apart when they arrive out of order; an older one counts as taken. From 1
     /// to a million.
     pub flood_window: u32,
     /// After how many hops a unicast is flooded instead; at least 1.
     pub hops: u16,
-    /// How many effects a peer holds back while a write is not durable. What comes beyond that is dropped, as it could be
-    /// on the way. From 1 to a million.
+    /// How many effects a peer holds back while a write is not durable. What comes beyond that is dropped, as it could
+    /// be on the way. From 1 to a million.
     pub held_back: u32,
-    /// How many calls wait in the ledger while it writes. What comes beyond that is dropped, and its caller asks again; so
-    /// none at all will do. At most a million.
+    /// How many calls wait in the ledger while it writes. What comes beyond that is dropped, and its caller asks again;
+    /// so none at all will do. At most a million.
     pub waiting_calls: u32,
 }
 
@@ -302,8 +302,8 @@ impl Limits {
         waiting_calls: 4_096,
     };
 
-    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)), fits a frame
-    /// of 64 KiB whatever the records are.
+    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)),
+    /// fits a frame of 64 KiB whatever the records are.
     pub const FRAME: u32 = 512;
 
     /// What a seller's account weighs beside its sales.
@@ -437,7 +437,8 @@ mod tests {
         assert!(error.entries().eq(["lease", "renewal", "suspicion"]));
         assert_eq!(
             alloc::format!("{error}"),
-            "lease (1.201s) + renewal (300ms) must be at most suspicion (1.5s): the lease must not be the last to run out"
+            "lease (1.201s) + renewal (300ms) must be at most suspicion (1.5s): the lease must not be the last to run \
+             out"
         );
     }
 

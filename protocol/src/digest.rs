@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// A 64-bit digest of a value. It tells values apart that honest members made; it does not withstand an attacker, and
 /// nothing here asks it to (members do not lie, strangers are kept out by the links).
 ///
-/// It is given to a hasher as a `u128`, as nothing else in this crate is: it has clock readings in it, and a hasher that takes
-/// those relative to one another has to leave it out.
+/// It is given to a hasher as a `u128`, as nothing else in this crate is: it has clock readings in it, and a hasher
+/// that takes those relative to one another has to leave it out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub u64);

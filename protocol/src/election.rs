@@ -437,8 +437,8 @@ impl Step<'_> {
         self.effects.push(ElectionEffect::Tell(to, ElectionMessage::Answer));
     }
 
-    /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very leader
-    /// it follows (which has restarted, then), does not know better.
+    /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very
+    /// leader it follows (which has restarted, then), does not know better.
     fn refer_to_leader(&mut self, asker: PeerId) -> bool {
         mutant!(JoinsEveryElection => if !self.election.is_leading() { return false });
         match self.election.phase {
@@ -474,8 +474,8 @@ impl Step<'_> {
         match self.election.phase {
             // SPEC B4: only a higher epoch deposes.
             Phase::Leading { epoch: mine } if mutant!(epoch <= mine; HigherEpochIgnored => true) => return,
-            // The very leader it is about to replace. The claim may have been granted already, so it is not taken back for
-            // a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
+            // The very leader it is about to replace. The claim may have been granted already, so it is not taken back
+            // for a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
             Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
             Phase::Following { epoch: known, directly: true, .. }
@@ -719,7 +719,8 @@ mod tests {
         assert_eq!(effects[0], ElectionEffect::Yield);
     }
 
-    // Found by the model: it would have followed the trader of an epoch that it knew to be over, if that was heard late.
+    // Found by the model: it would have followed the trader of an epoch that it knew to be over, if that was heard
+    // late.
     #[test]
     fn who_is_granted_an_epoch_that_is_over_already_does_not_lead_and_forgets_no_later_one() {
         let mut late = eligible(2, 3);

@@ -1,7 +1,7 @@
 //! What a peer writes ahead, and what may not leave before that is durable (DESIGN R7, R10).
 //!
-//! It is kept apart from the rules: they say what is to be said, the journal when. What it holds back leaves in the step
-//! that handles [`Input::Written`](crate::input::Input::Written), so a driver has no order to remember.
+//! It is kept apart from the rules: they say what is to be said, the journal when. What it holds back leaves in the
+//! step that handles [`Input::Written`](crate::input::Input::Written), so a driver has no order to remember.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -62,8 +62,8 @@ pub struct Confirmed {
 }
 
 impl Journal {
-    /// The journal of a life that begins, and the write that makes it durable; `former` is what the last one left, `now`
-    /// this life's clock, of which `range` is written ahead.
+    /// The journal of a life that begins, and the write that makes it durable; `former` is what the last one left,
+    /// `now` this life's clock, of which `range` is written ahead.
     #[must_use]
     pub fn begin(former: Durable, life: Incarnation, now: Time, range: u64) -> (Journal, Effect) {
         let clock_bound = Time(now.max(former.clock_bound).0 + range);
@@ -115,8 +115,8 @@ impl Journal {
         confirmed
     }
 
-    /// Asks for a write if one is due: for the clock once half of what was written ahead is used up; for what was seen of
-    /// the books when that has come an epoch further, or as many records as a clock's range.
+    /// Asks for a write if one is due: for the clock once half of what was written ahead is used up; for what was seen
+    /// of the books when that has come an epoch further, or as many records as a clock's range.
     pub fn write_ahead(&mut self, now: Time, seen: HighWaterMark, range: u64) -> Option<Effect> {
         let written = self.requested;
         let is_used_up = now.0 + range / 2 >= written.clock_bound.0;
@@ -129,8 +129,8 @@ impl Journal {
         (is_used_up || has_seen_more).then(|| self.write(Durable { clock_bound, seen, ..written }))
     }
 
-    /// Of what was held back and what has come now: what leaves, in order, when the clock is durable up to `bound`. The rest
-    /// is held back, `most` of it ([`Limits::held_back`](crate::config::Limits::held_back)).
+    /// Of what was held back and what has come now: what leaves, in order, when the clock is durable up to `bound`. The
+    /// rest is held back, `most` of it ([`Limits::held_back`](crate::config::Limits::held_back)).
     pub fn sift(&mut self, bound: Time, most: u32, drafts: Vec<Draft>) -> Vec<Effect> {
         let held = core::mem::take(&mut self.held);
         let mut out = Vec::new();

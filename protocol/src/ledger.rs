@@ -22,7 +22,8 @@
 //! ```
 //!
 //! While a batch is being made durable, later appends wait, and reads are answered from what stands below it. So every
-//! verdict and every answer is drawn from durable state alone, by construction, and a power failure between steps 2 and 5 leaves nobody with knowledge of A.
+//! verdict and every answer is drawn from durable state alone, by construction, and a power failure between steps 2 and
+//! 5 leaves nobody with knowledge of A.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -232,8 +233,8 @@ pub enum LedgerEffect {
         /// The answer.
         reply: LedgerReply,
     },
-    /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `status.head` and no further: what stands above it is
-    /// not durable.
+    /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `status.head` and no
+    /// further: what stands above it is not durable.
     Read {
         /// Which call.
         id: CallId,

@@ -2,16 +2,17 @@
 //!
 //! # The call contract
 //!
-//! [`Peer`](peer::Peer) and [`Ledger`](ledger::Ledger) are machines with one door in and one door out. A driver gives an
-//! input to `step`, carries out the effects that come out, in order, and comes back with what became of them as further
-//! inputs. `step` cannot fail and cannot block; it does no I/O and knows no clock, thread, file or random source. So:
+//! [`Peer`](peer::Peer) and [`Ledger`](ledger::Ledger) are machines with one door in and one door out. A driver gives
+//! an input to `step`, carries out the effects that come out, in order, and comes back with what became of them as
+//! further inputs. `step` cannot fail and cannot block; it does no I/O and knows no clock, thread, file or random
+//! source. So:
 //!
 //! - time comes in as fired timers ([`Input::Fired`](input::Input::Fired)), randomness as answered choices
 //!   ([`Input::Chose`](input::Input::Chose)), and a list of inputs is a complete trace;
 //! - effects never wait for one another: what depends on a write comes out of the step that handles
 //!   [`Input::Written`](input::Input::Written), so there is no order for a driver to remember;
-//! - anything sent may be lost, doubled, reordered or late, any timer may fire at any moment, and every machine may stop
-//!   at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
+//! - anything sent may be lost, doubled, reordered or late, any timer may fire at any moment, and every machine may
+//!   stop at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
 //!   [`invariant`].
 //!
 //! # Reading order
@@ -20,9 +21,9 @@
 //! [`effect`] the doors. [`books`] says what records mean. [`ledger`] is the authority: the log and its fence, over a
 //! [`store`]; [`archive`] is both of them in memory. [`election`] is a hint of who should ask it for the office,
 //! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
-//! [`client`]s. [`participant`] wires them together: who is told of what. [`overlay`] carries words from neighbour to neighbour,
-//! [`journal`] holds back what is not durable enough to leave, and [`peer`] is a participant with both. [`invariant`] states what
-//! must hold whatever happens, and [`mutant`] is where one can see that it notices.
+//! [`client`]s. [`participant`] wires them together: who is told of what. [`overlay`] carries words from neighbour to
+//! neighbour, [`journal`] holds back what is not durable enough to leave, and [`peer`] is a participant with both.
+//! [`invariant`] states what must hold whatever happens, and [`mutant`] is where one can see that it notices.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

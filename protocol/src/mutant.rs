@@ -1,8 +1,8 @@
 //! The seam for mutants: places where a safety line can be taken out, to see that a check notices (DESIGN 6).
 //!
-//! A site reads `mutant!(what is right; Name => what the mutant does)`. In `bazaar-protocol` that *is* what is right, and
-//! nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature `mutants`: there all
-//! mutants are built in, and `switch` turns one of them on for the whole process. Several may share a site, as
+//! A site reads `mutant!(what is right; Name => what the mutant does)`. In `bazaar-protocol` that *is* what is right,
+//! and nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature `mutants`: there
+//! all mutants are built in, and `switch` turns one of them on for the whole process. Several may share a site, as
 //! `mutant!(what is right; A | B => this, C => that)`; `mutant!(A => extra)` is something that only the mutant does.
 //! What takes a mutant more than a line is a function in `mutants.rs` beside its machine.
 //!
@@ -221,7 +221,8 @@ mod catalogue {
         ServesWhileClaiming("serves-while-claiming") =
             "a claimant takes office as it claims, not when its claim is appended",
         ClaimsAtHeardHead("claims-at-heard-head") =
-            "a claim stands at the latest head that its claimant has heard of, not where the books end that it has read",
+            "a claim stands at the latest head that its claimant has heard of, not where the books end that it has \
+             read",
         TermResumedAfterRestart("term-resumed-after-restart") =
             "who finds its own peer's term open in the books goes on with it, and the ledger lets it",
         HeartbeatWithoutRenewal("heartbeat-without-renewal") =

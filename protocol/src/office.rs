@@ -376,7 +376,8 @@ impl Step<'_, '_> {
     }
 
     // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
-    // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter (DESIGN 3).
+    // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter
+    // (DESIGN 3).
     fn on_heard(&mut self, seen: HighWaterMark) {
         let known = self.office.seen.epoch;
         self.office.seen.raise(seen);

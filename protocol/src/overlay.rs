@@ -2,13 +2,14 @@
 //!
 //! A flood goes to every neighbour but the one it came from, and is taken once. The neighbour that a message of some
 //! peer came from is the way back to that peer, until a newer message shows another. Nothing else is known of the
-//! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from there.
-//! Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten them with a
-//! restart, a circle is left after [`Limits::hops`] hops, by flooding as well.
+//! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from
+//! there. Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten
+//! them with a restart, a circle is left after [`Limits::hops`] hops, by flooding as well.
 //!
-//! Floods may overtake one another, and some never come. One that comes late is new all the same, whatever is missing before
-//! it, until more than [`Limits::flood_window`] later ones of its origin were taken. Then it counts as taken: memory is bounded,
-//! and a flood that is dropped is a message lost, which everybody is prepared for; one taken twice is not.
+//! Floods may overtake one another, and some never come. One that comes late is new all the same, whatever is missing
+//! before it, until more than [`Limits::flood_window`] later ones of its origin were taken. Then it counts as taken:
+//! memory is bounded, and a flood that is dropped is a message lost, which everybody is prepared for; one taken twice
+//! is not.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -108,8 +109,8 @@ impl Overlay {
                     mutant!(FloodDeliveredAgain => return self.again(id, to, envelope));
                     return Arrival::default();
                 }
-                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded shows the way
-                // to its source as well.
+                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded shows the
+                // way to its source as well.
                 if envelope.source != id.origin {
                     self.learn(envelope.source, from);
                 }

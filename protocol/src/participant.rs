@@ -1,9 +1,9 @@
 //! A participant: clock, election, office, buyer and seller, and all the wiring between them (DESIGN 2).
 //!
-//! Here is said who is told of what. Nothing else in this crate hands one machine's words to another, and nobody outside
-//! does: the models of elections and trading run this very participant, and a [`Peer`](crate::peer::Peer) is one with an
-//! overlay and a journal around it. Its effects are words, not envelopes: whom they are for, what they say, and the
-//! clock's reading with which they leave.
+//! Here is said who is told of what. Nothing else in this crate hands one machine's words to another, and nobody
+//! outside does: the models of elections and trading run this very participant, and a [`Peer`](crate::peer::Peer) is
+//! one with an overlay and a journal around it. Its effects are words, not envelopes: whom they are for, what they say,
+//! and the clock's reading with which they leave.
 //!
 //! # A work list, not recursion
 //!

@@ -1,5 +1,5 @@
-//! A peer: a participant with an overlay that carries its words and a journal that holds back what is not durable enough
-//! to leave. It decides nothing itself.
+//! A peer: a participant with an overlay that carries its words and a journal that holds back what is not durable
+//! enough to leave. It decides nothing itself.
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
@@ -96,8 +96,8 @@ impl Peer {
         self.run(input, None)
     }
 
-    /// The same, with somebody who watches what its participant is given and what it decides, before the overlay carries
-    /// that anywhere and the journal holds any of it back. Not called where the participant is given nothing.
+    /// The same, with somebody who watches what its participant is given and what it decides, before the overlay
+    /// carries that anywhere and the journal holds any of it back. Not called where the participant is given nothing.
     pub fn watched_step(&mut self, input: Input, watch: &mut Watch<'_>) -> Effects {
         self.run(input, Some(watch))
     }
@@ -236,8 +236,8 @@ impl Step<'_> {
             self.peer.participant.extend(bound);
         }
         if confirmed.is_born {
-            // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next, like any
-            // note (SPEC C3).
+            // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next,
+            // like any note (SPEC C3).
             self.note(Note::Joined { incarnation: self.peer.participant.me().incarnation });
         }
     }

@@ -1,7 +1,7 @@
 //! The seller: deposits goods, learns what was sold of them, and deposits others when they are gone.
 //!
-//! Like the buyer it writes nothing down and names the predecessor of each deposit (DESIGN R8). It pulls: it asks for the
-//! sales after the last one it knows, now and then and at each new trader (DESIGN R9).
+//! Like the buyer it writes nothing down and names the predecessor of each deposit (DESIGN R8). It pulls: it asks for
+//! the sales after the last one it knows, now and then and at each new trader (DESIGN R9).
 
 use alloc::vec::Vec;
 
@@ -214,8 +214,8 @@ impl Step<'_, '_> {
             return;
         }
         if mutant!(self.has_gap(&status); MissedSaleNotAsked => false) {
-            // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The books
-            // still have it.
+            // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The
+            // books still have it.
             self.speak();
             return;
         }

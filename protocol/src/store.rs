@@ -43,23 +43,23 @@ pub trait Store {
     fn sync(&mut self) -> Result<(), Self::Error>;
 
     /// Answers a read from what stands below `upto`: a chunk of a snapshot that was taken above `from` and not above
-    /// `upto`, no heavier than [`Limits::chunk_weight`](crate::config::Limits::chunk_weight) says, or else the records from `from` on, at most
-    /// [`Limits::read_records`](crate::config::Limits::read_records) of them.
+    /// `upto`, no heavier than [`Limits::chunk_weight`](crate::config::Limits::chunk_weight) says, or else the records
+    /// from `from` on, at most [`Limits::read_records`](crate::config::Limits::read_records) of them.
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
     fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, Self::Error>;
 
-    /// The batches that stand from `from` on and end at or below `upto`: at least one if there is any, and no more records
-    /// than an answer to a read holds unless it is a single batch. `from` is where a batch starts. Tools read a living
-    /// ledger by it.
+    /// The batches that stand from `from` on and end at or below `upto`: at least one if there is any, and no more
+    /// records than an answer to a read holds unless it is a single batch. `from` is where a batch starts. Tools read a
+    /// living ledger by it.
     ///
     /// # Errors
     /// When the medium refuses, or what it gives is damaged.
     fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, Self::Error>;
 
-    /// What opening the store has cut off the end of its log, in words: what a crash had left there torn, and nobody was
-    /// ever told of. Nothing where a store never has to.
+    /// What opening the store has cut off the end of its log, in words: what a crash had left there torn, and nobody
+    /// was ever told of. Nothing where a store never has to.
     fn cut_off(&self) -> Option<String> {
         None
     }

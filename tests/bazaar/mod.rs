@@ -1,9 +1,9 @@
-//! A whole bazaar of real processes, for the suites: started in a directory of its own, listened to, asked, hurt, and taken
-//! away again.
+//! A whole bazaar of real processes, for the suites: started in a directory of its own, listened to, asked, hurt, and
+//! taken away again.
 //!
-//! Nothing here sleeps and hopes: a test waits for an event or for a fact of the kernel, with a bound that a busy machine
-//! meets. What a test started is known by its directory's name, which stands in the command line of each process; whatever
-//! happens, none of it outlives the test.
+//! Nothing here sleeps and hopes: a test waits for an event or for a fact of the kernel, with a bound that a busy
+//! machine meets. What a test started is known by its directory's name, which stands in the command line of each
+//! process; whatever happens, none of it outlives the test.
 #![allow(dead_code)] // Each suite uses its share.
 
 use std::{

@@ -21,8 +21,8 @@ use thirtyfour::{ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
 /// How long anything here may take.
 pub const BOUND: Duration = Duration::from_secs(60);
 
-/// Where a browser and its driver are installed; nothing where one of them is not, which is said past libtest's capture, and
-/// is a failure where `BAZAAR_BROWSER_REQUIRED` is set.
+/// Where a browser and its driver are installed; nothing where one of them is not, which is said past libtest's
+/// capture, and is a failure where `BAZAAR_BROWSER_REQUIRED` is set.
 pub fn installed(test: &str) -> Option<Installed> {
     let driver = on_the_path(&["chromedriver"]);
     let browser = on_the_path(&["chromium", "chromium-browser", "google-chrome", "chrome"]);

@@ -2,8 +2,8 @@
 //! (links, calls, disks, timers) in the hands of a schedule. The one observer watches every step.
 //!
 //! An [`Action`] is what a schedule is made of. Its numbers are taken modulo what is there, so that any list of actions
-//! is a schedule, and a shorter list still is one: that is what makes a failing list shrink. What an action came down to
-//! is written into [`World::history`].
+//! is a schedule, and a shorter list still is one: that is what makes a failing list shrink. What an action came down
+//! to is written into [`World::history`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

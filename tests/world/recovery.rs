@@ -87,9 +87,9 @@ impl World {
         missing
     }
 
-    /// An old image of the ledger is put back while it is down, and some peers start again. Then nothing fails any more,
-    /// and everybody calls it: if anybody has seen more than it holds, and remembers, it stops before it goes on with
-    /// another history, and then nobody leads.
+    /// An old image of the ledger is put back while it is down, and some peers start again. Then nothing fails any
+    /// more, and everybody calls it: if anybody has seen more than it holds, and remembers, it stops before it goes on
+    /// with another history, and then nobody leads.
     pub fn notice(&mut self, batches: u16, restarts: u8) -> Checked {
         self.crash_ledger(0)?;
         let Some(kept) = usize::from(batches).checked_rem(self.ledger.store().durable().len()) else {
@@ -139,8 +139,8 @@ impl World {
         }
     }
 
-    /// Every buyer gets another outcome, and whichever seller is sold out brings other goods. But for the trader: it does
-    /// not trade (SPEC B7), and where nobody sells anything it may stay for ever.
+    /// Every buyer gets another outcome, and whichever seller is sold out brings other goods. But for the trader: it
+    /// does not trade (SPEC B7), and where nobody sells anything it may stay for ever.
     fn gets_on(&mut self) -> Checked {
         let mut waiting: BTreeMap<PeerId, _> =
             self.ids().filter_map(|id| Some((id, self.peer(id)?.buyer()?.known()))).collect();

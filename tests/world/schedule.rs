@@ -85,8 +85,8 @@ pub enum Action {
 pub enum Ending {
     /// All faults stop, and everybody recovers.
     Recovery,
-    /// An old image of the ledger, with so many of its batches, is put back while it is down. Whose bit is set starts again
-    /// meanwhile.
+    /// An old image of the ledger, with so many of its batches, is put back while it is down. Whose bit is set starts
+    /// again meanwhile.
     PutBack { batches: u16, restarts: u8 },
 }
 

@@ -19,14 +19,14 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::NoFence,
         title: "The trader that did not know it was deposed",
-        story: "A trader is slow, not dead. Another one claims the next epoch and serves; then the first one's batch arrives, \
-                and nobody looks at its epoch or its place. What it planned on books of before stands behind what was \
-                written since. No election prevents this: both did as they should.",
+        story: "A trader is slow, not dead. Another one claims the next epoch and serves; then the first one's batch \
+                arrives, and nobody looks at its epoch or its place. What it planned on books of before stands behind \
+                what was written since. No election prevents this: both did as they should.",
         real: Some(
-            "MongoDB's first election protocol (version 0) let two primaries acknowledge writes, and rolled back those of one; \
-             version 1 put a term into every write. Elasticsearch's Zen discovery lost acknowledged writes in the same way \
-             until it was replaced by a quorum with terms. The reference of this project had two traders at once and was \
-             seen running two loops in one of them.",
+            "MongoDB's first election protocol (version 0) let two primaries acknowledge writes, and rolled back those \
+             of one; version 1 put a term into every write. Elasticsearch's Zen discovery lost acknowledged writes in \
+             the same way until it was replaced by a quorum with terms. The reference of this project had two traders \
+             at once and was seen running two loops in one of them.",
         ),
     },
     Defeat {
@@ -34,8 +34,9 @@ const DEFEATS: &[Defeat] = &[
         title: "Bully, as it stands in the book",
         story: "Who wins says so, and is believed. Under a late message two peers win; each is right by all it knows.",
         real: Some(
-            "Bully is safe only where messages and processes keep their time (Garcia-Molina 1982). Checks of published and of \
-             widely used implementations found violations every time; two in an Erlang library's election (FATES 2004).",
+            "Bully is safe only where messages and processes keep their time (Garcia-Molina 1982). Checks of published \
+             and of widely used implementations found violations every time; two in an Erlang library's election \
+             (FATES 2004).",
         ),
     },
     Defeat {
@@ -49,46 +50,48 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::SettledByPosition,
         title: "The wrong receipt",
-        story: "A renewal is an append of nothing, so it does not move the head, and the next batch has the same epoch and the \
-                same place. A late copy of the renewal's answer is taken for the batch's: the buyer has a receipt for what \
-                is in no book. It took a model to find this; it stood in the first design of this protocol.",
+        story: "A renewal is an append of nothing, so it does not move the head, and the next batch has the same epoch \
+                and the same place. A late copy of the renewal's answer is taken for the batch's: the buyer has a \
+                receipt for what is in no book. It took a model to find this; it stood in the first design of this \
+                protocol.",
         real: None,
     },
     Defeat {
         mutant: Mutant::AcknowledgedBeforeDurable,
         title: "Written is not durable",
-        story: "The ledger answers when it has written, power fails before the sync, and what was acknowledged never was.",
+        story: "The ledger answers when it has written, power fails before the sync, and what was acknowledged never \
+            was.",
         real: Some(
-            "The reference saved its queue late and not at once. On the very store used here, `flush` stops short of an fsync \
-             (sled #1452); it is followed by one.",
+            "The reference saved its queue late and not at once. On the very store used here, `flush` stops short of \
+             an fsync (sled #1452); it is followed by one.",
         ),
     },
     Defeat {
         mutant: Mutant::UnsyncedReads,
         title: "Read before it was there",
-        story: "A claimant is shown what is written and not yet durable; the ledger crashes, and the claimant knows records that \
-                never were. Reads and refusals too must come from the durable prefix.",
+        story: "A claimant is shown what is written and not yet durable; the ledger crashes, and the claimant knows \
+                records that never were. Reads and refusals too must come from the durable prefix.",
         real: None,
     },
     Defeat {
         mutant: Mutant::TermResumedAfterRestart,
         title: "Back from the dead, in office",
-        story: "A trader crashes, comes back, finds its term still open and goes on with it. What its former life had sent is \
-                still on its way: two processes in one epoch.",
+        story: "A trader crashes, comes back, finds its term still open and goes on with it. What its former life had \
+                sent is still on its way: two processes in one epoch.",
         real: None,
     },
     Defeat {
         mutant: Mutant::DepositNumberReused,
         title: "The same number, twice",
-        story: "A seller restarts and numbers its deposits from 1 again. Two different deposits have one name, and which \
-                of them counts depends on which comes first.",
+        story: "A seller restarts and numbers its deposits from 1 again. Two different deposits have one name, and \
+                which of them counts depends on which comes first.",
         real: None,
     },
     Defeat {
         mutant: Mutant::DepositPredecessorUnchecked,
         title: "Asked, and asked again",
-        story: "A seller restarts, asks, hears that nothing of its is in the books, and deposits; then what its former life \
-                sent arrives as well. Each was admitted by a rule that looked at it alone.",
+        story: "A seller restarts, asks, hears that nothing of its is in the books, and deposits; then what its former \
+                life sent arrives as well. Each was admitted by a rule that looked at it alone.",
         real: None,
     },
     Defeat {
@@ -112,7 +115,8 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::ClockResetOnStepDown,
         title: "The clock that went back",
-        story: "A peer steps down and starts counting at 0. What it stamps from now on is older than what it stamped before.",
+        story: "A peer steps down and starts counting at 0. What it stamps from now on is older than what it stamped \
+            before.",
         real: Some("So did the reference, at every resignation."),
     },
     Defeat {
@@ -124,15 +128,15 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::SilenceForgotten,
         title: "The winner that can never claim",
-        story: "The highest peer is cut off from the ledger only. It wins, cannot claim, gives up, and wins again, for ever: \
-                nobody else gets a turn.",
+        story: "The highest peer is cut off from the ledger only. It wins, cannot claim, gives up, and wins again, for \
+                ever: nobody else gets a turn.",
         real: None,
     },
     Defeat {
         mutant: Mutant::ContestedAndIsolatedStays,
         title: "The trader that nobody hears",
-        story: "A trader is cut off from all its neighbours and not from the ledger. It renews its term for ever, and serves \
-                nobody; the others claim in vain.",
+        story: "A trader is cut off from all its neighbours and not from the ledger. It renews its term for ever, and \
+                serves nobody; the others claim in vain.",
         real: None,
     },
     Defeat {
@@ -144,7 +148,8 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::ToldOnArrival,
         title: "A promise from memory",
-        story: "A buyer is told that its request waits, as soon as it arrives. The trader dies; the request is in no book.",
+        story: "A buyer is told that its request waits, as soon as it arrives. The trader dies; the request is in no \
+            book.",
         real: None,
     },
 ];
@@ -157,10 +162,11 @@ pub fn shows(mutant: Mutant) -> bool {
 /// Writes the page, and for each defeat a picture and a history.
 pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
     let mut page = String::from(
-        "# Gallery of defeats\n\nEach picture is the shortest history in which a property fails once one line of the protocol \
-         is taken out or weakened; the model finds it by breadth-first search. The unmutated protocol passes the same \
-         scenario (`bazaar-model mutants` checks both).\n\nMade by `cargo run --release --bin bazaar-model -- mutants --gallery docs/defeats`; each history can be \
-         followed step by step with `bazaar-model replay docs/defeats/NAME.json`.\n",
+        "# Gallery of defeats\n\nEach picture is the shortest history in which a property fails once one line of the \
+         protocol is taken out or weakened; the model finds it by breadth-first search. The unmutated protocol passes \
+         the same scenario (`bazaar-model mutants` checks both).\n\nMade by `cargo run --release --bin bazaar-model -- \
+         mutants --gallery docs/defeats`; each history can be followed step by step with `bazaar-model replay \
+         docs/defeats/NAME.json`.\n",
     );
     for Defeat { mutant: broken, title, story, real } in DEFEATS {
         let finding = findings.iter().find(|finding| finding.mutant == broken.name());

@@ -1,8 +1,8 @@
-//! The journal of a check: the report of each scenario, in a file as soon as it is there. A check that was interrupted goes on
-//! from it.
+//! The journal of a check: the report of each scenario, in a file as soon as it is there. A check that was interrupted
+//! goes on from it.
 //!
-//! Only what this very build has found to hold is believed. Its executable holds the machines, the model and the recorded
-//! numbers, so a digest of it says whether they are still the same.
+//! Only what this very build has found to hold is believed. Its executable holds the machines, the model and the
+//! recorded numbers, so a digest of it says whether they are still the same.
 
 use std::{
     env, fs,
@@ -48,8 +48,8 @@ struct Pages {
 }
 
 impl Journal {
-    /// Reads what stands in the file, if it is there, says what is left of the chosen, and says so again when the process is
-    /// interrupted or told to end; that ends it.
+    /// Reads what stands in the file, if it is there, says what is left of the chosen, and says so again when the
+    /// process is interrupted or told to end; that ends it.
     ///
     /// # Errors
     /// The file is no journal, or cannot be read or written.

@@ -33,8 +33,8 @@ const NOT_COMPLETE: u8 = 3;
 
 /// Checks the trading post's protocol exhaustively, within stated bounds.
 ///
-/// Exit codes: 0 all hold and all is complete, 1 something is violated, 2 wrong usage, 3 nothing is violated, but a check is not
-/// complete, or counts other states than are recorded.
+/// Exit codes: 0 all hold and all is complete, 1 something is violated, 2 wrong usage, 3 nothing is violated, but a
+/// check is not complete, or counts other states than are recorded.
 #[derive(Debug, Parser)]
 #[command(name = "bazaar-model", version)]
 struct Arguments {
@@ -68,9 +68,9 @@ struct CheckArguments {
     /// interrupted.
     #[arg(long)]
     thorough: bool,
-    /// Write each report into this file as soon as it is there, and check only what does not hold in it already: the same command
-    /// goes on where it was interrupted. What is left is said at the start and at Ctrl-C. What another build of this program has
-    /// written is not believed.
+    /// Write each report into this file as soon as it is there, and check only what does not hold in it already: the
+    /// same command goes on where it was interrupted. What is left is said at the start and at Ctrl-C. What another
+    /// build of this program has written is not believed.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// How many threads search; as many as there are processors when not given.
@@ -82,8 +82,8 @@ struct CheckArguments {
     /// Write the history of each violation into this directory, as `SCENARIO.json`, for `replay`.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write the numbers of states that were found into this file (`model/recorded.json`), after you have looked at why they
-    /// changed; then build again.
+    /// Write the numbers of states that were found into this file (`model/recorded.json`), after you have looked at why
+    /// they changed; then build again.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
@@ -95,8 +95,8 @@ struct MutantsArguments {
     /// List them: what is broken, which property must fail, in which scenario, after how many steps.
     #[arg(long)]
     list: bool,
-    /// Show what this model catches by itself: of each mutant the first of its scenarios that has a violation, whichever it is,
-    /// smaller scenarios first.
+    /// Show what this model catches by itself: of each mutant the first of its scenarios that has a violation,
+    /// whichever it is, smaller scenarios first.
     #[arg(long, value_name = "MODEL", value_parser = family, conflicts_with_all = ["gallery", "save", "json", "list"])]
     model: Option<Family>,
     /// With `--model`: pass over scenarios of more states than this, so that it does not take hours.

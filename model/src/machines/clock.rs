@@ -1,37 +1,40 @@
-//! Clocks by themselves: `Clock` under any exchange of messages, against an oracle that knows what happened before what.
+//! Clocks by themselves: `Clock` under any exchange of messages, against an oracle that knows what happened before
+//! what.
 //!
 //! # What runs
 //!
-//! Each clock has a disk that holds one number, the bound up to which it is written ahead. Any clock may at any moment count a
-//! local event, send (to whoever takes it), receive any message that is under way, read one without receiving it (as the books
-//! are read on taking office), ask for a higher bound, learn that it is durable, crash, and resume at what is on
-//! its disk. What is sent above the bound waits until the bound is durable, as in a peer's journal (DESIGN R10), and is gone
-//! with a crash.
+//! Each clock has a disk that holds one number, the bound up to which it is written ahead. Any clock may at any moment
+//! count a local event, send (to whoever takes it), receive any message that is under way, read one without receiving
+//! it (as the books are read on taking office), ask for a higher bound, learn that it is durable, crash, and resume at
+//! what is on its disk. What is sent above the bound waits until the bound is durable, as in a peer's journal (DESIGN
+//! R10), and is gone with a crash.
 //!
 //! # The oracle
 //!
-//! Happened-before is the closure of two relations: one event of a process follows another, and a receipt follows its sending
-//! (Lamport 1978). So the past of a new event is that of the last event of its process, with that event, and for a receipt that of
-//! the sending, with it; nothing else enters. A vector clock carries this along: here of each process the highest reading
-//! in the past, instead of how many events. A new event is compared with every entry of its past when it happens, which compares
-//! it with everything that happened before it, for what is below an entry is so much the earlier. As every event is once the new
-//! one, all pairs of the history are compared, though the state keeps of each process and each message one past only.
+//! Happened-before is the closure of two relations: one event of a process follows another, and a receipt follows its
+//! sending (Lamport 1978). So the past of a new event is that of the last event of its process, with that event, and
+//! for a receipt that of the sending, with it; nothing else enters. A vector clock carries this along: here of each
+//! process the highest reading in the past, instead of how many events. A new event is compared with every entry of its
+//! past when it happens, which compares it with everything that happened before it, for what is below an entry is so
+//! much the earlier. As every event is once the new one, all pairs of the history are compared, though the state keeps
+//! of each process and each message one past only.
 //!
-//! Less will do for the implication: of a past, its greatest stamp. What is later than that is later than all of it, and the
-//! greatest of two pasts is the greater one of the two. An endless exchange keeps that alone, since a process that is not heard of
-//! would otherwise leave a reading in the pasts of the others from which they count away for ever; and after a crash it takes the
-//! written bound itself for the last event, which asks for no less.
+//! Less will do for the implication: of a past, its greatest stamp. What is later than that is later than all of it,
+//! and the greatest of two pasts is the greater one of the two. An endless exchange keeps that alone, since a process
+//! that is not heard of would otherwise leave a reading in the pasts of the others from which they count away for ever;
+//! and after a crash it takes the written bound itself for the last event, which asks for no less.
 //!
 //! # What a crash undoes
 //!
-//! An event above the written bound is undone by a crash, as if it had never been: nothing of it has left (that is checked
-//! with every sending), so nobody ever learns of it, and its stamp may be given again. All events up to the bound count,
-//! whether anything of them has left or not.
+//! An event above the written bound is undone by a crash, as if it had never been: nothing of it has left (that is
+//! checked with every sending), so nobody ever learns of it, and its stamp may be given again. All events up to the
+//! bound count, whether anything of them has left or not.
 //!
 //! # Why it is finite
 //!
-//! By [budgets](Budget); or, in an endless exchange, because clocks do nothing but count up and compare, so that a state is told
-//! from another by how far its readings lie apart ([`shared`](crate::subject::shared)), and no further than stated do they go apart.
+//! By [budgets](Budget); or, in an endless exchange, because clocks do nothing but count up and compare, so that a
+//! state is told from another by how far its readings lie apart ([`shared`](crate::subject::shared)), and no further
+//! than stated do they go apart.
 
 use std::{
     fmt::Write as _,
@@ -77,7 +80,8 @@ pub struct Clocks {
 pub enum Exchange {
     /// So much of everything. What was sent stays under way: it may arrive late, again, in any order, or never.
     Counted(Budget),
-    /// Everything as often as one likes. What was sent is under way until it arrives, or is lost; it may stay and arrive again.
+    /// Everything as often as one likes. What was sent is under way until it arrives, or is lost; it may stay and
+    /// arrive again.
     Endless {
         /// How far apart the readings of a state may lie.
         apart: u64,
@@ -577,14 +581,15 @@ impl Subject for Clocks {
     fn adversary(&self) -> String {
         match self.exchange {
             Exchange::Counted(Budget { events, sends, reads, crashes }) => format!(
-                "local events and receipts: {events}; sendings: {sends}; readings of what is under way: {reads}; crashes: \
-                 {crashes}. What was sent arrives in any order, again, or never. Bounds are written {} ahead, at any moment.",
+                "local events and receipts: {events}; sendings: {sends}; readings of what is under way: {reads}; \
+                 crashes: {crashes}. What was sent arrives in any order, again, or never. Bounds are written {} ahead, \
+                 at any moment.",
                 self.range
             ),
             Exchange::Endless { apart, under_way } => format!(
-                "everything as often as it likes, crashes too, while no more than {under_way} messages are under way and all \
-                 readings lie within {apart}. Messages arrive in any order, once, again, or are lost. Bounds are written {} ahead, \
-                 at any moment.",
+                "everything as often as it likes, crashes too, while no more than {under_way} messages are under way \
+                 and all readings lie within {apart}. Messages arrive in any order, once, again, or are lost. Bounds \
+                 are written {} ahead, at any moment.",
                 self.range
             ),
         }
@@ -758,9 +763,9 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-two",
             family: Family::Clock,
             about: "two clocks, written ahead by two, one of which may crash at any moment",
-            bounds: "3 events, 2 sendings, 1 crash. Two messages are the fewest that overtake one another, and of three events \
-                     one can come before a crash, one after it, and one at the other clock. What is sent stays under way and may \
-                     arrive in any life of its receiver, as often as there are events left.",
+            bounds: "3 events, 2 sendings, 1 crash. Two messages are the fewest that overtake one another, and of \
+                     three events one can come before a crash, one after it, and one at the other clock. What is sent \
+                     stays under way and may arrive in any life of its receiver, as often as there are events left.",
             landmarks: vec![
                 Landmark::Overtaken,
                 Landmark::ReceivedAgain,
@@ -779,8 +784,8 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-read",
             family: Family::Clock,
             about: "two clocks that also take over what they read, as the books are read on taking office",
-            bounds: "The same with 1 reading, written ahead by one: no two sendings share a bound. A reading is no event, so it \
-                     matters to the next event only, and one of them before each is as good as several.",
+            bounds: "The same with 1 reading, written ahead by one: no two sendings share a bound. A reading is no \
+                     event, so it matters to the next event only, and one of them before each is as good as several.",
             landmarks: vec![
                 Landmark::CaughtUp,
                 Landmark::Overtaken,
@@ -797,8 +802,9 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-three",
             family: Family::Clock,
             about: "three clocks: what somebody passes on may come before what it followed from",
-            bounds: "3 events, 2 sendings, no crash: a message, another that its receiver sends, and both received by the third, \
-                     in either order. A longer chain is made of such pieces, since a past enters by a message or not at all.",
+            bounds: "3 events, 2 sendings, no crash: a message, another that its receiver sends, and both received by \
+                     the third, in either order. A longer chain is made of such pieces, since a past enters by a \
+                     message or not at all.",
             landmarks: vec![Landmark::Overtaken, Landmark::ReceivedAgain, Landmark::HeldBack, Landmark::SameReading],
             case: counted(3, 2, budget),
             further: Some(counted(3, 2, Budget { events: 4, sends: 3, reads: 0, crashes: 0 })),
@@ -807,9 +813,10 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-endless",
             family: Family::Clock,
             about: "two clocks that never stop, whatever crashes and whatever is lost",
-            bounds: "No budget of anything. One message under way, and all readings within 4 of each other: twice what is \
-                     written ahead, so that a clock may use up two bounds while the other stands still. Clocks only count up and \
-                     compare, so states that lie further up are the same again, and there are finitely many.",
+            bounds: "No budget of anything. One message under way, and all readings within 4 of each other: twice what \
+                     is written ahead, so that a clock may use up two bounds while the other stands still. Clocks only \
+                     count up and compare, so states that lie further up are the same again, and there are finitely \
+                     many.",
             landmarks: vec![
                 Landmark::CaughtUp,
                 Landmark::ReceivedAgain,

@@ -1,5 +1,5 @@
-//! The networks on which overlays are checked: all connected graphs of 2 to 7 peers of which each has at most 3 neighbours, one
-//! of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
+//! The networks on which overlays are checked: all connected graphs of 2 to 7 peers of which each has at most 3
+//! neighbours, one of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
 
 use std::{collections::BTreeSet, iter, sync::OnceLock};
 
@@ -15,8 +15,8 @@ pub struct Network {
     pub peers: u32,
     /// Its links, each with the smaller peer first.
     pub links: Vec<(PeerId, PeerId)>,
-    /// One peer of each sort: no renaming of the peers that leaves the network as it is makes one of these another of these,
-    /// and some such renaming makes one of these of any peer.
+    /// One peer of each sort: no renaming of the peers that leaves the network as it is makes one of these another of
+    /// these, and some such renaming makes one of these of any peer.
     pub sorts: Vec<PeerId>,
 }
 
@@ -88,8 +88,9 @@ impl Shape {
     }
 }
 
-/// Every graph with a peer more. A connected graph has a peer without which it is connected still (a leaf of any tree that
-/// spans it), so each is one of the smaller ones and a peer linked to some of those with less than three neighbours.
+/// Every graph with a peer more. A connected graph has a peer without which it is connected still (a leaf of any tree
+/// that spans it), so each is one of the smaller ones and a peer linked to some of those with less than three
+/// neighbours.
 fn one_larger(peers: usize, smaller: &[Shape]) -> Vec<Shape> {
     let renamings = renamings(peers + 1);
     let mut found = BTreeSet::new();

@@ -1,38 +1,40 @@
-//! Overlays by themselves: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with relays
-//! that crash and come back.
+//! Overlays by themselves: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with
+//! relays that crash and come back.
 //!
 //! # What runs
 //!
-//! The first step chooses one of the [networks](crate::machines::network) and a peer of it to speak: one peer of each sort, since renaming
-//! the peers of a network changes nothing that the overlay does (it compares ids for equality only). Then the speaker may
-//! broadcast and send unicasts, and others may send unicasts to it, at any moment. What is under way arrives in any order, on each
-//! link too, though the links of the real thing keep theirs.
+//! The first step chooses one of the [networks](crate::machines::network) and a peer of it to speak: one peer of each
+//! sort, since renaming the peers of a network changes nothing that the overlay does (it compares ids for equality
+//! only). Then the speaker may broadcast and send unicasts, and others may send unicasts to it, at any moment. What is
+//! under way arrives in any order, on each link too, though the links of the real thing keep theirs.
 //!
-//! A crash takes along what its peer remembers and what is under way to it. What it has sent may still arrive, or not. Its
-//! neighbours notice one by one, at any later moment; what they hand to it until then is gone. It comes back with its next
-//! incarnation, and each end of a link takes it up again for itself, once both have let it go.
+//! A crash takes along what its peer remembers and what is under way to it. What it has sent may still arrive, or not.
+//! Its neighbours notice one by one, at any later moment; what they hand to it until then is gone. It comes back with
+//! its next incarnation, and each end of a link takes it up again for itself, once both have let it go.
 //!
 //! # What is asked
 //!
-//! S10 in every state. A2 of every flood that comes to a peer for the first time: it is taken, however late it comes, unless it is
-//! of a former life of its origin or *below the window*: more later ones of its origin have preceded it than are told apart. What
-//! has come is remembered here, the overlay is not asked. And A2 of every message, at the moment when nothing of it is under way
-//! any more. A link is *sound* for a message if both ends thought it up when the message was sent and it has neither broken since
-//! nor lost anything of it; what comes below the window is lost on its link. Then:
+//! S10 in every state. A2 of every flood that comes to a peer for the first time: it is taken, however late it comes,
+//! unless it is of a former life of its origin or *below the window*: more later ones of its origin have preceded it
+//! than are told apart. What has come is remembered here, the overlay is not asked. And A2 of every message, at the
+//! moment when nothing of it is under way any more. A link is *sound* for a message if both ends thought it up when the
+//! message was sent and it has neither broken since nor lost anything of it; what comes below the window is lost on its
+//! link. Then:
 //!
-//! - A broadcast has reached both ends of each sound link, or neither; so it has reached everybody whom sound links connect with its
-//!   source, whoever has crashed and whether or not anybody has noticed. Not asked once a later life of the source is there: its
-//!   floods make those of the former life stale.
-//! - A unicast has reached its destination, unless it was lost as long as it followed a path (the adversary took it, or it was
-//!   handed to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination with the peer
-//!   that last had it on a path; that peer has flooded it. So where every break has been noticed before the sending and no
-//!   other follows, it arrives as long as a path is left. It follows ways for no more hops than it is allowed.
+//! - A broadcast has reached both ends of each sound link, or neither; so it has reached everybody whom sound links
+//!   connect with its source, whoever has crashed and whether or not anybody has noticed. Not asked once a later life
+//!   of the source is there: its floods make those of the former life stale.
+//! - A unicast has reached its destination, unless it was lost as long as it followed a path (the adversary took it, or
+//!   it was handed to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination
+//!   with the peer that last had it on a path; that peer has flooded it. So where every break has been noticed before
+//!   the sending and no other follows, it arrives as long as a path is left. It follows ways for no more hops than it
+//!   is allowed.
 //!
 //! # What is left out
 //!
-//! An envelope that changes nothing at its receiver and makes it send nothing is taken out as soon as it is so: it would be so
-//! still whenever it arrived, since what a life has taken stays taken, and what is under way to it ends with it. The machine
-//! is asked whether it is so; nothing here decides it.
+//! An envelope that changes nothing at its receiver and makes it send nothing is taken out as soon as it is so: it
+//! would be so still whenever it arrived, since what a life has taken stays taken, and what is under way to it ends
+//! with it. The machine is asked whether it is so; nothing here decides it.
 
 use std::{
     collections::BTreeSet,
@@ -81,8 +83,8 @@ pub struct Overlays {
     pub limits: Limits,
     /// What may happen.
     pub budget: Budget,
-    /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers before
-    /// the speaker has said everything.
+    /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers
+    /// before the speaker has said everything.
     pub calm: bool,
 }
 
@@ -441,7 +443,8 @@ impl Run<'_> {
         self.check(a_new_flood_is_dropped_only_below_the_window(at, id, &up.handed, self.limits.flood_window));
     }
 
-    /// Whether a later flood of the same life came to a peer before this one, and an earlier one neither came nor can come.
+    /// Whether a later flood of the same life came to a peer before this one, and an earlier one neither came nor can
+    /// come.
     fn is_after_gap(&self, at: PeerId, id: FloodId) -> bool {
         let Some(up) = self.up(at) else { return false };
         let has_come = |number| up.handed.contains(&FloodId { number, ..id });
@@ -814,9 +817,10 @@ impl Subject for Overlays {
             "What breaks is noticed at each end at any later moment."
         };
         format!(
-            "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; crashes: \
-             {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under way arrives in any \
-             order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: {hops}."
+            "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; \
+             crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under \
+             way arrives in any order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: \
+             {hops}."
         )
     }
 

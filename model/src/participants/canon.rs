@@ -25,9 +25,9 @@ impl Hash for World {
 }
 
 impl Step<'_> {
-    /// Drops what nobody can take for anything any more. The rules are such that not only the machines as they are, but also
-    /// ones that mistake an old verdict or an old request for a new one, would still meet it. Of what was read only that is kept
-    /// which its reader could go on with.
+    /// Drops what nobody can take for anything any more. The rules are such that not only the machines as they are, but
+    /// also ones that mistake an old verdict or an old request for a new one, would still meet it. Of what was read
+    /// only that is kept which its reader could go on with.
     pub(super) fn prune(&mut self) {
         let setup = self.setup;
         let World { peers, ledger, calls, replies, mail, .. } = &mut self.world;
@@ -77,8 +77,8 @@ impl Step<'_> {
             calls.change(|calls| calls.retain(may_be_taken));
         }
 
-        // A verdict stays while its caller lives and waits, or may yet wait, for one on the same place in the same epoch; what
-        // was read, while its caller reads and could go on with it, or could think so.
+        // A verdict stays while its caller lives and waits, or may yet wait, for one on the same place in the same
+        // epoch; what was read, while its caller reads and could go on with it, or could think so.
         let may_be_mistaken = |reply: &Reply| {
             let Some(office) = office_of(reply.reply.to) else { return false };
             let echo = match &reply.reply.answer {

@@ -1,8 +1,9 @@
-//! Elections: `Election`, `Office` and `Ledger` of three to five peers that hear each other directly, without an overlay.
+//! Elections: `Election`, `Office` and `Ledger` of three to five peers that hear each other directly, without an
+//! overlay.
 //!
-//! Where timing is free: S1, S2, B4 and what of S7 shows without messages' clocks (claims are stamped above all that they
-//! follow; a clock does not go back over a crash). Where it is synchronous: Y1 and Y2. And L1, from every state of the small
-//! scenarios, with and without a cut that stays.
+//! Where timing is free: S1, S2, B4 and what of S7 shows without messages' clocks (claims are stamped above all that
+//! they follow; a clock does not go back over a crash). Where it is synchronous: Y1 and Y2. And L1, from every state of
+//! the small scenarios, with and without a cut that stays.
 
 use std::time::Duration;
 
@@ -69,8 +70,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election",
             about: "three peers elect while their messages are late, doubled or lost",
-            bounds: "4 alarms: all three may run for office at once, and one more may depose the winner twice over. Three \
-                     peers are the fewest of which one is neither the highest nor the lowest.",
+            bounds: "4 alarms: all three may run for office at once, and one more may depose the winner twice over. \
+                     Three peers are the fewest of which one is neither the highest nor the lowest.",
             landmarks: vec![
                 Landmark::TookOffice,
                 Landmark::SecondEpoch,
@@ -105,8 +106,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-crash",
             about: "three peers; one crashes at any moment and may come back",
-            bounds: "1 crash, 1 restart, 3 alarms: enough for the trader to die and for its next life or another peer to \
-                     follow, with everything its former life sent still under way.",
+            bounds: "1 crash, 1 restart, 3 alarms: enough for the trader to die and for its next life or another peer \
+                     to follow, with everything its former life sent still under way.",
             landmarks: vec![
                 Landmark::TookOffice,
                 Landmark::SecondEpoch,
@@ -123,8 +124,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-silence",
             about: "three peers; one gives up on the ledger at any moment",
-            bounds: "1 peer that gives up, 3 alarms: while it reads, claims, or holds the office with an append under way; \
-                     its claim may land all the same.",
+            bounds: "1 peer that gives up, 3 alarms: while it reads, claims, or holds the office with an append under \
+                     way; its claim may land all the same.",
             landmarks: vec![Landmark::SecondEpoch, Landmark::LedgerSilent, Landmark::ClaimMetLease, Landmark::Deposed],
             case: three(Budget { alarms: 3, give_ups: 1, ..none }),
             further: Some(three(Budget { alarms: 4, give_ups: 2, ..none })),
@@ -148,8 +149,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-resignation",
             about: "three peers; a trader resigns at its first sale, and who resigned sits out the next term",
-            bounds: "1 sale, 3 alarms: one may be left that resigned and asks for anyone, while others run, have run, or \
-                     stay silent.",
+            bounds: "1 sale, 3 alarms: one may be left that resigned and asks for anyone, while others run, have run, \
+                     or stay silent.",
             landmarks: vec![
                 Landmark::Resigned,
                 Landmark::SecondEpoch,
@@ -163,7 +164,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         },
         Scenario {
             name: "election-two",
-            about: "two peers; one that resigned asks whether anybody is eligible while the other runs, leads or is gone",
+            about: "two peers; one that resigned asks whether anybody is eligible while the other runs, leads or is \
+                gone",
             bounds: "4 alarms, 1 sale, 1 crash: one to win and resign, two for the other to win, and one to ask.",
             landmarks: vec![
                 Landmark::Resigned,
@@ -194,9 +196,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         },
         Scenario {
             name: "election-resigned-twice",
-            about: "two peers resign one after the other; the first may hear of the second's term only that it was resigned",
-            bounds: "3 alarms, 2 sales: one to win and two for the other, a term of one sale each. A short term may say nothing else, \
-                     or all else comes late.",
+            about: "two peers resign one after the other; the first may hear of the second's term only that it was \
+                resigned",
+            bounds: "3 alarms, 2 sales: one to win and two for the other, a term of one sale each. A short term may \
+                     say nothing else, or all else comes late.",
             landmarks: vec![Landmark::Resigned, Landmark::SecondEpoch, Landmark::Answered],
             case: electors(2).with(Budget { alarms: 3, sales: 2, ..none }),
             further: Some(electors(2).with(Budget { alarms: 4, sales: 2, ..none })),
@@ -205,8 +208,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-reads",
             about: "two peers whose reads of the ledger take their time, as do the answers; a trader writes meanwhile",
-            bounds: "3 alarms, 1 renewal, 1 sale: what was read is old when it comes, and a heartbeat tells of more than has \
-                     been read.",
+            bounds: "3 alarms, 1 renewal, 1 sale: what was read is old when it comes, and a heartbeat tells of more \
+                     than has been read.",
             landmarks: vec![
                 Landmark::HeadOvertook,
                 Landmark::SecondEpoch,
@@ -227,8 +230,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-comeback",
             about: "two elections in a row, with a crash of the ledger and an old trader that comes back",
-            bounds: "Two peers, 3 alarms, 1 crash, 1 restart, 1 crash of the ledger: the trader dies, another is elected, and the first \
-                     is back, with claims of either lost, kept or late.",
+            bounds: "Two peers, 3 alarms, 1 crash, 1 restart, 1 crash of the ledger: the trader dies, another is \
+                     elected, and the first is back, with claims of either lost, kept or late.",
             landmarks: vec![
                 Landmark::SecondEpoch,
                 Landmark::TraderCrashed,
@@ -244,9 +247,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "synchronous",
             about: "four peers whose messages arrive and whose timers run as long as they say",
-            bounds: "2 crashes, 1 restart, 1 sale: the trader dies twice over, or resigns and its successor dies; a peer \
-                     comes back in the middle of an election, higher than all others or not. Time goes on for ever; the \
-                     graph is finite since a trader that renews comes back to the same state.",
+            bounds: "2 crashes, 1 restart, 1 sale: the trader dies twice over, or resigns and its successor dies; a \
+                     peer comes back in the middle of an election, higher than all others or not. Time goes on for \
+                     ever; the graph is finite since a trader that renews comes back to the same state.",
             landmarks: vec![
                 Landmark::Answered,
                 Landmark::TraderCrashed,
@@ -303,8 +306,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "duel",
             about: "three peers; the highest is cut off from the ledger for good, in office or before: another leads",
-            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that can \
-                     never claim must not win again and again.",
+            bounds: "3 alarms, 1 renewal: it may hold the office, claim it, or call when it is cut off. A winner that \
+                     can never claim must not win again and again.",
             landmarks: vec![Landmark::TookOffice, Landmark::Heartbeat],
             case: converging(140, Cut::FromLedger(PeerId(2)), Budget { alarms: 3, renewals: 1, ..none }),
             further: Some(converging(224, Cut::FromLedger(PeerId(2)), Budget { alarms: 4, renewals: 1, ..none })),
@@ -339,9 +342,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         },
         Scenario {
             name: "long-reads",
-            about: "two peers; reading what was written before takes longer than a peer waits for one answer, and goes on all the while",
-            bounds: "2 alarms, 1 snapshot: 5 records of a former term, one in an answer, or a snapshot in as many parts; each answer \
-                     takes longer than half of what a peer waits.",
+            about: "two peers; reading what was written before takes longer than a peer waits for one answer, and goes \
+                on all the while",
+            bounds: "2 alarms, 1 snapshot: 5 records of a former term, one in an answer, or a snapshot in as many \
+                     parts; each answer takes longer than half of what a peer waits.",
             landmarks: vec![Landmark::SeveralChunks, Landmark::CutRead, Landmark::Inherited],
             case: Participants {
                 convergence: Some(Convergence { within: 300, lasting: LASTING, cut: Cut::SlowReads }),

@@ -1,9 +1,10 @@
 //! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
 //!
-//! No more faults, and no more wishes; but who is sold out deposits something else. All that is under way arrives, each once; then the timer that is due first fires. Where
-//! the adversary says who leads, somebody who can is told to stand whenever nobody does. What should come about is asked
-//! whenever all is quiet. Who has crashed stays away where a leader is looked for, and is back where people are to be told.
-//! The schedule is one of many; that its steps are bounded from every state is what is checked.
+//! No more faults, and no more wishes; but who is sold out deposits something else. All that is under way arrives, each
+//! once; then the timer that is due first fires. Where the adversary says who leads, somebody who can is told to stand
+//! whenever nobody does. What should come about is asked whenever all is quiet. Who has crashed stays away where a
+//! leader is looked for, and is back where people are to be told. The schedule is one of many; that its steps are
+//! bounded from every state is what is checked.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -145,8 +146,8 @@ impl Step<'_> {
         self.prune();
     }
 
-    /// One step of the fair schedule, or none if there is nothing left to do. Something that arrives nowhere is a step that is no
-    /// action.
+    /// One step of the fair schedule, or none if there is nothing left to do. Something that arrives nowhere is a step
+    /// that is no action.
     fn go_on(&mut self) -> Option<Option<Action>> {
         self.prune();
         let action = match self.arriving() {
@@ -192,7 +193,8 @@ impl Step<'_> {
         self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.id())))
     }
 
-    /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time passes.
+    /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time
+    /// passes.
     fn due(&mut self) -> Option<Action> {
         let stands = if self.setup.is_elected() { None } else { self.who_stands() };
         let asks = self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));

@@ -1,10 +1,10 @@
 //! Participants and the ledger, without an overlay: the subject of [`election`] and
 //! [`trading`].
 //!
-//! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the same, [`fair`]
-//! what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is told of what is decided
-//! by [`Participant`](bazaar_protocol::participant::Participant), as in a process; where a scenario does without an election, the
-//! adversary says who stands and who yields.
+//! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the
+//! same, [`fair`] what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is
+//! told of what is decided by [`Participant`](bazaar_protocol::participant::Participant), as in a process; where a
+//! scenario does without an election, the adversary says who stands and who yields.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -60,8 +60,8 @@ pub struct Participants {
     pub limits: Limits,
     /// Only violations of this property count; nothing: of any.
     pub only: Option<Property>,
-    /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for anything. They
-    /// cost states; two scenarios keep them.
+    /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for
+    /// anything. They cost states; two scenarios keep them.
     pub keeps_all: bool,
     /// How the harness breaks what it runs. Nothing, but in tests that the checks can fail.
     pub tampering: Tampering,
@@ -70,12 +70,13 @@ pub struct Participants {
 /// When things happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Whenever the adversary likes, in any order: a message may arrive once, often, late or never; a timer that is armed may
-    /// fire at any moment, as often as its budget allows; any machine may be left without a step for as long as it likes.
+    /// Whenever the adversary likes, in any order: a message may arrive once, often, late or never; a timer that is
+    /// armed may fire at any moment, as often as its budget allows; any machine may be left without a step for as long
+    /// as it likes.
     Free,
-    /// Messages and calls take no time, timers as long as they say: everything that is under way arrives, once and in any order,
-    /// before time passes; then the timer that is due first fires, those due together in any order. So a timer fires only
-    /// when what it waits for can no longer arrive (DESIGN 5, Y1 and Y2).
+    /// Messages and calls take no time, timers as long as they say: everything that is under way arrives, once and in
+    /// any order, before time passes; then the timer that is due first fires, those due together in any order. So a
+    /// timer fires only when what it waits for can no longer arrive (DESIGN 5, Y1 and Y2).
     Synchronous,
 }
 
@@ -130,8 +131,8 @@ pub struct Role {
     pub wishes: u8,
     /// It thinks of the first at once, and asks before anything else happens.
     pub eager: bool,
-    /// Nothing it is told arrives. What it is told is checked when it is said, so this leaves out only what it would make of
-    /// it: nothing, where it has no more wishes and no more deposits to think of.
+    /// Nothing it is told arrives. What it is told is checked when it is said, so this leaves out only what it would
+    /// make of it: nothing, where it has no more wishes and no more deposits to think of.
     pub deaf: bool,
     /// What it sells. It deposits the first at once.
     pub sells: Option<Offers>,
@@ -246,8 +247,8 @@ impl Participants {
         self.timing == Timing::Synchronous
     }
 
-    /// Whether it matters how long a timer runs: not where any timer may fire at any moment and nothing is asked of what comes
-    /// afterwards.
+    /// Whether it matters how long a timer runs: not where any timer may fire at any moment and nothing is asked of
+    /// what comes afterwards.
     fn waits_matter(&self) -> bool {
         self.is_synchronous() || self.convergence.is_some()
     }
@@ -337,8 +338,8 @@ impl Role {
     }
 }
 
-/// All waits. Where timing is free, no schedule depends on them; where it is synchronous, and on the fair schedule, they are
-/// what they say. The proportions are those of `bazaar run`, rounded so that few instants differ.
+/// All waits. Where timing is free, no schedule depends on them; where it is synchronous, and on the fair schedule,
+/// they are what they say. The proportions are those of `bazaar run`, rounded so that few instants differ.
 pub const TIMEOUTS: Timeouts = {
     const fn tenths(n: u64) -> Duration {
         Duration::from_millis(100 * n)

@@ -1,5 +1,6 @@
 //! What a step does: who is given what, and what becomes of their effects. Everything that is decided is decided by
-//! [`Participant`] and [`Archive`](bazaar_protocol::archive::Archive); everything that is asked of it, by the [`Observer`].
+//! [`Participant`] and [`Archive`](bazaar_protocol::archive::Archive); everything that is asked of it, by the
+//! [`Observer`].
 
 use std::time::Duration;
 
@@ -233,8 +234,8 @@ impl<'a> Step<'a> {
         if live.epoch().is_some() {
             self.landmarks.note(Landmark::TraderCrashed);
         }
-        // Each step's clock is durable before what it says leaves: the tightest that writing ahead allows. The furthest books
-        // seen may lag arbitrarily: nothing is kept of them.
+        // Each step's clock is durable before what it says leaves: the tightest that writing ahead allows. The furthest
+        // books seen may lag arbitrarily: nothing is kept of them.
         let incarnation = live.participant.me().incarnation;
         let durable =
             Durable { incarnation, clock_bound: live.participant.clock().now(), seen: HighWaterMark::default() };

@@ -100,8 +100,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 name: "last-unit",
                 about: "two traders, two buyers, one unit of fish",
                 bounds: "2 claims, so that each trader may hold the office while the other still thinks it does. Two \
-                         buyers are the fewest that contend; both ask at the start, and who is heard when, if at all, is \
-                         free. What they are told is checked and then lost.",
+                         buyers are the fewest that contend; both ask at the start, and who is heard when, if at all, \
+                         is free. What they are told is checked and then lost.",
                 landmarks: vec![
                     Landmark::SecondEpoch,
                     Landmark::TraderFenced,
@@ -144,7 +144,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "ledger-crash",
-                about: "the ledger crashes at any moment; what was not durable is lost, or stays and was never answered",
+                about: "the ledger crashes at any moment; what was not durable is lost, or stays and was never \
+                    answered",
                 bounds: "1 crash, 2 claims: between write and sync, between sync and answer, and when idle (the lease \
                          starts afresh). One buyer: what is lost is a batch, whoever is in it.",
                 landmarks: vec![
@@ -169,7 +170,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "trader-crash",
                 about: "a trader crashes at any moment, may come back and stand again",
-                bounds: "1 crash, 1 restart, 2 claims: its appends and its replies are still under way in its next life.",
+                bounds: "1 crash, 1 restart, 2 claims: its appends and its replies are still under way in its next \
+                    life.",
                 landmarks: vec![
                     Landmark::TraderCrashed,
                     Landmark::Restarted,
@@ -207,8 +209,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "renewals",
                 about: "a trader renews its term while another claims",
-                bounds: "1 renewal, 2 claims, nothing for sale: a renewal's late reply is under way at the position of the \
-                         next batch.",
+                bounds: "1 renewal, 2 claims, nothing for sale: a renewal's late reply is under way at the position of \
+                         the next batch.",
                 landmarks: vec![
                     Landmark::Heartbeat,
                     Landmark::Contested,
@@ -252,8 +254,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "client-restarts",
                 about: "a buyer and a seller crash at any moment and come back knowing nothing",
-                bounds: "2 crashes, 2 restarts, 2 requests: what both former lives have sent is under way for ever. One \
-                         trader: the predecessor that a request names does not depend on who reads it.",
+                bounds: "2 crashes, 2 restarts, 2 requests: what both former lives have sent is under way for ever. \
+                         One trader: the predecessor that a request names does not depend on who reads it.",
                 landmarks: vec![
                     Landmark::Restarted,
                     Landmark::Resumed,
@@ -277,8 +279,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "buyer-restarts",
                 about: "a buyer crashes and comes back between two traders",
-                bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request is with one trader, \
-                         with the other, in the books, or nowhere but on its way. Nothing is for sale: what counts is which \
+                bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request is with one trader, with \
+                         the other, in the books, or nowhere but on its way. Nothing is for sale: what counts is which \
                          request was admitted after which.",
                 landmarks: vec![
                     Landmark::Restarted,
@@ -295,8 +297,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "resignation",
                 about: "each trader resigns at its first sale",
-                bounds: "A term of one sale, 2 claims, two buyers with a request each, a deposit of two: both are served, in \
-                         two terms, and the first that is over may still be thought to last.",
+                bounds: "A term of one sale, 2 claims, two buyers with a request each, a deposit of two: both are \
+                         served, in two terms, and the first that is over may still be thought to last.",
                 landmarks: vec![
                     Landmark::Resigned,
                     Landmark::Inherited,
@@ -324,8 +326,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "restocking",
                 about: "a seller whose fish is sold out deposits salt",
-                bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets stock, \
-                         no stock, and other stock.",
+                bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets \
+                         stock, no stock, and other stock.",
                 landmarks: vec![Landmark::SoldOut, Landmark::DepositedAgain, Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -342,8 +344,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "stamps",
                 about: "two buyers whose clocks run apart; the trader serves by stamp, not by arrival",
-                bounds: "Batches of 2 records, 1 claim, and a clock that rises by itself once: either buyer's request may \
-                         have the smaller stamp, or both the same.",
+                bounds: "Batches of 2 records, 1 claim, and a clock that rises by itself once: either buyer's request \
+                         may have the smaller stamp, or both the same.",
                 landmarks: vec![Landmark::Split, Landmark::Sold, Landmark::Refused, Landmark::SoldOut],
                 ..base()
             },
@@ -365,9 +367,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "sellers",
-                about: "a buyer of two at a time and three sellers: the smallest clock that can sells, whole or not at all",
-                bounds: "Two requests, deposits of 1, 4 and 3: the first seller never has enough, the first sale raises the \
-                         second's clock, so the next is the third's; any deposit may come late.",
+                about: "a buyer of two at a time and three sellers: the smallest clock that can sells, whole or not at \
+                    all",
+                bounds: "Two requests, deposits of 1, 4 and 3: the first seller never has enough, the first sale \
+                         raises the second's clock, so the next is the third's; any deposit may come late.",
                 landmarks: vec![Landmark::Sold, Landmark::Refused, Landmark::FromTheBooks],
                 ..base()
             },
@@ -395,8 +398,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "three-buyers",
                 about: "three buyers and batches of three: one waits while another is admitted",
-                bounds: "1 claim, 1 renewal, nothing for sale: what counts is who is admitted when, beside a queue that is \
-                         left over.",
+                bounds: "1 claim, 1 renewal, nothing for sale: what counts is who is admitted when, beside a queue \
+                         that is left over.",
                 landmarks: vec![Landmark::Split, Landmark::Refused],
                 ..base()
             },
@@ -413,8 +416,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "inheritance",
                 about: "a new trader finds more waiting than a batch holds, and somebody asks for more",
-                bounds: "3 requests of a former term, batches of 2, 2 claims: nothing may be admitted before all 3 have their \
-                         outcomes, whoever gives them.",
+                bounds: "3 requests of a former term, batches of 2, 2 claims: nothing may be admitted before all 3 \
+                         have their outcomes, whoever gives them.",
                 landmarks: vec![Landmark::Inherited, Landmark::Split, Landmark::SecondEpoch, Landmark::Refused],
                 ..base()
             },
@@ -445,8 +448,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "old-calls",
                 about: "what two traders have ever sent to the ledger, and it to them, comes again at any time",
-                bounds: "2 claims, 1 departure, nothing for sale: a batch of the first term comes when the second is claimed, over, \
-                         or taken up by the same peer.",
+                bounds: "2 claims, 1 departure, nothing for sale: a batch of the first term comes when the second is \
+                         claimed, over, or taken up by the same peer.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::TraderFenced, Landmark::LateAppend, Landmark::Refused],
                 ..base()
             },
@@ -484,8 +487,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "trader-trades",
                 about: "those that can hold the office buy and sell as well, out of office",
-                bounds: "2 claims, 1 renewal, batches of 2 records: a seller takes office with its own stock in the books, a \
-                         buyer with its own request in the queue.",
+                bounds: "2 claims, 1 renewal, batches of 2 records: a seller takes office with its own stock in the \
+                         books, a buyer with its own request in the queue.",
                 landmarks: vec![Landmark::ServedItself, Landmark::Inherited, Landmark::SecondEpoch, Landmark::Refused],
                 ..base()
             },
@@ -499,7 +502,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "buyer-in-office",
                 about: "a buyer takes office while it chooses what it wants, or asks for it",
-                bounds: "2 claims, 2 requests, nothing for sale: it is in office when it should choose or is told something.",
+                bounds: "2 claims, 2 requests, nothing for sale: it is in office when it should choose or is told \
+                    something.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::Refused, Landmark::TraderFenced],
                 ..base()
             },
@@ -520,8 +524,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "seller-in-office",
                 about: "a seller takes office while it deposits, sells or chooses what to deposit next",
-                bounds: "2 claims, 1 request, 2 deposits, 1 question: it is in office when it should choose, is told something or \
-                         has its timer fire.",
+                bounds: "2 claims, 1 request, 2 deposits, 1 question: it is in office when it should choose, is told \
+                         something or has its timer fire.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::Sold, Landmark::Refused, Landmark::SoldOut],
                 ..base()
             },
@@ -531,7 +535,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "snapshot",
                 about: "the second trader reads the books from a snapshot and the records after it",
-                bounds: "1 snapshot at any moment, 2 claims: the snapshot stands before, at or behind what has been read.",
+                bounds: "1 snapshot at any moment, 2 claims: the snapshot stands before, at or behind what has been \
+                    read.",
                 landmarks: vec![Landmark::ReadSnapshot, Landmark::SecondEpoch, Landmark::Sold, Landmark::TraderFenced],
                 ..base()
             },
@@ -541,8 +546,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "comeback",
                 about: "a trader crashes and comes back while another takes over and the ledger crashes",
-                bounds: "2 claims, 1 crash of a trader, 1 restart, 1 crash of the ledger: the former term's batch is lost, kept or \
-                         late, whoever claims next, the next life of its writer among them.",
+                bounds: "2 claims, 1 crash of a trader, 1 restart, 1 crash of the ledger: the former term's batch is \
+                         lost, kept or late, whoever claims next, the next life of its writer among them.",
                 landmarks: vec![
                     Landmark::TraderCrashed,
                     Landmark::Restarted,
@@ -560,8 +565,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "resignation-crash",
                 about: "traders resign with a queue left, and the ledger crashes",
-                bounds: "A term of one sale, two requests, 2 claims, 1 crash of the ledger: the last sale and the resignation are \
-                         lost together, or kept together and never answered.",
+                bounds: "A term of one sale, two requests, 2 claims, 1 crash of the ledger: the last sale and the \
+                         resignation are lost together, or kept together and never answered.",
                 landmarks: vec![
                     Landmark::Resigned,
                     Landmark::Inherited,
@@ -600,8 +605,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "waiting-calls",
                 about: "appends come to the ledger while it writes: one waits there, another finds no room",
-                bounds: "Room for 1 call, 2 claims, 1 renewal, 1 crash of the ledger, nothing for sale: what waits is answered when \
-                         the write is, from what is durable then, or goes with the crash.",
+                bounds: "Room for 1 call, 2 claims, 1 renewal, 1 crash of the ledger, nothing for sale: what waits is \
+                         answered when the write is, from what is durable then, or goes with the crash.",
                 landmarks: vec![
                     Landmark::CallWaited,
                     Landmark::CallDropped,
@@ -625,8 +630,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "former-request",
                 about: "a buyer crashes while its request waits, and wants something else when it is back",
-                bounds: "2 requests beside another buyer's, batches of 2, 1 renewal (behind which both come into one batch, so that they \
-                         wait for the next), 1 crash, 1 restart: it is told of what waits, and asks for nothing else meanwhile.",
+                bounds: "2 requests beside another buyer's, batches of 2, 1 renewal (behind which both come into one \
+                         batch, so that they wait for the next), 1 crash, 1 restart: it is told of what waits, and \
+                         asks for nothing else meanwhile.",
                 landmarks: vec![Landmark::ResumedRequest, Landmark::Split, Landmark::Restarted, Landmark::Refused],
                 ..base()
             },
@@ -644,9 +650,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "snapshot-chunks",
-                about: "a new trader reads a snapshot in several chunks while the log goes on and another snapshot is taken",
-                bounds: "Parts of one entry each, 2 snapshots, 2 claims: parts of both snapshots are under way together, in any order, \
-                         and records that neither holds.",
+                about: "a new trader reads a snapshot in several chunks while the log goes on and another snapshot is \
+                    taken",
+                bounds: "Parts of one entry each, 2 snapshots, 2 claims: parts of both snapshots are under way \
+                         together, in any order, and records that neither holds.",
                 landmarks: vec![
                     Landmark::SeveralChunks,
                     Landmark::OtherSnapshot,
@@ -669,7 +676,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "reads-cut",
                 about: "a new trader reads the log one record at a time while that goes on",
-                bounds: "1 record an answer, 2 claims: it has read some of the log, most of it or all, and old answers come again.",
+                bounds: "1 record an answer, 2 claims: it has read some of the log, most of it or all, and old answers \
+                    come again.",
                 landmarks: vec![
                     Landmark::CutRead,
                     Landmark::SecondEpoch,
@@ -691,7 +699,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "sales-missed",
                 about: "a seller misses more sales than are kept to be told again",
-                bounds: "1 sale kept, 3 sales, 1 question: it is told of the second or the third first, with or without what came before.",
+                bounds: "1 sale kept, 3 sales, 1 question: it is told of the second or the third first, with or \
+                    without what came before.",
                 landmarks: vec![Landmark::MissedTooMuch, Landmark::Sold, Landmark::SoldOut],
                 ..base()
             },
@@ -705,7 +714,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "told",
                 about: "from every state, once faults stop, what was accepted has an outcome and everybody is told",
-                bounds: "2 claims: in mid-batch, between the sale and the message, with either trader behind the other.",
+                bounds: "2 claims: in mid-batch, between the sale and the message, with either trader behind the \
+                    other.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::TraderFenced, Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -727,8 +737,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "told-twice",
                 about: "a buyer that wants something twice is told of both, though old words about the first come late",
-                bounds: "2 requests beside another buyer's, batches of 2: it is told that its request waits, and how it ended, \
-                         in any order and again.",
+                bounds: "2 requests beside another buyer's, batches of 2: it is told that its request waits, and how \
+                         it ended, in any order and again.",
                 landmarks: vec![Landmark::Split, Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -745,8 +755,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "told-after-crashes",
                 about: "the same when a client or the ledger has crashed: who is back is told",
-                bounds: "1 crash of a client, 1 of the ledger: the outcome may be of a request that the present life never \
-                         made.",
+                bounds: "1 crash of a client, 1 of the ledger: the outcome may be of a request that the present life \
+                         never made.",
                 landmarks: vec![Landmark::Restarted, Landmark::LostUnsynced, Landmark::KeptUnanswered, Landmark::Sold],
                 ..base()
             },

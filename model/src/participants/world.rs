@@ -2,10 +2,11 @@
 //!
 //! # What is under way
 //!
-//! Where timing is free, messages, calls and replies are kept in bags that are only added to ([`Bag`]): each may arrive once,
-//! often or never, in any order. So a lost or doubled message, a link that is cut and healed, one-way too, a machine that pauses
-//! and comes back, and anything sent again, are in every graph without a step of their own. What can no longer matter to
-//! anybody is dropped ([`canon`](super::canon)). Where timing is synchronous, what arrives is taken out.
+//! Where timing is free, messages, calls and replies are kept in bags that are only added to ([`Bag`]): each may arrive
+//! once, often or never, in any order. So a lost or doubled message, a link that is cut and healed, one-way too, a
+//! machine that pauses and comes back, and anything sent again, are in every graph without a step of their own. What
+//! can no longer matter to anybody is dropped ([`canon`](super::canon)). Where timing is synchronous, what arrives is
+//! taken out.
 //!
 //! # What is one step here and more in life
 //!
@@ -14,10 +15,11 @@
 //! - A batch that the ledger is to write is written at once: a crash before that is the same as one that loses it.
 //! - A call that comes while the ledger writes waits on its way, but where the ledger has room for it.
 //! - A choice among one is made at once.
-//! - Where timing is free, the lease runs out only when a claim is under way that it would keep out. Before that nobody could tell.
+//! - Where timing is free, the lease runs out only when a claim is under way that it would keep out. Before that nobody
+//!   could tell.
 //! - Words carry readings of what is stamped, and no others
-//!   ([`Readings::OfWhatIsStamped`](bazaar_protocol::participant::Readings)): a clock that rose by one at each copy of each message
-//!   would never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
+//!   ([`Readings::OfWhatIsStamped`](bazaar_protocol::participant::Readings)): a clock that rose by one at each copy of
+//!   each message would never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
 //! - A clock multicast, which says nothing but a reading, is lost.
 
 use std::{
@@ -153,8 +155,8 @@ pub struct Mail {
     pub body: Body,
 }
 
-/// What the adversary may do, and how often. A step that takes from a budget cannot be repeated for ever, which keeps the graph
-/// finite and shallow.
+/// What the adversary may do, and how often. A step that takes from a budget cannot be repeated for ever, which keeps
+/// the graph finite and shallow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Tell any peer with an office to take it, at any moment (where there is no election).
@@ -453,8 +455,8 @@ impl World {
             Timer::Renewal => renewals > 0,
             Timer::Buyer => live.plans.wishes > 0 && live.may_want(),
             Timer::Seller => asks > 0,
-            // Asking again adds nothing to the bags. It matters to a claim that was answered `LeaseActive`, which then counts as not
-            // answered.
+            // Asking again adds nothing to the bags. It matters to a claim that was answered `LeaseActive`, which then
+            // counts as not answered.
             Timer::LedgerRetry => live.participant.office().is_some_and(Office::met_lease),
             // A multicast is not modelled here.
             Timer::ClockInterval => false,

@@ -1,8 +1,9 @@
-//! Draws a history as a sequence diagram: a lane each for the peers and the ledger, time running down, a band for each step.
+//! Draws a history as a sequence diagram: a lane each for the peers and the ledger, time running down, a band for each
+//! step.
 //!
-//! A picture is one SVG element that brings everything along: it is no wider than its place, and has a ground of its own, so that it can be read on a light page
-//! and on a dark one; no style sheet, script, font or id, so that nothing leaks into a page or out of it. The same
-//! history gives the same bytes.
+//! A picture is one SVG element that brings everything along: it is no wider than its place, and has a ground of its
+//! own, so that it can be read on a light page and on a dark one; no style sheet, script, font or id, so that nothing
+//! leaks into a page or out of it. The same history gives the same bytes.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -21,7 +22,8 @@ pub struct Options<'a> {
     pub words: &'a [String],
     /// What is there before the first step.
     pub opening: &'a [Mark],
-    /// How many of the steps are the history's; those after them show what comes of it once faults stop. All where not given.
+    /// How many of the steps are the history's; those after them show what comes of it once faults stop. All where not
+    /// given.
     pub steps: Option<usize>,
 }
 
@@ -271,7 +273,15 @@ impl<'a> Drawing<'a> {
                 let (x, y) = self.beside(*at, label, CLOCK);
                 let _ = write!(
                     self.glyphs,
-                    r##"<g stroke="{CLOCK}" fill="none"><circle cx="{x:.1}" cy="{y:.1}" r="6" fill="#ffffff" stroke-width="1.5"/><path d="M{x:.1} {:.1}V{y:.1}H{:.1}"/></g>"##,
+                    r##"<g \
+                        stroke="{CLOCK}" \
+                        fill="none"><circle \
+                        cx="{x:.1}" \
+                        cy="{y:.1}" \
+                        r="6" \
+                        fill="#ffffff" \
+                        stroke-width="1.5"/><path \
+                        d="M{x:.1} {:.1}V{y:.1}H{:.1}"/></g>"##,
                     y - 4.0,
                     x + 3.0,
                 );
@@ -470,7 +480,15 @@ impl<'a> Drawing<'a> {
         let (fill, edge) = office(epoch);
         let _ = write!(
             self.bands,
-            r#"<rect x="{:.1}" y="{since:.1}" width="9" height="{:.1}" fill="{fill}" stroke="{edge}" stroke-width="0.8"><title>epoch {epoch}</title></rect>"#,
+            r#"<rect \
+                x="{:.1}" \
+                y="{since:.1}" \
+                width="9" \
+                height="{:.1}" \
+                fill="{fill}" \
+                stroke="{edge}" \
+                stroke-width="0.8"><title>epoch \
+                {epoch}</title></rect>"#,
             self.x(lane) - 4.5,
             (y - since).max(1.0),
         );
@@ -495,7 +513,19 @@ impl<'a> Drawing<'a> {
         let (_, edge) = office(epoch);
         let _ = write!(
             self.glyphs,
-            r##"<rect x="{:.1}" y="{:.1}" width="{wide:.1}" height="12" rx="4" fill="{edge}"/><text x="{x:.1}" y="{:.1}" text-anchor="middle" font-size="9" font-weight="bold" fill="#ffffff">{number}</text>"##,
+            r##"<rect \
+                x="{:.1}" \
+                y="{:.1}" \
+                width="{wide:.1}" \
+                height="12" \
+                rx="4" \
+                fill="{edge}"/><text \
+                x="{x:.1}" \
+                y="{:.1}" \
+                text-anchor="middle" \
+                font-size="9" \
+                font-weight="bold" \
+                fill="#ffffff">{number}</text>"##,
             x - wide / 2.0,
             y - 6.0,
             y + 3.2,
@@ -521,7 +551,11 @@ impl<'a> Drawing<'a> {
         let x = self.x(from) + if to < from { -8.0 } else { 8.0 };
         let _ = write!(
             self.bands,
-            r#"<path d="M{x:.1} {since:.1}V{y:.1}" stroke="{WRONG}" stroke-width="3" stroke-opacity="0.45"><title>{}</title></path>"#,
+            r#"<path \
+                d="M{x:.1} {since:.1}V{y:.1}" \
+                stroke="{WRONG}" \
+                stroke-width="3" \
+                stroke-opacity="0.45"><title>{}</title></path>"#,
             escape(&format!("cut: {} to {}", self.lanes[from].name, self.lanes[to].name)),
         );
     }
@@ -550,7 +584,15 @@ impl<'a> Drawing<'a> {
         };
         let _ = write!(
             self.labels,
-            r##"<g>{}<rect x="{left:.1}" y="{top:.1}" width="{:.1}" height="{:.1}" fill="{}" fill-opacity="0.85"/><text text-anchor="{anchor}" fill="{colour}">"##,
+            r##"<g>{}<rect \
+                x="{left:.1}" \
+                y="{top:.1}" \
+                width="{:.1}" \
+                height="{:.1}" \
+                fill="{}" \
+                fill-opacity="0.85"/><text \
+                text-anchor="{anchor}" \
+                fill="{colour}">"##,
             whole.map(tooltip).unwrap_or_default(),
             wide + 4.0,
             lines.len() as f64 * LINE,
@@ -597,7 +639,10 @@ impl<'a> Drawing<'a> {
     fn cross(&mut self, x: f64, y: f64, size: f64, thick: f64) {
         let _ = write!(
             self.glyphs,
-            r#"<path d="M{0:.1} {1:.1}L{2:.1} {3:.1}M{0:.1} {3:.1}L{2:.1} {1:.1}" stroke="{WRONG}" stroke-width="{thick}"/>"#,
+            r#"<path \
+                d="M{0:.1} {1:.1}L{2:.1} {3:.1}M{0:.1} {3:.1}L{2:.1} {1:.1}" \
+                stroke="{WRONG}" \
+                stroke-width="{thick}"/>"#,
             x - size,
             y - size,
             x + size,
@@ -644,7 +689,18 @@ impl<'a> Drawing<'a> {
             let height = lines.len() as f64 * 16.0 + 12.0;
             let _ = write!(
                 below,
-                r##"<g>{}<rect x="10" y="{y:.1}" width="{:.1}" height="{height:.1}" rx="4" fill="#ffebe9" stroke="{WRONG}" stroke-width="1.5"/><text font-size="12" font-weight="bold" fill="{WRONG}">"##,
+                r##"<g>{}<rect \
+                    x="10" \
+                    y="{y:.1}" \
+                    width="{:.1}" \
+                    height="{height:.1}" \
+                    rx="4" \
+                    fill="#ffebe9" \
+                    stroke="{WRONG}" \
+                    stroke-width="1.5"/><text \
+                    font-size="12" \
+                    font-weight="bold" \
+                    fill="{WRONG}">"##,
                 if is_cut { tooltip(label) } else { String::new() },
                 width - 20.0,
             );
@@ -662,7 +718,25 @@ impl<'a> Drawing<'a> {
         let mut out = String::new();
         let _ = write!(
             out,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" style="max-width:100%;height:auto" role="img" aria-label="{}" font-family="Helvetica, Arial, sans-serif" font-size="{TEXT}" font-weight="normal" fill="none"><rect x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="6" fill="#ffffff" stroke="#d0d7de"/>"##,
+            r##"<svg \
+                xmlns="http://www.w3.org/2000/svg" \
+                width="{width:.0}" \
+                height="{height:.0}" \
+                viewBox="0 0 {width:.0} {height:.0}" \
+                style="max-width:100%;height:auto" \
+                role="img" \
+                aria-label="{}" \
+                font-family="Helvetica, Arial, sans-serif" \
+                font-size="{TEXT}" \
+                font-weight="normal" \
+                fill="none"><rect \
+                x="0.5" \
+                y="0.5" \
+                width="{:.0}" \
+                height="{:.0}" \
+                rx="6" \
+                fill="#ffffff" \
+                stroke="#d0d7de"/>"##,
             escape(about),
             width - 1.0,
             height - 1.0,
@@ -703,7 +777,18 @@ impl<'a> Drawing<'a> {
                 lines.iter().map(|line| width(line, TEXT + 1.5)).fold(36.0, f64::max).min(wide - 14.0) + 14.0;
             let _ = write!(
                 out,
-                r#"<g>{}<rect x="{:.1}" y="{:.1}" width="{box_wide:.1}" height="{:.1}" rx="4" fill="{fill}" stroke="{edge}"/><text font-size="12" font-weight="bold" text-anchor="middle" fill="{INK}">"#,
+                r#"<g>{}<rect \
+                    x="{:.1}" \
+                    y="{:.1}" \
+                    width="{box_wide:.1}" \
+                    height="{:.1}" \
+                    rx="4" \
+                    fill="{fill}" \
+                    stroke="{edge}"/><text \
+                    font-size="12" \
+                    font-weight="bold" \
+                    text-anchor="middle" \
+                    fill="{INK}">"#,
                 if is_cut { tooltip(&lane.name) } else { String::new() },
                 x - box_wide / 2.0,
                 top + 2.0,

@@ -1,12 +1,13 @@
 //! stateright's Explorer over a subject: every step as a sentence, every state as a portrait, every path as a picture.
 //!
-//! The Explorer is a page that lets people take one step after another. What it shows of a model is what the model says of
-//! itself; here that is what the subject says ([`Subject::sentence`], [`Subject::portrait`], [`Subject::marks`]). It addresses
-//! a path by the numbers of its steps, each among those that can be taken where it stands: `/#/steps/0/4/1` is the
-//! first state, then its fifth step, then the second from there. So links to interesting states can be made beforehand.
+//! The Explorer is a page that lets people take one step after another. What it shows of a model is what the model says
+//! of itself; here that is what the subject says ([`Subject::sentence`], [`Subject::portrait`], [`Subject::marks`]). It
+//! addresses a path by the numbers of its steps, each among those that can be taken where it stands: `/#/steps/0/4/1`
+//! is the first state, then its fifth step, then the second from there. So links to interesting states can be made
+//! beforehand.
 //!
-//! Its marks beside the properties speak of the path on which the search first found a violation, not of the state that is
-//! shown; which properties hold there, the portrait says.
+//! Its marks beside the properties speak of the path on which the search first found a violation, not of the state that
+//! is shown; which properties hold there, the portrait says.
 
 use std::{
     fmt,
@@ -64,8 +65,8 @@ pub struct Explore<'a> {
     pub others: Vec<&'a str>,
     /// What links lead to.
     pub landmarks: &'a [Landmark],
-    /// What is broken in the protocol, if anything. Who calls has broken it; here it is only said, and a way to what comes
-    /// of it looked for.
+    /// What is broken in the protocol, if anything. Who calls has broken it; here it is only said, and a way to what
+    /// comes of it looked for.
     pub mutant: Option<&'a str>,
     /// Where the Explorer listens: a loopback address and a port; port 0 is any that is free.
     pub address: &'a str,
@@ -101,7 +102,8 @@ pub enum ExploreError {
         source: io::Error,
     },
     /// Start it from another directory.
-    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to go to", .0.display())]
+    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to go \
+        to", .0.display())]
     ForeignPage(PathBuf),
     /// Look at what it says: what there is to say cannot be written, say, or there are no signals to wait for.
     #[error("the system refuses something: {0}")]
@@ -249,8 +251,8 @@ fn listen(address: &str) -> Result<TcpListener, ExploreError> {
     TcpListener::bind(first).map_err(|source| ExploreError::Taken { address: first, source })
 }
 
-/// Goes where stateright finds no files that it would serve instead of its own page: it takes whatever is called so in the
-/// working directory. The directory that was left, if one was.
+/// Goes where stateright finds no files that it would serve instead of its own page: it takes whatever is called so in
+/// the working directory. The directory that was left, if one was.
 fn leave_foreign_page() -> Result<Option<PathBuf>, ExploreError> {
     let here = Path::new("ui");
     if !is_page(here) {
@@ -275,7 +277,8 @@ enum Event {
     Ended,
 }
 
-/// Serves the Explorer at this address until the process is interrupted or told to end. `ready` is called once it answers.
+/// Serves the Explorer at this address until the process is interrupted or told to end. `ready` is called once it
+/// answers.
 ///
 /// # Errors
 /// The Explorer does not answer, or ends by itself.
@@ -386,7 +389,8 @@ impl<S: Subject> Hash for Shown<S> {
     }
 }
 
-/// A step, and where it is taken; its `Debug` is its sentence. Only the step tells it from the others that can be taken there.
+/// A step, and where it is taken; its `Debug` is its sentence. Only the step tells it from the others that can be taken
+/// there.
 pub struct Step<S: Subject> {
     from: Shown<S>,
     action: S::Action,
@@ -470,7 +474,8 @@ impl<S: Subject> Model for Explored<S> {
     }
 }
 
-/// stateright wants a function for each property, one that carries nothing along: here are as many as there are properties.
+/// stateright wants a function for each property, one that carries nothing along: here are as many as there are
+/// properties.
 fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Property<Explored<S>> {
     macro_rules! each {
         ($($property:ident)*) => {
@@ -555,7 +560,8 @@ mod tests {
         let first = explored.init_states().remove(0);
         assert_eq!(
             format!("{first:#?}"),
-            "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 cuts\nholds: S1, S2"
+            "peer 1: out of office\npeer 2: out of office\nlink of peer 1: up\nleft: 3 timers, 1 crashes, 1 \
+             cuts\nholds: S1, S2"
         );
         let mut actions = Vec::new();
         explored.actions(&first, &mut actions);

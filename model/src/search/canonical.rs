@@ -1,9 +1,9 @@
 //! What is taken for one state must behave as one: the tests of that, for any subject.
 //!
-//! A search keeps of two states with the same hash whichever it met first, and never looks at what follows from the other. That is
-//! exact when the hash leaves out only what makes no difference: when from both, the same can be done, with the same to be
-//! said of it, leading to states that are taken for the same again. Then, by induction over the steps, so is everything that
-//! follows.
+//! A search keeps of two states with the same hash whichever it met first, and never looks at what follows from the
+//! other. That is exact when the hash leaves out only what makes no difference: when from both, the same can be done,
+//! with the same to be said of it, leading to states that are taken for the same again. Then, by induction over the
+//! steps, so is everything that follows.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -11,8 +11,8 @@ use bazaar_protocol::invariant::Property;
 
 use crate::{search::trace::wrong, subject::Subject, subject::shared::digest};
 
-/// Walks all states breadth first, up to `limit` of them. Whenever a state comes up that is unequal to one met before and
-/// taken for the same, what follows from both in one step is compared. How many such pairs were met.
+/// Walks all states breadth first, up to `limit` of them. Whenever a state comes up that is unequal to one met before
+/// and taken for the same, what follows from both in one step is compared. How many such pairs were met.
 ///
 /// # Errors
 /// Two states that are taken for the same and are not, with what follows from them.
@@ -44,8 +44,8 @@ pub fn merged_pairs_step_alike<S: Subject>(subject: &S, limit: usize) -> Result<
     Ok(pairs)
 }
 
-/// Walks two subjects in lock step, breadth first, up to `limit` states, each state of the one beside the state of the other
-/// that is taken for the same. How many there were.
+/// Walks two subjects in lock step, breadth first, up to `limit` states, each state of the one beside the state of the
+/// other that is taken for the same. How many there were.
 ///
 /// # Errors
 /// Where they part.
@@ -73,8 +73,8 @@ type Pair<S> = (<S as Subject>::State, <S as Subject>::State);
 /// What can be told of a state: its hash, and what is wrong with it.
 type Face = (u64, Option<Property>);
 
-/// Compares two states that are taken for the same: what is wrong with them, and, as a multiset, what follows from them. The
-/// states that follow, side by side, by hash.
+/// Compares two states that are taken for the same: what is wrong with them, and, as a multiset, what follows from
+/// them. The states that follow, side by side, by hash.
 fn alike<S: Subject>(one: &S, state: &S::State, other: &S, beside: &S::State) -> Result<Vec<(u64, Pair<S>)>, String> {
     let said = |subject: &S, state: &S::State| wrong(subject, state).map(|violation| violation.property);
     if said(one, state) != said(other, beside) {

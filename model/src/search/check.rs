@@ -60,8 +60,8 @@ pub struct Report {
     pub depth: usize,
     /// How long it took.
     pub seconds: f64,
-    /// How much memory the process took on at most while it ran, by state; nothing where the system does not tell. Too little
-    /// where it had taken it before.
+    /// How much memory the process took on at most while it ran, by state; nothing where the system does not tell. Too
+    /// little where it had taken it before.
     pub bytes_per_state: Option<u64>,
     /// What was to be met and was not.
     pub missing: Vec<Landmark>,
@@ -88,13 +88,13 @@ pub struct Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All properties hold in all states, all states were tried, all that was to be met was, and the number of states is
-    /// the recorded one.
+    /// All properties hold in all states, all states were tried, all that was to be met was, and the number of states
+    /// is the recorded one.
     Holds,
     /// A property does not hold.
     Violated,
-    /// No property fails, all states were tried and all that was to be met was, but the number of states is another than the
-    /// recorded one, or none is recorded: the machines, or the model, do something else than when it was.
+    /// No property fails, all states were tried and all that was to be met was, but the number of states is another
+    /// than the recorded one, or none is recorded: the machines, or the model, do something else than when it was.
     CountedDifferently,
     /// A machine panicked, states were left, or something was not met.
     Incomplete,

@@ -26,7 +26,8 @@ pub struct Tally {
     pub coverage: Coverage,
     /// Which inputs were tried in which roles.
     pub matrix: Matrix,
-    /// How many states have had all their steps tried. A search that has ended with fewer than it found is not complete.
+    /// How many states have had all their steps tried. A search that has ended with fewer than it found is not
+    /// complete.
     pub expanded: AtomicU64,
 }
 
@@ -60,7 +61,8 @@ impl<S: Subject> Model for Graph<S> {
         (next != *state).then_some(next)
     }
 
-    /// Two: whatever a state says of itself, and what comes of it once faults stop. Which property it is, the violation names.
+    /// Two: whatever a state says of itself, and what comes of it once faults stop. Which property it is, the violation
+    /// names.
     fn properties(&self) -> Vec<Property<Graph<S>>> {
         vec![
             Property::always("safety", |graph: &Graph<S>, state| graph.subject.violation(state).is_none()),

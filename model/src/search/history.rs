@@ -1,7 +1,7 @@
 //! A history as it was taken: its steps, and the states between them.
 //!
-//! It is taken here and nowhere else. What is said of a history, drawn of it, written to a file, linked to in the Explorer or
-//! left out of it is read off the steps that were taken, none of which is computed a second time.
+//! It is taken here and nowhere else. What is said of a history, drawn of it, written to a file, linked to in the
+//! Explorer or left out of it is read off the steps that were taken, none of which is computed a second time.
 
 use std::mem;
 
@@ -134,8 +134,8 @@ impl<'a, S: Subject> History<'a, S> {
         wrong(self.subject, self.last())
     }
 
-    /// Where something does not come about at the end: the first steps of what does instead, in words and as a picture shows
-    /// them.
+    /// Where something does not come about at the end: the first steps of what does instead, in words and as a picture
+    /// shows them.
     #[must_use]
     pub fn afterwards(&self) -> Vec<(String, Vec<Mark>)> {
         let is_stuck = self.subject.violation(self.last()).is_none() && self.wrong().is_some();
@@ -149,8 +149,8 @@ impl<'a, S: Subject> History<'a, S> {
         History { subject: self.subject, first: self.first.clone(), taken }
     }
 
-    /// A history that violates the same property with fewer steps: none of those that are left can be left out by itself.
-    /// Every candidate is taken, from where it parts from the best one so far, whatever was left out.
+    /// A history that violates the same property with fewer steps: none of those that are left can be left out by
+    /// itself. Every candidate is taken, from where it parts from the best one so far, whatever was left out.
     #[must_use]
     pub fn shorten(self, property: Property) -> History<'a, S> {
         let Some(mut best) = History::empty(self.subject).until_violated(&self.taken, property) else { return self };
@@ -175,8 +175,8 @@ impl<'a, S: Subject> History<'a, S> {
         best
     }
 
-    /// Goes on with those of these steps that can be taken and change something, until one violates the property; nothing if
-    /// none does.
+    /// Goes on with those of these steps that can be taken and change something, until one violates the property;
+    /// nothing if none does.
     fn until_violated(mut self, steps: &[Taken<S>], property: Property) -> Option<History<'a, S>> {
         for step in steps {
             let taken = self.next(|_, action| *action == step.action);

@@ -243,14 +243,14 @@ impl Kind {
 }
 
 impl Kind {
-    /// Whether an empty cell is a gap. It is none where a machine in this role is never given this, or where it is the same as
-    /// another role for whoever is given it.
+    /// Whether an empty cell is a gap. It is none where a machine in this role is never given this, or where it is the
+    /// same as another role for whoever is given it.
     #[must_use]
     pub fn concerns(self, role: Role) -> bool {
         use Role::{Buyer, Candidate, Clock, Ledger, Peer, Relay, Seller, Trader};
         match self {
-            // Elections, links, disks and the ledger's answers know nothing of what a peer buys or sells: out of office it is a
-            // peer.
+            // Elections, links, disks and the ledger's answers know nothing of what a peer buys or sells: out of office
+            // it is a peer.
             Kind::Call
             | Kind::Anyone
             | Kind::AnswerOk

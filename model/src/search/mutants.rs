@@ -1,9 +1,10 @@
-//! The catalogue of mutants: what each breaks, which property must fail, in which scenario, after how many steps (DESIGN 6).
+//! The catalogue of mutants: what each breaks, which property must fail, in which scenario, after how many steps
+//! (DESIGN 6).
 //!
 //! A model is worth what it can catch. Each mutant is one safety line of the protocol taken out or weakened
-//! ([`bazaar_protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what is shown is
-//! the shortest history there, breadth first. That the unmutated machine passes the same scenario, with the recorded number of
-//! states, is checked in this build too ([`control`]), so the seam itself changes nothing.
+//! ([`bazaar_protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what
+//! is shown is the shortest history there, breadth first. That the unmutated machine passes the same scenario, with the
+//! recorded number of states, is checked in this build too ([`control`]), so the seam itself changes nothing.
 
 use std::time::Instant;
 
@@ -106,8 +107,8 @@ pub fn find(line: Line) -> Finding {
     }
 }
 
-/// What a model catches a mutant by, alone: the first of its scenarios of at most `up_to` recorded states that has a state in which
-/// any property is violated, smaller scenarios first. Nothing where it catches none.
+/// What a model catches a mutant by, alone: the first of its scenarios of at most `up_to` recorded states that has a
+/// state in which any property is violated, smaller scenarios first. Nothing where it catches none.
 #[must_use]
 pub fn caught_by(family: Family, mutant: Mutant, up_to: usize) -> Option<(&'static str, Property)> {
     let states = |scenario: &Entry| scenario.recorded(Extent::Default).unwrap_or(usize::MAX);

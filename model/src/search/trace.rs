@@ -30,7 +30,8 @@ pub struct Trace {
     pub violation: Option<Violation>,
     /// The same steps in words; for people, not read back.
     pub words: Vec<String>,
-    /// Where something does not come about: the first steps of what does instead, once faults have stopped. Not read back.
+    /// Where something does not come about: the first steps of what does instead, once faults have stopped. Not read
+    /// back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub afterwards: Vec<String>,
     /// The steps.
@@ -42,13 +43,14 @@ pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
     subject.violation(state).cloned().or_else(|| subject.stuck(state))
 }
 
-/// How a state was come by first: from which other, by its digest, and by which of the steps from there. Nothing for the
-/// first of all.
+/// How a state was come by first: from which other, by its digest, and by which of the steps from there. Nothing for
+/// the first of all.
 type Come = Option<(u64, u32)>;
 
-/// Walks all states breadth first, by one thread, until so many are known that `limit` is reached, or `each` breaks off. It is
-/// shown the first state, then every step: the state, what is met, whether the state is new, and how it was come by. Kept are
-/// a few words for each state and the states at the rim; what is returned says of each how it was come by.
+/// Walks all states breadth first, by one thread, until so many are known that `limit` is reached, or `each` breaks
+/// off. It is shown the first state, then every step: the state, what is met, whether the state is new, and how it was
+/// come by. Kept are a few words for each state and the states at the rim; what is returned says of each how it was
+/// come by.
 fn search<S: Subject>(
     subject: &S,
     limit: usize,
@@ -110,9 +112,9 @@ pub struct Survey<'a, S: Subject> {
     pub states: usize,
 }
 
-/// The shortest history to each of these landmarks, and to something wrong: in one pass, breadth first, by one thread. Ends
-/// where all is found, or where `limit` states are known. Whether something wrong is found on the way is told in any case;
-/// with `until_wrong` it is looked for, and what does not come of a state ([`Subject::stuck`]) is wrong too.
+/// The shortest history to each of these landmarks, and to something wrong: in one pass, breadth first, by one thread.
+/// Ends where all is found, or where `limit` states are known. Whether something wrong is found on the way is told in
+/// any case; with `until_wrong` it is looked for, and what does not come of a state ([`Subject::stuck`]) is wrong too.
 pub fn survey<'a, S: Subject>(
     subject: &'a S,
     limit: usize,
@@ -141,8 +143,8 @@ pub fn survey<'a, S: Subject>(
     }
 }
 
-/// The history to a state that was come by so. Nothing where two states have the same digest, so that the way to the one was
-/// taken for the way to the other.
+/// The history to a state that was come by so. Nothing where two states have the same digest, so that the way to the
+/// one was taken for the way to the other.
 fn way<'a, S: Subject>(subject: &'a S, known: &HashMap<u64, Come>, come: Come) -> Option<History<'a, S>> {
     let before = |(from, _): &(u64, u32)| known.get(from).copied().flatten();
     let mut numbers: Vec<_> = iter::successors(come, before).map(|(_, nth)| nth as usize).collect();

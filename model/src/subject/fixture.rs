@@ -1,5 +1,5 @@
-//! A small subject for tests of what looks at subjects: two peers claim the office from a ledger. It may be broken: then the
-//! ledger takes a second claim of the same epoch.
+//! A small subject for tests of what looks at subjects: two peers claim the office from a ledger. It may be broken:
+//! then the ledger takes a second claim of the same epoch.
 
 use std::fmt::Write as _;
 

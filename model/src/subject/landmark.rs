@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! landmarks {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Something that happens in a step. stateright's `sometimes` speaks of states, so each of these would cost a bit of
-        /// history in every state; they are noted at the steps instead. All steps from all states are tried, so what is
-        /// noted does not depend on the order of the search.
+        /// Something that happens in a step. stateright's `sometimes` speaks of states, so each of these would cost a
+        /// bit of history in every state; they are noted at the steps instead. All steps from all states are tried, so
+        /// what is noted does not depend on the order of the search.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Landmark {

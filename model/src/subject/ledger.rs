@@ -1,10 +1,10 @@
 //! The ledger as the models run it: the protocol's [`Archive`], and when two of them are the same.
 //!
-//! Of the log only those clock readings count on which something can still depend: those of its last batch, which may be sent
-//! again and is followed by what is stamped later; of requests that wait; of each buyer's last outcome and each seller's last
-//! deposit and sale, which the next request or deposit is held against; all of them while a read is to be answered from an older
-//! head. All else of the log counts. A sequence of records
-//! that lead to the same books with other stamps, long after, is the same history.
+//! Of the log only those clock readings count on which something can still depend: those of its last batch, which may
+//! be sent again and is followed by what is stamped later; of requests that wait; of each buyer's last outcome and each
+//! seller's last deposit and sale, which the next request or deposit is held against; all of them while a read is to be
+//! answered from an older head. All else of the log counts. A sequence of records that lead to the same books with
+//! other stamps, long after, is the same history.
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +49,8 @@ impl DerefMut for LedgerNode {
 }
 
 impl LedgerNode {
-    /// Whether this batch is a claim that would be granted if the lease were over: then that it runs out makes a difference.
+    /// Whether this batch is a claim that would be granted if the lease were over: then that it runs out makes a
+    /// difference.
     #[must_use]
     pub fn keeps_out(&self, batch: &Batch) -> bool {
         let status = self.status();

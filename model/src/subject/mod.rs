@@ -22,11 +22,11 @@ use crate::{
 
 /// Something that is checked: the machines of the protocol, set up in one way, with an adversary of a stated strength.
 ///
-/// It decides nothing that the machines decide. Everything that looks at it ([`check`](crate::search::check), [`trace`](crate::search::trace),
-/// [`explore`](crate::pictures::explore)) knows no more of it than this.
+/// It decides nothing that the machines decide. Everything that looks at it ([`check`](crate::search::check),
+/// [`trace`](crate::search::trace), [`explore`](crate::pictures::explore)) knows no more of it than this.
 pub trait Subject: Clone + Debug + Send + Sync + 'static {
-    /// One state of everything. Its hash tells states apart, and only its hash: two states that can never be told apart by
-    /// what follows from them should have the same.
+    /// One state of everything. Its hash tells states apart, and only its hash: two states that can never be told apart
+    /// by what follows from them should have the same.
     type State: Clone + Debug + PartialEq + Hash + Send + Sync + 'static;
     /// One step of one machine, or one stroke of the adversary.
     type Action: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
@@ -41,7 +41,8 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     fn after(&self, state: &Self::State, action: &Self::Action) -> (Self::State, Met);
 
     /// The same, but nothing counts as wrong that is not a violation of this property, so that no other one that shows
-    /// earlier keeps it from being found. By itself a subject is as good as that: nothing hides anything where little is asked.
+    /// earlier keeps it from being found. By itself a subject is as good as that: nothing hides anything where little
+    /// is asked.
     #[must_use]
     fn only(&self, property: Property) -> Self {
         let _ = property;
@@ -57,8 +58,8 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
         None
     }
 
-    /// What comes of a state once faults stop: the first `steps` steps of the schedule by which [`stuck`](Subject::stuck)
-    /// judges, in words and as a picture shows them. Nothing where there is no such schedule.
+    /// What comes of a state once faults stop: the first `steps` steps of the schedule by which
+    /// [`stuck`](Subject::stuck) judges, in words and as a picture shows them. Nothing where there is no such schedule.
     fn afterwards(&self, state: &Self::State, steps: usize) -> Vec<(String, Vec<Mark>)> {
         let _ = (state, steps);
         Vec::new()
@@ -70,18 +71,19 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// What the adversary may do, and how often: its budgets, in words.
     fn adversary(&self) -> String;
 
-    /// A step as a sentence, with what comes of it: "peer 2's answer timer fires: nobody higher has answered, it claims the
-    /// office".
+    /// A step as a sentence, with what comes of it: "peer 2's answer timer fires: nobody higher has answered, it claims
+    /// the office".
     fn sentence(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> String;
 
-    /// A state as people want to read it: who is what, what is under way, what is in the books, which properties hold in it.
-    /// Several lines.
+    /// A state as people want to read it: who is what, what is under way, what is in the books, which properties hold
+    /// in it. Several lines.
     fn portrait(&self, state: &Self::State) -> String;
 
     /// Who has a lane of its own in a picture of a history that ends here, from left to right.
     fn lanes(&self, state: &Self::State) -> Vec<Lane>;
 
-    /// What a picture shows of the state from which everything starts: what is under way, who is in office, what is cut.
+    /// What a picture shows of the state from which everything starts: what is under way, who is in office, what is
+    /// cut.
     fn opening(&self) -> Vec<Mark> {
         Vec::new()
     }

@@ -89,8 +89,8 @@ impl<S> Scenario<S> {
         Scenario { name, family, about, bounds, landmarks, case: how(case), further: further.map(how) }
     }
 
-    /// How many unique states it was recorded to have. Another number means that the machines, or the model, do something
-    /// else than when it was recorded: look at it, then record it anew (`bazaar-model check --record`).
+    /// How many unique states it was recorded to have. Another number means that the machines, or the model, do
+    /// something else than when it was recorded: look at it, then record it anew (`bazaar-model check --record`).
     #[must_use]
     pub fn recorded(&self, extent: Extent) -> Option<usize> {
         let extent = if self.further.is_none() { Extent::Default } else { extent };

@@ -2,17 +2,17 @@
 //!
 //! # Clocks
 //!
-//! The machines do nothing with a clock reading but take the larger of two, add one, and compare. So a state whose readings are
-//! all higher by the same amount does the same things for ever, and is the same state: a [`digest`] takes readings relative
-//! to the least one that occurs anywhere in the value. That is exact, not an abstraction, under two conditions that this
-//! crate sees to: a reading of 0 stands for "none yet" and for nothing else (peers start at 1), and no digest that the protocol
-//! takes over readings is part of what is hashed (a hasher here skips every [`bazaar_protocol::digest::Digest`], and who keeps one
-//! keeps what it names beside it). The tests hold it against the machines: states that are taken for the same are stepped
-//! side by side.
+//! The machines do nothing with a clock reading but take the larger of two, add one, and compare. So a state whose
+//! readings are all higher by the same amount does the same things for ever, and is the same state: a [`digest`] takes
+//! readings relative to the least one that occurs anywhere in the value. That is exact, not an abstraction, under two
+//! conditions that this crate sees to: a reading of 0 stands for "none yet" and for nothing else (peers start at 1),
+//! and no digest that the protocol takes over readings is part of what is hashed (a hasher here skips every
+//! [`bazaar_protocol::digest::Digest`], and who keeps one keeps what it names beside it). The tests hold it against the
+//! machines: states that are taken for the same are stepped side by side.
 //!
-//! Where clocks are written ahead, readings come in two sorts that are far apart: those of now, and the bounds that a restart
-//! resumes at. A history is too short for one to reach the other step by step, so each sort counts from its own least
-//! ([`AGE`]): how far exactly a bound lies ahead of now decides nothing.
+//! Where clocks are written ahead, readings come in two sorts that are far apart: those of now, and the bounds that a
+//! restart resumes at. A history is too short for one to reach the other step by step, so each sort counts from its own
+//! least ([`AGE`]): how far exactly a bound lies ahead of now decides nothing.
 
 use std::{
     hash::{Hash, Hasher},
@@ -20,8 +20,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// How many readings an age of clocks has. Whoever wants bounds that are never reached step by step writes clocks an age ahead;
-/// no history counts as many.
+/// How many readings an age of clocks has. Whoever wants bounds that are never reached step by step writes clocks an
+/// age ahead; no history counts as many.
 pub const AGE: u64 = 1 << 20;
 
 /// How many ages count from their own least reading; in later ones readings are taken as they are.
@@ -29,8 +29,8 @@ const AGES: usize = 4;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A piece of a state. A step changes few of them; the others are neither copied nor hashed again. It is hashed when somebody
-/// asks for the first time.
+/// A piece of a state. A step changes few of them; the others are neither copied nor hashed again. It is hashed when
+/// somebody asks for the first time.
 #[derive(Debug)]
 pub struct Shared<T>(Arc<(OnceLock<Relative>, T)>);
 
@@ -131,9 +131,9 @@ fn relative<T: Hash + ?Sized>(value: &T) -> Relative {
     Relative { digest: hasher.finish(), least: hasher.least }
 }
 
-/// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as `i64`
-/// ([`bazaar_protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on all that came
-/// before it but the readings; so the least one of an age can be taken off all of that age at the end.
+/// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as
+/// `i64` ([`bazaar_protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on
+/// all that came before it but the readings; so the least one of an age can be taken off all of that age at the end.
 struct Folding {
     run: u64,
     sum: u64,
@@ -201,7 +201,8 @@ impl Hasher for Folding {
         *least = if *least == 0 { reading } else { reading.min(*least) };
     }
 
-    /// A digest that the protocol took: over readings as they are, so it is left out. What it names is hashed beside it.
+    /// A digest that the protocol took: over readings as they are, so it is left out. What it names is hashed beside
+    /// it.
     fn write_u128(&mut self, _: u128) {}
 
     fn finish(&self) -> u64 {
@@ -212,8 +213,8 @@ impl Hasher for Folding {
     }
 }
 
-/// What has been sent and may still arrive. Where it is only added to, each may arrive once, often, or never, in any order:
-/// sending it again changes nothing, so loss, duplication and resending need no steps of their own.
+/// What has been sent and may still arrive. Where it is only added to, each may arrive once, often, or never, in any
+/// order: sending it again changes nothing, so loss, duplication and resending need no steps of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Bag<T>(Vec<Shared<T>>);
 

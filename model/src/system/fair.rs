@@ -1,10 +1,10 @@
 //! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3), in virtual time.
 //!
-//! No more faults, and no more wishes. Cuts are healed but for the one that stays; who has crashed comes back, or stays away for
-//! good. All that is under way arrives, everybody learns how its connections are; then the timer that is due first fires. A buyer
-//! that was not told how its last request ended wants something once more, since it learns that by asking. What should come
-//! about is asked whenever all is quiet. The schedule is one of many; that its steps are bounded from every state is what is
-//! checked.
+//! No more faults, and no more wishes. Cuts are healed but for the one that stays; who has crashed comes back, or stays
+//! away for good. All that is under way arrives, everybody learns how its connections are; then the timer that is due
+//! first fires. A buyer that was not told how its last request ended wants something once more, since it learns that by
+//! asking. What should come about is asked whenever all is quiet. The schedule is one of many; that its steps are
+//! bounded from every state is what is checked.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -97,8 +97,9 @@ pub fn follow(setup: &System, world: &World, convergence: Convergence, steps: us
     followed
 }
 
-/// The live peers that hear each other while `cut` stays: those of the only group of more than one, or the only one that
-/// lives. None where nothing can be asked of anybody: all are alone, and each may be right to think it is the last.
+/// The live peers that hear each other while `cut` stays: those of the only group of more than one, or the only one
+/// that lives. None where nothing can be asked of anybody: all are alone, and each may be right to think it is the
+/// last.
 fn together(setup: &System, world: &World, cut: Option<Way>) -> BTreeSet<PeerId> {
     let mut groups: Vec<BTreeSet<PeerId>> = Vec::new();
     for live in world.lives() {
@@ -200,8 +201,8 @@ impl Step<'_> {
         }
     }
 
-    /// Everything that is under way arrives, and nothing waits but for time. Nothing if that takes more than so many steps, or
-    /// something breaks on the way.
+    /// Everything that is under way arrives, and nothing waits but for time. Nothing if that takes more than so many
+    /// steps, or something breaks on the way.
     fn flow(&mut self, steps: &mut usize, within: usize) -> Option<()> {
         while *steps < within && self.world.violation.is_none() {
             let Some(action) = self.next() else { return Some(()) };
@@ -240,8 +241,8 @@ impl Step<'_> {
         }
     }
 
-    /// The timer that is due first fires, if any is armed: after how much time, and which. Where everybody is `idle`, nobody
-    /// deposits yet.
+    /// The timer that is due first fires, if any is armed: after how much time, and which. Where everybody is `idle`,
+    /// nobody deposits yet.
     fn tick(&mut self, idle: bool) -> Option<(Duration, Action)> {
         let untold = self.untold();
         let counts = |live: &Live, timer: Timer, wait: Duration| match timer {

@@ -1,10 +1,10 @@
 //! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
 //!
-//! The machines are [`bazaar_protocol::peer::Peer`] and the ledger in memory, [`bazaar_protocol::archive::Archive`], unchanged; all that a driver
-//! does is the model's, and so the adversary's: connections, calls, disks, timers, choices. [`world`] says what there is and what
-//! can happen, [`step`] does what a step does and tells the [`Observer`](bazaar_protocol::invariant::Observer), which asks the properties,
-//! [`fair`] says what comes of a state once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] says
-//! what is run.
+//! The machines are [`bazaar_protocol::peer::Peer`] and the ledger in memory, [`bazaar_protocol::archive::Archive`],
+//! unchanged; all that a driver does is the model's, and so the adversary's: connections, calls, disks, timers,
+//! choices. [`world`] says what there is and what can happen, [`step`] does what a step does and tells the
+//! [`Observer`](bazaar_protocol::invariant::Observer), which asks the properties, [`fair`] says what comes of a state
+//! once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] says what is run.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -52,8 +52,8 @@ pub struct System {
     pub clock_interval: Duration,
     /// How peers write.
     pub disk: Disk,
-    /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That the answer
-    /// may be old when it is acted upon is kept: what follows from it may be taken any time later.
+    /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That
+    /// the answer may be old when it is acted upon is kept: what follows from it may be taken any time later.
     pub asks_at_once: bool,
     /// The limits. Where no call may wait inside the ledger while it writes, calls wait on their way.
     pub limits: Limits,
@@ -151,8 +151,8 @@ fn offered(item: Item, count: u32) -> Offers {
 }
 
 impl System {
-    /// These peers in a line, one in office, under terms by which nobody resigns; clocks are written so far ahead that no bound
-    /// is ever reached step by step.
+    /// These peers in a line, one in office, under terms by which nobody resigns; clocks are written so far ahead that
+    /// no bound is ever reached step by step.
     #[must_use]
     pub fn line(cast: Vec<Member>) -> System {
         let links = (1..cast.len() as u32).map(|peer| (peer - 1, peer)).collect();
@@ -262,7 +262,8 @@ impl System {
         self.only.is_none_or(|property| property == found.property)
     }
 
-    /// Whether it matters how long a timer runs: not where any may fire at any moment and nothing is asked of what comes after.
+    /// Whether it matters how long a timer runs: not where any may fire at any moment and nothing is asked of what
+    /// comes after.
     fn waits_matter(&self) -> bool {
         self.convergence.is_some()
     }

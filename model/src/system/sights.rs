@@ -1,5 +1,5 @@
-//! What is worth seeing in a step of a whole peer and in no other: what its overlay and its journal do. And which machine a step
-//! gives what.
+//! What is worth seeing in a step of a whole peer and in no other: what its overlay and its journal do. And which
+//! machine a step gives what.
 
 use bazaar_protocol::{
     effect::Effect, id::PeerId, ledger::LedgerRequest, message::Route, participant::ParticipantEffect, peer::Peer,

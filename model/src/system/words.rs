@@ -59,8 +59,8 @@ pub(super) fn adversary(setup: &System) -> String {
             });
             let who = if restarts { "who has crashed comes back" } else { "who has crashed stays away" };
             format!(
-                "; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state until all has \
-                 been well for {lasting:?}"
+                "; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state until \
+                 all has been well for {lasting:?}"
             )
         }
     };

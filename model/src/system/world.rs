@@ -2,27 +2,29 @@
 //!
 //! # What is under way
 //!
-//! Between neighbours, and between each peer and the ledger, there is a connection, with a queue in either direction ([`Channel`]):
-//! what is sent arrives once and in order, as over TCP. Faults are steps of their own, each with a budget: the head of a queue is
-//! lost, comes twice, or comes after the next; a connection is cut in one direction or both, which drops what is under way
-//! there and all that is sent into it until it is healed. A peer learns of that by a notice, which may come at any later moment or
-//! never ([`Action::Notice`]). What is sent to a dead peer is gone; what a peer has sent arrives though it has died.
+//! Between neighbours, and between each peer and the ledger, there is a connection, with a queue in either direction
+//! ([`Channel`]): what is sent arrives once and in order, as over TCP. Faults are steps of their own, each with a
+//! budget: the head of a queue is lost, comes twice, or comes after the next; a connection is cut in one direction or
+//! both, which drops what is under way there and all that is sent into it until it is healed. A peer learns of that by
+//! a notice, which may come at any later moment or never ([`Action::Notice`]). What is sent to a dead peer is gone;
+//! what a peer has sent arrives though it has died.
 //!
 //! # Disks
 //!
-//! A peer's write is asked for, then durable, then confirmed: three steps ([`Disk::InSteps`](super::Disk::InSteps)), or one, where
-//! the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes as it takes an append, since a
-//! crash before that is the same as one that loses what is written; that it is durable, and that the ledger knows and answers, are
-//! steps of their own.
+//! A peer's write is asked for, then durable, then confirmed: three steps ([`Disk::InSteps`](super::Disk::InSteps)), or
+//! one, where the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes as it
+//! takes an append, since a crash before that is the same as one that loses what is written; that it is durable, and
+//! that the ledger knows and answers, are steps of their own.
 //!
-//! An old image of the ledger may be put back, while it is down, with fewer of its batches. It must stop as soon as somebody calls
-//! who has seen more. Where nobody has who calls, it may grant an append, which nobody could know: there the history ends.
+//! An old image of the ledger may be put back, while it is down, with fewer of its batches. It must stop as soon as
+//! somebody calls who has seen more. Where nobody has who calls, it may grant an append, which nobody could know: there
+//! the history ends.
 //!
 //! # Time
 //!
-//! A timer that is armed may fire at any moment, as often as its budget allows; one that is armed for no time at all needs none,
-//! and what it brings about is bounded by [`Plans`]. The lease runs out when a claim is under way that it would keep out: before
-//! that nobody could tell.
+//! A timer that is armed may fire at any moment, as often as its budget allows; one that is armed for no time at all
+//! needs none, and what it brings about is bounded by [`Plans`]. The lease runs out when a claim is under way that it
+//! would keep out: before that nobody could tell.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -472,8 +474,8 @@ impl World {
             && self.next_on(setup, way).is_some_and(|parcel| self.is_answered_at_once(setup, way, parcel))
     }
 
-    /// Whether this is a question whose answer changes nothing at the ledger, and which it can answer, where asking and hearing
-    /// it are one step.
+    /// Whether this is a question whose answer changes nothing at the ledger, and which it can answer, where asking and
+    /// hearing it are one step.
     fn is_answered_at_once(&self, setup: &System, way: Way, parcel: &Parcel) -> bool {
         let Parcel::Call(call) = parcel else { return false };
         let is_question = match call.request {
@@ -489,8 +491,8 @@ impl World {
         self.channel(setup, way)?.queue.front().map(|parcel| &**parcel)
     }
 
-    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and takes anything else only where
-    /// calls wait inside it.
+    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and takes anything else only
+    /// where calls wait inside it.
     pub(super) fn is_taken(&self, setup: &System, parcel: &Parcel) -> bool {
         match parcel {
             Parcel::Envelope(_) | Parcel::Reply(_) => true,

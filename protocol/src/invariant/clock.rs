@@ -44,8 +44,8 @@ pub fn nothing_is_sent_above_the_written_bound(sent: Time, bound: Time) -> Resul
 }
 
 /// S7: whatever happened before an event is stamped before it, as (time, peer) (Lamport 1978, clock condition).
-/// `earlier` is what happened before `later`, by a chain of events of one peer and of messages: all of it, or of each peer
-/// the last. The same peer's last is among it, so that no stamp is given twice.
+/// `earlier` is what happened before `later`, by a chain of events of one peer and of messages: all of it, or of each
+/// peer the last. The same peer's last is among it, so that no stamp is given twice.
 ///
 /// # Errors
 /// When one of them is stamped the same or later.

@@ -1,7 +1,7 @@
 //! What the ledger answers, held against the durable log (R2, R3).
 //!
-//! A second opinion: the fence is read from the records here, one by one, and a batch is told from another by what is in
-//! it. Nothing here asks the ledger, its [`Tail`](crate::ledger::Tail) or a digest.
+//! A second opinion: the fence is read from the records here, one by one, and a batch is told from another by what is
+//! in it. Nothing here asks the ledger, its [`Tail`](crate::ledger::Tail) or a digest.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -37,7 +37,8 @@ impl Lease {
         Lease { is_live: false, ..self }
     }
 
-    /// `batch` has become durable and is to be answered. Whoever was kept out of an earlier term has no part in a new one.
+    /// `batch` has become durable and is to be answered. Whoever was kept out of an earlier term has no part in a new
+    /// one.
     #[must_use]
     pub fn written(self, batch: &Batch) -> Lease {
         Lease { is_contested: self.is_contested && claimant(batch).is_none(), ..self }
@@ -99,8 +100,8 @@ pub fn the_ledger_answers_in_order<'a>(
 /// durable, so a head within one never stood.
 ///
 /// # Errors
-/// At the head that was shown, when it was no head or the term there was another; at the log's end, when that is short of
-/// it.
+/// At the head that was shown, when it was no head or the term there was another; at the log's end, when that is short
+/// of it.
 pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
     log: impl IntoIterator<Item = &'a Batch>,
     status: &LedgerStatus,
@@ -131,8 +132,8 @@ pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
 /// ends no higher.
 ///
 /// # Errors
-/// As [`a_status_shown_is_the_fence_at_a_durable_head`]; at the first record that is not so, or at the position of what is
-/// too high.
+/// As [`a_status_shown_is_the_fence_at_a_durable_head`]; at the first record that is not so, or at the position of what
+/// is too high.
 pub fn whatever_the_ledger_shows_is_durable<'a>(
     log: impl IntoIterator<Item = &'a Batch>,
     reply: &LedgerReply,

@@ -82,7 +82,8 @@ pub enum Property {
     A2,
     /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
     B4,
-    /// A trader shows that it lives only after a renewal confirmed since it did last, and who hears it joins no election (SPEC B5).
+    /// A trader shows that it lives only after a renewal confirmed since it did last, and who hears it joins no
+    /// election (SPEC B5).
     B5,
     /// A trader gives its office back with the last sale of its term (SPEC B6).
     B6,

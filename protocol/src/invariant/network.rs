@@ -45,11 +45,11 @@ pub fn a_flood_is_delivered_at_most_once(
     Ok(())
 }
 
-/// A2: a flood that comes to a peer for the first time is new there, however late it comes and whatever is missing before it.
-/// Three sorts may be dropped all the same: the peer's own; those of a life of their origin of which a later life was heard
-/// there; and those below the `window`, which more than so many floods of the same life with higher numbers have preceded
-/// ([`Limits::flood_window`](crate::config::Limits::flood_window)). To be asked of a flood that `receiver` has dropped;
-/// `handed` is what this life of it was handed before.
+/// A2: a flood that comes to a peer for the first time is new there, however late it comes and whatever is missing
+/// before it. Three sorts may be dropped all the same: the peer's own; those of a life of their origin of which a later
+/// life was heard there; and those below the `window`, which more than so many floods of the same life with higher
+/// numbers have preceded ([`Limits::flood_window`](crate::config::Limits::flood_window)). To be asked of a flood that
+/// `receiver` has dropped; `handed` is what this life of it was handed before.
 ///
 /// # Errors
 /// When the flood is new, and none of these.
@@ -67,16 +67,16 @@ pub fn a_new_flood_is_dropped_only_below_the_window(
         return Ok(());
     }
     let what = format!(
-        "flood {} of peer {} (incarnation {}) came to peer {receiver} for the first time, after {later} later ones, and was \
-         dropped",
+        "flood {} of peer {} (incarnation {}) came to peer {receiver} for the first time, after {later} later ones, \
+         and was dropped",
         flood.number, flood.origin, flood.incarnation
     );
     Err(Violation::off_the_log(Property::A2, what))
 }
 
 /// A2: a broadcast that is over has reached both ends of a link or neither; so everybody whom a path connects with its
-/// source. `reached` is who has it, the source included. `links` are the links that are sound: which both ends thought up
-/// when it was sent, and which have lost nothing of it and not been down since.
+/// source. `reached` is who has it, the source included. `links` are the links that are sound: which both ends thought
+/// up when it was sent, and which have lost nothing of it and not been down since.
 ///
 /// # Errors
 /// When one end has it and the other has not.
@@ -125,8 +125,8 @@ pub fn a_unicast_ends_only_where_no_path_is_left(
     }
 }
 
-/// A2: a unicast follows the ways it finds for `limit` hops at most, so that it goes in no circle for ever. `walked` is how
-/// many it has taken so far.
+/// A2: a unicast follows the ways it finds for `limit` hops at most, so that it goes in no circle for ever. `walked` is
+/// how many it has taken so far.
 ///
 /// # Errors
 /// When it has taken more.

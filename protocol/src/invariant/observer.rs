@@ -1,12 +1,12 @@
 //! The one observer: it is fed with what happens, and asks every property that applies.
 //!
 //! A world (a model, a random schedule, a simulator) tells it what its machines were given and what they made of that,
-//! and when a batch has become durable. The observer remembers what a property needs to be asked and no state shows: who
-//! was heard lately, what was counted already, what was decided. It reads of a machine what it holds and what it waits for,
-//! never what it remembers to be so.
+//! and when a batch has become durable. The observer remembers what a property needs to be asked and no state shows:
+//! who was heard lately, what was counted already, what was decided. It reads of a machine what it holds and what it
+//! waits for, never what it remembers to be so.
 //!
-//! What a participant says is compared with the log when it is *decided*, not when it leaves. Between the two a journal may
-//! hold it back, and what was true may no longer be the latest; that is no fault.
+//! What a participant says is compared with the log when it is *decided*, not when it leaves. Between the two a journal
+//! may hold it back, and what was true may no longer be the latest; that is no fault.
 //!
 //! ```text
 //! on_durable        a batch is durable              S1-S8, S12, S13, B6, B7 of the log
@@ -19,7 +19,8 @@
 //! on_instant        everybody, under synchrony      Y1, Y2
 //! ```
 //!
-//! A world whose states are compared may compare observers: those that are equal, over equal logs, find the same from then on.
+//! A world whose states are compared may compare observers: those that are equal, over equal logs, find the same from
+//! then on.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -64,11 +65,11 @@ pub struct Rules {
     pub terms: Terms,
     /// Its limits.
     pub limits: Limits,
-    /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive: so Y1
-    /// and Y2 are asked as well.
+    /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive: so
+    /// Y1 and Y2 are asked as well.
     pub is_synchronous: bool,
-    /// The one property that is asked; nothing: all. What is found first is told, so that where several are violated in one step
-    /// one of them can be looked for.
+    /// The one property that is asked; nothing: all. What is found first is told, so that where several are violated in
+    /// one step one of them can be looked for.
     pub only: Option<Property>,
 }
 
@@ -177,8 +178,8 @@ impl PartialEq for Observer {
 
 impl Eq for Observer {}
 
-/// The log is left out: a world that compares states has the batches it follows from, until an old image is put back. So is
-/// what was decided and is in the log, but for its name.
+/// The log is left out: a world that compares states has the batches it follows from, until an old image is put back.
+/// So is what was decided and is in the log, but for its name.
 impl Hash for Observer {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.image, self.lease, &self.witnesses).hash(state);
@@ -406,8 +407,8 @@ impl Observer {
 
     // The ledger.
 
-    /// An old image of the ledger has been put back, with less than was durable. The log remains what was durable: nothing
-    /// that the ledger appends from here on is added to it.
+    /// An old image of the ledger has been put back, with less than was durable. The log remains what was durable:
+    /// nothing that the ledger appends from here on is added to it.
     pub fn on_put_back(&mut self) {
         self.image = Image::Old;
     }
@@ -418,14 +419,14 @@ impl Observer {
         self.image != Image::Latest
     }
 
-    /// The ledger has taken a call, and this is what it did. What its caller had seen is what it showed with the call: that
-    /// this is all it was shown until then was asked when it decided to call. Who has not seen more than the ledger holds
-    /// cannot know, nor can the ledger: such a call may even be granted, and what comes of it is another history.
-    /// `was_writing`: a batch was under way when the call came, so that an append must wait.
+    /// The ledger has taken a call, and this is what it did. What its caller had seen is what it showed with the call:
+    /// that this is all it was shown until then was asked when it decided to call. Who has not seen more than the
+    /// ledger holds cannot know, nor can the ledger: such a call may even be granted, and what comes of it is another
+    /// history. `was_writing`: a batch was under way when the call came, so that an append must wait.
     ///
     /// # Errors
-    /// S3: when it goes on though its caller has seen more, or stops though nobody has, or does anything once it has stopped.
-    /// R2, R3: when it answers anything but what is due, or shows what is not durable.
+    /// S3: when it goes on though its caller has seen more, or stops though nobody has, or does anything once it has
+    /// stopped. R2, R3: when it answers anything but what is due, or shows what is not durable.
     pub fn on_call(&mut self, call: &LedgerCall, was_writing: bool, ledger: &Ledger, deeds: &[Deed]) -> Checked {
         let (holds, peer) = (ledger.status().seen(), call.caller.peer);
         let has_seen_more = call.seen.epoch > holds.epoch || call.seen.head > holds.head;
@@ -547,8 +548,8 @@ impl Observer {
         self.witnesses.remove(&peer);
     }
 
-    /// A life that was never written has said nothing (DESIGN R7): what it decided to say, the next one, which is the same
-    /// one again, may decide otherwise.
+    /// A life that was never written has said nothing (DESIGN R7): what it decided to say, the next one, which is the
+    /// same one again, may decide otherwise.
     fn forget_unwritten(&mut self, me: Life) {
         let is_left = |client: PeerId, number: u64| client != me.peer || number >> 32 < u64::from(me.incarnation.0);
         let decided = Arc::make_mut(&mut self.decided);
@@ -674,7 +675,8 @@ impl Observer {
         }
     }
 
-    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does a peer that has given up waiting for it.
+    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does a peer that has given up waiting
+    /// for it.
     fn lose_ledger(&mut self, Stepped { before, input, effects, after }: Stepped<'_>) {
         let is_out = before.office().is_some_and(|office| office.books().is_none());
         let silent = |effect: &ParticipantEffect| match effect {
@@ -700,7 +702,8 @@ impl Observer {
         let Some(epoch) = after.epoch() else { return Ok(()) };
         let me = after.me();
         if before.epoch() == Some(epoch) {
-            // Who claims and hears of a later epoch may be granted an earlier one all the same, and is fenced when it writes.
+            // Who claims and hears of a later epoch may be granted an earlier one all the same, and is fenced when it
+            // writes.
             let floor = self.seen_of(me.peer).map_or(Epoch(0), |witness| witness.floor);
             if epoch < floor {
                 let what = format!("peer {} goes on in epoch {epoch} though it was told of epoch {floor}", me.peer);
@@ -849,8 +852,8 @@ impl Observer {
         Ok(())
     }
 
-    /// R1: an append stands where the books end that it was planned on; a claim is for the epoch after theirs. And a call
-    /// shows the furthest books that its caller was shown, so that an old copy of them is noticed.
+    /// R1: an append stands where the books end that it was planned on; a claim is for the epoch after theirs. And a
+    /// call shows the furthest books that its caller was shown, so that an old copy of them is noticed.
     fn check_call(&mut self, caller: &Participant, call: &LedgerCall) -> Checked {
         let me = caller.me();
         let shown = self.seen_of(me.peer).map(|witness| witness.shown).unwrap_or_default();
@@ -1004,7 +1007,8 @@ impl Observer {
         Ok(())
     }
 
-    /// B4: the epochs whose leaders a life recognises do not fall. S1: each is the holder of its epoch, as the log has it.
+    /// B4: the epochs whose leaders a life recognises do not fall. S1: each is the holder of its epoch, as the log has
+    /// it.
     fn check_leader(&self, before: &Participant, after: &Participant) -> Checked {
         let Some((epoch, leader)) = after.election().and_then(|election| election.leader()) else { return Ok(()) };
         let peer = after.me().peer;
@@ -1149,8 +1153,8 @@ impl Observer {
     /// A peer was handed an envelope by a neighbour.
     ///
     /// # Errors
-    /// When a flood that it was handed before had any effect, or it hears what is not for it or was not said so (S10); when
-    /// one that is new and meant for it was not taken (A2). `heard` is what its participant was given of it.
+    /// When a flood that it was handed before had any effect, or it hears what is not for it or was not said so (S10);
+    /// when one that is new and meant for it was not taken (A2). `heard` is what its participant was given of it.
     pub fn on_arrival(
         &mut self,
         before: &Peer,
@@ -1200,12 +1204,12 @@ impl Observer {
         }
     }
 
-    /// What a peer wants durable after a step covers what it has seen: a new epoch of the books at once, and all but so many
-    /// of their records as its clock is written ahead. And it holds back no more than it may.
+    /// What a peer wants durable after a step covers what it has seen: a new epoch of the books at once, and all but so
+    /// many of their records as its clock is written ahead. And it holds back no more than it may.
     ///
     /// # Errors
-    /// S3: when it does not: then an old copy of the books might go unnoticed after its next start (DESIGN 3). R10: when it
-    /// holds back more.
+    /// S3: when it does not: then an old copy of the books might go unnoticed after its next start (DESIGN 3). R10:
+    /// when it holds back more.
     pub fn on_written_ahead(&self, peer: &Peer) -> Checked {
         let (held, most) = (peer.journal().held(), self.rules.limits.held_back);
         if held > most as usize {
@@ -1238,7 +1242,8 @@ impl Observer {
         if !self.rules.is_synchronous {
             return Ok(());
         }
-        // By what it was told, whatever it makes of that: it hears the ledger, and has heard of a later term than it resigned.
+        // By what it was told, whatever it makes of that: it hears the ledger, and has heard of a later term than it
+        // resigned.
         let can_stand = |participant: &&Participant| {
             let peer = participant.me().peer;
             let resigned = self.log.resigned_by(peer);
@@ -1274,8 +1279,8 @@ fn once_and_for_all(is_same: bool, peer: PeerId, what: &str) -> Checked {
     if is_same { Ok(()) } else { violated(Property::S4, format!("peer {peer} gives a {what}'s number a second time")) }
 }
 
-/// R7, and with it S7: nothing at all is sent before the life that sends it is written, or the next life is the same one
-/// again.
+/// R7, and with it S7: nothing at all is sent before the life that sends it is written, or the next life is the same
+/// one again.
 fn speaks_in_a_written_life(me: Life, durable: Durable) -> Checked {
     if durable.incarnation < me.incarnation {
         let what = format!("peer {} speaks before its life {} is written", me.peer, me.incarnation);
@@ -1284,8 +1289,8 @@ fn speaks_in_a_written_life(me: Life, durable: Durable) -> Checked {
     Ok(())
 }
 
-/// S7: what replaces what is on a disk goes on from there, or a later life would go back behind what was sent (DESIGN R7,
-/// R10).
+/// S7: what replaces what is on a disk goes on from there, or a later life would go back behind what was sent (DESIGN
+/// R7, R10).
 fn a_write_takes_nothing_back(me: Life, durable: Durable, next: Durable) -> Checked {
     let goes_on = next.incarnation >= durable.incarnation
         && next.clock_bound >= durable.clock_bound
@@ -1306,7 +1311,8 @@ fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
     once_and_for_all(!renamed, after.me().peer, "wish")
 }
 
-/// S13: a buyer that is told that a request of its own waits, of which it does not know the outcome, waits for that one.
+/// S13: a buyer that is told that a request of its own waits, of which it does not know the outcome, waits for that
+/// one.
 fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
     let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(status)), .. } = input else {
         return Ok(());

@@ -38,8 +38,8 @@ impl Settled<'_> {
         self.live.iter().copied().filter(|participant| self.together.contains(&participant.me().peer))
     }
 
-    /// L1: there is one trader, the ledger says so too, and all who hear it know it; and all of them may stand again but for
-    /// whom the ledger cannot answer. A resignation keeps nobody out for longer than the term that follows it.
+    /// L1: there is one trader, the ledger says so too, and all who hear it know it; and all of them may stand again
+    /// but for whom the ledger cannot answer. A resignation keeps nobody out for longer than the term that follows it.
     ///
     /// # Errors
     /// What is missing: L1, or L3 where one alone is left.
@@ -74,8 +74,8 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// L2: every accepted request has an outcome, and all whom it concerns were told. Who is in office trades nothing, and
-    /// learns of its own when it is out again.
+    /// L2: every accepted request has an outcome, and all whom it concerns were told. Who is in office trades nothing,
+    /// and learns of its own when it is out again.
     ///
     /// # Errors
     /// What is missing.

@@ -30,8 +30,8 @@ pub fn whatever_a_client_was_told_is_in_the_log<'a>(
     found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
 }
 
-/// S1: who serves, acknowledges or heartbeats in an epoch is the life that the epoch's claim in the log names. The epoch
-/// may be over by now (S2 keeps what it writes out of the log).
+/// S1: who serves, acknowledges or heartbeats in an epoch is the life that the epoch's claim in the log names. The
+/// epoch may be over by now (S2 keeps what it writes out of the log).
 ///
 /// # Errors
 /// When the log has no such claim, or it names another.

@@ -324,8 +324,8 @@ fn who_resigned_sits_out_one_term() {
     assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(OfficeTimer::Retry)], "that term is over");
 }
 
-// DESIGN Y2. The models found it: the peer was told that it may stand before the last batch of its former life, with which that
-// resigned, was appended.
+// DESIGN Y2. The models found it: the peer was told that it may stand before the last batch of its former life, with
+// which that resigned, was appended.
 #[test]
 fn who_learns_while_it_stands_that_a_former_life_resigned_sits_out() {
     let mut desk = reading();

@@ -1,4 +1,5 @@
-//! The suite that any store must pass, over whatever can crash on request. It panics where a store does not do as it must.
+//! The suite that any store must pass, over whatever can crash on request. It panics where a store does not do as it
+//! must.
 //!
 //! ```
 //! use bazaar_protocol::store::{MemoryStore, conformance};
@@ -30,7 +31,8 @@ use crate::{
 
 /// A store that can crash, for the suite.
 pub trait Crashing: Store<Error: Debug> + Sized {
-    /// An empty one with these limits, which takes a snapshot in the first sync after `snapshot_every` records; 0: never.
+    /// An empty one with these limits, which takes a snapshot in the first sync after `snapshot_every` records; 0:
+    /// never.
     fn fresh(limits: Limits, snapshot_every: u64) -> Self;
 
     /// A crash, and what opens after it: with or without what was written and not synced.
@@ -94,7 +96,8 @@ pub struct Author {
 }
 
 impl Author {
-    /// One that has written nothing. Its books keep so many sales of a seller; what it writes follows from `seed` alone.
+    /// One that has written nothing. Its books keep so many sales of a seller; what it writes follows from `seed`
+    /// alone.
     #[must_use]
     pub fn new(sales_kept: u32, seed: u64) -> Author {
         Author { books: Books::keeping(sales_kept), time: 0, random: Random(seed) }

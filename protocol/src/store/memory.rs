@@ -62,8 +62,8 @@ impl MemoryStore {
         self.batches.truncate(self.durable);
     }
 
-    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and so
-    /// is a snapshot of it.
+    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and
+    /// so is a snapshot of it.
     pub fn put_back(&mut self, batches: usize) {
         self.batches.truncate(batches);
         self.durable = self.batches.len();

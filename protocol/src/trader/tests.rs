@@ -26,8 +26,8 @@ fn offer(trader: &mut Trader, deposit: &Deposit) -> Option<TraderMessage> {
     trader.on_client(deposit.id.seller, ClientMessage::Deposit(deposit.clone()))
 }
 
-/// The next batch, in short: d for a deposit, a for an admission, s for a sale, r for a refusal, each with the client it
-/// is of; R for the resignation.
+/// The next batch, in short: d for a deposit, a for an admission, s for a sale, r for a refusal, each with the client
+/// it is of; R for the resignation.
 fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
     let mut clock = Clock::resume(PeerId(9), Time(100));
     let position = trader.books().position().0;

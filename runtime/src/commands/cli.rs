@@ -17,7 +17,8 @@ Exit codes:
   2  wrong usage or configuration
   3  could not finish";
 
-/// A trading post: peers that talk to neighbours only elect a trader, deposit, buy and sell, lose the trader and carry on.
+/// A trading post: peers that talk to neighbours only elect a trader, deposit, buy and sell, lose the trader and carry
+/// on.
 #[derive(Debug, Parser)]
 #[command(version, name = "bazaar", after_help = EXIT_CODES, max_term_width = 120)]
 pub struct Cli {
@@ -137,7 +138,8 @@ pub struct Ledger {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  bazaar peer --config market.toml --id 3\n  bazaar peer --config market.toml --id 0,1,2,3,4"
+    after_help = "Examples:\n  bazaar peer --config market.toml --id 3\n  bazaar peer --config market.toml --id \
+        0,1,2,3,4"
 )]
 pub struct Peer {
     #[command(flatten)]

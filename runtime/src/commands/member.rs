@@ -124,8 +124,8 @@ fn address(config: &BazaarConfig, ids: &[PeerId]) -> Result<String, Failure> {
     let Some((first, address)) = given.next() else { return Ok(ANY.to_owned()) };
     match given.find(|(_, other)| *other != address) {
         Some((id, other)) => Err(Failure::Usage(format!(
-            "peers {first} and {id} have the addresses {} and {}, but one process listens on one address: give them the \
-             same, or start a process for each",
+            "peers {first} and {id} have the addresses {} and {}, but one process listens on one address: give them \
+             the same, or start a process for each",
             address.as_str(),
             other.as_str()
         ))),

@@ -70,7 +70,8 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     }
     block_on(async {
         let (ended, result) = supervise::supervise(&plan).await;
-        // Where the run could not finish, that is what counts, and the summary is for whoever wants to know how far it came.
+        // Where the run could not finish, that is what counts, and the summary is for whoever wants to know how far it
+        // came.
         let summary = match (Summary::of(taken.path(), config, &ended).await, result) {
             (Ok(summary), Ok(())) => summary,
             (Ok(summary), Err(error)) => {

@@ -432,8 +432,8 @@ impl RawConfig {
         self.set(flag, &format!("{key} = {}", document::quoted(text)))
     }
 
-    /// [`RawConfig::set`] for what should be a number: `set_number("--peers", "peers", "20")`. If it is none, the check will
-    /// say so.
+    /// [`RawConfig::set`] for what should be a number: `set_number("--peers", "peers", "20")`. If it is none, the check
+    /// will say so.
     ///
     /// # Errors
     /// When `key` is no TOML key.

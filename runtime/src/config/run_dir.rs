@@ -53,13 +53,15 @@ pub enum RunDirError {
     #[error("{} is not empty and holds no run: give --dir a new directory or that of a run", .0.display())]
     NotARun(PathBuf),
     /// Its configuration has lost what a run always writes into it.
-    #[error("{} is damaged: it has no key, and every run has one; put the file back, or give another --dir", .0.display())]
+    #[error("{} is damaged: it has no key, and every run has one; put the file back, or give another \
+        --dir", .0.display())]
     Damaged(PathBuf),
     /// A living run has it.
     #[error("{} is in use by a living run: stop that one first, or give another --dir", .0.display())]
     InUse(PathBuf),
     /// Another version has written it.
-    #[error("{} was written by another version (\"{found}\", this one writes \"{FORMAT}\"): use that version", .dir.display())]
+    #[error("{} was written by another version (\"{found}\", this one writes \"{FORMAT}\"): use that \
+        version", .dir.display())]
     OtherFormat {
         /// Which directory.
         dir: PathBuf,
@@ -153,8 +155,8 @@ impl RunDir {
     }
 }
 
-/// Makes the directory of a member that was started by hand one that tools know: on several machines nobody else does. In
-/// a directory that `bazaar run` has prepared there is nothing to do.
+/// Makes the directory of a member that was started by hand one that tools know: on several machines nobody else does.
+/// In a directory that `bazaar run` has prepared there is nothing to do.
 ///
 /// # Errors
 /// When it holds something else, or a run with other parameters, or cannot be written.
@@ -263,7 +265,8 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// When a supervisor is killed its processes stop by themselves, but not in the same moment; until then they hold stores.
+/// When a supervisor is killed its processes stop by themselves, but not in the same moment; until then they hold
+/// stores.
 fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     let dirs: Vec<PathBuf> =
         std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
@@ -277,8 +280,8 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// The process that has left its id in this directory of a run's ledger or peer, if that is a living one of this run: an
-/// id may have passed on to another process meanwhile.
+/// The process that has left its id in this directory of a run's ledger or peer, if that is a living one of this run:
+/// an id may have passed on to another process meanwhile.
 #[must_use]
 pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;

@@ -82,14 +82,13 @@ fn heading(table: &str) -> &'static str {
         "terms" => "[terms]\n",
         "waits" => "# How long buyers and sellers wait. `pace` sets all of it.\n[waits]\n",
         "timeouts" => {
-            "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n\
-                       # victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease at most suspicion.\n\
-                       [timeouts]\n"
+            "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n# \
+                       victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease at \
+                       most suspicion.\n[timeouts]\n"
         }
         "limits" => {
-            "# The bounds that decide something; nobody needs to change them. They must be the same at all members, and\n\
-                     # change only while none of them runs.\n\
-                     [limits]\n"
+            "# The bounds that decide something; nobody needs to change them. They must be the same at all members, \
+                     and\n# change only while none of them runs.\n[limits]\n"
         }
         "graph" => {
             "# Who is whose neighbour: connected, nobody with more than three. Without it, drawn from the seed.\n\
@@ -443,7 +442,8 @@ mod tests {
                 quoted(Speed::ALL[pace].name()),
                 quoted(&think),
                 list(items.iter().map(|item| quoted(item))),
-                if addresses { "ledger.address = \"localhost:7000\"\npeer = [{ id = 0, address = \"[::1]:7001\" }]" } else { "" },
+                if addresses { "ledger.address = \"localhost:7000\"\npeer = [{ id = 0, address = \"[::1]:7001\" \
+                    }]" } else { "" },
             )).unwrap();
             let mut config = raw.check().unwrap();
             config.ensure_key();

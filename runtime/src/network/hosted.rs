@@ -33,8 +33,8 @@ pub struct HostedPeer {
     pub life: Life,
     /// Whom it has links to.
     pub neighbours: BTreeSet<PeerId>,
-    /// Where to put [`Input::Received`], [`Input::LinkUp`] and [`Input::LinkDown`]. The driver must keep draining it; when it
-    /// is full, neighbours wait.
+    /// Where to put [`Input::Received`], [`Input::LinkUp`] and [`Input::LinkDown`]. The driver must keep draining it;
+    /// when it is full, neighbours wait.
     pub inbox: mpsc::Sender<Input>,
     /// Where tools ask how the peer is.
     pub status: mpsc::Sender<StatusRequest>,

@@ -43,8 +43,8 @@ pub enum LedgerDriverError {
     Store(Box<dyn Error + Send + Sync>),
     /// A peer has seen durable records that are not here.
     #[error(
-        "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch {} and \
-         {} records. It is an old copy, or the disk has lost them; put the right store in place",
+        "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch \
+         {} and {} records. It is an old copy, or the disk has lost them; put the right store in place",
         .0.witness.peer, .0.witness.incarnation, .0.seen.epoch, .0.seen.head, .0.holds.epoch, .0.holds.head
     )]
     Gone(LedgerFault),
@@ -95,8 +95,8 @@ pub fn address_file(ledger: &Path) -> PathBuf {
     ledger.join("address")
 }
 
-/// The file in which a ledger that stopped because acknowledged records were gone leaves what it lacks, so that starting it
-/// again does not make that forgotten.
+/// The file in which a ledger that stopped because acknowledged records were gone leaves what it lacks, so that
+/// starting it again does not make that forgotten.
 fn witness_file(ledger: &Path) -> PathBuf {
     ledger.join("missing")
 }

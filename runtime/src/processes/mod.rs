@@ -1,4 +1,5 @@
-//! The processes of a run: a driver around each machine, what both report, and the supervisor that starts and restarts them.
+//! The processes of a run: a driver around each machine, what both report, and the supervisor that starts and restarts
+//! them.
 
 pub mod ledger_driver;
 pub mod peer_driver;

@@ -1,5 +1,5 @@
-//! The driver of one hosted peer: it feeds the machine and carries out what comes out of it. Every input and every effect
-//! passes through `Driver::feed`; nothing is decided here.
+//! The driver of one hosted peer: it feeds the machine and carries out what comes out of it. Every input and every
+//! effect passes through `Driver::feed`; nothing is decided here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -50,7 +50,8 @@ pub enum PeerDriverError {
     Store(PeerId, StoreError),
     /// It has lived before, and what it must remember of that is gone. It must not start anew: the numbers of its first
     /// life are used up (DESIGN R8).
-    #[error("peer {peer}: its log says that it has lived before, but {} is gone; put it back", dir.join("store").display())]
+    #[error("peer {peer}: its log says that it has lived before, but {} is gone; put it \
+        back", dir.join("store").display())]
     StoreLost {
         /// Which peer.
         peer: PeerId,

@@ -23,8 +23,8 @@ use bazaar_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One event. As JSON it is one object a line: `time`, where they apply `peer`, `clock` and `epoch`, then `event` and what
-/// belongs to it.
+/// One event. As JSON it is one object a line: `time`, where they apply `peer`, `clock` and `epoch`, then `event` and
+/// what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When, by the wall clock of the machine it happened on.
@@ -482,8 +482,8 @@ pub fn flush(at_most: Duration) {
     }
 }
 
-/// The events in a file or stream of JSON lines. Lines that are no events are left out: a process that was killed may have
-/// left half of one.
+/// The events in a file or stream of JSON lines. Lines that are no events are left out: a process that was killed may
+/// have left half of one.
 pub fn read_events(reader: impl io::Read) -> impl Iterator<Item = Event> {
     BufReader::new(reader).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
 }

@@ -170,7 +170,8 @@ impl Supervisor<'_> {
                 said = self.said.recv() => match said {
                     Some(Said::Line(line)) => {
                         let event = self.pass_on(&line);
-                        let serves = matches!(&event, Some(Event { what: What::Process(ProcessEvent::LedgerReady { .. }), .. }));
+                        let what = event.as_ref().map(|event| &event.what);
+                        let serves = matches!(what, Some(What::Process(ProcessEvent::LedgerReady { .. })));
                         if serves && ledger_deadline.take().is_some() {
                             for share in &self.plan.shares {
                                 self.start(&Process::Peers(share.clone()))?;

@@ -205,8 +205,8 @@ fn is_locked(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
-/// Waits until sled has let go of its directory, so that whoever opens it next is not told that it is in use: threads of
-/// sled's hold on to a closed database for some microseconds. Not for ever: what a panic has left behind may stay.
+/// Waits until sled has let go of its directory, so that whoever opens it next is not told that it is in use: threads
+/// of sled's hold on to a closed database for some microseconds. Not for ever: what a panic has left behind may stay.
 fn wait_for_release(dir: &Path) {
     const PAUSE: Duration = Duration::from_micros(200);
     const PAUSES: usize = 1_000;

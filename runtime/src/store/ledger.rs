@@ -152,7 +152,8 @@ impl SledLedger {
         }
     }
 
-    /// The same, except that records which cannot be folded are left for whoever reads them: an audit wants to see them.
+    /// The same, except that records which cannot be folded are left for whoever reads them: an audit wants to see
+    /// them.
     pub(super) fn open_unfolded(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let second = Slots::at(dir.join(HEAD), Kind::Head);

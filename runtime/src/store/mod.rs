@@ -1,9 +1,9 @@
 //! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps over a restart ([`PeerStore`]), each in a
 //! sled of its own.
 //!
-//! sled alone does not keep the promise of [`Store`](bazaar_protocol::store::Store): its `flush` stops short of an fsync, and
-//! after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3, "What a store
-//! must promise"):
+//! sled alone does not keep the promise of [`Store`](bazaar_protocol::store::Store): its `flush` stops short of an
+//! fsync, and after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3,
+//! "What a store must promise"):
 //!
 //! - a sync is sled's `flush` *and* an fdatasync of its files;
 //! - every batch carries a chain over all batches before it;
@@ -58,7 +58,8 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The store was written by another version of this program. Use that version.
-    #[error("{} is of format {found}, this program reads format {known}: use the version that wrote it", file.display())]
+    #[error("{} is of format {found}, this program reads format {known}: use the version that wrote \
+        it", file.display())]
     Version {
         /// The file that says so.
         file: PathBuf,

@@ -28,7 +28,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-broadcast",
             family: Family::Overlay,
             about: "a broadcast of any peer, on all 112 networks of 2 to 7 peers",
-            bounds: "1 broadcast, nothing fails, every order of arrival. Another flood has a name of its own and meets the same.",
+            bounds: "1 broadcast, nothing fails, every order of arrival. Another flood has a name of its own and meets \
+                the same.",
             landmarks: vec![Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=7, broadcast),
             further: Some(any_time(2..=6, Budget { broadcasts: 2, ..broadcast })),
@@ -37,8 +38,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-answer",
             family: Family::Overlay,
             about: "anybody answers a broadcast when it is over, on all 112 networks",
-            bounds: "1 broadcast, 1 unicast back: along every way that any order of arrival has left behind. Further: the \
-                     unicast at any moment, up to 6 peers.",
+            bounds: "1 broadcast, 1 unicast back: along every way that any order of arrival has left behind. Further: \
+                     the unicast at any moment, up to 6 peers.",
             landmarks: vec![Landmark::FloodDropped, Landmark::LongWay, Landmark::PathFollowed],
             case: calm(2..=7, answered),
             further: Some(any_time(2..=6, answered)),
@@ -47,8 +48,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-ask",
             family: Family::Overlay,
             about: "a peer asks another of which it has never heard, and anybody sends it something, at any moment",
-            bounds: "1 unicast of the speaker, 1 to it, up to 5 peers: both flooded, or the second along what the first has \
-                     left. On larger networks ways are longer and are made of the same hops.",
+            bounds: "1 unicast of the speaker, 1 to it, up to 5 peers: both flooded, or the second along what the \
+                     first has left. On larger networks ways are longer and are made of the same hops.",
             landmarks: vec![Landmark::PathUnknown, Landmark::PathFollowed, Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=5, asked),
             further: Some(any_time(2..=6, asked)),
@@ -57,8 +58,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-overtaken",
             family: Family::Overlay,
             about: "two broadcasts of a peer overtake one another, and anybody sends it something, at any moment",
-            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and somebody beside it: the way may point back \
-                     to where a unicast comes from.",
+            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and somebody beside it: the way \
+                     may point back to where a unicast comes from.",
             landmarks: vec![Landmark::PathFollowed, Landmark::WentAround, Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=4, Budget { broadcasts: 2, ..answered }),
             further: Some(any_time(2..=5, Budget { broadcasts: 2, ..answered })),
@@ -67,8 +68,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-around",
             family: Family::Overlay,
             about: "any peer has crashed and its neighbours know; a message goes around it as long as a path is left",
-            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and what broke is \
-                     noticed. Up to 6 peers, further to 7: all 112 networks.",
+            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and \
+                     what broke is noticed. Up to 6 peers, further to 7: all 112 networks.",
             landmarks: vec![Landmark::WentAround, Landmark::PathUnknown, Landmark::PathFollowed, Landmark::CutOff],
             case: calm(2..=6, crash),
             further: Some(calm(2..=7, crash)),
@@ -77,8 +78,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-crash",
             family: Family::Overlay,
             about: "any peer crashes at any moment, and its neighbours notice late",
-            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two ways around a relay and somebody beyond it, or a ring; \
-                     the crash may come before, amid and after either message, and be noticed at one end only.",
+            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two ways around a relay and somebody beyond it, \
+                     or a ring; the crash may come before, amid and after either message, and be noticed at one end \
+                     only.",
             landmarks: vec![
                 Landmark::HandedToDead,
                 Landmark::WentAround,
@@ -93,8 +95,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-lives",
             family: Family::Overlay,
             about: "any peer, the speaker too, crashes and comes back between its broadcasts or amid them",
-            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 3 peers: floods of both lives are under way at once, and \
-                     a relay forgets what it has taken.",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 3 peers: floods of both lives are under way at \
+                     once, and a relay forgets what it has taken.",
             landmarks: vec![
                 Landmark::Restarted,
                 Landmark::FormerLife,
@@ -109,8 +111,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-back",
             family: Family::Overlay,
             about: "any peer crashes and comes back, and everybody knows before the next message",
-            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 5 peers, each when the one before is over: what the next \
-                     life says is new to everybody, and what was learned of the former one leads somewhere still.",
+            bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 5 peers, each when the one before is over: \
+                     what the next life says is new to everybody, and what was learned of the former one leads \
+                     somewhere still.",
             landmarks: vec![Landmark::Restarted, Landmark::WentAround, Landmark::PathFollowed, Landmark::CutOff],
             case: calm(2..=5, Budget { broadcasts: 2, ..lives }),
             further: Some(calm(2..=5, Budget { broadcasts: 2, to_speaker: 2, ..lives })),
@@ -119,9 +122,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-circle",
             family: Family::Overlay,
             about: "a relay that has forgotten its way learns it from those who learned theirs from it",
-            bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can form a \
-                     circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used up: 4, twice the \
-                     longest way there is and more than once round the circle.",
+            bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can \
+                     form a circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used \
+                     up: 4, twice the longest way there is and more than once round the circle.",
             landmarks: vec![Landmark::LeftCircle, Landmark::Restarted, Landmark::PathFollowed, Landmark::WentAround],
             case: Overlays {
                 sizes: 4..=4,
@@ -136,7 +139,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-loss",
             family: Family::Overlay,
             about: "a link loses something",
-            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: whoever is connected otherwise is still reached.",
+            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: whoever is connected otherwise is \
+                still reached.",
             landmarks: vec![Landmark::LostOnLink, Landmark::CutOff, Landmark::PathFollowed, Landmark::FloodDropped],
             case: any_time(2..=5, Budget { losses: 1, ..answered }),
             further: Some(any_time(2..=5, Budget { losses: 2, ..answered })),
@@ -145,8 +149,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-twice",
             family: Family::Overlay,
             about: "a link brings something twice",
-            bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come at once or \
-                     last of all.",
+            bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come \
+                     at once or last of all.",
             landmarks: vec![Landmark::FloodDropped, Landmark::PathFollowed, Landmark::LongWay],
             case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
             further: Some(any_time(2..=5, Budget { duplicates: 2, ..answered })),
@@ -155,9 +159,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-window",
             family: Family::Overlay,
             about: "broadcasts of a peer overtake one another, one of them for good, and more than are told apart",
-            bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message doubled, up to 3 peers: with one missing for good, 3 \
-                     that come first fill the window and pass it, and the last is late. Further: a window of 1, 4 broadcasts, up \
-                     to 4 peers, so that a relay drops what others take.",
+            bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message doubled, up to 3 peers: with one \
+                     missing for good, 3 that come first fill the window and pass it, and the last is late. Further: a \
+                     window of 1, 4 broadcasts, up to 4 peers, so that a relay drops what others take.",
             landmarks: vec![Landmark::AfterGap, Landmark::BelowWindow, Landmark::LostOnLink, Landmark::FloodDropped],
             case: window(2..=3, 2, Budget { broadcasts: 5, losses: 1, duplicates: 1, ..Budget::default() }),
             further: Some(window(2..=4, 1, Budget { broadcasts: 4, losses: 1, duplicates: 1, ..Budget::default() })),

@@ -279,8 +279,8 @@ impl Watched {
     }
 }
 
-/// All that three lives of two peers can send, in their own epochs and in others', at their own place and elsewhere, over
-/// all logs of at most three records that come of it.
+/// All that three lives of two peers can send, in their own epochs and in others', at their own place and elsewhere,
+/// over all logs of at most three records that come of it.
 #[test]
 fn every_answer_of_the_ledger_is_the_one_that_is_due() {
     let lives = [life(4, 1), life(4, 2), life(3, 1)];

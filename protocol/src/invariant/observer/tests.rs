@@ -60,7 +60,8 @@ fn a_life_that_was_never_written_may_decide_anew() {
     assert_eq!(found.property, Property::S4, "{found}");
 }
 
-/// A ledger that peer 1 has claimed and that is then gone, and an old image of it, empty, in its place; and who watches both.
+/// A ledger that peer 1 has claimed and that is then gone, and an old image of it, empty, in its place; and who watches
+/// both.
 fn put_back(observer: &mut Observer) -> Archive {
     let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT };
     let mut archive = Archive::new(config, MemoryStore::default());
