@@ -59,7 +59,7 @@ fn numbers_out_of_range_are_refused() {
     refused("peers = 2\nfirst_caller = 2", "bazaar.toml:2: first_caller = 2: must be a whole number from 0 to 1");
     refused("clock_range = 0", "bazaar.toml:1: clock_range = 0: must be a whole number from 1 to 1000000");
     refused(
-        "[limits]\npart_weight = 513",
+        "[limits]\nchunk_weight = 513",
         "bazaar.toml:2: limits.chunk_weight = 513: must be a whole number from 1 to 512",
     );
     refused(
@@ -76,7 +76,7 @@ fn numbers_out_of_range_are_refused() {
 
 #[test]
 fn limits_reach_every_peer_and_the_ledger() {
-    let text = "[limits]\npart_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = \
+    let text = "[limits]\nchunk_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = \
                 6\nwaiting_calls = 0";
     let config = check(text).unwrap();
     let limits = Limits {

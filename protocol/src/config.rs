@@ -105,7 +105,16 @@ pub struct Terms {
     pub batch_limit: u32,
 }
 
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms::DEFAULT
+    }
+}
+
 impl Terms {
+    /// Those of the reference: 20 % for the trader, which resigns after 40 sales.
+    pub const DEFAULT: Terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 256 };
+
     /// The largest batch that fits a frame of 64 KiB whatever its records are.
     pub const LARGEST_BATCH: u32 = Limits::FRAME;
 }
@@ -121,6 +130,22 @@ pub struct Pace {
     pub think: Option<Duration>,
     /// The least time between two multicasts of a buyer's clock (SPEC C2).
     pub clock_interval: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace::DEFAULT
+    }
+}
+
+impl Pace {
+    /// A brisk bazaar that one can still follow by eye: a buyer asks some three times a second.
+    pub const DEFAULT: Pace = Pace {
+        deposit_after: Duration::from_millis(100),
+        trade_after: Duration::from_millis(400),
+        think: Some(Duration::from_millis(300)),
+        clock_interval: Duration::from_millis(1_000),
+    };
 }
 
 /// All waits of the protocol (DESIGN 3, "Timeouts").
@@ -179,7 +204,36 @@ impl fmt::Display for TimeoutError {
 
 impl core::error::Error for TimeoutError {}
 
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts::DEFAULT
+    }
+}
+
 impl Timeouts {
+    /// What holds where nothing else is said: for peers on one machine or in one rack. A crashed trader is followed by
+    /// another one in about three seconds.
+    pub const DEFAULT: Timeouts = Timeouts::in_units_of(Duration::from_millis(100));
+
+    /// The table of [`Timeouts::DEFAULT`], with this in place of each tenth of a second: a faster or slower bazaar whose
+    /// inequalities hold. For tests, and for networks on which a message takes longer: `unit` is a few times as long as a
+    /// message and its answer. From a nanosecond to a day.
+    #[must_use]
+    pub const fn in_units_of(unit: Duration) -> Timeouts {
+        Timeouts {
+            first_call: unit.saturating_mul(8),
+            stagger: unit.saturating_mul(3),
+            answer: unit.saturating_mul(4),
+            victory: unit.saturating_mul(20),
+            suspicion: unit.saturating_mul(18),
+            renewal: unit.saturating_mul(3),
+            lease: unit.saturating_mul(15),
+            retry: unit.saturating_mul(3),
+            give_up_after: unit.saturating_mul(14),
+            resend: unit.saturating_mul(8),
+        }
+    }
+
     /// Checks the table's inequalities.
     ///
     /// # Errors
@@ -302,6 +356,17 @@ impl Limits {
         waiting_calls: 4_096,
     };
 
+    /// Each as small as it may be, so that a test reaches all of them.
+    pub const LEAST: Limits = Limits {
+        chunk_weight: 1,
+        read_records: 1,
+        sales_kept: 1,
+        flood_window: 1,
+        hops: 1,
+        held_back: 1,
+        waiting_calls: 0,
+    };
+
     /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)),
     /// fits a frame of 64 KiB whatever the records are.
     pub const FRAME: u32 = 512;
@@ -386,6 +451,26 @@ impl fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 impl Config {
+    /// How far ahead a clock is written where nothing else is said.
+    pub const CLOCK_RANGE: u64 = 1_024;
+
+    /// The configuration of one of `peers` peers with defaults for everything else; peer 0 calls the first election.
+    #[must_use]
+    pub fn new(me: PeerId, peers: u32, neighbours: impl IntoIterator<Item = PeerId>, role: Role) -> Config {
+        Config {
+            me,
+            peers,
+            neighbours: neighbours.into_iter().collect(),
+            role,
+            first_caller: PeerId(0),
+            timeouts: Timeouts::DEFAULT,
+            terms: Terms::DEFAULT,
+            pace: Pace::DEFAULT,
+            clock_range: Config::CLOCK_RANGE,
+            limits: Limits::DEFAULT,
+        }
+    }
+
     /// Checks everything that the protocol relies on.
     ///
     /// # Errors
@@ -431,6 +516,14 @@ mod tests {
     }
 
     #[test]
+    fn the_default_table_and_any_multiple_of_it_are_accepted() {
+        for unit in [Duration::from_nanos(1), Duration::from_millis(100), Duration::from_secs(24 * 60 * 60)] {
+            assert_eq!(Timeouts::in_units_of(unit).check(), Ok(()));
+        }
+        assert_eq!(Timeouts::default(), Timeouts::in_units_of(Duration::from_millis(100)));
+    }
+
+    #[test]
     fn a_broken_inequality_is_named_with_both_sides() {
         let broken = Timeouts { lease: Duration::from_millis(1_201), ..TIMEOUTS };
         let error = broken.check().expect_err("the lease runs out last");
@@ -444,15 +537,7 @@ mod tests {
 
     #[test]
     fn limits_are_accepted_from_the_least_to_the_most_they_may_be() {
-        let least = Limits {
-            chunk_weight: 1,
-            read_records: 1,
-            sales_kept: 1,
-            flood_window: 1,
-            hops: 1,
-            held_back: 1,
-            waiting_calls: 0,
-        };
+        let least = Limits::LEAST;
         let most = Limits {
             chunk_weight: 512,
             read_records: 512,

@@ -223,6 +223,11 @@ pub enum Note {
         /// What it showed.
         clock: Time,
     },
+    /// An envelope was refused: it names a peer whose id is not one of this bazaar's.
+    PeerUnknown {
+        /// Which id.
+        peer: PeerId,
+    },
     /// The books hold a record that cannot follow the ones before it; the peer will not serve from them.
     BooksRefused {
         /// Where.

@@ -230,7 +230,9 @@ pub enum Phase {
 }
 
 impl Election {
-    /// The part of `me` among the peers 0 to `peers - 1`. It is unable to stand until it is told otherwise.
+    /// The part of `me` among the peers 0 to `peers - 1`. It neither calls nor stands until
+    /// [`ElectionInput::Eligibility`] says that it is [eligible](Eligibility::Eligible): that is for whatever grants epochs
+    /// to say, and the only way. Words of any other peer are ignored.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
         let eligibility = mutant!(Eligibility::Unreachable; UnreachableCompetes => Eligibility::Eligible);
@@ -273,6 +275,9 @@ impl Election {
 
     /// Takes one input. Cannot fail.
     pub fn step(&mut self, waits: &Waits, input: ElectionInput) -> Vec<ElectionEffect> {
+        if !self.is_among_peers(&input) {
+            return Vec::new();
+        }
         let mut step = Step { election: self, waits, effects: Vec::new() };
         match input {
             ElectionInput::Started { calls_first } => step.on_started(calls_first),
@@ -287,6 +292,23 @@ impl Election {
             ElectionInput::Vacated { resigned } => step.on_vacated(resigned),
         }
         step.effects
+    }
+}
+
+impl Election {
+    /// Whether everybody that an input names is one of its peers.
+    fn is_among_peers(&self, input: &ElectionInput) -> bool {
+        let (from, named) = match input {
+            ElectionInput::Received(from, ElectionMessage::Leader { leader, .. }) => (Some(*from), Some(*leader)),
+            ElectionInput::Received(from, _) => (Some(*from), None),
+            ElectionInput::Heard { leader, .. } => (None, Some(*leader)),
+            ElectionInput::Started { .. }
+            | ElectionInput::Fired
+            | ElectionInput::Eligibility(_)
+            | ElectionInput::Granted(_)
+            | ElectionInput::Vacated { .. } => (None, None),
+        };
+        from.into_iter().chain(named).all(|peer| peer.0 < self.peers)
     }
 }
 
@@ -601,6 +623,22 @@ mod tests {
         let mut election = eligible(id, peers);
         election.step(&WAITS, ElectionInput::Heard { epoch, leader });
         election
+    }
+
+    #[test]
+    fn words_of_and_about_a_peer_that_does_not_exist_are_ignored() {
+        let before = following(1, 3, Epoch(3), PeerId(2));
+        let mut election = before.clone();
+        let inputs = [
+            ElectionInput::Received(PeerId(3), ElectionMessage::Call),
+            ElectionInput::Received(PeerId(3), ElectionMessage::Coordinator { epoch: Epoch(9) }),
+            ElectionInput::Received(PeerId(0), ElectionMessage::Leader { epoch: Epoch(9), leader: PeerId(3) }),
+            ElectionInput::Heard { epoch: Epoch(9), leader: PeerId(3) },
+        ];
+        for input in inputs {
+            assert_eq!(election.step(&WAITS, input), [], "{input:?}");
+        }
+        assert_eq!(election, before);
     }
 
     /// What it makes of a message, but for the epoch that it passes on.

@@ -311,6 +311,39 @@ pub struct LedgerConfig {
 }
 
 /// The ledger machine.
+///
+/// ```
+/// use bazaar_protocol::{
+///     CallId, Epoch, Incarnation, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, Life, Limits, MemoryStore,
+///     PeerId, Position, Store, Timeouts,
+///     clock::{Stamp, Time},
+///     ledger::{HighWaterMark, LedgerAnswer, LedgerRequest, Verdict},
+///     record::{Batch, Entry, Record},
+/// };
+///
+/// let mut store = MemoryStore::default();
+/// let config = LedgerConfig { lease: Timeouts::DEFAULT.lease, limits: Limits::DEFAULT };
+/// let (mut ledger, _) = Ledger::recover(config, store.tail());
+///
+/// // Peer 3 claims the first epoch, at the head of an empty log.
+/// let caller = Life { peer: PeerId(3), incarnation: Incarnation(1) };
+/// let entry = Entry::Claimed { epoch: Epoch(1), holder: caller };
+/// let claim = Record { stamp: Stamp { time: Time(1), peer: caller.peer }, entry };
+/// let batch = Batch { epoch: Epoch(1), position: Position(0), records: vec![claim] };
+/// let call = LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Append(batch) };
+/// let effects = ledger.step(LedgerInput::Call { id: CallId(1), call });
+///
+/// // Nothing is answered before it is durable.
+/// let [LedgerEffect::Persist(batch)] = effects.as_slice() else { panic!("it is to be written first") };
+/// store.append(batch).and_then(|()| store.sync())?;
+/// let effects = ledger.step(LedgerInput::Persisted);
+/// let granted = effects.iter().any(|effect| {
+///     matches!(effect, LedgerEffect::Reply { reply, .. }
+///         if matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. }))
+/// });
+/// assert!(granted && ledger.status().epoch() == Epoch(1));
+/// # Ok::<(), std::convert::Infallible>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ledger {
     config: LedgerConfig,
@@ -368,40 +401,13 @@ impl Ledger {
 
     /// Takes one input. Cannot fail; whatever a peer sends has an answer.
     pub fn step(&mut self, input: LedgerInput) -> Vec<LedgerEffect> {
-        let mut effects = Vec::new();
+        let mut step = Step { ledger: self, effects: Vec::new() };
         match input {
-            LedgerInput::Call { id, call } => self.on_call(id, call, &mut effects),
-            LedgerInput::Persisted => self.on_persisted(&mut effects),
-            LedgerInput::LeaseFired => self.live = mutant!(false; LeaseNeverEnds => self.live),
+            LedgerInput::Call { id, call } => step.on_call(id, call),
+            LedgerInput::Persisted => step.on_persisted(),
+            LedgerInput::LeaseFired => step.on_lease_fired(),
         }
-        effects
-    }
-
-    fn on_call(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
-        let is_behind = self.is_behind(&call);
-        match &mut self.state {
-            State::Failed => {}
-            State::Ready | State::Persisting { .. } if is_behind => {
-                let holds = self.durable.status.seen();
-                self.state = State::Failed;
-                effects.push(LedgerEffect::Fail(LedgerFault { witness: call.caller, seen: call.seen, holds }));
-            }
-            State::Ready => self.answer(id, call, effects),
-            State::Persisting { waiting, .. } => match call.request {
-                // A read has its answer in the durable prefix already.
-                LedgerRequest::Read { .. } => self.answer(id, call, effects),
-                LedgerRequest::Append(_) if mutant!(false; AppendsDoNotWait => true) => self.answer(id, call, effects),
-                LedgerRequest::Status | LedgerRequest::Append(_)
-                    if mutant!(
-                        waiting.len() < self.config.limits.waiting_calls as usize;
-                        WaitsWithoutBound => true
-                    ) =>
-                {
-                    waiting.push_back((id, call));
-                }
-                LedgerRequest::Status | LedgerRequest::Append(_) => effects.push(LedgerEffect::Drop(id)),
-            },
-        }
+        step.effects
     }
 
     /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so
@@ -409,52 +415,6 @@ impl Ledger {
     fn is_behind(&self, call: &LedgerCall) -> bool {
         let here = self.durable.status.seen();
         mutant!(call.seen.head > here.head || call.seen.epoch > here.epoch; OldImageServed => false)
-    }
-
-    fn answer(&mut self, id: CallId, call: LedgerCall, effects: &mut Vec<LedgerEffect>) {
-        let status = mutant!(self.durable.status; UnsyncedReads => self.written().status);
-        match call.request {
-            LedgerRequest::Status => effects.push(LedgerEffect::Reply {
-                id,
-                reply: LedgerReply { to: call.caller, status, answer: LedgerAnswer::Status },
-            }),
-            LedgerRequest::Read { from, chunk } => {
-                effects.push(LedgerEffect::Read { id, to: call.caller, status, from, chunk });
-            }
-            LedgerRequest::Append(batch) => self.on_append(id, call.caller, batch, effects),
-        }
-    }
-
-    // DESIGN R2: the checks, in this order.
-    fn on_append(&mut self, id: CallId, caller: Life, batch: Batch, effects: &mut Vec<LedgerEffect>) {
-        let verdict = if self.is_last(&batch) {
-            self.renew(effects);
-            Some(self.appended(batch.end()))
-        } else if self.is_fenced(caller, &batch) {
-            Some(mutant!(Verdict::Fenced; ConflictBeforeFenced => self.place_before_epoch(&batch)))
-        } else if self.is_out_of_place(&batch) {
-            Some(mutant!(Verdict::Conflict; LeaseBeforeConflict => self.lease_before_place(&batch)))
-        } else if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
-            self.contested = true;
-            Some(Verdict::LeaseActive)
-        } else if batch.records.is_empty() {
-            self.renew(effects);
-            Some(self.appended(batch.position))
-        } else {
-            None
-        };
-        match verdict {
-            Some(verdict) => effects.push(self.settle(id, caller, &batch, verdict)),
-            None => {
-                let kept = mutant!(batch; NoFence | PositionUnchecked => self.at_head(batch));
-                effects.push(LedgerEffect::Persist(kept.clone()));
-                mutant!(
-                    ClaimNotDurable | AcknowledgedBeforeDurable =>
-                        effects.extend(self.answer_early(id, caller, &kept))
-                );
-                self.state = State::Persisting { id, caller, batch: kept, waiting: VecDeque::new() };
-            }
-        }
     }
 
     fn is_last(&self, batch: &Batch) -> bool {
@@ -512,29 +472,114 @@ impl Ledger {
             },
         }
     }
+}
 
-    fn renew(&mut self, effects: &mut Vec<LedgerEffect>) {
-        self.live = self.durable.status.term.is_some_and(|term| !term.ended);
-        if self.live {
-            effects.push(LedgerEffect::ArmLease(self.config.lease));
+/// One step under way.
+struct Step<'a> {
+    ledger: &'a mut Ledger,
+    effects: Vec<LedgerEffect>,
+}
+
+impl Step<'_> {
+    fn on_call(&mut self, id: CallId, call: LedgerCall) {
+        let is_behind = self.ledger.is_behind(&call);
+        match &mut self.ledger.state {
+            State::Failed => {}
+            State::Ready | State::Persisting { .. } if is_behind => {
+                let holds = self.ledger.durable.status.seen();
+                self.ledger.state = State::Failed;
+                self.effects.push(LedgerEffect::Fail(LedgerFault { witness: call.caller, seen: call.seen, holds }));
+            }
+            State::Ready => self.answer(id, call),
+            State::Persisting { waiting, .. } => match call.request {
+                // A read has its answer in the durable prefix already.
+                LedgerRequest::Read { .. } => self.answer(id, call),
+                LedgerRequest::Append(_) if mutant!(false; AppendsDoNotWait => true) => self.answer(id, call),
+                LedgerRequest::Status | LedgerRequest::Append(_)
+                    if mutant!(
+                        waiting.len() < self.ledger.config.limits.waiting_calls as usize;
+                        WaitsWithoutBound => true
+                    ) =>
+                {
+                    waiting.push_back((id, call));
+                }
+                LedgerRequest::Status | LedgerRequest::Append(_) => self.effects.push(LedgerEffect::Drop(id)),
+            },
         }
     }
 
-    fn on_persisted(&mut self, effects: &mut Vec<LedgerEffect>) {
-        match core::mem::replace(&mut self.state, State::Ready) {
+    fn on_lease_fired(&mut self) {
+        self.ledger.live = mutant!(false; LeaseNeverEnds => self.ledger.live);
+    }
+
+    fn on_persisted(&mut self) {
+        match core::mem::replace(&mut self.ledger.state, State::Ready) {
             State::Persisting { id, caller, batch, waiting } => {
-                self.durable = self.durable.after(&batch);
+                self.ledger.durable = self.ledger.durable.after(&batch);
                 if batch.claimant().is_some() {
-                    self.contested = false;
+                    self.ledger.contested = false;
                 }
-                self.renew(effects);
-                let verdict = self.appended(batch.end());
-                effects.push(self.settle(id, caller, &batch, verdict));
+                self.renew();
+                let verdict = self.ledger.appended(batch.end());
+                self.effects.push(self.ledger.settle(id, caller, &batch, verdict));
                 for (id, call) in waiting {
-                    self.on_call(id, call, effects);
+                    self.on_call(id, call);
                 }
             }
-            other @ (State::Ready | State::Failed) => self.state = other,
+            other @ (State::Ready | State::Failed) => self.ledger.state = other,
+        }
+    }
+
+    fn answer(&mut self, id: CallId, call: LedgerCall) {
+        let status = mutant!(self.ledger.durable.status; UnsyncedReads => self.ledger.written().status);
+        match call.request {
+            LedgerRequest::Status => self.effects.push(LedgerEffect::Reply {
+                id,
+                reply: LedgerReply { to: call.caller, status, answer: LedgerAnswer::Status },
+            }),
+            LedgerRequest::Read { from, chunk } => {
+                self.effects.push(LedgerEffect::Read { id, to: call.caller, status, from, chunk });
+            }
+            LedgerRequest::Append(batch) => self.on_append(id, call.caller, batch),
+        }
+    }
+
+    // DESIGN R2: the checks, in this order.
+    fn on_append(&mut self, id: CallId, caller: Life, batch: Batch) {
+        let verdict = if self.ledger.is_last(&batch) {
+            self.renew();
+            Some(self.ledger.appended(batch.end()))
+        } else if self.ledger.is_fenced(caller, &batch) {
+            Some(mutant!(Verdict::Fenced; ConflictBeforeFenced => self.ledger.place_before_epoch(&batch)))
+        } else if self.ledger.is_out_of_place(&batch) {
+            Some(mutant!(Verdict::Conflict; LeaseBeforeConflict => self.ledger.lease_before_place(&batch)))
+        } else if batch.claimant().is_some_and(|claimant| self.ledger.is_leased_against(claimant)) {
+            self.ledger.contested = true;
+            Some(Verdict::LeaseActive)
+        } else if batch.records.is_empty() {
+            self.renew();
+            Some(self.ledger.appended(batch.position))
+        } else {
+            None
+        };
+        match verdict {
+            Some(verdict) => self.effects.push(self.ledger.settle(id, caller, &batch, verdict)),
+            None => {
+                let kept = mutant!(batch; NoFence | PositionUnchecked => self.ledger.at_head(batch));
+                self.effects.push(LedgerEffect::Persist(kept.clone()));
+                mutant!(
+                    ClaimNotDurable | AcknowledgedBeforeDurable =>
+                        self.effects.extend(self.ledger.answer_early(id, caller, &kept))
+                );
+                self.ledger.state = State::Persisting { id, caller, batch: kept, waiting: VecDeque::new() };
+            }
+        }
+    }
+
+    fn renew(&mut self) {
+        self.ledger.live = self.ledger.durable.status.term.is_some_and(|term| !term.ended);
+        if self.ledger.live {
+            self.effects.push(LedgerEffect::ArmLease(self.ledger.config.lease));
         }
     }
 }

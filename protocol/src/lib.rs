@@ -65,6 +65,22 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod trader;
+pub mod words;
+
+#[doc(no_inline)]
+pub use crate::{
+    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    effect::{Durable, Effect, Effects, Note},
+    election::Election,
+    id::{Epoch, Incarnation, Item, Life, PeerId, Position, Units},
+    input::{Choice, Input, Timer, WriteId},
+    ledger::{CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply},
+    message::Envelope,
+    money::{Cents, Price},
+    participant::Participant,
+    peer::Peer,
+    store::{MemoryStore, Store},
+};
 
 /// Whether this is the build that has the mutants in it. What is shipped asserts that it is not.
 pub const MUTABLE: bool = cfg!(feature = "mutants");

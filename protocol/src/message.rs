@@ -24,6 +24,24 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Whom it is for; nothing: everybody.
+    #[must_use]
+    pub fn destination(&self) -> Option<PeerId> {
+        match self.route {
+            Route::Flood { to, .. } => to,
+            Route::Direct { to, .. } => Some(to),
+        }
+    }
+
+    /// Who started the flood that carries it, if one does.
+    #[must_use]
+    pub fn origin(&self) -> Option<PeerId> {
+        match self.route {
+            Route::Flood { id, .. } => Some(id.origin),
+            Route::Direct { .. } => None,
+        }
+    }
+
     /// Whether this envelope makes an `earlier` one that still waits for the same link needless: a newer clock
     /// multicast of the same origin (SPEC C2).
     #[must_use]

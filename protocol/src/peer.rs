@@ -23,6 +23,29 @@ use crate::{
 };
 
 /// One peer of the bazaar.
+///
+/// ```
+/// use bazaar_protocol::{Config, Durable, Effect, Input, Item, Peer, PeerId, Role, Units, Wishes};
+///
+/// // Peer 0 of a bazaar of two: it buys fish.
+/// let wishes = Wishes { items: vec![Item::FISH], quantity: Units(1) };
+/// let config = Config::new(PeerId(0), 2, [PeerId(1)], Role::Buyer(wishes));
+/// let (mut peer, effects) = Peer::recover(config, Durable::default())?;
+///
+/// // Its first wish is to be written down: until that is durable it says nothing to anybody.
+/// let Some(Effect::Write { id, durable }) = effects.first() else { panic!("a life begins with a write") };
+/// assert!(!effects.iter().any(|effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_))));
+/// let disk = *durable;
+///
+/// // The driver has written it, and comes back; then what was held back leaves.
+/// let effects = peer.step(Input::Written(*id));
+/// assert!(effects.iter().any(|effect| matches!(effect, Effect::Ledger(_))));
+///
+/// // After a crash only that is left, and the next life begins with it.
+/// let (next, _) = Peer::recover(peer.config().clone(), disk)?;
+/// assert_eq!(next.view().me.incarnation.0, 2);
+/// # Ok::<(), bazaar_protocol::config::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
     config: Arc<Config>,
@@ -216,6 +239,11 @@ impl Step<'_> {
 
     fn on_received(&mut self, from: PeerId, envelope: Envelope) -> Option<ParticipantInput> {
         if !self.peer.config.neighbours.contains(&from) {
+            return None;
+        }
+        let named = [Some(envelope.source), envelope.destination(), envelope.origin()];
+        if let Some(peer) = named.into_iter().flatten().find(|peer| peer.0 >= self.peer.config.peers) {
+            self.note(Note::PeerUnknown { peer });
             return None;
         }
         if !self.peer.clock().is_plausible(envelope.clock) {

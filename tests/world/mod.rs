@@ -401,7 +401,8 @@ impl World {
             | Note::BooksRefused { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. } => {}
+            | Note::ClockRefused { .. }
+            | Note::PeerUnknown { .. } => {}
         }
     }
 

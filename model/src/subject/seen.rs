@@ -1,4 +1,4 @@
-//! What is worth seeing in a step of a participant or of the ledger, whichever model takes it.
+//! The landmarks in a step of a participant or of the ledger, in whichever model it is taken.
 
 use bazaar_protocol::{
     account::BuyerStatus,
@@ -15,7 +15,7 @@ use bazaar_protocol::{
 
 use crate::subject::landmark::{Landmark, Landmarks};
 
-/// What is seen in a participant's step.
+/// The landmarks in a step of a participant.
 #[must_use]
 pub fn in_step(step: Stepped<'_>) -> Landmarks {
     let Stepped { before, input, effects, after } = step;
@@ -135,7 +135,7 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
     }
 }
 
-/// What a peer says it did, if it is worth seeing.
+/// The landmark in what a peer notes that it did, if there is one.
 fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
     Some(match note {
         Note::TookOffice { inherited } if *inherited > 0 => Landmark::Inherited,
@@ -168,11 +168,12 @@ fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
         | Note::LedgerHeard
         | Note::LedgerSilent
         | Note::ClockRefused { .. }
+        | Note::PeerUnknown { .. }
         | Note::BooksRefused { .. } => return None,
     })
 }
 
-/// What is seen when the ledger has taken a call: `waited` is whether it waits there now.
+/// The landmarks when the ledger has taken a call; `waited` says whether the call now waits there.
 #[must_use]
 pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
     let mut seen = Landmarks::default();
@@ -195,7 +196,7 @@ pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
     seen
 }
 
-/// What is seen when a batch has become durable. `writer` is its writer, if that lives.
+/// The landmarks when a batch has become durable; `writer` is its writer if that is alive.
 #[must_use]
 pub fn in_batch(batch: &Batch, log: &Log, writer: Option<&Participant>) -> Landmarks {
     let mut seen = Landmarks::default();

@@ -10,6 +10,7 @@ use super::{
     log::{BATCH_CHECKS, CHECKS, admitted_are_open_or_settled, the_last_sale_was_followed},
 };
 use crate::{
+    config::Terms,
     id::{Epoch, Position},
     money::{Cents, Commission},
     record::{Batch, Record},
@@ -24,6 +25,18 @@ pub struct AuditTerms {
     pub resign_after: Option<u32>,
     /// How many records a batch holds at most; nothing: any number.
     pub batch_limit: Option<u32>,
+}
+
+impl AuditTerms {
+    /// Those of a run whose terms of trade are known.
+    #[must_use]
+    pub fn of(terms: Terms) -> AuditTerms {
+        AuditTerms {
+            commission: Some(terms.commission),
+            resign_after: Some(terms.resign_after),
+            batch_limit: Some(terms.batch_limit),
+        }
+    }
 }
 
 /// What an audit found: a verdict on every property that shows in the log, and what the log adds up to.

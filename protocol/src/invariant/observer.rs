@@ -209,11 +209,7 @@ fn violated(property: Property, what: String) -> Checked {
 
 impl Log {
     fn new(terms: Terms, limits: &Limits) -> Log {
-        let terms = AuditTerms {
-            commission: Some(terms.commission),
-            resign_after: Some(terms.resign_after),
-            batch_limit: Some(terms.batch_limit),
-        };
+        let terms = AuditTerms::of(terms);
         Log {
             audit: LogAudit::new(terms),
             books: Books::keeping(limits.sales_kept),
@@ -966,7 +962,8 @@ impl Observer {
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. } => Ok(()),
+            | Note::ClockRefused { .. }
+            | Note::PeerUnknown { .. } => Ok(()),
         }
     }
 

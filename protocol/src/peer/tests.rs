@@ -7,7 +7,7 @@ use crate::{
     id::{Item, Units},
     input::Timer,
     ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
-    message::{Body, Route},
+    message::{Body, FloodId, Route},
     office::Office,
     record::Entry,
 };
@@ -192,6 +192,30 @@ fn an_absurd_clock_is_refused_and_goes_no_further() {
         assert_eq!((notes(&effects), effects.len()), (vec![&Note::ClockRefused { source: PeerId(0), clock }], 1));
     }
     assert_eq!(peer.digest(), before);
+}
+
+#[test]
+fn an_envelope_that_names_no_peer_of_this_bazaar_is_refused_by_name_and_goes_no_further() {
+    let mut peer = peer();
+    let before = peer.digest();
+    let flood = |origin, to: Option<u32>| Route::Flood {
+        id: FloodId { origin: PeerId(origin), incarnation: Incarnation(1), number: 1 },
+        to: to.map(PeerId),
+    };
+    let good = Envelope { source: PeerId(0), clock: Time(5), route: flood(0, None), body: Body::Clock };
+    let bad = [
+        Envelope { source: PeerId(3), ..good.clone() },
+        Envelope { route: flood(3, None), ..good.clone() },
+        Envelope { route: flood(0, Some(3)), ..good.clone() },
+        Envelope { route: Route::Direct { to: PeerId(3), hops: 9 }, ..good.clone() },
+    ];
+    for envelope in bad {
+        let effects = peer.step(Input::Received { from: PeerId(0), envelope });
+        assert_eq!((notes(&effects), effects.len()), (vec![&Note::PeerUnknown { peer: PeerId(3) }], 1));
+        assert_eq!(peer.digest(), before);
+    }
+    assert!(notes(&peer.step(Input::Received { from: PeerId(0), envelope: good })).is_empty());
+    assert_ne!(peer.digest(), before);
 }
 
 // SPEC A2.

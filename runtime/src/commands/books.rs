@@ -7,6 +7,7 @@ use bazaar_protocol::{
     id::{Epoch, PeerId, Position},
     invariant::{AuditReport, AuditTerms, audit_batches},
     record::{Batch, Entry, Record},
+    words::Names as _,
 };
 use bazaar_runtime::{config::BazaarConfig, processes::report::Names, tools::access::Run};
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode, time::Duration};
 
-use bazaar_protocol::{id::PeerId, ledger::LedgerStatus};
+use bazaar_protocol::{id::PeerId, ledger::LedgerStatus, words::Names as _};
 use bazaar_runtime::{
     config::RawConfig,
     config::run_dir::living_process,

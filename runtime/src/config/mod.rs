@@ -149,18 +149,7 @@ impl Speed {
                 give_up_after: millis(4_000),
                 resend: millis(3_000),
             },
-            Speed::Brisk | Speed::FlatOut => Timeouts {
-                first_call: millis(800),
-                stagger: millis(300),
-                answer: millis(400),
-                victory: millis(2_000),
-                suspicion: millis(1_800),
-                renewal: millis(300),
-                lease: millis(1_500),
-                retry: millis(300),
-                give_up_after: millis(1_400),
-                resend: millis(800),
-            },
+            Speed::Brisk | Speed::FlatOut => Timeouts::DEFAULT,
         }
     }
 
@@ -175,12 +164,7 @@ impl Speed {
                 think: Some(millis(10_000)),
                 clock_interval: Duration::ZERO,
             },
-            Speed::Brisk => Pace {
-                deposit_after: millis(100),
-                trade_after: millis(400),
-                think: Some(millis(300)),
-                clock_interval: millis(1_000),
-            },
+            Speed::Brisk => Pace::DEFAULT,
             Speed::FlatOut => Pace {
                 deposit_after: Duration::ZERO,
                 trade_after: Duration::ZERO,
@@ -361,15 +345,17 @@ pub struct BazaarConfig {
 
 /// What holds where nothing is said.
 mod defaults {
-    use bazaar_protocol::{config::Terms, id::PeerId, money::Commission};
+    use bazaar_protocol::{
+        config::{Config, Terms},
+        id::PeerId,
+    };
 
     pub(super) const NAME: &str = "bazaar";
     pub(super) const PEERS: u32 = 10;
     pub(super) const SEED: u64 = 1;
     pub(super) const DIR: &str = "bazaar-data";
-    pub(super) const CLOCK_RANGE: u64 = 1_024;
-    pub(super) const TERMS: Terms =
-        Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 256 };
+    pub(super) const CLOCK_RANGE: u64 = Config::CLOCK_RANGE;
+    pub(super) const TERMS: Terms = Terms::DEFAULT;
 
     /// SPEC B2, where there is a peer 2.
     pub(super) fn first_caller(peers: u32) -> PeerId {

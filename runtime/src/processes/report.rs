@@ -15,11 +15,11 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use bazaar_protocol::{
-    account::Outcome,
     clock::Time,
     config::Role,
-    effect::{Departure, Note},
+    effect::Note,
     id::{Epoch, Item, PeerId},
+    words::{self, Names as _},
 };
 use serde::{Deserialize, Serialize};
 
@@ -141,23 +141,23 @@ pub struct Names {
     pub roles: Vec<Role>,
 }
 
-impl Names {
-    /// A good's name.
-    #[must_use]
-    pub fn item(&self, item: Item) -> String {
+impl words::Names for Names {
+    /// A good's name, as configured.
+    fn item(&self, item: Item) -> String {
         self.items.get(usize::from(item.0)).cloned().unwrap_or_else(|| format!("item {item}"))
     }
 
-    /// A peer's name: by its role, as in the bazaar.
-    #[must_use]
-    pub fn peer(&self, peer: PeerId) -> String {
+    /// A peer's name by its role: "buyer 3", "seller 4".
+    fn peer(&self, peer: PeerId) -> String {
         match self.roles.get(peer.0 as usize) {
             Some(Role::Buyer(_)) => format!("buyer {peer}"),
             Some(Role::Seller(_)) => format!("seller {peer}"),
             Some(Role::Both(..)) | None => format!("peer {peer}"),
         }
     }
+}
 
+impl Names {
     /// What a peer does.
     #[must_use]
     pub fn role(&self, peer: PeerId) -> String {
@@ -224,101 +224,15 @@ impl Names {
             | Note::LedgerHeard
             | Note::LedgerSilent
             | Note::ClockRefused { .. }
+            | Note::PeerUnknown { .. }
             | Note::BooksRefused { .. } => self.peer(peer),
         }
     }
 
     fn note(&self, me: PeerId, note: &Note) -> String {
         match note {
-            Note::Joined { incarnation } if incarnation.0 == 1 => format!("joined the bazaar: {}", self.role(me)),
-            Note::Joined { incarnation } => format!("is back (life {incarnation}): {}", self.role(me)),
-            Note::ElectionCalled => "calls an election".to_owned(),
-            Note::AskedForAnyone => "has resigned and asks whether anyone else can be trader".to_owned(),
-            Note::TraderSuspected { trader } => format!("has not heard trader {trader} for too long"),
-            Note::ElectionWon => "won the election and claims the office".to_owned(),
-            Note::TookOffice { inherited: 0 } => "\"I am the new coordinator\"".to_owned(),
-            Note::TookOffice { inherited } => {
-                format!("\"I am the new coordinator\"; {inherited} inherited requests come first")
-            }
-            Note::Recognised { trader } => format!("recognises {} as coordinator", self.peer(*trader)),
-            Note::SteppedDown { reason } => match reason {
-                Departure::Resigned => "resigns the office and takes up its old role".to_owned(),
-                Departure::Deposed => "steps down: there is a newer epoch".to_owned(),
-                Departure::Overtaken => "steps down: somebody else has written to the log".to_owned(),
-                Departure::LedgerSilent => "steps down: the ledger does not answer".to_owned(),
-                Departure::LeaseActive => "gives up its claim: another trader renews its term".to_owned(),
-                Departure::SitsOut => "does not stand: it resigned the last term".to_owned(),
-                Departure::Isolated => "steps down: it hears no neighbour and its office is claimed".to_owned(),
-                Departure::BooksDamaged => "steps down: the books cannot be folded".to_owned(),
-            },
-            Note::Deposited { deposit, item, count, price } => format!(
-                "booked a deposit of {}: {count} {} at {}",
-                self.peer(deposit.seller),
-                self.item(*item),
-                price.times(bazaar_protocol::id::Units(1))
-            ),
-            Note::Admitted { request, item, quantity, stamp } => format!(
-                "queued a request of {} for {quantity} {} with clock {stamp}",
-                self.peer(request.buyer),
-                self.item(*item)
-            ),
-            Note::Sold { sale } => format!(
-                "sold {} {} of {} to {} for {}, keeping {}",
-                sale.quantity,
-                self.item(sale.item),
-                self.peer(sale.deposit.seller),
-                self.peer(sale.request.buyer),
-                sale.paid(),
-                sale.commission
-            ),
-            Note::Refused { request } => {
-                format!("refused a request of {}: nobody can fill it", self.peer(request.buyer))
-            }
-            Note::Wanted { item, quantity, .. } => format!("wants {quantity} {}", self.item(*item)),
-            Note::Bought { sale } => format!(
-                "purchased {} {} from {} for {}",
-                sale.quantity,
-                self.item(sale.item),
-                self.peer(sale.deposit.seller),
-                sale.paid()
-            ),
-            Note::Unavailable { item, .. } => format!("is told that {} is not available", self.item(*item)),
-            Note::ResumedRequest { .. } => {
-                "finds a request of its former life in the queue and waits for it".to_owned()
-            }
-            Note::Recalled { outcome: Outcome::Sold(sale), .. } => format!(
-                "learns that its former life purchased {} {} from {}",
-                sale.quantity,
-                self.item(sale.item),
-                self.peer(sale.deposit.seller)
-            ),
-            Note::Recalled { outcome: Outcome::Refused { item }, .. } => {
-                format!("learns that {} was not available to its former life", self.item(*item))
-            }
-            Note::Registered { item, count, price, .. } => format!(
-                "registered {count} {} at {} with the trader",
-                self.item(*item),
-                price.times(bazaar_protocol::id::Units(1))
-            ),
-            Note::Earned { sale, total, left } => format!(
-                "has sold {} {} to {} and earned {} ({total} in all), {left} left",
-                sale.quantity,
-                self.item(sale.item),
-                self.peer(sale.request.buyer),
-                sale.earned
-            ),
-            Note::SoldOut { item, .. } => format!("is out of stock for {} and picks another item", self.item(*item)),
-            Note::ResumedAccount { sales, earned } => {
-                format!("takes over its account from the books: {sales} sales, {earned} earned")
-            }
-            Note::LedgerHeard => "hears the ledger".to_owned(),
-            Note::LedgerSilent => "does not hear the ledger".to_owned(),
-            Note::ClockRefused { source, clock } => {
-                format!("refused a message of peer {source}: its clock {clock} is absurdly far ahead")
-            }
-            Note::BooksRefused { position } => {
-                format!("will not serve: record {position} of the books cannot follow those before it")
-            }
+            Note::Joined { .. } => format!("{}: {}", note.told(self), self.role(me)),
+            note => note.told(self).to_string(),
         }
     }
 }
@@ -352,7 +266,9 @@ fn style_of(what: &What) -> Style {
             Note::Bought { .. } | Note::Recalled { .. } => colour(AnsiColor::Green),
             Note::Earned { .. } | Note::Registered { .. } | Note::ResumedAccount { .. } => colour(AnsiColor::Cyan),
             Note::Unavailable { .. } | Note::SoldOut { .. } => colour(AnsiColor::Blue),
-            Note::LedgerSilent | Note::ClockRefused { .. } | Note::BooksRefused { .. } => colour(AnsiColor::Red),
+            Note::LedgerSilent | Note::ClockRefused { .. } | Note::PeerUnknown { .. } | Note::BooksRefused { .. } => {
+                colour(AnsiColor::Red)
+            }
             Note::Joined { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
@@ -493,6 +409,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use bazaar_protocol::{
+        effect::Departure,
         id::{DepositId, DepositNumber, RequestId, SaleNumber, Sequence, Units},
         money::{Cents, Price},
         record::Sale,

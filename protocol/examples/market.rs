@@ -1,0 +1,406 @@
+//! A whole market in one file: five [`Peer`]s, the [`Ledger`], and a [`Store`] of one's own, driven in virtual time.
+//!
+//! It shows all that a driver has to do: give each machine its inputs, carry out its effects in order, and come back with
+//! what became of them. The trader is killed in the middle and comes back; at the end the whole log is audited.
+//!
+//! ```sh
+//! cargo run -p bazaar-protocol --example market
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bazaar_protocol::{
+    CallId, Config, Durable, Effect, Effects, Epoch, Input, Item, Ledger, LedgerConfig, LedgerEffect, LedgerInput,
+    LedgerReply, Limits, Note, Offer, Offers, Peer, PeerId, Position, Price, Role, Store, Timeouts, Timer, Units,
+    Wishes,
+    invariant::{AuditTerms, audit_batches},
+    ledger::{LedgerAnswer, Tail},
+    record::Batch,
+    snapshot::ChunkId,
+    store::conformance::{Crashing, all_batches, conforms},
+};
+
+// ------------------------------------------------------------------------------------------------- a store of one's own
+
+/// A log in a text file: a line for each batch, written at once and synced when it is told to.
+///
+/// It keeps all batches in memory as well and takes no snapshots, so a reader reads the whole history. What a crash has
+/// left torn at the end was never synced, and is cut off when the file is opened.
+pub struct TextLog {
+    path: PathBuf,
+    file: File,
+    batches: Vec<Batch>,
+    limits: Limits,
+    /// How long the file was at the last sync: what a power failure leaves for certain.
+    synced: u64,
+    cut: Option<String>,
+}
+
+impl TextLog {
+    /// Opens the file, or creates it.
+    ///
+    /// # Errors
+    /// When the system refuses; when a line above the end cannot be read.
+    pub fn open(path: &Path, limits: Limits) -> io::Result<TextLog> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        // A line that does not end was being written when the power failed.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let cut = (whole < text.len()).then(|| format!("{} bytes of a torn batch", text.len() - whole));
+        file.set_len(whole as u64)?;
+        let batches = text[..whole].lines().map(decode).collect::<Option<Vec<Batch>>>();
+        let batches = batches.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a line is no batch"))?;
+        Ok(TextLog { path: path.to_owned(), file, batches, limits, synced: whole as u64, cut })
+    }
+}
+
+impl Store for TextLog {
+    type Error = io::Error;
+
+    fn tail(&self) -> Tail {
+        self.batches.iter().fold(Tail::default(), |tail, batch| tail.after(batch))
+    }
+
+    fn append(&mut self, batch: &Batch) -> io::Result<()> {
+        self.file.write_all(format!("{}\n", encode(batch)).as_bytes())?;
+        self.batches.push(batch.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = self.file.metadata()?.len();
+        Ok(())
+    }
+
+    fn read(&self, from: Position, _: Option<ChunkId>, upto: Position) -> io::Result<LedgerAnswer> {
+        let records = self.batches.iter().flat_map(|batch| {
+            let places = (0..).map(|nth| batch.position.plus(nth));
+            places.zip(&batch.records)
+        });
+        let wanted = records.filter(|(position, _)| (from..upto).contains(position));
+        let records = wanted.take(self.limits.read_records as usize).map(|(_, record)| record.clone()).collect();
+        Ok(LedgerAnswer::Records { from, records })
+    }
+
+    fn batches(&self, from: Position, upto: Position) -> io::Result<Vec<Batch>> {
+        let wanted = self.batches.iter().filter(|batch| batch.position >= from && batch.end() <= upto);
+        Ok(wanted.take(1).cloned().collect())
+    }
+
+    fn cut_off(&self) -> Option<String> {
+        self.cut.clone()
+    }
+}
+
+/// Where this example writes; it removes the file at its end.
+fn scratch() -> PathBuf {
+    std::env::temp_dir().join(format!("bazaar-market-{}.log", std::process::id()))
+}
+
+/// So that the conformance suite can make it crash.
+impl Crashing for TextLog {
+    fn fresh(limits: Limits, _: u64) -> TextLog {
+        let _ = std::fs::remove_file(scratch());
+        TextLog::open(&scratch(), limits).expect("a file")
+    }
+
+    fn reopen(self, keep_unsynced: bool) -> TextLog {
+        if !keep_unsynced {
+            self.file.set_len(self.synced).expect("cut");
+        }
+        TextLog::open(&self.path, self.limits).expect("it opens after a crash")
+    }
+}
+
+/// A batch as a line. Any encoding will do; `serde` is there for a better one.
+fn encode(batch: &Batch) -> String {
+    serde_json::to_string(batch).expect("a batch has nothing that JSON lacks")
+}
+
+fn decode(line: &str) -> Option<Batch> {
+    serde_json::from_str(line).ok()
+}
+
+// ------------------------------------------------------------------------------------------------------------ the driver
+
+const PEERS: u32 = 5;
+
+/// How long a message takes, to a neighbour or to the ledger.
+const HOP: Duration = Duration::from_millis(1);
+
+/// What happens at some time.
+enum Event {
+    /// To a peer, in the life in which it was meant.
+    Peer(PeerId, u32, Input),
+    /// A timer of a peer, if it is still armed for this time.
+    Timer(PeerId, Timer),
+    Ledger(LedgerInput),
+    /// The lease, if it was not renewed since.
+    Lease,
+}
+
+/// A peer, its disk, and its timers.
+struct Node {
+    config: Config,
+    /// Nothing while it is down.
+    peer: Option<Peer>,
+    disk: Durable,
+    timers: BTreeMap<Timer, Duration>,
+    lives: u32,
+}
+
+struct Market<S> {
+    now: Duration,
+    /// What is to come, by time; the number keeps what happens at once in order.
+    events: BTreeMap<(Duration, u64), Event>,
+    number: u64,
+    nodes: Vec<Node>,
+    ledger: Ledger,
+    store: S,
+    /// Who has called, and in which of its lives.
+    calls: BTreeMap<CallId, (PeerId, u32)>,
+    lease: Option<Duration>,
+    sales: u32,
+    chance: u64,
+}
+
+impl<S: Store<Error: std::fmt::Debug>> Market<S> {
+    fn open(store: S, configs: Vec<Config>, limits: Limits) -> Market<S> {
+        let config = LedgerConfig { lease: Timeouts::DEFAULT.lease, limits };
+        let (ledger, effects) = Ledger::recover(config, store.tail());
+        let nodes = configs.into_iter().map(|config| Node {
+            config,
+            peer: None,
+            disk: Durable::default(),
+            timers: BTreeMap::new(),
+            lives: 0,
+        });
+        let mut market = Market {
+            now: Duration::ZERO,
+            events: BTreeMap::new(),
+            number: 0,
+            nodes: nodes.collect(),
+            ledger,
+            store,
+            calls: BTreeMap::new(),
+            lease: None,
+            sales: 0,
+            chance: 7,
+        };
+        market.carry_out_for_ledger(effects);
+        for peer in (0..PEERS).map(PeerId) {
+            market.start(peer);
+        }
+        market
+    }
+
+    fn later(&mut self, wait: Duration, event: Event) {
+        self.number += 1;
+        self.events.insert((self.now + wait, self.number), event);
+    }
+
+    fn node(&mut self, peer: PeerId) -> &mut Node {
+        &mut self.nodes[peer.0 as usize]
+    }
+
+    fn is_up(&self, peer: PeerId) -> bool {
+        self.nodes[peer.0 as usize].peer.is_some()
+    }
+
+    /// Starts a peer's next life from what its disk holds.
+    fn start(&mut self, peer: PeerId) {
+        let node = self.node(peer);
+        node.lives += 1;
+        let (machine, effects) = Peer::recover(node.config.clone(), node.disk).expect("a sound configuration");
+        node.peer = Some(machine);
+        let neighbours = node.config.neighbours.clone();
+        self.carry_out(peer, effects);
+        self.give(peer, Input::LedgerUp);
+        for neighbour in neighbours {
+            if self.is_up(neighbour) {
+                self.give(peer, Input::LinkUp(neighbour));
+                self.give(neighbour, Input::LinkUp(peer));
+            }
+        }
+    }
+
+    /// All that is left of a peer is what its disk holds.
+    fn kill(&mut self, peer: PeerId) {
+        let node = self.node(peer);
+        node.peer = None;
+        node.timers.clear();
+        for neighbour in node.config.neighbours.clone() {
+            self.give(neighbour, Input::LinkDown(peer));
+        }
+    }
+
+    /// The one place through which every input of a peer passes.
+    fn give(&mut self, peer: PeerId, input: Input) {
+        if let Some(machine) = &mut self.node(peer).peer {
+            let effects = machine.step(input);
+            self.carry_out(peer, effects);
+        }
+    }
+
+    fn carry_out(&mut self, peer: PeerId, effects: Effects) {
+        let life = self.node(peer).lives;
+        for effect in effects {
+            match effect {
+                Effect::Send { to, envelope } => {
+                    let to_life = self.node(to).lives;
+                    self.later(HOP, Event::Peer(to, to_life, Input::Received { from: peer, envelope }));
+                }
+                Effect::Ledger(call) => {
+                    self.number += 1;
+                    let id = CallId(self.number);
+                    self.calls.insert(id, (peer, life));
+                    self.later(HOP, Event::Ledger(LedgerInput::Call { id, call }));
+                }
+                Effect::Write { id, durable } => {
+                    self.node(peer).disk = durable;
+                    self.later(Duration::ZERO, Event::Peer(peer, life, Input::Written(id)));
+                }
+                Effect::Arm { timer, after } => {
+                    let at = self.now + after;
+                    self.node(peer).timers.insert(timer, at);
+                    self.later(after, Event::Timer(peer, timer));
+                }
+                Effect::Disarm(timer) => {
+                    self.node(peer).timers.remove(&timer);
+                }
+                Effect::Choose { choice, among } => {
+                    // Any source of chance will do, and must be the driver's: the machine has none.
+                    self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let pick = (self.chance >> 33) as u32 % among;
+                    self.later(Duration::ZERO, Event::Peer(peer, life, Input::Chose { choice, pick }));
+                }
+                Effect::Note { epoch, note, .. } => self.tell(peer, epoch, &note),
+            }
+        }
+    }
+
+    fn tell(&mut self, peer: PeerId, epoch: Option<Epoch>, note: &Note) {
+        if let Note::Sold { .. } = note {
+            self.sales += 1;
+        }
+        if matches!(note, Note::TookOffice { .. } | Note::SteppedDown { .. } | Note::Sold { .. }) {
+            let epoch = epoch.map_or("-".to_owned(), |epoch| epoch.to_string());
+            println!("{:>6} ms  epoch {epoch}  peer {peer} {note}", self.now.as_millis());
+        }
+    }
+
+    fn carry_out_for_ledger(&mut self, effects: Vec<LedgerEffect>) {
+        for effect in effects {
+            match effect {
+                LedgerEffect::Persist(batch) => {
+                    self.store.append(&batch).and_then(|()| self.store.sync()).expect("a log that can be written");
+                    self.later(Duration::ZERO, Event::Ledger(LedgerInput::Persisted));
+                }
+                LedgerEffect::Reply { id, reply } => self.answer(id, reply),
+                LedgerEffect::Read { id, to, status, from, chunk } => {
+                    let answer = self.store.read(from, chunk, status.head).expect("a log that can be read");
+                    self.answer(id, LedgerReply { to, status, answer });
+                }
+                LedgerEffect::ArmLease(after) => {
+                    self.lease = Some(self.now + after);
+                    self.later(after, Event::Lease);
+                }
+                LedgerEffect::Drop(id) => {
+                    self.calls.remove(&id);
+                }
+                LedgerEffect::Fail(fault) => panic!("acknowledged records are gone: {fault:?}"),
+            }
+        }
+    }
+
+    fn answer(&mut self, id: CallId, reply: LedgerReply) {
+        if let Some((peer, life)) = self.calls.remove(&id) {
+            self.later(HOP, Event::Peer(peer, life, Input::Ledger(reply)));
+        }
+    }
+
+    /// Runs until there were so many sales.
+    fn run_until(&mut self, sales: u32) {
+        while self.sales < sales {
+            let ((time, _), event) =
+                self.events.pop_first().expect("a market where somebody always waits for something");
+            self.now = time;
+            match event {
+                Event::Peer(peer, life, input) => {
+                    // What was meant for a former life is lost, as a connection's content is.
+                    if self.node(peer).lives == life {
+                        self.give(peer, input);
+                    }
+                }
+                Event::Timer(peer, timer) => {
+                    if self.node(peer).timers.get(&timer) == Some(&time) {
+                        self.node(peer).timers.remove(&timer);
+                        self.give(peer, Input::Fired(timer));
+                    }
+                }
+                Event::Ledger(input) => {
+                    let effects = self.ledger.step(input);
+                    self.carry_out_for_ledger(effects);
+                }
+                Event::Lease => {
+                    if self.lease == Some(time) {
+                        let effects = self.ledger.step(LedgerInput::LeaseFired);
+                        self.carry_out_for_ledger(effects);
+                    }
+                }
+            }
+        }
+    }
+
+    fn trader(&self) -> Option<PeerId> {
+        self.ledger.status().term.filter(|term| !term.ended).map(|term| term.holder.peer)
+    }
+}
+
+/// Five peers in a ring: three sell, all but one buy.
+fn configs() -> Vec<Config> {
+    let wishes = || Wishes { items: vec![Item::FISH, Item::SALT, Item::BOAR], quantity: Units(1) };
+    let offers = |item| Offers(vec![Offer { item, count: Units(5), price: Price(900) }]);
+    let roles = [
+        Role::Seller(offers(Item::FISH)),
+        Role::Both(wishes(), offers(Item::SALT)),
+        Role::Both(wishes(), offers(Item::BOAR)),
+        Role::Buyer(wishes()),
+        Role::Buyer(wishes()),
+    ];
+    let config = |(me, role)| {
+        let neighbours = [(me + 1) % PEERS, (me + PEERS - 1) % PEERS].map(PeerId);
+        Config::new(PeerId(me), PEERS, neighbours, role)
+    };
+    (0..PEERS).zip(roles).map(config).collect()
+}
+
+pub fn main() {
+    conforms::<TextLog>();
+    println!("the store conforms");
+
+    let mut market = Market::open(TextLog::fresh(Limits::DEFAULT, 0), configs(), Limits::DEFAULT);
+    market.run_until(30);
+    let trader = market.trader().expect("somebody has sold that");
+    println!("{:>6} ms  peer {trader}, the trader, is killed", market.now.as_millis());
+    market.kill(trader);
+    market.run_until(40);
+    println!("{:>6} ms  peer {trader} comes back", market.now.as_millis());
+    market.start(trader);
+    market.run_until(100);
+
+    let batches = all_batches(&market.store);
+    let report = audit_batches(&batches, AuditTerms::of(market.nodes[0].config.terms));
+    let broken: Vec<_> = report.violations().collect();
+    assert!(broken.is_empty(), "{broken:?}");
+    println!("{} sales; the audit of {} batches finds nothing wrong", market.sales, batches.len());
+    std::fs::remove_file(scratch()).expect("the log was there");
+}

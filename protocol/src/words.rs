@@ -1,0 +1,179 @@
+//! What happened, in words: requests, sales and notes as people read them (SPEC H1).
+
+use alloc::{format, string::String};
+use core::fmt;
+
+use crate::{
+    account::Outcome,
+    effect::{Departure, Note},
+    id::{Item, PeerId, Units},
+    record::{Request, Sale},
+};
+
+/// What peers and goods are called.
+pub trait Names {
+    /// A peer's name, as in "seller 3".
+    fn peer(&self, peer: PeerId) -> String;
+
+    /// A good's name, as in "salt".
+    fn item(&self, item: Item) -> String;
+}
+
+/// The names of a bazaar of which nothing is known: "peer 3", and the goods of the reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlainNames;
+
+impl Names for PlainNames {
+    fn peer(&self, peer: PeerId) -> String {
+        format!("peer {peer}")
+    }
+
+    fn item(&self, item: Item) -> String {
+        match item {
+            Item::FISH => String::from("fish"),
+            Item::SALT => String::from("salt"),
+            Item::BOAR => String::from("boar"),
+            other => format!("item {other}"),
+        }
+    }
+}
+
+/// A note in words, with the names of a bazaar. It follows the name of the peer that it is about: "wants 2 fish".
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a, N> {
+    note: &'a Note,
+    names: &'a N,
+}
+
+impl Note {
+    /// The note in words, with these names.
+    pub fn told<'a, N: Names>(&'a self, names: &'a N) -> Told<'a, N> {
+        Told { note: self, names }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.told(&PlainNames).fmt(f)
+    }
+}
+
+/// "2 salt for peer 4 (request 7, clock 12)".
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request { id, item, quantity, stamp, .. } = self;
+        let (buyer, number) = (PlainNames.peer(id.buyer), id.sequence.0 & u64::from(u32::MAX));
+        write!(f, "{quantity} {} for {buyer} (request {number}, clock {})", PlainNames.item(*item), stamp.time)
+    }
+}
+
+/// "2 salt of peer 3 to peer 4 for 18.00".
+impl fmt::Display for Sale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seller, buyer) = (PlainNames.peer(self.deposit.seller), PlainNames.peer(self.request.buyer));
+        write!(f, "{} {} of {seller} to {buyer} for {}", self.quantity, PlainNames.item(self.item), self.paid())
+    }
+}
+
+impl<N: Names> fmt::Display for Told<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = |peer: PeerId| self.names.peer(peer);
+        let item = |item: Item| self.names.item(item);
+        match self.note {
+            Note::Joined { incarnation } if incarnation.0 == 1 => f.write_str("joined the bazaar"),
+            Note::Joined { incarnation } => write!(f, "is back (life {incarnation})"),
+            Note::ElectionCalled => f.write_str("calls an election"),
+            Note::AskedForAnyone => f.write_str("has resigned and asks whether anyone else can be trader"),
+            Note::TraderSuspected { trader } => write!(f, "has not heard trader {trader} for too long"),
+            Note::ElectionWon => f.write_str("won the election and claims the office"),
+            Note::TookOffice { inherited: 0 } => f.write_str("\"I am the new coordinator\""),
+            Note::TookOffice { inherited } => {
+                write!(f, "\"I am the new coordinator\"; {inherited} inherited requests come first")
+            }
+            Note::Recognised { trader } => write!(f, "recognises {} as coordinator", peer(*trader)),
+            Note::SteppedDown { reason } => f.write_str(match reason {
+                Departure::Resigned => "resigns the office and takes up its old role",
+                Departure::Deposed => "steps down: there is a newer epoch",
+                Departure::Overtaken => "steps down: somebody else has written to the log",
+                Departure::LedgerSilent => "steps down: the ledger does not answer",
+                Departure::LeaseActive => "gives up its claim: another trader renews its term",
+                Departure::SitsOut => "does not stand: it resigned the last term",
+                Departure::Isolated => "steps down: it hears no neighbour and its office is claimed",
+                Departure::BooksDamaged => "steps down: the books cannot be folded",
+            }),
+            Note::Deposited { deposit, item: what, count, price } => {
+                let (seller, each) = (peer(deposit.seller), price.times(Units(1)));
+                write!(f, "booked a deposit of {seller}: {count} {} at {each}", item(*what))
+            }
+            Note::Admitted { request, item: what, quantity, stamp } => {
+                let buyer = peer(request.buyer);
+                write!(f, "queued a request of {buyer} for {quantity} {} with clock {stamp}", item(*what))
+            }
+            Note::Sold { sale } => {
+                let (seller, buyer) = (peer(sale.deposit.seller), peer(sale.request.buyer));
+                write!(f, "sold {} {} of {seller} to {buyer} for {}", sale.quantity, item(sale.item), sale.paid())?;
+                write!(f, ", keeping {}", sale.commission)
+            }
+            Note::Refused { request } => write!(f, "refused a request of {}: nobody can fill it", peer(request.buyer)),
+            Note::Wanted { item: what, quantity, .. } => write!(f, "wants {quantity} {}", item(*what)),
+            Note::Bought { sale } => {
+                let (what, seller) = (item(sale.item), peer(sale.deposit.seller));
+                write!(f, "purchased {} {what} from {seller} for {}", sale.quantity, sale.paid())
+            }
+            Note::Unavailable { item: what, .. } => write!(f, "is told that {} is not available", item(*what)),
+            Note::ResumedRequest { .. } => {
+                f.write_str("finds a request of its former life in the queue and waits for it")
+            }
+            Note::Recalled { outcome: Outcome::Sold(sale), .. } => {
+                let (what, seller) = (item(sale.item), peer(sale.deposit.seller));
+                write!(f, "learns that its former life purchased {} {what} from {seller}", sale.quantity)
+            }
+            Note::Recalled { outcome: Outcome::Refused { item: what }, .. } => {
+                write!(f, "learns that {} was not available to its former life", item(*what))
+            }
+            Note::Registered { item: what, count, price, .. } => {
+                write!(f, "registered {count} {} at {} with the trader", item(*what), price.times(Units(1)))
+            }
+            Note::Earned { sale, total, left } => {
+                let (what, buyer) = (item(sale.item), peer(sale.request.buyer));
+                write!(f, "has sold {} {what} to {buyer} and earned {}", sale.quantity, sale.earned)?;
+                write!(f, " ({total} in all), {left} left")
+            }
+            Note::SoldOut { item: what, .. } => {
+                write!(f, "is out of stock for {} and picks another item", item(*what))
+            }
+            Note::ResumedAccount { sales, earned } => {
+                write!(f, "takes over its account from the books: {sales} sales, {earned} earned")
+            }
+            Note::LedgerHeard => f.write_str("hears the ledger"),
+            Note::LedgerSilent => f.write_str("does not hear the ledger"),
+            Note::ClockRefused { source, clock } => {
+                write!(f, "refused a message of peer {source}: its clock {clock} is absurdly far ahead")
+            }
+            Note::PeerUnknown { peer } => {
+                write!(f, "refused a message that names peer {peer}: there is no such peer in this bazaar")
+            }
+            Note::BooksRefused { position } => {
+                write!(f, "will not serve: record {position} of the books cannot follow those before it")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::testing::{deposit, request, sale};
+
+    #[test]
+    fn requests_sales_and_notes_read_as_sentences() {
+        let wanted = request(12, 4, 7);
+        let sale = sale(&wanted, &deposit(1, 1, 2), 1);
+        assert_eq!(wanted.to_string(), "1 fish for peer 4 (request 7, clock 12)");
+        assert_eq!(sale.to_string(), "1 fish of peer 1 to peer 4 for 9.00");
+        let note = Note::Bought { sale };
+        assert_eq!(note.to_string(), "purchased 1 fish from peer 1 for 9.00");
+    }
+}
