@@ -1,5 +1,5 @@
-//! The Explorer, as people use it: in a browser, from its first page to a history, its picture and what is wrong in it.
-//! And how it starts and ends.
+//! The Explorer as people use it: in a browser, from its first page to a history, its picture and the violation in it;
+//! and how it starts and ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
@@ -25,18 +25,17 @@ use thirtyfour::{
     error::{WebDriverErrorInner, WebDriverResult},
 };
 
-/// What is explored: small, so that all of it is searched in a second or two.
+/// The scenario that is explored; it is small enough to be searched completely in a second or two.
 const SCENARIO: &str = "renewals";
 
-/// What a test expects to see of it.
+/// What the tests expect to see of it.
 struct Explored {
     lanes: &'static [&'static str],
-    /// In the portrait of the first state.
+    /// Parts of the portrait of the first state.
     at_first: &'static [&'static str],
-    /// In the sentence of a step that can be taken at first, and what is in the portrait after it.
+    /// Part of the sentence of a step that can be taken at first, and part of the portrait after it.
     step: (&'static str, &'static str),
-    /// The beginning of a line with a link; in the sentence of the last step, in the portrait, and in the picture
-    /// there.
+    /// The beginning of a line with a link; and parts of the last sentence, of the portrait and of the picture there.
     link: (&'static str, &'static str, &'static str, &'static str),
     /// A mutant, and the property it breaks first.
     mutant: (&'static str, &'static str),
@@ -45,7 +44,7 @@ struct Explored {
 const EXPLORED: Explored = Explored {
     lanes: &["trader 0", "trader 1", "buyer 2", "ledger"],
     at_first: &["trader 0: clock 1", "ledger: no term yet, head 0", "holds here: S1 S2 "],
-    step: ("trader 0 is made to stand", "trader 0: clock 1, reads the books"),
+    step: ("trader 0 is made to stand for office", "trader 0: clock 1, reads the books"),
     link: (
         "a trader is fenced (",
         "trader 0 hears from the ledger \"fenced: ",
@@ -55,7 +54,7 @@ const EXPLORED: Explored = Explored {
     mutant: ("settled-by-position", "S12: the books are the fold of the log"),
 };
 
-/// `bazaar-model explore`, with the mutant or without.
+/// The command `bazaar-model explore`, with or without a mutant.
 fn explorer(mutant: Option<&str>, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
     command.args(["explore", SCENARIO, "--address", address]);
@@ -64,12 +63,12 @@ fn explorer(mutant: Option<&str>, address: &str) -> Command {
     command
 }
 
-/// An Explorer that runs, in a process of its own.
+/// A running Explorer, in a process of its own.
 struct Running {
     child: Child,
-    /// Where its page is.
+    /// The address of its page.
     page: String,
-    /// What it said before.
+    /// The lines it printed before that address.
     said: Vec<String>,
 }
 
@@ -97,7 +96,7 @@ impl Running {
         running
     }
 
-    /// The link on the line that begins so.
+    /// The link on the line with this beginning.
     fn link(&self, beginning: &str) -> &str {
         let line = self.said.iter().find(|line| line.starts_with(beginning));
         let line = line.unwrap_or_else(|| panic!("no link begins with {beginning}: {:#?}", self.said));
@@ -116,7 +115,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs it to its end, which must come soon: its code, and what it said on both streams.
+/// Runs a command that must soon end; returns its exit code and what it printed on both streams.
 fn refused(mut command: Command) -> (Option<i32>, String) {
     let mut child = command.spawn().unwrap();
     let code = ended(&mut child, BOUND);
@@ -130,12 +129,12 @@ fn refused(mut command: Command) -> (Option<i32>, String) {
     (code.unwrap_or_else(|| panic!("it does not end: {said}")), said)
 }
 
-/// The page, by its parts.
+/// The Explorer's page in the browser.
 struct Page<'a>(&'a Browser);
 
 impl Page<'_> {
-    /// Waits until an element of this kind can be seen that holds this text: all it holds. The page makes its elements
-    /// anew whenever it hears from the Explorer, so they are looked at in one go.
+    /// Waits until a visible element of this kind contains this text, and returns all of its text. The page replaces
+    /// its elements whenever it hears from the Explorer, so a single script reads them all.
     async fn sees(&self, css: &str, text: &str) -> WebDriverResult<String> {
         let begun = Instant::now();
         loop {
@@ -143,12 +142,12 @@ impl Page<'_> {
             if let Some(found) = seen.iter().find(|seen| seen.contains(text)) {
                 return Ok(found.clone());
             }
-            assert!(begun.elapsed() < BOUND, "no {css} with {text:?} to be seen, but {seen:#?}");
+            assert!(begun.elapsed() < BOUND, "no visible {css} contains {text:?}: {seen:#?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// What the elements of this kind hold that can be seen.
+    /// The texts of all visible elements of this kind.
     async fn seen(&self, css: &str) -> WebDriverResult<Vec<String>> {
         let script = "return [...document.querySelectorAll(arguments[0])]
             .filter(element => element.checkVisibility() && element.getBoundingClientRect().height > 0)
@@ -156,14 +155,14 @@ impl Page<'_> {
         self.0.session.execute(script, vec![css.into()]).await?.convert()
     }
 
-    /// Clicks on the first element of this kind that holds this text, once there is one.
+    /// Clicks the first element of this kind that contains this text, once there is one.
     async fn press(&self, css: &str, text: &str) -> WebDriverResult<()> {
         let begun = Instant::now();
         loop {
             self.sees(css, text).await?;
             match self.try_press(css, text).await {
                 Ok(true) => return Ok(()),
-                // It was made anew meanwhile.
+                // The page has replaced it meanwhile.
                 Ok(false) => {}
                 Err(error) if matches!(*error, WebDriverErrorInner::StaleElementReference(_)) => {}
                 Err(error) => return Err(error),
@@ -182,10 +181,10 @@ impl Page<'_> {
         Ok(false)
     }
 
-    /// What is to be seen, as `NAME.png` in the directory of cargo's for what tests write (`target/tmp`).
+    /// Saves a screenshot as `NAME.png` in cargo's directory for files of tests (`target/tmp`).
     ///
-    /// `docs/explorer.png` is the one of `a_history_can_be_followed_in_a_browser`; copy it when the page has changed:
-    /// `cp target/tmp/explorer.png docs/`.
+    /// `docs/explorer.png` is the one that `a_history_can_be_followed_in_a_browser` takes; copy it when the page has
+    /// changed: `cp target/tmp/explorer.png docs/`.
     async fn shoot(&self, name: &str) -> WebDriverResult<()> {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
         self.0.session.screenshot(&path).await
@@ -233,21 +232,21 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     page.sees(".path-list a.is-selected-state", sentence).await?;
     page.sees(STATE, portrait).await?;
     page.sees(PICTURE, drawn).await?;
-    // As much of it as the README has room for.
+    // As much of the page as the README has room for.
     browser.session.set_window_rect(0, 0, 1400, 1043).await?;
     browser.session.execute("document.body.style.zoom = 0.76", vec![]).await?;
     page.shoot("explorer").await?;
     browser.session.execute("document.body.style.zoom = 1", vec![]).await?;
 
-    // The portrait by itself, line by line.
+    // The portrait alone, line by line.
     page.press("label", "Complete State?").await?;
     page.sees(STATE, &format!("\n{portrait}\n")).await?;
     browser.session.clone().quit().await
 }
 
 #[tokio::test]
-async fn what_a_mutant_breaks_is_marked_in_a_browser() -> WebDriverResult<()> {
-    let Some(installed) = browser::installed("what_a_mutant_breaks_is_marked_in_a_browser") else { return Ok(()) };
+async fn the_violation_of_a_mutant_is_marked_in_a_browser() -> WebDriverResult<()> {
+    let Some(installed) = browser::installed("the_violation_of_a_mutant_is_marked_in_a_browser") else { return Ok(()) };
     let running = Running::start(explorer(Some(EXPLORED.mutant.0), "127.0.0.1:0"));
     let browser = installed.start().await;
     let page = Page(&browser);
@@ -266,7 +265,7 @@ async fn what_a_mutant_breaks_is_marked_in_a_browser() -> WebDriverResult<()> {
 }
 
 #[test]
-fn it_ends_when_it_is_told_to() {
+fn it_ends_on_an_interrupt_or_a_termination_signal() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut running = Running::start(explorer(None, "127.0.0.1:0"));
         running.tell(signal);
@@ -275,14 +274,14 @@ fn it_ends_when_it_is_told_to() {
 }
 
 #[test]
-fn it_listens_on_a_loopback_address_only() {
+fn it_listens_only_on_a_loopback_address() {
     let (code, said) = refused(explorer(None, "0.0.0.0:0"));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("0.0.0.0:0: not a loopback address"), "{said}");
 }
 
 #[test]
-fn it_refuses_a_port_that_is_taken() {
+fn it_refuses_a_taken_port() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     let (code, said) = refused(explorer(None, &address));
@@ -291,20 +290,21 @@ fn it_refuses_a_port_that_is_taken() {
 }
 
 #[test]
-fn its_page_is_its_own_wherever_it_starts() {
+fn it_serves_its_own_page_in_any_working_directory() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("ui")).unwrap();
     std::fs::write(folder.path().join("ui/index.htm"), "somebody else's").unwrap();
     let mut command = explorer(None, "127.0.0.1:0");
     command.current_dir(folder.path());
     let running = Running::start(command);
-    let warned = running.said.iter().any(|line| line.starts_with("warning: ") && line.contains("/ui is no page"));
+    let is_warning = |line: &String| line.starts_with("warning: ") && line.contains("/ui is not the Explorer's page");
+    let warned = running.said.iter().any(is_warning);
     assert!(warned, "{:#?}", running.said);
     let page = get(&running.page);
     assert!(page.contains("Stateright Explorer") && !page.contains("somebody else's"), "{page}");
 }
 
-/// What is at this address, whole.
+/// The complete response from this address.
 fn get(page: &str) -> String {
     let address = page.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut stream = std::net::TcpStream::connect(address).unwrap();

@@ -1,5 +1,5 @@
-//! The models as tests: small scenarios hold and are complete; what is taken for one state in them is one; and the
-//! checks can fail, with a ledger that is broken from outside.
+//! The models as tests: small scenarios hold and are complete, states taken for one behave as one, and the checks can
+//! fail, with a ledger that is broken from outside.
 
 #![allow(clippy::expect_used)]
 
@@ -30,7 +30,7 @@ fn named(name: &str) -> Entry {
 }
 
 fn bazaar(name: &str) -> Participants {
-    let Case::Participants(bazaar) = named(name).case else { panic!("{name} is no scenario of peers' machines") };
+    let Case::Participants(bazaar) = named(name).case else { panic!("{name} is not a scenario of participants") };
     bazaar
 }
 
@@ -38,8 +38,8 @@ fn run(scenario: &Entry) -> Report {
     check(scenario, Extent::Default, THREADS, |_| {})
 }
 
-/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met,
-/// and the number of states is the recorded one.
+/// All properties hold in all states, every step was tried, every landmark was met, and the number of states is the
+/// recorded one.
 fn holds(name: &str) {
     let report = run(&named(name));
     let words = report.counterexample.as_ref().map(|trace| &trace.words);
@@ -53,7 +53,7 @@ fn an_election_holds_when_a_peer_gives_up_on_the_ledger() {
 }
 
 #[test]
-fn under_synchrony_the_highest_that_can_leads_and_nobody_beside_it() {
+fn under_synchrony_the_highest_eligible_peer_leads_alone() {
     holds("synchronous-five");
     holds("synchronous-survivor");
     holds("synchronous-ten");
@@ -83,8 +83,8 @@ fn once_faults_stop_everybody_is_told() {
 }
 
 #[test]
-fn another_number_of_states_than_is_recorded_is_no_incomplete_check() {
-    // Nothing is recorded of a scenario that is not in the catalogue.
+fn a_different_number_of_states_does_not_make_a_check_incomplete() {
+    // Nothing is recorded for a scenario that is not in the catalogue.
     let report = run(&Entry { name: "own-stock once more", ..named("own-stock") });
     assert_eq!((report.verdict, report.complete), (Outcome::CountedDifferently, true));
     let never_met = Entry { landmarks: vec![Landmark::CaughtUp], ..named("own-stock") };
@@ -92,7 +92,7 @@ fn another_number_of_states_than_is_recorded_is_no_incomplete_check() {
 }
 
 #[test]
-fn names_and_bounds_of_scenarios_are_told_apart() {
+fn every_scenario_has_its_own_name_and_states_its_bounds() {
     let scenarios = catalogue::all();
     for (nth, scenario) in scenarios.iter().enumerate() {
         assert!(!scenario.landmarks.is_empty() && !scenario.bounds.is_empty(), "{scenario:?}");
@@ -104,7 +104,7 @@ fn names_and_bounds_of_scenarios_are_told_apart() {
 }
 
 #[test]
-fn elections_and_trading_are_above_a_million_states_each() {
+fn elections_and_trading_have_more_than_a_million_states_each() {
     for family in [Family::Election, Family::Trading] {
         let of_family = catalogue::all().into_iter().filter(|scenario| scenario.family == family);
         let states: usize = of_family.filter_map(|scenario| scenario.recorded(Extent::Default)).sum();
@@ -112,11 +112,11 @@ fn elections_and_trading_are_above_a_million_states_each() {
     }
 }
 
-// What is taken for one state is one.
+// States taken for one behave as one.
 
 #[test]
-fn states_that_are_taken_for_the_same_step_alike() {
-    // In most scenarios nothing is merged: old requests are under way for ever, and their stamps with them.
+fn states_taken_for_the_same_step_alike() {
+    // In most scenarios nothing is merged: old requests, and their stamps, are under way for ever.
     let floors = [("trader-crash", 10)];
     for (name, least) in floors {
         let pairs = merged_pairs_step_alike(&bazaar(name), 200_000).expect(name);
@@ -126,7 +126,7 @@ fn states_that_are_taken_for_the_same_step_alike() {
 }
 
 #[test]
-fn clocks_that_start_further_up_make_no_difference() {
+fn clocks_that_start_higher_make_no_difference() {
     for name in ["election-silence", "stamps", "ledger-crash", "client-restarts", "synchronous-survivor"] {
         for further in [1, 1 << 19] {
             let one = bazaar(name);
@@ -137,9 +137,9 @@ fn clocks_that_start_further_up_make_no_difference() {
     }
 }
 
-// This can fail. The protocol is as it is; what the ledger says is changed on its way.
+// The checks can fail. The protocol is unchanged; the ledger's answers are changed on their way.
 
-/// The verdict as the caller hears it: whatever the ledger says of an append, it was appended.
+/// Changes every verdict on an append to "appended", no matter what the ledger said.
 fn always_appended(call: &LedgerCall, mut reply: LedgerReply) -> LedgerReply {
     if let (LedgerRequest::Append(batch), LedgerAnswer::Append { verdict, .. }) = (&call.request, &mut reply.answer) {
         *verdict = Verdict::Appended { head: batch.end(), contested: false };
@@ -152,10 +152,11 @@ fn violated(name: &str, tampering: Tampering, among: &[Property]) {
     let scenario = Entry { case: Case::Participants(bazaar.clone()), ..named(name) };
     let report = run(&scenario);
     assert_eq!(report.verdict, Outcome::Violated);
-    let found = report.counterexample.expect("a violation comes with the way there");
+    let found = report.counterexample.expect("a violation comes with its history");
     let property = found.violation.as_ref().map(|violation| violation.property).expect("it says what is violated");
     assert!(among.contains(&property), "{property}: {:#?}", found.words);
-    // Short, in words, and it can be taken again: what is in the file leads to what the file says.
+    // The history is short, is told in words, and can be replayed: the steps in the file lead to the violation in the
+    // file.
     assert!((1..=18).contains(&found.steps.len()), "{:#?}", found.words);
     assert_eq!(found.words.len(), found.steps.len());
     let text = serde_json::to_string(&found).expect("plain data");
@@ -172,13 +173,13 @@ fn a_fence_that_nobody_hears_lets_two_peers_speak_for_one_epoch() {
 }
 
 #[test]
-fn a_fence_that_nobody_hears_lets_a_trader_serve_from_books_that_never_were() {
+fn a_fence_that_nobody_hears_lets_a_trader_serve_from_false_books() {
     let tampering = Tampering { reply: Some(always_appended), ..Tampering::default() };
     violated("last-unit", tampering, &[Property::S1, Property::S11, Property::S12]);
 }
 
 #[test]
-fn a_ledger_that_answers_before_it_syncs_lets_what_was_told_be_lost() {
+fn a_ledger_that_answers_before_it_syncs_loses_what_it_confirmed() {
     let tampering = Tampering { answers_before_sync: true, ..Tampering::default() };
     let told_too_early = &[Property::S1, Property::S3, Property::S11, Property::S12];
     violated("ledger-crash", tampering, told_too_early);

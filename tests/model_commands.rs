@@ -1,4 +1,4 @@
-//! `bazaar-model` on the command line: a check that is interrupted and goes on, and what it says when something is
+//! `bazaar-model` on the command line: a check that is interrupted and resumes, and what it prints when something is
 //! wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,10 +20,10 @@ use tempfile::TempDir;
 const SMALL: [&str; 2] = ["own-stock", "whole-interval"];
 const LARGE: &str = "whole-convergence";
 
-/// Above what anything here takes.
+/// Longer than anything here takes.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A directory for a journal, and the journal's place.
+/// A directory for a journal, and the journal's path.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("journal.json");
@@ -37,7 +37,7 @@ fn check(scenarios: &[&str], journal: &Path) -> Command {
     command
 }
 
-/// Its code, its table and what it said beside it.
+/// Its exit code, its table and what it printed on standard error.
 fn said(Output { status, stdout, stderr }: Output) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
@@ -47,7 +47,7 @@ fn run(scenarios: &[&str], journal: &Path) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn what_holds_in_the_journal_is_not_checked_again() {
+fn a_scenario_that_holds_in_the_journal_is_not_checked_again() {
     let (_directory, journal) = place();
     let (code, _, says) = run(&SMALL[..1], &journal);
     assert_eq!(code, Some(0), "{says}");
@@ -62,7 +62,7 @@ fn what_holds_in_the_journal_is_not_checked_again() {
     assert!(says.contains("2 of 2 scenarios are done and hold; nothing is left\n"), "{says}");
     assert_eq!(again, table, "to the tenth of a second");
 
-    // Another extent is another check.
+    // A different extent is a different check.
     let (code, _, says) = said(check(&SMALL[..1], &journal).arg("--thorough").output().unwrap());
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("0 of 1 scenarios are done"), "{says}");
@@ -75,16 +75,16 @@ fn what_holds_in_the_journal_is_not_checked_again() {
 }
 
 #[test]
-fn what_another_build_has_written_is_not_believed() {
+fn reports_of_another_build_are_ignored() {
     let (_directory, journal) = place();
     run(&SMALL[..1], &journal);
     let mut content: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal).unwrap()).unwrap();
     content["program"] = "another".into();
-    content["reports"][0]["family"] = "one that is no more".into();
+    content["reports"][0]["family"] = "a removed family".into();
     fs::write(&journal, content.to_string()).unwrap();
     let (code, table, says) = run(&SMALL[..1], &journal);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("its 1 reports are of another build of this program, so they are not believed"), "{says}");
+    assert!(says.contains("its 1 reports are from another build of this program and are ignored"), "{says}");
     assert!(says.contains("0 of 1 scenarios are done") && table.contains("own-stock "), "{says}");
     let (_, _, says) = run(&SMALL[..1], &journal);
     assert!(says.contains("1 of 1 scenarios are done"), "{says}");
@@ -97,7 +97,7 @@ fn a_check_that_is_interrupted_says_what_is_left() {
         let child = check(&[SMALL[0], LARGE], &journal).spawn().unwrap();
         let begun = Instant::now();
         while !fs::read_to_string(&journal).is_ok_and(|text| text.contains(SMALL[0])) {
-            assert!(begun.elapsed() < BOUND, "nothing comes into the journal");
+            assert!(begun.elapsed() < BOUND, "nothing is written to the journal");
             thread::sleep(Duration::from_millis(10));
         }
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
@@ -111,7 +111,7 @@ fn a_check_that_is_interrupted_says_what_is_left() {
 }
 
 #[test]
-fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_journal_is_refused_and_left_unchanged() {
     let (directory, journal) = place();
     for text in ["", "not a journal", "{}", r#"{"election": {"default": 7}}"#] {
         fs::write(&journal, text).unwrap();
@@ -128,7 +128,7 @@ fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn the_page_of_scenarios_and_mutants_is_what_the_command_writes() {
+fn docs_models_md_is_what_the_command_prints() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
     let (code, page, says) = said(command.args(["list", "--markdown"]).output().unwrap());
     assert_eq!(code, Some(0), "{says}");
@@ -136,7 +136,7 @@ fn the_page_of_scenarios_and_mutants_is_what_the_command_writes() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md");
     assert!(
         fs::read_to_string(&file).unwrap_or_default() == page,
-        "docs/models.md is not what it should be; write it anew: \
+        "docs/models.md is out of date; write it again: \
          cargo run --release --bin bazaar-model -- list --markdown > docs/models.md"
     );
 }

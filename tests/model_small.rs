@@ -1,4 +1,4 @@
-//! The models of clocks and of overlays: that they hold, and that what is taken for one state in them is one.
+//! The models of clocks and of overlays: they hold, and states taken for one behave as one.
 
 use bazaar_model::{
     machines::clock::{Budget, Clocks, Exchange},
@@ -45,15 +45,15 @@ fn endless(start: u64) -> Clocks {
 }
 
 #[test]
-fn states_that_differ_by_how_far_up_all_clocks_are_step_alike() {
+fn states_that_differ_only_by_a_shift_of_all_clocks_step_alike() {
     for (clocks, least) in [(counted(1), 20_000), (endless(1), 9_000)] {
-        let pairs = merged_pairs_step_alike(&clocks, 1_000_000).expect("what is taken for one state is one");
+        let pairs = merged_pairs_step_alike(&clocks, 1_000_000).expect("states taken for one behave as one");
         assert!(pairs >= least, "only {pairs} pairs were met");
     }
 }
 
 #[test]
-fn clocks_that_start_further_up_go_through_the_same_states() {
+fn clocks_that_start_higher_go_through_the_same_states() {
     for further in [1, 7, 1 << 19] {
         let pairs = [(counted(1), counted(1 + further)), (endless(1), endless(1 + further))];
         for (clocks, shifted) in pairs {

@@ -1,4 +1,4 @@
-//! Whole peers over their overlay, as tests: the scenarios that take a second hold and are complete.
+//! The model of whole peers as tests: the scenarios that take about a second hold and are complete.
 
 #![allow(clippy::expect_used)]
 
@@ -31,8 +31,8 @@ fn named(name: &str) -> (Entry, System) {
     all().find(|(scenario, _)| scenario.name == name).expect("a scenario of the catalogue")
 }
 
-/// All properties hold in all states, every state was tried, everything that makes the scenario worth running was met,
-/// and the number of states is the recorded one.
+/// All properties hold in all states, every step was tried, every landmark was met, and the number of states is the
+/// recorded one.
 fn holds(name: &str) {
     let report = check(&named(name).0, Extent::Default, THREADS, |_| {});
     assert_eq!(report.verdict, Outcome::Holds, "{report:#?}");
@@ -44,47 +44,47 @@ fn nothing_is_sent_above_the_written_bound_whatever_a_crash_loses() {
 }
 
 #[test]
-fn a_lone_survivor_deals_with_what_is_pending() {
+fn a_lone_survivor_settles_pending_requests() {
     holds("whole-survivor");
 }
 
 #[test]
-fn who_hears_the_ledger_and_no_peer_leaves_its_contested_office() {
+fn a_trader_that_hears_the_ledger_but_no_peer_leaves_its_contested_office() {
     holds("whole-isolated");
 }
 
 #[test]
-fn another_takes_over_when_the_trader_crashes() {
+fn another_peer_takes_over_when_the_trader_crashes() {
     holds("whole-crash");
 }
 
 #[test]
-fn what_is_held_back_until_it_is_written_is_held_against_what_was_true_when_it_was_decided() {
+fn an_effect_held_back_until_written_is_checked_against_the_state_in_which_it_was_decided() {
     holds("whole-bound");
 }
 
 #[test]
-fn a_heartbeat_that_overtakes_a_read_lets_nobody_claim_what_it_has_not_read() {
+fn a_heartbeat_that_overtakes_a_read_lets_no_peer_claim_at_a_head_it_has_not_read() {
     holds("whole-reads");
 }
 
 #[test]
-fn what_waits_inside_the_ledger_is_answered_or_asked_again() {
+fn a_call_that_waits_inside_the_ledger_is_answered_or_repeated() {
     holds("whole-waiting");
 }
 
 #[test]
-fn a_full_journal_loses_what_could_be_lost_on_the_way() {
+fn a_full_journal_loses_only_what_the_network_could_lose() {
     holds("whole-full-journal");
 }
 
 #[test]
-fn an_old_image_of_the_ledger_is_noticed_by_whoever_has_seen_more() {
+fn an_old_image_of_the_ledger_is_noticed_by_any_peer_that_has_seen_more() {
     holds("whole-old-image");
 }
 
 #[test]
-fn every_way_is_found_where_it_stands() {
+fn every_way_is_found_at_its_index() {
     for (_, whole) in all() {
         for (nth, way) in whole.ways().enumerate() {
             assert_eq!(whole.nth(way), Some(nth), "{way:?}");
@@ -96,7 +96,7 @@ fn every_way_is_found_where_it_stands() {
     }
 }
 
-/// Where an old image of the ledger has granted something, nobody could know, and nothing follows.
+/// Once an old image of the ledger has granted an append, nobody could know better, and no step follows.
 #[test]
 fn a_history_ends_where_nobody_could_know_that_an_old_image_was_put_back() {
     let (_, whole) = named("whole-old-image");
@@ -113,17 +113,17 @@ fn a_history_ends_where_nobody_could_know_that_an_old_image_was_put_back() {
     assert!(ends > 0);
 }
 
-// Clocks hardly ever differ in nothing but how far on they are where the peers' ways are stamped one by one: of the
-// first 40,000 states of `whole-clock` and `whole-ledger` no two that are unequal are taken for one.
+// States rarely differ only by a shift of all clocks where messages on every connection carry stamps: among the first
+// 40,000 states of `whole-clock` and of `whole-ledger`, no two unequal states are taken for one.
 #[test]
-fn what_is_taken_for_one_state_is_one() {
+fn states_taken_for_one_step_alike() {
     let pairs = merged_pairs_step_alike(&named("whole-election").1, 40_000).expect("taken for one state");
     println!("whole-election: {pairs} pairs");
     assert!(pairs >= 50, "{pairs}");
 }
 
 #[test]
-fn clocks_that_start_further_up_make_no_difference() {
+fn clocks_that_start_higher_make_no_difference() {
     for name in ["whole-clock", "whole-ledger", "whole-election"] {
         for further in [1, 1 << 10] {
             let one = named(name).1;
@@ -135,7 +135,7 @@ fn clocks_that_start_further_up_make_no_difference() {
 }
 
 #[test]
-fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
+fn every_scenario_begins_where_it_says_and_states_its_purpose() {
     for (scenario, whole) in all() {
         let Entry { name, family, about, bounds, landmarks, .. } = &scenario;
         assert_eq!(*family, Family::Whole);
@@ -155,7 +155,7 @@ fn every_scenario_begins_where_it_says_and_says_what_it_is_good_for() {
     }
 }
 
-/// A history of so many steps, each picked by its own number and how many there are.
+/// A history of up to this many steps, each picked by its place in the history and the number of steps to choose from.
 fn walk(whole: &System, steps: usize, pick: impl Fn(usize, usize) -> usize) -> History<'_, System> {
     let mut history = History::empty(whole);
     for nth in 0..steps {
@@ -164,13 +164,13 @@ fn walk(whole: &System, steps: usize, pick: impl Fn(usize, usize) -> usize) -> H
         if actions.is_empty() {
             break;
         }
-        history.go_on([&actions[pick(nth, actions.len())]]).expect("it is among those that can be taken");
+        history.extend([&actions[pick(nth, actions.len())]]).expect("it is among those that can be taken");
     }
     history
 }
 
 #[test]
-fn what_comes_once_faults_stop_can_be_told_and_drawn() {
+fn what_happens_once_faults_stop_can_be_told_and_drawn() {
     for (scenario, whole) in all() {
         let history = walk(&whole, 12, |nth, among| (nth * 7 + 3) % among);
         for state in iter::once(&whole.first()).chain(history.steps().map(|(_, _, after)| after)) {
@@ -183,7 +183,7 @@ fn what_comes_once_faults_stop_can_be_told_and_drawn() {
 }
 
 #[test]
-fn every_step_can_be_told_drawn_written_down_and_taken_again() {
+fn every_step_can_be_told_drawn_written_and_replayed() {
     for (scenario, whole) in all() {
         for seed in 0..20 {
             let history = walk(&whole, 40, |nth, among| (nth * 7 + seed * 13 + nth * seed) % among);
@@ -199,7 +199,7 @@ fn every_step_can_be_told_drawn_written_down_and_taken_again() {
             }
             let trace = Trace::of(scenario.name, Extent::Default, None, &history);
             let read = trace.actions(&whole).expect("its own steps");
-            assert_eq!(History::replay(&whole, &read).expect("it can be taken again").last(), history.last());
+            assert_eq!(History::replay(&whole, &read).expect("it can be replayed").last(), history.last());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The seam for mutants: its catalogue, and that switching one on changes what the machines do (DESIGN 6).
+//! The seam for mutants: its catalogue is sound, and switching a mutant on changes what the machines do (DESIGN 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,7 +11,7 @@ use bazaar_protocol_mutants::{
 };
 
 #[test]
-fn every_mutant_has_a_name_of_its_own_and_a_sentence() {
+fn every_mutant_has_its_own_name_and_a_sentence() {
     let names: BTreeSet<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
     assert_eq!(names.len(), Mutant::ALL.len());
     assert!(names.len() >= 40, "{} mutants", names.len());
@@ -20,7 +20,7 @@ fn every_mutant_has_a_name_of_its_own_and_a_sentence() {
         let words: Vec<&str> = name.split('-').collect();
         let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
         assert!(words.iter().all(is_word), "{name} is not in kebab case");
-        // The variant and its name are one word for word.
+        // The variant and its name consist of the same words.
         assert_eq!(format!("{mutant:?}").to_lowercase(), words.concat());
         assert!(sentence.len() > name.len() && !sentence.ends_with('.'), "{name}: {sentence}");
         assert_eq!(Mutant::named(name), Some(mutant));
@@ -29,9 +29,9 @@ fn every_mutant_has_a_name_of_its_own_and_a_sentence() {
     assert_eq!(Mutant::named("no-such-mutant"), None);
 }
 
-// The switch is the whole process's, so one test does all that switches.
+// The switch affects the whole process, so one test does all the switching.
 #[test]
-fn a_mutant_changes_what_it_says_while_it_is_on() {
+fn a_mutant_changes_what_its_sentence_says_while_it_is_on() {
     let received = || {
         let mut clock = Clock::resume(PeerId(1), Time(3));
         clock.receive(Time(7));

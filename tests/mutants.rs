@@ -1,5 +1,5 @@
-//! The mutants as a test: each is in the catalogue, and violates the property that it must violate, after as many steps
-//! as recorded.
+//! The mutants as a test: each is in the catalogue and violates the expected property after exactly the recorded number
+//! of steps.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use bazaar_model_mutants::{
 #[test]
 fn every_mutant_is_in_the_catalogue_once() {
     let listed: BTreeSet<Mutant> = CATALOGUE.iter().map(|line| line.mutant).collect();
-    assert_eq!(listed.len(), CATALOGUE.len(), "one is there twice");
+    assert_eq!(listed.len(), CATALOGUE.len(), "one is listed twice");
     assert!(Mutant::ALL.iter().all(|mutant| listed.contains(mutant)));
     assert!(CATALOGUE.len() >= 40);
 }
 
 // One test, since a mutant is on for the whole process.
 #[test]
-fn every_mutant_violates_the_property_that_it_must_violate() {
+fn every_mutant_violates_the_expected_property() {
     let wrong: Vec<String> = CATALOGUE
         .iter()
         .map(|line| find(*line))

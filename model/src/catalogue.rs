@@ -1,4 +1,4 @@
-//! The catalogue: all scenarios there are, whichever model they belong to.
+//! The catalogue: the scenarios of all models.
 
 use crate::{
     machines::{
@@ -16,30 +16,30 @@ use crate::{
 /// A scenario of the catalogue.
 pub type Entry = Scenario<Case>;
 
-/// What is checked.
+/// The subject of a scenario, of whichever model.
 #[derive(Clone, Debug)]
 pub enum Case {
-    /// Peers' machines and the ledger.
+    /// Participants and the ledger, without an overlay.
     Participants(Participants),
-    /// Clocks by themselves.
+    /// Clocks alone.
     Clock(Clocks),
-    /// Overlays by themselves.
+    /// Overlays alone.
     Overlay(Overlays),
     /// Whole peers, their overlay, and the ledger.
     System(System),
 }
 
-/// Something to do with a subject, whichever it is.
+/// An operation that works on any subject.
 pub trait Visitor {
-    /// What comes of it.
+    /// The result of a visit.
     type Output;
 
-    /// Does it.
+    /// Visits a subject.
     fn visit<S: Subject>(self, subject: &S) -> Self::Output;
 }
 
 impl Case {
-    /// Does something with the subject.
+    /// Lets the visitor visit the subject.
     pub fn with<V: Visitor>(&self, visitor: V) -> V::Output {
         match self {
             Case::Participants(subject) => visitor.visit(subject),
@@ -68,7 +68,7 @@ pub fn all() -> Vec<Entry> {
     participants.chain(system).chain(clock).chain(overlay).collect()
 }
 
-/// The scenario of this name.
+/// The scenario of this name, if there is one.
 #[must_use]
 pub fn named(name: &str) -> Option<Entry> {
     all().into_iter().find(|scenario| scenario.name == name)

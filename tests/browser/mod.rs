@@ -1,4 +1,4 @@
-//! A browser without a screen, driven through chromedriver, that leaves nothing behind.
+//! A headless browser, driven through chromedriver, that leaves nothing behind.
 
 use std::{
     env, fs,
@@ -18,11 +18,11 @@ use nix::{
 use tempfile::TempDir;
 use thirtyfour::{ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
 
-/// How long anything here may take.
+/// The longest that anything here may take.
 pub const BOUND: Duration = Duration::from_secs(60);
 
-/// Where a browser and its driver are installed; nothing where one of them is not, which is said past libtest's
-/// capture, and is a failure where `BAZAAR_BROWSER_REQUIRED` is set.
+/// The installed browser and driver. If either is missing, `None`, with a message that bypasses libtest's capture, or a
+/// failure if `BAZAAR_BROWSER_REQUIRED` is set.
 pub fn installed(test: &str) -> Option<Installed> {
     let driver = on_the_path(&["chromedriver"]);
     let browser = on_the_path(&["chromium", "chromium-browser", "google-chrome", "chrome"]);
@@ -31,7 +31,7 @@ pub fn installed(test: &str) -> Option<Installed> {
     }
     let missing = format!("chromedriver: {driver:?}, chromium: {browser:?}");
     assert!(env::var_os("BAZAAR_BROWSER_REQUIRED").is_none(), "a browser is required here; {missing}");
-    // libtest captures what the printing macros print, not this.
+    // libtest captures the output of the printing macros but not this.
     let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: no browser here ({missing})");
     None
 }
@@ -42,7 +42,7 @@ fn on_the_path(names: &[&str]) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_file())
 }
 
-/// A browser and its driver.
+/// The paths of a browser and its driver.
 pub struct Installed {
     driver: PathBuf,
     browser: PathBuf,
@@ -53,14 +53,14 @@ impl Installed {
     pub async fn start(&self) -> Browser {
         let profile = TempDir::new().unwrap();
         let mut command = Command::new(&self.driver);
-        // Port 0: it takes one that is free, and says which.
+        // Port 0: it takes a free port and says which.
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let said = child.stdout.take().unwrap();
         let mut driver = Driver { child, port: None, profile };
         let (lines, line) = mpsc::channel();
         thread::spawn(move || {
-            // To its end, so that it never waits for a reader.
+            // Read to the end, so that the driver never waits for a reader.
             for line in BufReader::new(said).lines().map_while(Result::ok) {
                 let _ = lines.send(line);
             }
@@ -80,7 +80,7 @@ impl Installed {
         let profile = format!("--user-data-dir={}", driver.profile.path().display());
         for flag in [
             "--headless",
-            // Only pages of this machine are opened.
+            // Safe, since only pages of this machine are opened.
             "--no-sandbox",
             "--disable-gpu",
             "--disable-dev-shm-usage",
@@ -96,7 +96,7 @@ impl Installed {
         ] {
             capabilities.add_arg(flag).unwrap();
         }
-        // Past any proxy: everything is on this machine.
+        // No proxy: everything is on this machine.
         let client = reqwest::Client::builder().no_proxy().timeout(BOUND).build().unwrap();
         let session =
             WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities).client(client).await.unwrap();
@@ -104,9 +104,9 @@ impl Installed {
     }
 }
 
-/// A browser that runs. Fields are dropped in this order.
+/// A running browser. Fields are dropped in this order.
 pub struct Browser {
-    /// What it is told to do.
+    /// The session through which it is driven.
     pub session: WebDriver,
     _driver: Driver,
 }
@@ -120,14 +120,14 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Asked to, it ends its browser as well.
+        // When asked to shut down, the driver also ends its browser.
         if let Some(port) = self.port {
             let _ = shut_down(port);
             let _ = ended(&mut self.child, Duration::from_secs(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A browser is left if the driver was slow. Nobody else has this profile.
+        // If the driver was slow, the browser is still running. No other process uses this profile.
         for process in users_of(self.profile.path()) {
             let _ = kill(process, Signal::SIGKILL);
         }
@@ -142,7 +142,7 @@ fn shut_down(port: u16) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Processes that were started with this profile.
+/// The processes that were started with this profile.
 fn users_of(profile: &Path) -> Vec<Pid> {
     let profile = format!("--user-data-dir={}", profile.display());
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -154,7 +154,7 @@ fn users_of(profile: &Path) -> Vec<Pid> {
     numbers.filter(uses).map(Pid::from_raw).collect()
 }
 
-/// Waits so long for a process to end; its code, if it ended by itself.
+/// Waits up to `bound` for a process to end: `None` if it did not, otherwise its exit code unless a signal ended it.
 pub fn ended(child: &mut Child, bound: Duration) -> Option<Option<i32>> {
     let begun = Instant::now();
     while begun.elapsed() < bound {

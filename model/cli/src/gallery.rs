@@ -1,4 +1,4 @@
-//! The gallery of defeats: what happens when a line is taken out, as a page with pictures.
+//! The gallery of defeats: what happens when a safety line is removed, as a page with pictures.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
@@ -7,7 +7,7 @@ use bazaar_model_mutants::search::mutants::Finding;
 
 use super::{about, write};
 
-/// One picture's text: what the defeat teaches, and who suffered it.
+/// The text beside one picture: what the defeat teaches, and which real systems suffered it.
 struct Defeat {
     mutant: Mutant,
     title: &'static str,
@@ -19,137 +19,141 @@ const DEFEATS: &[Defeat] = &[
     Defeat {
         mutant: Mutant::NoFence,
         title: "The trader that did not know it was deposed",
-        story: "A trader is slow, not dead. Another one claims the next epoch and serves; then the first one's batch \
-                arrives, and nobody looks at its epoch or its place. What it planned on books of before stands behind \
-                what was written since. No election prevents this: both did as they should.",
+        story: "A trader is slow, not dead. Another one claims the next epoch and serves; then the first trader's \
+                batch arrives, and nobody checks its epoch or its position. Records planned from outdated books end up \
+                in the log after newer ones. No election prevents this: both traders did as they should.",
         real: Some(
             "MongoDB's first election protocol (version 0) let two primaries acknowledge writes, and rolled back those \
              of one; version 1 put a term into every write. Elasticsearch's Zen discovery lost acknowledged writes in \
-             the same way until it was replaced by a quorum with terms. The reference of this project had two traders \
-             at once and was seen running two loops in one of them.",
+             the same way until it was replaced by a quorum with terms. This project's reference implementation had \
+             two traders at once, one of which was seen running two loops.",
         ),
     },
     Defeat {
         mutant: Mutant::AnnouncesOnWinning,
-        title: "Bully, as it stands in the book",
-        story: "Who wins says so, and is believed. Under a late message two peers win; each is right by all it knows.",
+        title: "The textbook Bully algorithm",
+        story: "A winner announces itself and is believed. When a message is late, two peers win, and each is right by \
+                everything it knows.",
         real: Some(
-            "Bully is safe only where messages and processes keep their time (Garcia-Molina 1982). Checks of published \
-             and of widely used implementations found violations every time; two in an Erlang library's election \
-             (FATES 2004).",
+            "Bully is safe only where messages and processes meet their deadlines (Garcia-Molina 1982). Every check of \
+             a published or widely used implementation has found violations, two of them in an Erlang library's \
+             election (FATES 2004).",
         ),
     },
     Defeat {
         mutant: Mutant::ClaimsUnread,
         title: "Read, then claim",
-        story: "A claimant has read the books up to a head, and claims at another, since it was told that the head has \
-                moved. What was written in between it has never seen. Fencing and having read everything must be one \
-                compare-and-set.",
+        story: "A claimant has read the books up to one head and claims at another, because it was told that the head \
+                has moved. It has never seen what was written in between. Fencing and having read everything must be \
+                one compare-and-set.",
         real: None,
     },
     Defeat {
         mutant: Mutant::SettledByPosition,
         title: "The wrong receipt",
-        story: "A renewal is an append of nothing, so it does not move the head, and the next batch has the same epoch \
-                and the same place. A late copy of the renewal's answer is taken for the batch's: the buyer has a \
-                receipt for what is in no book. It took a model to find this; it stood in the first design of this \
-                protocol.",
+        story: "A renewal is an empty append, so it does not move the head, and the next batch has the same epoch and \
+                the same position. A late copy of the renewal's answer is taken for the answer to the batch, and the \
+                buyer gets a receipt for a sale that is in no book. The first design of this protocol had this fault, \
+                and it took a model to find it.",
         real: None,
     },
     Defeat {
         mutant: Mutant::AcknowledgedBeforeDurable,
         title: "Written is not durable",
-        story: "The ledger answers when it has written, power fails before the sync, and what was acknowledged never \
-            was.",
+        story: "The ledger answers once it has written, power fails before the sync, and the acknowledged batch is \
+                gone.",
         real: Some(
-            "The reference saved its queue late and not at once. On the very store used here, `flush` stops short of \
-             an fsync (sled #1452); it is followed by one.",
+            "The reference implementation saved its queue late and not atomically. In the store used here, `flush` \
+             stops short of an fsync (sled #1452), so this project adds one.",
         ),
     },
     Defeat {
         mutant: Mutant::UnsyncedReads,
-        title: "Read before it was there",
-        story: "A claimant is shown what is written and not yet durable; the ledger crashes, and the claimant knows \
-                records that never were. Reads and refusals too must come from the durable prefix.",
+        title: "Read before it was durable",
+        story: "A claimant is shown records that are written and not yet durable; the ledger crashes, and the claimant \
+                knows records that no longer exist. Reads and refusals, too, must come from the durable prefix.",
         real: None,
     },
     Defeat {
         mutant: Mutant::TermResumedAfterRestart,
         title: "Back from the dead, in office",
-        story: "A trader crashes, comes back, finds its term still open and goes on with it. What its former life had \
-                sent is still on its way: two processes in one epoch.",
+        story: "A trader crashes, comes back, finds its term still open and resumes it. What its former life sent is \
+                still under way: two processes share one epoch.",
         real: None,
     },
     Defeat {
         mutant: Mutant::DepositNumberReused,
         title: "The same number, twice",
-        story: "A seller restarts and numbers its deposits from 1 again. Two different deposits have one name, and \
-                which of them counts depends on which comes first.",
+        story: "A seller restarts and numbers its deposits from 1 again. Two different deposits share one name, and \
+                which of them counts depends on which arrives first.",
         real: None,
     },
     Defeat {
         mutant: Mutant::DepositPredecessorUnchecked,
         title: "Asked, and asked again",
-        story: "A seller restarts, asks, hears that nothing of its is in the books, and deposits; then what its former \
-                life sent arrives as well. Each was admitted by a rule that looked at it alone.",
+        story: "A seller restarts, asks, hears that it has nothing in the books, and deposits; then the deposit of its \
+                former life arrives as well. Each was admitted by a rule that looked at it in isolation.",
         real: None,
     },
     Defeat {
         mutant: Mutant::StockUnchecked,
         title: "The fish that were not there",
         story: "Two buyers, one fish. Both are served.",
-        real: Some("The reference sold 16 of 105 units that did not exist, in its own log."),
+        real: Some("According to its own log, the reference implementation sold 105 units, 16 of which did not exist."),
     },
     Defeat {
         mutant: Mutant::LargestStampFirst,
         title: "Served out of turn",
-        story: "Of two requests in the queue the later stamp is served first.",
-        real: Some("5 of 159 requests in the reference's own log were served after one that was stamped later."),
+        story: "Of two requests in the queue, the one with the later stamp is served first.",
+        real: Some(
+            "In the reference implementation's own log, 5 of 159 requests were served after one that was \
+                    stamped later.",
+        ),
     },
     Defeat {
         mutant: Mutant::CommissionRoundedTwice,
         title: "A cent in between",
-        story: "Commission and earnings are each rounded down. Once in a while a cent belongs to nobody.",
-        real: Some("The reference computed money in floating point, and booked the commission nowhere."),
+        story: "Commission and earnings are each rounded down. Now and then a cent belongs to nobody.",
+        real: Some("The reference implementation computed money in floating point and never booked the commission."),
     },
     Defeat {
         mutant: Mutant::ClockResetOnStepDown,
         title: "The clock that went back",
-        story: "A peer steps down and starts counting at 0. What it stamps from now on is older than what it stamped \
-            before.",
-        real: Some("So did the reference, at every resignation."),
+        story: "A peer steps down and restarts its clock at 0. What it stamps from now on looks older than what it \
+                stamped before.",
+        real: Some("The reference implementation did this at every resignation."),
     },
     Defeat {
         mutant: Mutant::IdsComparedByLastDigit,
         title: "Peer 9 is higher than peer 10",
         story: "Ids are compared by their last digit.",
-        real: Some("So did the reference: its elections were wrong from eleven peers on."),
+        real: Some("The reference implementation did this: its elections were wrong with eleven or more peers."),
     },
     Defeat {
         mutant: Mutant::SilenceForgotten,
         title: "The winner that can never claim",
-        story: "The highest peer is cut off from the ledger only. It wins, cannot claim, gives up, and wins again, for \
+        story: "Only the highest peer is cut off from the ledger. It wins, cannot claim, gives up, and wins again, for \
                 ever: nobody else gets a turn.",
         real: None,
     },
     Defeat {
         mutant: Mutant::ContestedAndIsolatedStays,
         title: "The trader that nobody hears",
-        story: "A trader is cut off from all its neighbours and not from the ledger. It renews its term for ever, and \
+        story: "A trader is cut off from all its neighbours but not from the ledger. It renews its term for ever and \
                 serves nobody; the others claim in vain.",
         real: None,
     },
     Defeat {
         mutant: Mutant::HearsayPassedOn,
         title: "Two peers keep a dead trader alive",
-        story: "Each asks the other whether it hears the trader. Each has it from the other.",
+        story: "Each asks the other whether it hears the trader, and each says yes because the other said so.",
         real: None,
     },
     Defeat {
         mutant: Mutant::ToldOnArrival,
         title: "A promise from memory",
-        story: "A buyer is told that its request waits, as soon as it arrives. The trader dies; the request is in no \
-            book.",
+        story: "A buyer is told that its request waits as soon as the request arrives. The trader dies, and the \
+                request is in no book.",
         real: None,
     },
 ];
@@ -160,13 +164,13 @@ pub fn shows(mutant: Mutant) -> bool {
 }
 
 /// Writes the page, and for each defeat a picture and a history.
-pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
+pub fn write_page(directory: &Path, findings: &[Finding]) -> io::Result<()> {
     let mut page = String::from(
-        "# Gallery of defeats\n\nEach picture is the shortest history in which a property fails once one line of the \
-         protocol is taken out or weakened; the model finds it by breadth-first search. The unmutated protocol passes \
-         the same scenario (`bazaar-model mutants` checks both).\n\nMade by `cargo run --release --bin bazaar-model -- \
-         mutants --gallery docs/defeats`; each history can be followed step by step with `bazaar-model replay \
-         docs/defeats/NAME.json`.\n",
+        "# Gallery of defeats\n\nEach picture is the shortest history in which a property fails once one safety line \
+         of the protocol is removed or weakened; the model finds it by breadth-first search. The unmutated protocol \
+         passes the same scenario (`bazaar-model mutants` checks both).\n\nMade by `cargo run --release --bin \
+         bazaar-model -- mutants --gallery docs/defeats`; each history can be followed step by step with `bazaar-model \
+         replay docs/defeats/NAME.json`.\n",
     );
     for Defeat { mutant: broken, title, story, real } in DEFEATS {
         let finding = findings.iter().find(|finding| finding.mutant == broken.name());
@@ -181,8 +185,12 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
             let _ = write!(page, "**In the field.** {real}\n\n");
         }
         for site in sites(*broken) {
-            let _ =
-                write!(page, "`protocol/src/{}`, what is right last:\n\n```rust\n{}\n```\n\n", site.file, site.text);
+            let _ = write!(
+                page,
+                "`protocol/src/{}`, the right branch \
+                              first:\n\n```rust\n{}\n```\n\n",
+                site.file, site.text
+            );
         }
         let _ = write!(
             page,
@@ -196,7 +204,7 @@ pub fn hang(directory: &Path, findings: &[Finding]) -> io::Result<()> {
             let _ = writeln!(page, "{nth}. {words}");
         }
         if !trace.afterwards.is_empty() {
-            let _ = write!(page, "\nAnd then, though no more faults happen:\n\n");
+            let _ = write!(page, "\nAnd then, although no more faults happen:\n\n");
             for words in &trace.afterwards {
                 let _ = writeln!(page, "- {words}");
             }
@@ -219,7 +227,7 @@ fn sentence(text: &str) -> String {
     format!("{}{}.", first.map(String::from_iter).unwrap_or_default(), letters.as_str())
 }
 
-/// A place in the protocol where a mutant takes something out.
+/// A place in the protocol that a mutant changes.
 struct Site {
     file: &'static str,
     text: String,
@@ -236,7 +244,7 @@ const SOURCES: &[(&str, &str)] = sources! {
     "overlay.rs" "peer.rs"
 };
 
-/// The places of a mutant, as they stand in the protocol.
+/// The places that a mutant changes, with their source text.
 fn sites(mutant: Mutant) -> Vec<Site> {
     let name = format!("{mutant:?}");
     let mut sites = Vec::new();
@@ -259,7 +267,7 @@ fn sites(mutant: Mutant) -> Vec<Site> {
     sites
 }
 
-/// How long a macro's call is, up to its closing parenthesis.
+/// The length of a macro call, up to its closing parenthesis.
 fn closed(text: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {

@@ -1,8 +1,8 @@
-//! The journal of a check: the report of each scenario, in a file as soon as it is there. A check that was interrupted
-//! goes on from it.
+//! The journal of a check: a file to which each scenario's report is written as soon as it is ready. A check that was
+//! interrupted resumes from it.
 //!
-//! Only what this very build has found to hold is believed. Its executable holds the machines, the model and the
-//! recorded numbers, so a digest of it says whether they are still the same.
+//! Only reports of this very build count. The executable contains the machines, the model and the recorded numbers, so
+//! its digest shows whether they are still the same.
 
 use std::{
     env, fs,
@@ -27,7 +27,7 @@ use signal_hook::{
 
 use super::{NOT_COMPLETE, about, write};
 
-/// The file's content; of reports of another build, not even the form is known.
+/// The content of the file, generic over the reports because those of another build may have any form.
 #[derive(Serialize, Deserialize)]
 struct Content<R> {
     /// The digest of the executable that wrote it.
@@ -35,27 +35,27 @@ struct Content<R> {
     reports: Vec<R>,
 }
 
-/// The journal of this process. It is written by whoever checks, and read when the process is interrupted.
+/// The journal of this process. The check writes it; an interruption reads it.
 pub struct Journal(Arc<Mutex<Pages>>);
 
-/// What stands in it, and what is to be checked.
+/// The content of the journal, and what is to be checked.
 struct Pages {
     file: PathBuf,
     extent: Extent,
-    /// The scenarios' names.
+    /// The names of the chosen scenarios.
     chosen: Vec<&'static str>,
     content: Content<Report>,
 }
 
 impl Journal {
-    /// Reads what stands in the file, if it is there, says what is left of the chosen, and says so again when the
-    /// process is interrupted or told to end; that ends it.
+    /// Reads the file if it exists and says which of the chosen scenarios are left. Says so again when the process is
+    /// interrupted or terminated, and ends the process.
     ///
     /// # Errors
-    /// The file is no journal, or cannot be read or written.
+    /// The file is not a journal, or cannot be read or written.
     pub fn open(file: &Path, chosen: &[Entry], extent: Extent) -> io::Result<Journal> {
         let pages = Pages::read(file, chosen, extent, program()?)?;
-        // That it cannot be written shows here, not after the first hour.
+        // If it cannot be written, that shows here and not after the first hour.
         pages.write()?;
         tell(&pages.says());
         let journal = Journal(Arc::new(Mutex::new(pages)));
@@ -63,21 +63,21 @@ impl Journal {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         thread::spawn(move || {
             if signals.forever().next().is_some() {
-                // Held to the end, so that no writing is cut short.
+                // Held until the process ends, so that no write is cut short.
                 let pages = ours.lock();
-                tell(&format!("\ninterrupted; {}; the same command goes on from there", pages.says()));
+                tell(&format!("\ninterrupted; {}; the same command resumes from there", pages.says()));
                 process::exit(NOT_COMPLETE.into());
             }
         });
         Ok(journal)
     }
 
-    /// The report of a scenario that holds and so is not checked again.
+    /// The report of a scenario that already holds and is not checked again.
     pub fn done(&self, scenario: &str) -> Option<Report> {
         self.lock().done(scenario).cloned()
     }
 
-    /// Takes a report in, and writes it. That it cannot be written is said and is no reason to stop.
+    /// Adds a report and writes the file. If it cannot be written, says so and carries on.
     pub fn add(&self, report: &Report) {
         let mut pages = self.lock();
         let is_of_another = |other: &Report| (&other.scenario, other.extent) != (&report.scenario, report.extent);
@@ -112,7 +112,7 @@ impl Pages {
                         .map_err(bad)?;
                 } else {
                     let (file, old) = (file.display(), content.reports.len());
-                    let why = "are of another build of this program, so they are not believed";
+                    let why = "are from another build of this program and are ignored";
                     tell(&format!("{file}: its {old} reports {why}"));
                 }
             }
@@ -128,7 +128,7 @@ impl Pages {
         self.content.reports.iter().find(is_it).filter(|report| report.verdict == Outcome::Holds)
     }
 
-    /// What holds, and what is left.
+    /// How many scenarios hold, and which are left.
     fn says(&self) -> String {
         let left: Vec<_> = self.chosen.iter().copied().filter(|name| self.done(name).is_none()).collect();
         let all = self.chosen.len();
@@ -136,7 +136,7 @@ impl Pages {
         format!("{}: {} of {all} scenarios are done and hold; {what}", self.file.display(), all - left.len())
     }
 
-    /// Replaces the file as a whole: whatever happens meanwhile, what stands there can be read.
+    /// Replaces the file as a whole, so that it can be read no matter when the process dies.
     fn write(&self) -> io::Result<()> {
         let part = self.file.with_added_extension("part");
         write(&part, &self.content)?;
@@ -145,12 +145,13 @@ impl Pages {
     }
 }
 
-/// Whoever listened may have gone: that stops no check, and keeps no interrupted one from ending.
+/// Prints to standard error. If nobody reads it any more, that neither stops a check nor keeps an interrupted one from
+/// ending.
 fn tell(what: &str) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 
-/// A digest of the program that runs.
+/// A digest of the running program's executable.
 fn program() -> io::Result<String> {
     let file = env::current_exe()?;
     let bytes = fs::read(&file).map_err(|error| about(&file, &error))?;

@@ -1,4 +1,4 @@
-//! `bazaar-model`: checks the trading post's protocol, every schedule of it.
+//! `bazaar-model`: checks the trading post's protocol in every schedule.
 
 use std::{
     fs,
@@ -28,13 +28,13 @@ mod table;
 
 use journal::Journal;
 
-/// The exit code where nothing is violated and yet not everything is shown.
+/// The exit code if nothing is violated but not everything was shown.
 const NOT_COMPLETE: u8 = 3;
 
 /// Checks the trading post's protocol exhaustively, within stated bounds.
 ///
-/// Exit codes: 0 all hold and all is complete, 1 something is violated, 2 wrong usage, 3 nothing is violated, but a
-/// check is not complete, or counts other states than are recorded.
+/// Exit codes: 0 all properties hold and all checks are complete, 1 a property is violated, 2 wrong usage, 3 nothing is
+/// violated but a check is not complete or counts a different number of states than recorded.
 #[derive(Debug, Parser)]
 #[command(name = "bazaar-model", version)]
 struct Arguments {
@@ -44,17 +44,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check scenarios: every state that can be reached, every step from it.
+    /// Check scenarios: every reachable state, every step from it.
     Check(CheckArguments),
-    /// Break the protocol, one safety line at a time, and see that the property that must fail does.
+    /// Break the protocol, one safety line at a time, and check that the expected property fails.
     Mutants(MutantsArguments),
-    /// Walk through a scenario in a browser: stateright's Explorer, on this machine only.
+    /// Walk through a scenario in a browser, with stateright's Explorer, on this machine only.
     Explore(ExploreArguments),
-    /// Take a history again that was written by `check` or `mutants`, step by step in words, and draw it.
+    /// Replay a history written by `check` or `mutants`, step by step in words, and draw it.
     Replay(ReplayArguments),
-    /// List the scenarios: what runs, the adversary, the bounds and why they suffice, how many states.
+    /// List the scenarios: what runs, the adversary, the bounds and why they suffice, the number of states.
     List {
-        /// As a page, with the mutants: `docs/models.md`.
+        /// Print a Markdown page with the mutants too: `docs/models.md`.
         #[arg(long)]
         markdown: bool,
     },
@@ -62,77 +62,78 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct CheckArguments {
-    /// Which; all when none is named (see `bazaar-model list`).
+    /// The scenarios to check; all of them if none is named (see `bazaar-model list`).
     scenarios: Vec<String>,
     /// Go a step further: larger budgets, or more peers (`list` says which). Takes long; with a journal it can be
     /// interrupted.
     #[arg(long)]
     thorough: bool,
-    /// Write each report into this file as soon as it is there, and check only what does not hold in it already: the
-    /// same command goes on where it was interrupted. What is left is said at the start and at Ctrl-C. What another
-    /// build of this program has written is not believed.
+    /// Write each report to this file as soon as it is ready, and check only the scenarios that do not already hold in
+    /// it, so that the same command resumes after an interruption. Says what is left at the start and on Ctrl-C.
+    /// Ignores reports written by another build of this program.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// How many threads search; as many as there are processors when not given.
+    /// The number of threads that search (default: the number of processors).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Print the reports as JSON instead of tables.
     #[arg(long)]
     json: bool,
-    /// Write the history of each violation into this directory, as `SCENARIO.json`, for `replay`.
+    /// Write the history of each violation to this directory, as `SCENARIO.json`, for `replay`.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write the numbers of states that were found into this file (`model/recorded.json`), after you have looked at why
-    /// they changed; then build again.
+    /// Write the numbers of states that were found to this file (`model/recorded.json`). Find out first why they
+    /// changed, and build again afterwards.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 struct MutantsArguments {
-    /// Which; all when none is named.
+    /// The mutants to try; all of them if none is named.
     mutants: Vec<String>,
-    /// List them: what is broken, which property must fail, in which scenario, after how many steps.
+    /// List the mutants: what is broken, which property must fail, in which scenario, after how many steps.
     #[arg(long)]
     list: bool,
-    /// Show what this model catches by itself: of each mutant the first of its scenarios that has a violation,
-    /// whichever it is, smaller scenarios first.
+    /// Show what this model catches on its own: for each mutant, the first of the model's scenarios in which any
+    /// property fails, smaller scenarios first.
     #[arg(long, value_name = "MODEL", value_parser = family, conflicts_with_all = ["gallery", "save", "json", "list"])]
     model: Option<Family>,
-    /// With `--model`: pass over scenarios of more states than this, so that it does not take hours.
+    /// With `--model`: skip scenarios with more states than this, which would take hours.
     #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model")]
     up_to: usize,
-    /// Write the gallery of defeats into this directory: a page, a picture and a history for each instructive mutant.
+    /// Write the gallery of defeats to this directory: one page, and a picture and a history of each instructive
+    /// mutant.
     #[arg(long, value_name = "DIR")]
     gallery: Option<PathBuf>,
-    /// Write the shortest history of each mutant into this directory, as `NAME.json`, for `replay`.
+    /// Write the shortest history of each mutant to this directory, as `NAME.json`, for `replay`.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// How many threads check the unmutated machine.
+    /// The number of threads that check the unmutated machine (default: the number of processors).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Print what was found as JSON instead of a table.
+    /// Print the findings as JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct ExploreArguments {
-    /// Which scenario; `bazaar-model list` says which are small enough to be searched in seconds.
+    /// The scenario to explore; `bazaar-model list` says which are small enough to be searched in seconds.
     scenario: String,
-    /// Break the protocol by this mutant (see `bazaar-model mutants`).
+    /// Break the protocol with this mutant (see `bazaar-model mutants --list`).
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
-    /// Where to listen: a loopback address; port 0 is any that is free.
+    /// Where to listen: a loopback address and a port; port 0 means any free port.
     #[arg(long, default_value = "127.0.0.1:3000")]
     address: String,
 }
 
 #[derive(Debug, clap::Args)]
 struct ReplayArguments {
-    /// The history, as JSON.
+    /// The file with the history, as JSON.
     file: PathBuf,
-    /// Draw it as a sequence diagram into this file.
+    /// Draw the history as a sequence diagram into this file.
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
     /// Stop after this step and show the state there.
@@ -160,7 +161,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Standard output. Whoever reads it may have heard enough and closed it: that stops no check and changes no verdict.
+/// Standard output. The reader may have closed it early: that stops no check and changes no verdict.
 fn stdout() -> impl Write {
     struct Output(io::Stdout);
     impl Write for Output {
@@ -250,7 +251,7 @@ fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
     Ok(verdict(&reports, gaps))
 }
 
-/// What stands in the file, with the numbers of those that are complete and in which nothing is wrong.
+/// The contents of the file, updated with the numbers of the checks that are complete and found no violation.
 fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
     let mut recorded = match fs::read_to_string(file) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| about(file, &error.into()))?,
@@ -261,7 +262,7 @@ fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
         if matches!(report.verdict, Outcome::Holds | Outcome::CountedDifferently) {
             recorded.record(&report.scenario, report.extent, report.states);
         } else {
-            eprintln!("warning: {} is not recorded: it does not hold, or is not complete", report.scenario);
+            eprintln!("warning: {} is not recorded: it does not hold or is not complete", report.scenario);
         }
     }
     Ok(recorded)
@@ -271,7 +272,7 @@ fn threads_or_all(threads: Option<u16>) -> usize {
     threads.map(usize::from).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Writes something as JSON, making the directory if it is not there.
+/// Writes a value as JSON, creating the directory if it does not exist.
 fn write(file: &Path, what: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string_pretty(what).map_err(io::Error::other)?;
     if let Some(directory) = file.parent() {
@@ -286,7 +287,7 @@ fn about(file: &Path, error: &io::Error) -> io::Error {
 
 fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) -> io::Result<ExitCode> {
     let mut out = stdout();
-    // The same code twice: over the protocol, and over the protocol with a mutant on.
+    // The same code twice: over the protocol, and over the build with a mutant switched on.
     let served = match mutant {
         None => {
             let Some(found) = catalogue::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
@@ -332,7 +333,7 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
         }
     };
     match replayed {
-        // What it shows is that something is violated.
+        // The history was replayed, and it shows a violation.
         Ok(()) if trace.violation.is_some() && step.is_none() => Ok(ExitCode::from(1)),
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Ok(usage(&format!("{}: {error}", file.display()))),
@@ -340,7 +341,7 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
 }
 
 fn unknown_scenario(name: &str) -> String {
-    format!("there is no scenario {name:?}; `bazaar-model list` names them all")
+    format!("there is no scenario {name:?}; `bazaar-model list` lists all of them")
 }
 
 fn verdict(reports: &[Report], gaps: usize) -> ExitCode {
@@ -354,7 +355,7 @@ fn verdict(reports: &[Report], gaps: usize) -> ExitCode {
     }
 }
 
-/// Progress: one line that is overwritten on a terminal, a line now and then elsewhere.
+/// Reports progress: on a terminal one line that is overwritten, elsewhere a line every few seconds.
 struct Telling {
     scenario: &'static str,
     is_terminal: bool,
@@ -375,7 +376,7 @@ impl Telling {
         let (every, before, after) = if self.is_terminal { (200, "\r\x1b[K", "") } else { (5_000, "", "\n") };
         self.next = elapsed + Duration::from_millis(every);
         let seconds = elapsed.as_secs_f64();
-        // Progress that cannot be shown is no reason to stop.
+        // If progress cannot be shown, the check still goes on.
         let _ =
             write!(io::stderr(), "{before}{}: {states} states, depth {depth}, {seconds:.1} s{after}", self.scenario);
     }

@@ -11,10 +11,10 @@ use bazaar_model_mutants::subject::scenario::Family;
 
 use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
 
-/// Turns a mutant on for this process.
+/// Switches a mutant on for this process.
 ///
 /// # Errors
-/// When there is none of this name: what to say.
+/// The message to print, if there is no mutant of this name.
 pub fn switch(name: &str) -> Result<(), String> {
     let mutant = Mutant::named(name).ok_or_else(|| unknown(name))?;
     mutant::switch(Some(mutant));
@@ -24,11 +24,11 @@ pub fn switch(name: &str) -> Result<(), String> {
 fn unknown(name: &str) -> String {
     let is_like = |mutant: &&Mutant| name.split('-').any(|word| word.len() > 3 && mutant.name().contains(word));
     let like: Vec<&str> = Mutant::ALL.iter().filter(is_like).map(|mutant| mutant.name()).collect();
-    let like = if like.is_empty() { String::new() } else { format!("; there is {}", like.join(", ")) };
-    format!("there is no mutant {name:?}{like}; `bazaar-model mutants --list` names them all")
+    let like = if like.is_empty() { String::new() } else { format!("; there are similar names: {}", like.join(", ")) };
+    format!("there is no mutant {name:?}{like}; `bazaar-model mutants --list` lists all of them")
 }
 
-/// Looks for all violations that must be found.
+/// Looks for the violation that each chosen mutant must lead to.
 pub fn hunt(
     MutantsArguments { mutants, model, up_to, gallery, save, threads, json, list }: &MutantsArguments,
 ) -> io::Result<ExitCode> {
@@ -56,7 +56,7 @@ pub fn hunt(
     }
     let mut out = stdout();
     let mut complete = true;
-    // What all mutants are compared with. It takes a while, so only when the whole catalogue is asked for.
+    // The unmutated machine, for comparison. It takes a while, so only when the whole catalogue is asked for.
     if mutants.is_empty() && gallery.is_none() {
         for scenario in scenarios() {
             tell(&format!("{} without a mutant", scenario.name));
@@ -82,17 +82,17 @@ pub fn hunt(
         findings.push(finding);
     }
     if std::io::stderr().is_terminal() {
-        // Progress that cannot be shown is no reason to stop.
+        // If progress cannot be shown, the search still goes on.
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     if let Some(directory) = gallery {
-        gallery::hang(directory, &findings)?;
+        gallery::write_page(directory, &findings)?;
     }
     if *json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings).map_err(io::Error::other)?)?;
     } else {
         let found = findings.iter().filter(|finding| finding.trace.is_some()).count();
-        writeln!(out, "{found} of {} mutants violate the property that they must violate", findings.len())?;
+        writeln!(out, "{found} of {} mutants violate the expected property", findings.len())?;
     }
     Ok(if findings.iter().any(|finding| finding.trace.is_none()) {
         ExitCode::from(1)
@@ -103,7 +103,7 @@ pub fn hunt(
     })
 }
 
-/// What a model catches by itself.
+/// Prints what one model catches on its own.
 fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<ExitCode> {
     let mut out = stdout();
     let mut caught = 0;
@@ -124,7 +124,7 @@ fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<E
 
 fn tell(what: &str) {
     if io::stderr().is_terminal() {
-        // Progress that cannot be shown is no reason to stop.
+        // If progress cannot be shown, the search still goes on.
         let _ = write!(io::stderr(), "\r\x1b[K{what}");
     }
 }
@@ -133,7 +133,7 @@ fn print(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     let Finding { mutant, sentence, property, scenario, recorded, trace, seconds } = finding;
     let verdict = match trace {
         Some(trace) if finding.is_as_recorded() => format!("violates {property} in {} steps", trace.steps.len()),
-        Some(trace) => format!("violates {property} in {} steps, NOT {recorded} AS RECORDED", trace.steps.len()),
+        Some(trace) => format!("violates {property} in {} steps, BUT {recorded} ARE RECORDED", trace.steps.len()),
         None => format!("SURVIVES: {property} holds"),
     };
     writeln!(out, "{mutant:<28} {verdict} ({scenario}, {seconds:.1} s): {sentence}")

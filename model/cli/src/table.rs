@@ -1,4 +1,4 @@
-//! What `bazaar-model` prints of scenarios and reports.
+//! What `bazaar-model` prints about scenarios and reports.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +26,10 @@ impl Visitor for Adversary {
     }
 }
 
-/// A scenario, with its bounds.
+/// Prints a scenario with its adversary and its bounds.
 pub fn describe(out: &mut impl Write, scenario: &Entry) -> io::Result<()> {
     let states = |extent| scenario.recorded(extent).map_or("not recorded".to_owned(), |states| states.to_string());
-    let small = if scenario.is_small() { ", good to explore" } else { "" };
+    let small = if scenario.is_small() { ", small enough to explore" } else { "" };
     writeln!(out, "{} ({}): {} states{small}", scenario.name, scenario.family, states(Extent::Default))?;
     writeln!(out, "  {}", scenario.about)?;
     writeln!(out, "  adversary: {}", scenario.case.with(Adversary))?;
@@ -40,16 +40,16 @@ pub fn describe(out: &mut impl Write, scenario: &Entry) -> io::Result<()> {
     writeln!(out)
 }
 
-/// All scenarios and mutants as a page: `docs/models.md` is this.
+/// Prints all scenarios and mutants as a page, which is `docs/models.md`.
 pub fn page(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "# Scenarios and mutants\n")?;
     writeln!(out, "Written by `cargo run --release --bin bazaar-model -- list --markdown > docs/models.md`; a test")?;
-    writeln!(out, "compares the two. What is proved by them, and what is not, is in")?;
+    writeln!(out, "compares the two. What they prove, and what they do not, is said in")?;
     writeln!(out, "[the model's documentation](../model/src/lib.rs).\n")?;
     writeln!(out, "## Scenarios\n")?;
     let all = catalogue::all();
-    writeln!(out, "{} scenarios; the states are recorded numbers of unique ones, by default and", all.len())?;
-    writeln!(out, "with `--thorough`. `bazaar-model check` counts them again, and says how long that takes.\n")?;
+    writeln!(out, "{} scenarios. The numbers are the recorded numbers of unique states, by default and", all.len())?;
+    writeln!(out, "with `--thorough`. `bazaar-model check` counts them again and says how long that takes.\n")?;
     for family in Family::ALL {
         let of_family: Vec<&Entry> = all.iter().filter(|scenario| scenario.family == family).collect();
         let sum = |extent| of_family.iter().filter_map(|scenario| scenario.recorded(extent)).sum::<usize>();
@@ -70,12 +70,12 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "## Mutants\n")?;
     writeln!(
         out,
-        "{} mutants: one safety line of the protocol is taken out or weakened in each, and the",
+        "{} mutants: in each, one safety line of the protocol is removed or weakened, and the",
         CATALOGUE.len()
     )?;
     writeln!(
         out,
-        "property must fail in the scenario, after so many steps and no fewer. `bazaar-model mutants` tries them.\n"
+        "property must fail in the scenario after exactly that many steps. `bazaar-model mutants` tries them.\n"
     )?;
     writeln!(out, "| Mutant | Property | Scenario | Steps | What is broken |")?;
     writeln!(out, "|---|---|---|--:|---|")?;
@@ -85,7 +85,7 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What was checked, how many states, and the verdicts; then what is wrong, step by step.
+/// Prints what was checked, the numbers of states and the verdicts, and then each violation step by step.
 pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     writeln!(
         out,
@@ -96,7 +96,7 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     for report in reports {
         let sum = sums.entry(report.family).or_default();
         *sum = (sum.0 + report.states, sum.1 + report.seconds);
-        // Of few states what the process needs anyway is not told apart.
+        // With few states, what the process needs anyway would dominate.
         let bytes = report.bytes_per_state.filter(|_| report.states >= 50_000);
         let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
         let verdict = match report.verdict {
@@ -108,7 +108,7 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
                 let recorded = report.recorded.map_or("none".to_owned(), |states| states.to_string());
                 format!("COUNTED DIFFERENTLY, nothing violated (recorded: {recorded})")
             }
-            Outcome::Incomplete if report.complete => "NOT COMPLETE (something was never met)".to_owned(),
+            Outcome::Incomplete if report.complete => "NOT COMPLETE (a landmark was never met)".to_owned(),
             Outcome::Incomplete => "NOT COMPLETE (a machine panicked, or states were left; see above)".to_owned(),
         };
         writeln!(
@@ -141,13 +141,14 @@ pub fn reports(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     Ok(())
 }
 
-/// Out of office a peer is a peer, for what is no matter of buying or selling.
+/// Whether an empty cell is a gap. For inputs that have nothing to do with trade, buyers and sellers stand in for
+/// peers.
 fn is_gap(kind: Kind, role: Role, counts: &BTreeMap<(Kind, Role), u64>) -> bool {
     let is_client = |role| counts.contains_key(&(kind, role));
     kind.concerns(role) && !(role == Role::Peer && (is_client(Role::Buyer) || is_client(Role::Seller)))
 }
 
-/// Which input was tried in which role over all scenarios, and how often; says how many gaps there are.
+/// Prints how often each input was tried in each role over all scenarios, and returns the number of gaps.
 pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<usize> {
     let mut counts: BTreeMap<(Kind, Role), u64> = BTreeMap::new();
     for cell in reports.iter().flat_map(|report| &report.stepped) {
@@ -173,7 +174,7 @@ pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<usize> {
         }
         writeln!(out)?;
     }
-    let legend = "blank: a machine in this role is never given this, or is the same as in a role that is counted";
-    writeln!(out, "{legend} (model/src/matrix.rs says which)")?;
+    let legend = "blank: a machine in this role is never given this input, or behaves as in a role that is counted";
+    writeln!(out, "{legend} (model/src/search/matrix.rs says which)")?;
     Ok(gaps)
 }

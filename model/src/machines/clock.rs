@@ -1,40 +1,40 @@
-//! Clocks by themselves: `Clock` under any exchange of messages, against an oracle that knows what happened before
-//! what.
+//! Clocks alone: `Clock` under any exchange of messages, against an oracle that knows which event happened before
+//! which.
 //!
 //! # What runs
 //!
-//! Each clock has a disk that holds one number, the bound up to which it is written ahead. Any clock may at any moment
-//! count a local event, send (to whoever takes it), receive any message that is under way, read one without receiving
-//! it (as the books are read on taking office), ask for a higher bound, learn that it is durable, crash, and resume at
-//! what is on its disk. What is sent above the bound waits until the bound is durable, as in a peer's journal (DESIGN
-//! R10), and is gone with a crash.
+//! Each clock has a disk that holds one number, the bound up to which it is written ahead. At any moment any clock may
+//! count a local event, send a message (to any other clock), receive any message under way, read one without receiving
+//! it (as the books are read on taking office), ask for a higher bound, learn that the bound is durable, crash, and
+//! resume at what is on its disk. A message stamped above the bound waits until the bound is durable, as in a peer's
+//! journal (DESIGN R10), and is lost in a crash.
 //!
 //! # The oracle
 //!
 //! Happened-before is the closure of two relations: one event of a process follows another, and a receipt follows its
-//! sending (Lamport 1978). So the past of a new event is that of the last event of its process, with that event, and
-//! for a receipt that of the sending, with it; nothing else enters. A vector clock carries this along: here of each
-//! process the highest reading in the past, instead of how many events. A new event is compared with every entry of its
-//! past when it happens, which compares it with everything that happened before it, for what is below an entry is so
-//! much the earlier. As every event is once the new one, all pairs of the history are compared, though the state keeps
-//! of each process and each message one past only.
+//! sending (Lamport 1978). So the past of a new event consists of the last event of its process and that event's past,
+//! and for a receipt also of the sending and its past; nothing else enters. A vector clock records this: here, for each
+//! process, the highest reading in the past instead of the number of events. A new event is compared with every entry
+//! of its past when it happens, and thereby with everything that happened before it, because whatever is below an entry
+//! is earlier still. As every event is the new one once, all pairs of the history are compared, though the state keeps
+//! only one past for each process and each message.
 //!
-//! Less will do for the implication: of a past, its greatest stamp. What is later than that is later than all of it,
-//! and the greatest of two pasts is the greater one of the two. An endless exchange keeps that alone, since a process
-//! that is not heard of would otherwise leave a reading in the pasts of the others from which they count away for ever;
-//! and after a crash it takes the written bound itself for the last event, which asks for no less.
+//! For the implication the greatest stamp of a past is enough: whatever is later than that is later than all of the
+//! past, and the greatest stamp of two pasts together is the greater of their two. An endless exchange keeps only that,
+//! because a process that is no longer heard from would otherwise leave a reading in the pasts of the others from which
+//! they count away for ever. After a crash it takes the written bound itself for the last event, which demands no less.
 //!
 //! # What a crash undoes
 //!
-//! An event above the written bound is undone by a crash, as if it had never been: nothing of it has left (that is
-//! checked with every sending), so nobody ever learns of it, and its stamp may be given again. All events up to the
-//! bound count, whether anything of them has left or not.
+//! A crash undoes an event above the written bound as if it had never happened: no message about it has left (which is
+//! checked at every sending), so nobody ever learns of it, and its stamp may be given again. All events up to the bound
+//! count, whether a message about them has left or not.
 //!
 //! # Why it is finite
 //!
-//! By [budgets](Budget); or, in an endless exchange, because clocks do nothing but count up and compare, so that a
-//! state is told from another by how far its readings lie apart ([`shared`](crate::subject::shared)), and no further
-//! than stated do they go apart.
+//! Either there are [budgets](Budget), or, in an endless exchange, clocks only count up and compare, so that only the
+//! distances between readings tell states apart ([`shared`](crate::subject::shared)), and these are kept within a
+//! stated limit.
 
 use std::{
     fmt::Write as _,
@@ -62,48 +62,49 @@ use crate::{
     },
 };
 
-/// So many clocks, and what they may do.
+/// A number of clocks, and what they may do.
 #[derive(Clone, Debug)]
 pub struct Clocks {
-    /// How many.
+    /// The number of clocks.
     pub clocks: u32,
-    /// What they all show at first, and what is written of them. Not 0, which is no reading.
+    /// The reading that all clocks start at, which is also their written bound; at least 1, since 0 is no reading.
     pub start: Time,
     /// How far above its reading a clock is written ahead.
     pub range: u64,
-    /// What bounds the exchange.
+    /// What keeps the exchange finite.
     pub exchange: Exchange,
 }
 
-/// What bounds an exchange.
+/// What keeps an exchange finite.
 #[derive(Clone, Debug)]
 pub enum Exchange {
-    /// So much of everything. What was sent stays under way: it may arrive late, again, in any order, or never.
+    /// A budget for every kind of step. What was sent stays under way: it may arrive late, again, in any order, or
+    /// never.
     Counted(Budget),
-    /// Everything as often as one likes. What was sent is under way until it arrives, or is lost; it may stay and
-    /// arrive again.
+    /// Every step as often as the adversary likes. What was sent is under way until it arrives or is lost; it may stay
+    /// and arrive again.
     Endless {
-        /// How far apart the readings of a state may lie.
+        /// The greatest distance between two readings of a state.
         apart: u64,
-        /// How much may be under way, or wait to be.
+        /// The most messages that may be under way or wait to be sent.
         under_way: usize,
     },
 }
 
-/// What may still be done.
+/// How often each kind of step may still be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Local events and receipts.
     pub events: u8,
-    /// Sendings.
+    /// Messages that are sent.
     pub sends: u8,
-    /// Readings of something without receiving it.
+    /// Messages that are read without being received.
     pub reads: u8,
     /// Crashes.
     pub crashes: u8,
 }
 
-/// A state of all clocks.
+/// One state of all clocks and messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     left: Budget,
@@ -120,14 +121,14 @@ impl Hash for State {
     }
 }
 
-/// A clock, its disk, and what happened before what it does next.
+/// A clock, its disk, and the past of its next event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Process {
     /// The bound on its disk.
     durable: Time,
     /// The past of what it would do after a crash: its last event up to the durable bound, and what came before that.
     kept: Past,
-    /// Nothing while it is down.
+    /// `None` while it is down.
     running: Option<Running>,
 }
 
@@ -136,22 +137,22 @@ struct Running {
     clock: Clock,
     /// The bound that is being written.
     writing: Option<Time>,
-    /// What was sent above the written bound, and waits.
+    /// Messages that are stamped above the written bound and wait for it.
     held: Vec<Message>,
-    /// The past of what it does next.
+    /// The past of its next event.
     past: Past,
-    /// Its events above the durable bound, each with its past and itself: what a crash undoes.
+    /// Its events above the durable bound, which a crash undoes, each with the past that includes it.
     unwritten: Vec<(Time, Past)>,
 }
 
-/// A message: its stamp, and what happened before its arrival.
+/// A message: its stamp, and the past that its receipt takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
     stamp: Stamp,
     past: Past,
 }
 
-/// Of each process the highest reading in the past of something; 0 where nothing of it is there.
+/// The highest reading of each process in the past of an event; 0 for a process with no event there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Past(Vec<Time>);
 
@@ -184,45 +185,45 @@ impl Past {
 /// A step of one clock, or of what carries its messages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
-    /// Something happens.
+    /// A local event.
     Tick(PeerId),
-    /// Something is sent.
+    /// A message is sent.
     Send(PeerId),
-    /// Something is received.
+    /// A message is received.
     Receive {
-        /// By whom.
+        /// The receiver.
         at: PeerId,
-        /// What.
+        /// The message.
         message: Shared<Message>,
-        /// It may arrive again.
+        /// Whether it may arrive again.
         stays: bool,
     },
-    /// Something is read, without being received.
+    /// A message is read without being received.
     Read {
-        /// By whom.
+        /// The reader.
         at: PeerId,
-        /// What.
+        /// The message.
         message: Shared<Message>,
     },
-    /// A higher bound is to be written.
+    /// A clock asks for a higher bound.
     WriteAhead(PeerId),
-    /// It is durable.
+    /// A clock learns that its bound is durable.
     Written(PeerId),
-    /// A process stops.
+    /// A clock crashes.
     Crash {
-        /// Which.
+        /// The clock.
         at: PeerId,
-        /// The bound that is being written has come to its disk.
+        /// Whether the bound that was being written has reached the disk.
         written: bool,
     },
-    /// A process is back.
+    /// A crashed clock resumes.
     Restart(PeerId),
-    /// Something will not arrive any more.
+    /// A message is lost.
     Lose(Shared<Message>),
 }
 
 impl Step {
-    /// Whose step it is; nobody's when something is lost.
+    /// The process that takes the step; `None` when a message is lost.
     fn who(&self) -> Option<PeerId> {
         match self {
             Step::Tick(at) | Step::Send(at) | Step::WriteAhead(at) | Step::Written(at) | Step::Restart(at) => Some(*at),
@@ -243,7 +244,7 @@ impl Step {
     }
 }
 
-/// What a step came to, beside another state.
+/// The results of a step besides the new state.
 #[derive(Default)]
 struct Done {
     sent: Vec<Message>,
@@ -260,7 +261,7 @@ impl Done {
 }
 
 impl Process {
-    /// An event: it comes later than its past, and is in the past of what follows.
+    /// Notes an event: it must be later than its past, and it joins the past of what follows.
     fn event(&mut self, stamp: Stamp, greatest_only: bool, done: &mut Done) {
         let Some(running) = &mut self.running else { return };
         done.check(what_happened_before_is_stamped_before(running.past.stamps(), stamp));
@@ -273,7 +274,7 @@ impl Process {
         self.settle();
     }
 
-    /// A crash no longer undoes what is up to the durable bound.
+    /// Keeps the events up to the durable bound: a crash no longer undoes them.
     fn settle(&mut self) {
         let Some(running) = &mut self.running else { return };
         let written = running.unwritten.iter().take_while(|(time, _)| *time <= self.durable).count();
@@ -282,7 +283,7 @@ impl Process {
         }
     }
 
-    /// Lets go what the written bound allows.
+    /// Sends the messages that the written bound allows.
     fn release(&mut self, done: &mut Done) {
         let Some(running) = &mut self.running else { return };
         let bound = running.clock.bound();
@@ -316,7 +317,7 @@ impl Process {
     fn restart(&mut self, at: PeerId, greatest_only: bool, done: &mut Done) {
         let mut past = self.kept.clone();
         if greatest_only {
-            // Nothing is kept of an endless exchange: all up to the bound may have been.
+            // An endless exchange keeps no events: any up to the bound may have happened.
             past.add(Stamp { time: self.durable, peer: at });
         }
         let clock = Clock::resume(at, self.durable);
@@ -334,7 +335,7 @@ impl Clocks {
         }
     }
 
-    /// What a step does to its process.
+    /// Takes a step of one process.
     fn step(&self, process: &mut Process, step: &Step) -> Done {
         let mut done = Done::default();
         let greatest_only = self.is_endless();
@@ -402,7 +403,7 @@ impl Clocks {
         done
     }
 
-    /// The steps there are, however far apart they bring the readings.
+    /// The steps that can be taken, however far apart they bring the readings.
     fn steps(&self, state: &State, steps: &mut Vec<Step>) {
         let can = |left: u8| self.is_endless() || left > 0;
         let has_room = match self.exchange {
@@ -468,12 +469,12 @@ impl Clocks {
 }
 
 impl State {
-    /// Whether what is on this clock's disk can still make a difference: to what is sent, or after a crash.
+    /// Whether this clock's disk can still make a difference, either to what is sent or after a crash.
     fn writing_matters(&self, endless: bool, running: &Running) -> bool {
         endless || self.left.sends > 0 || self.left.crashes > 0 || !running.held.is_empty()
     }
 
-    /// Drops what can make no difference any more, of an exchange that is counted.
+    /// Drops what can no longer make a difference in an exchange with budgets.
     fn forget(&mut self) {
         if self.left.events == 0 && self.left.reads == 0 {
             self.under_way = Bag::default();
@@ -492,7 +493,8 @@ impl State {
         }
     }
 
-    /// How far its readings lie apart, all of them: of the clocks, on the disks, under way, and what the oracle keeps.
+    /// The greatest distance between any two of its readings: those of the clocks, on the disks, under way, and in the
+    /// oracle.
     fn apart(&self) -> u64 {
         let mut times = Vec::new();
         for process in &self.processes {
@@ -581,15 +583,15 @@ impl Subject for Clocks {
     fn adversary(&self) -> String {
         match self.exchange {
             Exchange::Counted(Budget { events, sends, reads, crashes }) => format!(
-                "local events and receipts: {events}; sendings: {sends}; readings of what is under way: {reads}; \
-                 crashes: {crashes}. What was sent arrives in any order, again, or never. Bounds are written {} ahead, \
+                "local events and receipts: {events}; messages sent: {sends}; messages read without receipt: {reads}; \
+                 crashes: {crashes}. Messages arrive in any order, repeatedly, or never. Bounds are written {} ahead, \
                  at any moment.",
                 self.range
             ),
             Exchange::Endless { apart, under_way } => format!(
-                "everything as often as it likes, crashes too, while no more than {under_way} messages are under way \
-                 and all readings lie within {apart}. Messages arrive in any order, once, again, or are lost. Bounds \
-                 are written {} ahead, at any moment.",
+                "every step as often as it likes, crashes included, while at most {under_way} messages are under way \
+                 and all readings lie within {apart} of each other. Messages arrive in any order, once or repeatedly, \
+                 or are lost. Bounds are written {} ahead, at any moment.",
                 self.range
             ),
         }
@@ -618,15 +620,15 @@ impl Subject for Clocks {
         let mut told = match step {
             Step::Tick(_) => format!("clock {at} counts a local event: {before} becomes {after}"),
             Step::Send(_) if left.is_empty() => {
-                format!("clock {at} stamps a message {after} and holds it back: no more than {} is written", is.durable)
+                format!("clock {at} stamps a message {after} and holds it back: only {} is written", is.durable)
             }
             Step::Send(_) => format!("clock {at} sends a message stamped {after}"),
             Step::Receive { message, stays, .. } => {
-                let again = if *stays { "" } else { ", and will not again" };
+                let again = if *stays { "" } else { " for the last time" };
                 format!("clock {at} receives the message {}{again}: {before} becomes {after}", name(message))
             }
             Step::Read { message, .. } if before == after => {
-                format!("clock {at} reads the message {}, and stays at {after}", name(message))
+                format!("clock {at} reads the message {} and stays at {after}", name(message))
             }
             Step::Read { message, .. } => {
                 format!("clock {at} reads the message {} and catches up: {before} becomes {after}", name(message))
@@ -634,10 +636,10 @@ impl Subject for Clocks {
             Step::WriteAhead(_) => format!("clock {at} asks for a bound of {}", before.0 + self.range),
             Step::Written(_) if left.is_empty() => format!("clock {at} learns that {} is written", is.durable),
             Step::Written(_) => {
-                format!("clock {at} learns that {} is written, and lets go the message {left}", is.durable)
+                format!("clock {at} learns that {} is written and sends the message {left}", is.durable)
             }
             Step::Crash { written: true, .. } => {
-                format!("clock {at} crashes at {before}; the bound of {} has come to its disk unconfirmed", is.durable)
+                format!("clock {at} crashes at {before}; the bound of {} has reached its disk unconfirmed", is.durable)
             }
             Step::Crash { written: false, .. } => {
                 format!("clock {at} crashes at {before}, with {} written", is.durable)
@@ -677,14 +679,19 @@ impl Subject for Clocks {
         match self.exchange {
             Exchange::Counted(_) => {
                 let Budget { events, sends, reads, crashes } = state.left;
-                let all = [(events, "events"), (sends, "sendings"), (reads, "readings"), (crashes, "crashes")];
+                let all = [
+                    (events, "events"),
+                    (sends, "messages to send"),
+                    (reads, "messages to read"),
+                    (crashes, "crashes"),
+                ];
                 let all: Vec<_> =
                     all.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
                 let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
                 let _ = writeln!(text, "the adversary has left: {all}");
             }
             Exchange::Endless { apart, .. } => {
-                let _ = writeln!(text, "readings lie {} apart, of {apart}", state.apart());
+                let _ = writeln!(text, "readings lie {} apart, of at most {apart}", state.apart());
             }
         }
         match &state.violation {
@@ -751,7 +758,7 @@ fn past_of(past: &Past) -> String {
     if stamps.is_empty() { "none".into() } else { stamps.join(" ") }
 }
 
-/// The scenarios.
+/// The scenarios of the model, in the order in which they are checked.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario<Clocks>> {
     let case = |clocks, range, exchange| Clocks { clocks, start: Time(1), range, exchange };
@@ -763,8 +770,8 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-two",
             family: Family::Clock,
             about: "two clocks, written ahead by two, one of which may crash at any moment",
-            bounds: "3 events, 2 sendings, 1 crash. Two messages are the fewest that overtake one another, and of \
-                     three events one can come before a crash, one after it, and one at the other clock. What is sent \
+            bounds: "3 events, 2 messages, 1 crash. Two messages are the fewest that can overtake one another, and of \
+                     three events one can come before a crash, one after it, and one at the other clock. A message \
                      stays under way and may arrive in any life of its receiver, as often as there are events left.",
             landmarks: vec![
                 Landmark::Overtaken,
@@ -784,8 +791,9 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-read",
             family: Family::Clock,
             about: "two clocks that also take over what they read, as the books are read on taking office",
-            bounds: "The same with 1 reading, written ahead by one: no two sendings share a bound. A reading is no \
-                     event, so it matters to the next event only, and one of them before each is as good as several.",
+            bounds: "The same with 1 message read, written ahead by one: no two messages share a bound. Reading is not \
+                     an event, so it matters only to the next event, and one reading before each event is as good as \
+                     several.",
             landmarks: vec![
                 Landmark::CaughtUp,
                 Landmark::Overtaken,
@@ -801,10 +809,10 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
         Scenario {
             name: "clock-three",
             family: Family::Clock,
-            about: "three clocks: what somebody passes on may come before what it followed from",
-            bounds: "3 events, 2 sendings, no crash: a message, another that its receiver sends, and both received by \
-                     the third, in either order. A longer chain is made of such pieces, since a past enters by a \
-                     message or not at all.",
+            about: "three clocks: a message that is passed on may arrive before the one it follows from",
+            bounds: "3 events, 2 messages, no crash: a message, another that its receiver sends, and both received by \
+                     the third clock, in either order. A longer chain consists of such pieces, since a past enters \
+                     only by a message.",
             landmarks: vec![Landmark::Overtaken, Landmark::ReceivedAgain, Landmark::HeldBack, Landmark::SameReading],
             case: counted(3, 2, budget),
             further: Some(counted(3, 2, Budget { events: 4, sends: 3, reads: 0, crashes: 0 })),
@@ -813,10 +821,9 @@ pub fn scenarios() -> Vec<Scenario<Clocks>> {
             name: "clock-endless",
             family: Family::Clock,
             about: "two clocks that never stop, whatever crashes and whatever is lost",
-            bounds: "No budget of anything. One message under way, and all readings within 4 of each other: twice what \
-                     is written ahead, so that a clock may use up two bounds while the other stands still. Clocks only \
-                     count up and compare, so states that lie further up are the same again, and there are finitely \
-                     many.",
+            bounds: "No budgets. One message under way, and all readings within 4 of each other: twice what is written \
+                     ahead, so that a clock may use up two bounds while the other stands still. Clocks only count up \
+                     and compare, so states with higher readings are the same again, and there are finitely many.",
             landmarks: vec![
                 Landmark::CaughtUp,
                 Landmark::ReceivedAgain,

@@ -1,4 +1,4 @@
-//! Single machines: clocks and overlays, each by itself.
+//! Models of single machines: clocks and overlays.
 
 pub mod clock;
 pub mod network;

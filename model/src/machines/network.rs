@@ -1,22 +1,22 @@
-//! The networks on which overlays are checked: all connected graphs of 2 to 7 peers of which each has at most 3
+//! The networks on which overlays are checked: all connected graphs of 2 to 7 peers in which each peer has at most 3
 //! neighbours, one of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
 
 use std::{collections::BTreeSet, iter, sync::OnceLock};
 
 use bazaar_protocol::id::PeerId;
 
-/// How many neighbours a peer has at most (SPEC A1).
+/// The most neighbours a peer may have (SPEC A1).
 pub const DEGREE: usize = 3;
 
-/// A network.
+/// A connected network of peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// How many peers, numbered from 0.
+    /// The number of peers; their ids count from 0.
     pub peers: u32,
-    /// Its links, each with the smaller peer first.
+    /// Its links, each with the smaller id first.
     pub links: Vec<(PeerId, PeerId)>,
-    /// One peer of each sort: no renaming of the peers that leaves the network as it is makes one of these another of
-    /// these, and some such renaming makes one of these of any peer.
+    /// One peer of each sort. Two peers are of the same sort if some renaming that leaves the network unchanged turns
+    /// one into the other.
     pub sorts: Vec<PeerId>,
 }
 
@@ -30,14 +30,14 @@ impl Network {
         })
     }
 
-    /// The place of a link among the links.
+    /// The index of a link in `links`.
     #[must_use]
     pub fn link(&self, one: PeerId, other: PeerId) -> Option<usize> {
         let link = (one.min(other), one.max(other));
         self.links.iter().position(|known| *known == link)
     }
 
-    /// How many hops there are from a peer to each.
+    /// The number of hops from a peer to each peer.
     #[must_use]
     pub fn distances(&self, from: PeerId) -> Vec<usize> {
         let mut distances = vec![usize::MAX; self.peers as usize];
@@ -88,9 +88,9 @@ impl Shape {
     }
 }
 
-/// Every graph with a peer more. A connected graph has a peer without which it is connected still (a leaf of any tree
-/// that spans it), so each is one of the smaller ones and a peer linked to some of those with less than three
-/// neighbours.
+/// Every graph with one more peer. A connected graph has a peer without which it is still connected (a leaf of any
+/// spanning tree), so each consists of one of the smaller graphs and a peer linked to some of those with fewer than
+/// three neighbours.
 fn one_larger(peers: usize, smaller: &[Shape]) -> Vec<Shape> {
     let renamings = renamings(peers + 1);
     let mut found = BTreeSet::new();
@@ -125,7 +125,7 @@ fn networks(peers: usize, shapes: &[Shape]) -> Vec<Network> {
     shapes.iter().map(network).collect()
 }
 
-/// All orders of so many.
+/// All permutations of this many peers.
 fn renamings(peers: usize) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     for next in 0..peers {

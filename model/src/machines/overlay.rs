@@ -1,40 +1,40 @@
-//! Overlays by themselves: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with
-//! relays that crash and come back.
+//! Overlays alone: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with relays
+//! that crash and come back.
 //!
 //! # What runs
 //!
-//! The first step chooses one of the [networks](crate::machines::network) and a peer of it to speak: one peer of each
-//! sort, since renaming the peers of a network changes nothing that the overlay does (it compares ids for equality
-//! only). Then the speaker may broadcast and send unicasts, and others may send unicasts to it, at any moment. What is
-//! under way arrives in any order, on each link too, though the links of the real thing keep theirs.
+//! The first step chooses one of the [networks](crate::machines::network) and one of its peers as the speaker: one peer
+//! of each sort, since renaming the peers of a network changes nothing in what the overlay does (it only compares ids
+//! for equality). Then the speaker may broadcast and send unicasts, and others may send unicasts to it, at any moment.
+//! What is under way arrives in any order, even on a single link, although real links keep their order.
 //!
-//! A crash takes along what its peer remembers and what is under way to it. What it has sent may still arrive, or not.
-//! Its neighbours notice one by one, at any later moment; what they hand to it until then is gone. It comes back with
-//! its next incarnation, and each end of a link takes it up again for itself, once both have let it go.
+//! A crash loses what the peer remembers and what is under way to it. What it has sent may still arrive. Its neighbours
+//! notice one by one, at any later moment; what they send to it until then is lost. It comes back with its next
+//! incarnation, and each end of a link brings the link up again separately, once both have dropped it.
 //!
 //! # What is asked
 //!
-//! S10 in every state. A2 of every flood that comes to a peer for the first time: it is taken, however late it comes,
-//! unless it is of a former life of its origin or *below the window*: more later ones of its origin have preceded it
-//! than are told apart. What has come is remembered here, the overlay is not asked. And A2 of every message, at the
-//! moment when nothing of it is under way any more. A link is *sound* for a message if both ends thought it up when the
-//! message was sent and it has neither broken since nor lost anything of it; what comes below the window is lost on its
-//! link. Then:
+//! S10 is checked in every state. A2 is checked for every flood that reaches a peer for the first time: it is accepted,
+//! however late it comes, unless it belongs to a former life of its origin or is *below the window*, that is, preceded
+//! by more later floods of its origin than are told apart. The model remembers what has arrived; it does not ask the
+//! overlay. A2 is also checked for every message, at the moment when nothing of it is under way any more. A link is
+//! *sound* for a message if both ends believed it to be up when the message was sent and it has since neither broken
+//! nor lost any copy of the message; a copy that arrives below the window counts as lost on its link. Then:
 //!
-//! - A broadcast has reached both ends of each sound link, or neither; so it has reached everybody whom sound links
-//!   connect with its source, whoever has crashed and whether or not anybody has noticed. Not asked once a later life
-//!   of the source is there: its floods make those of the former life stale.
-//! - A unicast has reached its destination, unless it was lost as long as it followed a path (the adversary took it, or
-//!   it was handed to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination
-//!   with the peer that last had it on a path; that peer has flooded it. So where every break has been noticed before
-//!   the sending and no other follows, it arrives as long as a path is left. It follows ways for no more hops than it
-//!   is allowed.
+//! - A broadcast has reached both ends of each sound link, or neither; so it has reached every peer that sound links
+//!   connect with its source, no matter which peers have crashed and whether anybody has noticed. This is not checked
+//!   once a later life of the source has begun: its floods make those of the former life stale.
+//! - A unicast has reached its destination, unless it was lost while it followed a path (the adversary took it, or it
+//!   was sent to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination with
+//!   the peer that last had it on a path; that peer has flooded it. So where every break was noticed before the sending
+//!   and no other follows, the unicast arrives as long as a path is left. It follows paths for no more hops than it is
+//!   allowed.
 //!
 //! # What is left out
 //!
-//! An envelope that changes nothing at its receiver and makes it send nothing is taken out as soon as it is so: it
-//! would be so still whenever it arrived, since what a life has taken stays taken, and what is under way to it ends
-//! with it. The machine is asked whether it is so; nothing here decides it.
+//! An envelope that would change nothing at its receiver and make it send nothing is removed as soon as that is so. It
+//! would still be so whenever the envelope arrived, since what a life has accepted stays accepted, and what is under
+//! way to a life ends with it. The machine itself is asked; nothing here decides it.
 
 use std::{
     collections::BTreeSet,
@@ -72,30 +72,30 @@ mod scenarios;
 
 pub use scenarios::scenarios;
 
-/// The overlays of all networks of some sizes, and what may happen to them.
+/// The overlays of all networks of the given sizes, and what may happen to them.
 #[derive(Clone, Debug)]
 pub struct Overlays {
-    /// How many peers.
+    /// The numbers of peers in a network.
     pub sizes: RangeInclusive<u32>,
-    /// Only this network, by its place among all, with this speaker.
+    /// Only this network, by its index among all, with this speaker.
     pub only: Option<(usize, PeerId)>,
-    /// How many floods are told apart out of order, and how many hops a unicast makes.
+    /// How many floods are told apart out of order, and how many hops a unicast may make.
     pub limits: Limits,
-    /// What may happen.
+    /// How often each kind of event may happen.
     pub budget: Budget,
-    /// Something new begins only when nothing is under way and all that has broken has been noticed; and nobody answers
-    /// before the speaker has said everything.
+    /// Whether something new begins only when nothing is under way and every break has been noticed, and nobody answers
+    /// before the speaker has sent everything.
     pub calm: bool,
 }
 
-/// What may still happen.
+/// How often each kind of event may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Broadcasts of the speaker.
     pub broadcasts: u8,
-    /// Unicasts of the speaker to somebody.
+    /// Unicasts of the speaker to any other peer.
     pub from_speaker: u8,
-    /// Unicasts of somebody to the speaker.
+    /// Unicasts of any other peer to the speaker.
     pub to_speaker: u8,
     /// Crashes.
     pub crashes: u8,
@@ -103,11 +103,11 @@ pub struct Budget {
     pub restarts: u8,
     /// Messages that a link loses.
     pub losses: u8,
-    /// Messages that a link brings twice.
+    /// Messages that a link delivers twice.
     pub duplicates: u8,
 }
 
-/// A state: that no network is chosen yet, or everything on it.
+/// A state: no network is chosen yet, or everything on the chosen network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     scene: Option<Scene>,
@@ -123,19 +123,19 @@ impl Hash for State {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Scene {
-    /// Its place among all networks.
+    /// The index of the network among all.
     network: usize,
     speaker: PeerId,
     left: Budget,
     peers: Vec<Shared<Peer>>,
-    /// The links over which anything gets through.
+    /// The links that work.
     connected: Links,
     under_way: Bag<Handed>,
-    /// All that was said, in order.
+    /// All messages that were sent, in order.
     said: Vec<Said>,
 }
 
-/// A peer; what is not durable is there only while it is up.
+/// A peer; what is not durable exists only while it is up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Peer {
     incarnation: Incarnation,
@@ -145,11 +145,11 @@ struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Up {
     overlay: Overlay,
-    /// The floods that were handed to it.
+    /// The floods that have arrived at it.
     handed: BTreeSet<FloodId>,
-    /// The floods that were delivered to it, and those it has started for everybody.
+    /// The floods that were delivered to it, and the broadcasts it has started.
     delivered: BTreeSet<FloodId>,
-    /// What was delivered to it, by flood or by path, by place in what was said.
+    /// The messages that were delivered to it, by flood or by path, by index in `said`.
     heard: BTreeSet<u64>,
 }
 
@@ -159,11 +159,11 @@ pub struct Handed {
     from: PeerId,
     to: PeerId,
     envelope: Envelope,
-    /// Which hop of a unicast's path this is, counted from 1; 0 for a flood.
+    /// The number of this hop on a unicast's path, counted from 1; 0 for a flood.
     hop: u16,
 }
 
-/// A message, as long as anything of it is under way.
+/// A message that was sent, and what must be known to check A2 of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Said {
     UnderWay {
@@ -171,16 +171,16 @@ enum Said {
         to: Option<PeerId>,
         /// The links that are sound for it.
         sound: Links,
-        /// Who last had it with a path to follow.
+        /// The peer that last had it with a path to follow.
         at: PeerId,
-        /// It was lost on its path.
+        /// Whether it was lost on its path.
         lost: bool,
     },
-    /// Nothing of it is, and what was asked of it holds.
+    /// Nothing of it is under way any more, and A2 has been checked.
     Over,
 }
 
-/// Some of a network's links, by place.
+/// A set of a network's links, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Links(u16);
 
@@ -205,61 +205,61 @@ impl Links {
 /// A step of one overlay, or of what carries its messages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
-    /// Where it all happens.
+    /// The network and the speaker are chosen.
     Choose {
-        /// The network's place among all.
+        /// The index of the network among all.
         network: usize,
-        /// Who may speak.
+        /// The peer that may broadcast.
         speaker: PeerId,
     },
-    /// The speaker says something to everybody.
+    /// The speaker broadcasts a message.
     Broadcast,
-    /// The speaker says something to somebody.
+    /// The speaker sends a unicast to this peer.
     Tell(PeerId),
-    /// Somebody says something to the speaker.
+    /// This peer sends a unicast to the speaker.
     Answer(PeerId),
     /// An envelope arrives.
     Arrive {
-        /// Which.
+        /// The envelope.
         handed: Shared<Handed>,
-        /// It will arrive again.
+        /// Whether it will arrive again.
         stays: bool,
     },
     /// A link loses an envelope.
     Lose(Shared<Handed>),
-    /// A peer stops.
+    /// A peer crashes.
     Crash(PeerId),
-    /// A peer is back.
+    /// A crashed peer starts its next life.
     Restart(PeerId),
     /// A peer notices that a link is down.
     LinkDown {
-        /// Who notices.
+        /// The peer that notices.
         at: PeerId,
         /// The other end.
         to: PeerId,
     },
-    /// A peer takes a link up again.
+    /// A peer brings a link up again.
     LinkUp {
-        /// Who does.
+        /// The peer that does.
         at: PeerId,
         /// The other end.
         to: PeerId,
     },
 }
 
-/// What comes of a step, beside another state.
+/// An event of a step, which the new state does not show.
 enum Event {
-    /// Handed to a neighbour, and under way.
+    /// Sent to a neighbour, and under way.
     Handed(Shared<Handed>),
-    /// Handed to a neighbour that can do nothing with it any more.
+    /// Sent to a neighbour at which it can no longer have any effect.
     Needless(Shared<Handed>),
-    /// Handed to nobody.
+    /// Sent to a neighbour that is dead.
     Gone(Shared<Handed>),
-    /// Delivered.
+    /// Delivered to this peer.
     Delivered(PeerId),
 }
 
-/// A step under way.
+/// A step that is being taken.
 struct Run<'a> {
     network: &'a Network,
     limits: Limits,
@@ -269,7 +269,7 @@ struct Run<'a> {
     events: Vec<Event>,
 }
 
-/// The place in what was said of what an envelope carries; its body is made so that it tells.
+/// The index in `said` of the message that an envelope carries; bodies are made to contain it.
 fn place_of(envelope: &Envelope) -> u64 {
     match &envelope.body {
         Body::Heartbeat { epoch, .. } => epoch.0,
@@ -302,7 +302,7 @@ impl Run<'_> {
         usize::try_from(place).ok().and_then(|place| self.scene.said.get_mut(place))
     }
 
-    /// What a step on a network comes to.
+    /// Takes a step on a network.
     fn step(&mut self, step: &Step) {
         match step {
             Step::Choose { .. } => {}
@@ -327,7 +327,7 @@ impl Run<'_> {
                 self.arrive(handed);
             }
             Step::Lose(handed) => {
-                // What is under way from a peer that has crashed may be lost for nothing.
+                // Losing what a crashed peer has sent costs no budget.
                 if self.network.link(handed.from, handed.to).is_some_and(|link| self.scene.connected.has(link)) {
                     self.scene.left.losses -= 1;
                 }
@@ -437,14 +437,14 @@ impl Run<'_> {
         self.hand(*at, forwarded, hop + 1);
     }
 
-    /// A flood was not taken.
+    /// Checks a flood that was not accepted.
     fn check_dropped(&mut self, at: PeerId, id: FloodId) {
         let Some(up) = self.up(at) else { return };
         self.check(a_new_flood_is_dropped_only_below_the_window(at, id, &up.handed, self.limits.flood_window));
     }
 
-    /// Whether a later flood of the same life came to a peer before this one, and an earlier one neither came nor can
-    /// come.
+    /// Whether a later flood of the same life reached a peer before this one, and an earlier one neither reached it nor
+    /// can.
     fn is_after_gap(&self, at: PeerId, id: FloodId) -> bool {
         let Some(up) = self.up(at) else { return false };
         let has_come = |number| up.handed.contains(&FloodId { number, ..id });
@@ -475,7 +475,7 @@ impl Run<'_> {
         });
     }
 
-    /// Hands envelopes to neighbours, and takes out what has become needless with what the peer knows now.
+    /// Sends envelopes to neighbours, and removes those that have become needless with what the peer now knows.
     fn hand(&mut self, from: PeerId, sent: Vec<(PeerId, Envelope)>, hop: u16) {
         let neighbours: BTreeSet<PeerId> = self.network.neighbours(from).collect();
         for (to, envelope) in sent {
@@ -505,7 +505,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether an envelope changes nothing at its receiver, and nothing comes of it.
+    /// Whether an envelope changes nothing at its receiver and makes it send nothing.
     fn is_needless(&mut self, handed: &Handed) -> bool {
         let Some(up) = self.up(handed.to) else { return false };
         let mut overlay = up.overlay.clone();
@@ -531,7 +531,7 @@ impl Run<'_> {
         true
     }
 
-    /// An envelope has come to nothing.
+    /// Notes that an envelope was lost.
     fn lose(&mut self, handed: &Handed) {
         let Handed { from, to, envelope, .. } = handed;
         let link = self.network.link(*from, *to);
@@ -563,7 +563,7 @@ impl Run<'_> {
         }
     }
 
-    /// Asks of every message of which nothing is under way any more whether it got through.
+    /// Checks, for every message of which nothing is under way any more, whether it got through.
     fn judge(&mut self) {
         for place in 0..self.scene.said.len() {
             let Said::UnderWay { by, to, sound, at, lost } = self.scene.said[place] else { continue };
@@ -685,7 +685,7 @@ impl Scene {
                 if is_up && !connected {
                     steps.push(Step::LinkDown { at: peer, to: neighbour });
                 }
-                // The other end is there, and has let go of the broken link, or taken the new one up already.
+                // The other end is up, and has dropped the broken link or already brought the new one up.
                 if !is_up && other.is_some_and(|thinks_up| thinks_up == connected) {
                     steps.push(Step::LinkUp { at: peer, to: neighbour });
                 }
@@ -693,7 +693,7 @@ impl Scene {
         }
     }
 
-    /// Leaves what has begun: the arrivals; when there are none, the next thing to be noticed.
+    /// Keeps only the steps of what has begun: the arrivals, or if there are none, the next break to be noticed.
     fn calm(&self, steps: &mut Vec<Step>) {
         if self.left.broadcasts + self.left.from_speaker > 0 {
             steps.retain(|step| !matches!(step, Step::Answer(_)));
@@ -708,7 +708,7 @@ impl Scene {
         }
     }
 
-    /// Whether nothing makes a difference any more: when nothing is under way and nothing can be said, all is over.
+    /// Whether nothing can make a difference any more: nothing is under way and nothing can be sent.
     fn is_over(&self) -> bool {
         let Budget { broadcasts, from_speaker, to_speaker, .. } = self.left;
         self.under_way.is_empty() && broadcasts == 0 && from_speaker == 0 && to_speaker == 0
@@ -739,7 +739,7 @@ impl Overlays {
         Some(run)
     }
 
-    /// The networks, each with those that may be its speaker.
+    /// The networks, each with the peers that may be its speaker.
     fn choices(&self) -> Vec<(usize, PeerId)> {
         if let Some(only) = self.only {
             return vec![only];
@@ -812,20 +812,20 @@ impl Subject for Overlays {
         };
         let Limits { flood_window, hops, .. } = self.limits;
         let pace = if self.calm {
-            "Nothing new begins while anything is under way or has broken unnoticed."
+            "Nothing new begins while anything is under way or a break is unnoticed."
         } else {
-            "What breaks is noticed at each end at any later moment."
+            "Each end notices a break at any later moment."
         };
         format!(
-            "{place}; broadcasts: {broadcasts}; unicasts of the speaker: {from_speaker}, to the speaker: {to_speaker}; \
-             crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. What is under \
-             way arrives in any order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: \
+            "{place}; broadcasts: {broadcasts}; unicasts from the speaker: {from_speaker}, to the speaker: \
+             {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. \
+             Messages arrive in any order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: \
              {hops}."
         )
     }
 
     fn sentence(&self, before: &State, step: &Step, after: &State) -> String {
-        // What becomes of a message stands in no state, so it is run again.
+        // What becomes of a message is not part of a state, so the step is taken again.
         let Some(run) = self.run(before, step) else { return "nothing: no network is chosen yet".to_owned() };
         let speaker = run.scene.speaker;
         let place = run.scene.said.len().saturating_sub(1);
@@ -837,7 +837,7 @@ impl Subject for Overlays {
                 let (nth, all) = (network - first + 1, alike.count() + 1);
                 let links: Vec<_> = run.network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
                 format!(
-                    "on network {nth} of {all} with {peers} peers ({}), peer {speaker} is to speak",
+                    "on network {nth} of {all} with {peers} peers ({}), peer {speaker} is the speaker",
                     links.join(" ")
                 )
             }
@@ -845,8 +845,8 @@ impl Subject for Overlays {
             Step::Tell(to) => format!("peer {speaker} sends message {place} to peer {to}"),
             Step::Answer(by) => format!("peer {by} sends message {place} to peer {speaker}"),
             Step::Arrive { handed, stays } => {
-                let again = if *stays { ", and will again" } else { "" };
-                format!("peer {} takes {} from peer {}{again}", handed.to, what(&handed.envelope), handed.from)
+                let again = if *stays { ", and it will arrive again" } else { "" };
+                format!("peer {} receives {} from peer {}{again}", handed.to, what(&handed.envelope), handed.from)
             }
             Step::Lose(handed) => {
                 format!("{} is lost between peer {} and peer {}", what(&handed.envelope), handed.from, handed.to)
@@ -854,10 +854,10 @@ impl Subject for Overlays {
             Step::Crash(peer) => format!("peer {peer} crashes"),
             Step::Restart(peer) => {
                 let incarnation = run.scene.peers.get(peer.0 as usize).map(|peer| peer.incarnation).unwrap_or_default();
-                format!("peer {peer} is back, in life {incarnation}")
+                format!("peer {peer} restarts, in life {incarnation}")
             }
             Step::LinkDown { at, to } => format!("peer {at} notices that its link to peer {to} is down"),
-            Step::LinkUp { at, to } => format!("peer {at} takes up its link to peer {to} again"),
+            Step::LinkUp { at, to } => format!("peer {at} brings its link to peer {to} up again"),
         };
         let mut clause = |what: &str, peers: Vec<PeerId>| {
             if !peers.is_empty() {
@@ -874,11 +874,11 @@ impl Subject for Overlays {
         }
         clause("; it goes to ", pick(|event| if let Event::Handed(handed) = event { Some(handed.to) } else { None }));
         clause(
-            "; it goes where it was taken already, to ",
+            "; it has no effect any more at ",
             pick(|event| if let Event::Needless(handed) = event { Some(handed.to) } else { None }),
         );
         clause(
-            "; there is nobody to take it at ",
+            "; it is lost on the way to ",
             pick(|event| if let Event::Gone(handed) = event { Some(handed.to) } else { None }),
         );
         if let Some(violation) = &after.violation {
@@ -945,7 +945,7 @@ impl Subject for Overlays {
     }
 
     fn lanes(&self, state: &State) -> Vec<Lane> {
-        // Before a network is chosen there may be as many as in the largest.
+        // Before a network is chosen there may be as many peers as in the largest.
         let chosen = state.scene.as_ref().and_then(|scene| network::all().get(scene.network));
         let peers = chosen.map_or(*self.sizes.end(), |network| network.peers);
         (0..peers).map(|peer| Lane { name: format!("peer {peer}"), kind: LaneKind::Peer }).collect()
@@ -977,7 +977,7 @@ impl Subject for Overlays {
                     marks.push(Mark::Arrived { at: lane(handed.to), message: handed.name() });
                 }
                 Event::Gone(handed) => {
-                    // A crash takes along what was sent before.
+                    // A crash loses what was sent earlier.
                     if !matches!(step, Step::Crash(_)) {
                         marks.push(sent(handed));
                     }

@@ -1,7 +1,7 @@
-//! When two states are the same, and what is dropped because it can no longer matter.
+//! The rule for when two states are the same, and what is dropped because it can no longer matter.
 //!
-//! Clock readings count from the least of them ([`shared`](crate::subject::shared)); which of the log's count is the
-//! [ledger](crate::subject::ledger)'s matter.
+//! Clock readings count from the least of them ([`shared`](crate::subject::shared)); [`ledger`](crate::subject::ledger)
+//! says which of those in the log count.
 
 use std::hash::{Hash, Hasher};
 
@@ -25,15 +25,15 @@ impl Hash for World {
 }
 
 impl Step<'_> {
-    /// Drops what nobody can take for anything any more. The rules are such that not only the machines as they are, but
-    /// also ones that mistake an old verdict or an old request for a new one, would still meet it. Of what was read
-    /// only that is kept which its reader could go on with.
+    /// Drops what can no longer have an effect on any machine. The rules keep enough for faulty machines too: one that
+    /// mistakes an old verdict or an old request for a new one would still receive it. Of the answers to reads, only
+    /// those are kept from which the reader could continue.
     pub(super) fn prune(&mut self) {
         let setup = self.setup;
         let World { peers, ledger, calls, replies, mail, .. } = &mut self.world;
         let live = |peer: PeerId| setup.role(peer).and_then(|_| peers[setup.place(peer)].live());
         if setup.is_synchronous() {
-            // What is under way to somebody who is no more, or to a trader where there is none, arrives nowhere.
+            // What is under way to a life that is over, or to a trader where there is none, arrives nowhere.
             let is_up = |life: Life| live(life.peer).is_some_and(|live| live.participant.me() == life);
             let is_there = |peer: PeerId| live(peer).is_some();
             let has_trader = peers.iter().any(|peer| peer.live().is_some_and(|live| live.epoch().is_some()));
@@ -55,9 +55,9 @@ impl Step<'_> {
         let fence = status.epoch();
         let is_ended = status.term.is_none_or(|term| term.ended);
 
-        // An append stays while the ledger could still take it, whoever else has gone, and while its caller waits.
-        // (A late copy of the last batch of all, for which nobody waits, could renew a lease and nothing more.)
-        // A question stays while it is its caller's.
+        // An append stays while the ledger could still accept it, even if its caller has gone, and while its caller
+        // waits. (A late copy of the very last batch, for which nobody waits, could renew a lease and nothing more.) A
+        // question stays while it is what its caller asks.
         let may_be_taken = |call: &Call| {
             let office = office_of(call.caller);
             match &call.request {
@@ -77,8 +77,9 @@ impl Step<'_> {
             calls.change(|calls| calls.retain(may_be_taken));
         }
 
-        // A verdict stays while its caller lives and waits, or may yet wait, for one on the same place in the same
-        // epoch; what was read, while its caller reads and could go on with it, or could think so.
+        // A verdict stays while its caller is alive and waits, or may yet wait, for one on the same position in the
+        // same epoch. An answer to a read stays while its caller reads and could continue from it, or could believe
+        // that it could.
         let may_be_mistaken = |reply: &Reply| {
             let Some(office) = office_of(reply.reply.to) else { return false };
             let echo = match &reply.reply.answer {

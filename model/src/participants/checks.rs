@@ -1,4 +1,4 @@
-//! Which machine a step gives what.
+//! The machine input that a step tries, and the role of the machine, for the matrix.
 
 use bazaar_protocol::{id::PeerId, ledger::LedgerRequest};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::search::matrix::{Kind, Role, Stepped};
 
 impl World {
-    /// Which machine a step gives what.
+    /// The input and the role in this step; `None` where no machine is stepped.
     pub(super) fn stepped(&self, setup: &Participants, action: &Action) -> Option<Stepped> {
         let (peer, kind) = match action {
             Action::Stand(peer) => (peer, Kind::Stand),
@@ -55,7 +55,7 @@ impl Participants {
 }
 
 impl Live {
-    /// What it is at the moment.
+    /// Its role at the moment.
     #[must_use]
     pub fn role(&self) -> Role {
         Role::of(&self.participant)

@@ -1,10 +1,10 @@
-//! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
+//! What becomes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3).
 //!
-//! No more faults, and no more wishes; but who is sold out deposits something else. All that is under way arrives, each
-//! once; then the timer that is due first fires. Where the adversary says who leads, somebody who can is told to stand
-//! whenever nobody does. What should come about is asked whenever all is quiet. Who has crashed stays away where a
-//! leader is looked for, and is back where people are to be told. The schedule is one of many; that its steps are
-//! bounded from every state is what is checked.
+//! There are no more faults and no more new requests, but a seller that is sold out deposits something else. Everything
+//! under way arrives, each message once; then the timer that is due first fires. Where the adversary decides who leads,
+//! a peer that can is told to stand for office whenever nobody does. Whether what should come about has come about is
+//! asked whenever all is quiet. Crashed peers stay away where a leader is looked for, and are back where clients are to
+//! be told. The schedule is one of many; the check is that its number of steps is bounded from every state.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -23,20 +23,20 @@ use super::{
 };
 use crate::{pictures::picture::Mark, subject::shared::Shared};
 
-/// Nobody wants anything more; whoever sells has enough of it.
+/// No buyer has any more requests; no seller runs out of deposits.
 const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
-/// Follows the fair schedule until what should come about has; the number of steps it took.
+/// Follows the fair schedule until what should come about has, and returns the number of steps it took.
 ///
 /// # Errors
-/// When it has not within the stated number of steps: what is missing at the end.
+/// What is missing at the end, if it has not come about within the stated number of steps.
 pub fn converges(setup: &Participants, world: &World, convergence: Convergence) -> Result<usize, Violation> {
-    // From here on what arrives has arrived.
+    // From here on, whatever is sent arrives once.
     let setup = Participants { timing: Timing::Synchronous, ..setup.clone() };
     let mut step = Step::on(&setup, world.clone());
     step.cut = convergence.cut;
     step.stop_faults();
-    // The epoch in which all was well when last looked, and for how long it has been since.
+    // The epoch in which all was well at the last look, and for how long it has been well.
     let mut well: Option<(Epoch, Duration)> = None;
     for steps in 0..convergence.within {
         let is_quiet = step.world.is_quiet_but_for(convergence.cut);
@@ -52,7 +52,7 @@ pub fn converges(setup: &Participants, world: &World, convergence: Convergence) 
             }
         }
         let passes = step.world.next_instant().filter(|_| is_quiet);
-        if step.go_on().is_none() {
+        if step.advance().is_none() {
             break;
         }
         if let (Some((_, since)), Some(time)) = (&mut well, passes) {
@@ -64,9 +64,9 @@ pub fn converges(setup: &Participants, world: &World, convergence: Convergence) 
     }
     let missing = step.missing().unwrap_or_else(|| {
         let (property, what) = if setup.is_elected() {
-            (Property::L1, "one leader follows another")
+            (Property::L1, "no leader lasts: one follows another")
         } else {
-            (Property::L2, "not all is settled")
+            (Property::L2, "not everything is settled")
         };
         Violation { property, position: None, what: what.to_owned() }
     });
@@ -80,11 +80,11 @@ pub fn follow(setup: &Participants, world: &World, convergence: Convergence, ste
     step.cut = convergence.cut;
     step.stop_faults();
     let mut followed = Vec::new();
-    // Said with the first step.
+    // The cut is shown with the first step.
     let mut stays_cut = words::stays_cut(&setup, convergence.cut);
     while followed.len() < steps {
         let before = step.world.clone();
-        let Some(action) = step.go_on() else { break };
+        let Some(action) = step.advance() else { break };
         step.world.violation = None;
         if let Some(action) = action {
             let words = words::sentence(&setup, &before, &action, &step.world);
@@ -126,7 +126,7 @@ impl Step<'_> {
                 self.start(peer);
             }
         }
-        // What is cut gets nothing through any more.
+        // Nothing passes a cut any more.
         let cut = self.cut;
         let is_cut = |peer: PeerId| cut == Cut::FromOverlay(peer);
         self.world.mail.change(|bag| bag.retain(|mail| !is_cut(mail.from) && !mail.to.is_some_and(is_cut)));
@@ -139,16 +139,16 @@ impl Step<'_> {
         for peer in self.setup.ids().filter(|peer| !hears(*peer)) {
             self.live(peer, |live| live.question = None);
         }
-        // The lease runs from now at the latest; how much of it is left where timing was free nobody knows.
+        // The lease starts now at the latest: where timing was free, how much of it is left is unknown.
         if self.world.ledger.is_lease_active() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
         self.prune();
     }
 
-    /// One step of the fair schedule, or none if there is nothing left to do. Something that arrives nowhere is a step
-    /// that is no action.
-    fn go_on(&mut self) -> Option<Option<Action>> {
+    /// One step of the fair schedule, or `None` if there is nothing left to do. A message that arrives nowhere is a
+    /// step without an action.
+    fn advance(&mut self) -> Option<Option<Action>> {
         self.prune();
         let action = match self.arriving() {
             Some(Err(mail)) => {
@@ -162,7 +162,8 @@ impl Step<'_> {
         Some(Some(action))
     }
 
-    /// What arrives next: a message, or one that arrives nowhere; what the ledger does; what it is asked.
+    /// What happens next without time passing: a message arrives, perhaps nowhere; the ledger acts; the ledger is
+    /// asked.
     fn arriving(&self) -> Option<Result<Action, Shared<Mail>>> {
         if let Some(mail) = self.world.mail.iter().next() {
             let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, mail, *peer));
@@ -193,15 +194,15 @@ impl Step<'_> {
         self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.id())))
     }
 
-    /// What happens when all is quiet: somebody stands where nobody elects, somebody asks who was not told, time
-    /// passes.
+    /// What happens when all is quiet: where nobody elects, a peer stands for office; a buyer that was not told asks
+    /// again; time passes.
     fn due(&mut self) -> Option<Action> {
         let stands = if self.setup.is_elected() { None } else { self.who_stands() };
         let asks = self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
         stands.map(Action::Stand).or(asks).or_else(|| self.slow_answer()).or_else(|| self.next_timer())
     }
 
-    /// Where reads are slow, an answer comes when it has taken its time, if no timer is due before.
+    /// Where reads are slow, an answer comes after [`SLOW`](super::SLOW) unless a timer is due before that.
     fn slow_answer(&mut self) -> Option<Action> {
         let reads = |live: &&Live| matches!(live.question, Some(LedgerRequest::Read { .. }));
         let reader = self.world.lives().find(reads).map(Live::id).filter(|_| self.cut == Cut::SlowReads);
@@ -223,11 +224,11 @@ impl Step<'_> {
         }
     }
 
-    /// Where there is no election: somebody who can, if nobody holds the office or stands.
+    /// Where there is no election: a peer that can stand for office, if nobody holds the office or stands.
     fn who_stands(&self) -> Option<PeerId> {
         let is_busy = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
         let in_office = self.world.traders().map(|(_, epoch)| epoch).max();
-        // Who was deposed and does not know it is no trader any more.
+        // A peer that was deposed and does not know it yet is no longer the trader.
         if in_office == Some(self.world.ledger.status().epoch()) || self.world.lives().any(is_busy) {
             return None;
         }
@@ -235,7 +236,7 @@ impl Step<'_> {
         self.world.lives().find(can).map(Live::id)
     }
 
-    /// A buyer that was not told how its last request ended, and is asking for nothing.
+    /// A buyer that was not told how its last request ended and is not asking.
     fn untold(&self) -> Option<PeerId> {
         let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
@@ -245,7 +246,7 @@ impl Step<'_> {
     }
 
     fn next_timer(&self) -> Option<Action> {
-        // A buyer that wants nothing more does not think of anything.
+        // A buyer with no more requests has nothing to decide.
         let counts = |live: &Live, timer: Timer| timer != Timer::Buyer || !live.may_want();
         let timers = self.world.lives().flat_map(|live| {
             let armed = live.timers.iter().filter(|(timer, _)| counts(live, **timer));
@@ -256,7 +257,7 @@ impl Step<'_> {
         Some(next.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer)))
     }
 
-    /// What has not come about yet.
+    /// What should have come about and has not yet.
     fn missing(&self) -> Option<Violation> {
         let unheard = match self.cut {
             Cut::FromLedger(peer) | Cut::AnswersOfLedger(peer) => BTreeSet::from([peer]),

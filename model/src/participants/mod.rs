@@ -1,10 +1,10 @@
 //! Participants and the ledger, without an overlay: the subject of [`election`] and
 //! [`trading`].
 //!
-//! [`World`] is a state, [`Action`] a step; [`step`] does what a step does, [`canon`] says when two states are the
-//! same, [`fair`] what comes of a state once faults stop, and [`words`] puts all of it in words and pictures. Who is
-//! told of what is decided by [`Participant`](bazaar_protocol::participant::Participant), as in a process; where a
-//! scenario does without an election, the adversary says who stands and who yields.
+//! [`World`] is a state, [`Action`] a step; [`step`] takes a step, [`canon`] says when two states are the same,
+//! [`fair`] what becomes of a state once faults stop, and [`words`] puts all of it in words and pictures. As in a
+//! process, [`Participant`](bazaar_protocol::participant::Participant) decides which machine is told of what; in a
+//! scenario without elections the adversary decides who stands for office and who yields.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,127 +35,130 @@ pub mod world;
 
 pub use world::{Action, Budget, World};
 
-/// Peers and a ledger, set up in one way.
+/// Peers and a ledger, set up in one way, with what the adversary may do to them.
 #[derive(Clone, Debug)]
 pub struct Participants {
     /// The peers, by id.
     pub cast: Vec<Role>,
-    /// The id of the first; the others follow.
+    /// The id of the first peer; the others count up from it.
     pub first_id: u32,
     /// The terms of trade.
     pub terms: Terms,
     /// What all clocks show when everything starts; at least 1.
     pub start: Time,
-    /// What stands in the log when everything starts.
+    /// What is in the log when everything starts.
     pub prologue: Vec<Batch>,
-    /// When things happen.
+    /// When messages arrive and timers fire.
     pub timing: Timing,
     /// What the adversary may do.
     pub budget: Budget,
-    /// What must come about from every state once faults stop; nothing where that is not asked.
+    /// What must come about from every state once faults stop; `None` where convergence is not checked.
     pub convergence: Option<Convergence>,
-    /// Reads of the ledger take their time, and so do their answers; otherwise asking and hearing is one step.
+    /// Whether reads of the ledger and their answers are under way as messages are; otherwise asking and hearing the
+    /// answer is one step.
     pub slow_reads: bool,
-    /// The bounds that decide something. Where no call may wait in the ledger while it writes, it waits on its way.
+    /// The limits that decide something. Where no call may wait in the ledger while it writes, calls wait on their way
+    /// to it.
     pub limits: Limits,
-    /// Only violations of this property count; nothing: of any.
+    /// Only violations of this property count; with `None`, violations of any.
     pub only: Option<Property>,
-    /// Whether all calls and replies stay under way for ever, also those that no machine as it is could take for
-    /// anything. They cost states; two scenarios keep them.
+    /// Whether all calls and replies stay under way for ever, even those that can no longer have an effect on any
+    /// machine. They cost states; two scenarios keep them.
     pub keeps_all: bool,
-    /// How the harness breaks what it runs. Nothing, but in tests that the checks can fail.
+    /// How the harness breaks what it runs. It breaks something only in the tests that show that the checks can fail.
     pub tampering: Tampering,
 }
 
-/// When things happen.
+/// When messages arrive and timers fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Whenever the adversary likes, in any order: a message may arrive once, often, late or never; a timer that is
-    /// armed may fire at any moment, as often as its budget allows; any machine may be left without a step for as long
-    /// as it likes.
+    /// Whenever the adversary likes, in any order: a message may arrive once, often, late or never; an armed timer may
+    /// fire at any moment, as often as the budget allows; any machine may be left without a step for any length of
+    /// time.
     Free,
-    /// Messages and calls take no time, timers as long as they say: everything that is under way arrives, once and in
-    /// any order, before time passes; then the timer that is due first fires, those due together in any order. So a
-    /// timer fires only when what it waits for can no longer arrive (DESIGN 5, Y1 and Y2).
+    /// Messages and calls take no time, and timers run for as long as they say: everything under way arrives, once and
+    /// in any order, before time passes; then the timer that is due first fires, and timers due together fire in any
+    /// order. So a timer fires only when what it waits for can no longer arrive (DESIGN 5, Y1 and Y2).
     Synchronous,
 }
 
 /// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convergence {
-    /// In how many steps of the fair schedule.
+    /// The most steps of the fair schedule that it may take.
     pub within: usize,
-    /// For how long it must last: a leader that is soon another's is none.
+    /// How long it must last: a leader that soon follows another does not count.
     pub lasting: Duration,
-    /// What stays cut for good.
+    /// The cut that is never healed.
     pub cut: Cut,
 }
 
-/// A cut that is not healed.
+/// A fault that stays for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Nothing stays cut.
     Nothing,
     /// This peer and the ledger do not hear each other.
     FromLedger(PeerId),
-    /// What this peer says reaches the ledger, which cannot answer it.
+    /// The ledger hears this peer and cannot answer it.
     AnswersOfLedger(PeerId),
-    /// This peer hears no other and is heard by none; all others hear each other, and the ledger hears everybody.
+    /// This peer neither hears any other peer nor is heard by one; all others hear each other, and the ledger hears
+    /// everybody.
     FromOverlay(PeerId),
     /// Nobody hears the ledger.
     Ledger,
     /// The first answer to every append is lost, renewals included.
     FirstAnswers,
-    /// Every answer to a read comes [`SLOW`] after it was asked for.
+    /// Every answer to a read arrives [`SLOW`] after the question.
     SlowReads,
 }
 
-/// How long an answer to a read takes where reads are slow for good: longer than half of what a peer waits.
+/// How long a read takes where reads are slow for good: longer than half the time a peer waits for an answer.
 pub const SLOW: Duration = Duration::from_millis(500);
 
-/// Where whoever holds the office is reached, in a scenario without elections.
+/// The address of the peer that holds the office, in a scenario without elections.
 pub(crate) const OFFICE: PeerId = PeerId(9_999);
 
-/// What a peer is in a scenario.
+/// What a peer is and does in a scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Role {
-    /// What it is called.
+    /// The word before its id in a history.
     pub title: &'static str,
-    /// It takes part in elections.
+    /// Whether it takes part in elections.
     pub elects: bool,
-    /// It can hold the office.
+    /// Whether it can hold the office.
     pub trades: bool,
-    /// What it buys.
+    /// What it buys, if it buys.
     pub buys: Option<Wishes>,
-    /// How many requests it thinks of.
+    /// How many requests it makes.
     pub wishes: u8,
-    /// It thinks of the first at once, and asks before anything else happens.
+    /// Whether it makes its first request before anything else happens.
     pub eager: bool,
-    /// Nothing it is told arrives. What it is told is checked when it is said, so this leaves out only what it would
-    /// make of it: nothing, where it has no more wishes and no more deposits to think of.
+    /// Whether nothing it is told arrives. What it is told is checked when it is said, so this leaves out only its
+    /// reaction, and it has none where it has no more requests and no more deposits to make.
     pub deaf: bool,
-    /// What it sells. It deposits the first at once.
+    /// What it sells, if it sells. It deposits the first offer at once.
     pub sells: Option<Offers>,
-    /// How many deposits it thinks of after the first.
+    /// How many deposits it makes after the first.
     pub deposits: u8,
-    /// It may crash.
+    /// Whether it may crash.
     pub crashes: bool,
 }
 
-/// Changes what the ledger answers to a call.
+/// A change to the ledger's answer to a call.
 pub type Tamper = fn(&LedgerCall, LedgerReply) -> LedgerReply;
 
 /// How the harness breaks the ledger from outside.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tampering {
-    /// Its answers to appends, but for those it gives on becoming durable, go through this.
+    /// Changes its answers to appends, except those it gives when a batch becomes durable.
     pub reply: Option<Tamper>,
-    /// It answers as soon as a batch is written.
+    /// It answers as soon as a batch is written, before the sync.
     pub answers_before_sync: bool,
 }
 
 impl Participants {
-    /// Peers under terms by which nobody resigns and a batch holds so many records; no faults yet.
+    /// Peers under terms by which nobody resigns and a batch holds up to `batch_limit` records; no faults yet.
     #[must_use]
     pub fn new(cast: Vec<Role>, batch_limit: u32) -> Participants {
         Participants {
@@ -175,13 +178,13 @@ impl Participants {
         }
     }
 
-    /// The same with this budget.
+    /// The same setup with this budget.
     #[must_use]
     pub fn with(&self, budget: Budget) -> Participants {
         Participants { budget, ..self.clone() }
     }
 
-    /// The peers' ids.
+    /// The ids of the peers, in the order of the cast.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
         (self.first_id..self.first_id + self.cast.len() as u32).map(PeerId)
     }
@@ -192,7 +195,7 @@ impl Participants {
         (peer.0 - self.first_id) as usize
     }
 
-    /// What a peer is; nothing for somebody who is not of the cast, as passing customers are.
+    /// The role of a peer; `None` for one outside the cast, such as the customers of a former trader.
     #[must_use]
     pub fn role(&self, peer: PeerId) -> Option<&Role> {
         self.cast.get(usize::try_from(peer.0.checked_sub(self.first_id)?).ok()?)
@@ -202,7 +205,7 @@ impl Participants {
         self.only.is_none_or(|property| property == found.property)
     }
 
-    /// How a peer is set up.
+    /// The configuration of a peer.
     fn config(&self, peer: PeerId, role: &Role) -> Config {
         let Role { buys, sells, .. } = role;
         let nothing = Wishes { items: vec![Item::FISH], quantity: Units(1) };
@@ -231,13 +234,13 @@ impl Participants {
         }
     }
 
-    /// Whether peers elect who stands; otherwise the adversary says.
+    /// Whether the peers elect; otherwise the adversary decides who stands for office.
     #[must_use]
     pub fn is_elected(&self) -> bool {
         self.cast.iter().any(|role| role.elects)
     }
 
-    /// How a peer is called in a trace.
+    /// The name of a peer in a history.
     #[must_use]
     pub fn name_of(&self, peer: PeerId) -> String {
         format!("{} {peer}", self.role(peer).map_or("customer", |role| role.title))
@@ -247,15 +250,15 @@ impl Participants {
         self.timing == Timing::Synchronous
     }
 
-    /// Whether it matters how long a timer runs: not where any timer may fire at any moment and nothing is asked of
-    /// what comes afterwards.
+    /// Whether it matters how long a timer runs. It does not where any timer may fire at any moment and convergence is
+    /// not checked.
     fn waits_matter(&self) -> bool {
         self.is_synchronous() || self.convergence.is_some()
     }
 }
 
 impl Role {
-    /// What its participant is made of.
+    /// The parts of its participant.
     fn parts(&self) -> Parts {
         Parts {
             leadership: if self.elects { Leadership::Elected } else { Leadership::Outside(OFFICE) },
@@ -271,40 +274,40 @@ impl Role {
         Role { title: "peer", elects: true, trades: true, crashes: true, ..Role::default() }
     }
 
-    /// A peer that stands and yields whenever the adversary says so.
+    /// A peer that stands for office and yields whenever the adversary says so.
     #[must_use]
     pub fn trader() -> Role {
         Role { title: "trader", trades: true, crashes: true, ..Role::default() }
     }
 
-    /// A peer that buys one unit at a time, so many times.
+    /// A peer that buys one unit at a time, `wishes` times.
     #[must_use]
     pub fn buyer(items: &[Item], wishes: u8) -> Role {
         let buys = Some(Wishes { items: items.to_vec(), quantity: Units(1) });
         Role { title: "buyer", buys, wishes, ..Role::default() }
     }
 
-    /// A peer that deposits so many units of the first item, and so many times again of any of the others.
+    /// A peer that deposits `count` units of the first item, and then `deposits` times more, of any of the others.
     #[must_use]
     pub fn seller(items: &[Item], count: u32, deposits: u8) -> Role {
         let offer = |item: &Item| Offer { item: *item, count: Units(count), price: Price(99) };
         Role { title: "seller", sells: Some(Offers(items.iter().map(offer).collect())), deposits, ..Role::default() }
     }
 
-    /// A peer that does both, with one item.
+    /// A peer that both buys and sells, with one deposit.
     #[must_use]
     pub fn both(items: &[Item], wishes: u8, count: u32) -> Role {
         let Role { sells, .. } = Role::seller(items, count, 0);
         Role { title: "dealer", sells, ..Role::buyer(items, wishes) }
     }
 
-    /// The same, but it can hold the office too.
+    /// The same, but it can also hold the office.
     #[must_use]
     pub fn and_trader(self) -> Role {
         Role { title: "trader", trades: true, ..self }
     }
 
-    /// The same, but its first request is made at the start.
+    /// The same, but it makes its first request before anything else happens.
     #[must_use]
     pub fn eager(self) -> Role {
         Role { eager: true, ..self }
@@ -328,7 +331,7 @@ impl Role {
         Role { crashes: true, ..self }
     }
 
-    /// The same, but it wants or deposits so many at a time.
+    /// The same, but it asks for `quantity` units at a time.
     #[must_use]
     pub fn by(mut self, quantity: u32) -> Role {
         if let Some(wishes) = &mut self.buys {
@@ -338,8 +341,9 @@ impl Role {
     }
 }
 
-/// All waits. Where timing is free, no schedule depends on them; where it is synchronous, and on the fair schedule,
-/// they are what they say. The proportions are those of `bazaar run`, rounded so that few instants differ.
+/// How long each timer runs. Where timing is free, no schedule depends on it; where timing is synchronous, and on the
+/// fair schedule, timers run exactly that long. The proportions are those of `bazaar run`, rounded so that there are
+/// few different instants.
 pub const TIMEOUTS: Timeouts = {
     const fn tenths(n: u64) -> Duration {
         Duration::from_millis(100 * n)

@@ -1,6 +1,5 @@
-//! What a step does: who is given what, and what becomes of their effects. Everything that is decided is decided by
-//! [`Participant`] and [`Archive`](bazaar_protocol::archive::Archive); everything that is asked of it, by the
-//! [`Observer`].
+//! Taking a step: which machine is given which input, and what becomes of its effects. All decisions are those of
+//! [`Participant`] and [`Archive`](bazaar_protocol::archive::Archive); all checks are the [`Observer`]'s.
 
 use std::time::Duration;
 
@@ -29,11 +28,11 @@ use crate::subject::{
     shared::Shared,
 };
 
-/// Those who pass by and trade with whoever is in office, where nobody else does.
+/// Passing clients, which trade with the peer in office where there are no other clients.
 const PASSING_SELLER: PeerId = PeerId(1_000);
 const PASSING_BUYER: PeerId = PeerId(1_001);
 
-/// A step under way.
+/// A step that is being taken.
 #[derive(Debug)]
 pub struct Step<'a> {
     pub(super) setup: &'a Participants,
@@ -41,9 +40,9 @@ pub struct Step<'a> {
     pub(super) landmarks: Landmarks,
     /// What stays cut, on the fair schedule.
     pub(super) cut: Cut,
-    /// The last append whose answer was lost, where first answers are.
+    /// The last append whose answer was lost, where first answers are lost.
     unanswered: Option<Batch>,
-    /// For how long a read has been under way, where reads are slow.
+    /// How long a read has been under way, where reads are slow.
     pub(super) reading: Duration,
 }
 
@@ -63,7 +62,7 @@ impl<'a> Step<'a> {
         let budget = &mut self.world.budget;
         match action {
             Action::Stand(peer) => {
-                // On the fair schedule nobody counts.
+                // The fair schedule has no budgets.
                 budget.stands = budget.stands.saturating_sub(1);
                 self.give(*peer, ParticipantInput::Stand);
             }
@@ -79,7 +78,7 @@ impl<'a> Step<'a> {
             Action::Pick(peer, pick) => self.pick(*peer, *pick),
             Action::Tick(peer) => {
                 budget.ticks -= 1;
-                // Something that is no concern of the bazaar's happens to it.
+                // Its clock rises because of an event that has nothing to do with the trading post.
                 let clock = self.world.live(self.setup, *peer).map(|live| live.participant.clock().now());
                 if let Some(clock) = clock {
                     self.give(*peer, ParticipantInput::Heard { from: PASSING_BUYER, clock, body: Body::Clock });
@@ -107,7 +106,7 @@ impl<'a> Step<'a> {
             Action::Confirm => {
                 let deeds = self.ledger(|ledger| {
                     let deeds = ledger.answer();
-                    // What waited may be the next to be written.
+                    // A batch that waited may be written next.
                     ledger.write();
                     deeds
                 });
@@ -154,7 +153,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    // Who watches.
+    // The observer.
 
     pub(super) fn check(&mut self, found: Checked) {
         if let Err(violation) = found
@@ -164,7 +163,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The observer is told something.
+    /// Tells the observer something and notes what it finds.
     fn watch(&mut self, what: impl FnOnce(&mut Observer) -> Checked) {
         let mut observer = Observer::clone(&self.world.observer);
         let found = what(&mut observer);
@@ -198,7 +197,7 @@ impl<'a> Step<'a> {
         self.world.live(self.setup, peer)?.timers.get(&timer).copied()
     }
 
-    /// So much time passes, where it does.
+    /// Lets this much time pass, where time passes at all.
     pub(super) fn elapse(&mut self, time: Option<Duration>) {
         let Some(time) = time.filter(|time| !time.is_zero()) else { return };
         if !self.setup.is_synchronous() {
@@ -224,7 +223,7 @@ impl<'a> Step<'a> {
         self.world.peers[place].change(|peer| peer.state = State::Up(Box::new(live)));
         self.carry_out(peer, effects);
         if role.sells.is_some() {
-            // It deposits the first at once.
+            // It makes its first deposit at once.
             self.fire(peer, Timer::Seller);
         }
     }
@@ -234,8 +233,8 @@ impl<'a> Step<'a> {
         if live.epoch().is_some() {
             self.landmarks.note(Landmark::TraderCrashed);
         }
-        // Each step's clock is durable before what it says leaves: the tightest that writing ahead allows. The furthest
-        // books seen may lag arbitrarily: nothing is kept of them.
+        // The clock of each step is durable before the step's messages leave: the tightest bound that writing ahead
+        // allows. The furthest books seen may lag arbitrarily, so nothing of them is kept.
         let incarnation = live.participant.me().incarnation;
         let durable =
             Durable { incarnation, clock_bound: live.participant.clock().now(), seen: HighWaterMark::default() };
@@ -245,7 +244,7 @@ impl<'a> Step<'a> {
         self.world.observer.change(|observer| observer.on_crash(peer));
     }
 
-    /// Changes what a driver keeps for a living peer.
+    /// Changes a peer that is alive; does nothing to one that is down.
     pub(super) fn live<R: Default>(&mut self, peer: PeerId, how: impl FnOnce(&mut Live) -> R) -> R {
         if self.world.live(self.setup, peer).is_none() {
             return R::default();
@@ -261,7 +260,7 @@ impl<'a> Step<'a> {
         self.cut == Cut::FromOverlay(peer)
     }
 
-    /// A timer that was armed fires.
+    /// Fires an armed timer.
     pub(super) fn fire(&mut self, peer: PeerId, timer: Timer) {
         self.live(peer, |live| {
             live.timers.remove(&timer);
@@ -285,7 +284,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// A deposit, if there is none that lasts, and a request, of people that pass by and know how they stand.
+    /// A request of a passing buyer, and before it a deposit of a passing seller if that has no stock left. Both know
+    /// the state of the books.
     fn serve(&mut self, peer: PeerId) {
         let trader = self.world.live(self.setup, peer).and_then(|live| live.participant.office()?.trader());
         let Some(books) = trader.map(|trader| trader.books()) else { return };
@@ -322,7 +322,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Something happens to a participant, under the eyes of the observer.
+    /// Gives a participant an input while the observer watches.
     pub(super) fn give(&mut self, peer: PeerId, input: ParticipantInput) {
         if self.world.live(self.setup, peer).is_none() {
             return;
@@ -347,7 +347,7 @@ impl<'a> Step<'a> {
         let is_out = is.epoch().is_none() && is.office().is_none_or(|office| !office.is_standing());
         self.observed(observer, found);
         if has_left && is_out {
-            // Whatever it wanted to read, it wants no more.
+            // It no longer wants to read anything.
             self.live(peer, |live| live.question = None);
         }
         self.carry_out(peer, effects);
@@ -360,7 +360,7 @@ impl<'a> Step<'a> {
                     let to = (to != OFFICE).then_some(to);
                     self.send(Mail { from: peer, to, clock, body });
                 }
-                // Nothing but a reading: it is lost.
+                // It carries only a reading, and is lost.
                 ParticipantEffect::TellAll { body: Body::Clock, .. } => {}
                 ParticipantEffect::TellAll { clock, body } => {
                     let elects = |to: &PeerId| self.setup.role(*to).is_some_and(|role| role.elects);
@@ -438,7 +438,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// What a peer wants to know is asked and answered in one step.
+    /// Asks the ledger a peer's question and gives the peer the answer, in one step.
     pub(super) fn consult(&mut self, peer: PeerId) {
         let asked = self.live(peer, |live| {
             let seen = live.participant.seen();
@@ -449,7 +449,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The ledger takes a question and answers it.
+    /// Puts a question to the ledger and returns its answers.
     fn ask(&mut self, call: LedgerCall) -> Vec<LedgerReply> {
         let deeds = self.hand_in(call);
         let read = self.ledger(|ledger| ledger.answer_read(0));
@@ -461,7 +461,7 @@ impl<'a> Step<'a> {
         replies.chain(read).collect()
     }
 
-    /// The ledger is handed a call, under the eyes of the observer.
+    /// Hands the ledger a call while the observer watches.
     fn hand_in(&mut self, call: LedgerCall) -> Vec<Deed> {
         let was_writing = self.world.ledger.is_writing();
         let waited = self.world.ledger.waiting();
@@ -506,7 +506,7 @@ impl<'a> Step<'a> {
         self.on_durable();
     }
 
-    /// The log may have grown. It never shrinks and no record changes, so what holds here holds until it grows again.
+    /// The log may have grown. It never shrinks and no record changes, so what holds now holds until it grows again.
     fn on_durable(&mut self) {
         let known = self.world.observer.log().batches().len();
         let Some(batch) = self.world.ledger.store().durable().get(known).cloned() else { return };
@@ -527,7 +527,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The ledger answers; on the fair schedule the first answer to every append may be lost.
+    /// Puts an answer of the ledger under way; on the fair schedule the first answer to every append may be lost.
     fn reply(&mut self, reply: Reply, is_verdict: bool) {
         if self.hears_no_ledger(reply.reply.to.peer) {
             return;

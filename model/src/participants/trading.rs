@@ -1,8 +1,9 @@
 //! Trading: `Office` with its `Trader`, `Buyer`, `Seller` and `Ledger`, under adversarial leadership.
 //!
-//! Nobody elects. The adversary makes any peer that can hold the office stand or yield at any moment, and a client's
-//! message reaches whoever holds it, thinks it does, or held it. So trading is safe whoever thinks it leads: S1-S8 and
-//! S11-S13 in every state, and B6 and B7 with them; and L2 from every state of the small scenarios.
+//! There are no elections. The adversary makes any peer that can hold the office stand for it or yield it at any
+//! moment, and a client's message reaches any peer that holds the office, thinks it does, or once did. So trading is
+//! safe no matter who believes it leads: S1-S8 and S11-S13 hold in every state, and so do B6 and B7; and L2 holds from
+//! every state of the small scenarios.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ fn resigning(cast: Vec<Role>) -> Participants {
     Participants { terms, ..bazaar }
 }
 
-/// A former trader has left so many requests of people who are not there any more.
+/// The log of a former trader that left this many requests unanswered; their buyers no longer exist.
 pub(crate) fn inheritance(requests: u64) -> Vec<Batch> {
     let former = Life { peer: PeerId(1_000), incarnation: Incarnation(1) };
     let epoch = Epoch(1);
@@ -50,7 +51,7 @@ pub(crate) fn inheritance(requests: u64) -> Vec<Batch> {
         Batch { epoch, position: Position(0), records: vec![record(2, Entry::Claimed { epoch, holder: former })] };
     let mut rest: Vec<Record> = (1..=requests).map(admitted).collect();
     rest.push(record(3 + requests, Entry::Resigned));
-    // In batches that any limit allows.
+    // In batches small enough for any limit.
     let batch = |(nth, records): (usize, &[Record])| Batch {
         epoch,
         position: Position(1).plus(2 * nth),
@@ -59,12 +60,12 @@ pub(crate) fn inheritance(requests: u64) -> Vec<Batch> {
     [claim].into_iter().chain(rest.chunks(2).enumerate().map(batch)).collect()
 }
 
-/// Once faults stop, everybody is told.
+/// The same, but from every state, once faults stop, everybody must be told.
 fn converging(bazaar: Participants) -> Participants {
     Participants { convergence: Some(Convergence { within: 60, lasting: Duration::ZERO, cut: Cut::Nothing }), ..bazaar }
 }
 
-/// The scenarios.
+/// The scenarios of the model, in the order in which they are checked.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario<Participants>> {
     let usual =
@@ -85,12 +86,12 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
     let none = Budget::default();
     let case = |bazaar: Participants, budget| bazaar.with(budget);
     let both = |bazaar: Participants, budget, further| {
-        // More may be under way there, and takes longer to settle.
+        // More may be under way there, and it takes longer to settle.
         let slower = bazaar.convergence.map(|asked| Convergence { within: 2 * asked.within, ..asked });
         let further = Some(case(Participants { convergence: slower, ..bazaar.clone() }, further));
         (case(bazaar, budget), further)
     };
-    // What one more of anything makes of it is millions of states, and was not the end.
+    // Raising any budget by one gives millions of states; such a search was stopped before it had reached its end.
     let alone = |bazaar: Participants, budget| (case(bazaar, budget), None);
     let scenario = |(case, further), scenario: Scenario<Participants>| Scenario { case, further, ..scenario };
     vec![
@@ -100,8 +101,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 name: "last-unit",
                 about: "two traders, two buyers, one unit of fish",
                 bounds: "2 claims, so that each trader may hold the office while the other still thinks it does. Two \
-                         buyers are the fewest that contend; both ask at the start, and who is heard when, if at all, \
-                         is free. What they are told is checked and then lost.",
+                         buyers are the fewest that compete; both ask at the start, and either may be heard at any \
+                         time or never. What they are told is checked and then lost.",
                 landmarks: vec![
                     Landmark::SecondEpoch,
                     Landmark::TraderFenced,
@@ -121,9 +122,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             both(Participants::new(contending(1), 2), Budget { stands: 2, ..none }, Budget { stands: 3, ..none }),
             Scenario {
                 name: "batches-of-two",
-                about: "the same with a queue that does not fit a batch, and a new trader that inherits it",
-                bounds: "Batches of 2 records: a deposit and a request, or two requests, or an outcome or two, so the \
-                         queue is left over between batches in all ways there are.",
+                about: "the same with a queue that does not fit into one batch, and a new trader that inherits it",
+                bounds: "Batches of 2 records: a deposit and a request, or two requests, or one or two outcomes, so \
+                         the queue is left over between batches in every possible way.",
                 landmarks: vec![
                     Landmark::SecondEpoch,
                     Landmark::TraderFenced,
@@ -144,10 +145,11 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "ledger-crash",
-                about: "the ledger crashes at any moment; what was not durable is lost, or stays and was never \
-                    answered",
-                bounds: "1 crash, 2 claims: between write and sync, between sync and answer, and when idle (the lease \
-                         starts afresh). One buyer: what is lost is a batch, whoever is in it.",
+                about: "the ledger crashes at any moment; what was not durable is lost, or survives and was never \
+                        answered",
+                bounds: "1 crash, 2 claims: it crashes between write and sync, between sync and answer, or when idle \
+                         (the lease starts afresh). One buyer suffices: a whole batch is lost, no matter whose \
+                         requests are in it.",
                 landmarks: vec![
                     Landmark::LostUnsynced,
                     Landmark::KeptUnanswered,
@@ -169,7 +171,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "trader-crash",
-                about: "a trader crashes at any moment, may come back and stand again",
+                about: "a trader crashes at any moment and may come back and stand for office again",
                 bounds: "1 crash, 1 restart, 2 claims: its appends and its replies are still under way in its next \
                     life.",
                 landmarks: vec![
@@ -188,8 +190,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             both(usual(), Budget { stands: 2, yields: 1, ..none }, Budget { stands: 3, yields: 2, ..none }),
             Scenario {
                 name: "yield",
-                about: "a trader leaves at any moment, in mid-batch too, and may stand again",
-                bounds: "1 departure, 2 claims: by the same peer, or by the other one.",
+                about: "a trader leaves at any moment, even in mid-batch, and may stand for office again",
+                bounds: "1 departure, 2 claims: the second is made by the same peer or by the other one.",
                 landmarks: vec![
                     Landmark::LateAppend,
                     Landmark::SecondEpoch,
@@ -209,8 +211,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "renewals",
                 about: "a trader renews its term while another claims",
-                bounds: "1 renewal, 2 claims, nothing for sale: a renewal's late reply is under way at the position of \
-                         the next batch.",
+                bounds: "1 renewal, 2 claims, nothing for sale: the late reply to a renewal is under way for the \
+                         position of the next batch.",
                 landmarks: vec![
                     Landmark::Heartbeat,
                     Landmark::Contested,
@@ -230,8 +232,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "renewals-crash",
                 about: "a trader renews twice while the ledger crashes",
-                bounds: "2 renewals, 1 crash of the ledger, 1 claim: the reply of the first may settle nothing but the \
-                         first.",
+                bounds: "2 renewals, 1 crash of the ledger, 1 claim: the reply to the first renewal must settle only \
+                         the first.",
                 landmarks: vec![
                     Landmark::Heartbeat,
                     Landmark::LostUnsynced,
@@ -254,8 +256,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "client-restarts",
                 about: "a buyer and a seller crash at any moment and come back knowing nothing",
-                bounds: "2 crashes, 2 restarts, 2 requests: what both former lives have sent is under way for ever. \
-                         One trader: the predecessor that a request names does not depend on who reads it.",
+                bounds: "2 crashes, 2 restarts, 2 requests: everything both former lives sent is under way for ever. \
+                         One trader suffices: the predecessor that a request names does not depend on which trader \
+                         reads it.",
                 landmarks: vec![
                     Landmark::Restarted,
                     Landmark::Resumed,
@@ -280,8 +283,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 name: "buyer-restarts",
                 about: "a buyer crashes and comes back between two traders",
                 bounds: "1 crash, 1 restart, 2 requests, 2 claims: its former life's request is with one trader, with \
-                         the other, in the books, or nowhere but on its way. Nothing is for sale: what counts is which \
-                         request was admitted after which.",
+                         the other, in the books, or still under way. Nothing is for sale: what matters is the order \
+                         in which requests are admitted.",
                 landmarks: vec![
                     Landmark::Restarted,
                     Landmark::Resumed,
@@ -297,8 +300,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "resignation",
                 about: "each trader resigns at its first sale",
-                bounds: "A term of one sale, 2 claims, two buyers with a request each, a deposit of two: both are \
-                         served, in two terms, and the first that is over may still be thought to last.",
+                bounds: "A term of one sale, 2 claims, two buyers with one request each, a deposit of two: both are \
+                         served, in two terms, and the first trader may believe that its term lasts when it is over.",
                 landmarks: vec![
                     Landmark::Resigned,
                     Landmark::Inherited,
@@ -326,7 +329,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "restocking",
                 about: "a seller whose fish is sold out deposits salt",
-                bounds: "One trader, three requests of two buyers, one unit of fish, then one of salt: a buyer meets \
+                bounds: "One trader, three requests from two buyers, one unit of fish, then one of salt: a buyer finds \
                          stock, no stock, and other stock.",
                 landmarks: vec![Landmark::SoldOut, Landmark::DepositedAgain, Landmark::Sold, Landmark::Refused],
                 ..base()
@@ -343,9 +346,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "stamps",
-                about: "two buyers whose clocks run apart; the trader serves by stamp, not by arrival",
-                bounds: "Batches of 2 records, 1 claim, and a clock that rises by itself once: either buyer's request \
-                         may have the smaller stamp, or both the same.",
+                about: "two buyers whose clocks drift apart; the trader serves by stamp, not by arrival",
+                bounds: "Batches of 2 records, 1 claim, and one clock that rises spontaneously: either buyer's request \
+                         may have the smaller stamp, or both have the same reading.",
                 landmarks: vec![Landmark::Split, Landmark::Sold, Landmark::Refused, Landmark::SoldOut],
                 ..base()
             },
@@ -367,10 +370,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "sellers",
-                about: "a buyer of two at a time and three sellers: the smallest clock that can sells, whole or not at \
-                    all",
-                bounds: "Two requests, deposits of 1, 4 and 3: the first seller never has enough, the first sale \
-                         raises the second's clock, so the next is the third's; any deposit may come late.",
+                about: "a buyer of two units at a time and three sellers: of the sellers with enough stock, the one \
+                        with the smallest clock sells, the whole quantity or nothing",
+                bounds: "Two requests, deposits of 1, 4 and 3: the first seller never has enough; the first sale \
+                         raises the second seller's clock, so the next sale is the third's; any deposit may come late.",
                 landmarks: vec![Landmark::Sold, Landmark::Refused, Landmark::FromTheBooks],
                 ..base()
             },
@@ -383,8 +386,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "own-stock",
-                about: "the only one who sells fish wants one as well",
-                bounds: "Its request is refused, the other buyer's is not: nobody buys from itself.",
+                about: "the only seller of fish also wants one",
+                bounds: "Its request is refused and the other buyer's is not: no peer buys from itself.",
                 landmarks: vec![Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -397,9 +400,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "three-buyers",
-                about: "three buyers and batches of three: one waits while another is admitted",
-                bounds: "1 claim, 1 renewal, nothing for sale: what counts is who is admitted when, beside a queue \
-                         that is left over.",
+                about: "three buyers and batches of three: one request waits while another is admitted",
+                bounds: "1 claim, 1 renewal, nothing for sale: what matters is which requests are admitted when part \
+                         of the queue is left over.",
                 landmarks: vec![Landmark::Split, Landmark::Refused],
                 ..base()
             },
@@ -415,9 +418,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "inheritance",
-                about: "a new trader finds more waiting than a batch holds, and somebody asks for more",
+                about: "a new trader finds more requests waiting than a batch holds, and a buyer adds another",
                 bounds: "3 requests of a former term, batches of 2, 2 claims: nothing may be admitted before all 3 \
-                         have their outcomes, whoever gives them.",
+                         have their outcomes, whichever trader decides them.",
                 landmarks: vec![Landmark::Inherited, Landmark::Split, Landmark::SecondEpoch, Landmark::Refused],
                 ..base()
             },
@@ -431,7 +434,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "out-of-order",
                 about: "a buyer and a seller are told of two sales, the later one first, or the earlier one again",
-                bounds: "2 requests, a deposit of two, 1 question: all that was ever told is under way for ever.",
+                bounds: "2 requests, a deposit of two, 1 question: everything a client was ever told is under way for \
+                         ever.",
                 landmarks: vec![Landmark::Sold, Landmark::SoldOut, Landmark::FromTheBooks],
                 ..base()
             },
@@ -447,9 +451,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "old-calls",
-                about: "what two traders have ever sent to the ledger, and it to them, comes again at any time",
-                bounds: "2 claims, 1 departure, nothing for sale: a batch of the first term comes when the second is \
-                         claimed, over, or taken up by the same peer.",
+                about: "everything that two traders and the ledger ever sent each other may arrive again at any time",
+                bounds: "2 claims, 1 departure, nothing for sale: a batch of the first term arrives when the second is \
+                         claimed, is over, or is held by the same peer.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::TraderFenced, Landmark::LateAppend, Landmark::Refused],
                 ..base()
             },
@@ -465,7 +469,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "late-copies",
-                about: "a trader's batches come to the ledger again, long after they were appended",
+                about: "a trader's batches reach the ledger again, long after they were appended",
                 bounds: "1 claim, 1 renewal: every batch of the term stays under way for ever.",
                 landmarks: vec![Landmark::Resent, Landmark::Sold, Landmark::Refused],
                 ..base()
@@ -486,7 +490,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "trader-trades",
-                about: "those that can hold the office buy and sell as well, out of office",
+                about: "peers that can hold the office also buy and sell while out of office",
                 bounds: "2 claims, 1 renewal, batches of 2 records: a seller takes office with its own stock in the \
                          books, a buyer with its own request in the queue.",
                 landmarks: vec![Landmark::ServedItself, Landmark::Inherited, Landmark::SecondEpoch, Landmark::Refused],
@@ -502,8 +506,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "buyer-in-office",
                 about: "a buyer takes office while it chooses what it wants, or asks for it",
-                bounds: "2 claims, 2 requests, nothing for sale: it is in office when it should choose or is told \
-                    something.",
+                bounds: "2 claims, 2 requests, nothing for sale: it is in office when it is due to choose or is told \
+                         something.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::Refused, Landmark::TraderFenced],
                 ..base()
             },
@@ -524,8 +528,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "seller-in-office",
                 about: "a seller takes office while it deposits, sells or chooses what to deposit next",
-                bounds: "2 claims, 1 request, 2 deposits, 1 question: it is in office when it should choose, is told \
-                         something or has its timer fire.",
+                bounds: "2 claims, 1 request, 2 deposits, 1 question: it is in office when it is due to choose, when \
+                         it is told something or when its timer fires.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::Sold, Landmark::Refused, Landmark::SoldOut],
                 ..base()
             },
@@ -534,9 +538,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             both(usual(), Budget { stands: 2, snapshots: 1, ..none }, Budget { stands: 3, snapshots: 2, ..none }),
             Scenario {
                 name: "snapshot",
-                about: "the second trader reads the books from a snapshot and the records after it",
-                bounds: "1 snapshot at any moment, 2 claims: the snapshot stands before, at or behind what has been \
-                    read.",
+                about: "the second trader reads the books from a snapshot and from the records after it",
+                bounds: "1 snapshot at any moment, 2 claims: the snapshot ends before, at or after what has been read.",
                 landmarks: vec![Landmark::ReadSnapshot, Landmark::SecondEpoch, Landmark::Sold, Landmark::TraderFenced],
                 ..base()
             },
@@ -547,7 +550,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 name: "comeback",
                 about: "a trader crashes and comes back while another takes over and the ledger crashes",
                 bounds: "2 claims, 1 crash of a trader, 1 restart, 1 crash of the ledger: the former term's batch is \
-                         lost, kept or late, whoever claims next, the next life of its writer among them.",
+                         lost, kept or late, whichever peer claims next, including the next life of its writer.",
                 landmarks: vec![
                     Landmark::TraderCrashed,
                     Landmark::Restarted,
@@ -583,7 +586,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "snapshot-crash",
                 about: "the second trader reads a snapshot of a ledger that crashes",
-                bounds: "1 snapshot, 2 claims, 1 crash of the ledger: a snapshot holds nothing that a crash takes.",
+                bounds: "1 snapshot, 2 claims, 1 crash of the ledger: a snapshot must hold nothing that a crash can \
+                         lose.",
                 landmarks: vec![
                     Landmark::ReadSnapshot,
                     Landmark::LostUnsynced,
@@ -604,9 +608,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "waiting-calls",
-                about: "appends come to the ledger while it writes: one waits there, another finds no room",
-                bounds: "Room for 1 call, 2 claims, 1 renewal, 1 crash of the ledger, nothing for sale: what waits is \
-                         answered when the write is, from what is durable then, or goes with the crash.",
+                about: "appends reach the ledger while it writes: one waits there, another finds no room",
+                bounds: "Room for 1 call, 2 claims, 1 renewal, 1 crash of the ledger, nothing for sale: a waiting call \
+                         is answered together with the write, from what is durable then, or is lost with the crash.",
                 landmarks: vec![
                     Landmark::CallWaited,
                     Landmark::CallDropped,
@@ -629,9 +633,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "former-request",
-                about: "a buyer crashes while its request waits, and wants something else when it is back",
-                bounds: "2 requests beside another buyer's, batches of 2, 1 renewal (behind which both come into one \
-                         batch, so that they wait for the next), 1 crash, 1 restart: it is told of what waits, and \
+                about: "a buyer crashes while its request waits, and wants something else when it comes back",
+                bounds: "2 requests and another buyer's, batches of 2, 1 renewal (behind which both requests enter one \
+                         batch and wait for the next), 1 crash, 1 restart: the buyer is told which request waits, and \
                          asks for nothing else meanwhile.",
                 landmarks: vec![Landmark::ResumedRequest, Landmark::Split, Landmark::Restarted, Landmark::Refused],
                 ..base()
@@ -650,10 +654,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "snapshot-chunks",
-                about: "a new trader reads a snapshot in several chunks while the log goes on and another snapshot is \
-                    taken",
-                bounds: "Parts of one entry each, 2 snapshots, 2 claims: parts of both snapshots are under way \
-                         together, in any order, and records that neither holds.",
+                about: "a new trader reads a snapshot in several chunks while the log grows and another snapshot is \
+                        taken",
+                bounds: "Chunks of one entry each, 2 snapshots, 2 claims: chunks of both snapshots, and records that \
+                         neither snapshot holds, are under way together, in any order.",
                 landmarks: vec![
                     Landmark::SeveralChunks,
                     Landmark::OtherSnapshot,
@@ -675,9 +679,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "reads-cut",
-                about: "a new trader reads the log one record at a time while that goes on",
-                bounds: "1 record an answer, 2 claims: it has read some of the log, most of it or all, and old answers \
-                    come again.",
+                about: "a new trader reads the log one record at a time while the log grows",
+                bounds: "1 record per answer, 2 claims: it has read some of the log, most of it or all, and old \
+                         answers come again.",
                 landmarks: vec![
                     Landmark::CutRead,
                     Landmark::SecondEpoch,
@@ -698,9 +702,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "sales-missed",
-                about: "a seller misses more sales than are kept to be told again",
-                bounds: "1 sale kept, 3 sales, 1 question: it is told of the second or the third first, with or \
-                    without what came before.",
+                about: "a seller misses more sales than the trader keeps in order to repeat them",
+                bounds: "1 sale kept, 3 sales, 1 question: it is first told of the second or the third sale, with or \
+                         without the ones before.",
                 landmarks: vec![Landmark::MissedTooMuch, Landmark::Sold, Landmark::SoldOut],
                 ..base()
             },
@@ -713,9 +717,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "told",
-                about: "from every state, once faults stop, what was accepted has an outcome and everybody is told",
-                bounds: "2 claims: in mid-batch, between the sale and the message, with either trader behind the \
-                    other.",
+                about: "from every state, once faults stop, every accepted request gets an outcome and everybody is \
+                        told",
+                bounds: "2 claims: faults stop in mid-batch, between the sale and the message, or when either trader \
+                         lags behind the other.",
                 landmarks: vec![Landmark::SecondEpoch, Landmark::TraderFenced, Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -736,9 +741,10 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "told-twice",
-                about: "a buyer that wants something twice is told of both, though old words about the first come late",
-                bounds: "2 requests beside another buyer's, batches of 2: it is told that its request waits, and how \
-                         it ended, in any order and again.",
+                about: "a buyer that makes two requests is told of both outcomes, though old messages about the first \
+                        come late",
+                bounds: "2 requests and another buyer's, batches of 2: it is told that its request waits and how it \
+                         ended, in any order and repeatedly.",
                 landmarks: vec![Landmark::Split, Landmark::Sold, Landmark::Refused],
                 ..base()
             },
@@ -754,9 +760,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "told-after-crashes",
-                about: "the same when a client or the ledger has crashed: who is back is told",
-                bounds: "1 crash of a client, 1 of the ledger: the outcome may be of a request that the present life \
-                         never made.",
+                about: "the same when a client or the ledger has crashed: a client that is back is told",
+                bounds: "1 crash of a client, 1 of the ledger: the outcome may belong to a request that the present \
+                         life never made.",
                 landmarks: vec![Landmark::Restarted, Landmark::LostUnsynced, Landmark::KeptUnanswered, Landmark::Sold],
                 ..base()
             },

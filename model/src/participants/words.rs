@@ -26,7 +26,7 @@ use crate::{
     subject::shared::{Bag, Shared},
 };
 
-/// What the adversary may do.
+/// What the adversary may do, and how often.
 pub(super) fn adversary(setup: &Participants) -> String {
     let Budget {
         stands,
@@ -46,22 +46,22 @@ pub(super) fn adversary(setup: &Participants) -> String {
         (stands, "claim", "claims"),
         (yields, "departure", "departures"),
         (alarms, "election timer", "election timers"),
-        (give_ups, "peer that gives up waiting for the ledger", "peers that give up waiting for the ledger"),
+        (give_ups, "abandoned wait for the ledger", "abandoned waits for the ledger"),
         (renewals, "renewal", "renewals"),
         (crashes, "crash of a peer", "crashes of peers"),
         (restarts, "restart", "restarts"),
         (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
         (snapshots, "snapshot of the books", "snapshots of the books"),
-        (ticks, "clock that rises by itself", "ticks of clocks by themselves"),
-        (asks, "question after sales", "questions after sales"),
+        (ticks, "spontaneous tick of a clock", "spontaneous ticks of clocks"),
+        (asks, "early question of a seller", "early questions of sellers"),
         (sales, "sale to a passing customer", "sales to passing customers"),
     ];
     let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
     let budgets: Vec<String> =
         budgets.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
     let timing = match setup.timing {
-        Timing::Free => "messages, calls and replies lost, doubled, late and in any order, pauses and cuts without end",
-        Timing::Synchronous => "links and ledger up, no pauses, timers as long as they say",
+        Timing::Free => "messages, calls and replies lost, doubled, late and in any order; unlimited pauses and cuts",
+        Timing::Synchronous => "links and ledger up, no pauses, timers exactly on time",
     };
     let after = match setup.convergence {
         None => String::new(),
@@ -81,23 +81,23 @@ pub(super) fn adversary(setup: &Participants) -> String {
     format!("{timing}; {}{after}", budgets.join(", "))
 }
 
-/// A step as a sentence, with what comes of it.
+/// A step as a sentence, with its consequences.
 pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let what = match action {
-        Action::Stand(peer) => format!("{} is made to stand", name(peer)),
+        Action::Stand(peer) => format!("{} is made to stand for office", name(peer)),
         Action::Yield(peer) => format!("{} is made to leave the office", name(peer)),
         Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
         Action::Pick(peer, pick) => {
             let choice = before.live(setup, *peer).and_then(|live| live.choice);
             let what = match choice {
                 Some((Choice::Wish, _)) => "picks what it wants",
-                Some((Choice::Offer, _)) | None => "picks what it deposits next",
+                Some((Choice::Offer, _)) | None => "picks its next deposit",
             };
             format!("{} {what} (number {pick})", name(peer))
         }
-        Action::Tick(peer) => format!("{}'s clock rises by itself", name(peer)),
-        Action::Serve(peer) => format!("somebody who passes by wants a fish of {}", name(peer)),
+        Action::Tick(peer) => format!("{}'s clock rises spontaneously", name(peer)),
+        Action::Serve(peer) => format!("a passing customer asks {} for a fish", name(peer)),
         Action::Consult(peer) => {
             let asks = before.live(setup, *peer).and_then(|live| live.question.as_ref());
             let what = match asks {
@@ -121,14 +121,18 @@ pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, af
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
         Action::Crash(peer) => format!("{} crashes", name(peer)),
         Action::Restart(peer) => format!("{} comes back, knowing nothing", name(peer)),
-        Action::CrashLedger { kept: true } => "the ledger crashes and comes back with all it had written".to_owned(),
-        Action::CrashLedger { kept: false } => "the ledger crashes and comes back with what was durable".to_owned(),
+        Action::CrashLedger { kept: true } => {
+            "the ledger crashes and comes back with everything it had written".to_owned()
+        }
+        Action::CrashLedger { kept: false } => {
+            "the ledger crashes and comes back with only what was durable".to_owned()
+        }
     };
     let comes = consequences(setup, before, action, after);
     joined(&what, &comes, after.violation.as_deref())
 }
 
-/// Whose step it is, if a peer's.
+/// The peer that takes the step, if a peer does.
 fn who(action: &Action) -> Option<PeerId> {
     match action {
         Action::Stand(peer)
@@ -159,12 +163,12 @@ fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> Str
             let phase = live.and_then(|live| live.participant.election()).map(|election| election.phase());
             match phase {
                 Some(Phase::Following { leader, .. }) => {
-                    format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
+                    format!("{name}'s election timer fires: it has not heard from trader {leader} for too long")
                 }
-                Some(Phase::Onset) => format!("{name}'s election timer fires: it is its turn"),
+                Some(Phase::Onset) => format!("{name}'s election timer fires: its turn has come"),
                 Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
                 Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
-                Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has shown"),
+                Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has appeared"),
                 Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
             }
         }
@@ -177,11 +181,11 @@ fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> Str
     }
 }
 
-/// What has become of a state in one step.
+/// What one step has changed in a state.
 fn consequences(setup: &Participants, before: &World, action: &Action, after: &World) -> Vec<String> {
     let mut comes = Vec::new();
     let actor = who(action);
-    // Who acts is "it".
+    // The peer that acts is "it".
     let it = |peer: PeerId| if actor == Some(peer) { "it".to_owned() } else { setup.name_of(peer) };
     for peer in setup.ids() {
         let (Some(was), Some(is)) = (before.live(setup, peer), after.live(setup, peer)) else { continue };
@@ -193,8 +197,8 @@ fn consequences(setup: &Participants, before: &World, action: &Action, after: &W
         }
         let stands = |live: &Live| live.participant.office().is_some_and(|office| office.is_standing());
         match (stands(was), stands(is)) {
-            (false, true) if !matches!(action, Action::Stand(_)) => comes.push(format!("{name} stands")),
-            (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
+            (false, true) if !matches!(action, Action::Stand(_)) => comes.push(format!("{name} stands for office")),
+            (true, false) if is.epoch().is_none() => comes.push(format!("{name} no longer stands")),
             (_, _) => {}
         }
         let leader = |live: &Live| live.participant.election().and_then(|election| election.leader());
@@ -202,12 +206,12 @@ fn consequences(setup: &Participants, before: &World, action: &Action, after: &W
             comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
         }
         if was.is_eligible() != is.is_eligible() {
-            let what = if is.is_eligible() { "is eligible" } else { "is not eligible any more" };
+            let what = if is.is_eligible() { "is eligible now" } else { "is no longer eligible" };
             comes.push(format!("{name} {what}"));
         }
     }
     let mail = new(&before.mail, &after.mail).map(|mail| {
-        let to = mail.to.map_or("whoever is trader".to_owned(), |to| setup.name_of(to));
+        let to = mail.to.map_or("any trader".to_owned(), |to| setup.name_of(to));
         (setup.name_of(mail.from), to, quoted(mail))
     });
     comes.extend(told(actor.map(|actor| setup.name_of(actor)).as_deref(), mail.collect()));
@@ -225,18 +229,18 @@ fn consequences(setup: &Participants, before: &World, action: &Action, after: &W
     comes
 }
 
-/// What is under way now and was not before.
+/// What is under way now and was not before the step.
 fn new<'a, T: std::hash::Hash + Eq>(before: &'a Bag<T>, after: &'a Bag<T>) -> impl Iterator<Item = &'a Shared<T>> {
     after.iter().filter(|one| !before.has(one))
 }
 
-/// A message with its clock.
+/// A message in quotes, with its clock if it carries one.
 fn quoted(mail: &Mail) -> String {
     let clock = if mail.clock.0 == 0 { String::new() } else { format!(" (clock {})", mail.clock) };
     format!("\"{}\"{clock}", says(&mail.body))
 }
 
-/// A state as people want to read it.
+/// A state in several lines for people to read.
 pub(super) fn portrait(setup: &Participants, world: &World) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -257,7 +261,7 @@ pub(super) fn portrait(setup: &Participants, world: &World) -> String {
         let _ = writeln!(out, "the adversary has left: {}", if left.is_empty() { "nothing" } else { left });
     }
     let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
-    // Only what was found first is kept, so of a state with a violation no more is said than that.
+    // Only the first violation is kept, so nothing is said about the other properties of a state with a violation.
     let _ = match broken {
         Some(found) => write!(out, "VIOLATED HERE: {found}"),
         None => {

@@ -2,25 +2,25 @@
 //!
 //! # What is under way
 //!
-//! Where timing is free, messages, calls and replies are kept in bags that are only added to ([`Bag`]): each may arrive
-//! once, often or never, in any order. So a lost or doubled message, a link that is cut and healed, one-way too, a
-//! machine that pauses and comes back, and anything sent again, are in every graph without a step of their own. What
-//! can no longer matter to anybody is dropped ([`canon`](super::canon)). Where timing is synchronous, what arrives is
-//! taken out.
+//! With free timing, messages, calls and replies are kept in bags that only grow ([`Bag`]): each may arrive once, often
+//! or never, in any order. So a lost or doubled message, a link that is cut (one way, too) and healed, a machine that
+//! pauses and comes back, and anything sent again are part of every graph without a step of their own. What can no
+//! longer matter to any machine is dropped ([`canon`](super::canon)). With synchronous timing, whatever arrives is
+//! taken out of its bag.
 //!
-//! # What is one step here and more in life
+//! # What is one step here and several in a process
 //!
-//! - A read of the ledger and a question for its status change nothing there; asking and hearing is one step, but where
-//!   [`Participants::slow_reads`] makes questions and answers take their time like everything else.
-//! - A batch that the ledger is to write is written at once: a crash before that is the same as one that loses it.
-//! - A call that comes while the ledger writes waits on its way, but where the ledger has room for it.
-//! - A choice among one is made at once.
-//! - Where timing is free, the lease runs out only when a claim is under way that it would keep out. Before that nobody
-//!   could tell.
-//! - Words carry readings of what is stamped, and no others
+//! - A read of the ledger and a question for its status change nothing there, so asking and hearing the answer is one
+//!   step, except where [`Participants::slow_reads`] puts questions and answers under way like everything else.
+//! - A batch that the ledger is to write is written at once: a crash before the write is the same as one that loses it.
+//! - A call that comes while the ledger writes waits on its way, unless the ledger has room for it.
+//! - A choice with only one alternative is made at once.
+//! - With free timing, the lease runs out only when a claim is under way that it would keep out. Before that, no
+//!   machine could tell the difference.
+//! - Messages carry the clock readings of what is stamped, and no others
 //!   ([`Readings::OfWhatIsStamped`](bazaar_protocol::participant::Readings)): a clock that rose by one at each copy of
-//!   each message would never stop. That clocks may be further ahead than needed is what [`Budget::ticks`] is for.
-//! - A clock multicast, which says nothing but a reading, is lost.
+//!   each message would never stop. [`Budget::ticks`] lets clocks be further ahead than needed.
+//! - A clock multicast, which carries only a reading, is lost.
 
 use std::{
     collections::BTreeMap,
@@ -57,35 +57,35 @@ use crate::{
     },
 };
 
-/// One state.
+/// One state of the peers, the ledger and everything under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     /// The peers, in the order of their ids.
     pub peers: Vec<Shared<Peer>>,
     /// The ledger and its store.
     pub ledger: Shared<LedgerNode>,
-    /// Who watches them.
+    /// The observer, which checks the properties.
     pub observer: Shared<Observer>,
-    /// Calls on their way to the ledger.
+    /// Calls under way to the ledger.
     pub calls: Shared<Bag<Call>>,
-    /// The ledger's answers on their way back.
+    /// The ledger's answers under way to their callers.
     pub replies: Shared<Bag<Reply>>,
-    /// Messages between peers on their way.
+    /// Messages under way between peers.
     pub mail: Shared<Bag<Mail>>,
-    /// When the lease runs out, where that is known.
+    /// How much longer the lease runs, where that matters.
     pub lease: Option<Duration>,
     /// What the adversary may still do.
     pub budget: Budget,
-    /// What was found to be wrong in the step that led here. Nothing follows.
+    /// What was found wrong in the step that led here. No step follows.
     pub violation: Option<Shared<Violation>>,
 }
 
-/// A peer.
+/// A peer, alive or crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is set up; the same in all states.
+    /// Its configuration; the same in all states.
     pub config: Arc<Config>,
-    /// Whether it lives.
+    /// Its participant, or what is left of it.
     pub state: State,
 }
 
@@ -95,16 +95,16 @@ impl Hash for Peer {
     }
 }
 
-/// Whether a peer lives.
+/// Whether a peer is alive, and what there is of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// It does.
+    /// It is alive.
     Up(Box<Live>),
-    /// It has crashed. Nothing of it counts but what is durable.
+    /// It has crashed. Only what is durable is left of it.
     Down {
-        /// What is durable.
+        /// What it will start from.
         durable: Durable,
-        /// What it may still think of when it is back.
+        /// What it may still ask for and deposit when it is back.
         plans: Plans,
     },
 }
@@ -112,56 +112,56 @@ pub enum State {
 /// A living peer: its participant, and what a driver keeps for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Live {
-    /// What decides.
+    /// The machine that decides everything.
     pub participant: Participant,
-    /// What it wants to know of the ledger, a read or the status, where asking and hearing is one step.
+    /// The read or the status that it asks the ledger for, where asking and hearing the answer is one step.
     pub question: Option<LedgerRequest>,
-    /// The choice it waits for, among so many.
+    /// The choice it waits for, and the number of alternatives.
     pub choice: Option<(Choice, u32)>,
-    /// The timers that are armed, and for how much longer, where that matters.
+    /// The timers that are armed, and how much longer they run, where that matters.
     pub timers: BTreeMap<Timer, Duration>,
-    /// What it may still think of.
+    /// What it may still ask for and deposit.
     pub plans: Plans,
 }
 
-/// How much a client may still think of.
+/// How many requests and deposits a client may still make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plans {
-    /// New requests.
+    /// The number of new requests.
     pub wishes: u8,
-    /// New deposits after the first.
+    /// The number of new deposits after the first.
     pub deposits: u8,
 }
 
-/// A call on its way. It shows the ledger what its caller has seen by then.
+/// A call under way to the ledger. When it arrives, it shows the ledger what its caller has seen by then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
-    /// Who asks.
+    /// The life that calls.
     pub caller: Life,
-    /// For what.
+    /// What it asks for.
     pub request: LedgerRequest,
 }
 
-/// A message on its way.
+/// A message under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mail {
-    /// Who wrote it.
+    /// The peer that wrote it.
     pub from: PeerId,
-    /// Whom it is for. Nobody: the trader, whoever that is thought to be.
+    /// The addressee; `None` for any peer that believes it is trader.
     pub to: Option<PeerId>,
     /// The writer's clock; 0 where nothing that is stamped follows from it.
     pub clock: Time,
-    /// What it says.
+    /// The content of the message.
     pub body: Body,
 }
 
-/// What the adversary may do, and how often. A step that takes from a budget cannot be repeated for ever, which keeps
-/// the graph finite and shallow.
+/// How often the adversary may do what. A step that takes from a budget cannot be repeated for ever, which keeps the
+/// graph finite and shallow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Tell any peer with an office to take it, at any moment (where there is no election).
+    /// Make any peer that can hold the office stand for it, at any moment (where there is no election).
     pub stands: u8,
-    /// Tell any peer with an office to leave it, at any moment (where there is no election).
+    /// Make any peer in office, or standing for it, leave, at any moment (where there is no election).
     pub yields: u8,
     /// Let an election timer fire, however early.
     pub alarms: u8,
@@ -177,7 +177,7 @@ pub struct Budget {
     pub ledger_crashes: u8,
     /// Let the ledger's store take a snapshot of the books.
     pub snapshots: u8,
-    /// Let a client's clock rise by itself.
+    /// Let a client's clock rise spontaneously.
     pub ticks: u8,
     /// Let a seller ask what was sold before it is told.
     pub asks: u8,
@@ -185,52 +185,52 @@ pub struct Budget {
     pub sales: u8,
 }
 
-/// One step.
+/// One step of a machine or of the adversary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// The adversary makes this peer stand.
+    /// The adversary makes this peer stand for office.
     Stand(PeerId),
-    /// The adversary makes this peer yield.
+    /// The adversary makes this peer leave the office, or give up standing for it.
     Yield(PeerId),
-    /// A timer fires.
+    /// An armed timer of this peer fires.
     Fire(PeerId, Timer),
-    /// A choice is made.
+    /// This peer's choice is made: the number of the alternative.
     Pick(PeerId, u32),
-    /// A client's clock rises by itself.
+    /// A client's clock rises spontaneously.
     Tick(PeerId),
     /// A passing customer buys something from a passing seller.
     Serve(PeerId),
-    /// A peer asks the ledger what it wants to know and hears the answer.
+    /// A peer asks the ledger its question and hears the answer.
     Consult(PeerId),
-    /// A message arrives.
+    /// A message arrives at this peer.
     Arrive(PeerId, Shared<Mail>),
-    /// The ledger takes a call.
+    /// A call arrives at the ledger.
     Take(Shared<Call>),
     /// What the ledger has written becomes durable.
     Sync,
-    /// The ledger learns that it has, and answers.
+    /// The ledger learns that its write is durable, and answers.
     Confirm,
-    /// An answer of the ledger arrives.
+    /// An answer of the ledger arrives at this peer.
     Answer(PeerId, Shared<Reply>),
     /// The lease runs out.
     LeaseRunsOut,
-    /// The store takes a snapshot.
+    /// The ledger's store takes a snapshot of the books.
     Snapshot,
     /// A peer crashes.
     Crash(PeerId),
     /// A crashed peer comes back.
     Restart(PeerId),
-    /// The ledger crashes and comes back; a batch that was not durable is kept or lost.
+    /// The ledger crashes and comes back; a batch that was not durable survives or is lost.
     CrashLedger {
-        /// Whether it is kept.
+        /// Whether that batch survives.
         kept: bool,
     },
 }
 
 impl World {
-    /// The first state of a scenario: everybody has started, has heard that there is a ledger, and knows no trader;
-    /// buyers and sellers turn to whoever claims to be one.
+    /// The first state of a scenario: every peer has started, has heard from the ledger, and knows no trader; buyers
+    /// and sellers address any peer that claims to be the trader.
     #[must_use]
     pub fn first(setup: &Participants) -> World {
         let mut store = MemoryStore::new(setup.limits);
@@ -277,24 +277,24 @@ impl World {
         step.finish().0
     }
 
-    /// The peer, if it lives.
+    /// The peer, if it is alive.
     #[must_use]
     pub fn live(&self, setup: &Participants, peer: PeerId) -> Option<&Live> {
         setup.role(peer)?;
         self.peers[setup.place(peer)].live()
     }
 
-    /// The peers that live, by id.
+    /// The peers that are alive, by id.
     pub fn lives(&self) -> impl Iterator<Item = &Live> + Clone {
         self.peers.iter().filter_map(|peer| peer.live())
     }
 
-    /// The peers that live and think they are trader, and for which epoch.
+    /// The peers that are alive and believe they are trader, each with its epoch.
     pub fn traders(&self) -> impl Iterator<Item = (PeerId, Epoch)> {
         self.lives().filter_map(|live| Some((live.id(), live.epoch()?)))
     }
 
-    /// The durable records.
+    /// The durable records, in order.
     pub fn log(&self) -> impl Iterator<Item = &Record> {
         self.ledger.store().records()
     }
@@ -309,7 +309,7 @@ impl World {
         (world, Met { landmarks, stepped })
     }
 
-    /// Whether everything that was said has arrived, and everybody waits for a timer.
+    /// Whether nothing is under way and all machines wait for a timer.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let is_done = |live: &Live| live.question.is_none() && live.choice.is_none();
@@ -320,13 +320,13 @@ impl World {
             && self.lives().all(is_done)
     }
 
-    /// When the timer that is due first fires, if any is armed.
+    /// How long until the first timer is due, if one is armed.
     #[must_use]
     pub fn next_instant(&self) -> Option<Duration> {
         self.lives().flat_map(|live| live.timers.values()).chain(&self.lease).min().copied()
     }
 
-    /// What can happen next.
+    /// Adds the steps that can be taken next.
     pub fn actions(&self, setup: &Participants, actions: &mut Vec<Action>) {
         if self.violation.is_some() {
             return;
@@ -363,14 +363,14 @@ impl World {
         self.lapses(setup, actions);
     }
 
-    /// Whether a message means something to a peer: one for the trader does to whoever is, and nothing to others.
+    /// Whether a peer takes note of a message: one for the trader is for any peer that believes it is trader.
     pub(super) fn is_heard_by(&self, setup: &Participants, mail: &Mail, peer: PeerId) -> bool {
         peer != mail.from
             && mail.to.is_none_or(|to| to == peer)
             && self.live(setup, peer).is_some_and(|live| mail.to.is_some() || live.epoch().is_some())
     }
 
-    /// Whether the ledger takes a call: while it writes it answers reads, and keeps for later what it has room for.
+    /// Whether the ledger accepts a call now. While it writes, it answers reads, and keeps other calls if it has room.
     pub(super) fn is_taken(&self, setup: &Participants, request: &LedgerRequest) -> bool {
         match request {
             LedgerRequest::Read { .. } => true,
@@ -380,7 +380,7 @@ impl World {
         }
     }
 
-    /// Time passes.
+    /// Adds the steps that come with the passing of time: timers that are due, and the end of the lease.
     fn lapses(&self, setup: &Participants, actions: &mut Vec<Action>) {
         if setup.is_synchronous() {
             if self.is_quiet() {
@@ -416,7 +416,7 @@ impl World {
                     actions.push(Action::Yield(peer));
                 }
             }
-            // Who passes by knows how it stands: nothing of it is under way.
+            // A passing customer knows the state of the books: nothing is under way that could change them.
             let is_idle = office.in_flight().is_none_or(|batch| batch.records.is_empty());
             if sales > 0 && is_idle && office.trader().is_some_and(|trader| trader.waiting() == 0) {
                 actions.push(Action::Serve(peer));
@@ -441,12 +441,12 @@ impl World {
         }
     }
 
-    /// Whether a question would wait in the ledger: then it is asked when it would be answered.
+    /// Whether a question would have to wait in the ledger; then it is asked only when it would be answered.
     fn is_put_off(&self, request: &LedgerRequest) -> bool {
         self.ledger.is_writing() && !matches!(request, LedgerRequest::Read { .. })
     }
 
-    /// Whether a timer that is armed may fire, where any may at any moment: as often as its budget allows.
+    /// Whether an armed timer may fire, with free timing: as often as its budget allows.
     fn may_fire(&self, live: &Live, timer: Timer) -> bool {
         let Budget { alarms, give_ups, renewals, asks, .. } = self.budget;
         match timer {
@@ -455,8 +455,8 @@ impl World {
             Timer::Renewal => renewals > 0,
             Timer::Buyer => live.plans.wishes > 0 && live.may_want(),
             Timer::Seller => asks > 0,
-            // Asking again adds nothing to the bags. It matters to a claim that was answered `LeaseActive`, which then
-            // counts as not answered.
+            // Asking again adds nothing to the bags. It matters only to a claim that was answered `LeaseActive`, which
+            // then counts as unanswered.
             Timer::LedgerRetry => live.participant.office().is_some_and(Office::met_lease),
             // A multicast is not modelled here.
             Timer::ClockInterval => false,
@@ -465,7 +465,7 @@ impl World {
 }
 
 impl Peer {
-    /// The peer, if it lives.
+    /// The peer, if it is alive.
     #[must_use]
     pub fn live(&self) -> Option<&Live> {
         match &self.state {
@@ -476,13 +476,13 @@ impl Peer {
 }
 
 impl Live {
-    /// Who it is.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.participant.me().peer
     }
 
-    /// The epoch for which it thinks it is trader.
+    /// The epoch for which it believes it is trader.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.participant.epoch()
@@ -494,7 +494,7 @@ impl Live {
         self.participant.eligibility() == Eligibility::Eligible
     }
 
-    /// Whether its buyer could think of something.
+    /// Whether its buyer could make a new request.
     #[must_use]
     pub fn may_want(&self) -> bool {
         self.choice.is_none() && self.participant.buyer().is_some_and(|buyer| buyer.asking().is_none())

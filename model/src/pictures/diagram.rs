@@ -1,9 +1,9 @@
-//! Draws a history as a sequence diagram: a lane each for the peers and the ledger, time running down, a band for each
+//! Draws a history as a sequence diagram: a lane for each peer and for the ledger, time running down, a band for each
 //! step.
 //!
-//! A picture is one SVG element that brings everything along: it is no wider than its place, and has a ground of its
-//! own, so that it can be read on a light page and on a dark one; no style sheet, script, font or id, so that nothing
-//! leaks into a page or out of it. The same history gives the same bytes.
+//! A picture is one self-contained SVG element. It is never wider than its place on a page, and has its own background,
+//! so that it is readable on light and dark pages. It has no style sheet, script, font or id, so that nothing leaks
+//! into the page or out of it. The same history gives the same bytes.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -13,17 +13,17 @@ use crate::{
     subject::Subject,
 };
 
-/// What a picture says beside its marks.
+/// What a picture shows besides its marks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
-    /// What stands above it.
+    /// The title above it, if any.
     pub title: Option<&'a str>,
-    /// The steps in words, shown when the pointer rests on a step's number. May be fewer than there are steps.
+    /// The steps in words, shown when the pointer rests on a step's number. There may be fewer than there are steps.
     pub words: &'a [String],
-    /// What is there before the first step.
+    /// What is shown before the first step.
     pub opening: &'a [Mark],
-    /// How many of the steps are the history's; those after them show what comes of it once faults stop. All where not
-    /// given.
+    /// How many of the steps belong to the history; those after them show what happens once faults stop. `None` if all
+    /// do.
     pub steps: Option<usize>,
 }
 
@@ -45,13 +45,13 @@ pub fn svg(lanes: &[Lane], steps: &[Vec<Mark>], options: Options<'_>) -> String 
     drawing.end()
 }
 
-/// The picture of a history: of its steps, in its words, with what is wrong at its end.
+/// The picture of a history: its steps, its sentences, and what is wrong at its end.
 #[must_use]
 pub fn history<S: Subject>(history: &History<'_, S>, title: Option<&str>) -> String {
     let mut steps: Vec<_> = history.marks().collect();
     let mut words: Vec<_> = history.sentences().collect();
     let own = steps.len();
-    // What does not come of a state is no step's, so no step marks it; it shows in what comes instead.
+    // No step marks that something does not come about from a state; what happens instead shows it.
     let is_told = steps.iter().flatten().any(|mark| matches!(mark, Mark::Violated { .. }));
     for (word, marks) in history.afterwards() {
         words.push(word);
@@ -74,18 +74,18 @@ pub fn history<S: Subject>(history: &History<'_, S>, title: Option<&str>) -> Str
 
 const TEXT: f64 = 11.0;
 const LINE: f64 = 13.0;
-/// Left of the first lane: the steps' numbers.
+/// The space left of the first lane, for the numbers of the steps.
 const GUTTER: f64 = 60.0;
-/// Between a lane and the label beside it.
+/// The space between a lane and the label beside it.
 const BESIDE: f64 = 12.0;
 const PADDING: f64 = 5.0;
 const NARROWEST: f64 = 96.0;
 const WIDEST: f64 = 176.0;
 const HEADER: f64 = 34.0;
-/// So far apart an epoch is written on its band.
+/// The distance at which the epoch is repeated on its band.
 const AGAIN: f64 = 150.0;
 
-/// Ground of every other step.
+/// The background of every other step.
 const STRIPE: &str = "#f6f8fa";
 const GROUND: &str = "#ffffff";
 
@@ -97,7 +97,7 @@ const WRONG: &str = "#cf222e";
 const CLOCK: &str = "#9a6700";
 const PEER: (&str, &str) = ("#ddf4ff", "#0969da");
 const LEDGER: (&str, &str) = ("#fff8c5", "#9a6700");
-/// Ground and edge of the band of an epoch: neighbours differ.
+/// The fill and the edge of an epoch's band; consecutive epochs differ.
 const OFFICES: [(&str, &str); 5] = [
     ("#4ac26b", "#116329"),
     ("#fb8f44", "#953800"),
@@ -106,7 +106,7 @@ const OFFICES: [(&str, &str); 5] = [
     ("#ff80c8", "#99286e"),
 ];
 
-/// Something on its way.
+/// A message under way.
 struct Flight<'a> {
     from: usize,
     to: Option<usize>,
@@ -120,13 +120,13 @@ struct Flight<'a> {
     is_lost: bool,
 }
 
-/// An office somebody thinks it holds.
+/// An office that a peer believes it holds.
 struct Office {
     epoch: u64,
     since: f64,
 }
 
-/// What the legend has to explain.
+/// The signs that the legend has to explain.
 #[derive(Default)]
 struct Legend {
     doubled: bool,
@@ -136,7 +136,7 @@ struct Legend {
     crashed: bool,
 }
 
-/// On which side of its lane a label stands.
+/// The side of its lane on which a label is written.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
     Left,
@@ -147,23 +147,23 @@ struct Drawing<'a> {
     lanes: &'a [Lane],
     title: Option<&'a str>,
     gap: f64,
-    /// Where the next step begins.
+    /// Where the next step begins, from the top.
     y: f64,
-    /// Where the next label may stand: left of the first lane, between the lanes, right of the last.
+    /// Where the next label has room: left of the first lane, between the lanes, right of the last.
     free: Vec<f64>,
-    /// Where the next mark of each lane may stand.
+    /// Where the next mark of each lane has room.
     next: Vec<f64>,
-    /// Where each lane has marks.
+    /// The places of each lane's marks.
     marked: Vec<Vec<f64>>,
     flights: Vec<Flight<'a>>,
     offices: BTreeMap<usize, Office>,
-    /// Since when each lane is as it is.
+    /// Since when each lane has been up or down.
     since: Vec<f64>,
     is_down: Vec<bool>,
     cuts: BTreeMap<(usize, usize), f64>,
     violated: Vec<&'a str>,
     legend: Legend,
-    /// What is below the step.
+    /// The background layer of the steps.
     paper: &'static str,
     ground: String,
     bands: String,
@@ -213,7 +213,7 @@ impl<'a> Drawing<'a> {
         (self.x(0) + self.gap * self.lanes.len() as f64 + 4.0).max(300.0)
     }
 
-    /// What comes from here on is set apart.
+    /// Sets apart what comes from here on.
     fn divide(&mut self, label: &str) {
         let (y, left) = (self.y + 10.0, self.x(0) + BESIDE);
         let _ = write!(
@@ -228,7 +228,7 @@ impl<'a> Drawing<'a> {
         self.y += 20.0;
     }
 
-    /// The marks of a step, or of what is there before; row 0 is that.
+    /// Draws the marks of a step; row 0 is what is shown before the first step.
     fn row(&mut self, nth: usize, marks: &'a [Mark], number: &str, words: &str) {
         let top = self.y;
         self.paper = if nth.is_multiple_of(2) { GROUND } else { STRIPE };
@@ -236,7 +236,7 @@ impl<'a> Drawing<'a> {
         self.next.fill(top + PADDING);
         let mut at = 0;
         while let Some(mark) = marks.get(at) {
-            // The same words to several at once leave from one place, and are written once.
+            // The same message to several lanes leaves from one point and is labelled once.
             let alike = marks[at..].iter().take_while(|other| is_said_with(mark, other)).count().max(1);
             if lanes_of(mark).into_iter().flatten().all(|lane| lane < self.lanes.len()) {
                 self.mark(nth, &marks[at..at + alike]);
@@ -273,15 +273,15 @@ impl<'a> Drawing<'a> {
                 let (x, y) = self.beside(*at, label, CLOCK);
                 let _ = write!(
                     self.glyphs,
-                    r##"<g \
-                        stroke="{CLOCK}" \
-                        fill="none"><circle \
-                        cx="{x:.1}" \
-                        cy="{y:.1}" \
-                        r="6" \
-                        fill="#ffffff" \
-                        stroke-width="1.5"/><path \
-                        d="M{x:.1} {:.1}V{y:.1}H{:.1}"/></g>"##,
+                    "<g \
+                        stroke='{CLOCK}' \
+                        fill='none'><circle \
+                        cx='{x:.1}' \
+                        cy='{y:.1}' \
+                        r='6' \
+                        fill='#ffffff' \
+                        stroke-width='1.5'/><path \
+                        d='M{x:.1} {:.1}V{y:.1}H{:.1}'/></g>",
                     y - 4.0,
                     x + 3.0,
                 );
@@ -298,7 +298,7 @@ impl<'a> Drawing<'a> {
                 self.legend.crashed = true;
             }
             Mark::Restarted { at } => {
-                let (x, y) = self.beside(*at, "is back", INK);
+                let (x, y) = self.beside(*at, "restarts", INK);
                 let _ = write!(
                     self.glyphs,
                     r##"<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="#ffffff" stroke="{INK}" stroke-width="2"/>"##
@@ -359,7 +359,7 @@ impl<'a> Drawing<'a> {
         let sides: Vec<_> = [Side::Left, Side::Right].into_iter().filter(|side| has(*side)).collect();
         let lines = self.wrap(label).0.len() as f64;
         let top = sides.iter().map(|side| self.free[cell(from, *side)]).fold(self.next[from], f64::max);
-        // The line leaves below its label, so that it does not run through it.
+        // The line leaves below its label so as not to run through it.
         let y = top + lines * LINE + 3.0;
         for side in sides {
             self.label(from, side, top, label, MESSAGE, 2);
@@ -400,7 +400,7 @@ impl<'a> Drawing<'a> {
         self.marked[at].push(y);
         let colour = if is_doubled { DOUBLED } else { MESSAGE };
         if is_doubled || nth > sent + 1 {
-            // It comes from above: what it was stands below.
+            // It comes from above, so its label is written below.
             let label = if is_doubled { format!("again: {label}") } else { label.to_owned() };
             let (colour, most) = if is_doubled { (DOUBLED, 2) } else { (PALE, 1) };
             let lines = self.label(at, side, y + 2.0, &label, colour, most);
@@ -438,7 +438,7 @@ impl<'a> Drawing<'a> {
         self.free[cell] = y + 9.0;
     }
 
-    /// A label beside a lane; where the glyph that it belongs to stands.
+    /// Writes a label beside a lane and returns the place of its glyph.
     fn beside(&mut self, lane: usize, label: &str, colour: &str) -> (f64, f64) {
         let top = self.next[lane].max(self.free[cell(lane, Side::Right)]);
         let lines = self.label(lane, Side::Right, top, label, colour, 2);
@@ -449,7 +449,7 @@ impl<'a> Drawing<'a> {
         (self.x(lane), y)
     }
 
-    /// A bar between two lanes, with its label over the middle; how low it is.
+    /// Draws a bar between two lanes with its label over the middle, and returns its height from the top.
     fn across(&mut self, from: usize, to: usize, label: &str, colour: &str, is_barred: bool) -> f64 {
         let (low, high) = (from.min(to), from.max(to));
         let free = self.free[low..=high + 1].iter().chain(&self.next[low..=high]).copied();
@@ -480,32 +480,32 @@ impl<'a> Drawing<'a> {
         let (fill, edge) = office(epoch);
         let _ = write!(
             self.bands,
-            r#"<rect \
-                x="{:.1}" \
-                y="{since:.1}" \
-                width="9" \
-                height="{:.1}" \
-                fill="{fill}" \
-                stroke="{edge}" \
-                stroke-width="0.8"><title>epoch \
-                {epoch}</title></rect>"#,
+            "<rect \
+                x='{:.1}' \
+                y='{since:.1}' \
+                width='9' \
+                height='{:.1}' \
+                fill='{fill}' \
+                stroke='{edge}' \
+                stroke-width='0.8'><title>epoch \
+                {epoch}</title></rect>",
             self.x(lane) - 4.5,
             (y - since).max(1.0),
         );
-        // Where it is long, its epoch can be read on the way.
+        // A long band shows its epoch repeatedly.
         let mut mark = since + AGAIN;
         while mark + AGAIN / 4.0 < y {
             if self.marked[lane].iter().all(|other| (other - mark).abs() > 13.0) {
                 self.epoch(lane, mark, epoch);
                 mark += AGAIN;
             } else {
-                // Beside what stands there.
+                // Clear of what is already there.
                 mark += 6.0;
             }
         }
     }
 
-    /// The epoch's number on its band.
+    /// Writes the epoch's number on its band.
     fn epoch(&mut self, lane: usize, y: f64, epoch: u64) {
         let x = self.x(lane);
         let number = epoch.to_string();
@@ -513,26 +513,26 @@ impl<'a> Drawing<'a> {
         let (_, edge) = office(epoch);
         let _ = write!(
             self.glyphs,
-            r##"<rect \
-                x="{:.1}" \
-                y="{:.1}" \
-                width="{wide:.1}" \
-                height="12" \
-                rx="4" \
-                fill="{edge}"/><text \
-                x="{x:.1}" \
-                y="{:.1}" \
-                text-anchor="middle" \
-                font-size="9" \
-                font-weight="bold" \
-                fill="#ffffff">{number}</text>"##,
+            "<rect \
+                x='{:.1}' \
+                y='{:.1}' \
+                width='{wide:.1}' \
+                height='12' \
+                rx='4' \
+                fill='{edge}'/><text \
+                x='{x:.1}' \
+                y='{:.1}' \
+                text-anchor='middle' \
+                font-size='9' \
+                font-weight='bold' \
+                fill='#ffffff'>{number}</text>",
             x - wide / 2.0,
             y - 6.0,
             y + 3.2,
         );
     }
 
-    /// From here on a lane is down, or up.
+    /// Draws a lane up to here; from here on it is down, or up.
     fn turn(&mut self, lane: usize, y: f64, is_down: bool) {
         let (x, since) = (self.x(lane), self.since[lane]);
         let style = match (self.is_down[lane], self.lanes[lane].kind) {
@@ -551,11 +551,11 @@ impl<'a> Drawing<'a> {
         let x = self.x(from) + if to < from { -8.0 } else { 8.0 };
         let _ = write!(
             self.bands,
-            r#"<path \
-                d="M{x:.1} {since:.1}V{y:.1}" \
-                stroke="{WRONG}" \
-                stroke-width="3" \
-                stroke-opacity="0.45"><title>{}</title></path>"#,
+            "<path \
+                d='M{x:.1} {since:.1}V{y:.1}' \
+                stroke='{WRONG}' \
+                stroke-width='3' \
+                stroke-opacity='0.45'><title>{}</title></path>",
             escape(&format!("cut: {} to {}", self.lanes[from].name, self.lanes[to].name)),
         );
     }
@@ -564,7 +564,7 @@ impl<'a> Drawing<'a> {
         wrap(label, self.gap - 2.0 * BESIDE, 2)
     }
 
-    /// Writes a label beside a lane; how many lines it has.
+    /// Writes a label beside a lane and returns its number of lines.
     fn label(&mut self, lane: usize, side: Side, top: f64, label: &str, colour: &str, most: usize) -> f64 {
         let (lines, is_cut) = wrap(label, self.gap - 2.0 * BESIDE, most);
         let (x, anchor) = match side {
@@ -575,7 +575,7 @@ impl<'a> Drawing<'a> {
         lines.len() as f64
     }
 
-    /// Writes lines on a ground of their own, so that what runs below does not run through them.
+    /// Writes lines of text on their own background, so that lines drawn below do not run through them.
     fn write(&mut self, x: f64, top: f64, anchor: &str, lines: &[String], colour: &str, whole: Option<&str>) {
         let wide = lines.iter().map(|line| width(line, TEXT)).fold(0.0, f64::max);
         let left = match anchor {
@@ -584,15 +584,15 @@ impl<'a> Drawing<'a> {
         };
         let _ = write!(
             self.labels,
-            r##"<g>{}<rect \
-                x="{left:.1}" \
-                y="{top:.1}" \
-                width="{:.1}" \
-                height="{:.1}" \
-                fill="{}" \
-                fill-opacity="0.85"/><text \
-                text-anchor="{anchor}" \
-                fill="{colour}">"##,
+            "<g>{}<rect \
+                x='{left:.1}' \
+                y='{top:.1}' \
+                width='{:.1}' \
+                height='{:.1}' \
+                fill='{}' \
+                fill-opacity='0.85'/><text \
+                text-anchor='{anchor}' \
+                fill='{colour}'>",
             whole.map(tooltip).unwrap_or_default(),
             wide + 4.0,
             lines.len() as f64 * LINE,
@@ -639,10 +639,10 @@ impl<'a> Drawing<'a> {
     fn cross(&mut self, x: f64, y: f64, size: f64, thick: f64) {
         let _ = write!(
             self.glyphs,
-            r#"<path \
-                d="M{0:.1} {1:.1}L{2:.1} {3:.1}M{0:.1} {3:.1}L{2:.1} {1:.1}" \
-                stroke="{WRONG}" \
-                stroke-width="{thick}"/>"#,
+            "<path \
+                d='M{0:.1} {1:.1}L{2:.1} {3:.1}M{0:.1} {3:.1}L{2:.1} {1:.1}' \
+                stroke='{WRONG}' \
+                stroke-width='{thick}'/>",
             x - size,
             y - size,
             x + size,
@@ -650,7 +650,7 @@ impl<'a> Drawing<'a> {
         );
     }
 
-    /// What has not arrived: a stub.
+    /// Draws a stub for each message that has not arrived.
     fn stubs(&mut self) {
         for nth in 0..self.flights.len() {
             let Flight { from, to, y, ref arrived, is_lost, .. } = self.flights[nth];
@@ -689,18 +689,18 @@ impl<'a> Drawing<'a> {
             let height = lines.len() as f64 * 16.0 + 12.0;
             let _ = write!(
                 below,
-                r##"<g>{}<rect \
-                    x="10" \
-                    y="{y:.1}" \
-                    width="{:.1}" \
-                    height="{height:.1}" \
-                    rx="4" \
-                    fill="#ffebe9" \
-                    stroke="{WRONG}" \
-                    stroke-width="1.5"/><text \
-                    font-size="12" \
-                    font-weight="bold" \
-                    fill="{WRONG}">"##,
+                "<g>{}<rect \
+                    x='10' \
+                    y='{y:.1}' \
+                    width='{:.1}' \
+                    height='{height:.1}' \
+                    rx='4' \
+                    fill='#ffebe9' \
+                    stroke='{WRONG}' \
+                    stroke-width='1.5'/><text \
+                    font-size='12' \
+                    font-weight='bold' \
+                    fill='{WRONG}'>",
                 if is_cut { tooltip(label) } else { String::new() },
                 width - 20.0,
             );
@@ -718,25 +718,25 @@ impl<'a> Drawing<'a> {
         let mut out = String::new();
         let _ = write!(
             out,
-            r##"<svg \
-                xmlns="http://www.w3.org/2000/svg" \
-                width="{width:.0}" \
-                height="{height:.0}" \
-                viewBox="0 0 {width:.0} {height:.0}" \
-                style="max-width:100%;height:auto" \
-                role="img" \
-                aria-label="{}" \
-                font-family="Helvetica, Arial, sans-serif" \
-                font-size="{TEXT}" \
-                font-weight="normal" \
-                fill="none"><rect \
-                x="0.5" \
-                y="0.5" \
-                width="{:.0}" \
-                height="{:.0}" \
-                rx="6" \
-                fill="#ffffff" \
-                stroke="#d0d7de"/>"##,
+            "<svg \
+                xmlns='http://www.w3.org/2000/svg' \
+                width='{width:.0}' \
+                height='{height:.0}' \
+                viewBox='0 0 {width:.0} {height:.0}' \
+                style='max-width:100%;height:auto' \
+                role='img' \
+                aria-label='{}' \
+                font-family='Helvetica, Arial, sans-serif' \
+                font-size='{TEXT}' \
+                font-weight='normal' \
+                fill='none'><rect \
+                x='0.5' \
+                y='0.5' \
+                width='{:.0}' \
+                height='{:.0}' \
+                rx='6' \
+                fill='#ffffff' \
+                stroke='#d0d7de'/>",
             escape(about),
             width - 1.0,
             height - 1.0,
@@ -763,7 +763,7 @@ impl<'a> Drawing<'a> {
         out
     }
 
-    /// Who is who.
+    /// Draws the names of the lanes.
     fn headers(&self, out: &mut String, top: f64) {
         let wide = self.gap - 10.0;
         for (nth, lane) in self.lanes.iter().enumerate() {
@@ -777,18 +777,18 @@ impl<'a> Drawing<'a> {
                 lines.iter().map(|line| width(line, TEXT + 1.5)).fold(36.0, f64::max).min(wide - 14.0) + 14.0;
             let _ = write!(
                 out,
-                r#"<g>{}<rect \
-                    x="{:.1}" \
-                    y="{:.1}" \
-                    width="{box_wide:.1}" \
-                    height="{:.1}" \
-                    rx="4" \
-                    fill="{fill}" \
-                    stroke="{edge}"/><text \
-                    font-size="12" \
-                    font-weight="bold" \
-                    text-anchor="middle" \
-                    fill="{INK}">"#,
+                "<g>{}<rect \
+                    x='{:.1}' \
+                    y='{:.1}' \
+                    width='{box_wide:.1}' \
+                    height='{:.1}' \
+                    rx='4' \
+                    fill='{fill}' \
+                    stroke='{edge}'/><text \
+                    font-size='12' \
+                    font-weight='bold' \
+                    text-anchor='middle' \
+                    fill='{INK}'>",
                 if is_cut { tooltip(&lane.name) } else { String::new() },
                 x - box_wide / 2.0,
                 top + 2.0,
@@ -803,13 +803,13 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// What the signs mean that occur and do not say it themselves; where it ends.
+    /// Writes the legend of the signs that occur and do not explain themselves, and returns where it ends.
     fn explain(&self, out: &mut String, top: f64) -> f64 {
         let Legend { doubled, unarrived, cut, office, crashed } = self.legend;
         let signs = [
             (unarrived, "short dashed arrow: not delivered so far, late or lost"),
             (doubled, "dashed arrow: delivered again"),
-            (office, "band along a lane: thinks it is trader, of this epoch"),
+            (office, "band along a lane: believes it is trader of this epoch"),
             (crashed, "dotted lane: down"),
             (cut, "red bar beside a lane: nothing gets through from there"),
         ];
@@ -827,7 +827,7 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// Where a label stands on this side of a lane.
+/// Where a label on this side of a lane is written.
 fn cell(lane: usize, side: Side) -> usize {
     match side {
         Side::Left => lane,
@@ -839,7 +839,7 @@ fn office(epoch: u64) -> (&'static str, &'static str) {
     OFFICES[(epoch % OFFICES.len() as u64) as usize]
 }
 
-/// Whether the two leave together: from one place, with the same words.
+/// Whether the two leave together: from one point, with the same label.
 fn is_said_with(one: &Mark, other: &Mark) -> bool {
     match (one, other) {
         (Mark::Sent { from, label, .. }, Mark::Sent { from: other_from, label: other_label, .. }) => {
@@ -866,7 +866,7 @@ fn label(mark: &Mark) -> Option<&str> {
     }
 }
 
-/// The lanes a mark names.
+/// The lanes that a mark names.
 fn lanes_of(mark: &Mark) -> [Option<usize>; 2] {
     match mark {
         Mark::Sent { from, to, .. } => [Some(*from), *to],
@@ -883,7 +883,7 @@ fn lanes_of(mark: &Mark) -> [Option<usize>; 2] {
     }
 }
 
-/// How wide a text is at most, in the widest of the usual fonts without serifs.
+/// The greatest width of a text, in the widest of the usual sans-serif fonts.
 fn width(text: &str, size: f64) -> f64 {
     let wide = |c: char| match c {
         'i' | 'j' | 'l' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' => 0.32,
@@ -896,7 +896,7 @@ fn width(text: &str, size: f64) -> f64 {
     text.chars().map(wide).sum::<f64>() * size
 }
 
-/// The text in so many lines that are no wider, and whether something had to be left out.
+/// Breaks a text into at most this many lines of at most this width, and says whether something had to be left out.
 fn wrap(text: &str, widest: f64, most: usize) -> (Vec<String>, bool) {
     let mut lines = vec![String::new()];
     let mut is_cut = false;
@@ -944,7 +944,7 @@ fn tooltip(text: &str) -> String {
     format!("<title>{}</title>", escape(text))
 }
 
-/// The text as it may stand in XML, also in an attribute; what may not stand there at all is replaced.
+/// Escapes a text for XML content and attributes; characters that XML does not allow are replaced.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,13 +1,13 @@
 //! stateright's Explorer over a subject: every step as a sentence, every state as a portrait, every path as a picture.
 //!
-//! The Explorer is a page that lets people take one step after another. What it shows of a model is what the model says
-//! of itself; here that is what the subject says ([`Subject::sentence`], [`Subject::portrait`], [`Subject::marks`]). It
-//! addresses a path by the numbers of its steps, each among those that can be taken where it stands: `/#/steps/0/4/1`
-//! is the first state, then its fifth step, then the second from there. So links to interesting states can be made
+//! The Explorer is a page on which people take one step after another. It shows what a model says about itself; here
+//! that is what the subject says ([`Subject::sentence`], [`Subject::portrait`], [`Subject::marks`]). It addresses a
+//! path by the numbers of its steps, each counted among the steps that can be taken at that point: `/#/steps/0/4/1` is
+//! the first state, then its fifth step, then the second step from there. So links to interesting states can be made
 //! beforehand.
 //!
-//! Its marks beside the properties speak of the path on which the search first found a violation, not of the state that
-//! is shown; which properties hold there, the portrait says.
+//! Its marks beside the properties refer to the path on which the search first found a violation, not to the state that
+//! is shown; the portrait says which properties hold in that state.
 
 use std::{
     fmt,
@@ -42,79 +42,80 @@ use crate::{
     },
 };
 
-/// How many states are looked at for links before the Explorer starts: some seconds.
+/// The number of states searched for links before the Explorer starts; it takes some seconds.
 const LOOK_THROUGH: usize = 200_000;
 
-/// How many steps are tried, depth first, for a counterexample that is not among the first states.
+/// The number of states searched, depth first, for a counterexample that is not among the first states.
 const LOOK_DEEPER: usize = 5_000_000;
 
-/// How long the Explorer may take to answer.
+/// How long the Explorer may take to start answering.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Serves the Explorer over a subject, until Ctrl-C: `scenario.case.with(Explore { .. })`.
+/// Serves the Explorer over a subject until Ctrl-C: `scenario.case.with(Explore { .. })`.
 pub struct Explore<'a> {
-    /// What is explored, in a word: the scenario's name.
+    /// The name of the scenario that is explored.
     pub name: &'a str,
-    /// What runs, in a line.
+    /// What runs, in one line.
     pub about: &'a str,
     /// Its bounds, and why they suffice.
     pub bounds: &'a str,
-    /// How many unique states it was recorded to have.
+    /// The recorded number of unique states.
     pub recorded: Option<usize>,
-    /// Others that are small, to be named where this one is not.
+    /// Small scenarios of the same model, to suggest if this one is not small.
     pub others: Vec<&'a str>,
-    /// What links lead to.
+    /// The landmarks to link to.
     pub landmarks: &'a [Landmark],
-    /// What is broken in the protocol, if anything. Who calls has broken it; here it is only said, and a way to what
-    /// comes of it looked for.
+    /// The mutant that is on, if any. The caller has switched it on; here it is only named, and a history that leads to
+    /// a violation is looked for.
     pub mutant: Option<&'a str>,
-    /// Where the Explorer listens: a loopback address and a port; port 0 is any that is free.
+    /// Where the Explorer listens: a loopback address and a port; port 0 means any free port.
     pub address: &'a str,
-    /// Where to say all this.
+    /// Where the introduction, the links and warnings are written.
     pub out: &'a mut dyn Write,
 }
 
-/// Why the Explorer is not there. `bazaar-model` exits with code 2.
+/// Why the Explorer does not run. `bazaar-model` exits with code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ExploreError {
-    /// Give an address and a port.
+    /// The address cannot be parsed or resolved. Give an address and a port.
     #[error("{address}: not an address and a port, such as 127.0.0.1:3000: {source}")]
     Address {
-        /// What was given.
+        /// The address that was given.
         address: String,
-        /// What is wrong with it.
+        /// What is wrong with the address.
         source: io::Error,
     },
-    /// Give an address of this machine's own: everybody who reaches the Explorer may use it.
+    /// The address is not a loopback address. Give one: anybody who can reach the Explorer can use it.
     #[error(
-        "{address}: not a loopback address; the Explorer asks nobody who he is, so it is served to this machine only"
+        "{address}: not a loopback address; the Explorer has no authentication, so it is served to this machine only"
     )]
     NotLoopback {
-        /// What was given.
+        /// The address that was given.
         address: String,
     },
-    /// Give another port, or end what listens there.
+    /// The port is taken. Give another port, or end the program that listens there.
     #[error("{address}: nothing can listen there: {source}")]
     Taken {
-        /// What was given.
+        /// The address that was given.
         address: SocketAddr,
-        /// Why not.
+        /// Why nothing can listen there.
         source: io::Error,
     },
-    /// Start it from another directory.
-    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to go \
-        to", .0.display())]
+    /// The root directory holds files that the Explorer would serve. Move them away, or start from another directory.
+    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to move \
+             to", .0.display())]
     ForeignPage(PathBuf),
-    /// Look at what it says: what there is to say cannot be written, say, or there are no signals to wait for.
-    #[error("the system refuses something: {0}")]
+    /// The operating system refuses something: the output cannot be written, for instance, or signals cannot be waited
+    /// for. The error says what.
+    #[error("the operating system refuses a request: {0}")]
     System(#[from] io::Error),
-    /// The Explorer ended by itself; what it said stands above.
-    #[error("the Explorer ended by itself")]
+    /// The Explorer ended unasked. Its own message, if it gave one, comes before this error.
+    #[error("the Explorer ended unexpectedly")]
     Ended,
 }
 
 impl<'a> Explore<'a> {
-    /// For a scenario.
+    /// The Explorer for a scenario.
     pub fn of(
         scenario: &'a Entry,
         extent: Extent,
@@ -146,17 +147,17 @@ impl Visitor for Explore<'_> {
     type Output = Result<(), ExploreError>;
 
     fn visit<S: Subject>(mut self, subject: &S) -> Result<(), ExploreError> {
-        // Held until the Explorer takes it, so that the links that are printed stay true.
+        // Held until the Explorer takes the port, so that the printed links stay valid.
         let held = listen(self.address)?;
         let address = held.local_addr()?;
         if let Some(left) = leave_foreign_page()? {
-            writeln!(self.out, "warning: {} is no page of the Explorer; serving from / instead", left.display())?;
+            writeln!(self.out, "warning: {} is not the Explorer's page; serving from / instead", left.display())?;
         }
         self.introduce(subject)?;
         self.link(subject, address)?;
         drop(held);
         serve(subject, address, || {
-            let all = "\"Run to completion\" there searches all states; loopback only; Ctrl-C ends it";
+            let all = "\"Run to completion\" on that page searches all states; loopback only; Ctrl-C ends it";
             writeln!(self.out, "\nExplorer: http://{address}/\n{all}")?;
             self.out.flush()
         })
@@ -169,12 +170,12 @@ impl Explore<'_> {
         writeln!(self.out, "bounds     {}", self.bounds)?;
         writeln!(self.out, "adversary  {}", subject.adversary())?;
         match self.recorded {
-            Some(states) => writeln!(self.out, "states     {states} unique ones are recorded")?,
-            None => writeln!(self.out, "states     no number is recorded")?,
+            Some(states) => writeln!(self.out, "states     {states} unique ones recorded")?,
+            None => writeln!(self.out, "states     no number recorded")?,
         }
         if self.recorded.is_none_or(|states| states > SMALL) {
             let others = self.others.join(", ");
-            let others = if others.is_empty() { others } else { format!("; small ones of this model are {others}") };
+            let others = if others.is_empty() { others } else { format!("; small scenarios: {others}") };
             writeln!(self.out, "warning: \"Run to completion\" will take long here{others}")?;
         }
         if let Some(mutant) = self.mutant {
@@ -184,20 +185,20 @@ impl Explore<'_> {
     }
 
     fn link<S: Subject>(&mut self, subject: &S, address: SocketAddr) -> io::Result<()> {
-        writeln!(self.out, "\nLinks, each to the shortest way (looking through up to {LOOK_THROUGH} states)")?;
+        writeln!(self.out, "\nLinks, each to a shortest history (searching up to {LOOK_THROUGH} states)")?;
         self.out.flush()?;
         let survey = trace::survey(subject, LOOK_THROUGH, self.landmarks, self.mutant.is_some());
         let Survey { landmarks, violation, states } = survey;
-        writeln!(self.out, "the beginning: {}", link(address, &History::empty(subject)))?;
+        writeln!(self.out, "the first state: {}", link(address, &History::empty(subject)))?;
         for (landmark, history) in &landmarks {
             writeln!(self.out, "{landmark} ({}): {}", count(history), link(address, history))?;
         }
         for landmark in self.landmarks.iter().filter(|landmark| !landmarks.contains_key(landmark)) {
-            writeln!(self.out, "{landmark}: not within {states} states")?;
+            writeln!(self.out, "{landmark}: not found within {states} states")?;
         }
         let violation = match (violation, self.mutant) {
             (None, Some(_)) => {
-                writeln!(self.out, "nothing is violated within {states} states; looking deeper")?;
+                writeln!(self.out, "no violation within {states} states; searching deeper")?;
                 self.out.flush()?;
                 deeper(subject)
             }
@@ -207,7 +208,7 @@ impl Explore<'_> {
             (Some((violation, history)), _) => {
                 writeln!(self.out, "violated, {violation} ({}): {}", count(&history), link(address, &history))
             }
-            (None, Some(_)) => writeln!(self.out, "nothing is violated as far as was looked"),
+            (None, Some(_)) => writeln!(self.out, "no violation found in the deeper search either"),
             (None, None) => Ok(()),
         }
     }
@@ -225,7 +226,7 @@ pub fn link<S: Subject>(address: SocketAddr, history: &History<'_, S>) -> String
     format!("http://{address}/#/steps/0{}", numbers.collect::<String>())
 }
 
-/// A counterexample that is too deep for a survey, made short.
+/// A counterexample that is too deep for a survey, shortened.
 fn deeper<S: Subject>(subject: &S) -> Option<(Violation, History<'_, S>)> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let checker = Graph::new(subject.clone()).checker().threads(threads).target_state_count(LOOK_DEEPER);
@@ -237,28 +238,29 @@ fn deeper<S: Subject>(subject: &S) -> Option<(Violation, History<'_, S>)> {
     Some((short.wrong()?, short))
 }
 
-/// A port of a loopback address, to be sure that it can be had.
+/// Binds a port of a loopback address, to be sure that it is free.
 fn listen(address: &str) -> Result<TcpListener, ExploreError> {
     let wrong = |source| ExploreError::Address { address: address.to_owned(), source };
     let all: Vec<_> = address.to_socket_addrs().map_err(wrong)?.collect();
     let Some(first) = all.first().copied() else {
         return Err(wrong(io::Error::from(io::ErrorKind::AddrNotAvailable)));
     };
-    // All of them: a name may stand for several.
+    // All of them: a name may resolve to several addresses.
     if !all.iter().all(|address| address.ip().is_loopback()) {
         return Err(ExploreError::NotLoopback { address: address.to_owned() });
     }
     TcpListener::bind(first).map_err(|source| ExploreError::Taken { address: first, source })
 }
 
-/// Goes where stateright finds no files that it would serve instead of its own page: it takes whatever is called so in
-/// the working directory. The directory that was left, if one was.
+/// Changes to a directory in which stateright finds no files that it would serve instead of its own page, since it
+/// takes files of certain names from the working directory. Returns the directory of such files that was left, if there
+/// was one.
 fn leave_foreign_page() -> Result<Option<PathBuf>, ExploreError> {
     let here = Path::new("ui");
     if !is_page(here) {
         return Ok(None);
     }
-    // Not a directory for temporary files: there everybody could put a page.
+    // Not a directory for temporary files, where anybody could put a page.
     let root = Path::new("/");
     if is_page(&root.join("ui")) {
         return Err(ExploreError::ForeignPage(root.join("ui")));
@@ -277,11 +279,11 @@ enum Event {
     Ended,
 }
 
-/// Serves the Explorer at this address until the process is interrupted or told to end. `ready` is called once it
+/// Serves the Explorer at this address until the process is interrupted or terminated. Calls `ready` once the Explorer
 /// answers.
 ///
 /// # Errors
-/// The Explorer does not answer, or ends by itself.
+/// The Explorer does not answer in time, or ends unasked.
 pub fn serve<S: Subject>(
     subject: &S,
     address: SocketAddr,
@@ -318,19 +320,19 @@ pub fn serve<S: Subject>(
     }
 }
 
-/// A subject as the Explorer shows it. Its states are those of its [`Graph`], so there are as many.
+/// A subject as the Explorer shows it. Its states are those of its [`Graph`], so their number is the same.
 #[derive(Debug)]
 pub struct Explored<S> {
     subject: Arc<S>,
-    /// What is checked, and as what it is shown.
+    /// The properties that are checked, and the names under which they are shown.
     properties: Vec<(Property, &'static str)>,
 }
 
 impl<S: Subject> Explored<S> {
-    /// The subject, to be shown.
+    /// Prepares a subject to be shown.
     #[must_use]
     pub fn new(subject: S) -> Explored<S> {
-        // stateright wants names that live for ever: some hundred bytes for each subject that is ever shown.
+        // stateright wants static names; this leaks some hundred bytes for each subject that is ever shown.
         let named = |property: Property| (property, &*format!("{property}: {}", property.sentence()).leak());
         let properties = subject.properties().into_iter().map(named).collect();
         Explored { subject: Arc::new(subject), properties }
@@ -347,7 +349,7 @@ pub struct Shown<S: Subject>(Arc<Scene<S>>);
 struct Scene<S: Subject> {
     subject: Arc<S>,
     state: S::State,
-    /// What is wrong in it, once somebody has asked.
+    /// What is wrong in it, once that has been asked.
     wrong: OnceLock<Option<Violation>>,
 }
 
@@ -389,8 +391,7 @@ impl<S: Subject> Hash for Shown<S> {
     }
 }
 
-/// A step, and where it is taken; its `Debug` is its sentence. Only the step tells it from the others that can be taken
-/// there.
+/// A step, and the state in which it is taken; its `Debug` is its sentence. Equality compares only the step.
 pub struct Step<S: Subject> {
     from: Shown<S>,
     action: S::Action,
@@ -444,7 +445,7 @@ impl<S: Subject> Model for Explored<S> {
         step.sentence()
     }
 
-    /// The portrait of the state after, with a sign before each line that is new.
+    /// The portrait of the state after the step, with a sign before each new line.
     fn format_step(&self, state: &Shown<S>, step: Step<S>) -> Option<String> {
         let next = self.next_state(state, step.clone())?;
         let sentence = self.subject.sentence(&state.0.state, &step.action, &next.0.state);
@@ -452,7 +453,7 @@ impl<S: Subject> Model for Explored<S> {
         let mut known: Vec<_> = before.lines().collect();
         let mut text = format!("{sentence}\n\n");
         for line in next.portrait().lines() {
-            // As often as it stood there.
+            // A line that occurred several times is old that many times.
             let stood = known.iter().position(|before| *before == line);
             let sign =
                 if stood.map(|place| known.swap_remove(place)).is_some() || line.is_empty() { "  " } else { "» " };
@@ -474,8 +475,7 @@ impl<S: Subject> Model for Explored<S> {
     }
 }
 
-/// stateright wants a function for each property, one that carries nothing along: here are as many as there are
-/// properties.
+/// stateright wants a function that captures nothing for each property, so there is one for each of them here.
 fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Property<Explored<S>> {
     macro_rules! each {
         ($($property:ident)*) => {
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_is_violated_by_itself() {
+    fn only_the_broken_property_is_violated() {
         let explored = Explored::new(Fixture { is_broken: true }).checker().spawn_dfs().join();
         let found = explored.discoveries();
         let names: Vec<_> = found.keys().collect();
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_with_what_is_new() {
+    fn a_step_is_shown_with_what_is_new() {
         let explored = Explored::new(Fixture { is_broken: false });
         let first = explored.init_states().remove(0);
         assert_eq!(
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_to_see_is_linked() {
+    fn landmarks_are_linked() {
         let fixture = Fixture { is_broken: false };
         let said = said(|out| {
             let mut explore = explore(None, "127.0.0.1:0", out);
@@ -602,9 +602,9 @@ mod tests {
             "scenario   fixture: two peers and a ledger",
             "states     7 unique",
             "3 timers, 1 crash, 1 cut",
-            "the beginning: http://127.0.0.1:3000/#/steps/0\n",
-            "somebody takes office (2 steps): http://127.0.0.1:3000/#/steps/0/",
-            "something is sold: not within ",
+            "the first state: http://127.0.0.1:3000/#/steps/0\n",
+            "a peer takes office (2 steps): http://127.0.0.1:3000/#/steps/0/",
+            "something is sold: not found within ",
         ] {
             assert!(said.contains(expected), "{expected}\nis not in\n{said}");
         }
@@ -612,18 +612,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_to_be_run_to_completion_is_warned_of() {
+    fn a_scenario_too_large_to_run_to_completion_gets_a_warning() {
         for recorded in [None, Some(SMALL + 1)] {
             let said = said(|out| {
                 let explore = explore(None, "127.0.0.1:0", out);
                 Explore { recorded, ..explore }.introduce(&Fixture { is_broken: false }).unwrap();
             });
-            assert!(said.contains("will take long here; small ones of this model are other"), "{said}");
+            assert!(said.contains("will take long here; small scenarios: other"), "{said}");
         }
     }
 
     #[test]
-    fn what_a_mutant_breaks_is_linked() {
+    fn the_violation_of_a_mutant_is_linked() {
         let fixture = Fixture { is_broken: true };
         let said = said(|out| explore(Some("unfenced"), "127.0.0.1:0", out).link(&fixture, ADDRESS).unwrap());
         let expected =
@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_for_a_survey_is_found_and_made_short() {
+    fn a_violation_too_deep_for_a_survey_is_found_and_shortened() {
         let fixture = Fixture { is_broken: true };
         let (violation, history) = deeper(&fixture).unwrap();
         assert_eq!(violation.property, Property::S1);
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_refused() {
+    fn a_taken_port_is_refused() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = other.local_addr().unwrap().to_string();
         let refused = explore(None, &address, &mut io::sink()).visit(&Fixture { is_broken: false });

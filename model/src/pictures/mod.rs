@@ -1,4 +1,4 @@
-//! What people see of a history: words, a picture, and the Explorer.
+//! Histories for people: in words, as pictures, and in the Explorer.
 
 pub mod diagram;
 pub mod explore;

@@ -1,106 +1,107 @@
-//! What a picture of a history shows, before anybody draws it.
+//! What a picture of a history shows, independent of how it is drawn.
 
-/// One vertical line of a picture: somebody to whom things happen.
+/// One vertical line of a picture: a machine to which things happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// What it is called: "trader 1", "the ledger".
+    /// Its name: "trader 1", "the ledger".
     pub name: String,
-    /// What kind of lane it is.
+    /// Its kind, which decides its colour.
     pub kind: LaneKind,
 }
 
-/// Lanes differ in colour.
+/// The kinds of lanes, which differ in colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneKind {
-    /// A peer.
+    /// The lane of a peer.
     Peer,
-    /// The ledger.
+    /// The lane of the ledger.
     Ledger,
 }
 
-/// Something that a step shows. Lanes are named by their place in [`Subject::lanes`](crate::subject::Subject::lanes).
+/// Something that a picture shows of a step. A lane is given by its index in
+/// [`Subject::lanes`](crate::subject::Subject::lanes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// Something leaves. It may arrive in a later step, or several times, or never.
+    /// A message leaves. It may arrive in a later step, once or repeatedly, or never.
     Sent {
-        /// From where.
+        /// The lane of the sender.
         from: usize,
-        /// To where; nothing: to whoever it concerns.
+        /// The lane of the addressee; `None` if the message is for any lane that it concerns.
         to: Option<usize>,
-        /// Names it, to find its arrival. The same thing sent again has the same name.
+        /// The name by which its arrival is found. The same message sent again has the same name.
         message: u64,
-        /// What it says, in a few words.
+        /// Its content, in a few words.
         label: String,
     },
-    /// Something that was sent arrives.
+    /// A message arrives.
     Arrived {
-        /// Where.
+        /// The lane of the receiver.
         at: usize,
-        /// The name it was sent under.
+        /// The name under which it was sent.
         message: u64,
     },
-    /// A link drops what was under way on it.
+    /// A link loses a message.
     Lost {
-        /// The name it was sent under.
+        /// The name under which it was sent.
         message: u64,
     },
     /// A timer fires.
     Timer {
-        /// Whose.
+        /// The lane of the machine.
         at: usize,
-        /// Which.
+        /// The timer, in a few words.
         label: String,
     },
     /// Something that happens in one place: a decision, a write, a sync, a choice.
     Happened {
-        /// Where.
+        /// The lane.
         at: usize,
-        /// What, in a few words.
+        /// What happens, in a few words.
         label: String,
     },
-    /// Somebody stops, with all that was not durable.
+    /// A machine crashes and loses what was not durable.
     Crashed {
-        /// Who.
+        /// The lane of the machine.
         at: usize,
     },
-    /// Somebody is back.
+    /// A machine restarts.
     Restarted {
-        /// Who.
+        /// The lane of the machine.
         at: usize,
     },
-    /// From here on somebody thinks it is trader, for this epoch.
+    /// From here on a peer believes it is trader of this epoch.
     TookOffice {
-        /// Who.
+        /// The lane of the machine.
         at: usize,
         /// The epoch.
         epoch: u64,
     },
-    /// From here on somebody no longer thinks it is trader.
+    /// From here on a peer no longer believes it is trader.
     LeftOffice {
-        /// Who.
+        /// The lane of the machine.
         at: usize,
-        /// Why, in a few words.
+        /// The reason, in a few words.
         label: String,
     },
-    /// Nothing gets through from here on.
+    /// From here on nothing gets through in this direction.
     Cut {
-        /// From where.
+        /// The lane of the sending end.
         from: usize,
-        /// To where.
+        /// The lane of the receiving end.
         to: usize,
     },
-    /// It gets through again.
+    /// From here on messages get through again in this direction.
     Healed {
-        /// From where.
+        /// The lane of the sending end.
         from: usize,
-        /// To where.
+        /// The lane of the receiving end.
         to: usize,
     },
     /// A property is violated here.
     Violated {
-        /// Where it shows, if at one place.
+        /// The lane where it shows, if there is one.
         at: Option<usize>,
-        /// Which property, and what was found.
+        /// The property and what was found.
         label: String,
     },
 }

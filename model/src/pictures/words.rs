@@ -1,4 +1,4 @@
-//! What the machines say and hold, in words.
+//! Messages, records, calls and the states of machines, in words.
 
 use bazaar_protocol::{
     account::Outcome,
@@ -19,7 +19,7 @@ use crate::subject::{
     shared::AGE,
 };
 
-/// What a message says.
+/// The content of a message, as a sentence of its sender.
 pub(crate) fn says(body: &Body) -> String {
     match body {
         Body::Election(message) => match message {
@@ -28,7 +28,7 @@ pub(crate) fn says(body: &Body) -> String {
             ElectionMessage::Answer => "ok, leave it to me".to_owned(),
             ElectionMessage::Leader { epoch, leader } => format!("I hear trader {leader} of epoch {epoch}"),
             ElectionMessage::Coordinator { epoch } => format!("I am coordinator, epoch {epoch}"),
-            ElectionMessage::Resigned { epoch } => format!("I have given epoch {epoch} back"),
+            ElectionMessage::Resigned { epoch } => format!("I have resigned epoch {epoch}"),
         },
         Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
         Body::Clock => "my clock".to_owned(),
@@ -67,7 +67,7 @@ pub(crate) fn says(body: &Body) -> String {
     }
 }
 
-/// What a message says, for a picture.
+/// The content of a message, in few words, for a picture.
 pub(crate) fn brief_says(body: &Body) -> String {
     match body {
         Body::Client(ClientMessage::Request(request)) => {
@@ -90,7 +90,8 @@ pub(crate) fn brief_says(body: &Body) -> String {
     }
 }
 
-/// A number as people read it: the incarnation it was given in, and which of that life's it is.
+/// A request or deposit number for people to read: the incarnation that assigned it, if there is one, and its number in
+/// that life.
 pub(crate) fn number(n: u64) -> String {
     match n >> 32 {
         0 => n.to_string(),
@@ -98,7 +99,7 @@ pub(crate) fn number(n: u64) -> String {
     }
 }
 
-/// A record of the log.
+/// A record of the log, with its clock reading.
 pub(crate) fn record(record: &Record) -> String {
     let what = match &record.entry {
         Entry::Claimed { epoch, holder } => format!("epoch {epoch} claimed by peer {}", holder.peer),
@@ -123,14 +124,14 @@ pub(crate) fn record(record: &Record) -> String {
     format!("{what} @{}", record.stamp.time)
 }
 
-/// An append.
+/// An append with its epoch, its position and its records.
 pub(crate) fn appends(batch: &Batch) -> String {
     let records: Vec<String> = batch.records.iter().map(record).collect();
     let what = if records.is_empty() { "renewal".to_owned() } else { records.join(", ") };
     format!("[epoch {}, position {}] {what}", batch.epoch, batch.position)
 }
 
-/// An append, in a sentence.
+/// An append, for use in a sentence.
 pub(crate) fn planned(batch: &Batch) -> String {
     let Batch { epoch, position, records, .. } = batch;
     let what = |record: &Record| match &record.entry {
@@ -150,7 +151,7 @@ pub(crate) fn planned(batch: &Batch) -> String {
     }
 }
 
-/// What the ledger answers, in a sentence.
+/// An answer of the ledger, for use in a sentence.
 pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
@@ -160,15 +161,16 @@ pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
     };
     let what = match verdict {
         Verdict::Appended { contested: false, .. } => "appended",
-        Verdict::Appended { contested: true, .. } => "appended, and contested",
+        Verdict::Appended { contested: true, .. } => "appended; the term is contested",
         Verdict::Fenced => "fenced",
         Verdict::Conflict => "conflict",
-        Verdict::LeaseActive => "held by another",
+        Verdict::LeaseActive => "lease active",
     };
     batch.as_ref().map_or(what.to_owned(), |batch| format!("{what}: {}", planned(batch)))
 }
 
-/// Who tells whom what, in a sentence; who acts is "it". What is said to several is said once.
+/// Sentences that say which peer tells which others what. The peer that acts is "it", and what it tells several peers
+/// is said once.
 pub(crate) fn told(actor: Option<&str>, all: Vec<(String, String, String)>) -> Vec<String> {
     let mut told: Vec<(String, Vec<String>, String)> = Vec::new();
     for (from, to, what) in all {
@@ -184,10 +186,10 @@ pub(crate) fn told(actor: Option<&str>, all: Vec<(String, String, String)>) -> V
     told.into_iter().map(line).collect()
 }
 
-/// A step, and what comes of it.
+/// A step and its consequences, in one sentence.
 pub(crate) fn joined(what: &str, comes: &[String], violation: Option<&Violation>) -> String {
     let mut all = what.to_owned();
-    // One is enough, but for those in what is quoted.
+    // One colon is enough, not counting those in quotes.
     let has_colon = what.split('"').step_by(2).any(|said| said.contains(": "));
     for (nth, one) in comes.iter().take(MOST).enumerate() {
         all.push_str(if nth == 0 && !has_colon { ": " } else { "; " });
@@ -202,19 +204,19 @@ pub(crate) fn joined(what: &str, comes: &[String], violation: Option<&Violation>
     all
 }
 
-/// How much of what comes of a step is told.
+/// The most consequences of a step that are told.
 const MOST: usize = 3;
 
 /// A question to the ledger, or an append.
 pub(crate) fn asks(request: &LedgerRequest) -> String {
     match request {
         LedgerRequest::Status => "what is your status?".to_owned(),
-        LedgerRequest::Read { from, .. } => format!("which records are there from {from} on?"),
+        LedgerRequest::Read { from, .. } => format!("what are the records from {from} on?"),
         LedgerRequest::Append(batch) => planned(batch),
     }
 }
 
-/// What the ledger answers.
+/// An answer of the ledger, with the batch it is about.
 pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
@@ -224,15 +226,15 @@ pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
     };
     let what = match verdict {
         Verdict::Appended { head, contested: false } => format!("appended, up to {head}"),
-        Verdict::Appended { head, contested: true } => format!("appended, up to {head}, and contested"),
+        Verdict::Appended { head, contested: true } => format!("appended, up to {head}; the term is contested"),
         Verdict::Fenced => "fenced".to_owned(),
         Verdict::Conflict => "conflict".to_owned(),
-        Verdict::LeaseActive => "held by another".to_owned(),
+        Verdict::LeaseActive => "lease active".to_owned(),
     };
     batch.as_ref().map_or(what.clone(), |batch| format!("{what} {}", appends(batch)))
 }
 
-/// An append, for a picture.
+/// An append, in few words, for a picture.
 pub(crate) fn brief(batch: &Batch) -> String {
     let records = batch.records.iter().map(|record| match &record.entry {
         Entry::Claimed { .. } => "claim",
@@ -247,7 +249,7 @@ pub(crate) fn brief(batch: &Batch) -> String {
     format!("{what} (epoch {}, at {})", batch.epoch, batch.position)
 }
 
-/// A question to the ledger, or an append, for a picture.
+/// A question to the ledger, or an append, in few words, for a picture.
 pub(crate) fn brief_question(request: &LedgerRequest) -> String {
     match request {
         LedgerRequest::Status => "status?".to_owned(),
@@ -256,7 +258,7 @@ pub(crate) fn brief_question(request: &LedgerRequest) -> String {
     }
 }
 
-/// What the ledger answers, for a picture.
+/// An answer of the ledger, in few words, for a picture.
 pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
         LedgerAnswer::Status => return "status".to_owned(),
@@ -269,7 +271,7 @@ pub(crate) fn brief_verdict(Reply { reply, batch }: &Reply) -> String {
         Verdict::Appended { contested: true, .. } => "appended, contested",
         Verdict::Fenced => "fenced",
         Verdict::Conflict => "conflict",
-        Verdict::LeaseActive => "held",
+        Verdict::LeaseActive => "lease active",
     };
     let of = |batch: &Batch| format!("{what} (epoch {}, at {})", batch.epoch, batch.position);
     batch.as_ref().map_or(what.to_owned(), of)
@@ -293,7 +295,7 @@ pub(crate) fn the_ledger(ledger: &LedgerNode) -> String {
     };
     let mut lines = vec![format!("ledger: {term}, head {}", status.head)];
     if ledger.machine().is_none_or(Ledger::has_failed) {
-        lines.push("  it answers nothing any more: it holds less than it has shown".to_owned());
+        lines.push("  it has stopped answering: it holds less than it has shown".to_owned());
     }
     let durable = ledger.store().durable().len();
     let mut position = 0;
@@ -307,7 +309,7 @@ pub(crate) fn the_ledger(ledger: &LedgerNode) -> String {
     lines.join("\n")
 }
 
-/// What a participant is and does.
+/// What a participant is and does, in several phrases.
 pub(crate) fn participant(participant: &Participant) -> Vec<String> {
     let mut says = vec![format!("clock {}", reading(participant.clock().now().0))];
     if participant.me().incarnation.0 > 1 {
@@ -323,7 +325,8 @@ pub(crate) fn participant(participant: &Participant) -> Vec<String> {
     says
 }
 
-/// A clock reading as people read it: those of later ages have been written ahead of.
+/// A clock reading for people to read: one of a later age, which only a restart at a written bound reaches, has the age
+/// in front.
 pub(crate) fn reading(clock: u64) -> String {
     match clock / AGE {
         0 => clock.to_string(),
@@ -331,16 +334,16 @@ pub(crate) fn reading(clock: u64) -> String {
     }
 }
 
-/// What an office is at.
+/// What an office is waiting for or reading, if anything.
 pub(crate) fn office(office: &Office) -> Option<String> {
     match office.in_flight() {
-        Some(batch) => Some(format!("waits for the ledger's word on {}", planned(batch))),
+        Some(batch) => Some(format!("waits for the ledger's answer to {}", planned(batch))),
         None if office.is_standing() => Some("reads the books".to_owned()),
         None => None,
     }
 }
 
-/// Where an election stands; of a trader only what its office does not say already.
+/// The phase of an election and the peer's eligibility; for a trader only what its office does not already say.
 pub(crate) fn election(election: &Election, office: Option<Epoch>) -> Vec<String> {
     let phase = match election.phase() {
         Phase::Leading { epoch } if office == Some(epoch) => return eligibility(election),
@@ -348,7 +351,7 @@ pub(crate) fn election(election: &Election, office: Option<Epoch>) -> Vec<String
         Phase::Calling => "has called an election".to_owned(),
         Phase::Asking => "asks whether anybody is eligible".to_owned(),
         Phase::Waiting => "leaves it to a higher peer".to_owned(),
-        Phase::Standing => "stands".to_owned(),
+        Phase::Standing => "stands for office".to_owned(),
         Phase::Leading { epoch } => format!("leads in epoch {epoch}"),
         Phase::Following { epoch, leader, directly } => {
             let how = if directly { "" } else { " by hearsay" };
@@ -367,7 +370,7 @@ fn eligibility(election: &Election) -> Vec<String> {
     }
 }
 
-/// What a buyer wants and knows.
+/// What a buyer asks for and knows.
 pub(crate) fn buyer(buyer: &Buyer) -> Vec<String> {
     let asks = match buyer.asking() {
         Some(request) => format!("asks for request {}", number(request.id.sequence.0)),
@@ -377,7 +380,7 @@ pub(crate) fn buyer(buyer: &Buyer) -> Vec<String> {
     [asks].into_iter().chain(known).collect()
 }
 
-/// What a seller deposits or knows.
+/// What a seller deposits, or what it knows of its account.
 pub(crate) fn seller(seller: &Seller) -> Option<String> {
     match (seller.depositing(), seller.account()) {
         (Some(deposit), _) => Some(format!("deposits {}", number(deposit.id.number.0))),

@@ -1,9 +1,9 @@
-//! What is taken for one state must behave as one: the tests of that, for any subject.
+//! Checks, for any subject, that states taken for the same behave the same.
 //!
-//! A search keeps of two states with the same hash whichever it met first, and never looks at what follows from the
-//! other. That is exact when the hash leaves out only what makes no difference: when from both, the same can be done,
-//! with the same to be said of it, leading to states that are taken for the same again. Then, by induction over the
-//! steps, so is everything that follows.
+//! Of two states with the same hash a search keeps the one it met first and never looks at what follows from the other.
+//! That is exact if the hash leaves out only what makes no difference: if the same steps can be taken from both, with
+//! the same verdicts, and lead to states that are again taken for the same. Then, by induction over the steps, the same
+//! holds for everything that follows.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -11,11 +11,11 @@ use bazaar_protocol::invariant::Property;
 
 use crate::{search::trace::wrong, subject::Subject, subject::shared::digest};
 
-/// Walks all states breadth first, up to `limit` of them. Whenever a state comes up that is unequal to one met before
-/// and taken for the same, what follows from both in one step is compared. How many such pairs were met.
+/// Walks all states breadth first, up to `limit` of them. Whenever a state is unequal to one met before and taken for
+/// the same, compares what follows from both in one step. Returns the number of such pairs.
 ///
 /// # Errors
-/// Two states that are taken for the same and are not, with what follows from them.
+/// Two states that are taken for the same and behave differently.
 pub fn merged_pairs_step_alike<S: Subject>(subject: &S, limit: usize) -> Result<usize, String> {
     let first = subject.first();
     let mut known = HashMap::from([(digest(&first), first.clone())]);
@@ -44,15 +44,15 @@ pub fn merged_pairs_step_alike<S: Subject>(subject: &S, limit: usize) -> Result<
     Ok(pairs)
 }
 
-/// Walks two subjects in lock step, breadth first, up to `limit` states, each state of the one beside the state of the
-/// other that is taken for the same. How many there were.
+/// Walks two subjects in lock step, breadth first, up to `limit` states, each state of one subject beside the state of
+/// the other that is taken for the same. Returns the number of states.
 ///
 /// # Errors
-/// Where they part.
+/// The states in which the two subjects first differ.
 pub fn step_in_lock_step<S: Subject>(one: &S, other: &S, limit: usize) -> Result<usize, String> {
     let pair = (one.first(), other.first());
     if digest(&pair.0) != digest(&pair.1) {
-        return Err(format!("they start apart:\n{:?}\n{:?}", pair.0, pair.1));
+        return Err(format!("they differ at the start:\n{:?}\n{:?}", pair.0, pair.1));
     }
     let mut known = HashMap::from([(digest(&pair.0), ())]);
     let mut rim = VecDeque::from([pair]);
@@ -70,11 +70,11 @@ pub fn step_in_lock_step<S: Subject>(one: &S, other: &S, limit: usize) -> Result
 /// Two states that are taken for the same.
 type Pair<S> = (<S as Subject>::State, <S as Subject>::State);
 
-/// What can be told of a state: its hash, and what is wrong with it.
+/// What is compared of a state: its hash, and what is wrong with it.
 type Face = (u64, Option<Property>);
 
 /// Compares two states that are taken for the same: what is wrong with them, and, as a multiset, what follows from
-/// them. The states that follow, side by side, by hash.
+/// them. Returns the states that follow, side by side, by hash.
 fn alike<S: Subject>(one: &S, state: &S::State, other: &S, beside: &S::State) -> Result<Vec<(u64, Pair<S>)>, String> {
     let said = |subject: &S, state: &S::State| wrong(subject, state).map(|violation| violation.property);
     if said(one, state) != said(other, beside) {
@@ -93,7 +93,7 @@ fn alike<S: Subject>(one: &S, state: &S::State, other: &S, beside: &S::State) ->
     };
     let (after, after_beside) = (follow(one, state), follow(other, beside));
     if !after.iter().map(|(face, _)| face).eq(after_beside.iter().map(|(face, _)| face)) {
-        return Err(format!("these are taken for the same and step apart:\n{state:?}\n{beside:?}"));
+        return Err(format!("these are taken for the same and step differently:\n{state:?}\n{beside:?}"));
     }
     Ok(after
         .into_iter()

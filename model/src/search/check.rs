@@ -1,4 +1,4 @@
-//! Checks a scenario with stateright and says what came of it.
+//! Checks a scenario with stateright and reports the result.
 
 use std::{
     fs,
@@ -33,43 +33,43 @@ pub struct Progress {
     pub states: usize,
     /// The longest path so far.
     pub depth: usize,
-    /// Since it began.
+    /// The time since it began.
     pub elapsed: Duration,
 }
 
-/// What came of a scenario.
+/// The result of checking a scenario.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Which scenario.
+    /// The name of the scenario.
     pub scenario: String,
-    /// Of which model.
+    /// The model it belongs to.
     pub family: Family,
-    /// With which budgets.
+    /// The extent to which it was checked.
     pub extent: Extent,
     /// How it ended.
     pub verdict: Outcome,
-    /// Unique states found.
+    /// The number of unique states found.
     pub states: usize,
-    /// Unique states recorded.
+    /// The recorded number of unique states, if there is one.
     pub recorded: Option<usize>,
-    /// Every state had all its steps tried.
+    /// Whether every step of every state was tried.
     pub complete: bool,
-    /// Steps tried.
+    /// The number of steps tried.
     pub steps: usize,
-    /// The longest path.
+    /// The length of the longest path.
     pub depth: usize,
-    /// How long it took.
+    /// How long the check took.
     pub seconds: f64,
-    /// How much memory the process took on at most while it ran, by state; nothing where the system does not tell. Too
-    /// little where it had taken it before.
+    /// The most memory by which the process grew during the check, per state; `None` where the system does not tell.
+    /// Too low where the process already had the memory.
     pub bytes_per_state: Option<u64>,
-    /// What was to be met and was not.
+    /// The landmarks that should have been met and were not.
     pub missing: Vec<Landmark>,
-    /// What was met.
+    /// The landmarks that were met.
     pub met: Vec<Landmark>,
-    /// Which inputs were tried in which roles, and how often.
+    /// How often each input was tried in each role.
     pub stepped: Vec<Cell>,
-    /// What is wrong, and a short way there.
+    /// A short history that leads to a violation, if one was found.
     pub counterexample: Option<Trace>,
 }
 
@@ -80,7 +80,7 @@ pub struct Cell {
     pub kind: Kind,
     /// The role.
     pub role: Role,
-    /// How often.
+    /// The number of times.
     pub count: u64,
 }
 
@@ -88,33 +88,33 @@ pub struct Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All properties hold in all states, all states were tried, all that was to be met was, and the number of states
-    /// is the recorded one.
+    /// All properties hold in all states, every step was tried, every landmark was met, and the number of states is the
+    /// recorded one.
     Holds,
     /// A property does not hold.
     Violated,
-    /// No property fails, all states were tried and all that was to be met was, but the number of states is another
-    /// than the recorded one, or none is recorded: the machines, or the model, do something else than when it was.
+    /// No property fails, every step was tried and every landmark was met, but the number of states is not the recorded
+    /// one, or none is recorded: the machines or the model behave differently from when it was recorded.
     CountedDifferently,
-    /// A machine panicked, states were left, or something was not met.
+    /// A machine panicked, states were left, or a landmark was not met.
     Incomplete,
 }
 
 impl Report {
-    /// Unique states a second.
+    /// Unique states per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.states as f64 / self.seconds.max(1e-9)
     }
 
-    /// What was found to be wrong.
+    /// The violation that was found, if there is one.
     #[must_use]
     pub fn violation(&self) -> Option<&Violation> {
         self.counterexample.as_ref()?.violation.as_ref()
     }
 }
 
-/// Checks a scenario: depth first, with so many threads, all of it.
+/// Checks a whole scenario, depth first, with this many threads.
 pub fn check(scenario: &Entry, extent: Extent, threads: usize, progress: impl FnMut(Progress)) -> Report {
     scenario.at(extent).with(Check { scenario, extent, threads, progress })
 }
@@ -188,14 +188,15 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
     }
 }
 
-/// How many states are looked through for a shorter way than the shortened one.
+/// The number of states searched for a history shorter than the shortened one.
 const LOOK_THROUGH: usize = 300_000;
 
-/// The history in as few steps as can be found without trying everything.
+/// The history in as few steps as can be found without an exhaustive search.
 fn short<S: Subject>(scenario: &str, extent: Extent, subject: &S, steps: &[S::Action]) -> Trace {
     let mut history = History::empty(subject);
-    // What the search has taken can be taken again. Were it otherwise, this is where to look.
-    let _ = history.go_on(steps);
+    // The steps that the search has taken can be taken again. If they cannot, the history ends early and shows no
+    // violation.
+    let _ = history.extend(steps);
     if let Some(Violation { property, .. }) = history.wrong() {
         let is_it = |state: &S::State| wrong(subject, state).is_some_and(|found| found.property == property);
         let shortest = trace::shortest(subject, LOOK_THROUGH, |state, _| is_it(state));

@@ -1,4 +1,4 @@
-//! A subject as stateright sees it.
+//! A subject as a stateright model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,10 +10,10 @@ use crate::{
     subject::{Met, Subject},
 };
 
-/// The graph of a subject.
+/// The graph of a subject's states and steps.
 #[derive(Debug)]
 pub struct Graph<S> {
-    /// The subject.
+    /// The subject whose states are searched.
     pub subject: S,
     /// What the search has met so far.
     pub tally: Tally,
@@ -22,11 +22,11 @@ pub struct Graph<S> {
 /// What a search has met so far, from all of its threads.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// What makes the scenario worth running.
+    /// The landmarks that were met.
     pub coverage: Coverage,
-    /// Which inputs were tried in which roles.
+    /// How often each input was tried in each role.
     pub matrix: Matrix,
-    /// How many states have had all their steps tried. A search that has ended with fewer than it found is not
+    /// The number of states whose steps have all been tried. A search that ends with fewer than it found is not
     /// complete.
     pub expanded: AtomicU64,
 }
@@ -61,8 +61,8 @@ impl<S: Subject> Model for Graph<S> {
         (next != *state).then_some(next)
     }
 
-    /// Two: whatever a state says of itself, and what comes of it once faults stop. Which property it is, the violation
-    /// names.
+    /// There are two: safety, which a state carries, and convergence, which is asked of a state. The violation names
+    /// the property that fails.
     fn properties(&self) -> Vec<Property<Graph<S>>> {
         vec![
             Property::always("safety", |graph: &Graph<S>, state| graph.subject.violation(state).is_none()),

@@ -1,7 +1,7 @@
-//! A history as it was taken: its steps, and the states between them.
+//! A history: the steps that were taken, and the states between them.
 //!
-//! It is taken here and nowhere else. What is said of a history, drawn of it, written to a file, linked to in the
-//! Explorer or left out of it is read off the steps that were taken, none of which is computed a second time.
+//! Histories are taken here and nowhere else. Whatever is said about a history, drawn, written to a file, linked to in
+//! the Explorer or left out when it is shortened is read off the steps that were taken; no step is computed twice.
 
 use std::mem;
 
@@ -20,44 +20,46 @@ pub struct History<'a, S: Subject> {
 /// A step that was taken.
 #[derive(Clone, Debug)]
 struct Taken<S: Subject> {
-    /// Which it is, from 0, of the steps that can be taken there.
+    /// Its number, from 0, among the steps that can be taken there.
     number: usize,
     action: S::Action,
     after: S::State,
 }
 
-/// A step cannot be taken where it stands: the steps are another subject's, or of another version of it.
+/// A step cannot be taken at its place in the history: the steps belong to another subject, or to another version of
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("step {nth} cannot be taken there")]
+#[error("step {nth} cannot be taken at that point")]
 pub struct CannotBeTaken {
-    /// Which, from 1.
+    /// The number of the step, from 1.
     pub nth: usize,
 }
 
-/// How much is shown of what comes about instead of what should.
+/// How many steps are shown of what happens instead of what should come about.
 const AFTERWARDS: usize = 24;
 
 impl<'a, S: Subject> History<'a, S> {
-    /// The history without steps.
+    /// The history without any steps.
     #[must_use]
     pub fn empty(subject: &'a S) -> History<'a, S> {
         History { subject, first: subject.first(), taken: Vec::new() }
     }
 
-    /// The history of these steps.
+    /// The history that takes these steps.
     ///
     /// # Errors
-    /// A step cannot be taken where it stands.
+    /// A step cannot be taken at its place.
     pub fn replay<'b>(
         subject: &'a S,
         steps: impl IntoIterator<Item = &'b S::Action>,
     ) -> Result<History<'a, S>, CannotBeTaken> {
         let mut history = History::empty(subject);
-        history.go_on(steps)?;
+        history.extend(steps)?;
         Ok(history)
     }
 
-    /// The history of the steps with these numbers, each from 0 among those that can be taken where it stands.
+    /// The history that takes the steps with these numbers, each counted from 0 among the steps that can be taken at
+    /// that point.
     ///
     /// # Errors
     /// There is no step of that number.
@@ -72,11 +74,11 @@ impl<'a, S: Subject> History<'a, S> {
         Ok(history)
     }
 
-    /// Goes on with these steps.
+    /// Takes these steps from where the history ends.
     ///
     /// # Errors
-    /// A step cannot be taken where it stands. Those before it have been taken.
-    pub fn go_on<'b>(&mut self, steps: impl IntoIterator<Item = &'b S::Action>) -> Result<(), CannotBeTaken> {
+    /// A step cannot be taken at its place. The steps before it have been taken.
+    pub fn extend<'b>(&mut self, steps: impl IntoIterator<Item = &'b S::Action>) -> Result<(), CannotBeTaken> {
         steps.into_iter().try_for_each(|step| self.take(|_, action| action == step))
     }
 
@@ -86,7 +88,7 @@ impl<'a, S: Subject> History<'a, S> {
         Ok(())
     }
 
-    /// The first of the steps that can be taken at the end which is the one.
+    /// The first step that can be taken at the end and satisfies `is_it`.
     fn next(&self, is_it: impl Fn(usize, &S::Action) -> bool) -> Option<Taken<S>> {
         let mut actions = Vec::new();
         self.subject.actions(self.last(), &mut actions);
@@ -95,13 +97,13 @@ impl<'a, S: Subject> History<'a, S> {
         Some(Taken { number, action, after })
     }
 
-    /// Its steps: where each was taken, what it is, where it led.
+    /// Its steps, each between the state in which it was taken and the state it led to.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = (&S::State, &S::Action, &S::State)> {
         let mut before = &self.first;
         self.taken.iter().map(move |Taken { action, after, .. }| (mem::replace(&mut before, after), action, after))
     }
 
-    /// For each step which it is, from 0, of those that can be taken where it stands.
+    /// The number of each step, from 0, among the steps that can be taken at that point.
     pub fn numbers(&self) -> impl ExactSizeIterator<Item = usize> {
         self.taken.iter().map(|taken| taken.number)
     }
@@ -116,7 +118,7 @@ impl<'a, S: Subject> History<'a, S> {
         self.steps().map(|(before, action, after)| self.subject.marks(before, action, after))
     }
 
-    /// Whose it is.
+    /// The subject whose history it is.
     #[must_use]
     pub fn subject(&self) -> &'a S {
         self.subject
@@ -134,23 +136,23 @@ impl<'a, S: Subject> History<'a, S> {
         wrong(self.subject, self.last())
     }
 
-    /// Where something does not come about at the end: the first steps of what does instead, in words and as a picture
-    /// shows them.
+    /// If the history ends in a state from which something does not come about: the first steps of what happens
+    /// instead, in words and as a picture shows them.
     #[must_use]
     pub fn afterwards(&self) -> Vec<(String, Vec<Mark>)> {
         let is_stuck = self.subject.violation(self.last()).is_none() && self.wrong().is_some();
         if is_stuck { self.subject.afterwards(self.last(), AFTERWARDS) } else { Vec::new() }
     }
 
-    /// Its first steps, so many; all of it if there are fewer.
+    /// The history of its first steps; all of it if it has fewer.
     #[must_use]
     pub fn upto(&self, steps: usize) -> History<'a, S> {
         let taken = self.taken.iter().take(steps).cloned().collect();
         History { subject: self.subject, first: self.first.clone(), taken }
     }
 
-    /// A history that violates the same property with fewer steps: none of those that are left can be left out by
-    /// itself. Every candidate is taken, from where it parts from the best one so far, whatever was left out.
+    /// A history that violates the same property in fewer steps, of which no single one can be left out. Every
+    /// candidate is taken from the point where it differs from the best one so far.
     #[must_use]
     pub fn shorten(self, property: Property) -> History<'a, S> {
         let Some(mut best) = History::empty(self.subject).until_violated(&self.taken, property) else { return self };
@@ -165,7 +167,7 @@ impl<'a, S: Subject> History<'a, S> {
                     Some(_) | None => at += chunk,
                 }
             }
-            // Another round with single steps as long as it helps.
+            // Another round with single steps, as long as that helps.
             chunk = match chunk {
                 1 if best.taken.len() < before => 1,
                 1 => 0,
@@ -175,8 +177,8 @@ impl<'a, S: Subject> History<'a, S> {
         best
     }
 
-    /// Goes on with those of these steps that can be taken and change something, until one violates the property;
-    /// nothing if none does.
+    /// Takes those of these steps that can be taken and change something, until one violates the property; `None` if
+    /// none does.
     fn until_violated(mut self, steps: &[Taken<S>], property: Property) -> Option<History<'a, S>> {
         for step in steps {
             let taken = self.next(|_, action| *action == step.action);
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_steps_lead_where_the_steps_lead() {
+    fn step_numbers_lead_to_the_same_state_as_the_steps() {
         let history = violated();
         let again = History::by_numbers(&BROKEN, history.numbers()).unwrap();
         assert_eq!((actions(&again), again.last()), (actions(&history), history.last()));
@@ -213,16 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_does_not_arrive() {
+    fn a_message_that_was_never_sent_cannot_arrive() {
         let steps = actions(&violated());
         assert_eq!(History::replay(&BROKEN, &steps[2..]).unwrap_err(), CannotBeTaken { nth: 1 });
         let mut history = History::replay(&BROKEN, &steps).unwrap();
-        assert_eq!(history.go_on(&steps), Err(CannotBeTaken { nth: 5 }), "nothing follows a violation");
+        assert_eq!(history.extend(&steps), Err(CannotBeTaken { nth: 5 }), "nothing follows a violation");
         assert_eq!(actions(&history), steps);
     }
 
     #[test]
-    fn every_step_begins_where_the_one_before_has_led() {
+    fn every_step_begins_where_the_one_before_it_led() {
         let history = violated();
         let mut at = BROKEN.first();
         for (before, action, after) in history.steps() {
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_difference_is_left_out() {
+    fn steps_that_make_no_difference_are_left_out() {
         use crate::subject::fixture::Action::{Crash, Cut, Deliver, Fire, Heal, Restart};
         let long = [Cut, Fire(0), Crash(1), Restart(1), Heal, Fire(1), Deliver(0), Deliver(0), Deliver(1)];
         let long = History::replay(&BROKEN, &long).unwrap();

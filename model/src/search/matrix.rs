@@ -1,4 +1,4 @@
-//! Which inputs the machines were given, in which roles: an input that no scenario ever tries in some role is a gap.
+//! The inputs that the machines were given in each role. An input that no scenario tries in some role is a gap.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// All there are.
+            /// Every one, in order of declaration.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
         }
 
@@ -38,7 +38,7 @@ macro_rules! names {
 }
 
 names! {
-    /// What a machine can be given.
+    /// The inputs that a machine can be given.
     Kind {
         /// "Is anybody higher than me?"
         Call = "election: call",
@@ -50,15 +50,15 @@ names! {
         Leader = "election: leader",
         /// "I hold this epoch."
         Coordinator = "election: coordinator",
-        /// "I have given it back."
+        /// "I have resigned this epoch."
         Resigned = "election: resigned",
-        /// The trader lives.
+        /// The trader is alive.
         Heartbeat = "heartbeat",
         /// A buyer's clock.
         ClockMulticast = "clock multicast",
-        /// A request.
+        /// A buyer's request.
         Request = "request",
-        /// A deposit.
+        /// A seller's deposit.
         Deposit = "deposit",
         /// "What was sold?"
         AskSales = "question after sales",
@@ -66,13 +66,13 @@ names! {
         BuyerStatus = "buyer's status",
         /// A seller's status.
         SellerStatus = "seller's status",
-        /// Something on its way to somebody else.
+        /// A message for another peer, to forward.
         Relayed = "something to relay",
         /// The election's timer.
         ElectionTimer = "election timer",
         /// Ask the ledger again.
         RetryTimer = "ledger retry timer",
-        /// Nothing came of the ledger.
+        /// Give up waiting for the ledger.
         GiveUpTimer = "ledger give-up timer",
         /// Renew the term.
         RenewalTimer = "renewal timer",
@@ -82,23 +82,23 @@ names! {
         SellerTimer = "seller's timer",
         /// The clock may be multicast again.
         ClockTimer = "clock interval timer",
-        /// A choice of what to want.
+        /// A buyer's choice of what to request.
         WishChosen = "wish chosen",
-        /// A choice of what to deposit.
+        /// A seller's choice of what to deposit.
         OfferChosen = "offer chosen",
-        /// A status of the ledger.
+        /// The ledger's status.
         Status = "ledger: status",
         /// A chunk of a snapshot.
         Chunk = "ledger: snapshot chunk",
-        /// Records.
+        /// Records of the ledger.
         Records = "ledger: records",
         /// An append is durable.
         Appended = "ledger: appended",
-        /// An append of an epoch that is over.
+        /// An append was refused because its epoch is over.
         Fenced = "ledger: fenced",
-        /// An append at another place than the head.
+        /// An append was refused because it is not at the head.
         Conflict = "ledger: conflict",
-        /// A claim that the active lease keeps out.
+        /// A claim was refused because the lease is active.
         LeaseActive = "ledger: lease active",
         /// The ledger can be reached.
         LedgerUp = "ledger up",
@@ -106,33 +106,33 @@ names! {
         LedgerDown = "ledger down",
         /// A link works.
         LinkUp = "link up",
-        /// A link works no longer.
+        /// A link no longer works.
         LinkDown = "link down",
         /// A write is durable.
         Written = "written",
-        /// The adversary says: take office.
+        /// The adversary makes a peer stand for office.
         Stand = "stand (by the adversary)",
-        /// The adversary says: leave it.
+        /// The adversary makes a peer leave the office.
         Yield = "yield (by the adversary)",
         /// A crash and, later, a start from what was durable.
         Start = "start",
-        /// Asked for the status.
+        /// The ledger is asked for its status.
         StatusCall = "call: status",
-        /// Asked for records.
+        /// The ledger is asked for records.
         ReadCall = "call: read",
-        /// A claim.
+        /// The ledger is asked to append a claim.
         ClaimCall = "call: claim",
-        /// A batch of the holder.
+        /// The ledger is asked to append a batch of the holder.
         BatchCall = "call: batch",
-        /// A renewal.
+        /// The ledger is asked to renew a term.
         RenewalCall = "call: renewal",
-        /// A batch is durable.
+        /// The ledger learns that a batch is durable.
         Persisted = "persisted",
         /// The lease runs out.
         Lease = "lease timer",
-        /// A tick of a clock by itself.
+        /// A clock counts a local event.
         Tick = "clock: local event",
-        /// A clock reading arrives.
+        /// A clock receives a reading.
         Receive = "clock: receive",
         /// A clock takes over what it read.
         CatchUp = "clock: catch up",
@@ -140,11 +140,11 @@ names! {
 }
 
 names! {
-    /// Who was given it.
+    /// The roles in which machines are given inputs.
     Role {
         /// A peer that holds the office, or thinks so.
         Trader = "trader",
-        /// A peer that tries to take it.
+        /// A peer that stands for the office.
         Candidate = "candidate",
         /// A peer out of office that buys.
         Buyer = "buyer",
@@ -154,15 +154,15 @@ names! {
         Peer = "peer",
         /// The ledger.
         Ledger = "ledger",
-        /// A clock by itself.
+        /// A clock alone.
         Clock = "clock",
-        /// An overlay by itself.
+        /// An overlay alone.
         Relay = "relay",
     }
 }
 
 impl Kind {
-    /// A timer that fires.
+    /// The input when this timer fires.
     #[must_use]
     pub fn of_timer(timer: Timer) -> Kind {
         match timer {
@@ -176,7 +176,7 @@ impl Kind {
         }
     }
 
-    /// A choice that is made.
+    /// The input when this choice is made.
     #[must_use]
     pub fn of_choice(choice: Choice) -> Kind {
         match choice {
@@ -185,7 +185,7 @@ impl Kind {
         }
     }
 
-    /// A message that arrives where it is meant to.
+    /// The input when this message arrives at its destination.
     #[must_use]
     pub fn of_body(body: &Body) -> Kind {
         match body {
@@ -205,7 +205,7 @@ impl Kind {
         }
     }
 
-    /// An answer of the ledger.
+    /// The input when this answer of the ledger arrives.
     #[must_use]
     pub fn of_answer(answer: &LedgerAnswer) -> Kind {
         match answer {
@@ -221,7 +221,7 @@ impl Kind {
         }
     }
 
-    /// What the ledger is asked for.
+    /// The input when the ledger receives this request.
     #[must_use]
     pub fn of_request(request: &LedgerRequest) -> Kind {
         match request {
@@ -231,7 +231,7 @@ impl Kind {
         }
     }
 
-    /// An append that the ledger is asked for.
+    /// The input when the ledger receives this append.
     #[must_use]
     pub fn of_batch(batch: &Batch) -> Kind {
         match batch.claimant() {
@@ -243,14 +243,14 @@ impl Kind {
 }
 
 impl Kind {
-    /// Whether an empty cell is a gap. It is none where a machine in this role is never given this, or where it is the
-    /// same as another role for whoever is given it.
+    /// Whether an empty cell is a gap. It is not where a machine in this role is never given this input, or where the
+    /// role makes no difference to the machine that is given it.
     #[must_use]
     pub fn concerns(self, role: Role) -> bool {
         use Role::{Buyer, Candidate, Clock, Ledger, Peer, Relay, Seller, Trader};
         match self {
-            // Elections, links, disks and the ledger's answers know nothing of what a peer buys or sells: out of office
-            // it is a peer.
+            // What a peer buys or sells makes no difference to elections, links, disks and the ledger's answers: out of
+            // office it counts as a peer.
             Kind::Call
             | Kind::Anyone
             | Kind::AnswerOk
@@ -265,22 +265,22 @@ impl Kind {
             | Kind::LedgerDown
             | Kind::Written => matches!(role, Trader | Candidate | Peer),
             Kind::LinkUp | Kind::LinkDown | Kind::Relayed => matches!(role, Trader | Candidate | Peer | Relay),
-            // Who stands or leads waits for the ledger, not for the election.
+            // A peer that stands or leads waits for the ledger, not for the election.
             Kind::ElectionTimer => role == Peer,
-            // Out of office it asks for the status, and only then.
+            // A peer asks for the status only out of office.
             Kind::Status => role == Peer,
             Kind::RetryTimer => matches!(role, Trader | Candidate),
             Kind::GiveUpTimer => matches!(role, Trader | Candidate),
             Kind::RenewalTimer => role == Trader,
             Kind::Chunk | Kind::Records => role == Candidate,
-            // A trader is told so only of an append that nobody else could have overtaken: never, but for what is late.
+            // A trader, whose appends nobody can overtake, is told so only in late answers.
             Kind::Conflict => matches!(role, Trader | Candidate),
             Kind::LeaseActive => matches!(role, Candidate | Peer),
-            // Whoever is not in office drops them.
+            // A peer out of office drops these.
             Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
-            // In office, or on the way there, a buyer is a buyer still.
+            // In office, or standing for it, a buyer is still a buyer.
             Kind::BuyerStatus | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
-            // It ends the interval, whatever else the peer is.
+            // It ends the interval, no matter what else the peer is.
             Kind::ClockTimer => role == Buyer,
             Kind::SellerStatus | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
             Kind::Stand => role == Peer,
@@ -299,7 +299,7 @@ impl Kind {
 }
 
 impl Role {
-    /// What a participant is at the moment.
+    /// The role of a participant at the moment.
     #[must_use]
     pub fn of(participant: &Participant) -> Role {
         match participant.office() {
@@ -309,7 +309,7 @@ impl Role {
         }
     }
 
-    /// A peer out of office, by what it does there.
+    /// The role of a peer out of office that buys, sells, or both.
     #[must_use]
     pub fn of_client(buys: bool, sells: bool) -> Role {
         match (buys, sells) {
@@ -323,9 +323,9 @@ impl Role {
 /// One input of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stepped {
-    /// What it was given.
+    /// The input.
     pub kind: Kind,
-    /// What it was at that moment.
+    /// The machine's role at that moment.
     pub role: Role,
 }
 
@@ -345,7 +345,7 @@ impl Matrix {
         &self.0[kind as usize * Role::ALL.len() + role as usize]
     }
 
-    /// Counts one.
+    /// Counts one step.
     pub fn count(&self, Stepped { kind, role }: Stepped) {
         self.cell(kind, role).fetch_add(1, Ordering::Relaxed);
     }

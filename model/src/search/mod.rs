@@ -1,4 +1,4 @@
-//! The search through a subject's states: exhaustive checks, shortest histories, and what they show.
+//! Searching the states of a subject: exhaustive checks, shortest histories, and what they show.
 
 pub mod canonical;
 pub mod check;

@@ -1,10 +1,10 @@
 //! The catalogue of mutants: what each breaks, which property must fail, in which scenario, after how many steps
 //! (DESIGN 6).
 //!
-//! A model is worth what it can catch. Each mutant is one safety line of the protocol taken out or weakened
-//! ([`bazaar_protocol::mutant`]). It is caught when the scenario has a state that violates the *named* property; what
-//! is shown is the shortest history there, breadth first. That the unmutated machine passes the same scenario, with the
-//! recorded number of states, is checked in this build too ([`control`]), so the seam itself changes nothing.
+//! A model is worth what it can catch. Each mutant removes or weakens one safety line of the protocol
+//! ([`bazaar_protocol::mutant`]). It is caught if the scenario has a state that violates the *named* property; the
+//! finding is the shortest history there, found breadth first. This build also checks that the unmutated machine passes
+//! the same scenario with the recorded number of states ([`control`]), so the seam itself changes nothing.
 
 use std::time::Instant;
 
@@ -27,53 +27,53 @@ use crate::{
 /// One line of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// What is broken.
+    /// The mutant.
     pub mutant: Mutant,
     /// The property that must fail.
     pub property: Property,
-    /// The scenario in which it does.
+    /// The scenario in which it fails.
     pub scenario: &'static str,
     /// The steps of the shortest history that shows it.
     pub steps: usize,
 }
 
-/// What came of a mutant.
+/// The result of looking for a mutant's violation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// Its name.
+    /// The mutant's name.
     pub mutant: &'static str,
     /// What it breaks, in one sentence.
     pub sentence: &'static str,
     /// The property that must fail.
     pub property: Property,
-    /// The scenario in which it does.
+    /// The scenario in which it fails.
     pub scenario: &'static str,
     /// The steps of the shortest history, as recorded.
     pub recorded: usize,
-    /// The shortest history that was found; nothing if the mutant survived.
+    /// The shortest history that was found; `None` if the mutant survived.
     pub trace: Option<Trace>,
-    /// How long it took.
+    /// How long the search took.
     pub seconds: f64,
 }
 
 impl Finding {
-    /// Whether the property failed, after as many steps as recorded.
+    /// Whether the property failed after exactly as many steps as recorded.
     #[must_use]
     pub fn is_as_recorded(&self) -> bool {
         self.trace.as_ref().is_some_and(|trace| trace.steps.len() == self.recorded)
     }
 }
 
-/// How many states are looked through before a mutant counts as a survivor.
+/// The number of states searched before a mutant counts as a survivor.
 const LIMIT: usize = 3_000_000;
 
-/// The line of a mutant.
+/// The catalogue's line for a mutant, if there is one.
 #[must_use]
 pub fn line(mutant: Mutant) -> Option<Line> {
     CATALOGUE.iter().copied().find(|line| line.mutant == mutant)
 }
 
-/// The scenarios that the catalogue names, in their order.
+/// The scenarios that the catalogue of mutants names, in the order in which they are checked.
 #[must_use]
 pub fn scenarios() -> Vec<Entry> {
     let is_named = |scenario: &Entry| CATALOGUE.iter().any(|line| line.scenario == scenario.name);
@@ -87,7 +87,8 @@ pub fn control(scenario: &Entry, threads: usize) -> Report {
     check::check(scenario, Extent::Default, threads, |_| {})
 }
 
-/// Looks for the violation that a mutant must lead to. No other may be looked for in this process meanwhile.
+/// Looks for the violation that a mutant must lead to. No other search may run in this process meanwhile, because the
+/// mutant is on for the whole process.
 #[must_use]
 pub fn find(line: Line) -> Finding {
     let Line { mutant, property, scenario, steps } = line;
@@ -107,8 +108,8 @@ pub fn find(line: Line) -> Finding {
     }
 }
 
-/// What a model catches a mutant by, alone: the first of its scenarios of at most `up_to` recorded states that has a
-/// state in which any property is violated, smaller scenarios first. Nothing where it catches none.
+/// How one model alone catches a mutant: the first of its scenarios with at most `up_to` recorded states that has a
+/// state in which any property is violated, smaller scenarios first. `None` if the model does not catch it.
 #[must_use]
 pub fn caught_by(family: Family, mutant: Mutant, up_to: usize) -> Option<(&'static str, Property)> {
     let states = |scenario: &Entry| scenario.recorded(Extent::Default).unwrap_or(usize::MAX);
@@ -129,7 +130,7 @@ impl Visitor for Catch {
     type Output = Option<Property>;
 
     fn visit<S: Subject>(self, subject: &S) -> Option<Property> {
-        // A mutant may have more states than the machine as it is; what it has beyond is not looked at.
+        // A mutant may have more states than the unmutated machine; the search stops at twice the number.
         let wrong = trace::shortest(subject, 2 * self.up_to, |state, _| trace::wrong(subject, state).is_some())?;
         wrong.wrong().map(|violation| violation.property)
     }
@@ -158,7 +159,7 @@ const fn on(mutant: Mutant, property: Property, scenario: &'static str, steps: u
     Line { mutant, property, scenario, steps }
 }
 
-/// Every mutant there is, once.
+/// Every mutant, once.
 pub const CATALOGUE: &[Line] = {
     use Mutant as M;
     use Property as P;

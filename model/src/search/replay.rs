@@ -1,4 +1,4 @@
-//! A history from a file, taken again step by step: in words, and as a picture.
+//! Replays a history from a file step by step, in words and as a picture.
 
 use std::{
     fs,
@@ -19,42 +19,47 @@ use crate::{
 /// What to show of a history.
 #[derive(Clone, Copy, Debug)]
 pub struct Show<'a> {
-    /// Where to draw it.
+    /// The file to draw it into, if any.
     pub svg: Option<&'a Path>,
-    /// The step after which to stop and show the state; all of them when not given.
+    /// The step after which to stop and show the state; `None` for all steps.
     pub step: Option<usize>,
 }
 
-/// Why a history cannot be taken again.
+/// Why a history cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The file names a scenario that is not there; it is of another version, perhaps.
-    #[error("it is of a scenario {0:?}, and there is none of this name")]
+    /// The file names a scenario that does not exist; it may be from another version.
+    #[error("it belongs to scenario {0:?}, which does not exist")]
     NoSuchScenario(String),
-    /// A step does not read as one of the scenario's.
-    #[error("step {nth} is no step of scenario {scenario}: {source}")]
+    /// A step cannot be read as a step of the scenario.
+    #[error("step {nth} is not a step of scenario {scenario}: {source}")]
     NoSuchStep {
-        /// Which, from 1.
+        /// The number of the step, from 1.
         nth: usize,
-        /// Of which scenario.
+        /// The name of the scenario.
         scenario: String,
-        /// What is wrong with it.
+        /// What is wrong with the step.
         source: serde_json::Error,
     },
-    /// A step cannot be taken where it stands: the machines, or the model, do something else than when it was written.
-    #[error("step {nth} cannot be taken there; the file was changed, or is of another version{}", said(words))]
+    /// A step cannot be taken at its place: the machines or the model behave differently from when the file was
+    /// written.
+    #[error(
+        "step {nth} cannot be taken at that point; the file was changed, or is from another \
+             version{}",
+        said(words)
+    )]
     CannotBeTaken {
-        /// Which, from 1.
+        /// The number of the step, from 1.
         nth: usize,
-        /// What it says.
+        /// The sentence in the file.
         words: String,
     },
-    /// There are fewer steps.
+    /// The history has fewer steps. Give a smaller number.
     #[error("--step {asked}: the history has {steps} steps")]
     NoSuchNumber {
-        /// Which was asked for.
+        /// The number that was asked for.
         asked: usize,
-        /// How many there are.
+        /// The number of steps in the history.
         steps: usize,
     },
     /// It does not end as the file says: the protocol or the model has changed since.
@@ -63,12 +68,12 @@ pub enum ReplayError {
     /// The picture cannot be written.
     #[error("{}: {source}", file.display())]
     Picture {
-        /// Where to.
+        /// The file to write.
         file: PathBuf,
-        /// Why not.
+        /// Why it cannot be written.
         source: io::Error,
     },
-    /// What there is to say cannot be written.
+    /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] io::Error),
 }
@@ -77,10 +82,10 @@ fn said(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!("; it says: {words}") }
 }
 
-/// Takes a history again and shows it. Whatever is broken in the protocol has been broken by whoever calls.
+/// Replays a history and shows it. The caller has switched on the mutant that the history names, if it names one.
 ///
 /// # Errors
-/// When it is not a history of its scenario, or does not end as it says; see [`ReplayError`].
+/// It is not a history of its scenario, or does not end as the file says; see [`ReplayError`].
 pub fn replay(trace: &Trace, show: Show<'_>, out: &mut impl Write) -> Result<(), ReplayError> {
     let Some(scenario) = catalogue::named(&trace.scenario) else {
         return Err(ReplayError::NoSuchScenario(trace.scenario.clone()));
@@ -99,7 +104,7 @@ impl<W: Write> Visitor for Replay<'_, W> {
 
     fn visit<S: Subject>(self, subject: &S) -> Result<(), ReplayError> {
         let Replay { trace, show, mut out } = self;
-        // Where one property was looked for, a violation of another on the way does not end the history.
+        // A history looked for one property, so a violation of another on the way does not end it.
         let only = trace.violation.as_ref().map(|violation| subject.only(violation.property));
         let subject = only.as_ref().unwrap_or(subject);
         let scenario = || trace.scenario.clone();
@@ -147,7 +152,7 @@ impl<W: Write> Visitor for Replay<'_, W> {
                     violation.map_or("nothing is violated".to_owned(), ToString::to_string)
                 };
                 let (said, found) = (says(trace.violation.as_ref()), says(found.as_ref()));
-                return Err(ReplayError::EndsOtherwise(format!("there {said}, here {found}")));
+                return Err(ReplayError::EndsOtherwise(format!("the file says: {said}; here: {found}")));
             }
         }
         Ok(())

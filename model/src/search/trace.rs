@@ -1,6 +1,6 @@
-//! Histories: the shortest way to somewhere, and one as it stands in a file.
+//! The shortest histories to landmarks and violations, and a history as written to a file.
 //!
-//! stateright's own counterexamples are whatever its search came upon first.
+//! stateright's own counterexamples are whatever its search happened to find first.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
@@ -17,40 +17,40 @@ use crate::{
     subject::{landmark::Landmark, scenario::Extent, shared::digest},
 };
 
-/// A history as it stands in a file: which scenario it is of, and its steps.
+/// A history as written to a file: its scenario and its steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
-    /// The scenario's name.
+    /// The name of the scenario.
     pub scenario: String,
-    /// With which budgets.
+    /// The extent, which decides the budgets.
     pub extent: Extent,
-    /// What was broken in the protocol, if anything; see `bazaar-model mutants`.
+    /// The mutant that was on, if any; see `bazaar-model mutants`.
     pub mutant: Option<String>,
     /// What the last step violates, if anything.
     pub violation: Option<Violation>,
     /// The same steps in words; for people, not read back.
     pub words: Vec<String>,
-    /// Where something does not come about: the first steps of what does instead, once faults have stopped. Not read
+    /// Where something does not come about once faults have stopped: the first steps of what happens instead. Not read
     /// back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub afterwards: Vec<String>,
-    /// The steps.
+    /// The steps, as plain data.
     pub steps: Vec<serde_json::Value>,
 }
 
-/// What is wrong in a state: something broken on the way to it, or something that does not come of it.
+/// What is wrong in a state: a property violated on the way to it, or something that does not come about from it.
 pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
     subject.violation(state).cloned().or_else(|| subject.stuck(state))
 }
 
-/// How a state was come by first: from which other, by its digest, and by which of the steps from there. Nothing for
-/// the first of all.
+/// How a state was first reached: the digest of the state before it and the number of the step from there. `None` for
+/// the first state.
 type Come = Option<(u64, u32)>;
 
-/// Walks all states breadth first, by one thread, until so many are known that `limit` is reached, or `each` breaks
-/// off. It is shown the first state, then every step: the state, what is met, whether the state is new, and how it was
-/// come by. Kept are a few words for each state and the states at the rim; what is returned says of each how it was
-/// come by.
+/// Walks all states breadth first, in one thread, until `limit` states are known or `each` breaks off. `each` is shown
+/// the first state, then every step: the state it leads to, what is met, whether the state is new, and how it was
+/// reached. The walk keeps a few machine words for each state and the states at the rim; it returns how each state was
+/// first reached.
 fn search<S: Subject>(
     subject: &S,
     limit: usize,
@@ -83,7 +83,7 @@ fn search<S: Subject>(
     known
 }
 
-/// The shortest history whose last step meets the goal, giving up where `limit` states are known.
+/// The shortest history whose last step meets the goal; gives up once `limit` states are known.
 pub fn shortest<S: Subject>(
     subject: &S,
     limit: usize,
@@ -91,7 +91,7 @@ pub fn shortest<S: Subject>(
 ) -> Option<History<'_, S>> {
     let mut found = None;
     let known = search(subject, limit, |state, met, is_new, come| {
-        // A state is judged once, a step each time: what is met in it may be new.
+        // A state is judged once, a step every time, since what is met in the step may be new.
         if (is_new || *met != Met::default()) && goal(state, met) {
             found = Some(come);
             return ControlFlow::Break(());
@@ -101,20 +101,20 @@ pub fn shortest<S: Subject>(
     way(subject, &known, found?)
 }
 
-/// What was come upon first, breadth first.
+/// The shortest histories to whatever was looked for.
 #[derive(Clone, Debug)]
 pub struct Survey<'a, S: Subject> {
-    /// The shortest history that meets each landmark, of those that were looked for and found.
+    /// The shortest history to each landmark that was looked for and found.
     pub landmarks: BTreeMap<Landmark, History<'a, S>>,
-    /// The shortest history to something wrong, if any was found.
+    /// The shortest history to a violation, if one was found.
     pub violation: Option<(Violation, History<'a, S>)>,
-    /// How many states were looked at.
+    /// The number of states searched.
     pub states: usize,
 }
 
-/// The shortest history to each of these landmarks, and to something wrong: in one pass, breadth first, by one thread.
-/// Ends where all is found, or where `limit` states are known. Whether something wrong is found on the way is told in
-/// any case; with `until_wrong` it is looked for, and what does not come of a state ([`Subject::stuck`]) is wrong too.
+/// The shortest history to each of these landmarks and to a violation, in one pass, breadth first, in one thread. Ends
+/// once everything is found or `limit` states are known. A violation met on the way is reported in any case; with
+/// `until_wrong` the search continues until it finds one, and a state that is [stuck](Subject::stuck) counts as one.
 pub fn survey<'a, S: Subject>(
     subject: &'a S,
     limit: usize,
@@ -143,7 +143,7 @@ pub fn survey<'a, S: Subject>(
     }
 }
 
-/// The history to a state that was come by so. Nothing where two states have the same digest, so that the way to the
+/// The history to a state that was reached in this way. `None` if two states have the same digest, so that the way to
 /// one was taken for the way to the other.
 fn way<'a, S: Subject>(subject: &'a S, known: &HashMap<u64, Come>, come: Come) -> Option<History<'a, S>> {
     let before = |(from, _): &(u64, u32)| known.get(from).copied().flatten();
@@ -153,9 +153,9 @@ fn way<'a, S: Subject>(subject: &'a S, known: &HashMap<u64, Come>, come: Come) -
 }
 
 impl Trace {
-    /// The history as it stands in a file.
+    /// The history in the form in which it is written to a file.
     pub fn of<S: Subject>(scenario: &str, extent: Extent, mutant: Option<String>, history: &History<'_, S>) -> Trace {
-        // Steps are plain data: nothing in them refuses to be written.
+        // Steps are plain data, which can always be serialised.
         let written = |action| serde_json::to_value(action).unwrap_or_default();
         Trace {
             scenario: scenario.to_owned(),
@@ -168,10 +168,10 @@ impl Trace {
         }
     }
 
-    /// Its steps as those of this subject.
+    /// Its steps as steps of this subject.
     ///
     /// # Errors
-    /// The number of the first step, from 1, that is none of this subject's, and why.
+    /// The number of the first step, from 1, that is not a step of this subject, and why.
     pub fn actions<S: Subject>(&self, _subject: &S) -> Result<Vec<S::Action>, (usize, serde_json::Error)> {
         let step =
             |(nth, step): (usize, &serde_json::Value)| S::Action::deserialize(step).map_err(|error| (nth, error));
@@ -187,7 +187,7 @@ mod tests {
     const ALL: usize = 1_000_000;
 
     #[test]
-    fn a_survey_finds_what_a_search_for_each_finds() {
+    fn a_survey_finds_the_same_histories_as_single_searches() {
         let fixture = Fixture { is_broken: false };
         let survey = survey(&fixture, ALL, &LANDMARKS, false);
         assert_eq!(survey.landmarks.len(), LANDMARKS.len() - 1, "one is never met");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_survey_finds_the_shortest_way_to_what_is_wrong() {
+    fn a_survey_finds_the_shortest_history_to_a_violation() {
         let fixture = Fixture { is_broken: true };
         let (violation, history) = survey(&fixture, ALL, &[], true).violation.unwrap();
         assert_eq!(history.wrong(), Some(violation));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_survey_ends_at_its_limit_and_where_all_is_found() {
+    fn a_survey_ends_at_its_limit_or_once_everything_is_found() {
         let fixture = Fixture { is_broken: false };
         let whole = survey(&fixture, ALL, &[Landmark::Sold], false);
         let bounded = survey(&fixture, 100, &[Landmark::Sold], false);

@@ -1,5 +1,5 @@
-//! A small subject for tests of what looks at subjects: two peers claim the office from a ledger. It may be broken:
-//! then the ledger takes a second claim of the same epoch.
+//! A small subject for the tests of whatever looks at subjects: two peers claim the office from a ledger. If it is
+//! broken, the ledger accepts a second claim of the same epoch.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,7 @@ const LEDGER: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     peers: [Peer; 2],
-    /// Who holds which epoch, counted from 1.
+    /// The holder of each epoch; epochs count from 1.
     log: Vec<usize>,
     sent: Vec<Message>,
     timers: u8,

@@ -1,4 +1,4 @@
-//! What makes a scenario worth running. A model that never met any of this would prove nothing.
+//! Landmarks: the events that make a scenario worth running. A scenario that met none of them would prove nothing.
 
 use std::{
     fmt,
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! landmarks {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Something that happens in a step. stateright's `sometimes` speaks of states, so each of these would cost a
-        /// bit of history in every state; they are noted at the steps instead. All steps from all states are tried, so
-        /// what is noted does not depend on the order of the search.
+        /// Something that happens in a step. stateright's `sometimes` is about states, so each landmark would cost a
+        /// bit of history in every state; landmarks are noted at the steps instead. All steps from all states are
+        /// tried, so what is noted does not depend on the order of the search.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Landmark {
@@ -19,7 +19,7 @@ macro_rules! landmarks {
         }
 
         impl Landmark {
-            /// All there are.
+            /// Every landmark, in order of declaration.
             pub const ALL: &'static [Landmark] = &[$(Landmark::$name,)*];
         }
 
@@ -33,152 +33,152 @@ macro_rules! landmarks {
 
 landmarks! {
     /// A claim is confirmed.
-    TookOffice = "somebody takes office",
+    TookOffice = "a peer takes office",
     /// A claim of epoch 2 is confirmed.
-    SecondEpoch = "a second epoch is held",
+    SecondEpoch = "a second epoch begins",
     /// A claim of epoch 3 is confirmed.
-    ThirdEpoch = "a third epoch is held",
-    /// A trader's append meets `Fenced`.
+    ThirdEpoch = "a third epoch begins",
+    /// A trader's append is answered with `Fenced`.
     TraderFenced = "a trader is fenced",
-    /// A claim meets `Conflict`.
-    ClaimConflict = "a claim meets Conflict",
-    /// A claim meets an active lease.
-    ClaimMetLease = "a claim meets an active lease",
-    /// A claim meets `Fenced`.
-    ClaimFenced = "a claim meets Fenced",
+    /// A claim is answered with `Conflict`.
+    ClaimConflict = "a claim is refused with Conflict",
+    /// A claim is answered with `LeaseActive`.
+    ClaimMetLease = "a claim is refused because the lease is active",
+    /// A claim is answered with `Fenced`.
+    ClaimFenced = "a claim is refused with Fenced",
     /// A trader is told that its term is contested.
     Contested = "a trader learns that its term is contested",
-    /// The ledger is asked again for what it has appended already, and says so.
+    /// The ledger is sent a batch that it has already appended, and says so.
     Resent = "a batch is settled by resending",
-    /// What a trader appended lands after that trader has left or died.
+    /// A batch lands after the trader that wrote it has left or died.
     LateAppend = "an append lands after its writer has gone",
     /// The ledger crashes between write and sync; the batch is lost.
     LostUnsynced = "a crash between write and sync loses the batch",
-    /// The ledger crashes between write and sync; the batch survives unanswered.
-    KeptUnanswered = "a crash before the answer leaves the batch",
+    /// The ledger crashes between sync and answer; the batch survives unanswered.
+    KeptUnanswered = "a crash before the answer leaves the batch in the log",
     /// A peer in office crashes.
     TraderCrashed = "a trader crashes",
-    /// A crashed peer comes back.
+    /// A crashed peer starts its next life.
     Restarted = "a peer restarts",
-    /// A peer steps down since nothing came of the ledger.
+    /// A peer steps down because it has heard nothing from the ledger for too long.
     LedgerSilent = "the ledger is silent for too long",
-    /// A peer in office is told of a higher epoch by a peer.
+    /// A peer in office hears of a higher epoch from another peer.
     Deposed = "a higher epoch deposes a trader",
     /// A renewal is confirmed and a heartbeat goes out.
     Heartbeat = "a heartbeat is sent",
-    /// A request that stands in the books already is answered from them.
+    /// A request that is already in the books is answered from them.
     FromTheBooks = "a request is answered from the books",
     /// A new trader finds requests waiting.
     Inherited = "a new trader inherits a queue",
-    /// Something is sold.
+    /// A request of another peer ends in a sale.
     Sold = "something is sold",
-    /// A request is refused.
+    /// A request of another peer is refused.
     Refused = "a request is refused",
     /// A seller learns that its deposit is sold out.
     SoldOut = "a seller's stock is sold out",
-    /// A deposit follows a sold-out one.
-    DepositedAgain = "a second deposit of a seller counts",
-    /// A trader resigns at its last sale.
+    /// A seller makes another deposit after its first.
+    DepositedAgain = "a seller's second deposit counts",
+    /// A trader has made the sales of its term and leaves.
     Resigned = "a trader resigns",
     /// A restarted seller finds what its former life sold, or a buyer how its former life's request ended.
     Resumed = "a restarted client adopts what its former life left",
-    /// A restarted buyer is told of a request of its former life that waits.
+    /// A restarted buyer is told that a request of its former life is still waiting.
     ResumedRequest = "a restarted buyer waits for its former life's request",
-    /// A seller has missed more sales than are kept to be told.
+    /// A seller has missed more sales than the trader keeps in order to repeat them.
     MissedTooMuch = "a seller missed more sales than are kept, and takes over its account",
-    /// A peer that called is answered by a higher one.
+    /// A peer that called an election is answered by a higher one.
     Answered = "a higher peer answers a call",
-    /// A peer that resigned stands since nobody else could.
-    LoneSurvivor = "a peer that resigned stands since nobody else answers",
-    /// A peer learns while it stands that its former life resigned.
+    /// A peer that resigned stands for office because nobody else can.
+    LoneSurvivor = "a peer that resigned stands because nobody else answers",
+    /// A peer learns while it stands for office that its former life resigned.
     SatOut = "a peer learns while it stands that it has resigned",
-    /// Who hears the leader says so to one that calls.
+    /// A peer that hears the leader refers a caller to it.
     ReferredToLeader = "a call is answered with the leader's name",
-    /// A trader leaves since it hears no neighbour and is contested.
+    /// A trader leaves because it hears no neighbour and its term is contested.
     Isolated = "a trader that hears no neighbour leaves its contested office",
-    /// A trader deals with the request it made before it took office.
-    ServedItself = "a trader deals with its own request of before",
+    /// A trader settles a request that it made before it took office.
+    ServedItself = "a trader settles its own earlier request",
     /// A new trader reads the books from a snapshot.
     ReadSnapshot = "books are read from a snapshot",
-    /// A snapshot comes in more than one chunk.
+    /// A snapshot is sent in more than one chunk.
     SeveralChunks = "a snapshot comes in several chunks",
-    /// A chunk of another snapshot comes than the one that was being read.
-    OtherSnapshot = "a snapshot is replaced by a later one while it is read",
+    /// A chunk arrives that belongs to another snapshot than the one being read.
+    OtherSnapshot = "a later snapshot replaces the one being read",
     /// A read is answered with fewer records than there are.
-    CutRead = "a read is cut, and goes on",
-    /// A peer that stands hears of a later head than it has read.
+    CutRead = "a read is cut short and continued",
+    /// A peer that stands for office hears of a later head than it has read.
     HeadOvertook = "a peer that stands hears of records that it has not read",
     /// A call comes while the ledger writes, and waits there.
     CallWaited = "a call waits in the ledger while it writes",
-    /// A call comes while as many wait as the ledger has room for.
+    /// A call comes when as many calls are waiting as the ledger has room for.
     CallDropped = "a call finds no room in the ledger",
     /// An old image of the ledger is put back.
     OldImage = "an old image of the ledger is put back",
-    /// A peer that has seen more stops it.
+    /// A peer that has seen a later head stops the ledger.
     OldImageNoticed = "a peer that has seen more stops an old image of the ledger",
     /// A peer that has called an election loses the ledger.
-    LedgerLostInElection = "the ledger is lost to a peer that runs for office",
-    /// A batch of which the first record lies below the written bound and the last above it.
+    LedgerLostInElection = "a peer loses the ledger while it runs for office",
+    /// The first record of a batch is stamped below the written bound, the last one above it.
     BoundCrossed = "a batch of several records crosses the written bound",
-    /// A journal holds as much as it may, and drops what comes.
+    /// A journal holds as much as it may, and drops what comes next.
     JournalFull = "a full journal drops what comes",
-    /// A flood comes so late that its number is below the window.
-    BelowWindow = "a flood comes too late to be told from those that were taken",
-    /// A flood comes after a later one of its origin and is taken, though an earlier one is missing for good.
-    AfterGap = "a late flood is taken though an earlier one is missing for good",
-    /// A request is in the queue when a batch has become durable.
-    Split = "a queue is left over for the next batch",
-    /// A message arrives after a later one of the same sender.
+    /// A flood arrives so late that its number is below the window.
+    BelowWindow = "a flood comes too late to be told from those already accepted",
+    /// A flood that arrives after a later one of its origin is accepted, though an earlier one is missing for good.
+    AfterGap = "a late flood is accepted though an earlier one is missing for good",
+    /// A request is still in the queue when a batch becomes durable.
+    Split = "part of a queue is left for the next batch",
+    /// A message arrives after a later one from the same sender.
     Overtaken = "a message is overtaken by a later one",
-    /// A message arrives that is in its receiver's past already.
-    ReceivedAgain = "a message comes that is known of already",
-    /// What is sent has a clock above the written bound.
+    /// A message arrives that is already in its receiver's past.
+    ReceivedAgain = "a message arrives that its receiver already knows of",
+    /// A message waits because its clock reading is above the written bound.
     HeldBack = "a send waits until its clock is written",
-    /// A crash while something waits for the written bound.
-    HeldLost = "a crash takes along what waited to be sent",
-    /// A crash between asking for a write and its being durable.
+    /// A clock crashes while a message waits for the written bound.
+    HeldLost = "a crash loses a message that waited to be sent",
+    /// A clock crashes after it asked for a write and before the write is durable.
     BoundLost = "a crash loses a bound that was being written",
-    /// A crash between a write's being durable and being told of it.
-    BoundKept = "a crash leaves a bound that nobody was told of",
-    /// A crash of a clock that stood above the written bound.
+    /// A clock crashes after a write is durable and before it is told so.
+    BoundKept = "a crash leaves a durable bound that nobody was told of",
+    /// A clock crashes while it is above the written bound.
     Undone = "a crash undoes what lay above the written bound",
-    /// A clock is raised by what was read.
+    /// A clock is raised by a stamp that its peer has read.
     CaughtUp = "a clock catches up with what was read",
-    /// The same reading at two peers.
+    /// Two peers stamp with the same reading.
     SameReading = "two peers stamp the same reading",
-    /// A flood comes by a second way.
-    FloodDropped = "a flood that was taken already is dropped",
-    /// A flood comes first from a neighbour that is no nearer to its source.
-    LongWay = "a flood comes by a longer way first",
-    /// A unicast is handed on by a relay.
-    PathFollowed = "a relay hands a unicast on along a path",
-    /// A unicast is flooded by who wrote it.
-    PathUnknown = "a unicast without a way is flooded at its source",
-    /// A unicast is flooded by a relay.
-    WentAround = "a relay floods a unicast that has no way on",
+    /// A flood arrives by a second route.
+    FloodDropped = "a flood that was already accepted is dropped",
+    /// A flood first arrives from a neighbour that is no nearer to its source.
+    LongWay = "a flood arrives first by a longer route",
+    /// A relay forwards a unicast to the next hop.
+    PathFollowed = "a relay forwards a unicast along a path",
+    /// The sender of a unicast floods it because it knows no path.
+    PathUnknown = "a unicast without a path is flooded at its source",
+    /// A relay floods a unicast because it knows no next hop that is up.
+    WentAround = "a relay floods a unicast whose path has ended",
     /// A unicast has used up its hops.
-    LeftCircle = "a unicast that goes in a circle is flooded at last",
-    /// A link that is thought up leads to nobody.
-    HandedToDead = "something is handed to a dead neighbour",
-    /// A live peer is not reached, since no path is left.
+    LeftCircle = "a unicast that goes in a circle is flooded in the end",
+    /// A link that is believed to be up leads to a dead peer.
+    HandedToDead = "something is sent to a dead neighbour",
+    /// A live peer is not reached because no path is left.
     CutOff = "a live peer is cut off",
-    /// A flood of a former life comes where a later life was heard.
+    /// A flood of a former life arrives where a later life has been heard.
     FormerLife = "a flood of a former life comes after one of the next",
-    /// A link loses something.
+    /// A link loses a message.
     LostOnLink = "a message is lost on a link",
-    /// A peer hands on what is for somebody else, or for everybody.
+    /// A peer forwards a message that is for another peer, or for everybody.
     Relayed = "a peer relays",
-    /// A flood comes to a peer a second time, by another way or doubled.
-    RepeatedFlood = "a flood comes a second time",
-    /// A message to one peer is flooded, since the way is unknown or down.
-    Detour = "a message to one is flooded since its way is unknown or down",
-    /// A cut drops what is under way.
+    /// A flood reaches a peer a second time, by another route or doubled.
+    RepeatedFlood = "a flood arrives a second time",
+    /// A message to one peer is flooded because the path is unknown or down.
+    Detour = "a message to one peer is flooded because its path is unknown or down",
+    /// A cut drops what is under way on a connection.
     DroppedByCut = "a cut drops what is under way",
-    /// A peer learns that a connection works no longer.
+    /// A peer learns that a connection no longer works.
     NoticedCut = "a peer learns that a connection is down",
-    /// A connection that was cut is whole again.
+    /// A connection that was cut works again.
     Healed = "a cut is healed",
-    /// A crash loses a write of a peer.
+    /// A crash loses a write that a peer had asked for.
     LostWrite = "a crash loses what a peer had asked to be written",
 }
 
@@ -187,17 +187,17 @@ landmarks! {
 pub struct Landmarks(u128);
 
 impl Landmarks {
-    /// Notes one.
+    /// Adds one landmark.
     pub fn note(&mut self, landmark: Landmark) {
         self.0 |= 1 << landmark as u32;
     }
 
-    /// Notes all of these.
+    /// Adds all of the other's landmarks.
     pub fn join(&mut self, other: Landmarks) {
         self.0 |= other.0;
     }
 
-    /// Whether it was noted.
+    /// Whether this landmark has been noted.
     #[must_use]
     pub fn has(self, landmark: Landmark) -> bool {
         self.0 & (1 << landmark as u32) != 0
@@ -209,7 +209,7 @@ impl Landmarks {
 pub struct Coverage([AtomicU64; 2]);
 
 impl Coverage {
-    /// Adds those of one step.
+    /// Adds the landmarks of one step.
     pub fn add(&self, Landmarks(new): Landmarks) {
         for (half, new) in self.0.iter().zip([new as u64, (new >> 64) as u64]) {
             if half.load(Ordering::Relaxed) & new != new {
@@ -218,7 +218,7 @@ impl Coverage {
         }
     }
 
-    /// All so far.
+    /// The landmarks met so far.
     pub fn all(&self) -> Landmarks {
         let [low, high] = self.0.each_ref().map(|half| u128::from(half.load(Ordering::Relaxed)));
         Landmarks(low | high << 64)

@@ -1,10 +1,10 @@
-//! The ledger as the models run it: the protocol's [`Archive`], and when two of them are the same.
+//! The ledger as the models run it: the protocol's [`Archive`], and the rule for when two ledgers are the same.
 //!
-//! Of the log only those clock readings count on which something can still depend: those of its last batch, which may
-//! be sent again and is followed by what is stamped later; of requests that wait; of each buyer's last outcome and each
-//! seller's last deposit and sale, which the next request or deposit is held against; all of them while a read is to be
-//! answered from an older head. All else of the log counts. A sequence of records that lead to the same books with
-//! other stamps, long after, is the same history.
+//! Of the clock readings in the log, only those count on which something can still depend: those of its last batch,
+//! which may be sent again and after which the next record is stamped; those of waiting requests; those of each buyer's
+//! last outcome and of each seller's last deposit and sale, against which the next request or deposit is checked; and
+//! all of them while a read is to be answered from an older head. Everything else in the log counts. Long afterwards,
+//! records that led to the same books with other stamps are the same history.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +21,17 @@ use bazaar_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The ledger, its store, and what is under way between them.
+/// The ledger, its store, and what is under way between the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerNode(pub Archive);
 
-/// An answer on its way.
+/// An answer of the ledger that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reply {
-    /// The reply.
+    /// The reply as the caller will receive it.
     pub reply: LedgerReply,
-    /// The batch that the answer to an append names by a digest, which no hash counts.
+    /// The batch that the answer to an append names by its digest; hashes skip the digest, so the batch is kept beside
+    /// it.
     pub batch: Option<Batch>,
 }
 
@@ -49,8 +50,8 @@ impl DerefMut for LedgerNode {
 }
 
 impl LedgerNode {
-    /// Whether this batch is a claim that would be granted if the lease were over: then that it runs out makes a
-    /// difference.
+    /// Whether this batch is a claim that only the active lease keeps from being granted. Then the end of the lease
+    /// makes a difference.
     #[must_use]
     pub fn keeps_out(&self, batch: &Batch) -> bool {
         let status = self.status();
@@ -64,11 +65,12 @@ impl LedgerNode {
 impl Hash for LedgerNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let store = self.store();
-        // A snapshot is the fold of what stands below it.
+        // A snapshot is the fold of the records below it.
         let snapshot = store.snapshot().map(Books::position);
         (self.machine(), self.is_asked_to_write(), self.is_unanswered(), self.reads()).hash(state);
         (store.durable().len(), store.written().len(), snapshot).hash(state);
-        // The last batch may be sent again, and is there again when a crash takes the one that is being written.
+        // The last batch may be sent again, and becomes the last once more when a crash loses the one that is being
+        // written.
         let last = store.durable().last().map_or(Position(0), |batch| batch.position);
         let keep = Latest::of(store.records());
         let mut position = Position(0);
@@ -86,7 +88,7 @@ impl Hash for LedgerNode {
     }
 }
 
-/// The latest of each kind in a log, by where it stands.
+/// The position of each peer's latest record of each kind.
 #[derive(Debug, Default)]
 struct Latest {
     admitted: BTreeMap<PeerId, Position>,
@@ -121,7 +123,7 @@ impl Latest {
         latest
     }
 
-    /// The record without the readings on which nothing depends any more.
+    /// Hashes the record without the readings on which nothing depends any more.
     fn hash<H: Hasher>(&self, position: Position, record: &Record, state: &mut H) {
         record.stamp.peer.hash(state);
         std::mem::discriminant(&record.entry).hash(state);

@@ -1,4 +1,4 @@
-//! What a scenario is made of. The catalogue of those there are is [`catalogue`](crate::catalogue)'s.
+//! What a scenario consists of. [`catalogue`](crate::catalogue) gathers all of them.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::subject::landmark::Landmark;
 
-/// One scenario: what runs, what the adversary may do, and what it is to show.
+/// One scenario: what runs, what the adversary may do, and what the scenario is meant to show.
 #[derive(Clone, Debug)]
 pub struct Scenario<S> {
     /// Its name on the command line.
     pub name: &'static str,
     /// Which of the models it belongs to.
     pub family: Family,
-    /// What runs, in a line.
+    /// What runs, in one line.
     pub about: &'static str,
-    /// Its bounds, and why they suffice for what it is to show.
+    /// Its bounds, and why they suffice for what it is meant to show.
     pub bounds: &'static str,
-    /// What must be met on the way, or the scenario shows nothing.
+    /// The landmarks that must be met; otherwise the scenario shows nothing.
     pub landmarks: Vec<Landmark>,
-    /// What is checked.
+    /// The subject that `check` runs.
     pub case: S,
-    /// The same a step further: larger budgets, or more peers; nothing where there is no further step to go.
+    /// The subject that `check --thorough` runs, with larger budgets or more peers; `None` where there is no further
+    /// step.
     pub further: Option<S>,
 }
 
@@ -29,20 +30,20 @@ pub struct Scenario<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Who leads.
+    /// Which peer leads.
     Election,
-    /// What is traded, whoever leads.
+    /// Trading, no matter which peer leads.
     Trading,
-    /// Who stamps what.
+    /// Clock readings and stamps.
     Clock,
-    /// How messages find their way.
+    /// How messages are routed.
     Overlay,
-    /// Whole peers over their overlay.
+    /// Whole peers connected by their overlay.
     Whole,
 }
 
 impl Family {
-    /// All there are.
+    /// Every model, in the order of the catalogue.
     pub const ALL: [Family; 5] = [Family::Election, Family::Trading, Family::Clock, Family::Overlay, Family::Whole];
 }
 
@@ -62,18 +63,18 @@ impl fmt::Display for Family {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Extent {
-    /// Minutes.
+    /// The scenario as it is, checked within minutes.
     #[default]
     Default,
     /// A step further: larger budgets, or more peers. It takes long.
     Thorough,
 }
 
-/// Up to so many states a scenario is small enough to be explored: the Explorer runs to completion in seconds.
+/// The most states a scenario may have to be explored: up to here the Explorer's search completes in seconds.
 pub const SMALL: usize = 200_000;
 
 impl<S> Scenario<S> {
-    /// What is checked of it, to this extent.
+    /// The subject that a check to this extent runs.
     #[must_use]
     pub fn at(&self, extent: Extent) -> &S {
         match extent {
@@ -82,15 +83,15 @@ impl<S> Scenario<S> {
         }
     }
 
-    /// The same scenario of another kind of subject.
+    /// The same scenario with its subjects turned into another kind.
     #[must_use]
     pub fn map<T>(self, how: impl Fn(S) -> T) -> Scenario<T> {
         let Scenario { name, family, about, bounds, landmarks, case, further } = self;
         Scenario { name, family, about, bounds, landmarks, case: how(case), further: further.map(how) }
     }
 
-    /// How many unique states it was recorded to have. Another number means that the machines, or the model, do
-    /// something else than when it was recorded: look at it, then record it anew (`bazaar-model check --record`).
+    /// The recorded number of unique states. A different number means that the machines or the model behave differently
+    /// from when it was recorded: find out why, then record the new one (`bazaar-model check --record`).
     #[must_use]
     pub fn recorded(&self, extent: Extent) -> Option<usize> {
         let extent = if self.further.is_none() { Extent::Default } else { extent };
@@ -104,25 +105,25 @@ impl<S> Scenario<S> {
     }
 }
 
-/// The recorded numbers of unique states, as they stand in `model/recorded.json`.
+/// The numbers of unique states recorded in `model/recorded.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded(BTreeMap<String, BTreeMap<Extent, usize>>);
 
 impl Recorded {
-    /// Those this program was built with.
+    /// The numbers this program was built with.
     #[must_use]
     pub fn compiled_in() -> Recorded {
-        // A damaged file fails every scenario, by having no number for it.
+        // A damaged file fails every scenario because it has no number for any.
         serde_json::from_str(include_str!("../../recorded.json")).unwrap_or_default()
     }
 
-    /// The number for a scenario.
+    /// The number recorded for this scenario to this extent.
     #[must_use]
     pub fn states(&self, scenario: &str, extent: Extent) -> Option<usize> {
         self.0.get(scenario)?.get(&extent).copied()
     }
 
-    /// Records a number.
+    /// Sets the number for this scenario and extent.
     pub fn record(&mut self, scenario: &str, extent: Extent, states: usize) {
         self.0.entry(scenario.to_owned()).or_default().insert(extent, states);
     }

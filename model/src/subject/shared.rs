@@ -1,18 +1,18 @@
-//! Parts of a state: shared between states until one changes, and hashed once; and how states are hashed.
+//! Parts of a state, which states share until one of them changes and which are hashed once; and how states are hashed.
 //!
 //! # Clocks
 //!
-//! The machines do nothing with a clock reading but take the larger of two, add one, and compare. So a state whose
-//! readings are all higher by the same amount does the same things for ever, and is the same state: a [`digest`] takes
+//! The machines only ever take the larger of two clock readings, add one to a reading, or compare readings. So a state
+//! whose readings are all higher by the same amount behaves the same for ever and is the same state: a [`digest`] takes
 //! readings relative to the least one that occurs anywhere in the value. That is exact, not an abstraction, under two
-//! conditions that this crate sees to: a reading of 0 stands for "none yet" and for nothing else (peers start at 1),
-//! and no digest that the protocol takes over readings is part of what is hashed (a hasher here skips every
-//! [`bazaar_protocol::digest::Digest`], and who keeps one keeps what it names beside it). The tests hold it against the
-//! machines: states that are taken for the same are stepped side by side.
+//! conditions that this crate ensures: a reading of 0 means "none yet" and nothing else (peers start at 1), and no
+//! digest that the protocol takes over readings is hashed (the hasher here skips every
+//! [`bazaar_protocol::digest::Digest`], and any state that holds one also holds what it names). The tests check this
+//! against the machines: states taken for the same are stepped side by side.
 //!
-//! Where clocks are written ahead, readings come in two sorts that are far apart: those of now, and the bounds that a
-//! restart resumes at. A history is too short for one to reach the other step by step, so each sort counts from its own
-//! least ([`AGE`]): how far exactly a bound lies ahead of now decides nothing.
+//! Where clocks are written ahead, readings fall into two groups far apart: current ones, and the bounds at which a
+//! restart resumes. No history is long enough for one group to reach the other step by step, so each group counts from
+//! its own least ([`AGE`]): exactly how far a bound lies ahead of the current readings decides nothing.
 
 use std::{
     hash::{Hash, Hasher},
@@ -20,21 +20,21 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// How many readings an age of clocks has. Whoever wants bounds that are never reached step by step writes clocks an
-/// age ahead; no history counts as many.
+/// The number of readings in an age of clocks. A model in which bounds are never reached step by step writes clocks one
+/// age ahead; no history counts that far.
 pub const AGE: u64 = 1 << 20;
 
-/// How many ages count from their own least reading; in later ones readings are taken as they are.
+/// The number of ages that count from their own least reading; in later ages readings are taken unchanged.
 const AGES: usize = 4;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A piece of a state. A step changes few of them; the others are neither copied nor hashed again. It is hashed when
-/// somebody asks for the first time.
+/// A piece of a state. A step changes few pieces; the others are neither copied nor hashed again. A piece is hashed
+/// when its hash is first needed.
 #[derive(Debug)]
 pub struct Shared<T>(Arc<(OnceLock<Relative>, T)>);
 
-/// A digest in which clock readings count from the least of their age, and those least ones (0: there is none).
+/// A digest in which clock readings count from the least of their age, with those least readings (0: there is none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Relative {
     digest: u64,
@@ -42,12 +42,12 @@ struct Relative {
 }
 
 impl<T: Hash> Shared<T> {
-    /// The part with this value.
+    /// A part with this value, not hashed yet.
     pub fn new(value: T) -> Shared<T> {
         Shared(Arc::new((OnceLock::new(), value)))
     }
 
-    /// Changes the value, for this state alone.
+    /// Changes the value for this state only.
     pub fn change<R>(&mut self, how: impl FnOnce(&mut T) -> R) -> R
     where
         T: Clone,
@@ -62,7 +62,7 @@ impl<T: Hash> Shared<T> {
         result
     }
 
-    /// Names the part among all others.
+    /// A name for the part that tells it from all others, also from one whose readings are merely shifted.
     #[must_use]
     pub fn name(&self) -> u64 {
         let Relative { digest, least } = self.relative();
@@ -132,8 +132,9 @@ fn relative<T: Hash + ?Sized>(value: &T) -> Relative {
 }
 
 /// A hasher for many small numbers: each is folded in by a full multiplication, as in wyhash. Clock readings come as
-/// `i64` ([`bazaar_protocol::clock::Time`] sees to it) and are summed up, each with a weight of its own that depends on
-/// all that came before it but the readings; so the least one of an age can be taken off all of that age at the end.
+/// `i64` ([`bazaar_protocol::clock::Time`] ensures that) and are summed, each with its own weight, which depends on
+/// everything before it except other readings; so at the end the least reading of an age can be subtracted from all
+/// readings of that age.
 struct Folding {
     run: u64,
     sum: u64,
@@ -201,8 +202,7 @@ impl Hasher for Folding {
         *least = if *least == 0 { reading } else { reading.min(*least) };
     }
 
-    /// A digest that the protocol took: over readings as they are, so it is left out. What it names is hashed beside
-    /// it.
+    /// A digest taken by the protocol is over absolute readings, so it is left out. What it names is hashed beside it.
     fn write_u128(&mut self, _: u128) {}
 
     fn finish(&self) -> u64 {
@@ -213,8 +213,8 @@ impl Hasher for Folding {
     }
 }
 
-/// What has been sent and may still arrive. Where it is only added to, each may arrive once, often, or never, in any
-/// order: sending it again changes nothing, so loss, duplication and resending need no steps of their own.
+/// What has been sent and may still arrive. Where the bag only grows, each item may arrive once, often, or never, in
+/// any order: sending it again changes nothing, so loss, duplication and resending need no steps of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Bag<T>(Vec<Shared<T>>);
 
@@ -225,45 +225,45 @@ impl<T> Default for Bag<T> {
 }
 
 impl<T: Hash + Eq> Bag<T> {
-    /// Adds one, unless it is there.
+    /// Adds an item unless an equal one is there.
     pub fn add(&mut self, one: Shared<T>) {
         if !self.has(&one) {
             self.put(one);
         }
     }
 
-    /// Adds one, also if there is one like it.
+    /// Adds an item even if an equal one is there.
     pub fn put(&mut self, one: Shared<T>) {
-        // By digest: any order will do, as long as it tells neither in which order they came nor how late it is.
+        // By digest: any order will do that depends neither on the order of arrival nor on absolute clock readings.
         let place = self.0.partition_point(|other| other.relative() < one.relative());
         self.0.insert(place, one);
     }
 
-    /// Takes one out.
+    /// Removes one item equal to this one, if there is one.
     pub fn take(&mut self, one: &Shared<T>) {
         if let Some(place) = self.0.iter().position(|other| other == one) {
             self.0.remove(place);
         }
     }
 
-    /// Whether there is none.
+    /// Whether nothing is under way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it is there.
+    /// Whether an equal item is there.
     pub fn has(&self, one: &Shared<T>) -> bool {
         let place = self.0.partition_point(|other| other.relative() < one.relative());
         self.0[place..].iter().take_while(|other| other.relative() == one.relative()).any(|other| other == one)
     }
 
-    /// All of them.
+    /// All items, in an order that says nothing about when they were sent.
     pub fn iter(&self) -> impl Iterator<Item = &Shared<T>> {
         self.0.iter()
     }
 
-    /// Drops what can no longer matter.
+    /// Keeps only the items for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.0.retain(|one| keep(one));
     }

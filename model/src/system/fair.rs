@@ -1,10 +1,10 @@
-//! What comes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3), in virtual time.
+//! What becomes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3), in virtual time.
 //!
-//! No more faults, and no more wishes. Cuts are healed but for the one that stays; who has crashed comes back, or stays
-//! away for good. All that is under way arrives, everybody learns how its connections are; then the timer that is due
-//! first fires. A buyer that was not told how its last request ended wants something once more, since it learns that by
-//! asking. What should come about is asked whenever all is quiet. The schedule is one of many; that its steps are
-//! bounded from every state is what is checked.
+//! There are no more faults and no more new requests. Cuts are healed, except for the one that stays; crashed peers
+//! come back or stay away for good. Everything under way arrives, and every peer learns the state of its connections;
+//! then the timer that is due first fires. A buyer that was not told how its last request ended makes one more request,
+//! since it learns that by asking. Whether what should come about has come about is asked whenever all is quiet. The
+//! schedule is one of many; the check is that its number of steps is bounded from every state.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,16 +22,16 @@ use super::{
 };
 use crate::{participants::world::Plans, pictures::picture::Mark};
 
-/// Nobody wants anything more, and who has sold out brings other goods (SPEC D8).
+/// No buyer has any more requests, and a seller that is sold out deposits other goods (SPEC D8).
 const AFTERWARDS: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
-/// How many steps the way to a scenario's beginning takes at most.
+/// The most steps that the way to the beginning of a scenario may take.
 const OPENING: usize = 10_000;
 
-/// Follows the fair schedule until what should come about has, and has lasted; the number of steps it took.
+/// Follows the fair schedule until what should come about has and has lasted, and returns the number of steps it took.
 ///
 /// # Errors
-/// When it has not within the stated number of steps: what is missing at the end.
+/// What is missing at the end, if it has not come about within the stated number of steps.
 pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Result<usize, Violation> {
     let mut step = Step::on(setup, world.clone());
     step.stop_faults(convergence);
@@ -39,7 +39,7 @@ pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Res
     if together.is_empty() {
         return Ok(0);
     }
-    // The epoch in which all was well when last looked, and for how long it has been since.
+    // The epoch in which all was well at the last look, and for how long it has been well.
     let mut well: Option<(Epoch, Duration)> = None;
     let mut steps = 0;
     let endless = |what: &str| Violation { property: Property::L1, position: None, what: what.to_owned() };
@@ -50,7 +50,7 @@ pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Res
         }
         let missing = step.missing(&together, convergence.cut);
         if !is_quiet {
-            break missing.unwrap_or_else(|| endless("messages breed messages"));
+            break missing.unwrap_or_else(|| endless("every message causes another"));
         }
         let epoch = step.world.ledger.status().epoch();
         let since = match (&missing, well) {
@@ -63,7 +63,7 @@ pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Res
         }
         let passes = if steps < convergence.within { step.tick(false) } else { None };
         let Some((time, _)) = passes else {
-            break missing.unwrap_or_else(|| endless("one leader follows another"));
+            break missing.unwrap_or_else(|| endless("no leader lasts: one follows another"));
         };
         well = since.map(|since| (epoch, since + time));
         steps += 1;
@@ -75,7 +75,7 @@ pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Res
 pub fn follow(setup: &System, world: &World, convergence: Convergence, steps: usize) -> Vec<(String, Vec<Mark>)> {
     let mut step = Step::on(setup, world.clone());
     step.stop_faults(convergence);
-    // Said with the first step.
+    // Cuts, healed connections and restarts are shown with the first step.
     let mut changed = words::connections(setup, world, &step.world);
     let mut followed = Vec::new();
     while followed.len() < steps {
@@ -97,8 +97,8 @@ pub fn follow(setup: &System, world: &World, convergence: Convergence, steps: us
     followed
 }
 
-/// The live peers that hear each other while `cut` stays: those of the only group of more than one, or the only one
-/// that lives. None where nothing can be asked of anybody: all are alone, and each may be right to think it is the
+/// The live peers that hear each other while `cut` stays: the only group of more than one, or the only peer that is
+/// alive. Empty where nothing can be demanded of anybody: all are alone, and each may rightly believe that it is the
 /// last.
 fn together(setup: &System, world: &World, cut: Option<Way>) -> BTreeSet<PeerId> {
     let mut groups: Vec<BTreeSet<PeerId>> = Vec::new();
@@ -146,13 +146,13 @@ impl Step<'_> {
                 self.start(peer);
             }
         }
-        // The lease runs from now at the latest; how much of it is left nobody knows where timing was free.
+        // The lease starts now at the latest: where timing was free, how much of it is left is unknown.
         if self.world.ledger.is_lease_active() && self.world.lease.is_none() {
             self.world.lease = Some(super::TIMEOUTS.lease);
         }
     }
 
-    /// Follows the fair schedule to where the scenario begins, then lets the adversary have it.
+    /// Follows the fair schedule to where the scenario begins and the adversary takes over.
     pub(super) fn open(&mut self) {
         self.is_timed = true;
         let opening = self.setup.opening;
@@ -201,8 +201,8 @@ impl Step<'_> {
         }
     }
 
-    /// Everything that is under way arrives, and nothing waits but for time. Nothing if that takes more than so many
-    /// steps, or something breaks on the way.
+    /// Lets everything under way arrive, until only the passing of time can change anything. `None` if that takes more
+    /// than `within` steps or a property is violated on the way.
     fn flow(&mut self, steps: &mut usize, within: usize) -> Option<()> {
         while *steps < within && self.world.violation.is_none() {
             let Some(action) = self.next() else { return Some(()) };
@@ -212,7 +212,7 @@ impl Step<'_> {
         self.next().is_none().then_some(())
     }
 
-    /// What happens next without time passing.
+    /// The next step that takes no time, if there is one.
     fn next(&self) -> Option<Action> {
         let world = &self.world;
         for live in world.lives() {
@@ -241,12 +241,12 @@ impl Step<'_> {
         }
     }
 
-    /// The timer that is due first fires, if any is armed: after how much time, and which. Where everybody is `idle`,
-    /// nobody deposits yet.
+    /// Lets the timer that is due first fire, if one is armed, and returns how long that took and the step. While all
+    /// are `idle`, nobody deposits.
     fn tick(&mut self, idle: bool) -> Option<(Duration, Action)> {
         let untold = self.untold();
         let counts = |live: &Live, timer: Timer, wait: Duration| match timer {
-            // A buyer that wants nothing more does not think of anything.
+            // A buyer with no more requests has nothing to decide.
             Timer::Buyer => !wait.is_zero() || Some(live.id()) == untold,
             Timer::Seller => !wait.is_zero() || !idle,
             Timer::Election | Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal | Timer::ClockInterval => true,
@@ -281,7 +281,7 @@ impl Step<'_> {
         self.world.lease = self.world.lease.map(|lease| lease.saturating_sub(time));
     }
 
-    /// A buyer that was not told how its last request ended, and is asking for nothing.
+    /// A buyer that was not told how its last request ended and is not asking.
     fn untold(&self) -> Option<PeerId> {
         let books = self.world.observer.log().books();
         let is_untold = |live: &&Live| {
@@ -292,7 +292,7 @@ impl Step<'_> {
         self.world.lives().find(is_untold).map(Live::id)
     }
 
-    /// What has not come about yet among those that hear each other.
+    /// What should have come about among the peers that hear each other and has not yet.
     fn missing(&self, together: &BTreeSet<PeerId>, cut: Option<Way>) -> Option<Violation> {
         let settled = self.settled(together, cut);
         let found = settled.there_is_one_trader_that_all_know();

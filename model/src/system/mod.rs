@@ -1,10 +1,10 @@
 //! Whole peers, the overlay between them, and the ledger (DESIGN 6, `whole`).
 //!
 //! The machines are [`bazaar_protocol::peer::Peer`] and the ledger in memory, [`bazaar_protocol::archive::Archive`],
-//! unchanged; all that a driver does is the model's, and so the adversary's: connections, calls, disks, timers,
-//! choices. [`world`] says what there is and what can happen, [`step`] does what a step does and tells the
-//! [`Observer`](bazaar_protocol::invariant::Observer), which asks the properties, [`fair`] says what comes of a state
-//! once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] says what is run.
+//! unchanged; everything a driver does is the model's, and so the adversary's: connections, calls, disks, timers,
+//! choices. [`world`] says what there is and what can happen, [`step`] takes a step and tells the
+//! [`Observer`](bazaar_protocol::invariant::Observer), which checks the properties, [`fair`] says what becomes of a
+//! state once faults stop, [`words`] puts all of it in words and pictures, and [`scenarios`] lists what is checked.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,39 +35,40 @@ pub use crate::participants::TIMEOUTS;
 pub use scenarios::scenarios;
 pub use world::{Action, Budget, Place, Way, World};
 
-/// Peers, their links, and a ledger, set up in one way.
+/// Peers, their links, and a ledger, set up in one way, with what the adversary may do to them.
 #[derive(Clone, Debug)]
 pub struct System {
     /// The peers, by id.
     pub cast: Vec<Member>,
-    /// Who is whose neighbour.
+    /// The links between neighbours.
     pub links: Vec<(u32, u32)>,
     /// The terms of trade.
     pub terms: Terms,
-    /// What all clocks show when everything starts; at least 1, since 0 would be taken for none.
+    /// What all clocks show when everything starts; at least 1, since 0 means no reading.
     pub start: Time,
-    /// How far ahead clocks are written.
+    /// How far above its reading a clock is written ahead.
     pub clock_range: u64,
     /// The least time between two multicasts of a buyer's clock; its timer may fire at any moment.
     pub clock_interval: Duration,
-    /// How peers write.
+    /// How the peers' disks write.
     pub disk: Disk,
-    /// What the ledger is asked without changing it (its status, its records) is asked and answered in one step. That
-    /// the answer may be old when it is acted upon is kept: what follows from it may be taken any time later.
+    /// Whether questions that change nothing at the ledger (its status, its records) are asked and answered in one
+    /// step. The answer may still be out of date when it is acted upon, since what follows from it may be taken any
+    /// time later.
     pub asks_at_once: bool,
-    /// The limits. Where no call may wait inside the ledger while it writes, calls wait on their way.
+    /// The limits. Where no call may wait inside the ledger while it writes, calls wait on their way to it.
     pub limits: Limits,
-    /// Where it begins.
+    /// The state in which the scenario begins.
     pub opening: Opening,
-    /// The connections that may be cut; none: all.
+    /// The connections that may be cut; if empty, all of them.
     pub weak: Vec<Way>,
     /// The connection that is cut from the beginning, in both directions and for good.
     pub broken: Option<Way>,
     /// What the adversary may do.
     pub budget: Budget,
-    /// What must come about from every state once faults stop; nothing where that is not asked.
+    /// What must come about from every state once faults stop; `None` where convergence is not checked.
     pub convergence: Option<Convergence>,
-    /// Nothing counts as wrong but this; none: whatever is.
+    /// Only violations of this property count; with `None`, violations of any.
     pub only: Option<Property>,
 }
 
@@ -76,59 +77,59 @@ pub struct System {
 pub struct Member {
     /// What it does when it is not the trader.
     pub role: Role,
-    /// How much it thinks of.
+    /// How many requests and deposits it makes.
     pub plans: Plans,
-    /// It may crash.
+    /// Whether it may crash.
     pub crashes: bool,
 }
 
-/// How a peer writes.
+/// How a peer's disk writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disk {
-    /// What it wants written is durable, and confirmed, at once.
+    /// A write is durable and confirmed at once.
     AtOnce,
-    /// A write is asked for, durable, confirmed: steps of their own.
+    /// A write is asked for, becomes durable and is confirmed in separate steps.
     InSteps,
 }
 
-/// Where a scenario begins. What comes before follows the [fair schedule](fair).
+/// The state in which a scenario begins. What comes before follows the [fair schedule](fair).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opening {
-    /// Everybody has just started.
+    /// Every peer has just started.
     AtTheStart,
     /// One peer is in office, and all know it.
     InOffice,
-    /// And whoever sells has deposited.
+    /// The same, and every seller has made its deposit.
     Deposited,
 }
 
 /// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convergence {
-    /// In how many steps of the fair schedule.
+    /// The most steps of the fair schedule that it may take.
     pub within: usize,
     /// How long, in virtual time, it must last in one epoch before it counts.
     pub lasting: Duration,
     /// The connection that stays cut for good, in both directions.
     pub cut: Option<Way>,
-    /// Who has crashed comes back.
+    /// Whether crashed peers come back.
     pub restarts: bool,
 }
 
 impl Member {
-    /// A peer that buys one unit at a time, so many times.
+    /// A peer that buys one unit at a time, `wishes` times.
     #[must_use]
     pub fn buyer(items: &[Item], wishes: u8) -> Member {
         Member { role: Role::Buyer(wanted(items)), plans: Plans { wishes, deposits: 0 }, crashes: true }
     }
 
-    /// A peer that sells so many units of an item.
+    /// A peer that sells `count` units of an item.
     #[must_use]
     pub fn seller(item: Item, count: u32) -> Member {
         Member { role: Role::Seller(offered(item, count)), plans: Plans::default(), crashes: true }
     }
 
-    /// A peer that buys one and sells the other.
+    /// A peer that buys some items and sells another.
     #[must_use]
     pub fn both(items: &[Item], wishes: u8, item: Item, count: u32) -> Member {
         let role = Role::Both(wanted(items), offered(item, count));
@@ -151,8 +152,8 @@ fn offered(item: Item, count: u32) -> Offers {
 }
 
 impl System {
-    /// These peers in a line, one in office, under terms by which nobody resigns; clocks are written so far ahead that
-    /// no bound is ever reached step by step.
+    /// These peers in a line, one of them in office, under terms by which nobody resigns. Clocks are written so far
+    /// ahead that no bound is ever reached step by step.
     #[must_use]
     pub fn line(cast: Vec<Member>) -> System {
         let links = (1..cast.len() as u32).map(|peer| (peer - 1, peer)).collect();
@@ -175,24 +176,25 @@ impl System {
         }
     }
 
-    /// The same with this budget.
+    /// The same setup with this budget.
     #[must_use]
     pub fn with(&self, budget: Budget) -> System {
         System { budget, ..self.clone() }
     }
 
-    /// The peers' ids.
+    /// The ids of the peers, in order.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
         (0..self.cast.len() as u32).map(PeerId)
     }
 
-    /// All ways, each connection's two directions side by side: the links', then those to the ledger.
+    /// All ways, the two directions of each connection side by side: first the links, then the connections to the
+    /// ledger.
     pub fn ways(&self) -> impl Iterator<Item = Way> + '_ {
         let links = self.links.iter().map(|(one, other)| Way::between(PeerId(*one), PeerId(*other)));
         links.chain(self.ids().map(Way::to_ledger)).flat_map(|way| [way, way.back()])
     }
 
-    /// Which of all [`ways`](System::ways) this is.
+    /// The index of a way among all [`ways`](System::ways); `None` if there is no such connection.
     #[must_use]
     pub fn nth(&self, way: Way) -> Option<usize> {
         let to_ledger = |peer: PeerId| {
@@ -209,7 +211,7 @@ impl System {
         }
     }
 
-    /// A peer's neighbours.
+    /// The neighbours of a peer.
     #[must_use]
     pub fn neighbours(&self, peer: PeerId) -> BTreeSet<PeerId> {
         let ends = self.links.iter().filter(|(one, other)| *one == peer.0 || *other == peer.0);
@@ -220,12 +222,12 @@ impl System {
         self.weak.is_empty() || self.weak.contains(&way) || self.weak.contains(&way.back())
     }
 
-    /// How the ledger is set up.
+    /// The configuration of the ledger.
     fn ledger(&self) -> LedgerConfig {
         LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits }
     }
 
-    /// How a peer is set up.
+    /// The configuration of a peer.
     fn config(&self, peer: PeerId) -> Option<Config> {
         Some(Config {
             me: peer,
@@ -246,7 +248,7 @@ impl System {
         })
     }
 
-    /// How a peer is called in a trace.
+    /// The name of a peer in a history.
     #[must_use]
     pub fn name_of(&self, peer: PeerId) -> String {
         let title = match self.cast.get(peer.0 as usize).map(|member| &member.role) {
@@ -257,13 +259,13 @@ impl System {
         format!("{title} {peer}")
     }
 
-    /// Whether this counts as wrong.
+    /// Whether this violation counts.
     fn counts(&self, found: &Violation) -> bool {
         self.only.is_none_or(|property| property == found.property)
     }
 
-    /// Whether it matters how long a timer runs: not where any may fire at any moment and nothing is asked of what
-    /// comes after.
+    /// Whether it matters how long a timer runs. It does not where any timer may fire at any moment and convergence is
+    /// not checked.
     fn waits_matter(&self) -> bool {
         self.convergence.is_some()
     }

@@ -1,4 +1,4 @@
-//! What is run.
+//! The scenarios of whole peers.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::subject::{
 
 const FISH: &[Item] = &[Item::FISH];
 
-/// A seller of fish, a buyer of fish, and one that wins elections, in a line; nobody crashes.
+/// A seller of fish, a buyer of fish, and a peer that wins elections, in a line; nobody crashes.
 fn three() -> System {
     let cast = vec![Member::seller(Item::FISH, 2), Member::buyer(FISH, 1), Member::seller(Item::SALT, 1)];
     System { opening: Opening::Deposited, ..System::line(cast.into_iter().map(Member::immortal).collect()) }
 }
 
-/// The same, but there is one fish.
+/// The same, but with only one fish.
 fn one_fish(mut setup: System) -> System {
     setup.cast[0].role = Member::seller(Item::FISH, 1).role;
     setup
 }
 
-/// The same, each the neighbour of both others.
+/// The same, but each peer is a neighbour of both others.
 fn triangle() -> System {
     System { links: vec![(0, 1), (1, 2), (0, 2)], ..three() }
 }
@@ -40,13 +40,13 @@ fn mortal(mut setup: System, who: &[usize]) -> System {
     setup
 }
 
-/// The same, but nobody wants anything.
+/// The same, but nobody makes a request.
 fn content(mut setup: System) -> System {
     setup.cast.iter_mut().for_each(|member| member.plans.wishes = 0);
     setup
 }
 
-/// The same, but who wants something wants it so many times.
+/// The same, but every buyer makes `wishes` times as many requests.
 fn wanting(mut setup: System, wishes: u8) -> System {
     setup.cast.iter_mut().for_each(|member| member.plans.wishes *= wishes);
     setup
@@ -72,14 +72,14 @@ fn scenario((case, further): (System, Option<System>), scenario: Scenario<System
     Scenario { case, further, ..scenario }
 }
 
-/// Long enough for whoever does not hear a leader to run for office once more.
+/// Long enough for a peer that does not hear a leader to run for office once more.
 const LASTING: Duration = TIMEOUTS.suspicion.saturating_mul(2);
 
-/// In how many steps of the fair schedule everything is to come about, and to last. It takes 183 at most, to the
-/// thorough extent (`whole-isolated`; 171 by default).
+/// The most steps of the fair schedule in which everything must come about and last. It takes up to 183 with
+/// `--thorough` (`whole-isolated`; 171 by default).
 const WITHIN: usize = 190;
 
-/// The scenarios.
+/// The scenarios of the model, in the order in which they are checked.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario<System>> {
     let none = Budget::default();
@@ -108,10 +108,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             Scenario {
                 name: "whole-election",
                 about: "three peers in a line start, find their neighbours and elect",
-                bounds: "3 election timers: all three may run for office at once, or one runs twice; what one of the \
-                         ends says goes through the middle, or is said before a link is up. Three in a line are the \
-                         fewest of which two are no neighbours. Loss is further on: a link that is not up yet loses as \
-                         much.",
+                bounds: "3 election timers: all three may run for office at once, or one runs twice; a message between \
+                         the ends goes through the middle, or is sent before a link is up. Three in a line are the \
+                         fewest with two that are not neighbours. Loss comes with the thorough extent: a link that is \
+                         not up yet loses as much.",
                 landmarks: vec![Landmark::TookOffice, Landmark::Answered, Landmark::Relayed],
                 ..base()
             },
@@ -124,11 +124,11 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-crash",
-                about: "the trader crashes at any moment of a sale, and another takes over",
-                bounds: "1 crash, 3 election timers, batches of 2 records: the request is on its way, being written, \
-                         sold or told when the trader dies; three timers are what it takes another to suspect, call \
-                         and stand. It begins where the goods are deposited, the first election being the subject of \
-                         another scenario.",
+                about: "the trader crashes at any moment of a sale, and another peer takes over",
+                bounds: "1 crash, 3 election timers, batches of 2 records: when the trader dies, the request is under \
+                         way or being written, or its sale is decided or being announced; another peer needs three \
+                         timers to suspect, call and stand. It begins when the goods are deposited, since the first \
+                         election is the subject of another scenario.",
                 landmarks: vec![
                     Landmark::TraderCrashed,
                     Landmark::SecondEpoch,
@@ -150,8 +150,8 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                 name: "whole-cut",
                 about: "the trader's only link is cut, one way or both, and healed, while a request is under way",
                 bounds: "2 cuts of the one link that matters, 1 repeated message, 1 renewal: the request, its answer \
-                         or a heartbeat is dropped, either end learns of it early, late or never, and it may be cut \
-                         again while the other end still thinks that it works. The third peer is only spoken to \
+                         or a heartbeat is dropped, either end learns of it early, late or never, and the link may be \
+                         cut again while the other end still believes that it works. The third peer is reached only \
                          through the second.",
                 landmarks: vec![
                     Landmark::DroppedByCut,
@@ -173,10 +173,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             Scenario {
                 name: "whole-ledger",
                 about: "the ledger crashes, and the trader is cut off from it, one way or both",
-                bounds: "1 crash of the ledger, 1 cut, 2 repeated questions, 1 peer that gives up, 1 renewal: an \
-                         append is lost, or lands and its answer is lost, is sent again and settled, or is given up. \
-                         Questions and answers take their time. The others are followers here; what they do then is \
-                         `whole-crash`'s subject.",
+                bounds: "1 crash of the ledger, 1 cut, 2 repeated questions, 1 abandoned wait, 1 renewal: an append is \
+                         lost, or lands and its answer is lost, and it is sent again and settled, or abandoned. \
+                         Questions and answers take time. The other peers are followers here; what they do then is the \
+                         subject of `whole-crash`.",
                 landmarks: vec![
                     Landmark::LostUnsynced,
                     Landmark::KeptUnanswered,
@@ -201,8 +201,9 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             Scenario {
                 name: "whole-candidate",
                 about: "two peers start and elect, and one of them is cut off from the ledger, one way or both",
-                bounds: "2 election timers, 1 cut, 1 repeated question, 1 peer that gives up: the cut comes while it \
-                         has called, reads, claims or holds the office, and it learns of it early, late or never.",
+                bounds: "2 election timers, 1 cut, 1 repeated question, 1 abandoned wait: the cut comes while the peer \
+                         is calling an election, reads, claims or holds the office, and the peer learns of it early, \
+                         late or never.",
                 landmarks: vec![
                     Landmark::TookOffice,
                     Landmark::DroppedByCut,
@@ -223,7 +224,7 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             Scenario {
                 name: "whole-interval",
                 about: "a buyer multicasts its clock before a request, but not again within an interval",
-                bounds: "2 requests: the interval ends before the second or not.",
+                bounds: "2 requests: the interval may or may not end before the second.",
                 landmarks: vec![Landmark::Sold, Landmark::Relayed],
                 ..base()
             },
@@ -239,11 +240,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-clock",
-                about: "two peers whose clocks are written 2 ahead, on disks that take their time, one of which \
-                    crashes",
-                bounds: "Clocks written 2 ahead: nearly every message needs a write of its own. 1 crash between \
-                         asking, durable and confirmed, 1 restart, 1 election timer. Two peers: a bound is one peer's \
-                         matter, and the other is there to raise its clock.",
+                about: "two peers, one of which crashes, whose clocks are written 2 ahead, on slow disks",
+                bounds: "Clocks written 2 ahead: nearly every message needs a write of its own. 1 crash before or \
+                         after the write is durable and before it is confirmed, 1 restart, 1 election timer. Two peers \
+                         suffice: a bound concerns one peer, and the other is there to raise its clock.",
                 landmarks: vec![Landmark::LostWrite, Landmark::HeldBack, Landmark::Restarted, Landmark::TookOffice],
                 ..base()
             },
@@ -256,10 +256,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-survivor",
-                about: "the trader resigns, everybody else dies, and a request is left",
-                bounds: "A term of one sale, 2 crashes, 1 renewal (behind which both requests wait, to come into one \
-                         batch). Three peers: a sale takes a seller, a buyer and a trader, so with two nobody ever \
-                         resigns. Both others may die before, in or after the sale, and stay away.",
+                about: "the trader resigns, all other peers die, and a request is left",
+                bounds: "A term of one sale, 2 crashes, 1 renewal (behind which both requests wait, so that they enter \
+                         one batch). Three peers: a sale takes a seller, a buyer and a trader, so with two nobody ever \
+                         resigns. Both others may die before, during or after the sale, and stay away.",
                 landmarks: vec![Landmark::Resigned, Landmark::Sold, Landmark::Split],
                 ..base()
             },
@@ -272,10 +272,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-isolated",
-                about: "the trader hears the ledger and no peer any more, and the others claim its office",
-                bounds: "3 election timers, 2 renewals, a cut from the beginning that stays: what it takes the others \
-                         to claim, the trader to learn that its term is contested, and to leave it. Nobody trades: \
-                         what is traded does not decide who leads.",
+                about: "the trader hears the ledger but no peer any more, and the others claim its office",
+                bounds: "3 election timers, 2 renewals, a cut from the beginning that stays: enough for the others to \
+                         claim, and for the trader to learn that its term is contested and to leave it. Nobody trades: \
+                         trade does not decide who leads.",
                 landmarks: vec![
                     Landmark::NoticedCut,
                     Landmark::Heartbeat,
@@ -294,11 +294,11 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-convergence",
-                about: "three peers, each the neighbour of both others, one of which crashes; then faults stop, and a \
-                    link stays cut",
+                about: "three peers, each a neighbour of both others, one of which crashes; then faults stop, and one \
+                        link stays cut",
                 bounds: "1 crash of any peer at any moment of a sale, 1 election timer, 1 renewal. A triangle is the \
-                         smallest overlay that a cut leaves connected, and in which a flood comes by two ways. One \
-                         fish: who has sold it brings another.",
+                         smallest overlay that a cut leaves connected, and in which a flood arrives by two routes. One \
+                         fish: the seller deposits another once it is sold.",
                 landmarks: vec![Landmark::RepeatedFlood, Landmark::TraderCrashed, Landmark::Sold, Landmark::SoldOut],
                 ..base()
             },
@@ -311,11 +311,11 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-disorder",
-                about: "three peers, each the neighbour of both others; messages are lost, doubled and out of order",
-                bounds: "1 loss, 1 doubled message, 1 pair out of order, 1 repeated message, on any way at any moment \
-                         of a sale: floods overtake each other, requests and appends come twice. One of each: what two \
-                         of a kind do is in the models without an overlay, where every message may come often, late \
-                         and in any order.",
+                about: "three peers, each a neighbour of both others; messages are lost, doubled and out of order",
+                bounds: "1 loss, 1 doubled message, 1 pair out of order, 1 repeated message, in any direction at any \
+                         moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
+                         the models without an overlay cover several of a kind, since there every message may come \
+                         often, late and in any order.",
                 landmarks: vec![Landmark::RepeatedFlood, Landmark::Sold],
                 ..base()
             },
@@ -328,10 +328,11 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-slow-disks",
-                about: "a seller, a buyer and a trader trade on disks that take their time; one crashes and comes back",
+                about: "a seller, a buyer and a trader trade on slow disks; one crashes and comes back",
                 bounds: "Clocks written 3 ahead: each of the three waits for its disk several times between a request \
-                         and its outcome, and what was decided leaves when it may, which may be long after. 2 \
-                         requests; 1 crash of the buyer or the trader, with a write under way or not, and 1 restart.",
+                         and its outcome, and what was decided leaves when it may, perhaps long afterwards. 2 \
+                         requests; 1 crash of the buyer or the trader, with or without a write under way, and 1 \
+                         restart.",
                 landmarks: vec![
                     Landmark::HeldBack,
                     Landmark::LostWrite,
@@ -352,9 +353,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-bound",
-                about: "a trader's batch of several records begins below what is written of its clock, and ends above",
-                bounds: "Clocks written 2 ahead, 2 requests, 1 renewal. An admission and its outcome are one batch, \
-                    and two stamps.",
+                about: "a trader's batch of several records begins below the written bound of its clock and ends above \
+                        it",
+                bounds: "Clocks written 2 ahead, 2 requests, 1 renewal. An admission and its outcome are one batch \
+                         with two stamps.",
                 landmarks: vec![Landmark::BoundCrossed, Landmark::HeldBack, Landmark::Sold],
                 ..base()
             },
@@ -367,10 +369,10 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-everything",
-                about: "the trader crashes, the ledger crashes, the trader's link is cut and somebody runs for office, \
-                    during a sale",
+                about: "the trader crashes, the ledger crashes, the trader's link is cut and a peer runs for office, \
+                        all during a sale",
                 bounds: "1 of each, 1 restart and 1 repeated question, in any order, at any moment of a sale: what two \
-                         faults do to each other that neither does alone.",
+                         faults do together and neither does alone.",
                 landmarks: vec![
                     Landmark::TraderCrashed,
                     Landmark::Restarted,
@@ -394,8 +396,8 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                 name: "whole-old-image",
                 about: "an old image of the ledger is put back during a sale; a peer crashes and comes back",
                 bounds: "1 old image, of any length; 1 crash and 1 restart of any peer, before or after, so that what \
-                         is remembered durably counts; 1 election timer, 1 repeated question. Who calls and has seen \
-                         more stops it; who calls and has not may be granted an append, and there the history ends.",
+                         peers remember durably counts; 1 election timer, 1 repeated question. A caller that has seen \
+                         more stops the ledger; one that has not may be granted an append, and there the history ends.",
                 landmarks: vec![Landmark::OldImage, Landmark::OldImageNoticed, Landmark::Restarted],
                 ..base()
             },
@@ -408,10 +410,11 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-reads",
-                about: "a peer that stands reads the books, which takes its time, while the trader goes on writing",
+                about: "a peer that stands for office reads the books, which takes time, while the trader keeps \
+                        writing",
                 bounds: "Two peers, the lower of which has something to deposit. 3 election timers: it suspects, calls \
-                         and stands. 1 renewal: a heartbeat that tells of more than is read comes before what is read. \
-                         1 snapshot, at any moment.",
+                         and stands. 1 renewal: a heartbeat that tells of more than has been read arrives before the \
+                         answer to the read. 1 snapshot, at any moment.",
                 landmarks: vec![
                     Landmark::HeadOvertook,
                     Landmark::ReadSnapshot,
@@ -435,9 +438,9 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-full-journal",
-                about: "disks take their time, and a journal holds back two effects at most",
-                bounds: "Clocks written 2 ahead, 2 requests: what is held back when the journal is full is lost, as it \
-                         could be on the way. 1 repeated message brings some of it about again.",
+                about: "disks are slow, and a journal holds back at most two effects",
+                bounds: "Clocks written 2 ahead, 2 requests: an effect that finds the journal full is lost, as a \
+                         message could be on the way. 1 repeated message brings some of them about again.",
                 landmarks: vec![Landmark::JournalFull, Landmark::HeldBack, Landmark::Sold],
                 ..base()
             },
@@ -450,9 +453,9 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-waiting",
-                about: "calls come while the ledger writes, and wait inside it; there is room for one",
+                about: "calls come while the ledger writes and wait inside it; there is room for one",
                 bounds: "3 repeated questions: one waits, one finds no room, and one is asked again. 1 crash of the \
-                         ledger, which forgets what waits. 1 renewal, 1 election timer.",
+                         ledger, which forgets the calls that wait. 1 renewal, 1 election timer.",
                 landmarks: vec![
                     Landmark::CallWaited,
                     Landmark::CallDropped,

@@ -1,5 +1,5 @@
-//! What is worth seeing in a step of a whole peer and in no other: what its overlay and its journal do. And which
-//! machine a step gives what.
+//! The landmarks that only whole peers pass, those of the overlay and the journal; and the machine input that a step
+//! tries, for the matrix.
 
 use bazaar_protocol::{
     effect::Effect, id::PeerId, ledger::LedgerRequest, message::Route, participant::ParticipantEffect, peer::Peer,
@@ -15,7 +15,7 @@ use crate::{
     subject::landmark::{Landmark, Landmarks},
 };
 
-/// What is seen when something leaves a peer.
+/// The landmarks when something leaves a peer.
 pub(super) fn in_leaving(peer: PeerId, effect: &Effect) -> Landmarks {
     let mut seen = Landmarks::default();
     if let Effect::Send { envelope, .. } = effect {
@@ -28,7 +28,7 @@ pub(super) fn in_leaving(peer: PeerId, effect: &Effect) -> Landmarks {
     seen
 }
 
-/// What is seen of what a peer holds back in a step, in which its participant decided `said` and `effects` left.
+/// The landmarks in what a peer holds back in a step in which its participant decided `said` and `effects` left.
 pub(super) fn held_back(
     before: &Peer,
     is_written: bool,
@@ -38,12 +38,12 @@ pub(super) fn held_back(
 ) -> Landmarks {
     let mut seen = Landmarks::default();
     let speaks = |effect: &Effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_));
-    // In a life that was written before: what waits for that is no more than a start.
+    // Only in a life that is already written: waiting for that is merely part of starting.
     if is_written && before.journal().may_speak() && effects.iter().any(speaks) {
         seen.note(Landmark::HeldBack);
     }
     let bound = after.clock().bound();
-    // What is told to all, or flooded, is more than one effect; one is enough to count.
+    // What is told to all, or flooded, is more than one effect; counting one is enough.
     let waits = |effect: &&ParticipantEffect| match effect {
         ParticipantEffect::Tell { .. }
         | ParticipantEffect::TellAll { .. }
@@ -75,7 +75,7 @@ pub(super) fn held_back(
 }
 
 impl World {
-    /// Which machine a step gives what.
+    /// The input and the role in this step; `None` where no machine is stepped.
     pub(super) fn stepped(&self, setup: &System, action: &Action) -> Option<Stepped> {
         let at_ledger = |kind| Some(Stepped { kind, role: Role::Ledger });
         let (peer, kind) = match action {

@@ -1,4 +1,4 @@
-//! What a step does: which machine is given what, and what becomes of its effects.
+//! Taking a step: which machine is given which input, and what becomes of its effects.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::subject::{
     shared::Shared,
 };
 
-/// A wait where it does not matter how long.
+/// The wait of a timer where its length does not matter.
 pub(super) const SOME_TIME: Duration = Duration::from_nanos(1);
 
-/// A step under way.
+/// A step that is being taken.
 #[derive(Debug)]
 pub struct Step<'a> {
     pub(super) setup: &'a System,
     pub(super) world: World,
     pub(super) landmarks: Landmarks,
-    /// Timers run as long as they say.
+    /// Whether timers run for exactly as long as they say.
     pub(super) is_timed: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Step<'a> {
                 let found = self.world.observer.on_answered(&deeds);
                 self.check(found);
                 self.on_deeds(deeds);
-                // What waited inside it may have been granted.
+                // A call that waited inside it may have been granted.
                 self.ledger(|ledger| ledger.write());
             }
             Action::Read(nth) => self.answer_read(*nth),
@@ -140,7 +140,7 @@ impl<'a> Step<'a> {
 
     // Parts of the state.
 
-    /// Changes a living peer.
+    /// Changes a peer that is alive; does nothing to one that is down.
     pub(super) fn live<R: Default>(&mut self, peer: PeerId, how: impl FnOnce(&mut Live) -> R) -> R {
         if self.world.live(peer).is_none() {
             return R::default();
@@ -228,7 +228,7 @@ impl<'a> Step<'a> {
             return;
         };
         let (durable, plans) = (*durable, *plans);
-        // The scenarios' configurations pass the check; one that does not has a peer that never starts.
+        // The configurations of all scenarios pass the check; a peer whose configuration did not would never start.
         let mut found = Ok(());
         let observer = &mut self.world.observer;
         let started = Peer::watched_recover(config, durable, &mut |participant, said| {
@@ -310,7 +310,7 @@ impl<'a> Step<'a> {
         self.carry_out(peer, effects);
     }
 
-    /// Carries out what a peer wants done.
+    /// Carries out the effects of a peer.
     fn carry_out(&mut self, peer: PeerId, effects: Effects) {
         let mut written = None;
         for effect in effects {
@@ -347,7 +347,7 @@ impl<'a> Step<'a> {
         if let Some(id) = written {
             self.give(peer, Input::Written(id));
         }
-        // A choice among one is made at once.
+        // A choice with only one alternative is made at once.
         let only = self.world.live(peer).and_then(|live| {
             let only = live.choices.iter().find(|(choice, among)| **among == 1 && live.may_choose(**choice));
             only.map(|(choice, _)| *choice)
@@ -357,7 +357,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Something leaves a peer.
+    /// Puts under way what leaves a peer.
     fn leave(&mut self, peer: PeerId, effect: &Effect) {
         let Some(live) = self.world.live(peer) else { return };
         let found = self.world.observer.on_leave(&live.peer, live.durable, effect);
@@ -451,7 +451,7 @@ impl<'a> Step<'a> {
         self.check(found);
     }
 
-    /// Carries out what the ledger does.
+    /// Carries out the deeds of the ledger.
     fn on_deeds(&mut self, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
@@ -468,7 +468,7 @@ impl<'a> Step<'a> {
         self.send(way, Parcel::Reply(reply));
     }
 
-    /// The ledger crashes and comes back, with an old image of so many batches if one is put back.
+    /// The ledger crashes and comes back, with an old image of this many batches if one is put back.
     fn crash_ledger(&mut self, image: Option<usize>) {
         if self.world.ledger.is_unsynced() {
             self.landmarks.note(Landmark::LostUnsynced);

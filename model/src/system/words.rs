@@ -34,16 +34,16 @@ fn place(setup: &System, place: Place) -> String {
     }
 }
 
-/// What the adversary may do.
+/// What the adversary may do, and how often.
 pub(super) fn adversary(setup: &System) -> String {
     let disk = match setup.disk {
-        Disk::AtOnce => "disks that write at once",
-        Disk::InSteps => "disks that take their time",
+        Disk::AtOnce => "instant disks",
+        Disk::InSteps => "slow disks",
     };
     let opening = match setup.opening {
         Opening::AtTheStart => "from the very start",
-        Opening::InOffice => "from where one is in office and all know it",
-        Opening::Deposited => "from where one is in office and all goods are deposited",
+        Opening::InOffice => "from where one peer is in office and all know it",
+        Opening::Deposited => "from where one peer is in office and all goods are deposited",
     };
     let cuts = if setup.budget.cuts > 0 && !setup.weak.is_empty() {
         let weak = setup.weak.iter().map(|way| format!("{} and {}", place(setup, way.from), place(setup, way.to)));
@@ -57,14 +57,14 @@ pub(super) fn adversary(setup: &System) -> String {
             let cut = cut.map_or(String::new(), |way| {
                 format!(" while {} and {} stay cut off from each other", place(setup, way.from), place(setup, way.to))
             });
-            let who = if restarts { "who has crashed comes back" } else { "who has crashed stays away" };
+            let who = if restarts { "crashed peers come back" } else { "crashed peers stay away" };
             format!(
                 "; then no more faults{cut}, {who}, at most {within} steps of the fair schedule from every state until \
                  all has been well for {lasting:?}"
             )
         }
     };
-    format!("{opening}, messages late for as long as it likes, {disk}; {}{cuts}{after}", budgets(setup.budget))
+    format!("{opening}, messages late by any time, {disk}; {}{cuts}{after}", budgets(setup.budget))
 }
 
 fn budgets(budget: Budget) -> String {
@@ -87,7 +87,7 @@ fn budgets(budget: Budget) -> String {
     let budgets = [
         (alarms, "election timer", "election timers"),
         (retries, "repeated question to the ledger", "repeated questions to the ledger"),
-        (give_ups, "peer that gives up waiting for the ledger", "peers that give up waiting for the ledger"),
+        (give_ups, "abandoned wait for the ledger", "abandoned waits for the ledger"),
         (renewals, "renewal", "renewals"),
         (resends, "repeated message of a client", "repeated messages of clients"),
         (crashes, "crash of a peer", "crashes of peers"),
@@ -106,7 +106,7 @@ fn budgets(budget: Budget) -> String {
     if budgets.is_empty() { "nothing else".to_owned() } else { budgets.join(", ") }
 }
 
-/// A step as a sentence, with what comes of it.
+/// A step as a sentence, with its consequences.
 pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let next =
@@ -139,7 +139,7 @@ pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &
         }
         Action::Heal(way) => {
             let (from, to) = ends(way);
-            format!("the connection between {from} and {to} is whole again")
+            format!("the connection between {from} and {to} works again")
         }
         Action::Notice(peer, to) => {
             let works = before.is_connected(setup, Way { from: Place::Peer(*peer), to: *to });
@@ -151,24 +151,24 @@ pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &
         }
         Action::Sync => "the ledger's write is durable".to_owned(),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
-        Action::Answer => "the ledger learns that it is durable".to_owned(),
+        Action::Answer => "the ledger learns that its write is durable".to_owned(),
         Action::Read(nth) => match before.ledger.reads().get(*nth) {
-            Some(read) => format!("the ledger's store answers what {} wants to read", name(&read.to.peer)),
+            Some(read) => format!("the ledger's store answers the read of {}", name(&read.to.peer)),
             None => "the ledger's store answers nothing".to_owned(),
         },
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
-        Action::CrashLedger => "the ledger crashes and comes back with what was durable".to_owned(),
-        Action::PutBack { batches: 0 } => "an empty ledger is put in the place of this one".to_owned(),
+        Action::CrashLedger => "the ledger crashes and comes back with only what was durable".to_owned(),
+        Action::PutBack { batches: 0 } => "the ledger is replaced by an empty one".to_owned(),
         Action::PutBack { batches: 1 } => "an old image of the ledger is put back, with its first batch".to_owned(),
         Action::PutBack { batches } => {
             format!("an old image of the ledger is put back, with its first {batches} batches")
         }
-        Action::Persist(peer) => format!("what {} wants written is durable", name(peer)),
-        Action::Confirm(peer) => format!("{} learns that what it wanted written is durable", name(peer)),
+        Action::Persist(peer) => format!("the write of {} is durable", name(peer)),
+        Action::Confirm(peer) => format!("{} learns that its write is durable", name(peer)),
         Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
         Action::Pick(peer, Choice::Wish, pick) => format!("{} picks what it wants (number {pick})", name(peer)),
         Action::Pick(peer, Choice::Offer, pick) => {
-            format!("{} picks what it deposits next (number {pick})", name(peer))
+            format!("{} picks its next deposit (number {pick})", name(peer))
         }
         Action::Crash(peer) => format!("{} crashes", name(peer)),
         Action::Restart(peer) => format!("{} comes back", name(peer)),
@@ -177,7 +177,7 @@ pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &
     joined(&what, &comes, after.violation.as_deref())
 }
 
-/// Whose step it is, if a peer's.
+/// The peer that takes the step, if a peer does.
 fn who(action: &Action) -> Option<PeerId> {
     match action {
         Action::Arrive(Way { to: Place::Peer(peer), .. })
@@ -216,12 +216,12 @@ fn fires(setup: &System, world: &World, peer: PeerId, timer: Timer) -> String {
     match timer {
         Timer::Election => match live.and_then(phase) {
             Some(Phase::Following { leader, .. }) => {
-                format!("{name}'s election timer fires: it has not heard trader {leader} for too long")
+                format!("{name}'s election timer fires: it has not heard from trader {leader} for too long")
             }
-            Some(Phase::Onset) => format!("{name}'s election timer fires: it is its turn"),
+            Some(Phase::Onset) => format!("{name}'s election timer fires: its turn has come"),
             Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
             Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
-            Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has shown"),
+            Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has appeared"),
             Some(Phase::Standing | Phase::Leading { .. }) | None => format!("{name}'s election timer fires"),
         },
         Timer::LedgerRetry => format!("{name}'s retry timer fires: it asks the ledger again"),
@@ -235,13 +235,13 @@ fn fires(setup: &System, world: &World, peer: PeerId, timer: Timer) -> String {
     }
 }
 
-/// What has become of a state in one step.
+/// What one step has changed in a state.
 fn consequences(setup: &System, before: &World, action: &Action, after: &World) -> Vec<String> {
     let mut comes = Vec::new();
     let actor = who(action);
     for peer in setup.ids() {
         let (Some(was), Some(is)) = (before.live(peer), after.live(peer)) else { continue };
-        // Who acts is "it".
+        // The peer that acts is "it".
         let name = if actor == Some(peer) { "it".to_owned() } else { setup.name_of(peer) };
         match (was.epoch(), is.epoch()) {
             (None, Some(epoch)) => comes.push(format!("{name} takes office for epoch {epoch}")),
@@ -249,8 +249,8 @@ fn consequences(setup: &System, before: &World, action: &Action, after: &World) 
             (Some(_), Some(_)) | (None, None) => {}
         }
         match (was.is_standing(), is.is_standing()) {
-            (false, true) => comes.push(format!("{name} stands")),
-            (true, false) if is.epoch().is_none() => comes.push(format!("{name} gives up standing")),
+            (false, true) => comes.push(format!("{name} stands for office")),
+            (true, false) if is.epoch().is_none() => comes.push(format!("{name} no longer stands")),
             (_, _) => {}
         }
         let leader = |live: &Live| live.participant().leader().filter(|(_, leader)| *leader != peer);
@@ -258,12 +258,12 @@ fn consequences(setup: &System, before: &World, action: &Action, after: &World) 
             comes.push(format!("{name} recognises trader {trader} of epoch {epoch}"));
         }
         if is.writes.len() > was.writes.len() {
-            comes.push(format!("{name} wants something written"));
+            comes.push(format!("{name} asks for a write"));
         }
     }
     let sent = sent(setup, before, action, after).into_iter();
     let sent = sent.map(|(way, parcel)| (place(setup, way.from), place(setup, way.to), quoted(setup, way, parcel)));
-    // What is no peer's step and sends something is the ledger's.
+    // A step that sends something and is not a peer's is the ledger's.
     let actor = place(setup, actor.map_or(Place::Ledger, Place::Peer));
     comes.extend(told(Some(&actor), sent.collect()));
     if after.ledger.is_unsynced() && !before.ledger.is_unsynced() {
@@ -276,7 +276,7 @@ fn consequences(setup: &System, before: &World, action: &Action, after: &World) 
         comes.push("the ledger holds less than it has shown, and stops".to_owned());
     }
     if after.is_over() {
-        comes.push("nobody could know that it holds less than before: here the history ends".to_owned());
+        comes.push("nobody could know that it holds less than before: the history ends here".to_owned());
     }
     comes
 }
@@ -285,7 +285,7 @@ fn has_stopped(world: &World) -> bool {
     world.machine().is_some_and(Ledger::has_failed)
 }
 
-/// What was put on its way in a step.
+/// What was put under way in a step.
 fn sent<'a>(setup: &System, before: &World, action: &Action, after: &'a World) -> Vec<(Way, &'a Shared<Parcel>)> {
     let mut all = Vec::new();
     for ((way, was), is) in setup.ways().zip(&before.channels).zip(&after.channels) {
@@ -315,7 +315,8 @@ fn sent<'a>(setup: &System, before: &World, action: &Action, after: &'a World) -
     all
 }
 
-/// What is on its way, with its clock; where it is from and for whom only where that is not who hands it to whom.
+/// A parcel in quotes, with its clock. Its source and its destination are named only where they are not the two ends of
+/// the way.
 fn quoted(setup: &System, way: Way, parcel: &Parcel) -> String {
     match parcel {
         Parcel::Envelope(envelope) => {
@@ -336,7 +337,7 @@ fn quoted(setup: &System, way: Way, parcel: &Parcel) -> String {
     }
 }
 
-/// A state as people want to read it.
+/// A state in several lines for people to read.
 pub(super) fn portrait(setup: &System, world: &World) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -386,7 +387,7 @@ fn one_peer(setup: &System, world: &World, peer: PeerId, node: &Node) -> String 
     let links: Vec<String> = live.peer.view().links.iter().map(ToString::to_string).collect();
     says.push(if links.is_empty() { "hears nobody".to_owned() } else { format!("hears {}", links.join(", ")) });
     if !live.hears_ledger {
-        says.push("not the ledger".to_owned());
+        says.push("does not hear the ledger".to_owned());
     }
     if !live.writes.is_empty() || live.synced.is_some() {
         says.push(format!("waits for its disk (durable: clock at most {})", reading(live.durable.clock_bound.0)));
@@ -394,7 +395,7 @@ fn one_peer(setup: &System, world: &World, peer: PeerId, node: &Node) -> String 
     let news: Vec<String> =
         live.places().filter(|to| world.is_news(setup, live, *to)).map(|to| place(setup, to)).collect();
     if !news.is_empty() {
-        says.push(format!("does not know yet how its connection to {} is", news.join(" and to ")));
+        says.push(format!("does not yet know the state of its connection to {}", news.join(" and to ")));
     }
     format!("{name}: {}", says.join(", "))
 }
@@ -428,12 +429,12 @@ fn sent_on(from: usize, to: usize, parcel: &Shared<Parcel>) -> Mark {
     Mark::Sent { from, to: Some(to), message: named(from, to, parcel), label }
 }
 
-/// A flood is the same on every link: what is on its way there is named with the link.
+/// A flood is the same on every link, so its name in a picture includes the link.
 fn named(from: usize, to: usize, parcel: &Shared<Parcel>) -> u64 {
     digest(&(parcel.name(), from, to))
 }
 
-/// What a picture shows of how connections and peers are changed all at once.
+/// What a picture shows of connections and peers that have changed all at once.
 pub(super) fn connections(setup: &System, before: &World, after: &World) -> Vec<Mark> {
     let lane = |place: Place| match place {
         Place::Peer(peer) => peer.0 as usize,
@@ -465,7 +466,7 @@ pub(super) fn marks(setup: &System, before: &World, action: &Action, after: &Wor
     marks
 }
 
-/// What a picture shows of a step, whatever is to be said of where it leads.
+/// What a picture shows of a step, without judging the state it leads to.
 pub(super) fn happenings(setup: &System, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = Vec::new();
     let ledger = setup.cast.len();
@@ -485,7 +486,7 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
         }
         Action::Lose(way) => marks.extend(front(way).map(|message| Mark::Lost { message })),
         Action::Double(way) => marks.push(happened(lane(way.from), "what it sent is doubled")),
-        Action::Swap(way) => marks.push(happened(lane(way.from), "what it sent falls behind")),
+        Action::Swap(way) => marks.push(happened(lane(way.from), "what it sent is overtaken")),
         Action::Cut { way, both } => {
             let ways = if *both { vec![*way, way.back()] } else { vec![*way] };
             for way in ways {
@@ -534,7 +535,7 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
         Action::PutBack { batches } => {
             marks.push(Mark::Crashed { at: ledger });
             marks.push(Mark::Restarted { at: ledger });
-            marks.push(happened(ledger, &format!("an old image, of {batches} batches")));
+            marks.push(happened(ledger, &format!("an old image with {batches} batches")));
         }
         Action::Persist(peer) => marks.push(happened(peer_lane(peer), "durable")),
         Action::Confirm(peer) => marks.push(happened(peer_lane(peer), "learns that it is durable")),

@@ -2,29 +2,29 @@
 //!
 //! # What is under way
 //!
-//! Between neighbours, and between each peer and the ledger, there is a connection, with a queue in either direction
+//! Between neighbours, and between each peer and the ledger, there is a connection with a queue in either direction
 //! ([`Channel`]): what is sent arrives once and in order, as over TCP. Faults are steps of their own, each with a
-//! budget: the head of a queue is lost, comes twice, or comes after the next; a connection is cut in one direction or
-//! both, which drops what is under way there and all that is sent into it until it is healed. A peer learns of that by
-//! a notice, which may come at any later moment or never ([`Action::Notice`]). What is sent to a dead peer is gone;
-//! what a peer has sent arrives though it has died.
+//! budget: the head of a queue is lost, is doubled, or falls behind the next message; a connection is cut in one
+//! direction or both, which drops what is under way there and everything sent into it until it is healed. A peer learns
+//! of a cut by a notice, which may come at any later moment or never ([`Action::Notice`]). What is sent to a dead peer
+//! is lost; what a peer has sent arrives even if the peer has died.
 //!
 //! # Disks
 //!
-//! A peer's write is asked for, then durable, then confirmed: three steps ([`Disk::InSteps`](super::Disk::InSteps)), or
-//! one, where the disk is not what a scenario is about. A crash loses what is not durable. The ledger writes as it
-//! takes an append, since a crash before that is the same as one that loses what is written; that it is durable, and
-//! that the ledger knows and answers, are steps of their own.
+//! A peer's write is asked for, becomes durable, and is confirmed: three steps
+//! ([`Disk::InSteps`](super::Disk::InSteps)), or one where a scenario is not about disks. A crash loses what is not
+//! durable. The ledger writes when it takes an append, since a crash before the write is the same as one that loses
+//! what is written. Its becoming durable, and the ledger's learning so and answering, are separate steps.
 //!
-//! An old image of the ledger may be put back, while it is down, with fewer of its batches. It must stop as soon as
-//! somebody calls who has seen more. Where nobody has who calls, it may grant an append, which nobody could know: there
-//! the history ends.
+//! While the ledger is down, an old image of it with fewer batches may be put back. The ledger must stop as soon as a
+//! peer calls that has seen more. If no caller has seen more, it may grant an append, and nobody could know better: the
+//! history ends there.
 //!
 //! # Time
 //!
-//! A timer that is armed may fire at any moment, as often as its budget allows; one that is armed for no time at all
-//! needs none, and what it brings about is bounded by [`Plans`]. The lease runs out when a claim is under way that it
-//! would keep out: before that nobody could tell.
+//! An armed timer may fire at any moment, as often as its budget allows; one that is armed for no time at all needs no
+//! budget, and [`Plans`] bounds what it brings about. The lease runs out only when a claim is under way that it would
+//! keep out: before that, no machine could tell the difference.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -57,7 +57,7 @@ use crate::{
     },
 };
 
-/// One state.
+/// One state of the peers, the ledger and everything under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     /// The peers, by id.
@@ -66,20 +66,20 @@ pub struct World {
     pub ledger: Shared<LedgerNode>,
     /// What is under way, in the order of [`System::ways`].
     pub channels: Vec<Shared<Channel>>,
-    /// When the lease runs out, where that matters.
+    /// How much longer the lease runs, where that matters.
     pub lease: Option<Duration>,
     /// What the adversary may still do.
     pub budget: Budget,
-    /// Who watches.
+    /// The observer, which checks the properties.
     pub observer: Observer,
-    /// What was found to be wrong in the step that led here. Nothing follows.
+    /// What was found wrong in the step that led here. No step follows.
     pub violation: Option<Shared<Violation>>,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let World { nodes, ledger, channels, lease, budget, observer, violation } = self;
-        // Where an old image may be put back, what is old may be the latest again.
+        // Where an old image may be put back, an old batch may become the last one again.
         let old = (budget.put_backs > 0).then(|| ledger.store().written());
         state.write_u64(digest(&(nodes, ledger, channels, lease, budget, observer, violation, old)));
     }
@@ -88,35 +88,35 @@ impl Hash for World {
 /// A peer with its driver, or what is left of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
-    /// It lives.
+    /// It is alive.
     Up(Box<Live>),
-    /// It has crashed. Nothing of it counts but what is durable.
+    /// It has crashed. Only what is durable is left of it.
     Down {
-        /// What is durable.
+        /// What it will start from.
         durable: Durable,
-        /// What it may still think of when it is back.
+        /// What it may still ask for and deposit when it is back.
         plans: Plans,
     },
 }
 
-/// A living peer and its driver.
+/// A peer that is alive, and its driver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Live {
-    /// The peer.
+    /// The peer's machine.
     pub peer: Peer,
-    /// What its disk holds for good.
+    /// What is durable on its disk.
     pub durable: Durable,
     /// The writes that are not durable yet.
     pub writes: VecDeque<(WriteId, Durable)>,
     /// The last write that is durable and not confirmed.
     pub synced: Option<WriteId>,
-    /// The timers that are armed, and for how much longer, where that matters. No time at all: it is due.
+    /// The timers that are armed, and how much longer they run, where that matters. A timer with no time left is due.
     pub timers: BTreeMap<Timer, Duration>,
-    /// The choices it waits for, each among so many.
+    /// The choices it waits for, each with the number of alternatives.
     pub choices: BTreeMap<Choice, u32>,
-    /// It was told last that the ledger can be reached.
+    /// Whether its last notice said that the ledger can be reached.
     pub hears_ledger: bool,
-    /// What it may still think of.
+    /// What it may still ask for and deposit.
     pub plans: Plans,
 }
 
@@ -133,9 +133,9 @@ pub enum Place {
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Way {
-    /// From where.
+    /// The sending end.
     pub from: Place,
-    /// To where.
+    /// The receiving end.
     pub to: Place,
 }
 
@@ -162,13 +162,13 @@ impl Way {
 /// What is under way in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Channel {
-    /// Nothing gets through.
+    /// Whether nothing gets through.
     pub is_cut: bool,
-    /// What was sent and has not arrived.
+    /// What was sent and has not arrived yet, oldest first.
     pub queue: VecDeque<Shared<Parcel>>,
 }
 
-/// Something that is under way.
+/// One thing that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Parcel {
     /// From neighbour to neighbour.
@@ -179,7 +179,7 @@ pub enum Parcel {
     Reply(Reply),
 }
 
-/// What the adversary may do, and how often.
+/// How often the adversary may do what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Let an election timer fire, however early.
@@ -204,64 +204,64 @@ pub struct Budget {
     pub snapshots: u8,
     /// Cut a connection, in one direction or both. Healing it is free.
     pub cuts: u8,
-    /// Lose what is next on its way.
+    /// Lose the next message of a queue.
     pub losses: u8,
-    /// Let what is next on its way come twice.
+    /// Double the next message of a queue.
     pub doubles: u8,
-    /// Let what is next on its way come after what follows it.
+    /// Let the next message of a queue fall behind the one after it.
     pub swaps: u8,
 }
 
-/// One step.
+/// One step of a machine or of the adversary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// What is next on this way arrives.
+    /// The next message on this way arrives.
     Arrive(Way),
-    /// It is lost.
+    /// The next message on this way is lost.
     Lose(Way),
-    /// It will come twice.
+    /// The next message on this way is doubled.
     Double(Way),
-    /// It will come after what follows it.
+    /// The next message on this way falls behind the one after it.
     Swap(Way),
     /// A connection is cut.
     Cut {
         /// The direction in which nothing gets through.
         way: Way,
-        /// Nothing gets through in the other either.
+        /// Whether nothing gets through in the other direction either.
         both: bool,
     },
-    /// The connection of this way is whole again.
+    /// The connection of this way works again.
     Heal(Way),
-    /// A peer learns that its connection to a neighbour or to the ledger works, or works no longer.
+    /// A peer learns that its connection to a neighbour or to the ledger works, or no longer works.
     Notice(PeerId, Place),
-    /// The ledger answers what a peer asks of it next, and the peer hears the answer (a read or the status).
+    /// The ledger answers a peer's next question (a read or the status), and the peer hears the answer.
     Consult(PeerId),
     /// What the ledger has written becomes durable.
     Sync,
-    /// The ledger learns that it is, and answers.
+    /// The ledger learns that its write is durable, and answers.
     Answer,
-    /// The ledger's store answers a read: this one of those that wait.
+    /// The ledger's store answers the waiting read with this index.
     Read(usize),
-    /// The ledger's store takes a snapshot.
+    /// The ledger's store takes a snapshot of the books.
     Snapshot,
     /// The lease runs out.
     LeaseRunsOut,
-    /// The ledger crashes and comes back; a batch that was not durable is lost. What is kept of it is the crash after
-    /// [`Action::Sync`].
+    /// The ledger crashes and comes back; a batch that was not durable is lost. That a batch survives unanswered is the
+    /// crash after [`Action::Sync`].
     CrashLedger,
     /// The ledger crashes and comes back with an old image of itself.
     PutBack {
-        /// How many of the durable batches are in it.
+        /// How many of the durable batches the image holds.
         batches: usize,
     },
     /// A peer's oldest write becomes durable.
     Persist(PeerId),
     /// A peer learns that its writes are durable.
     Confirm(PeerId),
-    /// A timer fires.
+    /// An armed timer of this peer fires.
     Fire(PeerId, Timer),
-    /// A choice is made.
+    /// This peer's choice is made: the number of the alternative.
     Pick(PeerId, Choice, u32),
     /// A peer crashes.
     Crash(PeerId),
@@ -308,12 +308,12 @@ impl World {
         world
     }
 
-    /// A node.
+    /// A peer, alive or crashed.
     fn node(&self, peer: PeerId) -> Option<&Node> {
         self.nodes.get(usize::try_from(peer.0).ok()?).map(|node| &**node)
     }
 
-    /// The peer, if it lives.
+    /// The peer, if it is alive.
     #[must_use]
     pub fn live(&self, peer: PeerId) -> Option<&Live> {
         match self.node(peer)? {
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// The peers that live, by id.
+    /// The peers that are alive, by id.
     pub fn lives(&self) -> impl Iterator<Item = &Live> {
         self.nodes.iter().filter_map(|node| match &**node {
             Node::Up(live) => Some(&**live),
@@ -330,12 +330,12 @@ impl World {
         })
     }
 
-    /// The peers that live and think they are trader, and for which epoch.
+    /// The peers that are alive and believe they are trader, each with its epoch.
     pub fn traders(&self) -> impl Iterator<Item = (PeerId, Epoch)> {
         self.lives().filter_map(|live| Some((live.id(), live.epoch()?)))
     }
 
-    /// The durable records.
+    /// The durable records, in order.
     pub fn log(&self) -> impl Iterator<Item = &Record> {
         self.ledger.store().records()
     }
@@ -346,19 +346,20 @@ impl World {
         self.ledger.machine()
     }
 
-    /// Whether an old image of the ledger has been put back and has granted an append, which nobody could know.
+    /// Whether an old image of the ledger has been put back and has granted an append. Nobody could know better, so the
+    /// history ends here.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.observer.is_put_back() && self.ledger.is_writing()
     }
 
-    /// What is under way there.
+    /// What is under way in one direction of a connection.
     #[must_use]
     pub fn channel(&self, setup: &System, way: Way) -> Option<&Channel> {
         self.channels.get(setup.nth(way)?).map(|channel| &**channel)
     }
 
-    /// Whether a connection works in both directions and both its ends are there.
+    /// Whether a connection works in both directions and both its ends are up.
     #[must_use]
     pub fn is_connected(&self, setup: &System, way: Way) -> bool {
         let gets_through = |way| self.channel(setup, way).is_some_and(|channel| !channel.is_cut);
@@ -372,7 +373,7 @@ impl World {
         }
     }
 
-    /// Whether a peer was told something else of a connection than is so.
+    /// Whether a peer's last notice about a connection is no longer true.
     #[must_use]
     pub fn is_news(&self, setup: &System, live: &Live, to: Place) -> bool {
         let told = match to {
@@ -392,7 +393,7 @@ impl World {
         (world, Met { landmarks, stepped })
     }
 
-    /// What can happen next.
+    /// Adds the steps that can be taken next.
     pub fn actions(&self, setup: &System, actions: &mut Vec<Action>) {
         if self.violation.is_some() || self.is_over() {
             return;
@@ -412,7 +413,7 @@ impl World {
 
     fn actions_of_ledger(&self, actions: &mut Vec<Action>) {
         let Budget { ledger_crashes, put_backs, snapshots, .. } = self.budget;
-        // Whoever runs one that has stopped must look.
+        // A ledger that has stopped waits for its operator.
         if self.machine().is_none_or(Ledger::has_failed) {
             return;
         }
@@ -467,15 +468,15 @@ impl World {
         }
     }
 
-    /// Whether what a peer asks next is a question that is asked and answered in one step.
+    /// Whether a peer's next call is a question that is asked and answered in one step.
     pub(super) fn is_asking(&self, setup: &System, peer: PeerId) -> bool {
         let way = Way::to_ledger(peer);
         self.channel(setup, way.back()).is_some_and(|answers| answers.queue.is_empty())
             && self.next_on(setup, way).is_some_and(|parcel| self.is_answered_at_once(setup, way, parcel))
     }
 
-    /// Whether this is a question whose answer changes nothing at the ledger, and which it can answer, where asking and
-    /// hearing it are one step.
+    /// Whether this is a question that changes nothing at the ledger and that the ledger can answer now, where asking
+    /// and hearing the answer are one step.
     fn is_answered_at_once(&self, setup: &System, way: Way, parcel: &Parcel) -> bool {
         let Parcel::Call(call) = parcel else { return false };
         let is_question = match call.request {
@@ -486,13 +487,13 @@ impl World {
         setup.asks_at_once && is_question && self.channel(setup, way.back()).is_some_and(|answers| !answers.is_cut)
     }
 
-    /// What is next on a way.
+    /// The next message on a way.
     pub(super) fn next_on(&self, setup: &System, way: Way) -> Option<&Parcel> {
         self.channel(setup, way)?.queue.front().map(|parcel| &**parcel)
     }
 
-    /// Whether whoever a parcel is for takes it: while the ledger writes it answers reads, and takes anything else only
-    /// where calls wait inside it.
+    /// Whether the receiving end accepts a parcel now. While the ledger writes, it answers reads and accepts other
+    /// calls only where calls may wait inside it.
     pub(super) fn is_taken(&self, setup: &System, parcel: &Parcel) -> bool {
         match parcel {
             Parcel::Envelope(_) | Parcel::Reply(_) => true,
@@ -520,7 +521,7 @@ impl World {
                 actions.push(Action::Swap(way));
             }
         }
-        // Of a connection that is cut in both directions one will do to heal it.
+        // Of a connection that is cut in both directions, one direction suffices to heal it.
         let is_first = self.channel(setup, way.back()).is_some_and(|back| !back.is_cut) || way < way.back();
         let is_for_good = setup.broken.is_some_and(|broken| broken == way || broken == way.back());
         if channel.is_cut && is_first && !is_for_good {
@@ -534,7 +535,7 @@ impl World {
         }
     }
 
-    /// Whether a timer that is armed may fire.
+    /// Whether an armed timer may fire: as often as its budget allows.
     fn may_fire(&self, live: &Live, timer: Timer, wait: Duration) -> bool {
         let Budget { alarms, retries, give_ups, renewals, resends, .. } = self.budget;
         match timer {
@@ -551,36 +552,36 @@ impl World {
 }
 
 impl Live {
-    /// Who it is.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.participant().me().peer
     }
 
-    /// What decides in it.
+    /// Its participant.
     #[must_use]
     pub fn participant(&self) -> &Participant {
         self.peer.participant()
     }
 
-    /// What it has a connection to.
+    /// The other ends of its connections.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         self.peer.config().neighbours.iter().copied().map(Place::Peer).chain([Place::Ledger])
     }
 
-    /// Whether it stands.
+    /// Whether it stands for office.
     #[must_use]
     pub fn is_standing(&self) -> bool {
         self.participant().office().is_some_and(|office| office.is_standing())
     }
 
-    /// The epoch for which it thinks it is trader.
+    /// The epoch for which it believes it is trader.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.participant().epoch()
     }
 
-    /// Whether it still thinks of anything where it has this choice.
+    /// Whether it has a request or a deposit left to make with this choice.
     #[must_use]
     pub fn may_choose(&self, choice: Choice) -> bool {
         match choice {
@@ -590,7 +591,7 @@ impl Live {
     }
 }
 
-/// Whether a peer takes an envelope as meant for it, or only hands it on.
+/// Whether an envelope is addressed to this peer; otherwise the peer only forwards it.
 #[must_use]
 pub(super) fn is_for(envelope: &Envelope, peer: PeerId) -> bool {
     match envelope.route {

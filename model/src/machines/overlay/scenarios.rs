@@ -1,4 +1,4 @@
-//! What is run.
+//! The scenarios of the overlay model.
 
 use bazaar_protocol::{config::Limits, id::PeerId};
 
@@ -8,7 +8,7 @@ use crate::subject::{
     scenario::{Family, Scenario},
 };
 
-/// The scenarios.
+/// The scenarios of the model, in the order in which they are checked.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario<Overlays>> {
     let limits = Limits::DEFAULT;
@@ -28,8 +28,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-broadcast",
             family: Family::Overlay,
             about: "a broadcast of any peer, on all 112 networks of 2 to 7 peers",
-            bounds: "1 broadcast, nothing fails, every order of arrival. Another flood has a name of its own and meets \
-                the same.",
+            bounds: "1 broadcast, no faults, every order of arrival. Another flood has a name of its own and would \
+                     meet the same conditions.",
             landmarks: vec![Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=7, broadcast),
             further: Some(any_time(2..=6, Budget { broadcasts: 2, ..broadcast })),
@@ -37,8 +37,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-answer",
             family: Family::Overlay,
-            about: "anybody answers a broadcast when it is over, on all 112 networks",
-            bounds: "1 broadcast, 1 unicast back: along every way that any order of arrival has left behind. Further: \
+            about: "any peer answers a broadcast when it is over, on all 112 networks",
+            bounds: "1 broadcast, 1 unicast back: along every path that any order of arrival has left behind. Further: \
                      the unicast at any moment, up to 6 peers.",
             landmarks: vec![Landmark::FloodDropped, Landmark::LongWay, Landmark::PathFollowed],
             case: calm(2..=7, answered),
@@ -47,9 +47,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-ask",
             family: Family::Overlay,
-            about: "a peer asks another of which it has never heard, and anybody sends it something, at any moment",
-            bounds: "1 unicast of the speaker, 1 to it, up to 5 peers: both flooded, or the second along what the \
-                     first has left. On larger networks ways are longer and are made of the same hops.",
+            about: "a peer sends to another from which it has never heard, and any peer sends to it, at any moment",
+            bounds: "1 unicast from the speaker, 1 to it, up to 5 peers: both are flooded, or the second follows the \
+                     path that the first has left. On larger networks paths are longer and consist of the same hops.",
             landmarks: vec![Landmark::PathUnknown, Landmark::PathFollowed, Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=5, asked),
             further: Some(any_time(2..=6, asked)),
@@ -57,8 +57,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-overtaken",
             family: Family::Overlay,
-            about: "two broadcasts of a peer overtake one another, and anybody sends it something, at any moment",
-            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and somebody beside it: the way \
+            about: "two broadcasts of a peer overtake one another, and any peer sends to it, at any moment",
+            bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and another peer beside it: a path \
                      may point back to where a unicast comes from.",
             landmarks: vec![Landmark::PathFollowed, Landmark::WentAround, Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=4, Budget { broadcasts: 2, ..answered }),
@@ -67,9 +67,10 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-around",
             family: Family::Overlay,
-            about: "any peer has crashed and its neighbours know; a message goes around it as long as a path is left",
-            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and \
-                     what broke is noticed. Up to 6 peers, further to 7: all 112 networks.",
+            about: "any peer has crashed and its neighbours know; a message is routed around it as long as a path is \
+                    left",
+            bounds: "1 broadcast, 1 crash before or after it, 1 unicast back, each when the one before is over and the \
+                     break is noticed. Up to 6 peers; further: up to 7, all 112 networks.",
             landmarks: vec![Landmark::WentAround, Landmark::PathUnknown, Landmark::PathFollowed, Landmark::CutOff],
             case: calm(2..=6, crash),
             further: Some(calm(2..=7, crash)),
@@ -78,8 +79,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-crash",
             family: Family::Overlay,
             about: "any peer crashes at any moment, and its neighbours notice late",
-            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two ways around a relay and somebody beyond it, \
-                     or a ring; the crash may come before, amid and after either message, and be noticed at one end \
+            bounds: "1 broadcast, 1 crash, 1 unicast, up to 4 peers: two paths around a relay with a peer beyond it, \
+                     or a ring; the crash may come before, during or after either message, and be noticed at one end \
                      only.",
             landmarks: vec![
                 Landmark::HandedToDead,
@@ -94,9 +95,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-lives",
             family: Family::Overlay,
-            about: "any peer, the speaker too, crashes and comes back between its broadcasts or amid them",
+            about: "any peer, including the speaker, crashes and comes back between the broadcasts or during one",
             bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 3 peers: floods of both lives are under way at \
-                     once, and a relay forgets what it has taken.",
+                     once, and a relay forgets what it has accepted.",
             landmarks: vec![
                 Landmark::Restarted,
                 Landmark::FormerLife,
@@ -112,8 +113,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             family: Family::Overlay,
             about: "any peer crashes and comes back, and everybody knows before the next message",
             bounds: "2 broadcasts, 1 unicast, 1 crash, 1 restart, up to 5 peers, each when the one before is over: \
-                     what the next life says is new to everybody, and what was learned of the former one leads \
-                     somewhere still.",
+                     what the next life sends is new to everybody, and the paths learned from the former one still \
+                     lead somewhere.",
             landmarks: vec![Landmark::Restarted, Landmark::WentAround, Landmark::PathFollowed, Landmark::CutOff],
             case: calm(2..=5, Budget { broadcasts: 2, ..lives }),
             further: Some(calm(2..=5, Budget { broadcasts: 2, to_speaker: 2, ..lives })),
@@ -121,10 +122,10 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-circle",
             family: Family::Overlay,
-            about: "a relay that has forgotten its way learns it from those who learned theirs from it",
-            bounds: "One network, a triangle with the speaker beside it: the smallest on which the ways to a peer can \
-                     form a circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. It goes round until its hops are used \
-                     up: 4, twice the longest way there is and more than once round the circle.",
+            about: "a relay that has forgotten its path learns it from peers that learned theirs from it",
+            bounds: "One network, a triangle with the speaker beside it: the smallest on which the paths to a peer can \
+                     form a circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. The unicast goes round until its hops \
+                     are used up: 4, which is twice the longest path and more than once round the circle.",
             landmarks: vec![Landmark::LeftCircle, Landmark::Restarted, Landmark::PathFollowed, Landmark::WentAround],
             case: Overlays {
                 sizes: 4..=4,
@@ -138,9 +139,9 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-loss",
             family: Family::Overlay,
-            about: "a link loses something",
-            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: whoever is connected otherwise is \
-                still reached.",
+            about: "a link loses a message",
+            bounds: "1 loss, 1 broadcast, 1 unicast, at any moment, up to 5 peers: every peer that is otherwise \
+                     connected is still reached.",
             landmarks: vec![Landmark::LostOnLink, Landmark::CutOff, Landmark::PathFollowed, Landmark::FloodDropped],
             case: any_time(2..=5, Budget { losses: 1, ..answered }),
             further: Some(any_time(2..=5, Budget { losses: 2, ..answered })),
@@ -148,7 +149,7 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-twice",
             family: Family::Overlay,
-            about: "a link brings something twice",
+            about: "a link delivers a message twice",
             bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come \
                      at once or last of all.",
             landmarks: vec![Landmark::FloodDropped, Landmark::PathFollowed, Landmark::LongWay],
@@ -158,10 +159,11 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
         Scenario {
             name: "overlay-window",
             family: Family::Overlay,
-            about: "broadcasts of a peer overtake one another, one of them for good, and more than are told apart",
+            about: "broadcasts of a peer overtake one another, more of them than are told apart, and one is lost for \
+                    good",
             bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message doubled, up to 3 peers: with one \
-                     missing for good, 3 that come first fill the window and pass it, and the last is late. Further: a \
-                     window of 1, 4 broadcasts, up to 4 peers, so that a relay drops what others take.",
+                     missing for good, 3 that come early fill the window and move it on, and the last is too late. \
+                     Further: a window of 1, 4 broadcasts, up to 4 peers, so that a relay drops what others accept.",
             landmarks: vec![Landmark::AfterGap, Landmark::BelowWindow, Landmark::LostOnLink, Landmark::FloodDropped],
             case: window(2..=3, 2, Budget { broadcasts: 5, losses: 1, duplicates: 1, ..Budget::default() }),
             further: Some(window(2..=4, 1, Budget { broadcasts: 4, losses: 1, duplicates: 1, ..Budget::default() })),
@@ -169,5 +171,5 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
     ]
 }
 
-/// The place among all networks of 0-1, 0-2, 1-2, 0-3.
+/// The index among all networks of 0-1, 0-2, 1-2, 0-3.
 const TAILED_TRIANGLE: usize = 5;

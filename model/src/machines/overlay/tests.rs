@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::*;
 
-/// The place among all networks of 0-1, 0-2, 1-2.
+/// The index among all networks of 0-1, 0-2, 1-2.
 const TRIANGLE: usize = 2;
 
 fn needless_at<'a>(scene: &'a Scene, all: &'a [Shared<Handed>]) -> impl Iterator<Item = &'a Shared<Handed>> {
@@ -13,7 +13,7 @@ fn needless_at<'a>(scene: &'a Scene, all: &'a [Shared<Handed>]) -> impl Iterator
     })
 }
 
-/// Every step from every state on one network, with all that is ever handed over on it.
+/// Every step from every state on one network, and every envelope that is ever sent on it.
 fn walk(overlays: &Overlays) -> (Vec<(Scene, Scene)>, Vec<Shared<Handed>>) {
     let mut known = HashMap::new();
     let mut rim = VecDeque::from([overlays.first()]);

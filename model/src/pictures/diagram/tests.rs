@@ -21,7 +21,7 @@ fn drawn(steps: &[Vec<Mark>]) -> String {
     drawn
 }
 
-/// All that is written, one text after the other, lines joined.
+/// All texts of the picture, one after the other, their lines joined.
 fn texts(drawn: &str) -> Vec<String> {
     let document = roxmltree::Document::parse(drawn).unwrap();
     let texts = document.descendants().filter(|node| node.has_tag_name("text"));
@@ -64,7 +64,7 @@ fn every_kind_of_mark_is_drawn() {
         "cut",
         "crashes",
         "healed",
-        "is back",
+        "restarts",
         "fenced",
         "here",
         "Violated: S1: an epoch has two holders",
@@ -74,11 +74,11 @@ fn every_kind_of_mark_is_drawn() {
     let all = drawn(&all_kinds());
     assert!(all.contains("<title>epoch 1</title>"), "no band");
     assert!(all.contains(r#"stroke-dasharray="2 5""#), "no lane that is down");
-    assert!(all.contains(&format!(r#"stroke="{WRONG}" stroke-width="3" stroke-opacity"#)), "no bar of a cut");
+    assert!(all.contains(&format!("stroke='{WRONG}' stroke-width='3' stroke-opacity")), "no bar of a cut");
 }
 
 #[test]
-fn what_is_delivered_again_is_dashed_and_says_so() {
+fn a_repeated_delivery_is_dashed_and_labelled() {
     let once = vec![vec![sent(0, 1, 1, "claim")], vec![arrived(1, 1)]];
     assert!(!drawn(&once).contains(DOUBLED));
     let again: Vec<_> = once.into_iter().chain([vec![arrived(1, 1)]]).collect();
@@ -88,27 +88,27 @@ fn what_is_delivered_again_is_dashed_and_says_so() {
 }
 
 #[test]
-fn what_is_sent_to_all_is_not_doubled_where_it_arrives_first() {
+fn a_message_to_all_is_not_doubled_at_its_first_arrivals() {
     let steps = [vec![sent(0, None, 1, "anyone?")], vec![arrived(1, 1)], vec![arrived(2, 1)]];
     assert!(!drawn(&steps).contains("again"));
 }
 
 #[test]
-fn what_is_sent_again_arrives_from_where_it_was_sent_last() {
+fn a_resent_message_arrives_from_its_last_sending() {
     let steps = [vec![sent(0, 1, 1, "ask")], vec![sent(0, 1, 1, "ask")], vec![arrived(1, 1)], vec![arrived(1, 1)]];
     let drawn = drawn(&steps);
     assert!(!drawn.contains("again: ask"), "both have been sent");
 }
 
 #[test]
-fn what_never_arrives_ends_in_a_stub() {
+fn a_message_that_never_arrives_ends_in_a_stub() {
     let unarrived = "not delivered so far";
     assert!(drawn(&[vec![sent(0, 1, 1, "claim")]]).contains(unarrived));
     assert!(!drawn(&[vec![sent(0, 1, 1, "claim")], vec![arrived(1, 1)]]).contains(unarrived));
 }
 
 #[test]
-fn whatever_is_written_is_escaped() {
+fn all_text_is_escaped() {
     let nasty = "<b>&\"'\u{1}</b>";
     let mut lanes = lanes();
     lanes[0].name = nasty.to_owned();
