@@ -1,29 +1,36 @@
-//! The trading post as a pure state machine: who leads, what is sold to whom, and what stands in the books.
+//! The trading post as a pure state machine: who leads, what is sold to whom, and what is written in the books.
 //!
 //! # The call contract
 //!
-//! [`Peer`](peer::Peer) and [`Ledger`](ledger::Ledger) are machines with one door in and one door out. A driver gives
-//! an input to `step`, carries out the effects that come out, in order, and comes back with what became of them as
-//! further inputs. `step` cannot fail and cannot block; it does no I/O and knows no clock, thread, file or random
-//! source. So:
+//! [`Peer`] and [`Ledger`] are machines with one way in and one way out. A driver gives an input to `step`, carries out
+//! the effects it returns, in order, and reports their results as further inputs. `step` cannot fail and cannot block;
+//! it does no I/O and knows no clock, thread, file or random source. So:
 //!
-//! - time comes in as fired timers ([`Input::Fired`](input::Input::Fired)), randomness as answered choices
-//!   ([`Input::Chose`](input::Input::Chose)), and a list of inputs is a complete trace;
-//! - effects never wait for one another: what depends on a write comes out of the step that handles
-//!   [`Input::Written`](input::Input::Written), so there is no order for a driver to remember;
-//! - anything sent may be lost, doubled, reordered or late, any timer may fire at any moment, and every machine may
-//!   stop at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
-//!   [`invariant`].
+//! - time arrives as fired timers ([`Input::Fired`]), randomness as answered choices ([`Input::Chose`]), and a list of
+//! inputs is a complete trace;
+//! - effects never wait for one another: whatever depends on a write is returned by the step that handles
+//! [`Input::Written`], so there is no order for a driver to remember;
+//! - anything sent may be lost, duplicated, reordered or delayed, any timer may fire at any moment, and every machine
+//! may stop at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
+//! [`invariant`].
+//!
+//! Everything a driver needs is at the root of this crate. `examples/market.rs` is a whole driver in one file;
+//! `examples/elect.rs` drives [`Election`] alone.
 //!
 //! # Reading order
 //!
-//! [`id`], [`money`], [`clock`], [`digest`], [`record`] and [`message`] are the vocabulary, [`config`], [`input`] and
-//! [`effect`] the doors. [`books`] says what records mean. [`ledger`] is the authority: the log and its fence, over a
-//! [`store`]; [`archive`] is both of them in memory. [`election`] is a hint of who should ask it for the office,
-//! [`office`] asks, holds and leaves it, [`trader`] decides what to write in it. [`buyer`] and [`seller`] are its
-//! [`client`]s. [`participant`] wires them together: who is told of what. [`overlay`] carries words from neighbour to
-//! neighbour, [`journal`] holds back what is not durable enough to leave, and [`peer`] is a participant with both.
-//! [`invariant`] states what must hold whatever happens, and [`mutant`] is where one can see that it notices.
+//! 1. The vocabulary: [`id`], [`money`], [`clock`], [`digest`], [`record`], [`account`], [`snapshot`] and [`message`].
+//! The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences.
+//! 2. The authority: [`books`] says what records mean, [`ledger`] is the log with its fence, on top of a [`store`];
+//! [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
+//! 3. The machines of a peer: [`election`] suggests who should ask the ledger for the office; [`office`] asks for it,
+//! holds it and leaves it; [`trader`] decides what to write while in office. [`buyer`] and [`seller`] are its
+//! [`client`]s.
+//! 4. The composition: [`participant`] wires these machines together and decides which of them hears what. [`overlay`]
+//! carries messages from neighbour to neighbour, [`journal`] holds back whatever is not yet durable enough to leave,
+//! and [`peer`] is a participant with both.
+//! 5. The proof: [`invariant`] states what must hold whatever happens, and [`mutant`] shows that the checks notice when
+//! it does not.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -82,5 +89,5 @@ pub use crate::{
     store::{MemoryStore, Store},
 };
 
-/// Whether this is the build that has the mutants in it. What is shipped asserts that it is not.
+/// Whether this build contains the mutants. What is shipped asserts that it does not.
 pub const MUTABLE: bool = cfg!(feature = "mutants");
