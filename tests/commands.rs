@@ -40,7 +40,7 @@ trade_after = "100ms"
 think = "50ms"
 "#;
 
-/// A run that has sold something and has ended.
+/// A run that has sold something and ended.
 fn ended() -> Bazaar {
     let mut bazaar = Bazaar::run(QUICK, &["--purchases", "5"]);
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
@@ -67,7 +67,7 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn what_does_not_exist_is_refused_as_wrong_usage() {
+fn unknown_commands_flags_and_values_are_refused_as_wrong_usage() {
     ask(&["sell"]).refused(2, &["sell"]);
     ask(&["run", "--pears", "3"]).refused(2, &["--pears", "--peers"]);
     ask(&["run", "--for", "soon"]).refused(2, &["soon", "--for"]);
@@ -98,7 +98,7 @@ fn init_writes_a_configuration_that_runs() {
     ask(&["init", text(&file)]).refused(2, &[text(&file), "exists already"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     ask(&["init", "/proc/nowhere/market.toml"]).refused(2, &["/proc/nowhere/market.toml"]);
-    // Without a file it goes to the output; no two keys are the same.
+    // Without a file it goes to standard output; no two keys are the same.
     let printed = ask(&["init"]).ends(0).out;
     assert!(printed.contains("[timeouts]") && printed != written);
 
@@ -142,7 +142,7 @@ fn the_output_is_coloured_when_asked_for_and_plain_in_a_pipe() {
 // --------------------------------------------------------------------------------------------------------- looking
 
 #[test]
-fn a_living_run_can_be_looked_at_and_its_processes_killed() {
+fn a_run_can_be_inspected_and_its_processes_killed() {
     let mut bazaar = Bazaar::run(QUICK, &["--restart-after", "500ms"]);
     bazaar.wait_for_purchases(0, 3);
     let status = bazaar.status();
@@ -186,7 +186,7 @@ fn a_living_run_can_be_looked_at_and_its_processes_killed() {
     bazaar.stop();
 
     bazaar.ask(&["kill", "trader"]).refused(3, &["cannot be reached"]);
-    bazaar.ask(&["kill", "0"]).refused(3, &["peer 0", "no living process"]);
+    bazaar.ask(&["kill", "0"]).refused(3, &["peer 0", "no running process"]);
     bazaar.ask(&["status"]).refused(3, &["cannot be reached"]);
 }
 
@@ -280,7 +280,7 @@ fn a_damaged_store_is_refused_and_the_record_is_named() {
     let mut named = None;
     let steps = 24;
     for step in 0..steps {
-        // All over the file: some of it is unused, and then nothing is lost.
+        // All over the file: some of it is unused, where damage loses nothing.
         let at = intact.len() * step / steps;
         let mut damaged = intact.clone();
         damaged[at] ^= 0x10;
@@ -297,7 +297,7 @@ fn a_damaged_store_is_refused_and_the_record_is_named() {
             _ => panic!("byte {at}: {:?} {} {}", answer.code, answer.out, answer.err),
         }
     }
-    // Nothing was repaired by looking at it, and nobody trades on it.
+    // Looking at it has repaired nothing, and nobody trades on it.
     fs::write(&file, named.expect("some byte of a record was hit")).unwrap();
     bazaar.start(&[]);
     assert_eq!(bazaar.wait_for_end().code(), Some(3));
@@ -349,7 +349,7 @@ fn a_wrong_configuration_is_refused_with_key_value_line_and_what_would_be_right(
         let answer = ask(&["run", "--config", text(&file), "--dir", text(&dir), "--for", "1s"]);
         let answer = answer.refused(2, parts);
         assert!(answer.err.contains("wrong.toml"), "the file is not named: {}", answer.err);
-        assert!(!dir.exists(), "nothing is made for a run that cannot be: {config}");
+        assert!(!dir.exists(), "nothing is created for a run that cannot start: {config}");
     }
     let run = |flags: &[&str]| ask(&[&["run", "--dir", text(&dir)], flags].concat());
     run(&["--peers", "0"]).refused(2, &["--peers", "0", "from 1 to 10000"]);
@@ -360,7 +360,7 @@ fn a_wrong_configuration_is_refused_with_key_value_line_and_what_would_be_right(
 }
 
 #[test]
-fn a_directory_that_cannot_be_a_runs_is_refused_and_left_as_it_is() {
+fn a_directory_that_a_run_cannot_use_is_refused_and_left_as_it_is() {
     let home = TempDir::new().unwrap();
     let run = |dir: &Path, flags: &[&str]| {
         ask(&[&["run", "--peers", "1", "--for", "1s", "--dir", text(dir)], flags].concat())
@@ -393,11 +393,11 @@ fn a_directory_that_cannot_be_a_runs_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_directory_of_a_living_run_is_refused() {
+fn a_directory_of_a_run_that_has_not_ended_is_refused() {
     let mut bazaar = Bazaar::run("peers = 1", &[]);
     bazaar.wait_for_event("it runs", 0, |event| matches!(note(event), Some(Note::Joined { .. })));
-    bazaar.ask(&["run", "--for", "1s"]).refused(2, &[text(&bazaar.dir()), "in use by a living run"]);
-    // Nor does a second process of a peer that lives.
+    bazaar.ask(&["run", "--for", "1s"]).refused(2, &[text(&bazaar.dir()), "in use by a run that has not ended"]);
+    // A second process of a running peer is refused as well, and so is a second ledger.
     let config = bazaar.dir().join("bazaar.toml");
     ask(&["peer", "--config", text(&config), "--id", "0"]).refused(3, &["peer 0", "in use"]);
     ask(&["ledger", "--config", text(&config)]).refused(3, &["in use"]);
@@ -407,7 +407,7 @@ fn a_directory_of_a_living_run_is_refused() {
 }
 
 #[test]
-fn ports_that_are_taken_are_named() {
+fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for place in [format!("[ledger]\naddress = \"{address}\""), format!("[[peer]]\nid = 0\naddress = \"{address}\"")] {
@@ -447,7 +447,7 @@ fn fifty_peers_live_in_eight_processes() {
     let dirs = (0..50).filter(|id| bazaar.dir().join(format!("peer-{id}/store")).is_dir()).count();
     assert_eq!(dirs, 50, "each peer has its own files");
     let said = bazaar.ask(&["kill", "3"]).ends(0).out;
-    assert!(said.contains("3,11,19,27,35,43"), "who goes down with it: {said}");
+    assert!(said.contains("3,11,19,27,35,43"), "it names the peers that go down with it: {said}");
     bazaar.stop();
     assert!(bazaar.check() >= 30);
 }
@@ -458,7 +458,7 @@ fn a_run_ends_after_so_many_purchases() {
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
     assert!(bazaar.summary()["audit"]["totals"]["sales"].as_u64() >= Some(7));
     assert!(bazaar.check() >= 7);
-    // Of the books, not of this start: it has them already.
+    // The number is that of the books, not of this start: they hold so many already.
     bazaar.start(&["--purchases", "7"]);
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
 }
@@ -491,7 +491,7 @@ fn ctrl_c_and_sigterm_end_a_run_with_a_summary_and_leave_no_process() {
     }
 }
 
-/// SPEC A6: two machines, each with its own directory, the same file on both; here they are two loopback addresses.
+/// SPEC A6: two machines, each with its own directory, and the same file on both. Here they are two loopback addresses.
 #[test]
 fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     const MACHINES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
@@ -499,7 +499,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     let peers: String = (0..6)
         .map(|id| {
             let host = MACHINES[usize::from(id >= 3)];
-            // The sellers are on the one, the buyers on the other, and one of both kinds.
+            // The sellers are on one machine, the buyers on the other, and one peer on each does both.
             let role = if id % 3 == 2 {
                 "both"
             } else if id < 3 {
@@ -548,7 +548,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
         });
         earned.into_iter().any(|request| bought.contains(&request)).then_some(())
     });
-    // Each machine has its own peers' files; the books are asked for from either.
+    // Each machine has its own peers' files; the books can be read from either.
     for machine in &machines {
         let dir = machine.join("run");
         ask(&["audit", "--dir", text(&dir)]).ends(0);
@@ -556,7 +556,7 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
         assert!(status["peers"]["4"]["address"].as_str().unwrap().starts_with("127.0.0.2:"), "{status}");
     }
     assert!(machines[0].join("run/peer-1").is_dir() && !machines[1].join("run/peer-1").exists());
-    // Peers first, the ledger last, each the clean way.
+    // Peers first, the ledger last, each stopped cleanly.
     for pid in pids.iter().rev() {
         bazaar.signal(*pid, Signal::SIGTERM);
     }
@@ -569,8 +569,8 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
     assert!(sold.count() >= 1);
 }
 
-/// An idle bazaar is small, as far as it does not hang on how busy the machine is: memory. How idle the processors are
-/// is measured by `tools/idle.sh`.
+/// An idle bazaar is small. This checks its memory, which does not depend on how busy the machine is; `tools/idle.sh`
+/// measures how idle the processors are.
 #[test]
 fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
     let mut bazaar = Bazaar::run("peers = 10\nseed = 7\n[waits]\nthink = \"never\"\n", &[]);
@@ -580,7 +580,7 @@ fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
         let sells = events.iter().any(|event| matches!(note(event), Some(Note::Registered { .. })));
         (know.len() >= 9 && sells && events.iter().any(|event| event.epoch >= Some(Epoch(1)))).then_some(())
     });
-    // A second of being idle: the clocks of the links go round.
+    // A second of being idle, in which the links' keepalives go round.
     let from = std::time::Instant::now();
     until("a second has passed", || (from.elapsed().as_secs() >= 1).then_some(()));
     let processes = bazaar.processes();

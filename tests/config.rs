@@ -1,4 +1,4 @@
-//! What a configuration says when it is wrong (SPEC H4), and what it means when it is right (SPEC A3, A5, A6, A7).
+//! What is said about a configuration that is wrong (SPEC H4), and what one that is right means (SPEC A3, A5, A6, A7).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{path::Path, time::Duration};
@@ -95,7 +95,7 @@ fn limits_reach_every_peer_and_the_ledger() {
 }
 
 #[test]
-fn unknown_keys_are_refused_with_what_may_be_meant() {
+fn unknown_keys_are_refused_with_what_may_have_been_meant() {
     refused("pears = 3", "bazaar.toml:1: pears: there is no such key; did you mean peers?");
     refused("[leger]", "bazaar.toml:1: leger: there is no such key; did you mean ledger?");
     refused(
@@ -110,13 +110,14 @@ fn unknown_keys_are_refused_with_what_may_be_meant() {
     );
     refused(
         "[terms]\nwhatever = 3",
-        "bazaar.toml:2: terms.whatever: there is no such key; known here are commission, resign_after, batch_limit",
+        "bazaar.toml:2: terms.whatever: there is no such key; the known keys here are commission, \
+         resign_after, batch_limit",
     );
     refused("[[peer]]\nid = 3\nroll = \"buyer\"", "bazaar.toml:3: peer.roll: there is no such key; did you mean role?");
 }
 
 #[test]
-fn what_is_not_toml_is_refused_with_its_line() {
+fn text_that_is_not_toml_is_refused_with_its_line() {
     refused(
         "peers = 3\nseed =",
         "bazaar.toml:2: this is not TOML: string values must be quoted, expected literal string",
@@ -244,7 +245,7 @@ fn wrong_goods_are_refused() {
     );
     refused(
         "[goods]\nitems = [\"fish\",\n  \"fish\"]",
-        "bazaar.toml:3: goods.items = \"fish\": is there twice; name each item once",
+        "bazaar.toml:3: goods.items = \"fish\": is listed twice; name each item once",
     );
     refused(
         "[goods]\nitems = [3]",
@@ -264,10 +265,10 @@ fn wrong_goods_are_refused() {
 #[test]
 fn wrong_peers_are_refused() {
     refused("[[peer]]\nid = 10", "bazaar.toml:2: peer.id = 10: must be a whole number from 0 to 9");
-    refused("[[peer]]\nrole = \"buyer\"", "bazaar.toml:1: peer.id is missing: say whom it is about, id = 0 to 9");
+    refused("[[peer]]\nrole = \"buyer\"", "bazaar.toml:1: peer.id is missing: say which peer it is about, id = 0 to 9");
     refused(
         "[[peer]]\nid = 3\n\n[[peer]]\nid = 3",
-        "bazaar.toml:5: peer.id = 3: peer 3 is set up at bazaar.toml:1 already; put it all in one [[peer]]",
+        "bazaar.toml:5: peer.id = 3: peer 3 is already set up at bazaar.toml:1; put it all in one [[peer]]",
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"seler\"",
@@ -276,7 +277,8 @@ fn wrong_peers_are_refused() {
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"buyer\"\nwants = [\"salt\",\n\"tuna\"]",
-        "bazaar.toml:5: wants of peer 3 = \"tuna\": unknown item \"tuna\"; known are fish, salt, boar (goods.items)",
+        "bazaar.toml:5: wants of peer 3 = \"tuna\": unknown item \"tuna\"; the items are fish, salt, boar \
+         (goods.items)",
     );
     refused(
         "[[peer]]\nid = 3\nrole = \"buyer\"\nquantity = 0",
@@ -294,7 +296,7 @@ fn wrong_peers_are_refused() {
     );
     refused(
         "[[peer]]\nid = 3\nquantity = 2",
-        "bazaar.toml:3: quantity of peer 3 = 2: goes with a role; add role = \"buyer\", \"seller\" or \"both\"",
+        "bazaar.toml:3: quantity of peer 3 = 2: needs a role; add role = \"buyer\", \"seller\" or \"both\"",
     );
     let offer = |offer: &str, message: &str| {
         refused(&format!("[[peer]]\nid = 3\nrole = \"seller\"\noffers = [{offer}]"), message);
@@ -322,7 +324,7 @@ fn wrong_peers_are_refused() {
 }
 
 #[test]
-fn wrong_graphs_are_refused_where_they_stand() {
+fn wrong_graphs_are_refused_where_they_are_written() {
     refused(
         "[graph.adjacency]\n0 = [1]\n1 = []",
         "bazaar.toml:2: graph.adjacency.0 = [1]: peer 0 lists neighbour 1, but 1 does not list 0; list both or neither",
@@ -334,7 +336,7 @@ fn wrong_graphs_are_refused_where_they_stand() {
     );
     refused(
         "[graph.adjacency]\n0 = [1, 2, 3, 4]\n1 = [0]\n2 = [0]\n3 = [0]\n4 = [0]",
-        "bazaar.toml:2: graph.adjacency.0 = [1, 2, 3, 4]: peer 0 has 4 neighbours; nobody has more than 3",
+        "bazaar.toml:2: graph.adjacency.0 = [1, 2, 3, 4]: peer 0 has 4 neighbours; no peer has more than 3",
     );
     refused(
         "[graph.adjacency]\n0 = [\"1\"]",
@@ -373,12 +375,12 @@ fn a_graph_file_is_relative_to_the_configuration_and_its_errors_name_it() {
 
     std::fs::write(folder.path().join("graph.json"), r#"{"0": [0]}"#).unwrap();
     let error = RawConfig::read(&file).unwrap().check().unwrap_err().to_string();
-    let message = "graph.file = \"graph.json\": peer 0 lists itself; nobody is their own neighbour";
+    let message = "graph.file = \"graph.json\": peer 0 lists itself; no peer is its own neighbour";
     assert_eq!(error, format!("{}:3: {message}", file.display()));
 }
 
 #[test]
-fn a_flag_goes_above_the_file_and_is_named_in_errors() {
+fn a_flag_overrides_the_file_and_is_named_in_errors() {
     let mut raw = RawConfig::parse("peers = 5\nseed = 2\n[terms]\nresign_after = 7", Path::new("bazaar.toml")).unwrap();
     raw.set("--peers", "peers = 6").unwrap();
     raw.set("--set", "terms.commission = 1000").unwrap();
@@ -390,7 +392,7 @@ fn a_flag_goes_above_the_file_and_is_named_in_errors() {
     raw.set("--graph", "graph.file = \"nowhere.json\"").unwrap();
     raw.set("--graph", "graph.adjacency = { 0 = [1], 1 = [0] }").unwrap();
     raw.set("--peers", "peers = 2").unwrap();
-    assert_eq!(raw.check().unwrap().graph().links().count(), 1, "a graph that a flag gives replaces the one before");
+    assert_eq!(raw.check().unwrap().graph().links().count(), 1, "a graph given by a flag replaces the previous one");
     raw.set("--peers", "peers = 0").unwrap();
     let error = raw.check().unwrap_err().to_string();
     assert_eq!(error, "--peers: peers = 0: must be a whole number from 1 to 10000");
@@ -417,7 +419,7 @@ fn roles_given_by_hand_are_kept_and_the_others_see_to_it_that_trade_is_possible(
 }
 
 #[test]
-fn roles_given_by_hand_that_leave_nobody_to_trade_with_are_told() {
+fn roles_given_by_hand_that_leave_nobody_to_trade_with_are_reported() {
     let peer = |id: u32, role: &str| format!("[[peer]]\nid = {id}\nrole = \"{role}\"\n");
     let all = |roles: [&str; 3]| {
         let peers: String = (0..).zip(roles).map(|(id, role)| peer(id, role)).collect();
@@ -431,14 +433,14 @@ fn roles_given_by_hand_that_leave_nobody_to_trade_with_are_told() {
 }
 
 #[test]
-fn a_bazaar_in_which_nobody_wants_anything_can_be_had() {
+fn a_bazaar_in_which_nobody_wants_anything_can_be_configured() {
     let config = check("pace = \"flat-out\"\n[waits]\nthink = \"never\"").unwrap();
     assert_eq!(config.waits().think, None);
     assert_eq!(check("pace = \"flat-out\"").unwrap().waits().think, Some(Duration::ZERO));
 }
 
 #[test]
-fn what_has_changed_is_told_key_by_key() {
+fn changes_are_reported_key_by_key() {
     let was = check("peers = 4").unwrap();
     let now = check("peers = 4\nledger.address = \"h:1\"\nterms.resign_after = 9\ndir = \"x\"").unwrap();
     assert_eq!(
@@ -451,10 +453,10 @@ fn what_has_changed_is_told_key_by_key() {
     let line = told.iter().find(|line| line.starts_with("peer 2: was role = ")).unwrap();
     assert!(line.ends_with("now role = \"buyer\", wants = [\"boar\"], quantity = 3"), "{line}");
     let circle = "graph.adjacency = { 0 = [1, 3], 1 = [0, 2], 2 = [1, 3], 3 = [0, 2] }";
-    assert_eq!(was.differences(&check(circle).unwrap()), ["graph: other links now"]);
+    assert_eq!(was.differences(&check(circle).unwrap()), ["graph: the links have changed"]);
     let (mut a, mut b) = (was.clone(), was.clone());
     assert_ne!(a.ensure_key(), b.ensure_key());
-    assert_eq!(a.differences(&b), ["key: another one now"]);
+    assert_eq!(a.differences(&b), ["key: has changed"]);
     assert_eq!(a.differences(&was), Vec::<String>::new());
 }
 
@@ -552,7 +554,7 @@ fn any_line() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
     #[test]
-    fn whatever_is_written_is_a_configuration_or_an_error_that_says_where(
+    fn any_text_is_a_configuration_or_an_error_that_says_where(
         lines in prop::collection::vec(any_line(), 0..5)
     ) {
         match check(&lines.join("\n")) {
@@ -565,7 +567,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_at_all_makes_it_panic(text in "(\\PC|[\n=\"\\[\\]{}a-z0-9.]){0,60}") {
+    fn no_text_makes_the_check_panic(text in "(\\PC|[\n=\"\\[\\]{}a-z0-9.]){0,60}") {
         let _ = check(&text);
     }
 }

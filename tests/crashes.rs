@@ -1,5 +1,5 @@
-//! Processes die, hang and come back under load (SPEC B5, D3, D7; DESIGN 5). After each: further sales, an audit that
-//! holds, no sale fewer than before, and nothing missing from the books that anybody was told.
+//! Processes die, hang and come back under load (SPEC B5, D3, D7; DESIGN 5). Each time there are further sales, the
+//! audit holds, no sale is lost, and nothing that anybody was told is missing from the books.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;
@@ -21,7 +21,7 @@ use bazaar_protocol::{
 use bazaar_runtime::processes::report::ProcessEvent;
 use nix::sys::signal::Signal;
 
-/// Eight peers with three neighbours each, all of whom always want something; traders come and go.
+/// Eight peers with three neighbours each, whose buyers always want something; traders come and go.
 const MARKET: &str = r#"
 peers = 8
 seed = 7
@@ -47,7 +47,7 @@ think = "50ms"
 
 const RESTART: [&str; 2] = ["--restart-after", "500ms"];
 
-/// How many sales show that it goes on.
+/// How many sales show that trade goes on.
 const SOME: usize = 12;
 
 fn trading(market: &str) -> Bazaar {
@@ -56,7 +56,7 @@ fn trading(market: &str) -> Bazaar {
     bazaar
 }
 
-/// Further sales, and nothing lost: neither what had been sold at `before` nor what anybody was told.
+/// Waits for further sales, and checks that nothing is lost: neither the `before` sales nor what anybody was told.
 #[track_caller]
 fn goes_on(bazaar: &Bazaar, from: usize, before: usize) {
     bazaar.wait_for_purchases(from, SOME);
@@ -64,7 +64,7 @@ fn goes_on(bazaar: &Bazaar, from: usize, before: usize) {
     assert!(after >= before + SOME, "{after} sales after {before} and {SOME} more");
 }
 
-/// Waits until a process is another one than `old`, and its peer speaks again.
+/// Waits until a killed peer has joined again, in its second life.
 #[track_caller]
 fn is_back(bazaar: &Bazaar, from: usize, peer: PeerId) {
     let back = bazaar.wait_for_event("the killed peer is back", from, |event| {
@@ -75,7 +75,7 @@ fn is_back(bazaar: &Bazaar, from: usize, peer: PeerId) {
 
 #[track_caller]
 fn died(bazaar: &Bazaar, from: usize, pid: i32) {
-    bazaar.wait_for_event("the supervisor says who died", from, |event| {
+    bazaar.wait_for_event("the supervisor reports the death", from, |event| {
         matches!(process_event(event), Some(ProcessEvent::ProcessDied { pid: dead, how, .. })
             if *dead as i32 == pid && how.contains('9'))
     });
@@ -107,7 +107,7 @@ fn a_killed_relay_is_gone_around_and_comes_back() {
     let mut bazaar = trading(LONG_TERMS);
     let trader = bazaar.trader();
     let graph = bazaar.graph();
-    // A neighbour of the trader that passes on what others say.
+    // A neighbour of the trader that relays what others say.
     let relay = graph[&trader.0].iter().find(|id| graph[id].len() > 1).copied().map(PeerId).unwrap();
     assert!(stay_connected(&graph, relay.0), "the others have paths left");
     let before = bazaar.check();
@@ -120,7 +120,7 @@ fn a_killed_relay_is_gone_around_and_comes_back() {
     bazaar.stop();
     bazaar.check();
     let bought: BTreeSet<PeerId> = purchases_of(&bazaar, from);
-    assert!(bought.iter().any(|buyer| *buyer != relay), "others than the relay bought: {bought:?}");
+    assert!(bought.iter().any(|buyer| *buyer != relay), "peers other than the relay bought: {bought:?}");
 }
 
 fn stay_connected(graph: &BTreeMap<u32, BTreeSet<u32>>, without: u32) -> bool {
@@ -206,7 +206,7 @@ fn everything_is_killed_at_once_and_the_same_run_goes_on() {
 }
 
 #[test]
-fn a_trader_that_hangs_is_replaced_and_steps_down_when_it_goes_on() {
+fn a_trader_that_hangs_is_replaced_and_steps_down_when_it_wakes_up() {
     let mut bazaar = trading(LONG_TERMS);
     let trader = bazaar.trader();
     let before = bazaar.check();
@@ -229,20 +229,20 @@ fn a_trader_that_hangs_is_replaced_and_steps_down_when_it_goes_on() {
     });
     goes_on(&bazaar, bazaar.now(), before);
     bazaar.stop();
-    // Nothing of what it had begun before it hung was added to the books after it was replaced.
+    // Nothing it had begun before it hung was added to the books after it was replaced.
     let epochs: Vec<u64> = bazaar.log().iter().map(|(epoch, _)| epoch.0).collect();
     assert!(epochs.is_sorted());
     bazaar.check();
 }
 
 #[test]
-fn when_the_supervisor_is_killed_every_process_stops_by_itself() {
+fn when_the_supervisor_is_killed_every_process_stops_on_its_own() {
     let mut bazaar = trading(MARKET);
     let before = bazaar.check();
     bazaar.kill_supervisor();
     bazaar.wait_for_end();
     assert!(bazaar.check() >= before);
-    // The directory is free for the next.
+    // The directory is free for the next run.
     let from = bazaar.now();
     bazaar.start(&RESTART);
     goes_on(&bazaar, from, before);
@@ -259,7 +259,7 @@ fn a_run_goes_on_at_once_after_its_supervisor_was_killed() {
     let from = bazaar.now();
     bazaar.start(&RESTART);
     goes_on(&bazaar, from, before);
-    until("the processes of before have gone", || {
+    until("the previous processes are gone", || {
         old.is_disjoint(&bazaar.processes().into_keys().collect()).then_some(())
     });
     bazaar.stop();
@@ -278,9 +278,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// DESIGN 3, "What a store must promise": the peers remember how far the books had come, over a stop as well.
+/// DESIGN 3, "What a store must promise": the peers remember how far the books had got, even across a stop.
 #[test]
-fn an_old_copy_of_the_books_is_refused_however_often_it_is_tried() {
+fn an_old_copy_of_the_books_is_refused_every_time_it_is_tried() {
     let mut bazaar = trading(MARKET);
     bazaar.stop();
     let (store, old, right) =
@@ -306,9 +306,9 @@ fn an_old_copy_of_the_books_is_refused_however_often_it_is_tried() {
     bazaar.stop();
 }
 
-/// DESIGN R7, R8: a life that starts again at the first would use numbers that are used up.
+/// DESIGN R7, R8: a peer that started again with its first life would reuse numbers.
 #[test]
-fn a_peer_whose_store_is_gone_does_not_start_anew() {
+fn a_peer_whose_store_is_gone_does_not_start_from_scratch() {
     let mut bazaar = trading(MARKET);
     bazaar.stop();
     fs::remove_dir_all(bazaar.dir().join("peer-3/store")).unwrap();
@@ -319,12 +319,12 @@ fn a_peer_whose_store_is_gone_does_not_start_anew() {
 }
 
 #[test]
-fn an_output_that_nobody_reads_holds_up_nothing() {
+fn an_output_that_nobody_reads_does_not_hold_up_the_run() {
     let bazaar = Bazaar::new(MARKET);
     let mut command = bazaar::bazaar();
     command.arg("run").arg("--json").arg("--dir").arg(bazaar.dir()).arg("--pace").arg("flat-out");
     command.arg("--config").arg(bazaar.home().join("given.toml"));
-    // More than a pipe takes before somebody reads it, by far.
+    // Far more than a pipe takes before somebody reads it.
     let mut run = command.stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     until("it has sold a lot", || {
         let sales = bazaar.dir().join("ledger/address").exists().then(|| bazaar.sales().len());

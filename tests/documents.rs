@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
 }
 
-/// All files below a directory whose names end in one of these; what cargo builds is not looked at.
+/// Finds all files below a directory whose names end in one of these, except for what cargo builds.
 fn files(below: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(below).unwrap() {
         let path = entry.unwrap().path();
@@ -44,12 +44,12 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands between these in a line, as often as it does.
+/// Every piece of a line that is between `begin` and `end`.
 fn between<'a>(line: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
     line.split(begin).skip(1).filter_map(move |rest| rest.split_once(end).map(|(inside, _)| inside))
 }
 
-/// The name by which a heading is linked to.
+/// The anchor by which a heading is linked to.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
     kept.replace(' ', "-")
@@ -117,7 +117,7 @@ fn every_name_in_the_documents_exists() {
     let (mut wrong, mut names, mut places) = (Vec::new(), 0, 0);
     for document in documents() {
         if document.ends_with("CHANGELOG.md") {
-            // It tells of names that are no more.
+            // It mentions names that no longer exist.
             continue;
         }
         let text = fs::read_to_string(&document).unwrap();

@@ -1,5 +1,5 @@
 //! The network between processes, over loopback sockets (SPEC A2, A4; DESIGN 4): what is delivered, who is kept out,
-//! and what is noticed when somebody goes away.
+//! and what is noticed when a process disappears.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -51,7 +51,7 @@ use tokio::{
 };
 use tokio_util::bytes::Bytes;
 
-/// Far more than anything here takes, so that a busy machine does not decide.
+/// Far more than anything here takes, so that a busy machine does not decide the outcome.
 const SOON: Duration = Duration::from_secs(20);
 
 fn settings() -> Settings {
@@ -82,7 +82,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("it did not happen")
 }
 
-/// Waits for the input that `wanted` picks; what comes before it is passed over.
+/// Waits for the input that `wanted` picks, and skips what comes before it.
 async fn input<T>(inbox: &mut mpsc::Receiver<Input>, mut wanted: impl FnMut(Input) -> Option<T>) -> T {
     soon(async {
         loop {
@@ -111,7 +111,7 @@ fn registration(life: Life, address: SocketAddr) -> Registration {
     Registration { life, address: address.to_string(), pid: std::process::id(), host: "localhost".into() }
 }
 
-/// A peer without a mind: its links, and what a driver would be fed.
+/// A peer without a machine: its links, and the inputs that a driver would feed it.
 struct Peer {
     links: Links,
     inbox: mpsc::Receiver<Input>,
@@ -145,7 +145,7 @@ fn directory() -> (Arc<Mutex<Directory>>, Arc<dyn Addresses>) {
     (Arc::clone(&directory), directory)
 }
 
-/// Peers 0 and 1, neighbours, in a process each.
+/// Peers 0 and 1, which are neighbours, in a process each.
 async fn pair() -> (Host, Peer, Host, Peer, Arc<Mutex<Directory>>, Arc<dyn Addresses>) {
     let (directory, addresses) = directory();
     let (host_a, host_b) = (listen().await, listen().await);
@@ -158,7 +158,7 @@ async fn pair() -> (Host, Peer, Host, Peer, Arc<Mutex<Directory>>, Arc<dyn Addre
     (host_a, a, host_b, b, directory, addresses)
 }
 
-/// Whether a host still serves its neighbours: somebody new delivers to peer 1, as peer 0.
+/// Checks that a host still serves its neighbours: a new connection, as peer 0, delivers to peer 1.
 async fn still_serves(host: &Host, peer: &mut Peer, clock: u64) {
     let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
     let frames = soon(hello::connect(host.address(), &credentials(), purpose, &settings())).await.unwrap();
@@ -167,7 +167,7 @@ async fn still_serves(host: &Host, peer: &mut Peer, clock: u64) {
     assert_eq!(received(&mut peer.inbox).await, (PeerId(0), heartbeat(0, clock)));
 }
 
-/// A process with peer 1, whose neighbour is 0, alone.
+/// A process that hosts only peer 1, whose neighbour is peer 0.
 async fn lone() -> (Host, Peer) {
     let (_, addresses) = directory();
     let host = listen().await;
@@ -196,7 +196,7 @@ async fn neighbours_deliver_both_ways_in_order() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_belong_is_told_why_and_the_others_are_served() {
+async fn strangers_are_told_why_they_are_refused_and_neighbours_are_still_served() {
     let (host, mut peer) = lone().await;
     let link = |from: Life, to: u32| Purpose::Link { from, to: PeerId(to) };
     let other_key = Credentials { key: RunKey::from_bytes([2; 32]), ..credentials() };
@@ -223,7 +223,7 @@ async fn whoever_does_not_belong_is_told_why_and_the_others_are_served() {
     }
 }
 
-/// The opening as bytes, so that a change of it is noticed and raises [`VERSION`].
+/// The opening as bytes, so that a change to it is noticed and raises [`VERSION`].
 async fn hello_of_version(address: SocketAddr, version: u16) -> Vec<u8> {
     let mut frames = wire::frames(TcpStream::connect(address).await.unwrap(), MAX_FRAME);
     let challenge = soon(frames.next()).await.unwrap().unwrap();
@@ -290,21 +290,21 @@ async fn garbage_and_silence_are_closed_with_a_reason() {
     let frame = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
     let cases: [(Vec<u8>, &str); 5] = [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), "no hello: a frame of more than 512 bytes"),
-        (frame(&[0xff; 100]), "sent away: the hello cannot be understood"),
-        (frame(&[]), "sent away: the hello cannot be understood"),
+        (frame(&[0xff; 100]), "refused: the hello cannot be understood"),
+        (frame(&[]), "refused: the hello cannot be understood"),
         (vec![0xff; 100_000], "no hello: a frame of more than 512 bytes"),
         (Vec::new(), "nothing was said within 600ms"),
     ];
     for (bytes, expected) in cases {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        // What cannot be written has been closed before: good enough.
+        // If this cannot be written, the connection is already closed, which is good enough.
         let _ = stream.write_all(&bytes).await;
         let result = soon(hello::accept(accepted, &credentials(), &settings(), |_| Ok(()))).await;
         let error: AcceptError = result.map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), expected);
         let mut rest = Vec::new();
-        // The connection ends, in whichever way.
+        // The connection ends, one way or another.
         let _ = soon(stream.read_to_end(&mut rest)).await;
     }
 }
@@ -326,7 +326,7 @@ async fn silent_strangers_hold_up_the_others_for_one_handshake_at_most() {
     let client = PeerLinkClient::new(tarpc::client::Config::default(), Wire::new(frames, "test")).spawn();
     soon(client.deliver(within(SOON), vec![heartbeat(0, 1)])).await.unwrap().unwrap();
     assert_eq!(received(&mut peer.inbox).await.1, heartbeat(0, 1));
-    assert!(since.elapsed() >= settings().handshake, "there were no more than two at a time");
+    assert!(since.elapsed() >= settings().handshake, "there were never more than two at a time");
     for mut stream in silent {
         let mut rest = Vec::new();
         soon(stream.read_to_end(&mut rest)).await.unwrap();
@@ -334,7 +334,7 @@ async fn silent_strangers_hold_up_the_others_for_one_handshake_at_most() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_after_the_hello_ends_that_connection_only() {
+async fn nonsense_after_the_hello_ends_only_that_connection() {
     let (host, mut peer) = lone().await;
     let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
     // An ask with a length far beyond the frame; one with bytes to spare; an unknown kind of message; too long a frame.
@@ -353,8 +353,8 @@ async fn what_makes_no_sense_after_the_hello_ends_that_connection_only() {
 }
 
 #[tokio::test]
-async fn a_call_that_would_wait_for_ever_is_served() {
-    // As a message of the library its deadline would overflow.
+async fn a_call_that_would_wait_forever_is_served() {
+    // Decoded as the library's own message, its deadline would overflow.
     let (host, mut peer) = lone().await;
     let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
     let mut frames = soon(hello::connect(host.address(), &credentials(), purpose, &settings())).await.unwrap();
@@ -377,7 +377,7 @@ async fn a_neighbour_that_restarts_elsewhere_is_found_through_the_directory() {
     assert_eq!(received(&mut b.inbox).await, (PeerId(0), heartbeat(0, 7)));
 }
 
-/// A directory that can go away.
+/// A directory that can become unreachable.
 struct Fleeting(Arc<Mutex<Directory>>, AtomicBool);
 
 impl Addresses for Fleeting {
@@ -387,7 +387,7 @@ impl Addresses for Fleeting {
 }
 
 #[tokio::test]
-async fn without_a_directory_a_neighbour_is_sought_where_it_was() {
+async fn without_a_directory_a_neighbour_is_looked_for_where_it_last_was() {
     let (directory, known) = directory();
     let fleeting = Arc::new(Fleeting(Arc::clone(&directory), AtomicBool::new(true)));
     let addresses: Arc<dyn Addresses> = fleeting.clone();
@@ -409,7 +409,10 @@ async fn a_neighbour_that_connects_is_connected_to_at_once() {
     let patient = Settings { backoff_min: SOON * 4, backoff_max: SOON * 4, ..settings() };
     let host_a = Host::listen("127.0.0.1:0", credentials(), patient).await.unwrap();
     let mut a = Peer::settle(&host_a, life(0, 1), &[1], &addresses);
-    assert!(timeout(settings().keepalive, a.inbox.recv()).await.is_err(), "it has tried in vain and waits long");
+    assert!(
+        timeout(settings().keepalive, a.inbox.recv()).await.is_err(),
+        "it has tried in vain and now waits for long"
+    );
     directory.lock().unwrap().register(registration(life(0, 1), host_a.address())).unwrap();
     let host_b = listen().await;
     directory.lock().unwrap().register(registration(life(1, 1), host_b.address())).unwrap();
@@ -464,7 +467,7 @@ async fn a_neighbour_that_answers_the_connection_but_not_the_hello_never_comes_u
     let mut a = Peer::settle(&host, life(0, 1), &[1], &addresses);
     let first = soon(listener.accept()).await.unwrap();
     let second = soon(listener.accept()).await.unwrap();
-    assert!(a.inbox.try_recv().is_err(), "it is tried again, and nothing is reported");
+    assert!(a.inbox.try_recv().is_err(), "it tries again, and nothing is reported");
     drop((first, second));
 }
 
@@ -481,12 +484,12 @@ async fn a_full_inbox_holds_its_neighbour_back_and_what_does_not_fit_is_counted(
     for clock in 0..3_000 {
         a.links.send(PeerId(1), heartbeat(0, clock));
     }
-    // 1,024 wait; nothing is on the way yet, the link's task not having run.
+    // 1,024 wait; nothing is on its way yet, since the link's task has not run.
     assert_eq!(a.link(1).counts.overflowed, 3_000 - 1_024);
     // The driver of B is stuck: the link goes down.
     down(&mut a.inbox, 1).await;
     assert_eq!(a.link(1).counts.lost + a.link(1).counts.delivered, 1_024);
-    // It drains again: what had been let in is a prefix, in order, and the link comes up.
+    // B drains its inbox again: what had got in is a prefix, in order, and the link comes up.
     assert_eq!(received(&mut b.inbox).await, (PeerId(0), heartbeat(0, 0)));
     let (sender, waiting) = tokio::sync::oneshot::channel::<()>();
     let drain = async {
@@ -515,7 +518,7 @@ async fn a_full_inbox_holds_its_neighbour_back_and_what_does_not_fit_is_counted(
 }
 
 #[tokio::test]
-async fn two_peers_that_flood_each_other_go_on() {
+async fn two_peers_that_flood_each_other_make_progress() {
     let (_host_a, mut a, _host_b, mut b, ..) = pair().await;
     // Each driver sends two envelopes for each that it takes: more than the links can carry.
     let (mut from_a, mut from_b) = (0_u64, 0_u64);
@@ -538,11 +541,11 @@ async fn two_peers_that_flood_each_other_go_on() {
         }
     })
     .await;
-    assert!(a.link(1).counts.overflowed > 0, "more was sent than fitted");
+    assert!(a.link(1).counts.overflowed > 0, "more was sent than fits");
     assert_eq!(a.link(1).counts.lost, 0, "and the link stayed up");
 }
 
-/// Says nothing of anybody and remembers who was looked for.
+/// Knows no addresses, and remembers who was looked for.
 #[derive(Debug, Default)]
 struct Asked(Mutex<BTreeSet<PeerId>>);
 
@@ -558,7 +561,7 @@ async fn neighbours_in_one_process_need_no_socket() {
     let asked = Arc::new(Asked::default());
     let addresses: Arc<dyn Addresses> = asked.clone();
     let host = listen().await;
-    // Nobody can connect to this process: what arrives comes another way.
+    // Nobody can connect to this process, so what arrives comes another way.
     let mut a = Peer::settle(&host, life(0, 1), &[1], &addresses);
     let mut b = Peer::settle(&host, life(1, 1), &[0], &addresses);
     up(&mut a.inbox, 1).await;
@@ -576,7 +579,7 @@ async fn neighbours_in_one_process_need_no_socket() {
 }
 
 #[tokio::test]
-async fn nobody_but_neighbours_is_ever_looked_for() {
+async fn only_neighbours_are_ever_looked_for() {
     let asked = Arc::new(Asked::default());
     let addresses: Arc<dyn Addresses> = asked.clone();
     let host = listen().await;
@@ -591,7 +594,7 @@ async fn nobody_but_neighbours_is_ever_looked_for() {
         })
         .await;
     }
-    // A peer of the same process that is no neighbour is not handed anything either.
+    // A peer in the same process that is not a neighbour is not handed anything either.
     let mut c = Peer::settle(&host, life(3, 1), &[], &addresses);
     a.links.send(PeerId(3), heartbeat(0, 1));
     tokio::task::yield_now().await;
@@ -677,7 +680,7 @@ async fn a_ledger_that_falls_silent_counts_as_down() {
     let (client, mut inbox) = client_of(&address, life(0, 1), listener.local_addr().unwrap());
     let (stream, _) = soon(listener.accept()).await.unwrap();
     let (mut frames, _, ()) = soon(hello::accept(stream, &credentials(), &settings(), |_| Ok(()))).await.unwrap();
-    // It takes the registration (the third of its calls), and then says nothing more.
+    // It takes the registration (the third kind of call), and then says nothing more.
     frames.next().await.unwrap().unwrap();
     let registered: Result<(), RegisterError> = Ok(());
     let answer = wire::encode(&(0_u64, 0_u32, 2_u32, registered)).unwrap();
@@ -690,7 +693,7 @@ async fn a_ledger_that_falls_silent_counts_as_down() {
 }
 
 #[tokio::test]
-async fn a_call_in_anothers_name_is_refused() {
+async fn a_call_in_another_peers_name_is_refused() {
     let server = ledger().await;
     let purpose = Purpose::Ledger { from: life(0, 2) };
     let frames = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await.unwrap();
@@ -707,7 +710,7 @@ async fn a_call_in_anothers_name_is_refused() {
     let former = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await;
     assert!(
         matches!(former, Err(ConnectError::Refused(Refusal::OldLife { latest: Incarnation(2) }))),
-        "a former life may not even connect: {former:?}"
+        "an earlier life may not even connect: {former:?}"
     );
 }
 
@@ -728,7 +731,7 @@ async fn a_job_that_is_not_answered_costs_the_caller_nothing_but_the_answer() {
 }
 
 #[tokio::test]
-async fn a_slow_disk_does_not_make_the_ledger_seem_away() {
+async fn a_slow_disk_does_not_make_the_ledger_seem_down() {
     let (jobs, mut driver) = mpsc::channel(16);
     let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), jobs).await.unwrap();
     let address = Arc::new(Mutex::new(Some(server.address())));
@@ -736,14 +739,14 @@ async fn a_slow_disk_does_not_make_the_ledger_seem_away() {
     assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
     client.call(status_call(life(0, 1)));
     let job = soon(driver.recv()).await.unwrap();
-    assert!(timeout(settings().silence * 2, inbox.recv()).await.is_err(), "the call waits, the ledger is up");
+    assert!(timeout(settings().silence * 2, inbox.recv()).await.is_err(), "the call waits, and the ledger is up");
     let LedgerJob::Call { call, reply } = job else { panic!("no call") };
     reply.send(reply_to(&call)).unwrap();
     assert!(matches!(soon(inbox.recv()).await, Some(Input::Ledger(_))));
 }
 
 #[tokio::test]
-async fn tools_see_the_ledger_and_the_hosts_and_are_kept_from_the_rest() {
+async fn tools_see_the_ledger_and_the_hosts_and_nothing_else() {
     let server = ledger().await;
     for peer in 0..3_000 {
         let registration = registration(life(peer, 1), server.address());
@@ -762,7 +765,7 @@ async fn tools_see_the_ledger_and_the_hosts_and_are_kept_from_the_rest() {
         }
     }
     assert!(seen.iter().map(|peer| peer.0).eq(0..3_000), "every entry once");
-    assert!(pages > 1, "so many do not fit one answer");
+    assert!(pages > 1, "that many do not fit one answer");
     let read = soon(tool.log(within(SOON), Position(3))).await.unwrap().unwrap();
     assert_eq!(read, Vec::new());
     tool.detour(within(SOON), PeerId(1), PeerId(0), Some("proxy:1".into())).await.unwrap();
@@ -803,7 +806,7 @@ async fn tools_see_the_ledger_and_the_hosts_and_are_kept_from_the_rest() {
 }
 
 #[test]
-fn whatever_the_limits_let_into_one_message_fits_one_frame() {
+fn every_message_that_the_limits_allow_fits_one_frame() {
     let (peer, item, many) = (PeerId(u32::MAX), Item(u16::MAX), u64::MAX);
     let stamp = Stamp { time: Time(many), peer };
     let sale = Sale {
@@ -816,7 +819,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
         commission: Cents(many),
         earned: Cents(many),
     };
-    // The largest a seller is told, and the largest chunk of a snapshot: one account.
+    // The largest message to a seller, and the largest chunk of a snapshot: one account.
     let deposit = DepositStatus {
         number: DepositNumber(many),
         item,
@@ -842,7 +845,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
         body: Body::Trader(TraderMessage::Seller(told)),
     };
     assert!(wire::size_of(&envelope) <= wire::MAX_BODY);
-    // Around what a read is answered with: whom, the state of the fence, and what it is.
+    // What surrounds the answer to a read: the reader, the state of the fence, and the kind of answer.
     let head = 128;
     assert!(wire::size_of(&account) + head <= wire::MAX_BODY);
     let record = Record { stamp, entry: Entry::Sold(sale.clone()) };
@@ -853,7 +856,7 @@ fn whatever_the_limits_let_into_one_message_fits_one_frame() {
         bought: many,
         spent: Cents(many),
     };
-    // Each weighs two.
+    // Each account weighs two.
     assert!(wire::size_of(&vec![(0_u8, peer, buyer); Limits::FRAME as usize / 2]) + head <= wire::MAX_BODY);
 }
 
@@ -867,7 +870,7 @@ mod hostile {
 
     use super::*;
 
-    /// Decodes as everything that is ever decoded; whatever comes out, nothing panics.
+    /// Decodes the bytes as everything that is ever decoded: nothing may panic.
     fn decode_as_everything(bytes: &[u8]) {
         let _ = ClientMessage::<PeerLinkRequest>::from_frame(bytes);
         let _ = ClientMessage::<LedgerDoorRequest>::from_frame(bytes);
@@ -910,7 +913,7 @@ mod hostile {
     }
 
     #[test]
-    fn a_frame_of_the_smallest_envelopes_costs_a_bounded_multiple_of_it() {
+    fn a_frame_of_the_smallest_envelopes_costs_a_bounded_multiple_of_its_size() {
         let smallest = Envelope {
             source: PeerId(0),
             clock: Time(0),

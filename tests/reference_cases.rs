@@ -1,4 +1,4 @@
-//! The reference's own test cases (SPEC E) on real processes: each judged by the books and by the JSON events.
+//! The reference's own test cases (SPEC E) on real processes, each judged by the books and by the JSON events.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;
@@ -14,7 +14,7 @@ use bazaar_protocol::{
 };
 use bazaar_runtime::processes::report::Event;
 
-/// A busy machine may let a process wait for seconds; who wins an election must not hang on it here.
+/// A busy machine may make a process wait for seconds, and here that must not decide who wins an election.
 const PATIENT: &str = r#"
 [timeouts]
 first_call = "3s"
@@ -31,7 +31,7 @@ trade_after = "150ms"
 think = "50ms"
 "#;
 
-/// The peers that say of themselves what `is` looks for.
+/// The peers with a note for which `is` holds.
 fn peers_that(events: &[Event], is: impl Fn(&Note) -> bool) -> BTreeSet<PeerId> {
     events.iter().filter(|event| note(event).is_some_and(&is)).filter_map(|event| event.peer).collect()
 }
@@ -40,7 +40,7 @@ fn all(peers: u32) -> BTreeSet<PeerId> {
     (0..peers).map(PeerId).collect()
 }
 
-/// SPEC E1, B1: eleven peers, since ids are numbers: 10 is above 9.
+/// SPEC E1, B1. Eleven peers, because ids are numbers and 10 is above 9.
 #[test]
 fn the_highest_id_wins_the_first_election_and_all_recognise_it() {
     let mut bazaar = Bazaar::run(&format!("peers = 11\nseed = 3\n{PATIENT}[waits]\nthink = \"never\"\n"), &[]);
@@ -93,7 +93,7 @@ fn all_sellers_register_and_trading_starts_after_that() {
     let before_trade = log.iter().take_while(|(_, record)| !matches!(record.entry, Entry::Admitted(_)));
     let deposits: Vec<_> = before_trade.filter_map(|(_, record)| deposit(record)).collect();
     let registered: BTreeSet<PeerId> = deposits.iter().map(|deposit| deposit.id.seller).collect();
-    assert_eq!(registered, sellers, "who is in the books before the first request");
+    assert_eq!(registered, sellers, "the sellers in the books before the first request");
 
     let first_wish = events.iter().position(|event| matches!(note(event), Some(Note::Wanted { .. }))).unwrap();
     for deposit in deposits {
@@ -145,7 +145,7 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
     for (nth, (seller, sale, total, left)) in (1_u32..).zip(&told) {
         assert_eq!(*seller, PeerId(1));
         assert_eq!((sale.price.0, sale.earned.0, sale.commission.0), (900, 720, 180));
-        // Each is told once; a new deposit follows the tenth unit.
+        // Each sale is told once; a new deposit follows the tenth unit.
         assert_eq!((*total, *left), (u64::from(nth) * 720, (10 - nth % 10) % 10), "{sale:?}");
     }
     let bought: Vec<_> = events
@@ -174,7 +174,7 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
     assert_eq!(accounts[1]["earned_cents"], 720 * sold);
     assert_eq!(accounts[2]["commission_cents"], 180 * sold);
     let stock = bazaar.page("stock");
-    // A deposit that is used up may not have been followed by the next yet.
+    // A deposit that is used up may not yet have been followed by the next one.
     let left = stock.first().map_or(0, |deposit| deposit["left"].as_u64().unwrap());
     assert_eq!(left % 10, (10 - sold % 10) % 10);
 }
@@ -203,7 +203,7 @@ fn when_the_trader_resigns_the_next_highest_takes_over_and_the_old_one_buys_agai
 
     let terms = bazaar.page("terms");
     let first: Vec<_> = terms.iter().take(2).map(|term| term["trader"].as_u64().unwrap()).collect();
-    assert_eq!(first, [4, 3], "the highest first, and then the next");
+    assert_eq!(first, [4, 3], "the highest first, and then the next highest");
     assert_eq!((&terms[0]["sales"], &terms[0]["end"]), (&8.into(), &"resigned".into()));
 
     let events = bazaar.events();
@@ -219,7 +219,7 @@ fn when_the_trader_resigns_the_next_highest_takes_over_and_the_old_one_buys_agai
 
 /// SPEC E5, D9: traders that resign after two sales leave what else is in their queue to the next.
 #[test]
-fn what_is_pending_is_served_first_by_the_new_trader() {
+fn pending_requests_are_served_first_by_the_new_trader() {
     let roles = r#"
         [[peer]]
         id = 0
@@ -239,7 +239,7 @@ fn what_is_pending_is_served_first_by_the_new_trader() {
     bazaar.stop();
     let events = bazaar.events();
 
-    // By the books: what was open at each claim, and that nothing is admitted before all of it has its outcome.
+    // By the books: what was open at each claim has its outcome before anything else is admitted.
     let mut open: BTreeSet<RequestId> = BTreeSet::new();
     let mut pending: BTreeSet<RequestId> = BTreeSet::new();
     let mut inherited_by: BTreeMap<Epoch, u32> = BTreeMap::new();
@@ -265,7 +265,7 @@ fn what_is_pending_is_served_first_by_the_new_trader() {
         }
     }
     assert!(inherited_by.values().filter(|inherited| **inherited > 0).count() >= 3, "{inherited_by:?}");
-    // And by their own word.
+    // And by the traders' own words.
     for event in events.iter().filter(|event| matches!(note(event), Some(Note::TookOffice { .. }))) {
         let epoch = event.epoch.unwrap();
         let term = bazaar.page("terms").into_iter().find(|term| term["epoch"] == epoch.0);
@@ -295,7 +295,7 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
     bazaar.stop();
     let events = bazaar.events();
 
-    // No clock goes back: not when its peer takes office, not when it leaves it.
+    // No clock goes back, neither when its peer takes office nor when it leaves it.
     let mut clocks: BTreeMap<PeerId, Time> = BTreeMap::new();
     let mut sold: BTreeMap<RequestId, Time> = BTreeMap::new();
     let mut compared = 0;
@@ -307,8 +307,8 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
             Some(Note::Sold { sale }) => {
                 sold.insert(sale.request, clock);
             }
-            // Told on being asked again, it can be on the output before the trader's own line: that one is from another
-            // process.
+            // If the buyer is told because it asked again, its line may be printed before the trader's, which comes
+            // from another process.
             Some(Note::Bought { sale }) => {
                 if let Some(sold) = sold.get(&sale.request) {
                     assert!(clock > *sold, "bought with a clock of {clock}, sold with {sold}");
@@ -320,7 +320,7 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
     }
     assert!(compared >= 10, "{compared} purchases were compared with their sales");
 
-    // A new trader stamps above everything it found, and above its own clock of before.
+    // A new trader's stamps are above everything it found, and above its own previous clock.
     let mut top = Time(0);
     let mut claims = 0;
     for (epoch, record) in bazaar.log() {
@@ -343,7 +343,7 @@ fn clocks_adjust_and_a_new_trader_goes_on_from_the_clock_it_had() {
     assert!(claims >= 3);
 }
 
-/// SPEC E7, C2: peer 0 sells what nobody wants, so nothing but the others' broadcasts moves its clock.
+/// SPEC E7, C2. Peer 0 sells what nobody wants, so only the others' broadcasts move its clock.
 #[test]
 fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
     let roles = r#"
@@ -371,7 +371,7 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
     let registered = bazaar.wait_for_event("the slow seller is registered", 0, |event| {
         event.peer == Some(PeerId(0)) && matches!(note(event), Some(Note::Registered { .. }))
     });
-    // The clock of a request in the books, as its buyer sent it to everybody.
+    // The latest clock of a request in the books, which its buyer also broadcast.
     let asked = bazaar.log().into_iter().filter_map(|(_, record)| match record.entry {
         Entry::Admitted(request) => Some(request.stamp.time),
         Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => None,
@@ -386,7 +386,7 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
         bazaar.events().into_iter().filter(|event| event.peer == Some(PeerId(0)) && event.time > registered.time);
     for event in heard {
         let traded = matches!(note(&event), Some(Note::Earned { .. } | Note::Bought { .. } | Note::Wanted { .. }));
-        assert!(!traded, "peer 0 was to be slow: {event:?}");
+        assert!(!traded, "peer 0 was meant to be slow: {event:?}");
     }
     assert!(bazaar.log().iter().filter_map(|(_, record)| sale(record)).all(|sale| sale.deposit.seller != PeerId(0)));
 }

@@ -1,5 +1,5 @@
-//! Peers talk to their neighbours only (SPEC A2), by the kernel's own list of sockets: whatever the program says of
-//! itself.
+//! Peers talk only to their neighbours (SPEC A2). This is checked against the kernel's own list of sockets and does not
+//! rely on what the program says of itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;
@@ -45,7 +45,7 @@ fn sockets() -> Vec<Socket> {
 
 /// Which sockets a process has open.
 fn inodes_of(pid: i32) -> BTreeSet<u64> {
-    // It, or one of its files, may have gone meanwhile.
+    // The process, or one of its files, may be gone by now.
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
     files
         .flatten()
@@ -54,14 +54,14 @@ fn inodes_of(pid: i32) -> BTreeSet<u64> {
         .collect()
 }
 
-/// A process of the bazaar: the ledger, or one by the peers it hosts.
+/// A process of the bazaar: the ledger, or one identified by the peers it hosts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Party {
     Ledger,
     Peers(BTreeSet<u32>),
 }
 
-/// Who is connected to whom, by the sockets that lead to somebody's listener.
+/// Who is connected to whom, judging by the sockets that lead to a listener of the bazaar.
 fn connections(bazaar: &Bazaar) -> BTreeSet<(Party, Party)> {
     let mut parties: BTreeMap<i32, Party> = BTreeMap::new();
     for (pid, words) in bazaar.processes() {
@@ -74,7 +74,7 @@ fn connections(bazaar: &Bazaar) -> BTreeSet<(Party, Party)> {
     let all = sockets();
     let of: BTreeMap<i32, BTreeSet<u64>> = parties.keys().map(|pid| (*pid, inodes_of(*pid))).collect();
     let owner = |socket: &Socket| {
-        // Those of nobody, such as one that is closing, have none.
+        // A socket that belongs to nobody, such as one that is closing, has no inode.
         of.iter().find(|(_, inodes)| socket.inode != 0 && inodes.contains(&socket.inode)).map(|(pid, _)| &parties[pid])
     };
     let listeners: BTreeMap<String, Party> = all
@@ -93,12 +93,12 @@ fn connections(bazaar: &Bazaar) -> BTreeSet<(Party, Party)> {
         .collect()
 }
 
-/// Which peers' processes may be connected.
+/// Whether two processes may be connected, given the peers they host.
 fn are_neighbours(graph: &BTreeMap<u32, BTreeSet<u32>>, a: &BTreeSet<u32>, b: &BTreeSet<u32>) -> bool {
     a.iter().any(|id| graph[id].iter().any(|neighbour| b.contains(neighbour)))
 }
 
-/// Looks at the sockets: nothing is there that must not be.
+/// Looks at the sockets and checks that none exists that must not.
 #[track_caller]
 fn look(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>) -> BTreeSet<(Party, Party)> {
     let found = connections(bazaar);
@@ -108,7 +108,7 @@ fn look(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>) -> BTreeSet<(Part
                 assert!(are_neighbours(graph, a, b), "{a:?} is connected to {b:?}, and none of them are neighbours");
             }
             (Party::Peers(_), Party::Ledger) => {}
-            (Party::Ledger, to) => panic!("the ledger calls nobody, and has called {to:?}"),
+            (Party::Ledger, to) => panic!("the ledger must connect to nobody, and is connected to {to:?}"),
         }
     }
     found
@@ -132,7 +132,7 @@ fn all_neighbours_are_connected(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<
     until("all neighbours are connected", || expected.is_subset(&look(bazaar, graph)).then_some(()));
 }
 
-/// Looks each time that something has happened, until `is` has.
+/// Looks whenever something has happened, until `is` holds. Gives the number of looks.
 #[track_caller]
 fn look_until(bazaar: &Bazaar, graph: &BTreeMap<u32, BTreeSet<u32>>, is: impl Fn(&Bazaar) -> bool) -> usize {
     let mut looks = 0;
@@ -155,7 +155,7 @@ think = "50ms"
 "#;
 
 #[test]
-fn no_process_is_connected_to_one_that_is_no_neighbour_over_elections_and_a_restart() {
+fn no_process_is_connected_to_a_non_neighbour_through_elections_and_a_restart() {
     let mut bazaar = Bazaar::run(&format!("peers = 10\nseed = 7\n{MARKET}"), &["--restart-after", "500ms"]);
     bazaar.wait_for("all have joined", 0, |events| {
         (events.iter().filter(|event| matches!(note(event), Some(Note::Joined { .. }))).count() == 10).then_some(())
@@ -202,7 +202,7 @@ fn processes_that_host_several_peers_are_connected_only_if_some_of_them_are_neig
     bazaar.wait_for_purchases(0, 5);
     let graph = bazaar.graph();
     let shares: Vec<BTreeSet<u32>> = (0..4).map(|share| (0..12).filter(|id| id % 4 == share).collect()).collect();
-    assert_eq!(expected(&graph, &shares).len(), 4 + 8, "the ledger's, and both ways along a ring of four");
+    assert_eq!(expected(&graph, &shares).len(), 4 + 8, "four to the ledger, and both ways along a ring of four");
     all_neighbours_are_connected(&bazaar, &graph, &shares);
     let from = bazaar.now();
     look_until(&bazaar, &graph, |bazaar| bazaar.now() > from + 100);

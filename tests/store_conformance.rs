@@ -1,5 +1,5 @@
-//! What a store must promise (DESIGN 3): one suite over the model's store in memory and the runtime's on a disk, and
-//! what the one on a disk makes of damage.
+//! What a store must promise (DESIGN 3): one suite over the store in memory and the runtime's store on a disk, and what
+//! the latter makes of damage.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -50,7 +50,7 @@ const fn snapshots(snapshot_every: u64) -> LedgerOptions {
     LedgerOptions { snapshot_every, limits: Limits::DEFAULT }
 }
 
-/// splitmix64.
+/// A SplitMix64 generator.
 #[derive(Clone, Default)]
 struct Random(u64);
 
@@ -233,7 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_done_the_disk_answers_as_memory_does(
+    fn the_disk_answers_as_memory_does_through_any_steps(
         steps in proptest::collection::vec(step(), 1..60),
         snapshot_every in prop_oneof![Just(0_u64), 5_u64..80],
         limits in limits(),
@@ -283,8 +283,8 @@ proptest! {
 
 const NO_SNAPSHOTS: LedgerOptions = snapshots(0);
 
-/// A ledger's directory after these batches, each synced, and what stands in it. It was closed and opened half-way, so
-/// that sled has an index of the first half.
+/// A ledger's directory after batches of these sizes, each synced, and what is in it. It was closed and opened
+/// half-way, so that sled has an index of the first half.
 fn ledger_dir(options: LedgerOptions, sizes: &[usize]) -> (TempDir, Vec<Batch>, Author) {
     let (dir, mut author) = (temporary(), Author::new(options.limits.sales_kept, 0));
     let mut ledger = SledLedger::open(dir.path(), options).expect("created");
@@ -301,14 +301,14 @@ fn ledger_dir(options: LedgerOptions, sizes: &[usize]) -> (TempDir, Vec<Batch>, 
     (dir, batches, author)
 }
 
-/// sled's entries, changed behind the ledger's back.
+/// Changes sled's entries behind the ledger's back.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     let config = sled::Config::new().path(dir.join("log")).segment_size(256 * 1024).flush_every_ms(None);
     let db = config.open().expect("sled opens");
     change(&db);
     db.flush().expect("flushed");
     drop(db);
-    // sled's threads hold on to its lock a little longer; a new file is locked by nobody.
+    // sled's threads hold on to its lock a little longer, but nobody has locked a new file.
     Image::of(dir).put_back(dir);
 }
 
@@ -377,13 +377,13 @@ fn a_chained_suffix_above_the_second_head_is_kept_and_acknowledged_from_then_on(
     assert_eq!((all_batches(&ledger), ledger.cut()), (batches.clone(), None));
     assert_ne!(fs::read(dir.path().join("head")).unwrap(), before, "the second head has caught up");
     drop(ledger);
-    // Whoever has read it may rely on it: now its loss is damage.
+    // A reader may rely on it by now, so its loss is damage.
     tamper(dir.path(), |db| drop(db.remove(batches[2].position.0.to_be_bytes()).unwrap()));
     assert!(matches!(SledLedger::open(dir.path(), NO_SNAPSHOTS), Err(StoreError::DamagedLog { .. })));
 }
 
 #[test]
-fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_said() {
+fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_reported() {
     let (dir, batches, mut author) = ledger_dir(NO_SNAPSHOTS, &[1, 4]);
     let acknowledged = author.clone();
     let (kept, torn, after) = (author.trade(3), author.trade(5), author.trade(2));
@@ -396,7 +396,7 @@ fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_said() {
         db.insert(key, &value[..value.len() / 2]).unwrap();
     });
     let mut ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
-    let cut = ledger.cut().expect("said").clone();
+    let cut = ledger.cut().expect("reported").clone();
     assert_eq!((cut.from, cut.entries), (Position(8), 2));
     let mut due = batches;
     due.push(kept.clone());
@@ -417,7 +417,7 @@ fn a_torn_suffix_above_the_second_head_is_cut_at_a_batch_boundary_and_said() {
 
 #[test]
 fn a_log_larger_than_what_is_read_at_once_opens_whole_and_reads_from_any_place() {
-    // On opening, sled's cache is given back every so often, and the walk goes on where it was.
+    // On opening, sled's cache is released every so often, and the walk continues where it was.
     let sizes = [1].into_iter().chain([512; 200]).collect::<Vec<_>>();
     let (dir, batches, author) = ledger_dir(NO_SNAPSHOTS, &sizes);
     let bytes = batches.iter().map(|batch| postcard::to_allocvec(batch).unwrap().len()).sum::<usize>();
@@ -479,7 +479,7 @@ fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_
         assert_eq!(all_batches(&ledger), batches);
         assert_eq!(ledger.books(), &due(&batches, after));
         assert_ne!(ledger.books().sellers(), due(&batches, before).sellers(), "it makes a difference");
-        // The next snapshot is one of these limits, and is used.
+        // The next snapshot is written under these limits, and is used.
         batches.push(author.trade(10));
         ledger.append(&batches[batches.len() - 1]).unwrap();
         ledger.sync().unwrap();
@@ -492,7 +492,7 @@ fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_
 }
 
 #[test]
-fn a_snapshot_of_before_there_were_limits_costs_time_and_nothing_else() {
+fn a_snapshot_from_before_there_were_limits_costs_time_and_nothing_else() {
     let options = snapshots(10);
     let (dir, batches, author) = ledger_dir(options, &[1, 9, 6]);
     let path = dir.path().join("snapshot");
@@ -510,7 +510,7 @@ fn a_snapshot_of_before_there_were_limits_costs_time_and_nothing_else() {
 
 #[test]
 fn opening_folds_only_what_came_after_the_snapshot() {
-    // A snapshot with a checksum is believed: shown by one that says something else than the records below it.
+    // A snapshot with a right checksum is believed, even this one, which does not say what the records below it say.
     let options = snapshots(10);
     let (dir, _, author) = ledger_dir(options, &[1, 9, 6]);
     let path = dir.path().join("snapshot");
@@ -607,7 +607,7 @@ fn a_copy_of_a_torn_store_says_what_opening_would_cut_and_leaves_it() {
 }
 
 #[test]
-fn a_copy_can_be_taken_beside_a_living_ledger() {
+fn a_copy_can_be_taken_beside_a_running_ledger() {
     let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 9, 6]);
     let _ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
     let copy = open_copy(dir.path()).expect("opens");
@@ -615,7 +615,7 @@ fn a_copy_can_be_taken_beside_a_living_ledger() {
 }
 
 #[test]
-fn a_copy_of_nothing_and_of_something_damaged_says_so_in_the_names_of_the_original() {
+fn errors_about_a_copy_of_nothing_or_of_damage_name_the_original() {
     let dir = temporary();
     let missing = dir.path().join("nowhere");
     assert!(matches!(open_copy(&missing), Err(StoreError::NotFound { .. })));
@@ -675,8 +675,8 @@ fn damage_for(bytes: &[u8], sample: usize, random: &mut Random) -> Vec<Damage> {
     damage
 }
 
-/// Damages every file in turn and looks what opens: twice, since sled repairs what it finds in its own way, and that
-/// must not make the loss look right the second time.
+/// Damages every file in turn and tries to open the result: twice, since sled repairs what it finds in its own way, and
+/// that must not make the loss look right the second time.
 fn damage_everything(
     dir: &Path,
     sample: usize,
@@ -686,7 +686,7 @@ fn damage_everything(
     let mut random = Random::seeded();
     let (image, work) = (Image::of(dir), temporary());
     image.put_back(work.path());
-    open(work.path(), "no damage").expect("what is not damaged opens");
+    open(work.path(), "no damage").expect("an undamaged directory opens");
     let mut outcomes = BTreeMap::<PathBuf, Outcomes>::new();
     for (name, bytes) in &image.0 {
         for damage in damage_for(bytes, sample, &mut random) {
@@ -730,8 +730,8 @@ fn sum(outcomes: &BTreeMap<PathBuf, Outcomes>, of: impl Fn(&Path) -> bool) -> Ou
 }
 
 #[test]
-fn whatever_byte_of_a_ledger_is_damaged_no_acknowledged_record_is_lost_unnoticed() {
-    // One flipped bit in sled's `db` and a median of 175 of 300 acknowledged records is gone, without an error.
+fn damage_to_any_byte_of_a_ledger_loses_no_acknowledged_record_unnoticed() {
+    // With sled alone, one flipped bit in its `db` loses a median of 175 of 300 acknowledged records without an error.
     let options = snapshots(1_000);
     let sizes = [1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(30);
     let (dir, batches, author) = ledger_dir(options, &sizes);
@@ -749,7 +749,7 @@ fn whatever_byte_of_a_ledger_is_damaged_no_acknowledged_record_is_lost_unnoticed
 
 #[test]
 fn damage_to_a_ledger_of_large_batches_is_noticed_too() {
-    // Leaves too large for a segment are in files of their own, which sled checks and syncs in another way.
+    // Leaves too large for a segment are in files of their own, which sled checks and syncs differently.
     let sizes = [1].into_iter().chain([500; 12]).collect::<Vec<_>>();
     let (dir, batches, author) = ledger_dir(NO_SNAPSHOTS, &sizes);
     let outcomes = damage_everything(dir.path(), 40, |dir, context| {
@@ -806,7 +806,7 @@ fn a_crash_between_the_two_copies_keeps_the_newer_value() {
     fs::write(dir.path().join("copy"), former).unwrap();
     let mut store = PeerStore::open(dir.path()).expect("opens");
     assert_eq!(store.load(), durable(2));
-    // And again, right after: the copy was brought up to date.
+    // And again right afterwards, since the copy was brought up to date.
     let former = fs::read(dir.path().join("copy")).unwrap();
     store.save(&durable(3)).expect("saved");
     drop(store);
@@ -815,8 +815,8 @@ fn a_crash_between_the_two_copies_keeps_the_newer_value() {
 }
 
 #[test]
-fn a_peer_whose_copies_differ_as_no_crash_can_make_them_does_not_start() {
-    // DESIGN R7: an incarnation that goes back unnoticed is two lives under one name.
+fn a_peer_whose_copies_differ_as_no_crash_can_explain_does_not_start() {
+    // DESIGN R7: an incarnation that goes back unnoticed would make two lives one.
     let dir = temporary();
     let mut store = PeerStore::open(dir.path()).expect("created");
     let mut images = vec![Image::of(dir.path())];
@@ -825,12 +825,12 @@ fn a_peer_whose_copies_differ_as_no_crash_can_make_them_does_not_start() {
         images.push(Image::of(dir.path()));
     }
     drop(store);
-    let chunks = |image: &Image, is_copy: bool| {
+    let files = |image: &Image, is_copy: bool| {
         image.0.clone().into_iter().filter(move |(name, _)| name.ends_with("copy") == is_copy)
     };
     for in_sled in 0..6 {
         for in_copy in 0..6 {
-            let image = Image(chunks(&images[in_sled], false).chain(chunks(&images[in_copy], true)).collect());
+            let image = Image(files(&images[in_sled], false).chain(files(&images[in_copy], true)).collect());
             image.put_back(dir.path());
             let opened = PeerStore::open(dir.path());
             if in_copy == in_sled || in_copy + 1 == in_sled {
@@ -847,7 +847,7 @@ fn images_value(n: usize) -> Durable {
 }
 
 #[test]
-fn whatever_byte_of_a_peers_store_is_damaged_no_incarnation_goes_back_unnoticed() {
+fn damage_to_any_byte_of_a_peers_store_sets_no_incarnation_back_unnoticed() {
     let dir = temporary();
     let mut store = PeerStore::open(dir.path()).expect("created");
     for n in 1..40 {
@@ -868,8 +868,8 @@ fn whatever_byte_of_a_peers_store_is_damaged_no_incarnation_goes_back_unnoticed(
 }
 
 #[test]
-fn the_queue_key_of_a_request_is_kept_over_the_disk() {
-    // The books on a disk are the books in memory, the queue's order included (SPEC C4).
+fn the_queue_key_of_a_request_survives_the_disk() {
+    // The books on a disk are the books in memory, including the order of the queue (SPEC C4).
     let (dir, _, author) = ledger_dir(snapshots(20), &[1, 60]);
     let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
     let keys = |books: &Books| books.queue().map(QueueKey::of).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# How idle an idle bazaar is: ten peers, nobody wants anything. Prints what share of a core each process took over a
-# minute, and how much memory it holds. Wanted: below 1 % and 15 MB each.
+# Measures how idle an idle bazaar is: ten peers that want nothing. Prints the share of a core that each process took
+# over a minute, and its resident memory. Each should stay below 1 % and 15 MB.
 #
 #   cargo build --release && tools/idle.sh [SECONDS] [BAZAAR]
 set -eu
@@ -11,7 +11,7 @@ printf 'peers = 10\nseed = 7\n[waits]\nthink = "never"\n' > "$home/idle.toml"
 "$bazaar" run --quiet --config "$home/idle.toml" --dir "$home/run" > "$home/summary" &
 run=$!
 trap 'kill "$run" 2>/dev/null || true; wait "$run" || true; rm -rf "$home"' EXIT
-# Until the first trader is in office and the sellers have deposited.
+# Long enough for the first trader to take office and the sellers to deposit.
 sleep 10
 pids="$run"
 for file in "$home"/run/ledger/pid "$home"/run/peer-*/pid; do pids="$pids $(cat "$file")"; done

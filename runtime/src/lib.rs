@@ -1,14 +1,14 @@
-//! The trading post as real processes: everything that awaits. Nothing in here decides; that is `bazaar-protocol`'s.
+//! The trading post as real processes: everything that awaits. Nothing in here decides; `bazaar-protocol` does.
 //!
 //! Reading order. Setting up: [`config`], with [the graph](config::graph) and [the run directory](config::run_dir). The
 //! [`network`]: [`wire`](network::wire) puts messages into frames, [`hello`](network::hello) opens a connection,
 //! [`service`](network::service) says what can be asked over it; [`host`](network::host) accepts what comes in,
-//! [`link`](network::link) carries what goes out, [`directory`](network::directory) says where;
+//! [`link`](network::link) carries what goes out, [`directory`](network::directory) knows the addresses;
 //! [`ledger_client`](network::ledger_client) and [`ledger_service`](network::ledger_service) are the two ends of a
 //! peer's connection to the ledger. The [`processes`] around the machines: [`peer_driver`](processes::peer_driver) and
 //! [`ledger_driver`](processes::ledger_driver), each with one place through which every input and effect passes, and
 //! [`store`] below both. For people: [`supervise`](processes::supervise) runs it all, [`report`](processes::report)
-//! says what happens, [`tools`] look at it.
+//! says what happens, [`tools`] inspect it.
 #![deny(missing_docs)]
 
 pub mod config;

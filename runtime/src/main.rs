@@ -1,4 +1,4 @@
-//! `bazaar`: runs the trading post, and looks at it. `main` maps what the commands return to exit codes.
+//! `bazaar` runs the trading post and inspects it. `main` maps what the commands return to exit codes.
 
 mod commands;
 
@@ -6,11 +6,10 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 
-// Whatever features a build unifies, no mutant gets in here (DESIGN 6).
-const _: () =
-    assert!(!bazaar_protocol::MUTABLE, "the bazaar that is shipped is built from the protocol without mutants");
+// No mutant gets in here, whatever features a build unifies (DESIGN 6).
+const _: () = assert!(!bazaar_protocol::MUTABLE, "the shipped `bazaar` is built from the protocol without mutants");
 
-/// How long the end of a command waits for its output to be read.
+/// How long a finished command waits for its output to be read.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {

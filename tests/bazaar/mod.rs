@@ -1,9 +1,9 @@
-//! A whole bazaar of real processes, for the suites: started in a directory of its own, listened to, asked, hurt, and
-//! taken away again.
+//! A whole bazaar of real processes for the suites, which start it in a directory of its own, listen to it, ask it,
+//! hurt it, and clear it away again.
 //!
 //! Nothing here sleeps and hopes: a test waits for an event or for a fact of the kernel, with a bound that a busy
-//! machine meets. What a test started is known by its directory's name, which stands in the command line of each
-//! process; whatever happens, none of it outlives the test.
+//! machine meets. The processes of a test are known by its directory's name, which is in each of their command lines.
+//! Whatever happens, none of them outlives the test.
 #![allow(dead_code)] // Each suite uses its share.
 
 use std::{
@@ -31,10 +31,10 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything that must happen may take. It is met long before on a machine that has nothing else to do.
+/// How long anything that must happen may take. On a machine that has nothing else to do, it takes far less.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
-/// How often the kernel is asked for what it does not tell by itself.
+/// How often to ask the kernel for what it does not report on its own.
 const GLANCE: Duration = Duration::from_millis(20);
 
 pub fn bazaar() -> Command {
@@ -43,7 +43,7 @@ pub fn bazaar() -> Command {
     command
 }
 
-/// What a command has said.
+/// What a command printed, and how it ended.
 pub struct Answer {
     pub code: Option<i32>,
     pub out: String,
@@ -65,7 +65,7 @@ impl Answer {
         self
     }
 
-    /// That it was refused, and that what it says to people holds each of `parts`.
+    /// Checks that it was refused, and that its standard error contains each of `parts`.
     #[track_caller]
     pub fn refused(self, code: i32, parts: &[&str]) -> Answer {
         let answer = self.ends(code);
@@ -111,7 +111,7 @@ struct Ears {
 }
 
 impl Ears {
-    /// Also after a test or a listener has failed: what was heard stays as it is.
+    /// Works even after a test or a listener has failed: what was heard stays as it is.
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,8 +136,8 @@ impl Ears {
                     ears.change(|heard| heard.events.push(event));
                 } else {
                     let value: Value = serde_json::from_str(&line)
-                        .unwrap_or_else(|error| panic!("`--json` prints a line that is no JSON ({error}): {line}"));
-                    assert_eq!(value["event"], "summary", "no event that is known: {line}");
+                        .unwrap_or_else(|error| panic!("`--json` prints a line that is not JSON ({error}): {line}"));
+                    assert_eq!(value["event"], "summary", "an unknown event: {line}");
                     ears.change(|heard| heard.summary = Some(value));
                 }
             }
@@ -164,14 +164,14 @@ pub struct Bazaar {
 }
 
 impl Bazaar {
-    /// A place for a bazaar that is configured like this; nothing runs yet.
+    /// A place for a bazaar with this configuration; nothing runs yet.
     pub fn new(config: &str) -> Bazaar {
         let home = TempDir::with_prefix("bazaar-test-").expect("a directory");
         fs::write(home.path().join("given.toml"), config).expect("the configuration is written");
         Bazaar { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
     }
 
-    /// A bazaar that runs.
+    /// A bazaar that has been started.
     pub fn run(config: &str, flags: &[&str]) -> Bazaar {
         let mut bazaar = Bazaar::new(config);
         bazaar.start(flags);
@@ -201,7 +201,7 @@ impl Bazaar {
     }
 
     pub fn home(&self) -> &Path {
-        self.home.as_ref().expect("it is given up at the end only").path()
+        self.home.as_ref().expect("it is given up only at the end").path()
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -210,7 +210,7 @@ impl Bazaar {
 
     // -------------------------------------------------------------------------------------------------- listening
 
-    /// How many events there have been: what comes later comes after this.
+    /// How many events there have been, so that a wait can begin after them.
     pub fn now(&self) -> usize {
         self.ears.heard().events.len()
     }
@@ -227,7 +227,7 @@ impl Bazaar {
         self.ears.heard().errors.clone()
     }
 
-    /// Waits until `look` finds something in the events from number `from` on.
+    /// Waits until `look` finds something in the events from number `from` on, and returns it.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, from: usize, mut look: impl FnMut(&[Event]) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
@@ -243,13 +243,13 @@ impl Bazaar {
         }
     }
 
-    /// Waits for the first event from number `from` on that `is` it.
+    /// Waits for the first event from number `from` on for which `is` holds.
     #[track_caller]
     pub fn wait_for_event(&self, what: &str, from: usize, is: impl Fn(&Event) -> bool) -> Event {
         self.wait_for(what, from, |events| events.iter().find(|event| is(event)).cloned())
     }
 
-    /// Waits until `count` more purchases than at `from` have been told to their buyers.
+    /// Waits until buyers have been told of `count` purchases since event number `from`.
     #[track_caller]
     pub fn wait_for_purchases(&self, from: usize, count: usize) {
         self.wait_for(&format!("{count} purchases"), from, |events| {
@@ -258,10 +258,10 @@ impl Bazaar {
         });
     }
 
-    /// Waits until somebody takes office after `from`, and says who, and in which epoch.
+    /// Waits until a peer has taken office since event number `from`, and returns it with its epoch.
     #[track_caller]
     pub fn wait_for_trader(&self, from: usize) -> (PeerId, Epoch) {
-        // Who still goes by an older term may say so until it hears of the new one.
+        // A peer may still speak of an older term until it hears of the new one.
         let before = self.events()[..from].iter().filter_map(|event| event.epoch).max();
         self.wait_for("a trader that another peer recognises", from, |events| {
             let events = events.iter().filter(|event| event.epoch > before).collect::<Vec<_>>();
@@ -310,16 +310,16 @@ impl Bazaar {
         self.log().into_iter().filter_map(|(_, record)| sale(&record)).collect()
     }
 
-    /// How everybody is, from `bazaar status`.
+    /// The status of all peers, from `bazaar status`.
     #[track_caller]
     pub fn status(&self) -> Value {
-        until("the bazaar says how it is", || {
+        until("the bazaar reports its status", || {
             let answer = self.ask(&["status", "--json"]);
             (answer.code == Some(0)).then(|| answer.json())
         })
     }
 
-    /// Who is trader, by its own word and that of the books.
+    /// The trader, according to both its own status and the books.
     #[track_caller]
     pub fn trader(&self) -> PeerId {
         until("there is a trader", || {
@@ -336,8 +336,8 @@ impl Bazaar {
         graph.into_iter().map(|(id, neighbours)| (id.parse().expect("an id"), neighbours)).collect()
     }
 
-    /// That the audit holds, and that whatever anybody was told so far is in the books: an outcome (`bought`,
-    /// `unavailable`), a deposit, a sale. Gives how many sales there are.
+    /// Checks that the audit holds, and that everything anybody was told so far is in the books: an outcome (`bought`,
+    /// `unavailable`), a deposit, a sale. Returns how many sales there are.
     #[track_caller]
     pub fn check(&self) -> usize {
         let told = self.events();
@@ -359,7 +359,7 @@ impl Bazaar {
                 Some(Note::Registered { deposit, .. } | Note::Deposited { deposit, .. }) => deposits.contains(deposit),
                 _ => true,
             };
-            assert!(stands, "this was told and is not in the books: {event:?}");
+            assert!(stands, "this was told but is not in the books: {event:?}");
         }
         let audit = self.ask(&["audit", "--json"]).ends(0).json();
         assert!(audit["totals"]["sales"].as_u64().expect("a count") >= sold.len() as u64, "{audit}");
@@ -368,7 +368,7 @@ impl Bazaar {
 
     // ------------------------------------------------------------------------------------------------- processes
 
-    /// Every living process of this bazaar: supervisors, ledger, peers.
+    /// Every running process of this bazaar: supervisors, ledger, peers.
     pub fn processes(&self) -> BTreeMap<i32, Vec<String>> {
         processes_below(self.home())
     }
@@ -396,7 +396,7 @@ impl Bazaar {
         })
     }
 
-    /// The process that was started first, or last anew: the supervisor.
+    /// The process that was started last: the supervisor.
     pub fn supervisor(&self) -> i32 {
         self.started.last().expect("it was started").id() as i32
     }
@@ -408,7 +408,7 @@ impl Bazaar {
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
-    /// Kills the supervisor alone, and waits until the kernel has taken it away, with its lock.
+    /// Kills the supervisor alone, and waits until the kernel has removed it and released its lock.
     pub fn kill_supervisor(&mut self) {
         self.signal(self.supervisor(), Signal::SIGKILL);
         self.started.last_mut().expect("it was started").wait().expect("a child");
@@ -432,7 +432,7 @@ impl Bazaar {
         self.processes().contains_key(&pid)
     }
 
-    /// Waits until the last process that was started here ends by itself; then no other may be left.
+    /// Waits until the last process that was started here ends on its own; then no other may be left.
     #[track_caller]
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let child = self.started.last_mut().expect("it was started");
@@ -448,7 +448,7 @@ impl Bazaar {
         status
     }
 
-    /// Ends the run as Ctrl-C does: it must end well, with a summary and an audit that holds, and leave no process.
+    /// Ends the run as Ctrl-C does: it must exit with 0, with a summary and an audit that holds, and leave no process.
     #[track_caller]
     pub fn stop(&mut self) {
         self.signal(self.supervisor(), Signal::SIGINT);
@@ -469,7 +469,7 @@ impl Bazaar {
 impl Drop for Bazaar {
     fn drop(&mut self) {
         for (pid, _) in self.processes() {
-            // It may end by itself just now.
+            // It may be ending on its own just now.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         for child in &mut self.started {
@@ -484,7 +484,7 @@ impl Drop for Bazaar {
 }
 
 impl Bazaar {
-    /// Whoever sees a failure needs no other place to look.
+    /// Prints what is needed to understand a failure, so that there is no other place to look.
     fn say_what_happened(&mut self) {
         let Some(home) = self.home.take() else { return };
         let home = home.keep();
@@ -511,7 +511,7 @@ impl Bazaar {
     }
 }
 
-/// Asks again until there is an answer; for what the kernel and other processes do not tell by themselves.
+/// Asks again until there is an answer: for what the kernel and other processes do not report on their own.
 #[track_caller]
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
@@ -524,14 +524,14 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The living processes whose command line names something below a directory. One that has ended and is not yet waited
-/// for has no command line.
+/// The running processes whose command line names something below a directory. One that has ended and has not been
+/// waited for has no command line.
 pub fn processes_below(dir: &Path) -> BTreeMap<i32, Vec<String>> {
     let dir = dir.to_string_lossy().into_owned();
     let mut found = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // It may have gone meanwhile.
+        // It may be gone by now.
         let Ok(command) = fs::read(entry.path().join("cmdline")) else { continue };
         let words: Vec<String> =
             command.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
@@ -542,7 +542,7 @@ pub fn processes_below(dir: &Path) -> BTreeMap<i32, Vec<String>> {
     found
 }
 
-/// A port of this machine that nobody listens on just now.
+/// A port of this machine that nobody listens on at the moment.
 pub fn free_port(host: &str) -> u16 {
     let listener = std::net::TcpListener::bind((host, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()

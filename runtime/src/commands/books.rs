@@ -59,11 +59,11 @@ pub fn audited(log: &[Batch], config: &BazaarConfig) -> AuditReport {
     audit_batches(log, terms)
 }
 
-/// The audit in words.
+/// An audit's verdict in words, for people.
 pub fn verdict(report: &AuditReport) -> String {
     let totals = &report.totals;
     let mut text = String::new();
-    // Writing to a text does not fail.
+    // Writing to a string cannot fail.
     let held: Vec<String> =
         report.verdicts.iter().filter(|(_, violation)| violation.is_none()).map(|(p, _)| p.to_string()).collect();
     for violation in report.violations() {
@@ -98,7 +98,7 @@ impl PageOut {
     }
 }
 
-/// A table with columns as wide as they must be; numbers to the right.
+/// Lays out a table with columns as wide as needed, and numbers aligned to the right.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -228,11 +228,11 @@ pub struct TermLine {
     trader: PeerId,
     /// The record it began with.
     from: Position,
-    /// Sales in it.
+    /// How many sales were made in it.
     sales: u64,
-    /// Requests refused in it.
+    /// How many requests were refused in it.
     refusals: u64,
-    /// How it ended; nothing: it has not.
+    /// How it ended; `None` if it has not.
     end: Option<TermEnd>,
 }
 
@@ -240,18 +240,18 @@ pub struct TermLine {
 #[serde(rename_all = "snake_case")]
 enum TermEnd {
     Resigned,
-    /// Another claimed the office: the trader crashed, hung, was cut off, or had stepped down.
+    /// The office was claimed again: the trader crashed, hung, was cut off, or had stepped down.
     Replaced {
         by: PeerId,
     },
 }
 
 impl TermLine {
-    /// In words.
+    /// The term in words, on one line.
     pub fn text(&self, names: &Names) -> String {
         let end = match self.end {
             Some(TermEnd::Resigned) => "resigned".to_owned(),
-            Some(TermEnd::Replaced { by }) if by == self.trader => "restarted and claimed anew".to_owned(),
+            Some(TermEnd::Replaced { by }) if by == self.trader => "restarted and claimed again".to_owned(),
             Some(TermEnd::Replaced { by }) => format!("replaced by {} (crashed, hung or cut off)", names.peer(by)),
             None => "in office at the end".to_owned(),
         };
@@ -260,7 +260,7 @@ impl TermLine {
     }
 }
 
-/// Who was trader when, and how it ended.
+/// All terms in order: who was trader, and how it ended.
 pub fn terms(log: &[Batch]) -> Vec<TermLine> {
     let mut terms: BTreeMap<Epoch, TermLine> = BTreeMap::new();
     for (epoch, position, record) in with_positions(log) {
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_right_and_words_left() {
+    fn numbers_are_aligned_right_and_words_left() {
         let rows = [vec!["1".to_owned(), "a".to_owned()], vec!["20".to_owned(), "bb".to_owned()]];
         assert_eq!(table(&["n", "word"], &rows), "n   word\n 1  a\n20  bb\n");
     }

@@ -7,18 +7,18 @@ use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{config::Speed, config::duration::parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// For the word "error".
+/// The style of the word "error".
 pub const RED: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red))).bold();
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  well (and where books are audited, the audit holds)
+  0  success (and where books are audited, the audit holds)
   1  a property or the audit fails
   2  wrong usage or configuration
   3  could not finish";
 
-/// A trading post: peers that talk to neighbours only elect a trader, deposit, buy and sell, lose the trader and carry
-/// on.
+/// A trading post: peers that talk only to their neighbours elect a trader, deposit, buy and sell, lose the trader and
+/// carry on.
 #[derive(Debug, Parser)]
 #[command(version, name = "bazaar", after_help = EXIT_CODES, max_term_width = 120)]
 pub struct Cli {
@@ -59,11 +59,11 @@ pub enum Command {
     Ledger(Ledger),
     /// Host one or more peers (`run` starts these for you; by hand on several machines)
     Peer(Peer),
-    /// Show who is up, who is trader, and what waits
+    /// Show who is up, who is trader, and what is waiting
     Status(Status),
     /// Kill a process of a run with SIGKILL, to see what happens
     Kill(Kill),
-    /// Show what stands in the books, while the bazaar runs and afterwards
+    /// Show what is in the books, while the bazaar runs and afterwards
     Books(Books),
     /// Check what the whole log shows: chain, sums, and the properties S1 to S8, S13, R5, B6 and B7
     Audit(Audit),
@@ -77,47 +77,47 @@ Examples:
   bazaar run                                   ten peers until Ctrl-C
   bazaar run --peers 10 --seed 7 --for 60s     the same bazaar each time, for a minute
   bazaar run --peers 50 --processes 8          50 peers in 8 processes
-  bazaar run --dir market                      start there, or go on with the run that is there
+  bazaar run --dir market                      start there, or continue the run that is there
   bazaar run --json --purchases 100 | jq .event
 
-Without --dir a fresh directory is made below ./bazaar-runs/, with the link `latest` to the newest.
+Without --dir, a fresh directory is made below ./bazaar-runs/, and the link `latest` there points to the newest.
 
-Exit codes: 0 well and the audit holds, 1 the audit fails, 2 wrong usage or configuration, 3 could not finish")]
+Exit codes: 0 success and the audit holds, 1 the audit fails, 2 wrong usage or configuration, 3 could not finish")]
 pub struct Run {
     /// How many peers [default: 10]
     #[arg(long, value_name = "N")]
     pub peers: Option<String>,
-    /// In how many processes the peers live [default: one each]
+    /// How many processes host the peers [default: one each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub processes: Option<u32>,
-    /// What network and roles are drawn from [default: drawn itself]
+    /// The seed of the network and the roles [default: random]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// The configuration to start from; `bazaar init` writes one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the run keeps everything; with a run in it, that one goes on
+    /// Where the run keeps everything; a run that is already there continues
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// When to end, such as 500ms, 20s, 2m [default: on Ctrl-C]
+    /// How long to run, such as 500ms, 20s, 2m [default: until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub length: Option<Duration>,
     /// End when the books hold this many purchases
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub purchases: Option<u64>,
-    /// How long buyers and sellers wait [default: brisk]
+    /// How fast everything goes [default: brisk]
     #[arg(long, value_parser = pace, value_name = "reference|brisk|flat-out")]
     pub pace: Option<Speed>,
     /// After how many sales a trader resigns [default: 40]
     #[arg(long, value_name = "SALES")]
     pub resign_after: Option<String>,
-    /// How long after its death a process is started again, or `never`
+    /// How long after its death a process is restarted, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "5s", value_parser = restart_after)]
     pub restart_after: RestartAfter,
-    /// Print one JSON event a line
+    /// Print one JSON event per line
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
-    /// Print the summary only
+    /// Print only the summary
     #[arg(long)]
     pub quiet: bool,
 }
@@ -125,7 +125,7 @@ pub struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bazaar init market.toml\n  bazaar init | less")]
 pub struct Init {
-    /// Where to; it must not exist yet [default: standard output]
+    /// The file to write, which must not exist yet [default: standard output]
     pub file: Option<PathBuf>,
 }
 
@@ -149,16 +149,16 @@ pub struct Peer {
     pub ids: Vec<u32>,
 }
 
-/// What every process of a run is told.
+/// The flags of every process of a run.
 #[derive(Debug, Args)]
 pub struct Member {
     /// The run's configuration, the same for all its members
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Print one JSON event a line
+    /// Print one JSON event per line
     #[arg(long)]
     pub json: bool,
-    /// Stop when standard input is closed, as it is when whoever started this has gone
+    /// Stop when standard input closes, as it does when the process that started this one is gone
     #[arg(long)]
     pub until_stdin_closes: bool,
 }
@@ -176,7 +176,7 @@ pub struct Which {
 pub struct Status {
     #[command(flatten)]
     pub which: Which,
-    /// Show it again each second, until Ctrl-C
+    /// Show it again every second, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
     /// Print JSON
@@ -220,11 +220,11 @@ pub struct Books {
 pub enum Page {
     /// What is deposited, and what is left of it
     Stock,
-    /// Requests that wait, the next first
+    /// Requests that are waiting, the next one first
     Queue,
     /// Every sale
     Sales,
-    /// What everybody has paid, earned and kept
+    /// What each peer has paid, earned and kept
     Accounts,
     /// Who was trader when, and how it ended
     Terms,
@@ -238,7 +238,7 @@ Examples:
   bazaar audit
   bazaar audit --dir market --json
 
-Exit codes: 0 it holds, 1 a property fails or the store is damaged (with the record), 2 wrong usage, 3 could not look")]
+Exit codes: 0 it holds, 1 a property fails or the store is damaged (with the record), 2 wrong usage, 3 cannot read it")]
 pub struct Audit {
     #[command(flatten)]
     pub which: Which,
@@ -255,13 +255,13 @@ Examples:
 pub struct Graph {
     #[command(flatten)]
     pub which: Which,
-    /// Not a run's network, but that of this many peers
+    /// Draw the network of this many peers instead of a run's
     #[arg(long, value_name = "N", conflicts_with = "dir")]
     pub peers: Option<String>,
-    /// Drawn from this seed
+    /// The seed of that network
     #[arg(long, value_name = "S", requires = "peers")]
     pub seed: Option<u64>,
-    /// As a picture, in Graphviz's language, or as an adjacency list
+    /// A picture, Graphviz's language, or an adjacency list
     #[arg(long, value_enum, default_value_t = Format::Svg)]
     pub format: Format,
 }
@@ -273,7 +273,7 @@ pub enum Format {
     Json,
 }
 
-/// How long after its death a process is started again; nothing: never.
+/// How long after its death a process is restarted; `None`: never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartAfter(pub Option<Duration>);
 

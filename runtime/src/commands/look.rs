@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::cli::{Format, Graph, Kill, Status, Victim};
 use super::{Failure, block_on, books::table, member::names, print, print_json, which_run};
 
-/// A bazaar at one moment.
+/// The state of a bazaar at one moment.
 #[derive(Debug, Serialize)]
 struct Snapshot {
     trader: Option<PeerId>,
@@ -27,12 +27,12 @@ struct Snapshot {
     records: u64,
     queue: u32,
     ledger: Option<LedgerStatus>,
-    peers: BTreeMap<PeerId, HighWaterMark>,
+    peers: BTreeMap<PeerId, PeerState>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum HighWaterMark {
+enum PeerState {
     Up {
         address: String,
         #[serde(flatten)]
@@ -53,23 +53,23 @@ impl Snapshot {
             .iter()
             .map(|entry| (entry.registration.life.peer, entry.registration.address.clone()))
             .collect();
-        let peers: BTreeMap<PeerId, HighWaterMark> = (0..run.config().peers())
+        let peers: BTreeMap<PeerId, PeerState> = (0..run.config().peers())
             .map(PeerId)
             .map(|id| {
                 let address = addresses.get(&id).cloned();
                 let seen = match (asked.remove(&id), address) {
-                    (Some(Ok(PeerInfo::Well(status))), Some(address)) => HighWaterMark::Up { address, status },
-                    (Some(Ok(_)), address) => HighWaterMark::Down { address, down: "does not answer".to_owned() },
-                    (Some(Err(why)), address) => HighWaterMark::Down { address, down: why },
-                    (None, address) => HighWaterMark::Down { address, down: "has not registered".to_owned() },
+                    (Some(Ok(PeerInfo::Well(status))), Some(address)) => PeerState::Up { address, status },
+                    (Some(Ok(_)), address) => PeerState::Down { address, down: "does not answer".to_owned() },
+                    (Some(Err(why)), address) => PeerState::Down { address, down: why },
+                    (None, address) => PeerState::Down { address, down: "has not registered".to_owned() },
                 };
                 (id, seen)
             })
             .collect();
         let statuses = || {
             peers.values().filter_map(|seen| match seen {
-                HighWaterMark::Up { status, .. } => Some(status),
-                HighWaterMark::Down { .. } => None,
+                PeerState::Up { status, .. } => Some(status),
+                PeerState::Down { .. } => None,
             })
         };
         let in_office = statuses().filter(|status| status.in_office).max_by_key(|status| status.epoch);
@@ -88,7 +88,7 @@ impl Snapshot {
         let trader =
             self.trader.map_or_else(|| "no trader".to_owned(), |trader| format!("trader {}", names.peer(trader)));
         let mut text = String::new();
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{trader}, epoch {}, {} requests wait, {} records in the books\n",
@@ -98,7 +98,7 @@ impl Snapshot {
             .peers
             .iter()
             .map(|(id, seen)| match seen {
-                HighWaterMark::Up { address, status } => {
+                PeerState::Up { address, status } => {
                     let links = status.links.iter().map(|link| {
                         let mark = if link.up { "" } else { " (down)" };
                         format!("{}{mark}", link.neighbour)
@@ -113,7 +113,7 @@ impl Snapshot {
                         status.role.clone(),
                     ]
                 }
-                HighWaterMark::Down { address, down } => vec![
+                PeerState::Down { address, down } => vec![
                     id.to_string(),
                     "down".to_owned(),
                     "-".to_owned(),
@@ -164,12 +164,13 @@ pub fn kill(flags: &Kill) -> Result<ExitCode, Failure> {
         Victim::Peer(id) => (peer_dir(run.dir(), id), format!("peer {id}")),
         Victim::Trader => {
             let trader = block_on(async { Ok(Snapshot::of(&run).await?.trader) })?;
-            let trader = trader.ok_or_else(|| Failure::Stuck("nobody is trader just now; try again".to_owned()))?;
+            let trader =
+                trader.ok_or_else(|| Failure::Stuck("there is no trader at the moment; try again".to_owned()))?;
             (peer_dir(run.dir(), trader), format!("the trader, peer {trader}"))
         }
     };
     let living = |dir: &Path| living_process(dir, run.dir());
-    let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no living process on this machine")))?;
+    let pid = living(&dir).ok_or_else(|| Failure::Stuck(format!("{what} has no running process on this machine")))?;
     let hosted: Vec<PeerId> =
         (0..run.config().peers()).map(PeerId).filter(|id| living(&peer_dir(run.dir(), *id)) == Some(pid)).collect();
     send_signal(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
@@ -195,7 +196,7 @@ pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
         }
         None => {
             let run = Run::at(&which_run(&flags.which)?)?;
-            // Where nobody can be asked, nobody is marked.
+            // If nobody answers, nobody is marked.
             let trader = block_on(async { Ok(Snapshot::of(&run).await.ok().and_then(|now| now.trader)) })?;
             (run.config().clone(), trader)
         }

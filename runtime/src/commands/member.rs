@@ -27,7 +27,7 @@ use tracing_subscriber::{
 use super::cli::{Ledger, Member, Peer};
 use super::{Failure, block_on};
 
-/// Any free port of this machine.
+/// Any free port on loopback.
 const ANY: &str = "127.0.0.1:0";
 
 pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
@@ -55,7 +55,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     let ids = share(&config, &flags.ids)?;
     let address = address(&config, &ids)?;
-    // Checked to hold at least one.
+    // The command line requires at least one.
     let first = ids.first().copied().unwrap_or_default();
     trace_to(&peer_dir(config.dir(), first))?;
     let peers: Vec<_> = ids.iter().filter_map(|id| config.peer(*id)).collect();
@@ -64,13 +64,14 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
         let host = Host::listen(&*address, credentials.clone(), Settings::default()).await.map_err(|error| {
             Failure::Stuck(format!(
-                "peers {} cannot listen on {address}: {error}; give another address in [[peer]], or stop what uses it",
+                "peers {} cannot listen on {address}: {error}; give another address in [[peer]], or stop the program \
+                 that uses it",
                 listed(&ids)
             ))
         })?;
         let ledger_of = config.clone();
         let host_context = HostContext {
-            // A configured name may stand for several interfaces: it is what others are told.
+            // A configured name may stand for several interfaces, so it is what others are told.
             address: if address == ANY { host.address().to_string() } else { address.clone() },
             host,
             credentials,
@@ -88,7 +89,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How peers and goods are called in this run.
+/// What peers and goods are called in this run.
 pub fn names(config: &BazaarConfig) -> Names {
     Names { items: config.goods().items.clone(), roles: config.members().map(|member| member.role.clone()).collect() }
 }
@@ -118,7 +119,7 @@ fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {
     }
 }
 
-/// Where the process of these peers listens: there is one listener, so they cannot have several addresses.
+/// Where the process of these peers listens. It has one listener, so they must all have the same address.
 fn address(config: &BazaarConfig, ids: &[PeerId]) -> Result<String, Failure> {
     let mut given = ids.iter().filter_map(|id| Some((*id, config.address_of(*id)?)));
     let Some((first, address)) = given.next() else { return Ok(ANY.to_owned()) };
@@ -133,12 +134,12 @@ fn address(config: &BazaarConfig, ids: &[PeerId]) -> Result<String, Failure> {
     }
 }
 
-/// What goes on below the protocol (connections, mostly) goes to a file of the process's own.
+/// Sends what happens below the protocol (mostly to connections) to a file of the process's own.
 fn trace_to(dir: &std::path::Path) -> Result<(), Failure> {
     let failed = |error| Failure::Stuck(format!("cannot write {}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(failed)?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("trace")).map_err(failed)?;
-    // tarpc tells of every call, and of every broken connection as an error; the links say themselves what matters.
+    // tarpc logs every call, and every broken connection as an error; the links log what matters themselves.
     let levels = Targets::new().with_default(LevelFilter::INFO).with_target("tarpc", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::sync::Mutex::new(file));
     tracing_subscriber::registry().with(lines.with_filter(levels)).init();

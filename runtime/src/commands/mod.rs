@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use self::cli::{Command, Init, Which};
 
-/// Why a command fails. The exit code follows from it.
+/// Why a command fails. It decides the exit code.
 #[derive(Debug, Error)]
 pub enum Failure {
     #[error(transparent)]
@@ -36,16 +36,16 @@ pub enum Failure {
     Ledger(#[from] LedgerDriverError),
     #[error(transparent)]
     Peer(#[from] PeerDriverError),
-    /// The command line asks for what cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// Something outside stands in the way.
+    /// Something outside the program is in the way.
     #[error("{0}")]
     Stuck(String),
 }
 
 impl Failure {
-    /// 1 a property or the audit fails, 2 usage or configuration, 3 could not finish.
+    /// The exit code: 1 a property or the audit fails, 2 wrong usage or configuration, 3 could not finish.
     pub fn code(&self) -> ExitCode {
         match self {
             Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
@@ -58,7 +58,7 @@ impl Failure {
     }
 }
 
-/// Carries out a command.
+/// Runs a command and gives its exit code.
 pub fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(flags) => run::run(&flags),
@@ -95,20 +95,21 @@ fn init(flags: &Init) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// To standard output; says whether anybody reads it. A reader that has gone away has seen what it wanted.
+/// Prints to standard output, and says whether anybody still reads it. A reader that has gone away has seen what it
+/// wanted.
 fn print(text: &str) -> bool {
     use std::io::Write as _;
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
-/// As JSON to standard output, with a line break.
+/// Prints a value as JSON to standard output, with a line break.
 fn print_json(value: &impl serde::Serialize) -> Result<bool, Failure> {
     let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Stuck(error.to_string()))?;
     Ok(print(&(json + "\n")))
 }
 
-/// The single thread that everything of this process runs on (a second one makes round trips slower).
+/// Runs a future on the single thread that does all of this process's work (a second one makes round trips slower).
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -117,7 +118,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .block_on(future)
 }
 
-/// Where runs go that were given no directory.
+/// The directory below which runs go that were given none.
 fn runs_dir() -> &'static Path {
     Path::new("bazaar-runs")
 }

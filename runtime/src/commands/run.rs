@@ -25,7 +25,7 @@ use super::{
 pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     let file = flags.config.as_deref().map(RawConfig::read).transpose()?;
     let is_new = flags.dir.is_none();
-    // What is wrong with the flags is said before a directory is made for them.
+    // Errors in the flags are reported before a directory is made for them.
     let mut tried = file.clone().unwrap_or_default();
     overlay(&mut tried, flags)?;
     if is_new {
@@ -70,8 +70,7 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     }
     block_on(async {
         let (ended, result) = supervise::supervise(&plan).await;
-        // Where the run could not finish, that is what counts, and the summary is for whoever wants to know how far it
-        // came.
+        // If the run could not finish, that is what counts, and the summary shows how far it got.
         let summary = match (Summary::of(taken.path(), config, &ended).await, result) {
             (Ok(summary), Ok(())) => summary,
             (Ok(summary), Err(error)) => {
@@ -109,7 +108,7 @@ struct SummaryLine<'a> {
     summary: &'a Summary,
 }
 
-/// What became of a run.
+/// The summary of a run.
 #[derive(Debug, Serialize)]
 struct Summary {
     dir: String,
@@ -146,7 +145,7 @@ impl Summary {
         let names = names(config);
         let totals = &self.audit.totals;
         let mut text = String::from("\n");
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{} purchases, {} refusals, {} requests open; {} paid = {} to sellers + {} commission",

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use crate::config::duration::parse_duration;
 
-/// Every key there is, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
+/// Every key, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
 pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("", &["name", "peers", "seed", "dir", "key", "pace", "first_caller", "clock_range"]),
     ("ledger", &["address", "snapshot_every"]),
@@ -42,10 +42,10 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("offer", &["item", "count", "price"]),
 ];
 
-/// Keys that there were, by table, and what stands for them now.
+/// Keys that no longer exist, by table, and what has replaced them.
 const MOVED: [(&str, &str, &str); 1] = [("ledger", "waiting", "it is waiting_calls under [limits] now")];
 
-/// Where something was written: a line of a file, or a flag of the command line.
+/// Where something was written: a line of a file, or a flag on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     source: Arc<Source>,
@@ -79,7 +79,7 @@ impl Place {
         self.line
     }
 
-    /// A path as it is meant here: one in a file is relative to that file.
+    /// The path that is meant here: one in a file is relative to that file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.source.base.join(path)
     }
@@ -105,16 +105,16 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Text(String),
-    /// `None`: so large that it is out of every range.
+    /// The number, `None` if it is so large that it is out of every range, and its text.
     Integer(Option<i128>, String),
-    /// A float, a truth value or a date; no key takes one.
+    /// A float, a boolean or a date; no key takes one.
     Other(String),
     List(Vec<Entry>),
     Table(Table),
 }
 
 impl Value {
-    /// As it would be written in TOML, cut short where it is long.
+    /// The value as it would be written in TOML, shortened if it is long.
     pub(super) fn written(&self) -> String {
         match self {
             Value::Text(text) => quoted(text),
@@ -143,7 +143,7 @@ pub(super) fn parse(text: &str, source: &Place) -> Result<Table, ConfigError> {
     Ok(convert_table(tree.get_ref(), source, &lines))
 }
 
-/// Where lines begin.
+/// The offsets at which lines begin.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -186,7 +186,7 @@ fn convert(value: &DeValue<'_>, source: &Place, lines: &Lines) -> Value {
     }
 }
 
-/// Lays `over` over `under`: what it says counts, what it does not mention stays.
+/// Lays `over` over `under`: what `over` says counts, and what it does not mention stays.
 pub(super) fn overlay(under: &mut Table, over: Table) {
     for (key, entry) in over {
         match (under.get_mut(&key).map(|entry| &mut entry.value), entry) {
@@ -201,20 +201,20 @@ pub(super) fn overlay(under: &mut Table, over: Table) {
     }
 }
 
-/// One table on its way to being checked. Everything it reads is either right or an error that says where it stands.
+/// One table that is being checked. Everything it reads is either right or an error that says where it is written.
 #[derive(Clone, Debug)]
 pub(super) struct Section<'a> {
     /// The table's name in [`KEYS`].
     kind: &'static str,
-    /// Whose it is, for the entries of `[[peer]]`.
+    /// Whose table it is, for the entries of `[[peer]]`.
     owner: String,
-    /// Where it stands, if it does.
+    /// Where it is written, if it is.
     place: Option<&'a Place>,
     table: &'a Table,
 }
 
 impl<'a> Section<'a> {
-    /// The table of this kind, once all its keys are known ones.
+    /// Opens a table of this kind, provided that all its keys are known.
     pub(super) fn open(
         kind: &'static str,
         owner: String,
@@ -239,7 +239,7 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// The table `name` in this one; an empty one when there is none.
+    /// The table `name` in this one; an empty one if there is none.
     pub(super) fn section(&self, name: &'static str) -> Result<Section<'a>, ConfigError> {
         static NOTHING: Table = Table::new();
         match self.table.get(name) {
@@ -249,7 +249,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The name of a key as people know it.
+    /// A key's name as people know it.
     pub(super) fn key(&self, name: &str) -> String {
         match (self.kind, self.owner.as_str()) {
             ("", _) => name.to_owned(),
@@ -258,7 +258,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whose an offer in this entry of `[[peer]]` is.
+    /// The owner of an offer in this entry of `[[peer]]`.
     pub(super) fn offer_owner(&self) -> String {
         format!("an offer of {}", self.owner)
     }
@@ -271,7 +271,7 @@ impl<'a> Section<'a> {
         self.table.contains_key(name)
     }
 
-    /// The error that a key's value is not `right`.
+    /// The error that a key's value is missing or wrong; `right` says what would be right.
     pub(super) fn refuse(&self, name: &str, right: impl Into<String>) -> ConfigError {
         match self.entry(name) {
             Some(entry) => self.refuse_value(name, entry, right),
@@ -279,7 +279,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The error that `entry`, which is the key's value or a part of it, is not `right`.
+    /// The same for `entry`, which is the key's value or a part of it.
     pub(super) fn refuse_value(&self, name: &str, entry: &Entry, right: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             place: entry.place.clone(),
@@ -362,21 +362,21 @@ fn suggestion(kind: &str, tables: &[&str], key: &str) -> String {
     match elsewhere {
         Some((table, _)) if !table.is_empty() => format!("it belongs under [{table}]"),
         Some(_) => "it belongs at the top, before the first [table]".to_owned(),
-        None => format!("known here are {}", here.join(", ")),
+        None => format!("the known keys here are {}", here.join(", ")),
     }
 }
 
-/// The candidate that `word` is most likely a slip of.
+/// The candidate that `word` is most likely a slip for.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let distances = candidates.iter().map(|candidate| (edits(word, candidate), *candidate));
     distances.min().filter(|(edits, candidate)| *edits <= 2 && *edits < candidate.len()).map(|(_, near)| near)
 }
 
-/// How many letters must be changed, added or dropped to make one word of the other.
+/// How many letters must be changed, added or dropped to turn one word into the other.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    // No slip is this long; keeps an absurdly long key from costing anything.
+    // No slip is this long, and an absurdly long key must not cost anything.
     for (i, from) in a.chars().take(64).enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, to) in b.iter().enumerate() {

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-/// The longest duration that is accepted: a day. Whatever adds up a few of them stays far from an overflow.
+/// The longest duration that is accepted: a day. Adding up a few of them stays far from an overflow.
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The units, the largest first, each with its milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Why a text is no duration. Each says what would be one.
+/// Why a text is not a duration. Each message says what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// It is not a whole number followed by a unit.
     #[error("not a duration; write a whole number and a unit (ms, s, m or h), such as \"500ms\" or \"20s\"")]
     Malformed,
-    /// It is a number only, and not 0.
+    /// It is a number without a unit, and not 0.
     #[error("a duration needs a unit; write \"{0}ms\", \"{0}s\", \"{0}m\" or \"{0}h\"")]
     NoUnit(String),
-    /// The unit is none of those known.
-    #[error("\"{0}\" is no unit of time; the units are ms, s, m and h")]
+    /// The unit is not one of those known.
+    #[error("\"{0}\" is not a unit of time; the units are ms, s, m and h")]
     UnknownUnit(String),
     /// It is longer than [`LONGEST`].
     #[error("too long; the longest duration is \"24h\"")]
@@ -37,7 +37,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if number.is_empty() || !unit.chars().all(char::is_alphabetic) {
         return Err(DurationError::Malformed);
     }
-    // Nothing but too many digits can be wrong with a number made of digits.
+    // The only thing that can be wrong with a number made of digits is too many of them.
     let number: u64 = number.parse().map_err(|_| DurationError::TooLong)?;
     if unit.is_empty() {
         return if number == 0 { Ok(Duration::ZERO) } else { Err(DurationError::NoUnit(number.to_string())) };
@@ -49,8 +49,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if duration > LONGEST { Err(DurationError::TooLong) } else { Ok(duration) }
 }
 
-/// Writes a duration so that [`parse_duration`] reads it back, in the largest unit that fits without a fraction. What
-/// is finer than a millisecond is dropped.
+/// Writes a duration so that [`parse_duration`] reads it back, in the largest unit that fits without a fraction.
+/// Anything finer than a millisecond is dropped.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(parse_duration(malformed), Err(DurationError::Malformed), "{malformed}");
         }
         assert_eq!(refused("5"), "a duration needs a unit; write \"5ms\", \"5s\", \"5m\" or \"5h\"");
-        assert_eq!(refused("5 days"), "\"days\" is no unit of time; the units are ms, s, m and h");
+        assert_eq!(refused("5 days"), "\"days\" is not a unit of time; the units are ms, s, m and h");
         for long in ["25h", "86400001ms", "18446744073709551615h", "99999999999999999999ms"] {
             assert_eq!(refused(long), "too long; the longest duration is \"24h\"");
         }
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(millis in 0..=86_400_000_u64) {
+        fn a_duration_reads_back_as_it_was_written(millis in 0..=86_400_000_u64) {
             let duration = Duration::from_millis(millis);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
         }

@@ -18,14 +18,14 @@ pub const MOST_PEERS: u32 = 10_000;
 /// The most neighbours a peer has (SPEC A1).
 pub const MOST_NEIGHBOURS: usize = 3;
 
-/// A connected undirected graph of peers with ids from 0 up, nobody with more than three neighbours.
+/// A connected undirected graph of peers with ids from 0 up, none of which has more than three neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
     /// By peer, in ascending order.
     neighbours: Vec<Vec<PeerId>>,
 }
 
-/// What keeps an adjacency list from being such a graph. Correct the list as the message says.
+/// Why an adjacency list is not such a graph. Correct the list as the message says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// The text is not a JSON object of lists of numbers.
@@ -34,19 +34,19 @@ pub enum GraphError {
          such as {{\"0\": [1, 2], \"1\": [0, 2], \"2\": [0, 1]}}"
     )]
     Json(String),
-    /// No peer at all.
+    /// The graph has no peers.
     #[error("the graph has no peers; give 1 to {MOST_PEERS}")]
     Empty,
-    /// More than [`MOST_PEERS`].
+    /// The graph has more than [`MOST_PEERS`] peers.
     #[error("the graph has {0} peers; give at most {MOST_PEERS}")]
     TooLarge(u64),
-    /// A key that is no peer id.
-    #[error("\"{0}\" is no peer id; the ids are whole numbers from 0 up")]
+    /// A key that is not a peer id.
+    #[error("\"{0}\" is not a peer id; the ids are whole numbers from 0 up")]
     NoId(String),
-    /// Ids with a gap.
+    /// The ids have a gap.
     #[error("peer {missing} is not listed; a graph of {peers} peers lists each id from 0 to {}", .peers - 1)]
     Missing {
-        /// The first id that is not there.
+        /// The first id that is not listed.
         missing: u32,
         /// How many peers are listed.
         peers: u32,
@@ -54,44 +54,44 @@ pub enum GraphError {
     /// One peer is listed twice.
     #[error("peer {0} is listed twice; list each peer once with all its neighbours")]
     ListedTwice(u32),
-    /// A neighbour that is not in the graph.
-    #[error("peer {of} lists neighbour {neighbour}, who is not in the graph; the ids run from 0 to {last}")]
+    /// A listed neighbour is not in the graph.
+    #[error("peer {of} lists neighbour {neighbour}, which is not in the graph; the ids run from 0 to {last}")]
     NoSuchPeer {
-        /// In whose list.
+        /// The peer that lists it.
         of: u32,
         /// The neighbour as written.
         neighbour: i64,
         /// The largest id.
         last: u32,
     },
-    /// A self loop.
-    #[error("peer {0} lists itself; nobody is their own neighbour")]
+    /// A peer lists itself.
+    #[error("peer {0} lists itself; no peer is its own neighbour")]
     OwnNeighbour(u32),
-    /// A neighbour twice in a list.
+    /// A peer lists a neighbour twice.
     #[error("peer {of} lists neighbour {neighbour} twice; list each neighbour once")]
     NeighbourTwice {
-        /// In whose list.
+        /// The peer that lists it.
         of: u32,
-        /// Who is there twice.
+        /// The neighbour that is listed twice.
         neighbour: u32,
     },
-    /// A list of more than three.
-    #[error("peer {of} has {count} neighbours; nobody has more than {MOST_NEIGHBOURS}")]
+    /// A peer has more than three neighbours.
+    #[error("peer {of} has {count} neighbours; no peer has more than {MOST_NEIGHBOURS}")]
     TooManyNeighbours {
-        /// Whose list.
+        /// The peer with too many.
         of: u32,
-        /// How long it is.
+        /// How many neighbours it lists.
         count: usize,
     },
-    /// An edge in one direction only.
+    /// A link is listed at one end only.
     #[error("peer {of} lists neighbour {neighbour}, but {neighbour} does not list {of}; list both or neither")]
     OneWay {
-        /// In whose list it stands.
+        /// The peer that lists it.
         of: u32,
-        /// In whose list it is missing.
+        /// The peer that does not.
         neighbour: u32,
     },
-    /// Not everybody can reach everybody.
+    /// Not every peer can reach every other.
     #[error("peer {unreachable} cannot be reached from peer 0; a graph must be connected, so add a link between them")]
     Disconnected {
         /// The first peer that peer 0 does not reach.
@@ -100,7 +100,7 @@ pub enum GraphError {
 }
 
 impl GraphError {
-    /// In whose list it is, where it is in one.
+    /// The peer whose list is wrong, where it is that of one peer.
     #[must_use]
     pub fn peer(&self) -> Option<u32> {
         match *self {
@@ -121,9 +121,9 @@ impl GraphError {
 }
 
 impl Graph {
-    /// The random graph of a seed: everybody has three neighbours, or, where the number of peers is odd, all but one,
-    /// who has two. (One peer has none, two have each other, three are a triangle.) The same arguments give the same
-    /// graph with every release. `peers` is brought into 1..=[`MOST_PEERS`].
+    /// The random graph of a seed. Every peer has three neighbours, except that one has two if the number of peers is
+    /// odd. (One peer has none, two have each other, three are a triangle.) The same arguments give the same graph in
+    /// every release. `peers` is clamped to 1..=[`MOST_PEERS`].
     #[must_use]
     pub fn random(peers: u32, seed: u64) -> Graph {
         let peers = peers.clamp(1, MOST_PEERS);
@@ -134,9 +134,9 @@ impl Graph {
             0 => {} // Clamped to 1 above.
         }
         let mut random = SplitMix64::new(seed, "graph");
-        // The configuration model: everybody holds out three hands, hands are joined at random, and what is no simple
-        // connected graph is thrown away. All that remain are equally likely. A try succeeds with a chance of about
-        // e^-2, whatever the number of peers, so eight tries are usual and a hundred are a rarity.
+        // The configuration model: every peer holds out three hands, hands are joined at random, and whatever is not a
+        // simple connected graph is thrown away. All graphs that remain are equally likely. A try succeeds with a
+        // chance of about e^-2, whatever the number of peers, so eight tries are usual and a hundred are rare.
         loop {
             if let Some(graph) = Graph::pair_hands(peers, &mut random).filter(|graph| graph.unreachable().is_none()) {
                 return graph;
@@ -238,7 +238,7 @@ impl Graph {
         self.neighbours.len() as u32
     }
 
-    /// Never: a graph has at least one peer.
+    /// Always false: a graph has at least one peer.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.neighbours.is_empty()
@@ -249,7 +249,7 @@ impl Graph {
         (0..self.len()).map(PeerId)
     }
 
-    /// The neighbours of a peer, in ascending order; none for somebody who is not in the graph.
+    /// The neighbours of a peer, in ascending order; none for a peer that is not in the graph.
     #[must_use]
     pub fn neighbours(&self, peer: PeerId) -> &[PeerId] {
         self.neighbours.get(peer.0 as usize).map_or(&[], Vec::as_slice)
@@ -270,7 +270,7 @@ impl Graph {
         self.peers().flat_map(|peer| self.neighbours(peer).iter().map(move |neighbour| (peer, *neighbour)))
     }
 
-    /// The least number of hops from one peer to each; nothing for those it cannot reach.
+    /// The smallest number of hops from one peer to each; `None` for those it cannot reach.
     fn hops_from(&self, from: PeerId) -> Vec<Option<u32>> {
         let mut hops = vec![None; self.neighbours.len()];
         let mut queue = VecDeque::from([(from, 0)]);
@@ -309,7 +309,7 @@ fn checked_neighbours(of: u32, list: &[i64], peers: u32) -> Result<Vec<PeerId>, 
     Ok(set.into_iter().collect())
 }
 
-/// Reads an object with all its keys, also those that are there twice, which a map would silently drop.
+/// Reads an object with all its keys, including duplicates, which a map would silently drop.
 struct Lists;
 
 impl<'de> Visitor<'de> for Lists {
@@ -433,30 +433,30 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_no_such_graph_is_refused_with_what_would_be_right() {
+    fn a_list_that_is_not_such_a_graph_is_refused_with_what_would_be_right() {
         assert_eq!(refusal("{}"), "the graph has no peers; give 1 to 10000");
         assert_eq!(
             refusal(r#"{"0": [1], "2": [0]}"#),
             "peer 1 is not listed; a graph of 2 peers lists each id from 0 to 1"
         );
-        assert_eq!(refusal(r#"{"zero": []}"#), "\"zero\" is no peer id; the ids are whole numbers from 0 up");
+        assert_eq!(refusal(r#"{"zero": []}"#), "\"zero\" is not a peer id; the ids are whole numbers from 0 up");
         assert_eq!(
             refusal(r#"{"0": [1], "1": [0], "0": [1]}"#),
             "peer 0 is listed twice; list each peer once with all its neighbours"
         );
         assert_eq!(
             refusal(r#"{"0": [-1]}"#),
-            "peer 0 lists neighbour -1, who is not in the graph; the ids run from 0 to 0"
+            "peer 0 lists neighbour -1, which is not in the graph; the ids run from 0 to 0"
         );
         assert_eq!(
             refusal(r#"{"0": [1], "1": [0, 2]}"#),
-            "peer 1 lists neighbour 2, who is not in the graph; the ids run from 0 to 1"
+            "peer 1 lists neighbour 2, which is not in the graph; the ids run from 0 to 1"
         );
-        assert_eq!(refusal(r#"{"0": [0]}"#), "peer 0 lists itself; nobody is their own neighbour");
+        assert_eq!(refusal(r#"{"0": [0]}"#), "peer 0 lists itself; no peer is its own neighbour");
         assert_eq!(refusal(r#"{"0": [1, 1], "1": [0]}"#), "peer 0 lists neighbour 1 twice; list each neighbour once");
         assert_eq!(
             refusal(r#"{"0": [1, 2, 3, 4], "1": [0], "2": [0], "3": [0], "4": [0]}"#),
-            "peer 0 has 4 neighbours; nobody has more than 3"
+            "peer 0 has 4 neighbours; no peer has more than 3"
         );
         assert_eq!(
             refusal(r#"{"0": [1], "1": []}"#),

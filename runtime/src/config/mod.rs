@@ -1,5 +1,5 @@
-//! How a bazaar is set up. A file and flags are read into a [`RawConfig`]; [`RawConfig::check`] makes a
-//! [`BazaarConfig`] of it once, or says what is wrong, where, and what would be right; nothing behind it checks again.
+//! How a bazaar is set up. A file and flags are read into a [`RawConfig`]; [`RawConfig::check`] turns it into a
+//! [`BazaarConfig`] once, or says what is wrong, where, and what would be right. Nothing behind it checks again.
 
 mod document;
 pub mod duration;
@@ -31,85 +31,84 @@ pub use self::{
 };
 use crate::config::graph::{Graph, Kind, Label};
 
-/// The file a configuration stands in when none is named.
+/// The file that a configuration is read from when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";
 
-/// What is wrong with a configuration: where it stands, which key, what was written, and what would be right. Correct
-/// it there.
+/// What is wrong with a configuration: where, which key, what was written, and what would be right. Correct it there.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there or cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("{}: cannot be read: {error}", .file.display())]
     Unreadable {
-        /// Which file.
+        /// The file, as it was named.
         file: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         error: io::Error,
     },
     /// The text is not TOML.
     #[error("{place}: this is not TOML: {message}")]
     Syntax {
-        /// Where.
+        /// Where in the text.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A key that means nothing, most often a slip.
+    /// An unknown key, most often a slip.
     #[error("{place}: {key}: there is no such key; {right}")]
     UnknownKey {
-        /// Where.
+        /// Where it is written.
         place: Place,
         /// The key as written.
         key: String,
-        /// What may be meant.
+        /// What may have been meant.
         right: String,
     },
-    /// A value that cannot be.
+    /// A value that the key cannot have.
     #[error("{place}: {key} = {value}: {right}")]
     Value {
-        /// Where.
+        /// Where it is written.
         place: Place,
-        /// The key.
+        /// The key, with its table or its owner.
         key: String,
         /// Its value, or the part of it that is wrong, as written.
         value: String,
         /// What would be right.
         right: String,
     },
-    /// Something that must be there is not.
+    /// A key that must be there is not.
     #[error("{}{key} is missing: {right}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Missing {
-        /// Where it would belong, where that is known.
+        /// Where it would belong, if that is known.
         place: Option<Place>,
-        /// The key.
+        /// The key, with its table or its owner.
         key: String,
         /// What would be right.
         right: String,
     },
-    /// Two waits that do not go together (DESIGN 3).
+    /// Timeouts that do not fit together (DESIGN 3).
     #[error("{}{pair}: {error}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Timeouts {
-        /// Where the one that is set stands; the later one where both are.
+        /// Where the one that was set is written; the last of them if several were.
         place: Option<Place>,
-        /// Both with their values.
+        /// All of them, with their values.
         pair: String,
-        /// The inequality.
+        /// The inequality that they break.
         error: Box<TimeoutError>,
     },
-    /// A peer's part fails the protocol's own check.
+    /// One peer's configuration fails the protocol's own check.
     #[error("peer {peer}: {error}")]
     Peer {
-        /// Which peer.
+        /// The peer whose configuration it is.
         peer: PeerId,
-        /// What the protocol says.
+        /// What the protocol's check says.
         error: Box<bazaar_protocol::config::ConfigError>,
     },
 }
 
-/// How fast everything goes, as one word. Single waits can still be set.
+/// How fast everything goes, in one word. Individual waits can still be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speed {
-    /// As slow as the system this one follows, for reading along.
+    /// As slow as the system this one is modelled on, so that one can read along.
     Reference,
     /// Elections within a minute, sales within seconds.
     #[default]
@@ -119,7 +118,7 @@ pub enum Speed {
 }
 
 impl Speed {
-    /// All of them.
+    /// All presets, the slowest first.
     pub const ALL: [Speed; 3] = [Speed::Reference, Speed::Brisk, Speed::FlatOut];
 
     /// Its name in a configuration.
@@ -132,7 +131,7 @@ impl Speed {
         }
     }
 
-    /// Its timeouts. They hold what [`Timeouts::check`] asks for.
+    /// Its timeouts, which pass [`Timeouts::check`].
     #[must_use]
     pub fn timeouts(self) -> Timeouts {
         let millis = Duration::from_millis;
@@ -153,7 +152,7 @@ impl Speed {
         }
     }
 
-    /// Its buyers' and sellers' waits.
+    /// The waits of its buyers and sellers.
     #[must_use]
     pub fn waits(self) -> Pace {
         let millis = Duration::from_millis;
@@ -180,13 +179,13 @@ impl Speed {
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// A key nobody can guess.
+    /// A random key.
     #[must_use]
     pub fn random() -> Key {
         Key(rand::random())
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Reads what [`Key::to_hex`] gives; `None` unless `text` is 64 hexadecimal digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Key> {
         let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
@@ -195,13 +194,13 @@ impl Key {
         if digits.len() == 64 { bytes.try_into().ok().map(Key) } else { None }
     }
 
-    /// The 64 hexadecimal digits.
+    /// The key as 64 hexadecimal digits, for the configuration file.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The bytes.
+    /// The key's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -219,7 +218,7 @@ impl fmt::Debug for Key {
 pub struct Address(String);
 
 impl Address {
-    /// Reads an address.
+    /// Reads an address, `host:port`. The port is from 1 to 65535.
     ///
     /// # Errors
     /// Says what would be right.
@@ -263,7 +262,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is traded, and what a seed draws from.
+/// What is traded, and the ranges that a seed draws from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goods {
     /// The names of the items; an [`Item`] is an index into them. At least one.
@@ -301,7 +300,7 @@ impl Goods {
         // At most MOST_ITEMS, which fits.
         found
             .map(|index| Item(index as u16))
-            .ok_or_else(|| format!("unknown item \"{name}\"; known are {} (goods.items)", self.items.join(", ")))
+            .ok_or_else(|| format!("unknown item \"{name}\"; the items are {} (goods.items)", self.items.join(", ")))
     }
 }
 
@@ -310,7 +309,7 @@ impl Goods {
 pub struct LedgerSettings {
     /// Where it listens. `None`: on this machine, on any free port, found through the run's directory.
     pub address: Option<Address>,
-    /// After how many records it takes a snapshot.
+    /// After how many records it writes a snapshot.
     pub snapshot_every: u64,
 }
 
@@ -323,7 +322,7 @@ pub struct Member {
     pub address: Option<Address>,
 }
 
-/// A checked configuration of a whole bazaar, everything decided.
+/// A checked configuration of a whole bazaar, with everything decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BazaarConfig {
     name: String,
@@ -343,7 +342,7 @@ pub struct BazaarConfig {
     members: Vec<Member>,
 }
 
-/// What holds where nothing is said.
+/// The values where nothing is written.
 mod defaults {
     use bazaar_protocol::{
         config::{Config, Terms},
@@ -357,7 +356,7 @@ mod defaults {
     pub(super) const CLOCK_RANGE: u64 = Config::CLOCK_RANGE;
     pub(super) const TERMS: Terms = Terms::DEFAULT;
 
-    /// SPEC B2, where there is a peer 2.
+    /// Peer 2 calls the first election (SPEC B2), or peer 0 where there is no peer 2.
     pub(super) fn first_caller(peers: u32) -> PeerId {
         PeerId(if peers < 3 { 0 } else { 2 })
     }
@@ -376,13 +375,13 @@ pub struct RawConfig {
 }
 
 impl RawConfig {
-    /// Nothing written: all defaults.
+    /// An empty configuration: all defaults.
     #[must_use]
     pub fn new() -> RawConfig {
         RawConfig::default()
     }
 
-    /// Reads a file.
+    /// Reads a configuration file.
     ///
     /// # Errors
     /// When it cannot be read or is not TOML.
@@ -392,7 +391,7 @@ impl RawConfig {
         RawConfig::parse(&text, file)
     }
 
-    /// Reads a text. Errors name `file`, and relative paths start from its directory.
+    /// Parses a text. Errors name `file`, and relative paths start from its directory.
     ///
     /// # Errors
     /// When it is not TOML.
@@ -400,7 +399,7 @@ impl RawConfig {
         Ok(RawConfig { table: document::parse(text, &Place::file(file))? })
     }
 
-    /// Puts what a flag says above what is written so far; errors will name the flag. `assignment` is TOML:
+    /// Overrides what is written so far with what a flag says; errors will name the flag. `assignment` is TOML:
     /// `set("--peers", "peers = 20")`, `set("--set", "terms.commission = 1000")`.
     ///
     /// # Errors
@@ -410,19 +409,19 @@ impl RawConfig {
         Ok(())
     }
 
-    /// [`RawConfig::set`] for a text, with whatever quotes it needs: `set_text("--dir", "dir", "/tmp/x")`.
+    /// [`RawConfig::set`] for a text, which is quoted as needed: `set_text("--dir", "dir", "/tmp/x")`.
     ///
     /// # Errors
-    /// When `key` is no TOML key.
+    /// When `key` is not a TOML key.
     pub fn set_text(&mut self, flag: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         self.set(flag, &format!("{key} = {}", document::quoted(text)))
     }
 
-    /// [`RawConfig::set`] for what should be a number: `set_number("--peers", "peers", "20")`. If it is none, the check
-    /// will say so.
+    /// [`RawConfig::set`] for what should be a number: `set_number("--peers", "peers", "20")`. If it is not one, the
+    /// check will say so.
     ///
     /// # Errors
-    /// When `key` is no TOML key.
+    /// When `key` is not a TOML key.
     pub fn set_number(&mut self, flag: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         match text.parse::<i128>() {
             Ok(number) => self.set(flag, &format!("{key} = {number}")),
@@ -430,7 +429,7 @@ impl RawConfig {
         }
     }
 
-    /// The same with network and peers left open, to be drawn anew.
+    /// The same with the network and the peers left open, to be drawn again.
     pub(crate) fn without_what_was_drawn(&self) -> RawConfig {
         let mut table = self.table.clone();
         table.retain(|key, _| !matches!(key.as_str(), "graph" | "peer"));
@@ -479,7 +478,7 @@ impl RawConfig {
             (Some(dir), Some(entry)) => entry.place.resolve(dir),
             (_, _) => PathBuf::from(defaults::DIR),
         };
-        // Without a working directory there is nothing to make it absolute with; then it stays as it is.
+        // Without a working directory it cannot be made absolute, and stays as it is.
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let config = BazaarConfig {
             name,
@@ -520,13 +519,13 @@ impl BazaarConfig {
         self.graph.len()
     }
 
-    /// What the graph and the roles were drawn with.
+    /// The seed that the graph and the roles were drawn with.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Where the run keeps its files; absolute.
+    /// The directory where the run keeps its files, as an absolute path.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -538,7 +537,7 @@ impl BazaarConfig {
         self.key.as_ref()
     }
 
-    /// The run's secret; one nobody can guess is made up if there was none.
+    /// The run's secret; a random one is made up if there was none.
     pub fn ensure_key(&mut self) -> Key {
         *self.key.get_or_insert_with(Key::random)
     }
@@ -549,25 +548,25 @@ impl BazaarConfig {
         self.speed
     }
 
-    /// Who is whose neighbour.
+    /// The network: who is whose neighbour.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// What is traded.
+    /// What is traded, and the ranges that were drawn from.
     #[must_use]
     pub fn goods(&self) -> &Goods {
         &self.goods
     }
 
-    /// The terms of trade.
+    /// The terms of trade: commission, resignation, size of a batch.
     #[must_use]
     pub fn terms(&self) -> Terms {
         self.terms
     }
 
-    /// The protocol's waits.
+    /// The protocol's waits, which pass [`Timeouts::check`].
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
@@ -579,13 +578,13 @@ impl BazaarConfig {
         self.waits
     }
 
-    /// The bounds that decide something.
+    /// The bounds that affect a decision.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// How the ledger is set up, as far as the machine around it goes.
+    /// How the ledger's process is set up, as opposed to [its machine](BazaarConfig::ledger_config).
     #[must_use]
     pub fn ledger(&self) -> &LedgerSettings {
         &self.ledger
@@ -602,14 +601,13 @@ impl BazaarConfig {
         self.members.iter()
     }
 
-    /// One member; nothing for somebody who is not in the bazaar.
+    /// One member; `None` if the bazaar has no such peer.
     #[must_use]
     pub fn member(&self, peer: PeerId) -> Option<&Member> {
         self.members.get(peer.0 as usize)
     }
 
-    /// The configuration of one peer's machine, which holds what [`Config::check`] asks for; nothing for somebody who
-    /// is not in the bazaar.
+    /// The configuration of one peer's machine, which passes [`Config::check`]; `None` if the bazaar has no such peer.
     #[must_use]
     pub fn peer(&self, peer: PeerId) -> Option<Config> {
         Some(Config {
@@ -632,13 +630,13 @@ impl BazaarConfig {
         self.member(peer)?.address.as_ref()
     }
 
-    /// What people call an item.
+    /// An item's name; `item N` if it has none.
     #[must_use]
     pub fn item_name(&self, item: Item) -> String {
         self.goods.items.get(usize::from(item.0)).cloned().unwrap_or_else(|| format!("item {item}"))
     }
 
-    /// What people call a role: "buyer", "seller fish", "both salt", with the item it starts with.
+    /// A role in words, with the item it offers first: "buyer", "seller fish", "both salt".
     #[must_use]
     pub fn role_name(&self, role: &Role) -> String {
         let first = |offers: &Offers| {
@@ -662,8 +660,8 @@ impl BazaarConfig {
         self.members().map(|member| Label { kind: kind(&member.role), text: self.role_name(&member.role) }).collect()
     }
 
-    /// Whether a buyer and a seller of something it wants remain, whoever is trader (SPEC A7). Roles that are drawn
-    /// see to it from three peers on; those given by hand need not.
+    /// Whether a buyer and a seller of something it wants remain, whoever is trader (SPEC A7). From three peers on, the
+    /// roles that are drawn ensure it; those given by hand need not.
     ///
     /// # Errors
     /// Says why not, to be shown as a warning.

@@ -1,4 +1,4 @@
-//! From what was written to what holds: each table of a configuration, checked key by key.
+//! From what was written to what applies: each table of a configuration, checked key by key.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::config::{
     graph::{Graph, GraphError, MOST_PEERS},
 };
 
-/// The most items there are names for.
+/// The most items that a bazaar trades.
 const MOST_ITEMS: usize = 1_000;
-/// The largest count of anything that is given by hand.
+/// The largest number that most keys accept.
 const MOST: u32 = 1_000_000_000;
 /// The most units in one deposit or request.
 const MOST_UNITS: u32 = 1_000_000;
@@ -68,7 +68,7 @@ pub(super) fn waits(section: &Section<'_>, speed: Speed) -> Result<Pace, ConfigE
     })
 }
 
-/// The table's entries by their keys.
+/// The entries of `[timeouts]`, by their keys.
 pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
     [
         ("first_call", &mut timeouts.first_call),
@@ -138,7 +138,7 @@ pub(super) fn goods(section: &Section<'_>) -> Result<Goods, ConfigError> {
                 }
             };
             if goods.items.contains(name) {
-                return Err(section.refuse_value("items", entry, "is there twice; name each item once"));
+                return Err(section.refuse_value("items", entry, "is listed twice; name each item once"));
             }
             goods.items.push(name.clone());
         }
@@ -247,7 +247,7 @@ fn adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
                 }
             }
         }
-        // `00` and `0` are two keys and one peer.
+        // `00` and `0` are two keys for one peer.
         if lists.insert(peer, (list, entry)).is_some() {
             let error = GraphError::ListedTwice(peer);
             return Err(section.refuse_value(&format!("adjacency.{key}"), entry, error.to_string()));
@@ -262,10 +262,10 @@ fn adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
     })
 }
 
-/// The first address that is given for another machine, and where.
+/// The first address on another machine, and where it is written.
 type Distant = Option<(Place, Address)>;
 
-/// All members.
+/// All members, and the first of their addresses that is on another machine.
 pub(super) fn members(
     top: &Section<'_>,
     peers: u32,
@@ -283,11 +283,11 @@ pub(super) fn members(
         let Value::Table(table) = &entry.value else { return Err(top.refuse_value("peer", entry, right)) };
         let unnamed = Section::open("peer", String::new(), Some(&entry.place), table)?;
         let Some(id) = unnamed.small("id", 0..=peers - 1)? else {
-            return Err(unnamed.refuse("id", format!("say whom it is about, id = 0 to {}", peers - 1)));
+            return Err(unnamed.refuse("id", format!("say which peer it is about, id = 0 to {}", peers - 1)));
         };
         if let Some(first) = seen.insert(id, &entry.place) {
             return Err(
-                unnamed.refuse("id", format!("peer {id} is set up at {first} already; put it all in one [[peer]]"))
+                unnamed.refuse("id", format!("peer {id} is already set up at {first}; put it all in one [[peer]]"))
             );
         }
         let section = Section::open("peer", format!("peer {id}"), Some(&entry.place), table)?;
@@ -321,7 +321,7 @@ fn role(section: &Section<'_>, goods: &Goods, drawn: Option<&Role>) -> Result<Op
     let sells = section.has("offers").then_some("offers");
     let Some(role) = role else {
         return match buys.or(sells) {
-            Some(key) => Err(section.refuse(key, "goes with a role; add role = \"buyer\", \"seller\" or \"both\"")),
+            Some(key) => Err(section.refuse(key, "needs a role; add role = \"buyer\", \"seller\" or \"both\"")),
             None => Ok(None),
         };
     };
@@ -361,7 +361,7 @@ fn wishes(section: &Section<'_>, goods: &Goods) -> Result<Wishes, ConfigError> {
     for entry in entries {
         let item = named_item(section, "wants", entry, goods)?;
         if items.contains(&item) {
-            return Err(section.refuse_value("wants", entry, "is there twice; name each item once"));
+            return Err(section.refuse_value("wants", entry, "is listed twice; name each item once"));
         }
         items.push(item);
     }

@@ -9,10 +9,10 @@ use bazaar_protocol::{
 use super::Goods;
 use crate::{config::graph::Kind, processes::random::SplitMix64};
 
-/// Why nothing can be sold, at least not at all times.
+/// Why nothing can be sold, or not at all times.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoTrade {
-    /// The trader neither buys nor sells, and with it gone nobody has anybody to trade with.
+    /// The trader neither buys nor sells, and without it there is no pair left to trade.
     #[error("no trade is possible: it takes a buyer, a seller and a trader, and there are {0} peers; give at least 3")]
     TooFewPeers(u32),
     /// Nobody wants what another offers.
@@ -20,7 +20,7 @@ pub enum NoTrade {
         "no trade is possible: nobody offers what another wants, in the quantity wanted; give some peer the role both"
     )]
     Nobody,
-    /// Under one trader, nobody who is left wants what another who is left offers.
+    /// While one peer is trader, none of the others wants what another of them offers.
     #[error(
         "no trade is possible while peer {0} is the trader: of the others, nobody offers what another wants, in the \
          quantity wanted; give another peer the role both"
@@ -28,16 +28,16 @@ pub enum NoTrade {
     Under(PeerId),
 }
 
-/// What a seed gives a peer.
+/// What a seed draws for a peer.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn {
-    /// Its role.
+    /// The role that was drawn.
     pub(super) role: Role,
-    /// What it does if it must both buy and sell.
+    /// Its role if it must both buy and sell.
     pub(super) both: Role,
 }
 
-/// The roles that a seed draws. A seller starts with a random item and goes on with the others; a buyer wants
+/// The roles that a seed draws. A seller starts with a random item and continues with the others; a buyer wants
 /// everything.
 pub(super) fn draw(peers: u32, seed: u64, goods: &Goods) -> Vec<Drawn> {
     let mut random = SplitMix64::new(seed, "roles");
@@ -78,8 +78,8 @@ fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Goods) -> Drawn {
     Drawn { role, both }
 }
 
-/// Turns peers into buyers and sellers at once, one after the other, until somebody can trade whoever is trader.
-/// `both` says what a peer would buy and sell then; nothing for those whose role is given.
+/// Makes peers both buyer and seller, one after another, until somebody can trade whoever is trader. `both` says what a
+/// peer would then buy and sell; `None` for those whose role is given.
 pub(super) fn make_trade_possible(roles: &mut [Role], seed: u64, both: &[Option<Role>]) {
     let mut order: Vec<(usize, &Role)> =
         both.iter().enumerate().filter_map(|(peer, role)| Some((peer, role.as_ref()?))).collect();
@@ -108,7 +108,7 @@ pub(super) fn check(roles: &[Role]) -> Result<(), NoTrade> {
     Ok(())
 }
 
-/// A buyer and another peer from whom it can have something it wants, both others than the trader.
+/// A buyer and another peer that offers something it wants; neither is the trader.
 fn find_pair(roles: &[Role], trader: Option<usize>) -> Option<(usize, usize)> {
     let items = roles.iter().flat_map(|role| role.wishes().into_iter().flat_map(|wishes| &wishes.items));
     let items: std::collections::BTreeSet<Item> = items.copied().collect();
@@ -158,7 +158,7 @@ mod tests {
         offers.0.iter().any(|offer| wishes.items.contains(&offer.item) && wishes.quantity <= offer.count)
     }
 
-    /// The rule by its words, without the shortcuts.
+    /// The rule as it is stated, without the shortcuts.
     fn trades_under_anybody(roles: &[Role]) -> bool {
         let others = |trader: usize| (0..roles.len()).filter(move |peer| *peer != trader);
         roles.len() >= 3
@@ -182,7 +182,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
-        fn the_check_agrees_with_the_rule_by_its_words(roles in prop::collection::vec(any_role(), 1..6)) {
+        fn the_check_agrees_with_the_rule_as_stated(roles in prop::collection::vec(any_role(), 1..6)) {
             prop_assert_eq!(check(&roles).is_ok(), trades_under_anybody(&roles));
             if let Err(NoTrade::Under(trader)) = check(&roles) {
                 let without: Vec<&Role> =
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_is_trader_somebody_can_trade_from_three_peers_on(peers in 3..60_u32, seed: u64) {
+        fn from_three_peers_on_trade_is_possible_whoever_is_trader(peers in 3..60_u32, seed: u64) {
             let config = super::super::tests::drawn(peers, seed);
             let roles: Vec<Role> = config.members().map(|member| member.role.clone()).collect();
             prop_assert!(trades_under_anybody(&roles));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn all_kinds_of_roles_and_all_items_to_start_with_are_drawn() {
+    fn all_kinds_of_roles_and_all_first_items_are_drawn() {
         let roles: Vec<Role> = draw(1_000, 1, &Goods::default()).into_iter().map(|drawn| drawn.role).collect();
         let buyers = roles.iter().filter(|role| role.offers().is_none()).count();
         let sellers = roles.iter().filter(|role| role.wishes().is_none()).count();

@@ -1,11 +1,11 @@
-//! The directory of a run: everything that a run leaves behind and goes on with.
+//! The directory of a run: everything that a run leaves behind and continues with.
 //!
 //! ```text
 //! DIR/format        which version of this layout it is
-//!     lock          held by the living `bazaar run`
+//!     lock          held by the `bazaar run` that uses it
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
-//!     ledger/       address, pid, log, trace, store/; missing, where acknowledged records were
+//!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone
 //!     peer-N/       pid, log, trace, store/
 //! ```
 
@@ -39,44 +39,44 @@ pub enum RunDirError {
     /// It cannot be read or written.
     #[error("cannot {action} {}: {error}; give a --dir that can be written", .path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted, as a verb.
         action: &'static str,
-        /// With what.
+        /// The file or directory it was attempted with.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// There is no run.
+    /// There is no run in it.
     #[error("there is no run in {}: give the --dir of one, or start one with `bazaar run`", .0.display())]
     NoRun(PathBuf),
-    /// It holds something, and that is no run.
+    /// It holds something that is not a run.
     #[error("{} is not empty and holds no run: give --dir a new directory or that of a run", .0.display())]
     NotARun(PathBuf),
-    /// Its configuration has lost what a run always writes into it.
-    #[error("{} is damaged: it has no key, and every run has one; put the file back, or give another \
+    /// Its configuration lacks what every run writes into it.
+    #[error("{} is damaged: it has no key, and every run has one; restore the file, or give another \
         --dir", .0.display())]
     Damaged(PathBuf),
-    /// A living run has it.
-    #[error("{} is in use by a living run: stop that one first, or give another --dir", .0.display())]
+    /// A run that has not ended is using it.
+    #[error("{} is in use by a run that has not ended: stop that one first, or give another --dir", .0.display())]
     InUse(PathBuf),
-    /// Another version has written it.
+    /// It was written by another version.
     #[error("{} was written by another version (\"{found}\", this one writes \"{FORMAT}\"): use that \
         version", .dir.display())]
     OtherFormat {
-        /// Which directory.
+        /// The directory.
         dir: PathBuf,
-        /// What it says.
+        /// The version that it names.
         found: String,
     },
-    /// It was started with other parameters than are asked for now.
+    /// Its run was started with other parameters than are asked for now.
     #[error(
-        "{} holds a run with other parameters; leave them out to go on with it, or give another --dir:\n  {}",
+        "{} holds a run with other parameters; leave them out to continue it, or give another --dir:\n  {}",
         .dir.display(), .differences.join("\n  ")
     )]
     OtherParameters {
-        /// Which directory.
+        /// The directory.
         dir: PathBuf,
-        /// What differs.
+        /// What differs, a line for each parameter.
         differences: Vec<String>,
     },
 }
@@ -85,7 +85,7 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) 
     move |error| RunDirError::Io { action, path: path.to_owned(), error }
 }
 
-/// A run's directory that this process holds: no other run has it.
+/// A run's directory, held by this process so that no other run uses it.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -94,12 +94,12 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `file` is the configuration the
-    /// caller gives, `flags` puts the flags above it. Nothing of either may differ from what a run that is there was
-    /// started with; what is left open is as it was.
+    /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `file` is the configuration
+    /// that the caller gives, and `flags` overrides it with the flags. If there is a run already, nothing in either may
+    /// differ from what it was started with; what they leave open stays as it was.
     ///
     /// # Errors
-    /// See [`RunDirError`]; nothing that was there has been changed then.
+    /// See [`RunDirError`]. Nothing that was there has been changed then.
     pub fn take(
         path: &Path,
         file: Option<RawConfig>,
@@ -116,7 +116,7 @@ impl RunDir {
         asked.set_text("--dir", "dir", &path.to_string_lossy())?;
         let mut config = match (asked.check(), &saved) {
             (Ok(config), _) => config,
-            // Flags that do not go with the network that is there: what was drawn for it is not what is asked for.
+            // The flags do not fit the network that is there. Draw what they ask for, to say how it differs.
             (Err(error), Some(_)) => asked.without_what_was_drawn().check().map_err(|_| error)?,
             (Err(error), None) => return Err(error.into()),
         };
@@ -142,7 +142,7 @@ impl RunDir {
         Ok(RunDir { path: path.to_owned(), config, _lock: lock })
     }
 
-    /// Where it is.
+    /// The directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -155,8 +155,8 @@ impl RunDir {
     }
 }
 
-/// Makes the directory of a member that was started by hand one that tools know: on several machines nobody else does.
-/// In a directory that `bazaar run` has prepared there is nothing to do.
+/// Makes the directory of a member that was started by hand one that tools can use: on several machines nobody else
+/// does. In a directory that `bazaar run` has prepared, there is nothing to do.
 ///
 /// # Errors
 /// When it holds something else, or a run with other parameters, or cannot be written.
@@ -174,15 +174,15 @@ pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
     leave_all(path, config)
 }
 
-/// What makes a directory that of a run. The format comes last: a directory with it is a whole one.
+/// Writes the files that make a directory that of a run. `format` comes last: a directory that has it is complete.
 fn leave_all(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
     leave(path, "bazaar.toml", &config.to_toml())?;
     leave(path, "graph.json", &config.graph().to_json())?;
     leave(path, "format", &format!("{FORMAT}\n"))
 }
 
-/// Leaves a file, the whole of it or what was there before. Members that start at the same time all do this: whoever is
-/// last has written the same as the first.
+/// Writes a file so that it holds either all of `text` or what was there before. Members that start at the same time
+/// all do this, and all write the same.
 fn leave(path: &Path, name: &str, text: &str) -> Result<(), RunDirError> {
     let (file, fresh) = (path.join(name), path.join(format!(".{name}-{}", std::process::id())));
     if fs::read_to_string(&file).is_ok_and(|there| there == text) {
@@ -213,7 +213,7 @@ pub fn config_file(run: &Path) -> PathBuf {
     run.join("bazaar.toml")
 }
 
-/// A fresh directory below `runs`, and the link to the newest there.
+/// Creates a fresh directory below `runs`, and points the link `latest` there to it.
 ///
 /// # Errors
 /// When it cannot be created.
@@ -257,7 +257,7 @@ fn lock(path: &Path) -> Result<File, RunDirError> {
     }
 }
 
-/// The configuration holds the run's key.
+/// Writes a file that only its owner can read: the configuration holds the run's key.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -265,8 +265,8 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// When a supervisor is killed its processes stop by themselves, but not in the same moment; until then they hold
-/// stores.
+/// Waits for the processes of a killed supervisor. They stop on their own, but not at once, and hold their stores until
+/// then.
 fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     let dirs: Vec<PathBuf> =
         std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
@@ -280,8 +280,8 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// The process that has left its id in this directory of a run's ledger or peer, if that is a living one of this run:
-/// an id may have passed on to another process meanwhile.
+/// The process whose id is in this directory of a run's ledger or peer, if that is a running process of this run: the
+/// id may have passed to another process meanwhile.
 #[must_use]
 pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
@@ -298,7 +298,7 @@ pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
     (is_member && is_same).then_some(pid)
 }
 
-/// What processes of an earlier run have left of themselves here is not theirs any more.
+/// Removes the addresses and ids that earlier processes of this run left behind, since they are no longer right.
 fn forget_processes(run: &Path, peers: u32) {
     let ledger = ledger_dir(run);
     let pids = (0..peers).map(|id| peer_dir(run, PeerId(id)).join("pid"));

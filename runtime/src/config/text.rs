@@ -19,79 +19,81 @@ struct Setting {
     value: String,
 }
 
-/// What each key means; in the order in which they are written.
+/// What each key means, in the order in which they are written.
 const MEANINGS: [(&str, &str, &str); 39] = [
     ("", "name", "The name of the run. Members of another run are refused."),
     ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
-    ("", "seed", "What the graph and the roles are drawn with: the same seed, the same bazaar."),
+    ("", "seed", "The seed of the graph and the roles: the same seed gives the same bazaar."),
     ("", "dir", "Where everything is kept: logs, books, state. Relative to this file."),
     ("", "key", "The secret that the members share, 64 hexadecimal digits. Without one, a run makes up its own."),
     (
         "",
         "pace",
         "How fast everything goes: \"reference\" (slow enough to read along), \"brisk\", or \"flat-out\" (nobody\n\
-         # waits, for measuring). It sets all of [waits] and [timeouts]; what is written there goes first.",
+         # waits, for measuring). It sets all of [waits] and [timeouts]; what is written there takes precedence.",
     ),
-    ("", "first_caller", "Who calls the first election. With fewer than 3 peers it is 0."),
-    ("", "clock_range", "How far ahead a peer writes its clock to disk."),
-    ("ledger", "snapshot_every", "After how many records it takes a snapshot."),
-    ("goods", "items", "What is traded. Others may be added, or put in their place."),
+    ("", "first_caller", "Which peer calls the first election. With fewer than 3 peers, the default is 0."),
+    ("", "clock_range", "How far ahead a peer writes its clock to disk, in ticks of the clock."),
+    ("ledger", "snapshot_every", "After how many records the ledger writes a snapshot of the books."),
+    ("goods", "items", "What is traded. Add others, or replace these."),
     ("goods", "units", "How many units a seller deposits at a time."),
-    ("goods", "lowest_price", "Prices are drawn from here, in dollars and cents ..."),
-    ("goods", "highest_price", "... to here."),
+    ("goods", "lowest_price", "The lowest price that is drawn, in dollars and cents."),
+    ("goods", "highest_price", "The highest price that is drawn."),
     ("goods", "quantity", "How many units a buyer wants at a time."),
     ("terms", "commission", "The trader's share of a sale, in hundredths of a percent."),
     ("terms", "resign_after", "After how many sales a trader resigns."),
-    ("terms", "batch_limit", "How many records the trader writes at once at most, from 2 to 512."),
-    ("waits", "deposit_after", "From recognising a trader to the first deposit."),
-    ("waits", "trade_after", "From recognising a trader to the first request."),
-    ("waits", "think", "From a buyer's outcome to its next request; \"never\": nobody wants anything."),
-    ("waits", "clock_interval", "The least time between two broadcasts of a buyer's clock."),
-    ("timeouts", "first_call", "From the start to the first election."),
-    ("timeouts", "stagger", "Over how long those who want to call an election are spread."),
+    ("terms", "batch_limit", "The most records that the trader writes at once, from 2 to 512."),
+    ("waits", "deposit_after", "How long after recognising a trader a seller makes its first deposit."),
+    ("waits", "trade_after", "How long after recognising a trader a buyer makes its first request."),
+    ("waits", "think", "How long after an outcome a buyer makes its next request; \"never\": nobody wants anything."),
+    ("waits", "clock_interval", "The shortest time between two broadcasts of a buyer's clock."),
+    ("timeouts", "first_call", "How long after the start the first election is called."),
+    ("timeouts", "stagger", "The time over which the peers that want to call an election are spread."),
     ("timeouts", "answer", "How long a candidate waits for a higher peer's answer."),
-    ("timeouts", "victory", "How long an answered candidate waits for the new trader to show."),
-    ("timeouts", "suspicion", "How long a trader may be silent before it is taken for gone."),
+    ("timeouts", "victory", "How long a candidate that was answered waits for the new trader to appear."),
+    ("timeouts", "suspicion", "How long a trader may be silent before it is assumed to have failed."),
     ("timeouts", "renewal", "How often a trader renews its term and shows that it is there."),
-    ("timeouts", "lease", "How long a term lasts when it is not renewed."),
-    ("timeouts", "retry", "How long a call to the ledger waits before it is sent again."),
+    ("timeouts", "lease", "How long a term lasts if it is not renewed."),
+    ("timeouts", "retry", "How long to wait for the ledger's answer before a call is sent again."),
     ("timeouts", "give_up_after", "How long a trader waits for the ledger before it gives up the office."),
     ("timeouts", "resend", "How long a buyer or seller waits before it asks the trader again."),
-    ("limits", "chunk_weight", "The heaviest a chunk of a snapshot becomes, counted in records, from 1 to 512."),
-    ("limits", "read_records", "How many records one answer of the ledger to a reader holds, from 1 to 512."),
-    ("limits", "sales_kept", "How many of a seller's latest sales it can be told again, from 1 to 510."),
-    ("limits", "flood_window", "How many broadcasts of one peer are told apart when they come out of order."),
+    ("limits", "chunk_weight", "The largest weight of a chunk of a snapshot, counted in records, from 1 to 512."),
+    ("limits", "read_records", "The most records in one answer of the ledger to a reader, from 1 to 512."),
+    ("limits", "sales_kept", "How many of its latest sales a seller can be told again, from 1 to 510."),
+    ("limits", "flood_window", "How many broadcasts of one peer are told apart if they arrive out of order."),
     ("limits", "hops", "After how many hops a message to one peer is broadcast instead."),
-    ("limits", "held_back", "How many messages a peer holds back while it writes to its disk. The others are lost."),
-    ("limits", "waiting_calls", "How many calls wait while the ledger writes. The others are asked again."),
+    ("limits", "held_back", "The most messages a peer holds back while it writes to its disk. Further ones are lost."),
+    ("limits", "waiting_calls", "The most calls that wait while the ledger writes. Others are sent again later."),
     ("graph", "", ""),
 ];
 
-/// What stands above a table's keys.
+/// The text above a table's keys.
 fn heading(table: &str) -> &'static str {
     match table {
         "" => {
             "# A trading post. Durations are texts such as \"500ms\", \"20s\", \"2m\" or \"1h\".\n\
-               # A line that starts with # and a key shows its default; take the # away to change it.\n"
+               # A line that starts with # and a key shows its default; remove the # to change it.\n"
         }
         "ledger" => {
-            "[ledger]\n# Where it listens. Without an address: on this machine, on a free port, found through `dir`.\n\
-                     # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n"
+            "[ledger]\n\
+             # Where the ledger listens. Without an address: on a free port of this machine, found through `dir`.\n\
+             # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n"
         }
         "goods" => "[goods]\n",
         "terms" => "[terms]\n",
-        "waits" => "# How long buyers and sellers wait. `pace` sets all of it.\n[waits]\n",
+        "waits" => "# How long buyers and sellers wait. `pace` sets all of them.\n[waits]\n",
         "timeouts" => {
-            "# The waits of the protocol. `pace` sets all of it. They must fit together: answer and stagger below\n# \
-                       victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease at \
-                       most suspicion.\n[timeouts]\n"
+            "# The waits of the protocol. `pace` sets all of them. They must fit together: answer and stagger below\n# \
+                       victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease \
+                       plus renewal at\n# most suspicion.\n[timeouts]\n"
         }
         "limits" => {
-            "# The bounds that decide something; nobody needs to change them. They must be the same at all members, \
-                     and\n# change only while none of them runs.\n[limits]\n"
+            "# The bounds that affect a decision; nobody needs to change them. They must be the same for all \
+                     members;\n# change them only while no member runs.\n[limits]\n"
         }
         "graph" => {
-            "# Who is whose neighbour: connected, nobody with more than three. Without it, drawn from the seed.\n\
+            "# Who is whose neighbour. The graph must be connected, and no peer may have more than three neighbours.\n\
+                    # Without this table it is drawn from the seed.\n\
                     [graph]\n\
                     # A file, as `bazaar` saves it, relative to this one:\n\
                     #   file = \"graph.json\"\n\
@@ -112,8 +114,8 @@ fn heading(table: &str) -> &'static str {
     }
 }
 
-/// A configuration to start from: every key with what it means and its default. As it stands it says what no
-/// configuration at all says; so it does with every `#key = ...` made `key = ...`.
+/// A configuration to start from: every key with what it means and its default. As it stands it means the same as no
+/// configuration at all, and so it does with every `#key = ...` turned into `key = ...`.
 #[must_use]
 pub fn commented_default() -> String {
     let config = default_config();
@@ -150,14 +152,14 @@ pub fn commented_default() -> String {
     text
 }
 
-/// What `bazaar init` writes: [`commented_default`] with a key nobody can guess.
+/// What `bazaar init` writes: [`commented_default`] with a random key.
 #[must_use]
 pub fn init_text() -> String {
     let zeros = format!("#   key = \"{}\"", "00".repeat(32));
     commented_default().replacen(&zeros, &format!("key = \"{}\"", Key::random().to_hex()), 1)
 }
 
-/// What nothing but defaults gives. Who the members are is left out; no line of the commented default is about them.
+/// The configuration that the defaults give, without its members: no line of the commented default is about them.
 fn default_config() -> BazaarConfig {
     let speed = Speed::default();
     BazaarConfig {
@@ -201,7 +203,7 @@ fn wait_settings(waits: Pace) -> [(&'static str, String); 4] {
 }
 
 impl BazaarConfig {
-    /// Everything but the graph and the peers, in the order in which it is written.
+    /// Every setting except the graph and the peers, in the order in which they are written.
     fn settings(&self) -> Vec<Setting> {
         let prices = (self.goods.lowest_price, self.goods.highest_price);
         let top = [
@@ -250,8 +252,8 @@ impl BazaarConfig {
             .collect()
     }
 
-    /// The configuration as it is in force, with everything that was drawn or left to defaults written out: reading
-    /// it back gives an equal one, whatever the defaults become.
+    /// The configuration in force, with everything written out that was drawn or left to defaults. Reading it back
+    /// gives an equal one, even if the defaults change.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::from("# What this run was started with, in full.\n");
@@ -294,8 +296,8 @@ impl BazaarConfig {
         address.unwrap_or_default() + &role
     }
 
-    /// In what a run that was started with this configuration would be another one with `other`: a line for each
-    /// key. Where the files are kept makes no difference, nor does a key that only one of them has.
+    /// What would be different in a run that was started with this configuration if it continued with `other`: a line
+    /// for each key. Where the files are kept makes no difference, nor does a secret that only one of them has.
     #[must_use]
     pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
         let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {
@@ -317,12 +319,12 @@ impl BazaarConfig {
             .map(|(key, was, now)| format!("{key}: was {was}, now {now}"))
             .collect();
         if self.key.zip(other.key).is_some_and(|(was, now)| was != now) {
-            differences.push("key: another one now".to_owned());
+            differences.push("key: has changed".to_owned());
         }
-        // With another number of peers, or another draw, every peer is another one; that has been said.
+        // With another number of peers every peer is different, and the line about `peers` has said so.
         if self.peers() == other.peers() {
             if self.graph != other.graph {
-                differences.push("graph: other links now".to_owned());
+                differences.push("graph: the links have changed".to_owned());
             }
             for (id, (was, now)) in self.members().zip(other.members()).enumerate() {
                 let (was, now) = (self.member_text(was), other.member_text(now));
@@ -364,7 +366,7 @@ mod tests {
         RawConfig::new().check().unwrap()
     }
 
-    /// The text with every line that starts with `mark` made one that counts.
+    /// The text with `mark` removed from every key and table that it comments out.
     fn uncommented(text: &str, mark: &str) -> String {
         let line = |line: &str| match line.strip_prefix(mark) {
             Some(rest) if rest.starts_with(|c: char| c.is_alphabetic() || c == '[') => format!("{rest}\n"),
@@ -374,12 +376,12 @@ mod tests {
     }
 
     #[test]
-    fn the_commented_default_says_what_no_configuration_says() {
+    fn the_commented_default_means_the_same_as_no_configuration() {
         assert_eq!(check(&commented_default()), defaults());
     }
 
     #[test]
-    fn so_it_does_with_every_commented_out_key_made_to_count() {
+    fn so_does_the_commented_default_with_every_key_uncommented() {
         let text = uncommented(&commented_default(), "#");
         assert!(text.contains("\nthink = \"300ms\"\n") && text.contains("\nfirst_caller = 2\n"), "{text}");
         assert_eq!(check(&text), defaults());
@@ -395,8 +397,8 @@ mod tests {
     }
 
     #[test]
-    fn the_commented_default_shows_every_key_there_is() {
-        // The examples are indented; in a real file `key` goes above the tables, which is where it stands.
+    fn the_commented_default_shows_every_key() {
+        // The examples are indented; in a real file `key` goes above the tables, as it does here.
         let text = uncommented(&uncommented(&commented_default(), "#   "), "#");
         let table = document::parse(&text, &Place::file(Path::new("x"))).unwrap();
         for (kind, known) in KEYS {
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn init_adds_nothing_to_the_defaults_but_a_key_that_is_another_one_each_time() {
+    fn init_adds_nothing_to_the_defaults_but_a_fresh_key_each_time() {
         let mut config = check(&init_text());
         assert_ne!(config.key, None);
         assert_ne!(config.key, check(&init_text()).key);
@@ -421,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_holds_the_inequalities() {
+    fn every_preset_satisfies_the_inequalities() {
         for speed in Speed::ALL {
             assert_eq!(speed.timeouts().check(), Ok(()), "{speed:?}");
         }

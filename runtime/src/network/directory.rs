@@ -1,5 +1,5 @@
-//! Who lives where (SPEC A4). The ledger's process keeps it, in memory: peers register whenever they connect, so it is
-//! complete again soon after a restart.
+//! Where each peer can be reached (SPEC A4). The ledger's process keeps the directory in memory: peers register
+//! whenever they connect, so it is soon complete again after a restart.
 
 use std::{
     collections::BTreeMap,
@@ -16,16 +16,16 @@ use crate::network::task::lock;
 /// The longest address, host name, or other text in a registration, in bytes.
 pub const MAX_TEXT: usize = 256;
 
-/// Where one life of a peer can be reached, and which process it is.
+/// Where one life of a peer can be reached, and which process hosts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Which peer, in which life.
     pub life: Life,
     /// Where its process listens: `host:port`.
     pub address: String,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
-    /// The machine its process runs on.
+    /// The name of the machine its process runs on.
     pub host: String,
 }
 
@@ -34,45 +34,45 @@ pub struct Registration {
 pub struct Entry {
     /// What the peer has registered.
     pub registration: Registration,
-    /// Whether the connection it registered over still stands.
+    /// Whether the connection it registered over is still open.
     pub connected: bool,
 }
 
 /// Why a registration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum RegisterError {
-    /// A later life has registered already; this one must not go on (DESIGN R7).
-    #[error("life {latest} of this peer has registered already: an older one must not go on")]
+    /// A later life has already registered; this one must not continue (DESIGN R7).
+    #[error("life {latest} of this peer has already registered: an older one must not continue")]
     OldLife {
         /// The latest life.
         latest: Incarnation,
     },
-    /// It is not about the peer that registers.
-    #[error("a peer registers itself and nobody else")]
+    /// The registration is not for the peer that sends it.
+    #[error("a peer may only register itself")]
     NotYours,
     /// The address or host name is too long.
-    #[error("an address or host name has at most {MAX_TEXT} bytes")]
+    #[error("an address or host name may have at most {MAX_TEXT} bytes")]
     TooLong,
 }
 
-/// The directory.
+/// The addresses of all peers that have registered.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     entries: BTreeMap<PeerId, (Registration, Option<Connection>)>,
-    /// What a link is told instead: (of, for) → address. It is how a proxy comes to stand on one link.
+    /// Addresses that one seeker is told instead: (of, seeker) → address. This is how a proxy is put on a single link.
     detours: BTreeMap<(PeerId, PeerId), String>,
     connections: u64,
 }
 
-/// Names one of the connections over which peers registered.
+/// Identifies one of the connections over which peers registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection(u64);
 
 impl Directory {
-    /// Takes a registration in place of what the peer had registered before.
+    /// Enters a registration in place of the peer's previous one.
     ///
     /// # Errors
-    /// When a later life is known, or a text is too long; then nothing has changed.
+    /// When a later life is known or a text is too long. Nothing has changed then.
     pub fn register(&mut self, registration: Registration) -> Result<Connection, RegisterError> {
         if registration.address.len() > MAX_TEXT || registration.host.len() > MAX_TEXT {
             return Err(RegisterError::TooLong);
@@ -87,7 +87,8 @@ impl Directory {
         Ok(connection)
     }
 
-    /// A connection over which a peer registered has ended. Its address stays: the peer may be cut off from here only.
+    /// Notes that a connection over which a peer registered has ended. The peer's address stays: it may be cut off from
+    /// the ledger only.
     pub fn disconnected(&mut self, peer: PeerId, connection: Connection) {
         if let Some((_, current)) = self.entries.get_mut(&peer)
             && *current == Some(connection)
@@ -96,20 +97,21 @@ impl Directory {
         }
     }
 
-    /// The latest life of a peer that has registered.
+    /// The latest life of a peer that has registered, if any has.
     #[must_use]
     pub fn latest(&self, peer: PeerId) -> Option<Incarnation> {
         self.entries.get(&peer).map(|(registration, _)| registration.life.incarnation)
     }
 
-    /// Where `of` can be reached by `seeker`; nothing if it has not registered.
+    /// Where `seeker` can reach `of`; `None` if `of` has not registered.
     #[must_use]
     pub fn address(&self, of: PeerId, seeker: PeerId) -> Option<String> {
         let direct = || self.entries.get(&of).map(|(registration, _)| registration.address.clone());
         self.detours.get(&(of, seeker)).cloned().or_else(direct)
     }
 
-    /// From now on `seeker` is told this address when it asks for `of`; `None`: the one that `of` has registered.
+    /// From now on, `seeker` is told this address when it asks for `of`; `None` restores the one that `of` has
+    /// registered.
     pub fn detour(&mut self, of: PeerId, seeker: PeerId, address: Option<String>) {
         match address {
             Some(address) => self.detours.insert((of, seeker), address),
@@ -117,7 +119,7 @@ impl Directory {
         };
     }
 
-    /// All entries of peers above `after` (`None`: from the first), in order.
+    /// All entries of peers above `after` (`None`: from the first), in order of their ids.
     pub fn entries(&self, after: Option<PeerId>) -> impl Iterator<Item = Entry> + '_ {
         let is_above = move |peer: &PeerId| after.is_none_or(|after| *peer > after);
         self.entries.iter().filter(move |(peer, _)| is_above(peer)).map(|(_, (registration, connection))| Entry {
@@ -127,14 +129,14 @@ impl Directory {
     }
 }
 
-/// Nobody can say now where a peer lives. Use the address that was right last, or ask again later.
+/// Nobody can say at the moment where a peer can be reached. Use the last known address, or ask again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the directory cannot be reached")]
 pub struct Unavailable;
 
-/// Whoever can say where a peer lives.
+/// Tells where peers can be reached.
 pub trait Addresses: Send + Sync + 'static {
-    /// Where `of` can be reached by `seeker`; `None` if it has not registered.
+    /// Where `seeker` can reach `of`; `None` if `of` has not registered.
     fn address(&self, of: PeerId, seeker: PeerId) -> BoxFuture<'static, Result<Option<String>, Unavailable>>;
 }
 
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_life_may_register_again_and_the_old_connection_ends_for_nobody() {
+    fn the_same_life_may_register_again_and_the_end_of_its_old_connection_changes_nothing() {
         let mut directory = Directory::default();
         let old = directory.register(registration(1, 1, "a:1")).unwrap();
         let new = directory.register(registration(1, 1, "a:1")).unwrap();
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_go_on_where_the_last_page_ended() {
+    fn entries_continue_where_the_last_page_ended() {
         let mut directory = Directory::default();
         for peer in 0..5 {
             directory.register(registration(peer, 1, "a:1")).unwrap();

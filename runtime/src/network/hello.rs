@@ -1,4 +1,4 @@
-//! How a connection opens: who it is that connects is settled before anything else is said.
+//! How a connection opens: who is connecting is settled before anything else is said.
 //!
 //! ```text
 //! acceptor                                    connector
@@ -7,9 +7,10 @@
 //!   Welcome{mac over both nonces and hello} ->        or Refused{why}
 //! ```
 //!
-//! Both sides prove that they know the run's key; a proof is worth nothing for another connection, since each side adds
-//! a nonce of its own. Strangers are kept out, and peers of another run that meet by accident on a reused port. What
-//! travels afterwards is neither signed nor encrypted: who can change packets on the way is not kept out (DESIGN 2).
+//! Both sides prove that they know the run's key. A proof is worth nothing on another connection, since each side adds
+//! a nonce of its own. This keeps out strangers, and peers of another run that connect by accident to a reused port.
+//! What is sent afterwards is neither signed nor encrypted, so this does not keep out an attacker who can change
+//! packets in transit (DESIGN 2).
 
 use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
@@ -33,18 +34,18 @@ use crate::network::{
 /// The version of everything that is said over connections. Only equal versions talk to each other.
 pub const VERSION: u16 = 1;
 
-/// How a connection to this system starts, in every version there will be.
+/// The first bytes of every connection to this system, in every version there will be.
 pub const MAGIC: [u8; 8] = *b"bazaar\r\n";
 
-/// The longest frame before both sides know each other.
+/// The longest frame in bytes until both sides have proved who they are.
 const MAX_HELLO: usize = 512;
 
-/// Names a run, so that processes of two runs never talk to each other.
+/// Identifies a run, so that processes of two runs never talk to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub u64);
 
 impl RunId {
-    /// A run that has not been before.
+    /// A random id for a new run.
     #[must_use]
     pub fn random() -> RunId {
         RunId(rand::random())
@@ -75,13 +76,13 @@ pub struct RunKey(blake3::Hash);
 pub struct KeyError;
 
 impl RunKey {
-    /// A key that nobody knows.
+    /// A random key.
     #[must_use]
     pub fn random() -> RunKey {
         RunKey::from_bytes(rand::random())
     }
 
-    /// A key made of these bytes.
+    /// The key that consists of these bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> RunKey {
         RunKey(blake3::Hash::from_bytes(bytes))
@@ -90,18 +91,18 @@ impl RunKey {
     /// Reads what [`RunKey::to_hex`] wrote.
     ///
     /// # Errors
-    /// When it is anything else.
+    /// When `text` is anything else.
     pub fn from_hex(text: &str) -> Result<RunKey, KeyError> {
         blake3::Hash::from_hex(text.trim()).map(RunKey).map_err(|_| KeyError)
     }
 
-    /// The key as text.
+    /// The key as 64 hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.to_hex().to_string()
     }
 
-    /// The proof that whoever made it knows the key. `label` keeps proofs for one end apart from those for the other.
+    /// A proof that its author knows the key. `label` keeps the proofs of one end apart from those of the other.
     fn prove(&self, label: &str, parts: &[&[u8]]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(self.0.as_bytes());
         hasher.update(label.as_bytes());
@@ -119,12 +120,12 @@ impl fmt::Debug for RunKey {
     }
 }
 
-/// What makes a process a member of a run.
+/// What proves that a process belongs to a run.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The run.
+    /// The run's id.
     pub run: RunId,
-    /// Its key.
+    /// The run's key.
     pub key: RunKey,
 }
 
@@ -133,17 +134,17 @@ pub struct Credentials {
 pub enum Purpose {
     /// A link of the overlay: `from` will deliver envelopes to `to`.
     Link {
-        /// Who connects.
+        /// The life that connects.
         from: Life,
-        /// Whom it wants to reach.
+        /// The peer it wants to reach.
         to: PeerId,
     },
     /// A peer's connection to the ledger.
     Ledger {
-        /// Who connects.
+        /// The life that connects.
         from: Life,
     },
-    /// A tool that looks at a process.
+    /// A tool that inspects a process.
     Tool,
 }
 
@@ -161,49 +162,49 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// Why an acceptor sends a connector away. Its text is the acceptor's point of view.
+/// Why an acceptor refuses a connector. "Here" in its text is the acceptor's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum Refusal {
-    /// Another version. Run the same build everywhere.
-    #[error("version {yours} is spoken there, version {ours} here: use the same build everywhere")]
+    /// The connector speaks another version. Run the same build everywhere.
+    #[error("the connector speaks version {yours}, and version {ours} is spoken here: use the same build everywhere")]
     Version {
-        /// The acceptor's.
+        /// The acceptor's version.
         ours: u16,
-        /// The connector's.
+        /// The connector's version.
         yours: u16,
     },
-    /// Another run. The address is from an old run, or the port was reused.
-    #[error("this is run {ours}, not run {yours}: the address is of another run")]
+    /// The connector belongs to another run. The address is from an old run, or the port was reused.
+    #[error("this is run {ours}, not run {yours}: the address belongs to another run")]
     Run {
-        /// The acceptor's.
+        /// The acceptor's run.
         ours: RunId,
-        /// The connector's.
+        /// The connector's run.
         yours: RunId,
     },
-    /// The proof is wrong. Both sides must have the same key file.
-    #[error("the run's key is not known there: both sides must use the same key")]
+    /// The proof is wrong. Both sides must use the same key.
+    #[error("the connector does not know the run's key: both sides must use the same key")]
     Key,
-    /// The peer that was asked for does not live in this process (any more). Ask the directory again.
+    /// The peer that was asked for is not, or no longer, hosted in this process. Ask the directory again.
     #[error("peer {0} is not here: ask the directory again")]
     NotHere(PeerId),
     /// The overlay has no such edge (SPEC A2).
     #[error("peers {from} and {to} are not neighbours")]
     NotNeighbours {
-        /// Who connected.
+        /// The peer that connected.
         from: PeerId,
-        /// To whom.
+        /// The peer it wanted to reach.
         to: PeerId,
     },
-    /// A later life of the connector has been here: this process must not go on (DESIGN R7).
-    #[error("life {latest} of this peer has been here already: an older one must not go on")]
+    /// A later life of the connector has already connected: this one must not continue (DESIGN R7).
+    #[error("life {latest} of this peer has already connected: an older one must not continue")]
     OldLife {
-        /// The latest life known.
+        /// The latest life that has connected.
         latest: Incarnation,
     },
     /// This process does not serve connections of that kind.
     #[error("{wanted} is not served here: this is {this}")]
     WrongDoor {
-        /// What was wanted.
+        /// What the connector wanted.
         wanted: String,
         /// What this process is.
         this: String,
@@ -219,16 +220,16 @@ pub enum ConnectError {
     /// There is no connection, or it broke. Try again later.
     #[error("cannot connect: {0}")]
     Wire(#[from] WireError),
-    /// Whoever answers there is something else.
-    #[error("whatever answers there is not part of the trading post")]
+    /// Something else answers at that address.
+    #[error("what answers there is not part of the trading post")]
     NotBazaar,
-    /// Nothing came within the time.
+    /// No answer came in time.
     #[error("no answer within {0:?}")]
     Silent(Duration),
-    /// The other side said no.
+    /// The other side refused the connection.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The other side welcomes everybody: it has not proved that it knows the key.
+    /// The other side welcomed us without proving that it knows the key.
     #[error("the other side does not know the run's key")]
     Impostor,
 }
@@ -242,14 +243,14 @@ impl From<io::Error> for ConnectError {
 /// Why a connection was not accepted.
 #[derive(Debug, Error)]
 pub enum AcceptError {
-    /// It broke, or what came was not a hello.
+    /// The connection broke, or what arrived was not a hello.
     #[error("no hello: {0}")]
     Wire(#[from] WireError),
-    /// It said nothing within the time.
+    /// The connector said nothing in time.
     #[error("nothing was said within {0:?}")]
     Silent(Duration),
-    /// It was sent away, and told so.
-    #[error("sent away: {0}")]
+    /// The connector was refused and told why.
+    #[error("refused: {0}")]
     Refused(Refusal),
 }
 
@@ -270,7 +271,7 @@ struct Hello {
     purpose: Purpose,
 }
 
-/// The hello as the bytes that the proof is about.
+/// An encoded hello, with the proof over its bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct SignedHello {
     hello: Vec<u8>,
@@ -286,10 +287,10 @@ enum Verdict {
 const CONNECTOR: &str = "bazaar connector";
 const ACCEPTOR: &str = "bazaar acceptor";
 
-/// Opens a connection.
+/// Opens a connection to an acceptor at `address`, and proves who we are.
 ///
 /// # Errors
-/// When there is nobody, somebody else, or the other side refuses; within [`Settings::handshake`] in any case.
+/// When nobody or something else answers, or the other side refuses; within [`Settings::handshake`] in any case.
 pub async fn connect(
     address: impl ToSocketAddrs,
     credentials: &Credentials,
@@ -314,7 +315,7 @@ async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpos
     if magic != MAGIC {
         return Err(ConnectError::NotBazaar);
     }
-    // The version stands first in every version's message; what follows may differ.
+    // The version comes next in every version; what follows it may differ.
     let (version, _): (u16, &[u8]) = postcard::take_from_bytes(rest).map_err(WireError::from)?;
     if version != VERSION {
         return Err(ConnectError::Refused(Refusal::Version { ours: version, yours: VERSION }));
@@ -331,7 +332,7 @@ async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpos
         Verdict::Refused(refusal) => Err(ConnectError::Refused(refusal)),
         Verdict::Welcome { proof } => {
             let expected = credentials.key.prove(ACCEPTOR, &[&challenge.nonce, &nonce, &signed.hello]);
-            // Comparing with a `Hash` takes the same time whatever differs.
+            // Comparing with a `Hash` takes constant time.
             if expected != proof {
                 return Err(ConnectError::Impostor);
             }
@@ -341,10 +342,11 @@ async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpos
     }
 }
 
-/// Accepts a connection. `admit` decides about a connector whose proof was right, and what it returns comes back.
+/// Accepts a connection. `admit` decides whether to let in a connector whose proof is right; what it gives is returned.
 ///
 /// # Errors
-/// When nothing, or nothing good, is said; within [`Settings::handshake`] in any case. The connector has been told.
+/// When the connector says nothing, or nothing acceptable; within [`Settings::handshake`] in any case. A refused
+/// connector has been told why.
 pub async fn accept<T>(
     stream: TcpStream,
     credentials: &Credentials,
@@ -387,7 +389,8 @@ async fn examine<T>(
     }
 }
 
-/// Checks a hello: what explains a misunderstanding best comes first, and who knows the key before who is wanted.
+/// Checks a hello. The checks that best explain a misunderstanding come first, and the connector must prove that it
+/// knows the key before it learns who is hosted here.
 fn judge<T>(
     bytes: &Bytes,
     credentials: &Credentials,
@@ -403,7 +406,7 @@ fn judge<T>(
     if hello.run != credentials.run {
         return Err(Refusal::Run { ours: credentials.run, yours: hello.run });
     }
-    // Comparing with a `Hash` takes the same time whatever differs.
+    // Comparing with a `Hash` takes constant time.
     if credentials.key.prove(CONNECTOR, &[nonce, &signed.hello]) != signed.proof {
         return Err(Refusal::Key);
     }
@@ -412,7 +415,7 @@ fn judge<T>(
     Ok((hello.purpose, proof, admitted))
 }
 
-/// Says why, and reads on a little: closing a connection with unread bytes may take the refusal back.
+/// Sends the refusal and reads on for a moment: closing a connection with unread bytes may discard what was sent.
 async fn send_away(mut frames: Frames, refusal: &Refusal) {
     const DEADLINE: Duration = Duration::from_millis(200);
     let farewell = async {
@@ -427,11 +430,11 @@ async fn send_away(mut frames: Frames, refusal: &Refusal) {
         }
         Ok::<(), WireError>(())
     };
-    // Whether it was heard is the other side's affair.
+    // Whether the refusal is read is up to the other side.
     let _ = timeout(DEADLINE, farewell).await;
 }
 
-/// A connection that has not said yet who it is. Only so many exist at a time.
+/// A connection that has not yet said who it is. At most [`Settings::strangers`] of them are served at a time.
 #[derive(Debug)]
 pub(crate) struct Stranger {
     pub(crate) stream: TcpStream,
@@ -440,7 +443,7 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    /// Lets it introduce itself. Its place among the strangers is free afterwards.
+    /// Lets it introduce itself. Afterwards its place among the strangers is free.
     pub(crate) async fn introduce_itself<T>(
         self,
         credentials: &Credentials,
@@ -460,7 +463,7 @@ impl Stranger {
     }
 }
 
-/// Accepts connections for ever; each has a task of its own, which ends with this one.
+/// Accepts connections forever; each has a task of its own, which ends with this one.
 pub(crate) async fn accept_all<F>(listener: TcpListener, settings: Settings, serve: impl Fn(Stranger) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -468,14 +471,14 @@ where
     let places = Arc::new(Semaphore::new(settings.strangers.max(1)));
     let mut connections = JoinSet::new();
     loop {
-        // Without a place nothing is accepted: further strangers wait in the system's backlog.
+        // While no place is free, nothing is accepted: further strangers wait in the system's backlog.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
                 connections.spawn(serve(Stranger { stream, address, place }));
             }
             Err(error) => {
-                // Too many open files, as a rule: others will close some.
+                // Usually too many open files: others will close some.
                 tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(settings.backoff_min).await;
             }

@@ -1,4 +1,5 @@
-//! A process that hosts peers: what comes in. One listener serves all of its peers and the tools that look at them.
+//! The incoming side of a process that hosts peers. One listener serves all of its peers and the tools that inspect
+//! them.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,13 +26,13 @@ use crate::network::{
     wire::{Frames, Wire, that_fit},
 };
 
-/// How long a tool waits for a driver to say how its peer is.
+/// How long to wait for a driver to report its peer's status to a tool.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How many calls of one tool are dealt with at the same time.
+/// How many calls of one tool are handled at the same time.
 const TOOL_CALLS: usize = 4;
 
-/// The network side of a process that hosts peers. Dropping it closes the listener and everything that came in.
+/// The network side of a process that hosts peers. Dropping it closes the listener and all incoming connections.
 #[derive(Debug)]
 pub struct Host {
     shared: Arc<HostedPeers>,
@@ -40,10 +41,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// Listens. Port 0 takes any that is free; see [`Host::address`].
+    /// Starts to listen. Port 0 takes any free port; see [`Host::address`].
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When it cannot listen on the address.
     pub async fn listen(address: impl ToSocketAddrs, credentials: Credentials, settings: Settings) -> io::Result<Host> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -53,17 +54,17 @@ impl Host {
         Ok(Host { shared, address, _listening: Task::spawn(hello::accept_all(listener, settings, serve)) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets a peer move in: from now on its neighbours are let through to it, and its own links are kept alive.
-    /// `addresses` says where the neighbours live.
+    /// Hosts a peer: from now on its neighbours can connect to it, and its own links are kept alive. `addresses` tells
+    /// where its neighbours can be reached.
     ///
     /// # Errors
-    /// When it is here already.
+    /// When the peer is already hosted here.
     pub fn settle(&self, peer: HostedPeer, addresses: &Arc<dyn Addresses>) -> Result<Links, HostError> {
         self.shared.insert(&peer)?;
         let HostedPeer { life, neighbours, inbox, .. } = peer;
@@ -80,7 +81,7 @@ async fn receive(shared: Arc<HostedPeers>, stranger: Stranger) {
             tokio::select! {
                 () = listening => {}
                 _ = replaced => {}
-                // The peer has gone; its neighbour shall know at once.
+                // The peer is gone; its neighbour must know at once.
                 () = inbox.closed() => {}
             }
         }
@@ -93,8 +94,8 @@ async fn receive(shared: Arc<HostedPeers>, stranger: Stranger) {
     }
 }
 
-/// Takes what a neighbour delivers, one call after the other: so envelopes stay in order, and a neighbour that does not
-/// wait for answers takes no more room than one that does.
+/// Takes what a neighbour delivers, one call after another. This keeps envelopes in order, and a neighbour that does
+/// not wait for answers takes up no more room than one that does.
 async fn listen_to(frames: Frames, purpose: Purpose, inlet: Inlet) {
     let config = server::Config { pending_response_buffer: 4 };
     let channel = BaseChannel::new(config, Wire::new(frames, purpose.to_string()));
@@ -124,7 +125,7 @@ impl HostTools for ToolDoor {
         let all = peers.len();
         let ask = |(id, status): (PeerId, mpsc::Sender<StatusRequest>)| async move {
             let (request, answer) = oneshot::channel();
-            // A full channel: the driver has not come to the last requests yet.
+            // The channel is full: the driver has not got to the last requests yet.
             if status.try_send(request).is_err() {
                 return PeerInfo::NoAnswer(id);
             }

@@ -1,4 +1,4 @@
-//! Which peers a process hosts, and what its listener and its links know of them together.
+//! The peers that a process hosts, as its listener and its links know them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,35 +20,35 @@ use crate::network::{
     task::lock,
 };
 
-/// The most envelopes that go out together. A receiver takes that many at once or none of them.
+/// The most envelopes that are delivered together. A receiver takes all of them or none.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// "How is your peer?" The driver answers when it comes to it.
+/// "How is your peer?" The driver answers when it gets to it.
 pub type StatusRequest = oneshot::Sender<PeerStatus>;
 
-/// What a driver gives for its peer to be reached.
+/// What a driver provides so that its peer can be reached.
 #[derive(Debug)]
 pub struct HostedPeer {
-    /// The peer's life. Its incarnation is durable: a link's hello is something the peer sends (DESIGN R7).
+    /// The peer's life. Its incarnation must be durable: a link's hello is something the peer sends (DESIGN R7).
     pub life: Life,
-    /// Whom it has links to.
+    /// The peers it has links to.
     pub neighbours: BTreeSet<PeerId>,
     /// Where to put [`Input::Received`], [`Input::LinkUp`] and [`Input::LinkDown`]. The driver must keep draining it;
     /// when it is full, neighbours wait.
     pub inbox: mpsc::Sender<Input>,
-    /// Where tools ask how the peer is.
+    /// Where tools' requests for the peer's status go.
     pub status: mpsc::Sender<StatusRequest>,
 }
 
-/// Why a peer cannot move in.
+/// Why a process does not host a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HostError {
-    /// It is here already. Drop its former [`Links`](crate::network::link::Links) first.
-    #[error("peer {0} is hosted here already")]
+    /// It hosts this peer already. Drop its former [`Links`](crate::network::link::Links) first.
+    #[error("peer {0} is already hosted here")]
     AlreadyHosted(PeerId),
 }
 
-/// What the listener and all links of a process know together.
+/// What the listener and all links of a process share.
 #[derive(Debug)]
 pub(crate) struct HostedPeers {
     pub(crate) credentials: Credentials,
@@ -68,13 +68,13 @@ struct Entry {
 struct Neighbour {
     /// The latest life that has connected.
     latest: Incarnation,
-    /// Its connection. It ends when this is dropped: a neighbour that connects again has given up the former one.
+    /// Dropping this ends its connection: a neighbour that connects again has given up the former one.
     connection: Option<oneshot::Sender<()>>,
-    /// It has just connected.
+    /// Notified when it connects or is hosted here.
     came: Arc<Notify>,
 }
 
-/// Where a neighbour is, as this process knows it.
+/// Where a neighbour is, as far as this process knows.
 #[derive(Debug)]
 pub(crate) enum Hosted {
     Here(mpsc::Sender<Input>),
@@ -87,17 +87,17 @@ impl HostedPeers {
         HostedPeers { credentials, settings, peers: Mutex::default() }
     }
 
-    /// Lets a peer move in.
+    /// Adds a peer to those hosted here.
     ///
     /// # Errors
-    /// When it is here already.
+    /// When it is already hosted here.
     pub(crate) fn insert(&self, peer: &HostedPeer) -> Result<(), HostError> {
         let HostedPeer { life, neighbours, inbox, status } = peer;
         let mut peers = lock(&self.peers);
         if peers.contains_key(&life.peer) {
             return Err(HostError::AlreadyHosted(life.peer));
         }
-        // Those here that look for it need not wait for their next attempt.
+        // Hosted neighbours that look for it need not wait for their next attempt.
         for other in peers.values() {
             other.neighbours.get(&life.peer).inspect(|neighbour| neighbour.came.notify_one());
         }
@@ -115,7 +115,7 @@ impl HostedPeers {
         }
     }
 
-    /// Waits until a neighbour connects to a peer that is hosted here, or moves in.
+    /// Waits until `neighbour` connects to `peer`, which is hosted here, or is hosted here itself.
     pub(crate) async fn neighbour_came(&self, peer: PeerId, neighbour: PeerId) {
         let door = |entry: &Entry| entry.neighbours.get(&neighbour).map(|door| Arc::clone(&door.came));
         let came = lock(&self.peers).get(&peer).and_then(door);
@@ -132,7 +132,7 @@ impl HostedPeers {
         }
     }
 
-    /// Decides about a connector that knows the key.
+    /// Decides whether to let in a connector that knows the key.
     pub(crate) fn admit(&self, purpose: Purpose) -> Result<Admitted, Refusal> {
         match purpose {
             Purpose::Tool => Ok(Admitted::Tool),
@@ -157,7 +157,7 @@ impl HostedPeers {
         }
     }
 
-    /// Hosted peers above `after`, with where to ask how they are.
+    /// The hosted peers above `after`, each with where to ask for its status.
     pub(crate) fn hosted_after(&self, after: Option<PeerId>) -> Vec<(PeerId, mpsc::Sender<StatusRequest>)> {
         let peers = lock(&self.peers);
         let above = peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
@@ -165,19 +165,19 @@ impl HostedPeers {
     }
 }
 
-/// A connector that is let in.
+/// A connector that was let in.
 #[derive(Debug)]
 pub(crate) enum Admitted {
     Link { from: PeerId, inbox: mpsc::Sender<Input>, replaced: oneshot::Receiver<()> },
     Tool,
 }
 
-/// Puts envelopes from a neighbour into a driver's inbox, waiting for room. Whoever drops this midway has handed over
-/// all of a batch or none of it: there is room for all before the first goes in, and between them nothing waits.
-/// (Batches beyond [`MAX_BATCH`] or the inbox's size, which no [`Link`] sends, are cut into such.)
+/// Puts envelopes from a neighbour into a driver's inbox, waiting for room. If this is dropped midway, all of a batch
+/// has been handed over or none of it: there is room for all before the first goes in, and nothing waits in between. (A
+/// batch beyond [`MAX_BATCH`] or the inbox's size, which no link sends, is split.)
 pub(crate) async fn put(inbox: &mpsc::Sender<Input>, from: PeerId, mut envelopes: Vec<Envelope>) -> Result<(), Gone> {
     if envelopes.is_empty() {
-        // A driver that does not drain its inbox is not there.
+        // A driver that does not drain its inbox counts as absent.
         return inbox.reserve().await.map(drop).map_err(|_| Gone);
     }
     while !envelopes.is_empty() {

@@ -1,8 +1,8 @@
 //! A peer's connection to the ledger's process: calls, and the directory.
 //!
 //! It is kept alive like a link. Each time it opens, the peer registers its address first and only then hears
-//! [`Input::LedgerUp`]; replies come as [`Input::Ledger`] in whatever order they arrive. A call that meets a closed
-//! connection, or whose reply is too late, is dropped: the peer asks again on a timer of its own.
+//! [`Input::LedgerUp`]; replies come as [`Input::Ledger`] in whatever order they arrive. A call that finds the
+//! connection closed, or whose reply comes too late, is dropped: the peer asks again on a timer of its own.
 
 use std::{
     pin::pin,
@@ -41,7 +41,8 @@ use crate::{
 /// How many calls may be under way; as many more may wait.
 const CALLS: usize = 64;
 
-/// Where the ledger listens now: asked before each attempt, since it may be somewhere else after a restart.
+/// Where the ledger listens now; `None` while that is not known. Asked before each attempt, since the address may
+/// change with a restart.
 pub type LedgerAddress = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A peer's connection to the ledger's process, kept alive until this is dropped.
@@ -66,8 +67,8 @@ enum Ask {
 }
 
 impl LedgerClient {
-    /// Keeps a connection for the peer that `registration` is about. The incarnation in it must be durable (DESIGN R7).
-    /// `inbox` is the driver's, which must keep draining it.
+    /// Keeps a connection open for the peer that `registration` is about. The incarnation in it must be durable (DESIGN
+    /// R7). `inbox` is the driver's, which must keep draining it.
     #[must_use]
     pub fn open(
         credentials: Credentials,
@@ -90,19 +91,19 @@ impl LedgerClient {
         }
     }
 
-    /// Whether the ledger can be reached.
+    /// Whether the connection is open and the peer registered.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state.up.load(Ordering::Relaxed)
     }
 
-    /// How many calls have got no reply: dropped, refused, too late, or cut off.
+    /// How many calls got no reply: they were dropped, refused, cut off, or answered too late.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.state.dropped.load(Ordering::Relaxed)
     }
 
-    /// The directory, as this peer asks it.
+    /// The directory, asked over this connection.
     #[must_use]
     pub fn addresses(&self) -> Arc<dyn Addresses> {
         let answer_timeout = self.settings.silence;
@@ -133,10 +134,10 @@ impl Addresses for Lookup {
     }
 }
 
-/// Why the ledger cannot be reached. It is tried again.
+/// Why the ledger cannot be reached. The client tries again.
 #[derive(Debug, Error)]
 enum Trouble {
-    #[error("nobody says where the ledger is")]
+    #[error("the ledger's address is not known")]
     NoAddress,
     #[error("{address}: {error}")]
     Connect { address: String, error: ConnectError },
@@ -148,7 +149,7 @@ enum Trouble {
     Broken(String),
     #[error("the ledger is silent")]
     Silent,
-    #[error("the driver has gone")]
+    #[error("the driver is gone")]
     NoDriver,
 }
 
@@ -169,7 +170,7 @@ impl From<RpcError> for Trouble {
     }
 }
 
-/// What came of something that was asked.
+/// What became of a ping, a call or a lookup.
 enum Done {
     Ping(Result<Result<(), RpcError>, Elapsed>),
     Reply(Result<Result<Result<LedgerReply, LedgerRefusal>, RpcError>, Elapsed>),
@@ -205,13 +206,13 @@ impl Connection {
                     return;
                 }
             }
-            // Once per reason: it is tried again and again.
+            // Once per reason, since attempts repeat.
             let text = trouble.to_string();
             if text != complaint {
                 tracing::warn!(%me, "no ledger: {text}");
                 complaint = text;
             }
-            // What was asked of the connection that has ended goes with it.
+            // Whatever was asked of the ended connection is lost with it.
             while let Ok(ask) = self.asked.try_recv() {
                 match ask {
                     Ask::Call(_) => self.count_dropped(),
@@ -277,7 +278,7 @@ impl Connection {
                         found.map(|found| Done::Address { found, answer }).boxed()
                     }
                 }),
-                // Whether it is there at all is asked beside the calls: those may wait long for a disk.
+                // Pings go out beside the calls, which may wait long for a disk.
                 () = &mut idle, if !pinging => {
                     pinging = true;
                     let ping = timeout(answer_timeout, client.ping(within(answer_timeout * 4)));

@@ -1,8 +1,7 @@
-//! The ledger's end of its connections. What the ledger decides is decided elsewhere: every call goes through a channel
-//! to the ledger's driver and its answer comes back; a job whose reply is dropped is not answered, and its caller asks
-//! again.
+//! The ledger's end of its connections. Nothing is decided here: every call goes through a channel to the ledger's
+//! driver, and its answer comes back. A job whose reply is dropped is not answered, and its caller asks again.
 //!
-//! A caller that goes away, or no longer waits, takes nothing back: its job is the driver's once it is in the channel.
+//! A caller that disconnects or stops waiting cancels nothing: once a job is in the channel, the driver carries it out.
 
 use std::{
     io,
@@ -34,7 +33,7 @@ use crate::network::{
     wire::{Wire, that_fit},
 };
 
-/// How many calls of one connection are dealt with at the same time; further ones wait unread.
+/// How many calls of one connection are handled at the same time; further ones wait unread.
 const CALLS: usize = 64;
 
 /// Something for the ledger's driver to do.
@@ -44,24 +43,24 @@ pub enum LedgerJob {
     Call {
         /// The call.
         call: LedgerCall,
-        /// Where the reply goes. Dropped: not answered.
+        /// Where the reply goes. If it is dropped, the call is not answered.
         reply: oneshot::Sender<LedgerReply>,
     },
-    /// A tool reads the log itself.
+    /// A tool reads the log.
     Log {
         /// The first position wanted, where a batch starts.
         from: Position,
-        /// Where the durable batches go. Dropped: not answered.
+        /// Where the durable batches go. If it is dropped, the tool gets no answer.
         reply: oneshot::Sender<Vec<Batch>>,
     },
-    /// A tool asks how the ledger is.
+    /// A tool asks for the state of the fence.
     Info {
-        /// Where the answer goes. Dropped: not answered.
+        /// Where the answer goes. If it is dropped, the tool gets no answer.
         reply: oneshot::Sender<Fence>,
     },
 }
 
-/// How the ledger is.
+/// The state of the ledger's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The durable state of the fence.
@@ -79,11 +78,11 @@ pub struct LedgerServer {
 }
 
 impl LedgerServer {
-    /// Listens. Port 0 takes any that is free; see [`LedgerServer::address`]. Jobs go into `jobs`, which should be
-    /// bounded: when it is full, callers wait.
+    /// Starts to listen. Port 0 takes any free port; see [`LedgerServer::address`]. Jobs go into `jobs`, which should
+    /// be bounded: when it is full, callers wait.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When it cannot listen on the address.
     pub async fn listen(
         address: impl ToSocketAddrs,
         credentials: Credentials,
@@ -98,13 +97,13 @@ impl LedgerServer {
         Ok(LedgerServer { address, directory, _listening: Task::spawn(hello::accept_all(listener, settings, serve)) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The directory.
+    /// The directory of peers, which this process keeps.
     #[must_use]
     pub fn directory(&self) -> &Mutex<Directory> {
         &self.directory
@@ -133,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Has the driver do something, and waits for the answer.
+    /// Gives the driver a job and waits for the answer.
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> LedgerJob) -> Result<T, LedgerRefusal> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).await.map_err(|_| LedgerRefusal::NotAnswered)?;
@@ -158,7 +157,8 @@ async fn receive(shared: Arc<Shared>, stranger: Stranger) {
     }
 }
 
-/// Remembers what was registered over a connection, and takes note in the directory when that ends.
+/// Remembers what was registered over a connection, and marks the peer as disconnected in the directory when the
+/// connection ends.
 #[derive(Debug)]
 struct Registered {
     directory: SharedDirectory,

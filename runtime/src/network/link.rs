@@ -1,11 +1,11 @@
-//! A peer's links to its neighbours: what goes out.
+//! A peer's links to its neighbours: the outgoing side.
 //!
-//! Each pair of neighbours has two connections, one for each direction; each peer keeps its own alive. So "the link to
-//! B is up" says at A that A's connection to B is open and B answers over it.
+//! Each pair of neighbours has two connections, one in each direction, and each peer keeps its own alive. At A, "the
+//! link to B is up" therefore means that A's connection to B is open and B answers over it.
 //!
-//! Nothing here waits for the driver, and the driver waits for nothing here: [`Links::send`] only puts an envelope
-//! into a bounded queue, and what does not fit is dropped and counted. A neighbour whose inbox is full does not answer;
-//! its sender's queue fills up and drops. So two peers that flood each other lose envelopes and never stand still.
+//! The driver waits for nothing here: [`Links::send`] only puts an envelope into a bounded queue, and what does not fit
+//! is dropped and counted. A neighbour whose inbox is full does not answer; its sender's queue fills up and drops. Two
+//! peers that flood each other therefore lose envelopes but never block each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -40,10 +40,10 @@ use crate::{
     tools::within,
 };
 
-/// Whoever takes a peer's envelopes to its neighbours. The driver hands every
-/// [`Effect::Send`](bazaar_protocol::effect::Effect::Send) to one of these, so this is where a nemesis can stand.
+/// Carries a peer's envelopes to its neighbours. The driver hands every
+/// [`Effect::Send`](bazaar_protocol::effect::Effect::Send) to one of these, so this is where a nemesis can step in.
 pub trait Outbound: Send + Sync {
-    /// Takes an envelope for a neighbour. It may be lost, doubled or late; this neither waits nor fails.
+    /// Takes an envelope for a neighbour. It may be lost, duplicated or late; this neither waits nor fails.
     fn send(&self, to: PeerId, envelope: Envelope);
 }
 
@@ -79,7 +79,7 @@ impl Links {
         Links { life, links: neighbours.iter().map(link).collect(), shared: Arc::clone(shared) }
     }
 
-    /// How the links are.
+    /// The status of each link, in order of the neighbours' ids.
     #[must_use]
     pub fn status(&self) -> Vec<LinkStatus> {
         self.links.iter().map(|(neighbour, (outbox, _))| outbox.status(*neighbour)).collect()
@@ -91,7 +91,7 @@ impl Outbound for Links {
         match self.links.get(&to) {
             Some((outbox, _)) => outbox.push(envelope),
             // SPEC A2: there is no link to anybody else, and none is opened.
-            None => tracing::error!(from = %self.life.peer, %to, "an envelope for a peer that is no neighbour"),
+            None => tracing::error!(from = %self.life.peer, %to, "an envelope for a peer that is not a neighbour"),
         }
     }
 }
@@ -102,7 +102,7 @@ impl Drop for Links {
     }
 }
 
-/// What waits for a link.
+/// The envelopes that wait for a link.
 #[derive(Debug)]
 struct Outbox {
     queue: Mutex<Queue>,
@@ -140,7 +140,7 @@ impl Queue {
             self.counts.lost += 1;
             return;
         }
-        // A clock that is older than one that waits, having come a longer way round, is needless itself.
+        // A clock that is older than one already waiting has come a longer way round and is not needed.
         if self.waiting.iter().any(|other| other.supersedes(&envelope)) {
             self.counts.superseded += 1;
             return;
@@ -182,7 +182,7 @@ impl Queue {
         self.up = true;
     }
 
-    /// The link is down: what waits is lost. The overlay's floods go around.
+    /// The link is down: what waits is lost. The overlay's floods go around it.
     fn close(&mut self) {
         self.up = false;
         self.counts.lost += self.waiting.len() as u64;
@@ -190,7 +190,7 @@ impl Queue {
     }
 }
 
-/// Why a link cannot be opened. It is tried again.
+/// Why a link cannot be opened. The link tries again.
 #[derive(Debug, Error)]
 enum OpenError {
     #[error("peer {0} has not registered")]
@@ -212,16 +212,16 @@ enum Down {
     Closed,
     #[error("the connection broke: {0}")]
     Broken(String),
-    #[error("the neighbour has gone")]
+    #[error("the neighbour is gone")]
     Gone,
 }
 
-/// The way to a neighbour that is open now.
+/// How a neighbour is reached while the link is up.
 #[derive(Debug)]
 enum Way {
-    /// It lives in another process.
+    /// It is hosted by another process.
     Connection(Frames),
-    /// It lives in this process.
+    /// It is hosted by this process.
     Inbox(mpsc::Sender<Input>),
 }
 
@@ -243,7 +243,7 @@ impl std::fmt::Debug for dyn Addresses {
 }
 
 impl Link {
-    /// Keeps the link alive until the driver's inbox is gone.
+    /// Keeps the link alive until the driver's inbox is closed.
     async fn run(mut self) {
         let (me, to) = (self.from.peer, self.to);
         let settings = self.shared.settings;
@@ -269,7 +269,7 @@ impl Link {
                     }
                 }
                 Err(error) => {
-                    // Once per reason: it is tried again and again.
+                    // Once per reason, since attempts repeat.
                     let text = error.to_string();
                     if text != complaint {
                         tracing::debug!(%me, %to, "no link: {text}");
@@ -296,7 +296,7 @@ impl Link {
         let address = match self.addresses.address(self.to, self.from.peer).await {
             Ok(Some(address)) => address,
             Ok(None) => return Err(OpenError::Unknown(self.to)),
-            // The ledger is away; the neighbour may still be where it was.
+            // The ledger cannot be reached; the neighbour may still be where it was.
             Err(unavailable) => self.last_address.clone().ok_or(unavailable)?,
         };
         let purpose = Purpose::Link { from: self.from, to: self.to };
@@ -309,8 +309,8 @@ impl Link {
         }
     }
 
-    /// Carries envelopes over a connection until it no longer works. One delivery, or a few, are under way at a time;
-    /// what comes meanwhile goes out together with the next.
+    /// Carries envelopes over a connection until it no longer works. Only a few deliveries are under way at a time;
+    /// envelopes that arrive meanwhile go out together in the next one.
     async fn carry(&self, frames: Frames, backoff: &mut Backoff) -> Down {
         let settings = &self.shared.settings;
         let answer_timeout = settings.answer_timeout();
@@ -321,7 +321,7 @@ impl Link {
         let mut idle = pin!(sleep_until(Instant::now() + settings.keepalive));
         let deliver = |batch: Vec<Envelope>| {
             let size = batch.len() as u64;
-            // The library's own deadline is further off: it would cut the other side's handler.
+            // The library's own deadline is later than ours, since it would abort the other side's handler.
             let call = client.deliver(within(answer_timeout * 4), batch);
             timeout(answer_timeout, call).map(move |answer| (answer, size)).boxed()
         };
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_clock_takes_an_older_ones_place_even_in_a_full_queue_but_goes_to_the_end() {
+    fn a_newer_clock_replaces_an_older_one_even_in_a_full_queue_but_goes_to_the_end() {
         let mut queue = queue(2);
         queue.push(envelope(0, 1, Body::Clock));
         queue.push(heartbeat(0, 2));
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_clock_that_comes_late_is_needless_and_another_origins_is_not() {
+    fn an_older_clock_that_arrives_late_is_dropped_and_one_of_another_origin_is_not() {
         let mut queue = queue(9);
         queue.push(envelope(0, 3, Body::Clock));
         queue.push(envelope(0, 2, Body::Clock));
@@ -468,12 +468,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hand_over_that_is_cut_has_handed_over_nothing() {
+    async fn a_handover_that_is_cut_short_has_handed_over_nothing() {
         let (inbox, mut driver) = mpsc::channel(4);
         inbox.try_send(Input::LedgerUp).unwrap();
         let batch = (0..4).map(|clock| heartbeat(0, clock)).collect::<Vec<_>>();
         assert!(timeout(Duration::from_millis(20), put(&inbox, PeerId(0), batch)).await.is_err());
         assert_eq!(driver.recv().await, Some(Input::LedgerUp));
-        assert!(driver.try_recv().is_err(), "three of four fitted, and none went in");
+        assert!(driver.try_recv().is_err(), "there was room for three of four, and none went in");
     }
 }

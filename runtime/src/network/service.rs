@@ -21,55 +21,55 @@ use crate::network::directory::Entry;
 
 pub use rpc::*;
 
-/// The peer that a link leads to has just gone. The link is of no more use.
+/// The peer that a link leads to is gone. The link is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
-#[error("the peer has gone")]
+#[error("the peer is gone")]
 pub struct Gone;
 
 /// Why the ledger's process does not answer a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum LedgerRefusal {
-    /// The call is in another's name than the connection's.
-    #[error("a peer calls in its own name only")]
+    /// The call is in the name of another peer than the connection's.
+    #[error("a peer may only call in its own name")]
     NotYou,
-    /// The ledger has not answered: it has too much to do, or is about to stop. Ask again.
+    /// The ledger has not answered: it is overloaded or about to stop. Ask again.
     #[error("the ledger has not answered")]
     NotAnswered,
 }
 
-/// What a ledger's process shows of itself.
+/// What the ledger's process tells a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerInfo {
-    /// The fence.
+    /// The durable state of the fence.
     pub status: LedgerStatus,
     /// Whether the latest term is being renewed.
     pub live: bool,
-    /// The directory's entries in order of their ids; as many as fit.
+    /// The directory's entries in order of their ids; as many as fit into a frame.
     pub entries: Vec<Entry>,
-    /// More follow: ask again for what comes after the last of these.
+    /// Whether more follow: ask again for those after the last of these.
     pub more: bool,
 }
 
-/// What a peer's process shows of itself.
+/// What a process that hosts peers tells a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInfo {
-    /// The peers it hosts, in order of their ids; as many as fit.
+    /// The peers it hosts, in order of their ids; as many as fit into a frame.
     pub peers: Vec<PeerInfo>,
-    /// More follow: ask again for what comes after the last of these.
+    /// Whether more follow: ask again for those after the last of these.
     pub more: bool,
 }
 
-/// One hosted peer, for a tool.
+/// A hosted peer, as a tool sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerInfo {
-    /// How it is.
+    /// Its status.
     Well(Box<PeerStatus>),
-    /// It has not said how it is within the time: its driver hangs or is overloaded.
+    /// Its driver did not answer in time: it hangs or is overloaded.
     NoAnswer(PeerId),
 }
 
 impl PeerInfo {
-    /// Which peer.
+    /// The peer that this is about.
     #[must_use]
     pub fn id(&self) -> PeerId {
         match self {
@@ -79,16 +79,16 @@ impl PeerInfo {
     }
 }
 
-/// How a peer is.
+/// The status of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
-    /// Which peer.
+    /// The peer's id.
     pub id: PeerId,
-    /// Its life.
+    /// Which of its lives this is.
     pub incarnation: Incarnation,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
-    /// What it does, for people.
+    /// What it buys and sells, in words.
     pub role: String,
     /// Its neighbours and the links to them.
     pub links: Vec<LinkStatus>,
@@ -96,41 +96,41 @@ pub struct PeerStatus {
     pub ledger: bool,
     /// Its Lamport clock.
     pub clock: Time,
-    /// The trader it knows.
+    /// The trader it knows of, if any.
     pub trader: Option<PeerId>,
-    /// The trader's epoch.
+    /// That trader's epoch; 0 if it knows of none.
     pub epoch: Epoch,
     /// Whether it is the trader itself.
     pub in_office: bool,
-    /// Requests that wait in its queue, if it is the trader.
+    /// How many requests wait in its queue, if it is the trader.
     pub waiting: u32,
 }
 
-/// How a link is.
+/// The status of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkStatus {
-    /// To whom.
+    /// The neighbour it leads to.
     pub neighbour: PeerId,
-    /// Whether it works.
+    /// Whether it is open and the neighbour answers over it.
     pub up: bool,
-    /// Envelopes that wait for it.
+    /// How many envelopes wait for it.
     pub waiting: u32,
-    /// What has passed over it since it was opened.
+    /// What became of the envelopes given to it so far.
     pub counts: LinkCounts,
 }
 
 /// What became of the envelopes that were given to a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkCounts {
-    /// The other side has them.
+    /// How many are known to have arrived.
     pub delivered: u64,
-    /// They were needless, a newer clock of the same origin being there (SPEC C2).
+    /// How many were replaced by a newer clock of the same origin (SPEC C2).
     pub superseded: u64,
-    /// There was no room.
+    /// How many were dropped because the queue was full.
     pub overflowed: u64,
-    /// The link was down, or went down before they were known to have arrived.
+    /// How many were lost because the link was down, or went down before they were known to have arrived.
     pub lost: u64,
-    /// They do not fit into a frame.
+    /// How many were dropped because they do not fit into a frame.
     pub oversized: u64,
 }
 
@@ -148,24 +148,24 @@ mod rpc {
     use super::{Gone, HostInfo, LedgerInfo, LedgerRefusal};
     use crate::network::directory::{RegisterError, Registration};
 
-    /// What a peer says to a neighbour. Who says it is settled by the hello.
+    /// What a peer says to a neighbour. The hello has settled which peer it is.
     #[tarpc::service]
     pub trait PeerLink {
-        /// Hands over envelopes, in order; none at all asks whether the neighbour is there. The answer comes when all
+        /// Hands over envelopes, in order; an empty list asks whether the neighbour is there. The answer comes once all
         /// of them are in the neighbour's inbox.
         async fn deliver(envelopes: Vec<Envelope>) -> Result<(), Gone>;
     }
 
-    /// What a peer asks of the ledger's process. Who asks is settled by the hello.
+    /// What a peer asks of the ledger's process. The hello has settled which peer it is.
     #[tarpc::service]
     pub trait LedgerDoor {
-        /// "Are you there?"
+        /// "Are you there?" It is answered at once, whatever the ledger's disk does.
         async fn ping();
-        /// Calls the ledger.
+        /// Passes a call to the ledger's machine; the answer may come only after a write to disk.
         async fn call(call: LedgerCall) -> Result<LedgerReply, LedgerRefusal>;
-        /// Tells the directory where the caller lives.
+        /// Tells the directory where the caller can be reached.
         async fn register(registration: Registration) -> Result<(), RegisterError>;
-        /// Where another peer lives; `None`: it has not registered.
+        /// Where the caller can reach another peer; `None` if that has not registered.
         async fn lookup(of: PeerId) -> Option<String>;
     }
 
@@ -174,16 +174,17 @@ mod rpc {
     pub trait LedgerTools {
         /// The fence, and the directory's entries above `after`.
         async fn status(after: Option<PeerId>) -> Result<LedgerInfo, LedgerRefusal>;
-        /// The durable batches from `from` on, where one starts; as many as fit. None: `from` is the head.
+        /// The durable batches from `from` on, which is where one starts; as many as fit into a frame. An empty list
+        /// means that `from` is the head.
         async fn log(from: Position) -> Result<Vec<Batch>, LedgerRefusal>;
-        /// Tells `seeker` this address from now on when it looks for `of`; `None`: the registered one again.
+        /// From now on, tells `seeker` this address when it looks for `of`; `None` restores the registered one.
         async fn detour(of: PeerId, seeker: PeerId, address: Option<String>);
     }
 
     /// What a tool asks of a peer's process.
     #[tarpc::service]
     pub trait HostTools {
-        /// How the hosted peers above `after` are.
+        /// The status of the hosted peers above `after`.
         async fn status(after: Option<PeerId>) -> HostInfo;
     }
 }

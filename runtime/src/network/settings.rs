@@ -3,26 +3,27 @@
 
 use std::time::Duration;
 
-/// How links and connections behave. The same at all processes of a run as a rule, but nothing relies on it.
+/// How links and connections behave. Usually the same in all processes of a run, but nothing relies on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How long a connection may be idle before its owner asks whether the other side is there.
     pub keepalive: Duration,
-    /// How long the other side may be silent before the link counts as down. Above `keepalive`; three times it is good.
+    /// How long the other side may be silent before the link counts as down. Must be above `keepalive`; three times as
+    /// long is a good choice.
     pub silence: Duration,
     /// How long the opening of a connection may take, from the first byte to the welcome.
     pub handshake: Duration,
-    /// How long a call to the ledger may take before its reply is no longer waited for.
+    /// How long to wait for the ledger's reply to a call.
     pub call: Duration,
     /// The first wait before a broken connection is opened again. Later waits double, each with jitter.
     pub backoff_min: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
-    /// How many envelopes may wait for a link.
+    /// How many envelopes may wait for a link; further ones are dropped and counted.
     pub queue: usize,
     /// How many deliveries may be under way on a link at the same time. What waits meanwhile goes out as one batch.
     pub window: usize,
-    /// How many connections that have not said who they are a listener deals with at the same time.
+    /// How many connections that have not yet said who they are a listener handles at the same time.
     pub strangers: usize,
 }
 
@@ -49,8 +50,8 @@ impl Settings {
     }
 }
 
-/// Waits between attempts: doubling from the first to the longest, each between half and the whole of it at random, so
-/// that peers that lost the same neighbour do not come back in step.
+/// The waits between attempts. They double from the first to the longest, and each is shortened at random by up to
+/// half, so that peers that lost the same neighbour do not come back in step.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
@@ -63,7 +64,7 @@ impl Backoff {
         Backoff { next: settings.backoff_min, min: settings.backoff_min, max: settings.backoff_max }
     }
 
-    /// The other side has answered: the next failure is a new story.
+    /// The other side has answered: the next wait is the shortest again.
     pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_start_afresh_after_an_answer() {
+    fn waits_double_up_to_the_longest_and_start_over_after_an_answer() {
         let settings = Settings {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(300),

@@ -21,7 +21,7 @@ impl Drop for Task {
 }
 
 /// Locks a mutex that is only ever held for a few plain statements. A panic in one of them cannot leave a half-made
-/// change that matters, so a poisoned lock is used on.
+/// change that matters, so poisoning is ignored.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

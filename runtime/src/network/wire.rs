@@ -1,9 +1,9 @@
 //! Messages in frames: a length of four bytes, then at most [`MAX_FRAME`] bytes of postcard.
 //!
-//! Whatever arrives is either understood as a whole or ends the connection; it costs no more memory than a small
-//! multiple of one frame, and it never panics. So tarpc's own message types are not decoded from the wire: a deadline
-//! in them that is far enough away overflows an `Instant`. [`Wire`] reads a plain [`Call`] instead and makes a checked
-//! message of it.
+//! Anything that arrives is either understood as a whole or ends the connection. It costs no more memory than a small
+//! multiple of one frame and never causes a panic. This is why tarpc's own message types are not decoded from the wire:
+//! a deadline in them that is far enough away overflows an `Instant`. [`Wire`] reads a plain [`Call`] instead and turns
+//! it into a checked message.
 
 use std::{
     io,
@@ -26,13 +26,13 @@ use tokio_util::{
     codec::{Framed, LengthDelimitedCodec, length_delimited::LengthDelimitedCodecError},
 };
 
-/// The longest frame, in bytes, without its length.
+/// The longest frame in bytes, not counting its length.
 pub const MAX_FRAME: usize = 64 * 1_024;
 
-/// How much of a frame is left for what a message carries; the rest is for its own head.
+/// How many bytes of a frame are left for a message's content; the rest is for its header.
 pub const MAX_BODY: usize = MAX_FRAME - 64;
 
-/// The longest a call may ask to be waited for. A caller that asks for more gets this.
+/// The longest timeout a call may ask for. A caller that asks for more gets this.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A byte stream cut into frames.
@@ -51,25 +51,26 @@ pub enum WireError {
     /// The connection failed, or the other side closed it. Open another.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    /// The other side closed the connection where a message should have come.
+    /// The other side closed the connection where a message was expected.
     #[error("the other side closed the connection")]
     Closed,
-    /// A frame is longer than may be. On the way out nothing was sent; on the way in the connection is of no more use.
+    /// A frame is longer than allowed. If it was to be sent, nothing was; if it was received, the connection is of no
+    /// further use.
     #[error("a frame of more than {limit} bytes")]
     TooLong {
-        /// What would have been right.
+        /// The longest frame allowed, in bytes.
         limit: usize,
     },
-    /// The bytes are not the message that should stand there. The connection is of no more use.
+    /// The bytes are not the message that was expected. The connection is of no further use.
     #[error("a message that cannot be understood: {0}")]
     Garbled(#[from] postcard::Error),
-    /// Bytes follow the message. The connection is of no more use.
+    /// Bytes follow the message. The connection is of no further use.
     #[error("{0} bytes too many after a message")]
     Trailing(usize),
 }
 
 impl WireError {
-    /// Tells an over-long frame from what else can go wrong when reading.
+    /// Tells an overlong frame from everything else that can go wrong when reading.
     fn reading(error: io::Error, limit: usize) -> WireError {
         if error.get_ref().is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
             WireError::TooLong { limit }
@@ -91,7 +92,7 @@ impl From<WireError> for io::Error {
     }
 }
 
-/// Encodes a message.
+/// Encodes a message as the content of one frame.
 ///
 /// # Errors
 /// When it does not fit into a frame.
@@ -103,7 +104,7 @@ pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Bytes, WireError> {
 /// Decodes a message that fills `bytes`.
 ///
 /// # Errors
-/// When the bytes are anything else than exactly one such message.
+/// When the bytes are anything other than exactly one such message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     let (message, rest) = postcard::take_from_bytes(bytes)?;
     if rest.is_empty() { Ok(message) } else { Err(WireError::Trailing(rest.len())) }
@@ -114,7 +115,7 @@ pub fn size_of<T: Serialize>(message: &T) -> usize {
     postcard::experimental::serialized_size(message).unwrap_or(usize::MAX)
 }
 
-/// As many of the items, from the first, as fit into one frame together.
+/// As many items, starting with the first, as fit into one frame together.
 pub fn that_fit<T: Serialize>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut room = MAX_BODY;
     let fits = |item: &T| {
@@ -152,37 +153,37 @@ where
     }
 }
 
-/// What a caller sends.
+/// What a caller sends in a frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Call<T> {
     /// "Do this, and answer within the time I am willing to wait."
     Ask {
-        /// The caller's name for the call.
+        /// The number that the answer will carry.
         id: u64,
         /// How long the caller waits, in milliseconds.
         timeout_millis: u32,
-        /// What is asked.
+        /// The request.
         body: T,
     },
     /// "I no longer wait for that."
     Cancel {
-        /// The call's name.
+        /// The call's number.
         id: u64,
     },
 }
 
-/// What can be read from a frame.
+/// A message that can be read from a frame.
 pub trait Readable: Sized {
-    /// Makes the message of a frame's bytes.
+    /// Decodes the message from a frame's bytes.
     ///
     /// # Errors
     /// When the bytes are not exactly one message.
     fn from_frame(bytes: &[u8]) -> Result<Self, WireError>;
 }
 
-/// What can be written into a frame.
+/// A message that can be written into a frame.
 pub trait Writable {
-    /// Makes a frame's bytes of the message.
+    /// Encodes the message as a frame's bytes.
     ///
     /// # Errors
     /// When the message does not fit.
@@ -244,13 +245,13 @@ impl<T: Serialize> Writable for Response<T> {
 #[derive(Debug)]
 pub struct Wire<In, Out, S = TcpStream> {
     frames: Frames<S>,
-    /// Whom to name in a warning.
+    /// What warnings call the other side.
     other: String,
     messages: PhantomData<fn(Out) -> In>,
 }
 
 impl<In, Out, S> Wire<In, Out, S> {
-    /// Goes on with a connection whose opening is over. `other` is how warnings call the other side.
+    /// Takes over a connection once it is open. `other` is what warnings call the other side.
     pub fn new(frames: Frames<S>, other: impl Into<String>) -> Wire<In, Out, S> {
         Wire { frames, other: other.into(), messages: PhantomData }
     }

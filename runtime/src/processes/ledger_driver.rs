@@ -32,36 +32,36 @@ use crate::{
     processes::report::{Event, Form, Log, Names, ProcessEvent},
 };
 
-/// How many jobs may wait for the machine. When they do not fit, callers wait.
+/// How many jobs may wait for the machine. When no more fit, callers wait.
 const JOBS: usize = 1_024;
 
-/// Why the ledger cannot go on.
+/// Why the ledger cannot start or continue.
 #[derive(Debug, Error)]
 pub enum LedgerDriverError {
-    /// The store cannot be opened, read or written. It is not tried again (DESIGN 3).
+    /// The store cannot be opened, read or written. The operation is not retried (DESIGN 3).
     #[error(transparent)]
     Store(Box<dyn Error + Send + Sync>),
-    /// A peer has seen durable records that are not here.
+    /// A peer has seen durable records that the store does not hold.
     #[error(
         "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch \
          {} and {} records. It is an old copy, or the disk has lost them; put the right store in place",
         .0.witness.peer, .0.witness.incarnation, .0.seen.epoch, .0.seen.head, .0.holds.epoch, .0.holds.head
     )]
     Gone(LedgerFault),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}; give another address in [ledger], or stop what uses it")]
+    /// The ledger cannot listen on its address.
+    #[error("cannot listen on {address}: {error}; give another address in [ledger], or stop the program that uses it")]
     Listen {
-        /// Which.
+        /// The address as configured.
         address: String,
-        /// Why.
+        /// The operating system's error.
         error: std::io::Error,
     },
     /// The directory cannot be written.
     #[error("cannot write {}: {error}", dir.display())]
     Files {
-        /// Which.
+        /// The directory, or the file in it.
         dir: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: std::io::Error,
     },
 }
@@ -69,39 +69,39 @@ pub enum LedgerDriverError {
 /// How the ledger's process is set up.
 #[derive(Debug)]
 pub struct LedgerDriverConfig {
-    /// Its own directory.
+    /// The ledger's directory within its run's.
     pub dir: PathBuf,
-    /// Where it listens.
+    /// Where it listens, `host:port`; port 0 takes any free one.
     pub address: String,
-    /// The machine's configuration.
+    /// The configuration of the machine: its lease and its limits.
     pub ledger: LedgerConfig,
-    /// What makes it a member of the run.
+    /// What proves that the process belongs to the run.
     pub credentials: Credentials,
-    /// The waits of its connections.
+    /// The waits and bounds of its connections.
     pub settings: Settings,
-    /// How events are printed.
+    /// How events go to standard output.
     pub form: Form,
 }
 
-/// The directory of the ledger within that of its run.
+/// The ledger's directory within its run's.
 #[must_use]
 pub fn ledger_dir(run: &Path) -> PathBuf {
     run.join("ledger")
 }
 
-/// The file in which the ledger's process leaves the address it listens on.
+/// The file into which the ledger's process writes the address it listens on.
 #[must_use]
 pub fn address_file(ledger: &Path) -> PathBuf {
     ledger.join("address")
 }
 
-/// The file in which a ledger that stopped because acknowledged records were gone leaves what it lacks, so that
-/// starting it again does not make that forgotten.
+/// The file in which a ledger that stopped because acknowledged records were gone notes what is missing, so that a
+/// restart does not forget it.
 fn witness_file(ledger: &Path) -> PathBuf {
     ledger.join("missing")
 }
 
-/// Refuses a store that lacks what a witness has seen; one that has it again is welcome.
+/// Refuses a store that lacks what the witness has seen. Once a store has it again, the note is removed.
 fn check_witness(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverError> {
     let file = witness_file(dir);
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
@@ -115,7 +115,7 @@ fn check_witness(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverErr
     std::fs::remove_file(&file).map_err(|error| LedgerDriverError::Files { dir: file.clone(), error })
 }
 
-/// A store that a ledger's process can keep its books in: any that can be given to a thread of its own.
+/// A store that a ledger's process can keep its books in: any [`Store`] that can be moved to a thread of its own.
 pub trait LedgerStore: Store<Error: Error + Send + Sync + 'static> + Send + 'static {}
 
 impl<S: Store<Error: Error + Send + Sync + 'static> + Send + 'static> LedgerStore for S {}
@@ -127,7 +127,7 @@ fn failed(error: impl Error + Send + Sync + 'static) -> LedgerDriverError {
 /// Keeps the books in the store that `open` opens in the ledger's directory, until told to stop.
 ///
 /// # Errors
-/// See [`LedgerDriverError`]. Nothing that was acknowledged is lost by it.
+/// See [`LedgerDriverError`]. No error loses anything that was acknowledged.
 pub async fn run_ledger<S: LedgerStore>(
     config: LedgerDriverConfig,
     open: impl FnOnce(&Path) -> Result<S, S::Error>,
@@ -156,7 +156,7 @@ pub async fn run_ledger<S: LedgerStore>(
     let listen = |error| LedgerDriverError::Listen { address: address.clone(), error };
     let server = LedgerServer::listen(&*address, credentials, settings, jobs).await.map_err(listen)?;
     let served = server.address().to_string();
-    // Renamed into place: whoever reads it finds a whole address.
+    // Renamed into place, so that a reader always finds a complete address.
     let (file, fresh) = (address_file(&dir), dir.join("address.new"));
     std::fs::write(&fresh, &served).and_then(|()| std::fs::rename(&fresh, &file)).map_err(files)?;
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
@@ -176,7 +176,7 @@ pub async fn run_ledger<S: LedgerStore>(
     loop {
         tokio::select! {
             job = waiting.recv() => {
-                // The server holds a sender as long as it lives, which is as long as this loop.
+                // The server holds a sender for as long as this loop runs.
                 let Some(job) = job else { return Ok(()) };
                 driver.on_job(job)?;
             }
@@ -204,7 +204,7 @@ struct LedgerDriver<E> {
     lease: Option<Instant>,
 }
 
-/// A peer that waits for an answer which the store gives.
+/// A peer that waits for an answer from the store.
 struct Reader {
     to: Life,
     status: LedgerStatus,
@@ -311,7 +311,7 @@ enum Done<E> {
     Log { id: CallId, batches: Result<Vec<Batch>, E> },
 }
 
-/// The thread that owns the store: the only one that writes, and it syncs before it says that it has written.
+/// The thread that owns the store. Only it writes, and it syncs before it reports that something is written.
 struct Committer<E> {
     work: thread_mpsc::Sender<Work>,
     done: mpsc::UnboundedReceiver<Done<E>>,
@@ -337,7 +337,7 @@ impl<E: Send + 'static> Committer<E> {
     }
 
     fn ask(&self, work: Work) {
-        // The thread ends only when this end is gone.
+        // The thread ends only after this sender is dropped.
         let _ = self.work.send(work);
     }
 }

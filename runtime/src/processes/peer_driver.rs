@@ -1,4 +1,4 @@
-//! The driver of one hosted peer: it feeds the machine and carries out what comes out of it. Every input and every
+//! The driver of one hosted peer: it feeds inputs to the machine and carries out its effects. Every input and every
 //! effect passes through `Driver::feed`; nothing is decided here.
 
 use std::{
@@ -36,64 +36,65 @@ use crate::{
     store::{PeerStore, StoreError},
 };
 
-/// How many inputs may wait for a driver. When they do not fit, neighbours wait.
+/// How many inputs may wait for a driver. While its inbox is full, neighbours wait.
 const INBOX: usize = 1_024;
 
-/// Why a peer cannot go on.
+/// Why a peer cannot start or continue.
 #[derive(Debug, Error)]
 pub enum PeerDriverError {
-    /// Its configuration does not pass the protocol's own check.
+    /// Its configuration fails the protocol's own check.
     #[error("peer {0}: {1}")]
     Config(PeerId, Box<bazaar_protocol::config::ConfigError>),
-    /// What survived its former lives cannot be read or written. It must not go on: it could break what it promised.
+    /// What its earlier lives left on disk cannot be read or written. The peer must not continue: it could break what
+    /// it promised.
     #[error("peer {0}: {1}")]
     Store(PeerId, StoreError),
-    /// It has lived before, and what it must remember of that is gone. It must not start anew: the numbers of its first
-    /// life are used up (DESIGN R8).
+    /// It has lived before, and what it must remember from then is gone. It must not start from scratch: the numbers of
+    /// its first life are used up (DESIGN R8).
     #[error("peer {peer}: its log says that it has lived before, but {} is gone; put it \
         back", dir.join("store").display())]
     StoreLost {
-        /// Which peer.
+        /// The peer whose store is lost.
         peer: PeerId,
-        /// Its directory.
+        /// The peer's directory, where the store should be.
         dir: PathBuf,
     },
     /// Its directory or log cannot be written.
     #[error("peer {peer}: cannot write {}: {error}", dir.display())]
     Files {
-        /// Which peer.
+        /// The peer that cannot start.
         peer: PeerId,
-        /// Its directory.
+        /// The peer's directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: std::io::Error,
     },
-    /// It is hosted here already.
+    /// The peer is already hosted in this process.
     #[error(transparent)]
     Host(#[from] HostError),
 }
 
-/// What the drivers of a process share.
+/// What the peer drivers of one process share.
 pub struct HostContext {
-    /// The process's network side.
+    /// The process's listener, which serves all of its peers.
     pub host: Host,
-    /// What makes it a member of the run.
+    /// What proves that the process belongs to the run.
     pub credentials: Credentials,
-    /// The waits of its connections.
+    /// The waits and bounds of its connections.
     pub settings: Settings,
-    /// The address that its peers register: under which others reach it.
+    /// The address that its peers register, at which others reach them.
     pub address: String,
-    /// Where the ledger listens.
+    /// Where the ledger listens now; `None` while that is not known.
     pub ledger_address: Arc<dyn Fn() -> Option<String> + Send + Sync>,
-    /// The run's directory.
+    /// The run's directory, in which each peer has its own.
     pub dir: PathBuf,
-    /// What its random choices start from.
+    /// The seed of its peers' random choices.
     pub seed: u64,
-    /// How events are printed.
+    /// How events go to standard output.
     pub form: Form,
-    /// How peers and goods are called.
+    /// What peers and goods are called.
     pub names: Arc<Names>,
-    /// Becomes true when the process shall stop.
+    /// Becomes true when the process is to stop.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -103,22 +104,22 @@ impl std::fmt::Debug for HostContext {
     }
 }
 
-/// The directory of a peer within that of its run.
+/// A peer's directory within its run's.
 #[must_use]
 pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
     run.join(format!("peer-{peer}"))
 }
 
-/// Lets a peer live until it is told to stop.
+/// Runs a peer until it is told to stop.
 ///
 /// # Errors
-/// See [`PeerDriverError`]; then the peer must not be started again before somebody has looked.
+/// See [`PeerDriverError`]. After an error, the peer must not be started again before somebody has looked into it.
 pub async fn run_peer(host_context: &HostContext, config: Config) -> Result<(), PeerDriverError> {
     let me = config.me;
     let dir = peer_dir(&host_context.dir, me);
     let files = |error| PeerDriverError::Files { peer: me, dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
-    // Written from the first life on.
+    // The log is written from the first life on.
     let has_lived = std::fs::metadata(dir.join("log")).is_ok_and(|log| log.len() > 0);
     let log = Log::open(&dir.join("log")).map_err(files)?;
     std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
@@ -170,7 +171,7 @@ struct Driver<'a> {
     writer: Writer,
     random: StdRng,
     timers: BTreeMap<Timer, Instant>,
-    /// Inputs that the carrying out of effects has brought about.
+    /// Inputs that arose while effects were carried out.
     todo: VecDeque<Input>,
     connections: Option<(Links, LedgerClient)>,
 }
@@ -187,7 +188,7 @@ impl Driver<'_> {
             let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
             tokio::select! {
                 input = inputs.recv() => {
-                    // The connections hold senders as long as the driver holds the connections.
+                    // The connections hold senders for as long as the driver holds the connections.
                     let Some(input) = input else { return Ok(()) };
                     self.feed(input);
                 }
@@ -211,7 +212,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Writes down what it has seen of the books, before it stops.
+    /// Saves how far it has seen the books before it stops.
     async fn shut_down(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
         const LAST: WriteId = WriteId(u64::MAX);
         self.writer.write(LAST, self.peer.durable_at_stop());
@@ -300,7 +301,8 @@ impl Driver<'_> {
     }
 }
 
-/// Writes what must survive, on a thread of its own: an fdatasync must not keep the other peers of a process waiting.
+/// Writes what must survive a crash, on a thread of its own: an fdatasync must not keep the process's other peers
+/// waiting.
 struct Writer {
     asked: std::sync::mpsc::Sender<(WriteId, Durable)>,
     done: mpsc::UnboundedReceiver<Result<WriteId, StoreError>>,
@@ -312,7 +314,7 @@ impl Writer {
         let (tell, done) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
             while let Ok(mut ask) = asks.recv() {
-                // Each write replaces the one before, so of those that wait the last will do.
+                // Each write replaces the one before, so only the last of those waiting matters.
                 while let Ok(next) = asks.try_recv() {
                     ask = next;
                 }
@@ -327,7 +329,7 @@ impl Writer {
     }
 
     fn write(&self, id: WriteId, durable: Durable) {
-        // When the thread has gone, it has said why, and the driver is about to stop.
+        // If the thread is gone, it has reported why, and the driver is about to stop.
         let _ = self.asked.send((id, durable));
     }
 }

@@ -1,8 +1,8 @@
-//! Random choices that a seed fixes for ever.
+//! Random choices that a seed fixes forever.
 //!
-//! A seed in a configuration names a graph and a cast of roles. It must name the same ones with the next release of
-//! any library, so the generator stands here, whole: SplitMix64 (Steele, Lea, Flood 2014), which is eight lines long
-//! and passes the usual statistical suites. It is no source of secrets; keys come from the operating system.
+//! A seed in a configuration names a graph and a cast of roles. It must name the same ones with the next release of any
+//! library, so the generator is written out here in full: SplitMix64 (Steele, Lea, Flood 2014), which is eight lines
+//! long and passes the usual statistical suites. It is not a source of secrets; keys come from the operating system.
 
 /// A stream of numbers fixed by a seed.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct SplitMix64(u64);
 
 impl SplitMix64 {
     /// The stream of `seed` for one `purpose`. Streams of different purposes are independent, so that a change in how
-    /// roles are drawn leaves the graph of a seed alone.
+    /// roles are drawn does not change a seed's graph.
     #[must_use]
     pub fn new(seed: u64, purpose: &str) -> SplitMix64 {
         let mut stream = SplitMix64(seed);
@@ -29,7 +29,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to one below `bound`, each equally likely; 0 when `bound` is 0.
+    /// A number from 0 up to but not including `bound`, all equally likely; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The numbers above the last whole multiple of `bound` would favour the small ones: draw again.
         let whole = u64::MAX - u64::MAX.checked_rem(bound).unwrap_or(0);
@@ -41,18 +41,18 @@ impl SplitMix64 {
         }
     }
 
-    /// A place in a list of `length`; 0 when it is empty.
+    /// A random index into a list of `length` elements; 0 if it is empty.
     pub fn index(&mut self, length: usize) -> usize {
-        // Below `length`, hence a `usize`.
+        // Below `length`, so it fits a `usize`.
         self.below(length as u64) as usize
     }
 
-    /// A number from 0 to just below 1.
+    /// A number from 0 up to but not including 1.
     pub fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Puts a list into a random order, each equally likely.
+    /// Puts a list into a random order; all orders are equally likely.
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for last in (1..list.len()).rev() {
             list.swap(last, self.index(last + 1));

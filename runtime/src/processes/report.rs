@@ -1,4 +1,4 @@
-//! What happened, for people and programs (SPEC H1): one event a line, as text or as JSON.
+//! What happened, for people and programs (SPEC H1): one event per line, as text or as JSON.
 
 use std::{
     fmt::Write as _,
@@ -23,33 +23,33 @@ use bazaar_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One event. As JSON it is one object a line: `time`, where they apply `peer`, `clock` and `epoch`, then `event` and
-/// what belongs to it.
+/// One event. As JSON it is one object per line: `time`; `peer`, `clock` and `epoch` where they apply; then `event` and
+/// its own fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, by the wall clock of the machine it happened on.
+    /// When it happened, by the wall clock of the machine it happened on.
     pub time: jiff::Timestamp,
-    /// At which peer.
+    /// The peer it happened at; `None` for an event of a process.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peer: Option<PeerId>,
     /// That peer's Lamport clock (SPEC C6).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clock: Option<Time>,
-    /// The epoch of the trader that peer knows.
+    /// The epoch of the trader that peer knows of, if any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub epoch: Option<Epoch>,
-    /// What happened.
+    /// What happened, and to whom.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened.
+/// What happened, to a peer or to a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum What {
-    /// To a peer of the protocol.
+    /// A note from a peer's machine.
     Peer(Note),
-    /// To a process.
+    /// Something that happened to a process.
     Process(ProcessEvent),
 }
 
@@ -57,74 +57,74 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum ProcessEvent {
-    /// A run starts, or goes on.
+    /// A run starts or is continued.
     RunStarted {
-        /// Its directory.
+        /// The run's directory.
         dir: String,
-        /// How many peers.
+        /// How many peers it has.
         peers: u32,
-        /// In how many processes.
+        /// How many processes host them.
         processes: usize,
-        /// Its seed.
+        /// The seed of its graph and roles.
         seed: u64,
     },
     /// The run cannot trade, or not under every trader.
     TradeDoubtful {
-        /// Why.
+        /// Why, as a sentence.
         reason: String,
     },
-    /// A process was started.
+    /// The supervisor has started a process.
     ProcessStarted {
-        /// Which.
+        /// The process, such as `peer 3`.
         process: String,
-        /// Its id.
+        /// Its process id.
         pid: u32,
     },
-    /// A process has ended though nobody asked it to.
+    /// A process has ended although nobody asked it to.
     ProcessDied {
-        /// Which.
+        /// The process, such as `peer 3`.
         process: String,
-        /// Its id.
+        /// Its process id.
         pid: u32,
-        /// How it ended.
+        /// How it ended: its exit status or signal, in words.
         how: String,
     },
-    /// A process that died will be started again.
+    /// A process that died will be restarted.
     Restarting {
-        /// Which.
+        /// The process, such as `peer 3`.
         process: String,
-        /// In how long, in milliseconds.
+        /// After how many milliseconds.
         after_ms: u64,
     },
-    /// The ledger serves.
+    /// The ledger accepts connections.
     LedgerReady {
-        /// Where.
+        /// Where, `host:port`.
         address: String,
         /// How many records it holds.
         records: u64,
     },
-    /// On opening, a torn end of the log was cut off. Nothing in it was acknowledged.
+    /// On opening, a torn end of the log was cut off. None of it was ever acknowledged.
     LogCut {
-        /// What was cut.
+        /// What was cut off, as a sentence.
         what: String,
     },
-    /// A process stops because it must not go on.
+    /// A process has stopped because it must not continue.
     Failed {
-        /// Which.
+        /// The process, such as `peer 3`.
         process: String,
-        /// Why.
+        /// How it ended, in words.
         reason: String,
     },
 }
 
 impl Event {
-    /// An event of now.
+    /// An event of a process, at the current time.
     #[must_use]
     pub fn now(what: ProcessEvent) -> Event {
         Event { time: jiff::Timestamp::now(), peer: None, clock: None, epoch: None, what: What::Process(what) }
     }
 
-    /// A peer's note of now.
+    /// A peer's note, at the current time.
     #[must_use]
     pub fn noted(peer: PeerId, clock: Time, epoch: Option<Epoch>, note: Note) -> Event {
         let time = jiff::Timestamp::now();
@@ -132,22 +132,22 @@ impl Event {
     }
 }
 
-/// How peers and goods are called.
+/// What peers and goods are called.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// The goods, by [`Item`].
+    /// The names of the goods, by [`Item`].
     pub items: Vec<String>,
-    /// The peers, by id.
+    /// The roles of the peers, by id.
     pub roles: Vec<Role>,
 }
 
 impl words::Names for Names {
-    /// A good's name, as configured.
+    /// An item's name as configured; `item N` if it has none.
     fn item(&self, item: Item) -> String {
         self.items.get(usize::from(item.0)).cloned().unwrap_or_else(|| format!("item {item}"))
     }
 
-    /// A peer's name by its role: "buyer 3", "seller 4".
+    /// A peer's name, which tells its role: "buyer 3", "seller 4", or "peer 5" for one that does both.
     fn peer(&self, peer: PeerId) -> String {
         match self.roles.get(peer.0 as usize) {
             Some(Role::Buyer(_)) => format!("buyer {peer}"),
@@ -158,7 +158,7 @@ impl words::Names for Names {
 }
 
 impl Names {
-    /// What a peer does.
+    /// What a peer buys and sells, in words.
     #[must_use]
     pub fn role(&self, peer: PeerId) -> String {
         let list = |items: Vec<Item>| items.iter().map(|item| self.item(*item)).collect::<Vec<_>>().join(", ");
@@ -197,7 +197,7 @@ impl Names {
         }
     }
 
-    /// What the trader does in office it says as the trader.
+    /// The name a line begins with: a peer says what it does in office as the trader.
     fn speaker(&self, peer: PeerId, note: &Note) -> String {
         match note {
             Note::TookOffice { .. }
@@ -289,12 +289,12 @@ fn style_of(what: &What) -> Style {
     }
 }
 
-/// A log of one peer or of the ledger: the lines of text, plain, in its own directory.
+/// The log of one peer or of the ledger: plain lines of text in its own directory.
 #[derive(Debug)]
 pub struct Log(File);
 
 impl Log {
-    /// Opens the log at `path` to go on at its end.
+    /// Opens the log at `path` to append to it, or creates it.
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
@@ -302,7 +302,7 @@ impl Log {
         OpenOptions::new().create(true).append(true).open(path).map(Log)
     }
 
-    /// Adds a line.
+    /// Appends an event as one line.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -313,14 +313,14 @@ impl Log {
     }
 }
 
-/// In which form events go to standard output.
+/// How events go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// For people; coloured where the output is a terminal and colours are not switched off.
+    /// For people; coloured if the output is a terminal and colours are not switched off.
     Text,
-    /// For programs: one JSON object a line.
+    /// For programs: one JSON object per line.
     Json,
-    /// Not at all.
+    /// No events at all.
     Quiet,
 }
 
@@ -331,7 +331,7 @@ impl Form {
         match self {
             Form::Text => line.push_str(&names.line(event)),
             Form::Json => {
-                // An event has no map keys but strings and no values that JSON lacks: it always serializes.
+                // An event's map keys are strings, and JSON has all of its values, so it always serializes.
                 let json = serde_json::to_string(event).unwrap_or_default();
                 let _ = write!(line, "{json}");
             }
@@ -342,8 +342,8 @@ impl Form {
     }
 }
 
-/// How many lines may wait for a reader of standard output that is slow. What comes beyond that is dropped and counted:
-/// nobody's output may hold up the bazaar, and the logs have it all.
+/// How many lines may wait for a slow reader of standard output. Further lines are dropped and counted: no reader may
+/// hold up the bazaar, and the logs have everything.
 const LINES: usize = 65_536;
 
 /// The thread that writes to standard output.
@@ -356,11 +356,11 @@ struct Printer {
 
 enum Line {
     Text(String),
-    /// Everything before it has been written.
+    /// Answered once everything before it has been written.
     Flush(SyncSender<()>),
 }
 
-/// Says a text on standard output, without waiting for it to be read.
+/// Prints text on standard output without waiting for it to be read.
 pub fn say(text: String) {
     let printer = PRINTER.get_or_init(|| {
         let (lines, said) = sync_channel(LINES);
@@ -383,8 +383,8 @@ pub fn say(text: String) {
     }
 }
 
-/// Waits until what was said has been read, at most `at_most`, and says on the error output what was dropped. To be
-/// called before the process ends.
+/// Waits until everything printed has been read, but no longer than `at_most`, and reports on standard error how many
+/// lines were dropped. To be called before the process ends.
 pub fn flush(at_most: Duration) {
     let Some(printer) = PRINTER.get() else { return };
     let (done, is_done) = sync_channel(1);
@@ -393,13 +393,13 @@ pub fn flush(at_most: Duration) {
     }
     let dropped = printer.dropped.load(Ordering::Relaxed);
     if dropped > 0 {
-        tracing::warn!("{dropped} lines were dropped: nobody read the standard output");
-        let _ = writeln!(anstream::stderr(), "{dropped} lines were dropped: nobody read the standard output");
+        tracing::warn!("{dropped} lines were dropped: nobody read standard output");
+        let _ = writeln!(anstream::stderr(), "{dropped} lines were dropped: nobody read standard output");
     }
 }
 
-/// The events in a file or stream of JSON lines. Lines that are no events are left out: a process that was killed may
-/// have left half of one.
+/// The events in a file or stream of JSON lines. Lines that are not events are skipped: a killed process may have left
+/// half a line.
 pub fn read_events(reader: impl io::Read) -> impl Iterator<Item = Event> {
     BufReader::new(reader).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
 }
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_left_out_and_the_next_is_read() {
+    fn half_a_line_is_skipped_and_the_next_is_read() {
         let whole = serde_json::to_string(&Event::noted(PeerId(0), Time(7), None, Note::ElectionCalled)).unwrap();
         let lines = format!("{}\n{whole}\n", &whole[..whole.len() / 2]);
         assert_eq!(read_events(lines.as_bytes()).count(), 1);

@@ -1,5 +1,5 @@
-//! A run of the whole bazaar on one machine: a process for the ledger, processes for the peers, what they say on one
-//! output, and another process for each that died (SPEC A5).
+//! A run of the whole bazaar on one machine: a process for the ledger, processes for the peers, their events on one
+//! output, and a new process for each that dies (SPEC A5).
 
 use std::{
     collections::BTreeMap,
@@ -23,47 +23,47 @@ use crate::{
     tools::access::BooksReader,
 };
 
-/// How long a process may take to stop by itself before it is killed.
+/// How long a process may take to stop on its own before it is killed.
 const STOPPING: Duration = Duration::from_secs(5);
 
-/// How long the ledger may take to serve.
+/// How long the ledger may take to begin serving.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// How often the books are asked whether the run has seen its number of purchases.
+/// How often the books are checked for whether the run has reached its number of purchases.
 const COUNTING: Duration = Duration::from_millis(200);
 
-/// The exit code of a process that must not be started again before somebody has looked.
+/// The exit code of a process that must not be started again before somebody has looked into it.
 pub const CANNOT_GO_ON: i32 = 3;
 
-/// How to supervise.
+/// What to run, for how long, and how to report it.
 #[derive(Debug)]
 pub struct Plan {
-    /// How this program was called; the processes are called the same.
+    /// The name this program was called by; its processes get the same one.
     pub program: PathBuf,
-    /// The run's directory, prepared: its effective configuration is in it.
+    /// The run's directory, which already holds its effective configuration.
     pub dir: PathBuf,
-    /// The effective configuration.
+    /// The file with the effective configuration.
     pub config: PathBuf,
     /// Which peers each process hosts.
     pub shares: Vec<Vec<PeerId>>,
-    /// When to end.
+    /// How long to run, counted from when the ledger serves; `None`: without limit.
     pub length: Option<Duration>,
-    /// At how many purchases in the books to end.
+    /// How many purchases in the books end the run; `None`: no number does.
     pub purchases: Option<u64>,
-    /// How long after its death a process is started again; `None`: never.
+    /// How long after its death a process is restarted; `None`: never.
     pub restart_after: Option<Duration>,
-    /// How events are printed.
+    /// How events go to standard output.
     pub form: Form,
-    /// How peers and goods are called.
+    /// What peers and goods are called.
     pub names: Names,
 }
 
-/// What became of a run, besides what is in its books.
+/// What happened to a run's processes. What was traded is in its books.
 #[derive(Clone, Debug, Default)]
 pub struct Supervised {
-    /// How often a process was started again.
+    /// How many times a process was restarted.
     pub restarts: usize,
-    /// When which process died, and how.
+    /// Which process died when, and how; in order.
     pub deaths: Vec<Event>,
 }
 
@@ -73,25 +73,26 @@ pub enum RunError {
     /// A process could not be started.
     #[error("cannot start {process}: {error}")]
     Start {
-        /// Which.
+        /// The process, such as `peer 3`.
         process: String,
-        /// Why.
+        /// The operating system's error.
         error: std::io::Error,
     },
-    /// A process has said that it must not go on. It has said why on the error output and in its log.
+    /// A process has reported that it must not continue. It has said why on standard error.
     #[error("{0} cannot go on; see what it said above")]
     CannotGoOn(String),
-    /// The ledger does not serve.
-    #[error("the ledger does not serve within {STARTING:?}; see its log in {}", .0.display())]
+    /// The ledger did not begin to serve in time.
+    #[error("the ledger did not begin to serve within {STARTING:?}; see its log in {}", .0.display())]
     LedgerSilent(PathBuf),
     /// Signals cannot be received.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
 }
 
-/// Runs the bazaar until its time, its purchases or a signal ends it, and stops every process.
+/// Runs the bazaar until its time is up, it has reached its number of purchases, or a signal arrives; then stops every
+/// process.
 ///
-/// What has happened comes back in any case, and with it why the run could not finish, if so ([`RunError`]).
+/// Always returns what happened, and with it why the run could not finish, if it could not ([`RunError`]).
 pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     let (say, said) = mpsc::channel(1_024);
     let (stop_peers, peers) = watch::channel(false);
@@ -100,7 +101,8 @@ pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     let mut supervisor =
         Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
     let result = supervisor.run().await;
-    // The ledger last: without it the peers would only complain. (Nobody listens when all have gone already.)
+    // The ledger last: without it the peers would only complain. (Nobody receives this if all processes are gone
+    // already.)
     let _ = stop_peers.send(true);
     supervisor.drain(|process| *process != Process::Ledger).await;
     let _ = stop_ledger.send(true);
@@ -108,7 +110,7 @@ pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     (supervisor.outcome, result)
 }
 
-/// What the task that keeps a process running says.
+/// What the task that watches a process reports.
 enum Said {
     Line(String),
     Ended { process: Process, pid: u32, status: std::io::Result<ExitStatus> },
@@ -132,13 +134,13 @@ impl std::fmt::Display for Process {
     }
 }
 
-/// Peers as people and flags list them.
+/// Peer ids separated by commas, as flags take them and people read them.
 #[must_use]
 pub fn listed(ids: &[PeerId]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What becomes true when processes shall stop.
+/// These become true when processes are to stop.
 struct Stopping {
     peers: watch::Receiver<bool>,
     ledger: watch::Receiver<bool>,
@@ -203,7 +205,7 @@ impl Supervisor<'_> {
                 () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return Ok(()),
                 () = sleep_until(counting.unwrap_or_else(Instant::now)), if counting.is_some() => {
                     let reader = reader.get_or_insert_with(|| BooksReader::of_run(&self.plan.dir));
-                    // While the ledger is away nothing is sold either.
+                    // While the ledger is down, nothing is sold either.
                     let sales = timeout(COUNTING * 5, reader.refresh()).await.ok().and_then(Result::ok);
                     if sales.is_some_and(|books| Some(books.sales()) >= self.plan.purchases) {
                         return Ok(());
@@ -216,7 +218,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// After the signal to stop: waits until these processes have ended.
+    /// Waits until these processes, which were told to stop, have ended.
     async fn drain(&mut self, which: impl Fn(&Process) -> bool) {
         while self.running.keys().any(&which) {
             match self.said.recv().await {
@@ -245,7 +247,7 @@ impl Supervisor<'_> {
 
     fn start(&mut self, process: &Process) -> Result<(), RunError> {
         let failed = |error| RunError::Start { process: process.to_string(), error };
-        // Not by its path: there may be another program by now, or none, as while it is being built anew.
+        // Not by its path: a rebuild may have replaced or removed the file by now.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(&self.plan.program);
         match process {
@@ -258,7 +260,7 @@ impl Supervisor<'_> {
             .args(["--json", "--until-stdin-closes"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A Ctrl-C is for the supervisor, which then stops the others.
+            // A Ctrl-C is meant for the supervisor, which then stops the others.
             .process_group(0)
             .kill_on_drop(true);
         let child = command.spawn().map_err(failed)?;
@@ -283,7 +285,7 @@ impl Supervisor<'_> {
         let how = status.as_ref().map_or_else(ToString::to_string, ToString::to_string);
         let death = self.tell(ProcessEvent::ProcessDied { process: process.to_string(), pid, how: how.clone() });
         self.outcome.deaths.push(death);
-        // 2 is a usage error, and trying again would only meet it again.
+        // 2 is a usage error, which a restart would only meet again.
         if status.is_ok_and(|status| matches!(status.code(), Some(2 | CANNOT_GO_ON))) {
             self.tell(ProcessEvent::Failed { process: process.to_string(), reason: how });
             return Err(RunError::CannotGoOn(process.to_string()));
@@ -296,8 +298,8 @@ impl Supervisor<'_> {
     }
 }
 
-/// Passes on what a process says and how it ends; stops it when all shall stop: by closing its input, and if that is
-/// not heard by a signal that must be.
+/// Passes on what a process prints and how it ends. Stops it when all are to stop: by closing its standard input and,
+/// if that does not help, with SIGKILL.
 async fn watch_process(
     process: Process,
     mut child: Child,
@@ -334,7 +336,7 @@ async fn watch_process(
     let _ = say.send(Said::Ended { process, pid, status }).await;
 }
 
-/// Divides peers among processes, as evenly as it goes.
+/// Divides peers among processes as evenly as possible: at least one process, and at most one per peer.
 #[must_use]
 pub fn shares(peers: u32, processes: usize) -> Vec<Vec<PeerId>> {
     let processes = processes.clamp(1, peers.max(1) as usize);
@@ -345,7 +347,8 @@ pub fn shares(peers: u32, processes: usize) -> Vec<Vec<PeerId>> {
     shares
 }
 
-/// Waits for what tells a process to stop: a signal, or the end of its input if that is what it follows.
+/// Becomes true when this process is told to stop: by a signal or, with `until_stdin_closes`, by the end of its
+/// standard input.
 ///
 /// # Errors
 /// When signals cannot be received.
@@ -355,7 +358,7 @@ pub fn stop_signal(until_stdin_closes: bool) -> std::io::Result<watch::Receiver<
     let (stop, stopping) = watch::channel(false);
     let (closed, mut input_closed) = mpsc::channel::<()>(1);
     if until_stdin_closes {
-        // A thread, since a read of standard input cannot be given up.
+        // A thread, since a blocking read of standard input cannot be cancelled.
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
             drop(closed);

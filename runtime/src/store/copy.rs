@@ -24,14 +24,14 @@ use super::{
 /// A verified copy of a ledger's store, in the system's directory for temporary files, removed when this is dropped.
 #[derive(Debug)]
 pub struct LedgerCopy {
-    // Before the directory: sled closes its files first.
+    // Declared before the directory, so that sled closes its files first.
     ledger: SledLedger,
     original: PathBuf,
     _copy: TemporaryDir,
 }
 
 impl LedgerCopy {
-    /// Where the original is.
+    /// The directory of the original.
     #[must_use]
     pub fn original(&self) -> &Path {
         &self.original
@@ -63,7 +63,7 @@ impl LedgerCopy {
         self.ledger.fold().clone()
     }
 
-    /// All batches, from the first on, each verified against the chain. It ends after the first error.
+    /// All batches, from the first on, each verified against the chain. The iterator ends after the first error.
     ///
     /// # Errors
     /// When the copy cannot be read.
@@ -72,19 +72,19 @@ impl LedgerCopy {
     }
 }
 
-/// Copies the store in `dir` and opens the copy; nothing in `dir` is changed. This works beside a living ledger too,
-/// but shows then what it has on its disk at that moment, acknowledged or not; better ask the ledger itself.
+/// Copies the store in `dir` and opens the copy; nothing in `dir` is changed. This also works beside a running ledger,
+/// but then shows what is on its disk at that moment, acknowledged or not; it is better to ask the ledger itself.
 ///
 /// # Errors
-/// As [`SledLedger::open`], in the original's names; [`StoreError::NotFound`] when there is no store in `dir`, and
-/// [`StoreError::InUse`] when a living ledger writes too fast for a whole copy to be taken.
+/// As for [`SledLedger::open`], naming the original's files; [`StoreError::NotFound`] when there is no store in `dir`,
+/// and [`StoreError::InUse`] when a running ledger writes too fast for a consistent copy to be taken.
 pub fn open_copy(dir: impl AsRef<Path>) -> Result<LedgerCopy, StoreError> {
     const TRIES: usize = 5;
     let dir = dir.as_ref();
     if !dir.join(HEAD).exists() && !dir.join(LOG).exists() {
         return Err(StoreError::NotFound { dir: dir.to_owned() });
     }
-    // A copy taken while the ledger writes may be of no one moment, and then it looks damaged.
+    // A copy taken while the ledger writes may not be of one moment, and then it looks damaged.
     for _ in 0..TRIES {
         let in_use_before = is_in_use(dir)?;
         match try_open_copy(dir) {
@@ -98,7 +98,7 @@ pub fn open_copy(dir: impl AsRef<Path>) -> Result<LedgerCopy, StoreError> {
 
 fn try_open_copy(dir: &Path) -> Result<LedgerCopy, StoreError> {
     let copy = TemporaryDir::create()?;
-    // The witnesses first: so that they do not lead the log where a ledger is writing it.
+    // The witnesses first, so that they are not ahead of the log if a ledger is writing it.
     copy_file(dir, &copy.0, HEAD)?;
     copy_file(dir, &copy.0, SNAPSHOT)?;
     copy_dir(&dir.join(LOG), &copy.0.join(LOG))?;
@@ -107,7 +107,7 @@ fn try_open_copy(dir: &Path) -> Result<LedgerCopy, StoreError> {
     Ok(LedgerCopy { ledger, original: dir.to_owned(), _copy: copy })
 }
 
-/// Whoever reads the error knows the original, not the copy.
+/// Puts the original's paths into an error: its reader does not know the copy's.
 fn in_names_of(original: &Path, copy: &Path, error: StoreError) -> StoreError {
     let renamed = |path: PathBuf| match path.strip_prefix(copy) {
         Ok(rest) => original.join(rest),
@@ -146,7 +146,7 @@ fn copy_file(from: &Path, to: &Path, name: &str) -> Result<(), StoreError> {
     let from = from.join(name);
     match fs::copy(&from, to.join(name)) {
         Ok(_) => Ok(()),
-        // It never was, or a living ledger has just removed it.
+        // It never existed, or a running ledger has just removed it.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::io("copy", from)(error)),
     }
@@ -162,7 +162,7 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), StoreError> {
     for entry in entries {
         let entry = entry.map_err(StoreError::io("list", from))?;
         let name = entry.file_name();
-        if entry.file_type().map_err(StoreError::io("look at", entry.path()))?.is_dir() {
+        if entry.file_type().map_err(StoreError::io("inspect", entry.path()))?.is_dir() {
             copy_dir(&entry.path(), &to.join(name))?;
         } else if let Some(name) = name.to_str() {
             copy_file(from, to, name)?;

@@ -1,4 +1,4 @@
-//! sled behind a guard: what it panics at becomes an error, and what it calls a flush becomes a sync.
+//! sled behind a guard: its panics become errors, and its flushes become syncs.
 
 use std::{
     any::Any,
@@ -24,9 +24,9 @@ thread_local! {
     static IN_SLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics that a store's guard catches off standard error: what they say is in the [`StoreError`] they become.
-/// All others go to the hook that was there before. This changes the panic hook of the whole process, so it is for
-/// `main` to call, not for a library; without it, stores work the same and a damaged one is noisier.
+/// Keeps panics that a store's guard catches off standard error: their message is in the [`StoreError`] they become.
+/// All others go to the previous hook. This changes the panic hook of the whole process, so it is for `main` to call,
+/// not for a library. Without it, stores work the same, but a damaged one is noisier.
 pub fn install_panic_filter() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -39,28 +39,28 @@ pub fn install_panic_filter() {
     });
 }
 
-/// How large sled makes its segments and its cache.
+/// How large sled makes its segments and its cache, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
-    /// A power of two. A write buffer has this size; whatever exceeds a quarter of it goes to a file of its own.
+    /// A power of two. A write buffer has this size; a value that exceeds a quarter of it goes to a file of its own.
     pub(super) segment: usize,
     pub(super) cache: u64,
 }
 
-/// An open sled directory. All that is called on it goes through [`Guarded::call`].
+/// An open sled directory. All calls to it go through [`Guarded::call`].
 #[derive(Debug)]
 pub(super) struct Guarded {
-    /// Nothing after a failure: then nothing more is written, not even by dropping it.
+    /// `None` after a failure, so that nothing more is written, not even on drop.
     db: Option<sled::Db>,
     dir: PathBuf,
     sizes: Sizes,
-    /// Values too large for a segment, in files of their own, that have been synced.
+    /// The files of values too large for a segment that have been synced.
     blobs: BTreeSet<OsString>,
 }
 
 impl Guarded {
-    /// Opens or creates sled's directory, and makes durable all that it then holds: after a crash of the process alone
-    /// it may hold what was never synced.
+    /// Opens or creates sled's directory, and makes everything it then holds durable: after a crash of just the
+    /// process, it may hold what was never synced.
     pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         remove_half_written(dir)?;
@@ -72,8 +72,8 @@ impl Guarded {
         Ok(guarded)
     }
 
-    /// Closes sled and opens it again: it gives back what it has cached. It evicts a page only after many accesses, so
-    /// that a walk over a whole log would leave the whole log in memory.
+    /// Closes sled and opens it again to release its cache. sled evicts a page only after many accesses, so a walk over
+    /// a whole log would leave the whole log in memory.
     pub(super) fn renew(&mut self) -> Result<(), StoreError> {
         self.close();
         self.db = Some(open_sled(&self.dir, self.sizes)?);
@@ -84,13 +84,13 @@ impl Guarded {
         &self.dir
     }
 
-    /// Calls sled.
+    /// Calls sled; a panic becomes an error. After a failure it is not called any more.
     pub(super) fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
         let db = self.db.as_ref().ok_or_else(|| StoreError::Stopped { dir: self.dir.clone() })?;
         guarded(&self.dir, || call(db))
     }
 
-    /// Makes durable all that was written. After an error nothing is written any more.
+    /// Makes everything written durable. After an error nothing more is written.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         let synced = self.try_sync();
         if synced.is_err() {
@@ -101,15 +101,15 @@ impl Guarded {
 
     fn try_sync(&mut self) -> Result<(), StoreError> {
         self.call(|db| db.flush())?;
-        // `flush` is a sync_file_range, which no power failure respects.
-        // The file is opened anew: five hundred hosted peers have one descriptor each, not two. All descriptors of a
-        // file share its pages, and so does an fdatasync.
+        // `flush` is a sync_file_range, which does not withstand a power failure. The file is opened again for the
+        // sync, so that five hundred hosted peers keep one descriptor each, not two: an fdatasync covers all pages of a
+        // file, whichever descriptor wrote them.
         let path = self.dir.join("db");
         File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::io("sync", path))?;
         self.sync_blobs()
     }
 
-    /// sled never syncs the files that it puts large values in.
+    /// Syncs the files that hold large values, which sled never does.
     fn sync_blobs(&mut self) -> Result<(), StoreError> {
         let dir = self.dir.join("blobs");
         let mut names = BTreeSet::new();
@@ -167,7 +167,7 @@ fn open_sled(dir: &Path, sizes: Sizes) -> Result<sled::Db, StoreError> {
 }
 
 /// Calls sled; a panic becomes an error that carries its message. What sled leaves half done by panicking is not used
-/// again: a store that has met an error is given up.
+/// again, since a store that has met an error is given up.
 pub(super) fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     let before = IN_SLED.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(call));
@@ -195,7 +195,7 @@ fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
         }
         sled::Error::Io(source) => StoreError::Io { action: "use the database in", path: dir.to_owned(), source },
         sled::Error::Corruption { .. } => StoreError::damaged(dir, "sled finds one of its files corrupted"),
-        sled::Error::Unsupported(what) => StoreError::damaged(dir, format!("sled does not read it: {what}")),
+        sled::Error::Unsupported(what) => StoreError::damaged(dir, format!("sled cannot read it: {what}")),
         sled::Error::ReportableBug(what) => StoreError::damaged(dir, format!("sled gave up: {what}")),
         sled::Error::CollectionNotFound(_) => StoreError::damaged(dir, "sled finds no tree in it"),
     }
@@ -205,8 +205,9 @@ fn is_locked(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
-/// Waits until sled has let go of its directory, so that whoever opens it next is not told that it is in use: threads
-/// of sled's hold on to a closed database for some microseconds. Not for ever: what a panic has left behind may stay.
+/// Waits until sled has let go of its directory, so that the next to open it is not told that it is in use: sled's
+/// threads hold on to a closed database for some microseconds. The wait is bounded, since what a panic left behind may
+/// stay locked.
 fn wait_for_release(dir: &Path) {
     const PAUSE: Duration = Duration::from_micros(200);
     const PAUSES: usize = 1_000;
@@ -219,14 +220,14 @@ fn wait_for_release(dir: &Path) {
     }
 }
 
-/// Removes what sled had half written of an index when it crashed: it would take it for a damaged whole one and refuse
-/// to open for ever. The former index is removed only after the new one has its name, so nothing is lost. This takes
-/// sled's own lock, so as not to take the file from under a living one.
+/// Removes an index that sled had half written when it crashed: sled would take it for a damaged complete one and
+/// refuse to open forever. The previous index is removed only after the new one has its name, so nothing is lost. This
+/// takes sled's own lock, so as not to remove the file from under a running instance.
 fn remove_half_written(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("db");
     let lock = match OpenOptions::new().read(true).open(&path) {
         Ok(file) => file,
-        // No data yet: an index of it says nothing.
+        // There is no data yet, so an index means nothing.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::io("open", path)(error)),
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/head       the second head: where the acknowledged log ends, and its chain there (two slots)
-//! DIR/snapshot   the books at some head, if it ever came that far
+//! DIR/snapshot   the books at some head, once there are enough records
 //! DIR/log/       sled: start of a batch (8 bytes, big-endian) -> the batch, the chain up to its end
 //! ```
 
@@ -32,15 +32,15 @@ use super::{
 /// A hash of all batches up to some place in the log, in order.
 pub(super) type Chain = [u8; blake3::OUT_LEN];
 
-/// The names in a store's directory.
+/// The names of the files in a store's directory.
 pub(super) const HEAD: &str = "head";
 pub(super) const SNAPSHOT: &str = "snapshot";
 pub(super) const LOG: &str = "log";
 
-/// An idle ledger stays below 15 MB, and a leaf of sixteen batches of ordinary size fits a segment.
+/// With these an idle ledger stays below 15 MB, and a leaf of sixteen batches of ordinary size fits a segment.
 const SIZES: Sizes = Sizes { segment: 256 * 1024, cache: 1024 * 1024 };
 
-/// How much of the log is read on opening before sled's cache is given back.
+/// How many bytes of the log are read on opening before sled's cache is released.
 const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
 
 /// How a ledger's store is set up.
@@ -48,8 +48,8 @@ const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
 pub struct LedgerOptions {
     /// After how many records a snapshot of the books is written, within the sync that makes them durable; 0 for never.
     pub snapshot_every: u64,
-    /// How it answers reads. A snapshot that was written when another number of sales was kept is not used, and the log
-    /// folded anew.
+    /// What bounds its answers to reads. A snapshot that was written under another `sales_kept` is not used; the whole
+    /// log is folded instead.
     pub limits: Limits,
 }
 
@@ -59,15 +59,15 @@ impl Default for LedgerOptions {
     }
 }
 
-/// What opening has removed from the end of the log: batches that a crash had left torn or out of order above the
+/// What was removed from the end of the log on opening: batches that a crash had left torn or out of order above the
 /// second head. None of it was ever acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The first record of the first batch that is gone: now the head.
+    /// The first record of the first batch that was removed; it is the head now.
     pub from: Position,
     /// How many entries were removed.
     pub entries: usize,
-    /// What was wrong with the first.
+    /// What was wrong with the first of them.
     pub what: String,
 }
 
@@ -85,12 +85,12 @@ struct Head {
 }
 
 impl Head {
-    /// Before the first batch.
+    /// The head of an empty log.
     fn start() -> Head {
         Head { position: Position(0), chain: *blake3::hash(b"bazaar ledger log 1").as_bytes() }
     }
 
-    /// After a batch that is encoded like this.
+    /// The head after a batch, given the batch and its encoding.
     fn after(&self, batch: &Batch, encoded: &[u8]) -> Head {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.chain);
@@ -99,7 +99,7 @@ impl Head {
     }
 }
 
-/// What stands in sled under a batch's start.
+/// What sled holds under the position where a batch starts.
 #[derive(Serialize, Deserialize)]
 struct Entry {
     batch: Batch,
@@ -116,10 +116,10 @@ impl Entry {
 /// The ledger's log on a disk, with the books it adds up to.
 ///
 /// It keeps the promise of [`Store`]: what was appended before a [`sync`](Store::sync) returned survives a crash of the
-/// process and a power failure, whole; and where a damaged medium has changed or dropped any of it, opening says so and
-/// names the record, or the file. One process at a time may open a directory.
+/// process and a power failure, whole. If a damaged medium has changed or dropped any of it, opening fails and names
+/// the record or the file. Only one process at a time may open a directory.
 ///
-/// All of it blocks; it belongs on a thread of its own.
+/// All of its calls block, so it belongs on a thread of its own.
 #[derive(Debug)]
 pub struct SledLedger {
     dir: PathBuf,
@@ -138,12 +138,12 @@ pub struct SledLedger {
 }
 
 impl SledLedger {
-    /// Opens the store in `dir`, or creates it. Everything in the log is verified: that takes time in proportion to the
-    /// whole log. What the log then holds is durable.
+    /// Opens the store in `dir`, or creates it. Everything in the log is verified, which takes time in proportion to
+    /// the whole log. Whatever the log holds afterwards is durable.
     ///
     /// # Errors
     /// When another process has it open; when anything that was acknowledged is missing or changed; when the log is
-    /// intact but cannot be folded; when the system refuses. See [`StoreError`].
+    /// intact but cannot be folded; when the operating system reports an error. See [`StoreError`].
     pub fn open(dir: impl AsRef<Path>, options: LedgerOptions) -> Result<SledLedger, StoreError> {
         let ledger = SledLedger::open_unfolded(dir.as_ref(), options)?;
         match &ledger.fold {
@@ -152,14 +152,13 @@ impl SledLedger {
         }
     }
 
-    /// The same, except that records which cannot be folded are left for whoever reads them: an audit wants to see
-    /// them.
+    /// The same as [`SledLedger::open`], except that a log that cannot be folded is no error: an audit wants to see it.
     pub(super) fn open_unfolded(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let second = Slots::at(dir.join(HEAD), Kind::Head);
         let (generation, acknowledged) = load_or_create(&second, &dir.join(LOG))?;
         let mut log = Guarded::open(&dir.join(LOG), SIZES)?;
-        // A living ledger may have moved it until sled's lock was ours.
+        // A running ledger may have moved it before sled's lock was ours.
         let (generation, acknowledged) = match second.load()? {
             Some(slot) => (slot.generation, decode_head(&second, &slot)?),
             None => (generation, acknowledged),
@@ -169,7 +168,7 @@ impl SledLedger {
             Loaded::Whole(books, chain) => Some((books, chain)),
             Loaded::Missing => None,
             Loaded::Damaged(what) => {
-                tracing::warn!(file = %dir.join(SNAPSHOT).display(), what, "damaged snapshot; folding the log anew");
+                tracing::warn!(file = %dir.join(SNAPSHOT).display(), what, "damaged snapshot; folding the whole log");
                 None
             }
         };
@@ -196,16 +195,16 @@ impl SledLedger {
             Some((books, _)) if books.position() > ledger.written.position => {
                 return Err(ledger.damaged(
                     ledger.written.position,
-                    format!("the log ends here, and a snapshot of {} records was taken of it", books.position()),
+                    format!("the log ends here, but a snapshot of {} records was taken of it", books.position()),
                 ));
             }
             Some(_) => {
                 let file = dir.join(SNAPSHOT);
                 if verified.snapshot_fits {
                     // It may lack sales that are kept now, or have some that are not.
-                    tracing::info!(file = %file.display(), "snapshot under other limits; folding the log anew");
+                    tracing::info!(file = %file.display(), "snapshot under other limits; folding the whole log");
                 } else {
-                    tracing::warn!(file = %file.display(), "snapshot of another log; folding this one anew");
+                    tracing::warn!(file = %file.display(), "snapshot of another log; folding the whole log");
                 }
                 let anew = verify(&mut ledger.log, acknowledged, None, options.limits)?;
                 (ledger.books, ledger.fold) = (anew.books, anew.fold);
@@ -214,26 +213,27 @@ impl SledLedger {
             None => None,
         };
         if ledger.second.load()?.is_none_or(|slot| slot.generation != generation) {
-            // sled's lock was given up for a moment, and another ledger came in between.
+            // sled's lock was released for a moment, and another ledger got in between.
             return Err(StoreError::InUse { dir: dir.to_owned() });
         }
         if let Some(what) = verified.torn {
             ledger.cut_from_here(what)?;
         }
         if ledger.written != acknowledged {
-            // What a crash left above the second head is durable since the log was opened, and from here on it counts.
+            // What a crash left above the second head became durable when the log was opened, and from here on it
+            // counts.
             ledger.advance_second_head()?;
         }
         Ok(ledger)
     }
 
-    /// Where it is.
+    /// The store's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What opening has cut off, if anything.
+    /// What was cut off on opening, if anything.
     #[must_use]
     pub fn cut(&self) -> Option<&Cut> {
         self.cut.as_ref()
@@ -245,21 +245,22 @@ impl SledLedger {
         &self.books
     }
 
-    /// Why the books end before the log does; only a store opened for an audit has such a log.
+    /// Whether the whole log could be folded; only a store opened for an audit has one that could not.
     pub(super) fn fold(&self) -> &Result<(), BooksError> {
         &self.fold
     }
 
-    /// All batches as written, from the first on, each verified against the chain. It ends after the first error.
+    /// All batches as written, from the first on, each verified against the chain. The iterator ends after the first
+    /// error.
     ///
     /// # Errors
-    /// When the medium refuses, or what it gives is damaged.
+    /// When the store has stopped. Each item is an error when the medium cannot be read or is damaged there.
     pub fn verified_batches(&self) -> Result<Batches<'_>, StoreError> {
         self.refuse_when_stopped()?;
         Ok(Batches(Walk::from_start(&self.log)))
     }
 
-    /// Removes everything from the end of the verified log on.
+    /// Removes everything after the end of the verified log.
     fn cut_from_here(&mut self, what: String) -> Result<(), StoreError> {
         let from = self.written.position;
         let keys = self.log.call(|db| db.range(key(from)..).keys().collect::<sled::Result<Vec<_>>>())?;
@@ -288,7 +289,7 @@ impl SledLedger {
                 head: self.written.position,
             });
         }
-        // Before it is written: a record that cannot be folded is to stop the ledger, not to stand in its log.
+        // Before it is written: a record that cannot be folded must stop the ledger and not get into its log.
         for record in &batch.records {
             self.books.apply(record).map_err(|source| self.unfoldable(source))?;
         }
@@ -307,7 +308,7 @@ impl SledLedger {
             return Ok(());
         }
         self.log.sync()?;
-        // Only now: the second head never leads the records.
+        // Only now: the second head is never ahead of the records.
         self.advance_second_head()?;
         self.synced = self.written.position;
         let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
@@ -371,7 +372,7 @@ impl Store for SledLedger {
             let mut walk = Walk::reaching(&self.log, from)?;
             while records.len() < wanted {
                 let Some((batch, _)) = walk.step()? else {
-                    return Err(self.damaged(walk.at.position, "the log ends here, and it had more records".into()));
+                    return Err(self.damaged(walk.at.position, "the log ends here, but it had more records".into()));
                 };
                 let skipped = from.0.saturating_sub(batch.position.0) as usize;
                 records.extend(batch.records.into_iter().skip(skipped).take(wanted - records.len()));
@@ -401,7 +402,7 @@ impl Store for SledLedger {
     }
 }
 
-/// All batches of a log in order, each verified against the chain ([`SledLedger::batches`]).
+/// All batches of a log in order, each verified against the chain ([`SledLedger::verified_batches`]).
 #[derive(Debug)]
 pub struct Batches<'a>(Walk<'a>);
 
@@ -434,7 +435,7 @@ fn load_or_create(second: &Slots, log: &Path) -> Result<(u64, Head), StoreError>
         return Ok((slot.generation, decode_head(second, &slot)?));
     }
     if log.exists() {
-        return Err(StoreError::damaged(second.path(), "it is missing, and there is a log beside it"));
+        return Err(StoreError::damaged(second.path(), "it is missing, but there is a log beside it"));
     }
     let head = Head::start();
     second.create(&head_slot(second, 0, &head)?)?;
@@ -444,20 +445,20 @@ fn load_or_create(second: &Slots, log: &Path) -> Result<(u64, Head), StoreError>
     Ok((0, head))
 }
 
-/// What a walk over the whole log has found.
+/// What a walk over the whole log found.
 struct Verified {
     end: Head,
     tail: Tail,
     books: Books,
     fold: Result<(), BooksError>,
-    /// The snapshot's head is one of this log.
+    /// Whether the snapshot's head is one of this log.
     snapshot_fits: bool,
-    /// What follows the end, above the second head, and does not hang together with it.
+    /// What is wrong with what follows the end, above the second head, where something does that is not chained to it.
     torn: Option<String>,
 }
 
 /// Walks the log from its start. Below the second head every batch must be there, and the chain at the second head must
-/// be the acknowledged one; above it, batches count as far as they are chained.
+/// be the acknowledged one; above it, batches count for as long as they are chained.
 fn verify(
     log: &mut Guarded,
     acknowledged: Head,
@@ -472,7 +473,7 @@ fn verify(
     loop {
         if walk.bytes > WALKED_AT_ONCE {
             let at = walk.at;
-            // It holds on to sled.
+            // The walk holds on to sled.
             drop(walk);
             log.renew()?;
             walk = Walk { at, ..Walk::from_start(log) };
@@ -491,7 +492,7 @@ fn verify(
                 folding.fold(&batch);
             }
             Ok(None) if at.position < acknowledged.position => {
-                let what = format!("the log ends here, and {} records were acknowledged", acknowledged.position);
+                let what = format!("the log ends here, but {} records were acknowledged", acknowledged.position);
                 return Err(damaged(at.position, &what));
             }
             Ok(None) => break,
@@ -536,7 +537,7 @@ impl Folding {
     }
 
     fn fold(&mut self, batch: &Batch) {
-        // What stands below the snapshot's head is in it already.
+        // What is below the snapshot's head is already in it.
         if batch.position >= self.books.position() && self.fold.is_ok() {
             self.fold = batch.records.iter().try_for_each(|record| self.books.apply(record));
         }
@@ -549,12 +550,12 @@ struct Walk<'a> {
     steps: Steps,
     /// The head after the batches given so far.
     at: Head,
-    /// How much was read for them.
+    /// How many bytes were read for them.
     bytes: usize,
 }
 
 enum Steps {
-    /// sled is asked for its entries with the first step.
+    /// sled is asked for its entries at the first step.
     Unasked,
     Under(Box<sled::Iter>),
     Over,
@@ -578,10 +579,10 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// The next batch, and the head after it; nothing at the end of the log, and after an error.
+    /// The next batch, and the head after it; `None` at the end of the log and after an error.
     ///
     /// # Errors
-    /// [`StoreError::DamagedLog`] when what stands there does not follow; any other when sled does not give it.
+    /// [`StoreError::DamagedLog`] when what is found there does not follow; any other when sled cannot read it.
     fn step(&mut self) -> Result<Option<(Batch, Head)>, StoreError> {
         let mut entries = match mem::replace(&mut self.steps, Steps::Over) {
             Steps::Unasked => self.log.call(|db| Ok(Box::new(db.range(key(self.at.position)..))))?,
@@ -590,7 +591,7 @@ impl<'a> Walk<'a> {
         };
         let Some((found, value)) = self.log.call(|_| entries.next().transpose())? else { return Ok(None) };
         if found != key(self.at.position) {
-            return Err(self.damaged(format!("the next batch stands under {found:?} instead")));
+            return Err(self.damaged(format!("the next batch is stored under {found:?} instead")));
         }
         let entry = self.decode(&value)?;
         let after = Entry::batch_in(&value).map(|encoded| self.at.after(&entry.batch, encoded));

@@ -1,18 +1,18 @@
-//! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps over a restart ([`PeerStore`]), each in a
-//! sled of its own.
+//! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps across a restart ([`PeerStore`]), each in
+//! a sled database of its own.
 //!
 //! sled alone does not keep the promise of [`Store`](bazaar_protocol::store::Store): its `flush` stops short of an
-//! fsync, and after one flipped bit it opens without an error and has forgotten acknowledged records. So (DESIGN 3,
-//! "What a store must promise"):
+//! fsync, and after one flipped bit it may open without an error and have forgotten acknowledged records. Therefore
+//! (DESIGN 3, "What a store must promise"):
 //!
 //! - a sync is sled's `flush` *and* an fdatasync of its files;
 //! - every batch carries a chain over all batches before it;
 //! - what sled holds is compared on opening with a witness in a file that sled does not know of (`slots`): the ledger's
 //!   second head, the peer's second copy. The witness is written after sled is synced and before anybody is told, so it
-//!   never leads what is durable, and never lags what was acknowledged.
+//!   is never ahead of what is durable, and never behind what was acknowledged.
 //!
-//! sled meets some damage with a panic. Every call of it is made through a guard that turns a panic into an error;
-//! [`install_panic_filter`] keeps such a panic off standard error too.
+//! sled panics on some kinds of damage. Every call to it goes through a guard that turns a panic into an error;
+//! [`install_panic_filter`] keeps such a panic off standard error as well.
 
 mod copy;
 mod guard;
@@ -30,11 +30,12 @@ pub use guard::install_panic_filter;
 pub use ledger::{Batches, Cut, LedgerOptions, SledLedger};
 pub use peer::PeerStore;
 
-/// Why a store cannot be opened or used. No store is used again after an error of a write or a sync: the process that
-/// holds it stops (a failed fsync may have dropped the very pages that a second one would report as safe).
+/// Why a store cannot be opened or used. No store is used again after a failed write or sync: the process that holds it
+/// stops (a failed fsync may have dropped the very pages that a second one would report as safe).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no store. Give the directory of one; a store that is to be written is created when it is missing.
+    /// There is no store to read. Give a directory that holds one. (A store opened for writing is created if it is
+    /// missing.)
     #[error("there is no ledger store in {}: give the directory that `bazaar ledger` was started with", dir.display())]
     NotFound {
         /// Where it was looked for.
@@ -46,30 +47,30 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
-    /// The operating system refused. After a refused write or sync the process must stop; once the cause is gone
-    /// (disk full, permissions), starting again is safe.
+    /// The operating system reported an error. After a failed write or sync the process must stop; once the cause is
+    /// gone (a full disk, permissions), a restart is safe.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted, as a verb.
         action: &'static str,
-        /// With which file or directory.
+        /// The file or directory it was attempted with.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The store was written by another version of this program. Use that version.
-    #[error("{} is of format {found}, this program reads format {known}: use the version that wrote \
-        it", file.display())]
+    #[error("{} has format {found}, and this program reads format {known}: use the version that \
+        wrote it", file.display())]
     Version {
-        /// The file that says so.
+        /// The file with another format.
         file: PathBuf,
         /// Its format.
         found: u16,
-        /// The format known here.
+        /// The format that this program reads.
         known: u16,
     },
     /// Acknowledged records are missing or changed. Nothing that was acknowledged may be dropped, so the ledger does
-    /// not start: put a complete copy of the directory back (the peers notice one that is too old).
+    /// not start: restore a complete copy of the directory (the peers notice one that is too old).
     #[error(
         "the log in {} is damaged at record {record}: {what}; restore the store's directory from a backup",
         file.display()
@@ -82,17 +83,17 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
-    /// A file of the store cannot be made sense of, and what it held cannot be rebuilt from the others. Put a complete
-    /// copy of the directory back.
+    /// A file of the store is not intact, and what it held cannot be rebuilt from the others. Restore a complete copy
+    /// of the directory.
     #[error("{} is damaged: {what}; restore the store's directory from a backup", file.display())]
     DamagedFile {
-        /// Which; sled's directory where sled does not say which of its files.
+        /// The file, or sled's directory where sled does not say which of its files it is.
         file: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// A record is intact but cannot follow the ones before it: a fault of the protocol. The ledger stops; `bazaar
-    /// audit` shows the log.
+    /// A record is intact but cannot follow the ones before it: a bug in the protocol. The ledger stops; `bazaar audit`
+    /// shows the log.
     #[error("the log in {} cannot be folded: {source}", file.display())]
     Unfoldable {
         /// sled's directory.
@@ -100,18 +101,18 @@ pub enum StoreError {
         /// Which record, and what is wrong with it.
         source: BooksError,
     },
-    /// A batch was to be appended that holds no record or does not start at the head: a fault of the caller. Nothing
-    /// was written.
+    /// A batch that was to be appended holds no record or does not start at the head: a bug in the caller. Nothing was
+    /// written.
     #[error("a batch of {records} records at {position} cannot be appended to a log of {head} records")]
     Misplaced {
-        /// Where it says it stands.
+        /// Where the batch says that it starts.
         position: Position,
-        /// How many records it has.
+        /// How many records the batch has.
         records: usize,
         /// Where the log ends.
         head: Position,
     },
-    /// An earlier call on this store failed; it does nothing any more. Stop, and open it anew.
+    /// An earlier call on this store failed, and it refuses all further ones. Stop, and open it again.
     #[error("the store in {} has stopped after an earlier failure", dir.display())]
     Stopped {
         /// The store's directory.
@@ -129,7 +130,7 @@ impl StoreError {
         StoreError::DamagedFile { file: file.into(), what: what.into() }
     }
 
-    /// Whether the store's files are not what was written (rather than in use, missing, or out of reach).
+    /// Whether the store's files are no longer what was written, rather than in use, missing or out of reach.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {

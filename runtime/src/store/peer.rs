@@ -1,4 +1,4 @@
-//! What a peer keeps over a restart.
+//! What a peer keeps across a restart.
 //!
 //! ```text
 //! DIR/sled/   sled: one key -> number of the write, the value, checksum
@@ -8,10 +8,10 @@
 //! # Why two copies
 //!
 //! sled may open without an error and have forgotten what it held. A peer that then took its incarnation to be 0 would
-//! be a former life of itself, and DESIGN R7 would be broken without anybody noticing. A write goes to sled first and
-//! to the copy when sled is durable, and nobody is told before both are. So whatever the crash, the copy is of sled's
-//! write or of the one before it; a copy that is ahead of sled, or further behind, or differs at the same number, is
-//! damage.
+//! repeat a former life of its own, and DESIGN R7 would be broken without anybody noticing. A write therefore goes to
+//! sled first and to the copy once sled is durable, and nobody is told before both are. Whatever the crash, the copy is
+//! of sled's last write or of the one before it. A copy that is ahead of sled, or further behind, or differs at the
+//! same number, is damage.
 
 use std::{
     fs,
@@ -31,17 +31,17 @@ const SLED: &str = "sled";
 const COPY: &str = "copy";
 const KEY: &[u8] = b"durable";
 
-/// As small as sled works well with: five hundred peers may live in one process.
+/// As small as sled works well with, since one process may host five hundred peers.
 const SIZES: Sizes = Sizes { segment: 8 * 1024, cache: 16 * 1024 };
 
-/// A value with the number of its write, the first being 1.
+/// A value with the number of its write; the first write is number 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Numbered {
     write: u64,
     durable: Durable,
 }
 
-/// A place on a disk for what a peer keeps over a restart. One process at a time may open it. All of it blocks.
+/// What a peer keeps across a restart, on a disk. Only one process at a time may open it. All of its calls block.
 #[derive(Debug)]
 pub struct PeerStore {
     dir: PathBuf,
@@ -55,8 +55,8 @@ impl PeerStore {
     /// Opens the store in `dir`, or creates it.
     ///
     /// # Errors
-    /// When another process has it open; when what was saved last is missing or changed; when the system refuses. See
-    /// [`StoreError`].
+    /// When another process has it open; when what was saved last is missing or changed; when the operating system
+    /// reports an error. See [`StoreError`].
     pub fn open(dir: impl AsRef<Path>) -> Result<PeerStore, StoreError> {
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
@@ -64,7 +64,7 @@ impl PeerStore {
         // As with the ledger's second head: the copy exists before sled does.
         if copy.load()?.is_none() {
             if dir.join(SLED).exists() {
-                return Err(StoreError::damaged(copy.path(), "it is missing, and there is a database beside it"));
+                return Err(StoreError::damaged(copy.path(), "it is missing, but there is a database beside it"));
             }
             copy.create(&slot(&copy, Numbered::default())?)?;
             sync_parent(dir)?;
@@ -78,7 +78,7 @@ impl PeerStore {
                 return Err(StoreError::damaged(
                     store.sled.dir(),
                     format!(
-                        "it holds {:?} of write {}, and {} holds {:?} of write {}",
+                        "it holds {:?} of write {}, but {} holds {:?} of write {}",
                         saved.durable,
                         saved.write,
                         store.copy.path().display(),
@@ -87,29 +87,29 @@ impl PeerStore {
                     ),
                 ));
             }
-            // A crash came between the two; or the copy's newest slot is damaged, and this repairs it.
+            // Either a crash came between the two, or the copy's newest slot is damaged; this repairs both.
             store.copy.write(&slot(&store.copy, saved)?)?;
         }
         store.last = saved;
         Ok(store)
     }
 
-    /// Where it is.
+    /// The store's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What was saved last; of a store that is new, the default: a peer that never lived.
+    /// What was saved last; for a new store the default, which is that of a peer that has never lived.
     #[must_use]
     pub fn load(&self) -> Durable {
         self.last.durable
     }
 
-    /// Saves a value in place of the former. It is durable when this returns.
+    /// Saves a value in place of the previous one. It is durable when this returns.
     ///
     /// # Errors
-    /// When the medium refuses. The peer stops; the store does nothing any more.
+    /// When the write or the sync fails. The peer must stop; the store refuses all further calls.
     pub fn save(&mut self, durable: &Durable) -> Result<(), StoreError> {
         if self.is_stopped {
             return Err(StoreError::Stopped { dir: self.dir.clone() });
@@ -141,7 +141,7 @@ impl PeerStore {
         if numbered.write == slot.generation {
             Ok(numbered)
         } else {
-            Err(StoreError::damaged(self.copy.path(), "its two numbers differ"))
+            Err(StoreError::damaged(self.copy.path(), "its two write numbers differ"))
         }
     }
 

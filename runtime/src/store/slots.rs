@@ -1,5 +1,5 @@
-//! A small file of two slots, written in turn, so that a write that is torn in one leaves the other: the witness beside
-//! sled. Each slot lies on a page of its own and carries a generation and a checksum.
+//! The witness beside sled: a small file of two slots that are written in turn, so that a write torn in one leaves the
+//! other intact. Each slot is on a page of its own and carries a generation and a checksum.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,7 @@ use std::{
 
 use super::StoreError;
 
-/// What kind of slots: told apart so that no file is taken for another's.
+/// What a file of slots holds, so that no file is taken for one of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The ledger's second head.
@@ -28,15 +28,16 @@ impl Kind {
     }
 }
 
-/// The format of everything a store writes: a change of any of it is a new number.
+/// The format of everything a store writes. Any change to it takes a new number.
 pub(super) const FORMAT: u16 = 1;
 
 const SLOT: usize = 4096;
 const CHECKSUM: usize = blake3::OUT_LEN;
-/// Magic, format, generation, length of the payload.
+/// The bytes of magic, format, generation and length of the payload.
 const HEADER: usize = 8 + 2 + 8 + 2;
 
-/// The two-slot file at a path. It is opened for each use: five hundred hosted peers keep no file open for it.
+/// The two-slot file at a path. It is opened for each use, so that five hundred hosted peers do not keep five hundred
+/// files open for it.
 #[derive(Debug)]
 pub(super) struct Slots {
     path: PathBuf,
@@ -48,7 +49,7 @@ pub(super) struct Slots {
 pub(super) struct Slot {
     /// How many times the file had been written before; it rises by one with each write.
     pub(super) generation: u64,
-    /// What was written.
+    /// What was written: at most 4,044 bytes.
     pub(super) payload: Vec<u8>,
 }
 
@@ -79,11 +80,11 @@ impl Slots {
         }
     }
 
-    /// The newest slot that can be read; nothing when there is no file. One unreadable slot is what a torn write
-    /// leaves, and the other one then holds what was written before it.
+    /// The newest slot that can be read; `None` if there is no file. One unreadable slot is what a torn write leaves;
+    /// the other one then holds what was written before.
     ///
     /// # Errors
-    /// When neither slot can be read, or the format is another.
+    /// When neither slot can be read, or the format is not ours.
     pub(super) fn load(&self) -> Result<Option<Slot>, StoreError> {
         let image = match fs::read(&self.path) {
             Ok(image) => image,
@@ -95,7 +96,7 @@ impl Slots {
         newest.map(Some).ok_or_else(|| StoreError::damaged(&self.path, "neither of its two slots can be read"))
     }
 
-    /// Writes a slot over the one before last, and makes it durable.
+    /// Overwrites the slot before last, and makes the write durable.
     pub(super) fn write(&self, slot: &Slot) -> Result<(), StoreError> {
         let write = || -> io::Result<()> {
             let file = OpenOptions::new().write(true).open(&self.path)?;
@@ -118,7 +119,7 @@ impl Slots {
         bytes
     }
 
-    /// The slot at `index`, if it is whole.
+    /// The slot at `index`, if it is intact.
     fn decode(&self, image: &[u8], index: usize) -> Result<Option<Slot>, StoreError> {
         let Some(bytes) = image.get(index * SLOT..) else { return Ok(None) };
         let Some((header, rest)) = bytes.split_at_checked(HEADER) else { return Ok(None) };
@@ -144,12 +145,12 @@ fn offset(generation: u64) -> usize {
     if generation.is_multiple_of(2) { 0 } else { SLOT }
 }
 
-/// Makes durable that a directory lists what it lists.
+/// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))
 }
 
-/// Makes durable that a file is listed in its directory.
+/// Makes a file's entry in its directory durable.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_one_write_tears_the_slot_before_it_is_left() {
+    fn a_write_torn_at_any_byte_leaves_the_slot_before_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let slots = Slots::at(dir.path().join("head"), Kind::Head);
         slots.create(&slot(0)).expect("created");

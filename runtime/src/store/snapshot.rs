@@ -1,5 +1,5 @@
-//! The books as they stood at some head, in a file: a reader far behind gets them instead of all records, and opening
-//! folds only what came after. A snapshot holds nothing that the log does not: one that is damaged costs time only.
+//! The books at some head, in a file: a reader that is far behind gets them instead of all records, and opening folds
+//! only what came after. A snapshot holds nothing that the log does not, so a damaged one only costs time.
 
 use std::{
     fs::{self, File},
@@ -18,10 +18,10 @@ use super::{
 };
 
 const MAGIC: [u8; 8] = *b"bzr-snap";
-/// Magic, format, chain.
+/// The bytes of magic, format and chain.
 const HEADER: usize = 8 + 2 + blake3::OUT_LEN;
 
-/// A snapshot as it is served.
+/// A snapshot as it is served, in chunks.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     position: Position,
@@ -37,7 +37,7 @@ impl Snapshot {
         self.position
     }
 
-    /// The same as [`Books::chunk_for`], without cutting the books up anew for each chunk.
+    /// The same as [`Books::chunk_for`], without cutting the books up again for each chunk.
     pub(super) fn chunk_for(&self, wanted: Option<ChunkId>) -> LedgerAnswer {
         let wanted = wanted.filter(|id| id.position == self.position).map_or(0, |id| id.index);
         let (index, chunk) = match self.chunks.get(wanted as usize) {
@@ -48,18 +48,18 @@ impl Snapshot {
     }
 }
 
-/// What was read from a file.
+/// What reading a snapshot's file gave.
 #[derive(Debug)]
 pub(super) enum Loaded {
-    /// There is none.
+    /// There is no file.
     Missing,
-    /// It cannot be used; why.
+    /// It cannot be used, for this reason.
     Damaged(String),
     /// The books, and the chain at their head.
     Whole(Books, Chain),
 }
 
-/// Writes a snapshot in place of the former one; whoever reads finds the one or the other. It is durable on return.
+/// Writes a snapshot in place of the previous one; a reader finds either of the two, whole. It is durable on return.
 pub(super) fn write(path: &Path, books: &Books, chain: Chain) -> Result<(), StoreError> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&MAGIC);
@@ -94,7 +94,7 @@ pub(super) fn load(path: &Path) -> Result<Loaded, StoreError> {
     };
     let (tag, chain) = header.split_at(MAGIC.len() + 2);
     if tag != [MAGIC.as_slice(), &FORMAT.to_le_bytes()].concat() {
-        return Ok(Loaded::Damaged("it is of another format".into()));
+        return Ok(Loaded::Damaged("it has another format".into()));
     }
     match (postcard::from_bytes(books), chain.try_into()) {
         (Ok(books), Ok(chain)) => Ok(Loaded::Whole(books, chain)),

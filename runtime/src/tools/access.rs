@@ -1,4 +1,4 @@
-//! How tools reach a run: its processes while it lives, its files afterwards.
+//! How tools reach a run: its processes while it is going on, its files afterwards.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::{
     tools::{self, within},
 };
 
-/// How long a tool waits for an answer.
+/// How long a tool waits for each answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why a tool does not get what it asks for.
@@ -54,7 +54,7 @@ pub enum AccessError {
 }
 
 impl AccessError {
-    /// Whether this says that the books are not as they should be, rather than that they cannot be looked at.
+    /// Whether the books themselves are wrong, rather than out of reach.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -65,7 +65,7 @@ impl AccessError {
     }
 }
 
-/// What makes a process a member of the run that `config` describes.
+/// The credentials of the run that `config` describes.
 ///
 /// # Errors
 /// When the configuration has no key.
@@ -79,7 +79,8 @@ pub fn credentials(config: &BazaarConfig) -> Result<Credentials, AccessError> {
     })
 }
 
-/// Where the ledger of a run listens now: as configured, or else as its process has left it in the run's directory.
+/// Where the ledger of a run listens now: as configured, or else as its process has written it into the run's
+/// directory.
 #[must_use]
 pub fn ledger_address(config: &BazaarConfig, run: &Path) -> Option<String> {
     match &config.ledger().address {
@@ -98,39 +99,40 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run in `dir`.
+    /// The run in `dir`, whether it is going on or has ended.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no run in `dir`, or its configuration has no key.
     pub fn at(dir: &Path) -> Result<Run, AccessError> {
         let config = config_of(dir)?;
         let credentials = credentials(&config)?;
         Ok(Run { dir: dir.to_owned(), config, credentials, settings: Settings::default() })
     }
 
-    /// Its configuration.
+    /// The run's effective configuration.
     #[must_use]
     pub fn config(&self) -> &BazaarConfig {
         &self.config
     }
 
-    /// Its directory.
+    /// The run's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A connection to its ledger.
+    /// Opens a connection to its ledger.
     ///
     /// # Errors
-    /// When that cannot be reached.
+    /// When the ledger cannot be reached.
     pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
         let down = |why: String| AccessError::LedgerDown(why);
-        let address = ledger_address(&self.config, &self.dir).ok_or_else(|| down("it has left no address".into()))?;
+        let address =
+            ledger_address(&self.config, &self.dir).ok_or_else(|| down("it has written no address".into()))?;
         tools::ledger(&*address, &self.credentials, &self.settings).await.map_err(|error| down(error.to_string()))
     }
 
-    /// How the ledger is, with the whole directory.
+    /// The state of the ledger, with the whole directory.
     ///
     /// # Errors
     /// When it cannot be reached.
@@ -146,7 +148,7 @@ impl Run {
         Ok(info)
     }
 
-    /// How its peers are: each process that the directory names is asked.
+    /// The state of its peers, as told by each process that the directory names.
     pub async fn peers(&self, entries: &[Entry]) -> BTreeMap<PeerId, Result<PeerInfo, String>> {
         let mut processes: BTreeMap<&str, Vec<PeerId>> = BTreeMap::new();
         for Entry { registration, .. } in entries {
@@ -157,7 +159,10 @@ impl Run {
             ids.into_iter()
                 .map(|id| {
                     let info = result.clone().and_then(|infos| {
-                        infos.into_iter().find(|info| info.id() == id).ok_or_else(|| "not hosted any more".to_owned())
+                        infos
+                            .into_iter()
+                            .find(|info| info.id() == id)
+                            .ok_or_else(|| "no longer hosted there".to_owned())
                     });
                     (id, info)
                 })
@@ -179,7 +184,7 @@ impl Run {
         }
     }
 
-    /// The whole log: from the living ledger, or else from a copy of its store.
+    /// The whole log: from the running ledger, or else from a copy of its store.
     ///
     /// # Errors
     /// When neither can be read, or the store is damaged.
@@ -223,7 +228,7 @@ async fn read_log(ledger: &LedgerToolsClient) -> Result<Vec<Batch>, AccessError>
     }
 }
 
-/// Reads on in the books of a living run.
+/// Follows the books of a run that is going on.
 #[derive(Debug)]
 pub struct BooksReader {
     dir: PathBuf,
@@ -232,13 +237,13 @@ pub struct BooksReader {
 }
 
 impl BooksReader {
-    /// Reads the books of the run in `dir` from the start.
+    /// A reader of the books of the run in `dir`, from the start.
     #[must_use]
     pub fn of_run(dir: &Path) -> BooksReader {
         BooksReader { dir: dir.to_owned(), ledger: None, books: Books::default() }
     }
 
-    /// The books as they are now.
+    /// Reads what is new, and gives the books as they are now.
     ///
     /// # Errors
     /// When the ledger cannot be reached; ask again later.
@@ -256,7 +261,7 @@ impl BooksReader {
                 self.books.apply(record)?;
             }
         }
-        // Kept only when it works: a broken connection never comes back.
+        // Kept only if it works: a broken connection never recovers.
         self.ledger = Some(ledger);
         Ok(&self.books)
     }

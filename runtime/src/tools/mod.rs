@@ -1,4 +1,4 @@
-//! Connections for people's tools.
+//! Connections for the tools that people use.
 
 pub mod access;
 
@@ -40,7 +40,7 @@ pub async fn host(
     Ok(HostToolsClient::new(client::Config::default(), Wire::new(frames, "the peer's process")).spawn())
 }
 
-/// What a call takes along: how long its caller waits.
+/// The context of a call whose caller waits for `at_most` this long.
 #[must_use]
 pub fn within(at_most: Duration) -> context::Context {
     let mut context = context::current();

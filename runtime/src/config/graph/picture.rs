@@ -7,21 +7,21 @@ use bazaar_protocol::id::PeerId;
 use super::Graph;
 use crate::processes::random::SplitMix64;
 
-/// What a peer does, as far as its colour goes.
+/// What a peer does, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// It buys.
+    /// It only buys.
     Buyer,
-    /// It sells.
+    /// It only sells.
     Seller,
-    /// It does both.
+    /// It both buys and sells.
     Both,
 }
 
-/// What is said about a peer in a picture.
+/// What a picture shows of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Its colour.
+    /// What it does, shown by its colour.
     pub kind: Kind,
     /// Its role in words, such as "seller fish".
     pub text: String,
@@ -36,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// Told apart by people with any colour vision, and white ink is readable on all of them.
+    /// Distinguishable with any colour vision, and white text is readable on all of them.
     fn fill(self) -> &'static str {
         match self {
             Kind::Buyer => "#2f6db3",
@@ -50,19 +50,19 @@ const UNKNOWN_FILL: &str = "#6b7280";
 const GOLD: &str = "#e0a100";
 /// The radius of a peer's disc, in pixels.
 const RADIUS: f64 = 21.0;
-/// How long a link is drawn, about.
+/// About how long a link is drawn, in pixels.
 const LINK: f64 = 118.0;
-/// How far apart two peers are at least, where there is a choice: both their discs and a line of text.
+/// The least distance between two peers, where there is a choice, in pixels: both discs and a line of text.
 const ROOM: f64 = RADIUS * 3.4;
-/// Beyond this many peers there is no room for the roles in words; they still show when pointed at.
+/// Beyond this many peers there is no room for the roles in words; they still show when one points at a peer.
 const MOST_WITH_TEXT: u32 = 80;
-/// Beyond this many peers they stand in a circle: any other drawing of so many links is as tangled, and slower.
+/// Beyond this many peers they are put in a circle: any other drawing of so many links is as tangled, and slower.
 const MOST_LAID_OUT: u32 = 500;
 /// Up to this many peers, several layouts are tried and the clearest is taken.
 const MOST_TRIED: u32 = 80;
 
 impl Graph {
-    /// The graph in Graphviz' language. `labels` go by peer id; who has none is drawn grey.
+    /// The graph in Graphviz's language. `labels` go by peer id; a peer without one is drawn grey.
     #[must_use]
     pub fn to_dot(&self, labels: &[Label], trader: Option<PeerId>) -> String {
         let mut text = String::from(
@@ -89,8 +89,8 @@ impl Graph {
         text
     }
 
-    /// The graph as a picture that a browser shows; the same arguments give the same picture. `labels` go by peer id;
-    /// who has none is drawn grey. The trader wears a crown.
+    /// The graph as a picture that a browser shows; the same arguments give the same picture. `labels` go by peer id; a
+    /// peer without one is drawn grey. The trader wears a crown.
     #[must_use]
     pub fn to_svg(&self, title: &str, labels: &[Label], trader: Option<PeerId>) -> String {
         let places = self.layout();
@@ -124,7 +124,7 @@ impl Graph {
         }
         svg.push_str("</g>\n");
         if with_text {
-            // The halo keeps words readable where a link runs under them. It is a copy beneath, since not every
+            // The halo keeps words readable where a link runs under them. It is a copy underneath, since not every
             // program that draws SVG knows `paint-order`.
             svg.push_str("<g text-anchor=\"middle\" font-size=\"12\">\n");
             for ((peer, place), label) in self.peers().zip(&places).zip(labels) {
@@ -198,7 +198,7 @@ impl Graph {
     }
 
     /// How hard a drawing is to read: links that cross, and, worse, links that run over a peer they do not join, or
-    /// peers that stand in each other's way.
+    /// peers that are in each other's way.
     fn clutter(&self, places: &[Place]) -> f64 {
         let links: Vec<(usize, usize)> = self.links().map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
         let mut clutter = 0.0;
@@ -326,8 +326,8 @@ fn cross(a: Place, b: Place, c: Place, d: Place) -> bool {
     side(a, b, c) != side(a, b, d) && side(c, d, a) != side(c, d, b)
 }
 
-/// Places peers so that distances on paper are as the hops between them: stochastic gradient descent on the stress
-/// (Zheng, Pawar, Goodman 2019), which untangles better than springs and needs a fixed number of rounds.
+/// Places peers so that distances in the drawing are proportional to the hops between them: stochastic gradient descent
+/// on the stress (Zheng, Pawar, Goodman 2019), which untangles better than springs and needs a fixed number of rounds.
 fn stress_layout(hops: &[Vec<f64>], random: &mut SplitMix64) -> Vec<Place> {
     let count = hops.len();
     let span = LINK * (count as f64).sqrt();
@@ -353,7 +353,7 @@ fn stress_layout(hops: &[Vec<f64>], random: &mut SplitMix64) -> Vec<Place> {
     places
 }
 
-/// Moves apart whoever stands too close to be read.
+/// Moves peers apart that are too close to be read.
 fn spread(places: &mut [Place]) {
     let least = ROOM;
     for _ in 0..60 {
@@ -401,7 +401,7 @@ fn escape_xml(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // XML knows no way to write the other control characters.
+            // XML has no way to write the other control characters.
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_peers_stand_on_each_other() {
+    fn no_two_peers_overlap() {
         for (peers, seed) in [(4, 1), (10, 2), (50, 3), (200, 4), (500, 5)] {
             let places = Graph::random(peers, seed).layout();
             for a in 0..places.len() {
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_wrote_is_escaped() {
+    fn text_written_by_people_is_escaped() {
         let graph = Graph::random(1, 1);
         let label = [Label { kind: Kind::Seller, text: "<b> & \"c\" \\ \u{1}".to_owned() }];
         let svg = graph.to_svg("a < b", &label, None);
