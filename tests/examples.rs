@@ -1,4 +1,4 @@
-//! The examples do what they say. Each ends with assertions of its own; here they run, and can fail.
+//! The examples do what they say. Each ends with assertions of its own; here they are run, and can fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../protocol/examples/elect.rs"]
@@ -7,11 +7,11 @@ mod elect;
 mod market;
 
 #[test]
-fn a_leader_is_elected_and_replaced_among_ones_own_workers() {
+fn a_leader_is_elected_and_replaced_among_your_own_workers() {
     elect::main();
 }
 
 #[test]
-fn a_market_over_a_store_of_ones_own_survives_its_trader_and_passes_its_audit() {
+fn a_market_over_your_own_store_survives_its_trader_and_passes_its_audit() {
     market::main();
 }

@@ -28,6 +28,7 @@ use bazaar_protocol::{
     record::{Entry, Record, Sale},
 };
 use bazaar_runtime::{
+    network::service::within,
     network::{
         directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
         hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
@@ -40,7 +41,7 @@ use bazaar_runtime::{
         settings::Settings,
         wire::{self, MAX_FRAME, Wire},
     },
-    tools::{self, within},
+    tools,
 };
 use futures::{SinkExt, StreamExt, future::BoxFuture};
 use tokio::{

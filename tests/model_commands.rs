@@ -140,3 +140,11 @@ fn docs_models_md_is_what_the_command_prints() {
          cargo run --release --bin bazaar-model -- list --markdown > docs/models.md"
     );
 }
+
+#[test]
+fn a_model_without_a_scenario_small_enough_is_not_said_to_catch_nothing() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    let (code, _, says) = said(command.args(["mutants", "--model", "clock", "--up-to", "5"]).output().unwrap());
+    assert_eq!(code, Some(2), "{says}");
+    assert!(says.contains("clock has no scenario of up to 5 states; give `--up-to` more"), "{says}");
+}

@@ -191,7 +191,7 @@ fn every_step_can_be_told_drawn_written_and_replayed() {
                 assert!(!whole.sentence(before, action, after).is_empty());
                 let lanes = whole.lanes(before).len();
                 for mark in whole.marks(before, action, after) {
-                    if let bazaar_model::pictures::picture::Mark::Sent { from, to, .. } = mark {
+                    if let bazaar_model::subject::picture::Mark::Sent { from, to, .. } = mark {
                         assert!(from < lanes && to.is_some_and(|to| to < lanes));
                     }
                 }

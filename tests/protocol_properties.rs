@@ -1,7 +1,7 @@
 //! Whole bazaars under random schedules, and the small machines under random inputs (DESIGN 5).
 //!
-//! `BAZAAR_CASES` multiplies the number of cases, `BAZAAR_SEED` picks other ones. A failure prints the seed, the shrunk
-//! schedule and what it came down to, step by step.
+//! `BAZAAR_CASES` multiplies the number of cases, `BAZAAR_SEED` picks different ones. A failure prints the seed, the
+//! shrunk schedule and what it did, step by step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -38,7 +38,7 @@ use proptest::{
 };
 use world::{Action, Ending, Roughness, Setup, Stats, TIMEOUTS, World, actions, at_least, endings, graphs, setups};
 
-/// Runs so many cases, times `BAZAAR_CASES`; panics with the seed and the smallest failing case.
+/// Runs this many cases, times `BAZAAR_CASES`; panics with the seed and the smallest failing case.
 fn check<S: Strategy>(name: &str, cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
 where
     S::Value: std::fmt::Debug,
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// Runs one schedule and its ending. Of a failure, the steps that led there are told.
+/// Runs one schedule and its ending. A failure includes the steps that led to it.
 fn run(setup: &Setup, schedule: &[Action], ending: Ending, stats: &RefCell<Stats>) -> Result<(), TestCaseError> {
     let attempt = |keep: bool| {
         let mut world = World::new(setup.clone(), keep);
@@ -144,7 +144,7 @@ fn on_a_calm_day_much_is_traded_and_every_property_holds() {
     stats.at_least(&[("sales", 2_000), ("refusals", 2_000), ("resignations", 500), ("recoveries", 500)]);
 }
 
-/// The waits of an election by itself.
+/// The waits of an election on its own.
 const WAITS: Waits = Waits {
     turn: TIMEOUTS.first_call,
     stagger: TIMEOUTS.stagger,
@@ -153,7 +153,8 @@ const WAITS: Waits = Waits {
     suspicion: TIMEOUTS.suspicion,
 };
 
-/// Elections by themselves, with somebody who grants: the next epoch to whoever asks, unless another leads.
+/// Elections on their own, with something that grants: the next epoch to the first that asks, unless another peer
+/// leads.
 struct Electorate {
     peers: Vec<Election>,
     due: Vec<Option<Duration>>,
@@ -214,7 +215,7 @@ impl Electorate {
         self.give(to.0 as usize, ElectionInput::Received(from, message));
     }
 
-    /// Everything arrives, leaders are heard, and what is due first fires; until one leads and all follow.
+    /// Every message arrives, leaders are heard, and whatever is due first fires, until one leads and all follow.
     fn converge(&mut self, firings: usize) -> Option<(Epoch, PeerId)> {
         for _ in 0..firings {
             while !self.wire.is_empty() {
@@ -266,7 +267,7 @@ fn when_every_message_arrives_the_highest_eligible_peer_is_elected_by_one_grant(
 }
 
 #[test]
-fn an_election_that_was_disturbed_ends_with_one_leader_whom_all_follow() {
+fn an_election_that_was_disturbed_ends_with_one_leader_that_all_follow() {
     let name = "an_election_that_was_disturbed_ends_with_one_leader_whom_all_follow";
     let schedule = vec((0..12_u8, any::<u16>()), 0..120);
     check(name, 2_000, (2..8_usize, schedule), |(n, schedule)| {
@@ -296,7 +297,7 @@ fn an_election_that_was_disturbed_ends_with_one_leader_whom_all_follow() {
     });
 }
 
-/// Delivers everything, in an order drawn from `order`; whom what was delivered to.
+/// Delivers everything, in an order drawn from `order`; returns who received what was delivered.
 fn carry(
     peers: &mut [Overlay],
     mut wire: Vec<(PeerId, PeerId, Envelope)>,
@@ -372,7 +373,7 @@ fn reachable(links: &BTreeSet<(u32, u32)>, from: u32) -> BTreeSet<u32> {
     }
 }
 
-/// What a client may say, sensible or not: its number and its predecessor are near what the books hold.
+/// Something a client may say, sensible or not: its number and its predecessor are close to what the books hold.
 #[derive(Clone, Debug)]
 enum Word {
     Request {
@@ -392,7 +393,7 @@ enum Word {
         time: u64,
     },
     Plan,
-    /// Another takes office.
+    /// Another peer takes office.
     Claim(u32),
 }
 
@@ -428,7 +429,7 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
         let (mut trader, mut clock) = (Trader::new(PeerId(9), Books::default()), Clock::resume(PeerId(9), Time(0)));
         for word in std::iter::once(Word::Claim(4)).chain(words) {
             let books = trader.books().clone();
-            // Who names a predecessor has heard what became of it; who names none may be far behind.
+            // A client that names a predecessor has heard what became of it; one that names none may be far behind.
             let heard = |last: Option<u64>| last.map_or(1, |_| books.latest().0 + 1);
             let batch = match word {
                 Word::Request { from, number, previous, item, quantity, time } => {
@@ -502,15 +503,15 @@ fn told_truly(
     told.into_iter().try_for_each(|(client, message)| whatever_a_client_was_told_is_in_the_log(&message, client, log))
 }
 
-/// An append as anybody might send it: its epoch and its position about the right ones, by whom, what, and whether the
-/// lease has run out before.
+/// An append as anyone might send it: an epoch and a position that are about right, the sender, the records, and
+/// whether the lease has run out before it.
 fn appends() -> impl Strategy<Value = (u64, u64, u32, u8, bool)> {
     let about = || prop_oneof![6 => Just(1_u64), 1 => 0..3_u64];
     (about(), about(), 0..3_u32, 0..6_u8, any::<bool>())
 }
 
 #[test]
-fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
+fn the_log_keeps_its_epochs_and_their_holders_whoever_appends_what() {
     let name = "whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders";
     let appended = RefCell::new(0);
     check(name, 2_000, vec(appends(), 1..60), |calls| {
@@ -568,7 +569,7 @@ fn whoever_appends_whatever_the_log_keeps_its_epochs_and_their_holders() {
     at_least("batches", appended.into_inner(), 5_000);
 }
 
-/// One step of an office by itself.
+/// One step of an office on its own.
 fn office_step(office: &mut Office, input: OfficeInput) -> Vec<OfficeEffect> {
     let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 2, batch_limit: 2 };
     let mut clock = Clock::resume(PeerId(1), Time(0));
@@ -582,20 +583,20 @@ fn status(head: u64, term: Option<Term>) -> OfficeInput {
     OfficeInput::Reply(LedgerReply { to: world::life(1, 1), status, answer: LedgerAnswer::Status })
 }
 
-// Found by the schedules above: with everybody's own term over once, nobody was eligible ever again.
+// Found by the schedules above: once every peer had resigned a term, nobody was ever eligible again.
 #[test]
-fn who_resigned_may_stand_again_once_another_term_has_begun() {
+fn a_peer_that_resigned_may_stand_again_once_another_term_has_begun() {
     let mut office = Office::new(world::life(1, 1), HighWaterMark::default());
     let term = Term { epoch: Epoch(3), holder: world::life(1, 1), ended: true };
     let effects = office_step(&mut office, status(9, Some(term)));
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
     let heard = |epoch| OfficeInput::Heard(Epoch(epoch));
-    assert_eq!(office_step(&mut office, heard(3)), [], "its own term is no other");
+    assert_eq!(office_step(&mut office, heard(3)), [], "its own term is not another one");
     assert_eq!(office_step(&mut office, heard(4)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
     assert_eq!(office_step(&mut office, status(9, Some(term))), [OfficeEffect::Disarm(OfficeTimer::Retry)], "late");
 }
 
-// Otherwise it would ask no more, and be unable for ever, if the reply to its own question was lost.
+// Otherwise it would stop asking, and stay ineligible for ever if the reply to its own question was lost.
 #[test]
 fn a_status_from_before_the_silence_does_not_stop_the_asking() {
     let mut office = Office::new(world::life(1, 1), HighWaterMark::default());

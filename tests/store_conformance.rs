@@ -30,6 +30,7 @@ use bazaar_protocol::{
 use bazaar_runtime::{
     network::{
         hello::{Credentials, RunId, RunKey},
+        service,
         settings::Settings,
     },
     processes::{
@@ -909,7 +910,7 @@ async fn a_ledger_process_keeps_its_books_in_any_store() {
     };
     let address = tokio::time::timeout(Duration::from_secs(30), served).await.expect("it listens");
     let ledger = tools::ledger(&*address, &credentials, &Settings::default()).await.unwrap();
-    let within = || tools::within(Duration::from_secs(30));
+    let within = || service::within(Duration::from_secs(30));
     assert_eq!(ledger.status(within(), None).await.unwrap().unwrap().status.head, author.books().position());
     assert_eq!(ledger.log(within(), Position(0)).await.unwrap().unwrap(), batches);
     stop.send(true).unwrap();

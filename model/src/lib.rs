@@ -63,7 +63,7 @@
 //!   is [counted differently](search::check::Outcome::CountedDifferently): nothing is violated, but the machines or the
 //!   model behave differently from when it was recorded.
 //!
-//! `check` ends with a [matrix](search::matrix) of the inputs that each machine was given in each role, over all
+//! `check` ends with a [matrix](subject::matrix) of the inputs that each machine was given in each role, over all
 //! scenarios; a gap fails it, and there is none.
 //!
 //! Mutants show what the models can catch. Each one removes or weakens one safety line of the protocol, in a second
@@ -115,9 +115,9 @@
 //! [`ledger`] is the ledger of all models, and [`seen`] says which landmarks a step passes. [`participants`] is the
 //! subject of [`election`] and [`trading`], [`system`] that of whole peers; [`clock`] and [`overlay`] check one machine
 //! each. Then the [`search`]: [`graph`] presents a subject to stateright, [`check`] runs it, [`trace`] finds histories,
-//! [`history`] replays and shortens them, [`replay`] reads one from a file, and `mutants` (in the second build only) is
-//! the catalogue of mutants. Last come the [`pictures`]: [`picture`] and [`diagram`] draw a history, [`explore`] serves
-//! the Explorer.
+//! [`history`] replays and shortens them, and `mutants` (in the second build only) is the catalogue of mutants. Last come
+//! the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from a file,
+//! and [`explore`] serves the Explorer.
 //!
 //! # To add something
 //!
@@ -145,9 +145,9 @@
 //! [`check`]: search::check
 //! [`trace`]: search::trace
 //! [`history`]: search::history
-//! [`replay`]: search::replay
+//! [`replay`]: pictures::replay
 //! [`canonical`]: search::canonical
-//! [`picture`]: pictures::picture
+//! [`picture`]: subject::picture
 //! [`diagram`]: pictures::diagram
 //! [`explore`]: pictures::explore
 #![deny(missing_docs)]

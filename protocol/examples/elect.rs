@@ -1,13 +1,15 @@
-//! Elects a leader among one's own workers with [`Election`] alone: no bazaar, no trade, no ledger of it.
+//! Elects a leader among your own workers with [`Election`] alone: no bazaar, no trading, no ledger.
 //!
-//! Each worker is a thread with a channel. What grants epochs is [`Authority`], a compare-and-set behind a lock; in earnest
-//! it would be a row in a database, or a key in etcd: somewhere durable, that all can reach. The election only says who
-//! should ask it. The highest worker that answers in time leads; then it is
-//! stopped, and another one takes over.
+//! Each worker is a thread with a channel. [`Authority`] grants epochs: here it is a compare-and-set behind a lock; in
+//! production it would be a row in a database or a key in etcd, something durable that all workers can reach. The
+//! election only says which of them should ask it. The highest worker that answers in time leads; then it is stopped,
+//! and another one takes over.
 //!
 //! ```sh
 //! cargo run -p bazaar-protocol --example elect
 //! ```
+// An example stops at the first thing that goes wrong.
+#![allow(clippy::expect_used)]
 
 use std::{
     sync::{
@@ -34,15 +36,15 @@ const WAITS: Waits = Waits {
     suspicion: Duration::from_millis(250),
 };
 
-/// How often a leader says that it lives; well below `suspicion`.
+/// How often a leader announces that it is alive; well below `suspicion`.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// Grants each epoch once. This is what makes two leaders of one epoch impossible, whatever the election does.
+/// Grants each epoch once. This is what rules out two leaders in one epoch, whatever the election does.
 #[derive(Default)]
 struct Authority(Mutex<Epoch>);
 
 impl Authority {
-    /// The epoch after the latest, for whoever asks.
+    /// Grants the epoch after the latest to whoever asks.
     fn claim(&self) -> Epoch {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *latest = latest.next();
@@ -50,13 +52,13 @@ impl Authority {
     }
 }
 
-/// What workers send each other.
+/// The messages that workers send each other.
 #[derive(Clone, Copy)]
 enum Word {
     Election(ElectionMessage),
     /// "I lead this epoch."
     Heartbeat(Epoch),
-    /// Stop, as if killed.
+    /// Stop, as though killed.
     Kill,
 }
 
@@ -66,13 +68,13 @@ struct Worker {
     others: Vec<Sender<(PeerId, Word)>>,
     authority: Arc<Authority>,
     news: Sender<(Epoch, PeerId)>,
-    /// When the election's timer fires.
+    /// When the election's timer is due.
     timer: Option<Instant>,
     heartbeat: Instant,
 }
 
 impl Worker {
-    /// Gives the election an input and does what it says.
+    /// Gives the election an input and carries out its effects.
     fn give(&mut self, input: ElectionInput) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
@@ -102,7 +104,7 @@ impl Worker {
 
     fn run(mut self, inbox: &Receiver<(PeerId, Word)>) {
         self.give(ElectionInput::Started { calls_first: self.me == PeerId(0) });
-        // Nothing keeps this worker from serving, so it may stand. Without this it never would.
+        // Nothing keeps this worker from serving, so it may stand. Without this input it never would.
         self.give(ElectionInput::Eligibility(Eligibility::Eligible));
         let mut known = None;
         loop {
@@ -126,7 +128,7 @@ impl Worker {
             }
             if self.election.leader() != known {
                 known = self.election.leader();
-                // Nobody listens any more once the example is over.
+                // Nobody is listening any more once the example is over.
                 let _ = known.map(|leader| self.news.send(leader));
             }
         }
@@ -169,8 +171,8 @@ pub fn main() {
     let _ = senders[first.1.0 as usize].send((first.1, Word::Kill));
     println!("worker {} is stopped", first.1);
     let second = elected(&heard, first.0, WORKERS as usize - 1).expect("another leader");
-    println!("all that are left follow worker {} in epoch {}", second.1, second.0);
-    assert!(second.0 > first.0 && second.1 != first.1, "another leader, of a later epoch");
+    println!("all the others follow worker {} in epoch {}", second.1, second.0);
+    assert!(second.0 > first.0 && second.1 != first.1, "a different leader, in a later epoch");
 
     for sender in &senders {
         let _ = sender.send((PeerId(0), Word::Kill));

@@ -1,11 +1,13 @@
-//! A whole market in one file: five [`Peer`]s, the [`Ledger`], and a [`Store`] of one's own, driven in virtual time.
+//! A whole market in one file: five [`Peer`]s, the [`Ledger`], and a [`Store`] of your own, driven in virtual time.
 //!
-//! It shows all that a driver has to do: give each machine its inputs, carry out its effects in order, and come back with
-//! what became of them. The trader is killed in the middle and comes back; at the end the whole log is audited.
+//! It shows everything that a driver has to do: give each machine its inputs, carry out its effects in order, and
+//! report their results. The trader is killed midway and comes back; at the end the whole log is audited.
 //!
 //! ```sh
 //! cargo run -p bazaar-protocol --example market
 //! ```
+// An example stops at the first thing that goes wrong.
+#![allow(clippy::expect_used)]
 
 use std::{
     collections::BTreeMap,
@@ -28,16 +30,17 @@ use bazaar_protocol::{
 
 // ------------------------------------------------------------------------------------------------- a store of one's own
 
-/// A log in a text file: a line for each batch, written at once and synced when it is told to.
+/// A log in a text file: one line per batch, written at once and synced when the driver says so.
 ///
-/// It keeps all batches in memory as well and takes no snapshots, so a reader reads the whole history. What a crash has
-/// left torn at the end was never synced, and is cut off when the file is opened.
+/// It also keeps all batches in memory and takes no snapshots, so a reader reads the whole history. Anything that a
+/// crash has left torn at the end was never synced, and is cut off when the file is opened.
+#[derive(Debug)]
 pub struct TextLog {
     path: PathBuf,
     file: File,
     batches: Vec<Batch>,
     limits: Limits,
-    /// How long the file was at the last sync: what a power failure leaves for certain.
+    /// How long the file was at the last sync: what certainly survives a power failure.
     synced: u64,
     cut: Option<String>,
 }
@@ -46,17 +49,17 @@ impl TextLog {
     /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// When the system refuses; when a line above the end cannot be read.
+    /// When the system refuses, or when a line before the last cannot be read.
     pub fn open(path: &Path, limits: Limits) -> io::Result<TextLog> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        // A line that does not end was being written when the power failed.
+        // A line without an end was being written when the power failed.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let cut = (whole < text.len()).then(|| format!("{} bytes of a torn batch", text.len() - whole));
         file.set_len(whole as u64)?;
         let batches = text[..whole].lines().map(decode).collect::<Option<Vec<Batch>>>();
-        let batches = batches.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a line is no batch"))?;
+        let batches = batches.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a line is not a batch"))?;
         Ok(TextLog { path: path.to_owned(), file, batches, limits, synced: whole as u64, cut })
     }
 }
@@ -100,12 +103,12 @@ impl Store for TextLog {
     }
 }
 
-/// Where this example writes; it removes the file at its end.
+/// Where this example writes; it removes the file at the end.
 fn scratch() -> PathBuf {
     std::env::temp_dir().join(format!("bazaar-market-{}.log", std::process::id()))
 }
 
-/// So that the conformance suite can make it crash.
+/// Lets the conformance suite make it crash.
 impl Crashing for TextLog {
     fn fresh(limits: Limits, _: u64) -> TextLog {
         let _ = std::fs::remove_file(scratch());
@@ -136,21 +139,21 @@ const PEERS: u32 = 5;
 /// How long a message takes, to a neighbour or to the ledger.
 const HOP: Duration = Duration::from_millis(1);
 
-/// What happens at some time.
+/// Something that happens at a certain time.
 enum Event {
-    /// To a peer, in the life in which it was meant.
+    /// To a peer, in the life for which it was meant.
     Peer(PeerId, u32, Input),
-    /// A timer of a peer, if it is still armed for this time.
+    /// A peer's timer, if it is still armed for this time.
     Timer(PeerId, Timer),
     Ledger(LedgerInput),
-    /// The lease, if it was not renewed since.
+    /// The lease runs out, if it has not been renewed since.
     Lease,
 }
 
 /// A peer, its disk, and its timers.
 struct Node {
     config: Config,
-    /// Nothing while it is down.
+    /// The machine; `None` while it is down.
     peer: Option<Peer>,
     disk: Durable,
     timers: BTreeMap<Timer, Duration>,
@@ -159,13 +162,13 @@ struct Node {
 
 struct Market<S> {
     now: Duration,
-    /// What is to come, by time; the number keeps what happens at once in order.
+    /// What is still to happen, by time; the number keeps simultaneous events in order.
     events: BTreeMap<(Duration, u64), Event>,
     number: u64,
     nodes: Vec<Node>,
     ledger: Ledger,
     store: S,
-    /// Who has called, and in which of its lives.
+    /// The caller of each call, and in which of its lives it called.
     calls: BTreeMap<CallId, (PeerId, u32)>,
     lease: Option<Duration>,
     sales: u32,
@@ -219,7 +222,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
     fn start(&mut self, peer: PeerId) {
         let node = self.node(peer);
         node.lives += 1;
-        let (machine, effects) = Peer::recover(node.config.clone(), node.disk).expect("a sound configuration");
+        let (machine, effects) = Peer::recover(node.config.clone(), node.disk).expect("a valid configuration");
         node.peer = Some(machine);
         let neighbours = node.config.neighbours.clone();
         self.carry_out(peer, effects);
@@ -232,7 +235,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
         }
     }
 
-    /// All that is left of a peer is what its disk holds.
+    /// Kills a peer: all that is left of it is what its disk holds.
     fn kill(&mut self, peer: PeerId) {
         let node = self.node(peer);
         node.peer = None;
@@ -242,7 +245,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
         }
     }
 
-    /// The one place through which every input of a peer passes.
+    /// Every input of a peer passes through here.
     fn give(&mut self, peer: PeerId, input: Input) {
         if let Some(machine) = &mut self.node(peer).peer {
             let effects = machine.step(input);
@@ -277,7 +280,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
                     self.node(peer).timers.remove(&timer);
                 }
                 Effect::Choose { choice, among } => {
-                    // Any source of chance will do, and must be the driver's: the machine has none.
+                    // Any source of randomness will do, but the driver must supply it: the machine has none.
                     self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let pick = (self.chance >> 33) as u32 % among;
                     self.later(Duration::ZERO, Event::Peer(peer, life, Input::Chose { choice, pick }));
@@ -327,15 +330,15 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
         }
     }
 
-    /// Runs until there were so many sales.
+    /// Runs until this many sales have been made.
     fn run_until(&mut self, sales: u32) {
         while self.sales < sales {
             let ((time, _), event) =
-                self.events.pop_first().expect("a market where somebody always waits for something");
+                self.events.pop_first().expect("there is always something to wait for");
             self.now = time;
             match event {
                 Event::Peer(peer, life, input) => {
-                    // What was meant for a former life is lost, as a connection's content is.
+                    // An input that was meant for a former life is lost, like the contents of a connection.
                     if self.node(peer).lives == life {
                         self.give(peer, input);
                     }
@@ -389,7 +392,7 @@ pub fn main() {
 
     let mut market = Market::open(TextLog::fresh(Limits::DEFAULT, 0), configs(), Limits::DEFAULT);
     market.run_until(30);
-    let trader = market.trader().expect("somebody has sold that");
+    let trader = market.trader().expect("somebody has made those sales");
     println!("{:>6} ms  peer {trader}, the trader, is killed", market.now.as_millis());
     market.kill(trader);
     market.run_until(40);

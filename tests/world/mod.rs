@@ -1,9 +1,9 @@
 //! A whole bazaar in memory: real peers, the real ledger over a store that can lose power, and everything between them
-//! (links, calls, disks, timers) in the hands of a schedule. The one observer watches every step.
+//! (links, calls, disks, timers) controlled by a schedule. The one observer watches every step.
 //!
-//! An [`Action`] is what a schedule is made of. Its numbers are taken modulo what is there, so that any list of actions
-//! is a schedule, and a shorter list still is one: that is what makes a failing list shrink. What an action came down
-//! to is written into [`World::history`].
+//! A schedule is made of [`Action`]s. Their numbers are taken modulo what there is, so that any list of actions is a
+//! schedule, and any shorter list is one too: that is what lets a failing list shrink. What an action did is written to
+//! [`World::history`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -77,7 +77,7 @@ pub struct World {
     /// How many durable batches the observer has been told of.
     observed: usize,
     pub stats: Stats,
-    /// What happened, line by line; kept when asked for.
+    /// What happened, line by line; kept on request.
     pub history: Option<Vec<String>>,
 }
 
@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    /// Everybody starts, and learns how its links are.
+    /// Everybody starts, and learns which links are up.
     pub fn begin(&mut self) -> Checked {
         self.start_ledger()?;
         self.ids().try_for_each(|id| self.start(id))?;
@@ -172,12 +172,12 @@ impl World {
 
     // What is bound to happen, and time.
 
-    /// The next thing that is bound to happen without time passing, if there is one.
+    /// The next thing that is bound to happen without time passing, if there is any.
     fn flow(&mut self) -> Result<bool, Violation> {
         Ok(self.persist()? || self.flow_aside()?)
     }
 
-    /// The same, but for the ledger's disk.
+    /// The same, except for the ledger's disk.
     fn flow_aside(&mut self) -> Result<bool, Violation> {
         for id in self.ids() {
             if self.acts(id) {
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Fires what is due first: a timer of a peer, or the lease.
+    /// Fires whatever is due first: a timer of a peer, or the lease.
     fn tick(&mut self) -> Result<bool, Violation> {
         let first = self.armed().min();
         match (first, self.lease) {
@@ -256,7 +256,7 @@ impl World {
         let node = &mut self.nodes[id.0 as usize];
         let (config, durable, mut started) = (node.config.clone(), node.durable, Ok(()));
         let mut watch = |peer: &_, said: &[_]| started = self.observer.on_start(durable, peer, said);
-        let (peer, effects) = Peer::watched_recover(config, durable, &mut watch).expect("a set-up that can be");
+        let (peer, effects) = Peer::watched_recover(config, durable, &mut watch).expect("a valid set-up");
         node.peer = Some(peer);
         node.paused = false;
         started?;
@@ -268,7 +268,7 @@ impl World {
         if node.peer.take().is_none() {
             return;
         }
-        // An unfinished write may have reached the disk or not, but none without those before it.
+        // An unfinished write may or may not have reached the disk, but none without those before it.
         if let Some((_, durable)) = node.writes.iter().take(survive).next_back() {
             node.durable = *durable;
         }
@@ -291,7 +291,7 @@ impl World {
         let Some(peer) = &mut node.peer else { return Ok(()) };
         let before = peer.participant().clone();
         let arrived = if let Input::Received { envelope, .. } = &input { Some(envelope.clone()) } else { None };
-        // The rest of a peer is looked at where it must not change.
+        // The rest of a peer is checked where it must not change.
         let is_again = |envelope: &Envelope| match envelope.route {
             Route::Flood { id: flood, .. } => self.observer.was_handed(id, flood),
             Route::Direct { .. } => false,
@@ -350,7 +350,8 @@ impl World {
                 }
                 Effect::Write { id: write, durable } => self.node(id).writes.push_back((write, durable)),
                 Effect::Arm { timer, after } => {
-                    // Buyers are people: they do not all think equally long, or the same ones would always be first.
+                    // Buyers are people: they do not all think for the same time, or the same ones would always be
+                    // first.
                     let unsteady = if timer == Timer::Buyer { u64::from(self.next_random() % 60) } else { 0 };
                     let due = self.now + after + Duration::from_millis(unsteady);
                     self.node(id).timers.insert(timer, due);
@@ -496,7 +497,7 @@ impl World {
         Ok(())
     }
 
-    /// The ledger's disk goes on: write, then sync, then say so.
+    /// The ledger's disk makes progress: write, then sync, then report.
     fn persist(&mut self) -> Result<bool, Violation> {
         if self.ledger.is_asked_to_write() {
             self.ledger.write();
@@ -521,9 +522,9 @@ impl World {
         }
     }
 
-    /// Every property of the log, for each batch that has become durable.
+    /// Checks every property of the log, for each batch that has become durable.
     fn observe_log(&mut self) -> Checked {
-        // What is appended to an old image is another history.
+        // What is appended to an old image is a different history.
         if self.observer.is_put_back() {
             return Ok(());
         }
@@ -546,13 +547,13 @@ impl World {
     }
 }
 
-/// Whether a batch must wait for the clock's next bound on account of its last records only.
+/// Whether a batch must wait for the clock's next bound only because of its last records.
 fn crosses(batch: &Batch, durable: Durable) -> bool {
     let ends = batch.records.first().zip(batch.records.last());
     ends.is_some_and(|(first, last)| first.stamp.time <= durable.clock_bound && durable.clock_bound < last.stamp.time)
 }
 
-/// The flood that this is, if it is one of somebody else's that is meant for this peer.
+/// The flood in this envelope, if somebody else started it and it is meant for this peer.
 fn is_for(id: PeerId, envelope: &Envelope) -> Option<FloodId> {
     match envelope.route {
         Route::Flood { id: flood, to } if flood.origin != id && to.is_none_or(|to| to == id) => Some(flood),
@@ -560,7 +561,7 @@ fn is_for(id: PeerId, envelope: &Envelope) -> Option<FloodId> {
     }
 }
 
-/// Whether this tells that records are in the log.
+/// Whether this message says that records are in the log.
 fn appends(deed: &Deed) -> bool {
     match deed {
         Deed::Reply { reply, batch: Some(batch) } => {
@@ -575,7 +576,7 @@ fn violated(property: Property, what: String) -> Checked {
     Err(Violation { property, position: None, what })
 }
 
-/// A life, for tests that need one.
+/// One life of a peer, for tests that need one.
 pub fn life(peer: u32, incarnation: u32) -> Life {
     Life { peer: PeerId(peer), incarnation: Incarnation(incarnation) }
 }

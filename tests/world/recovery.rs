@@ -1,4 +1,4 @@
-//! What comes about once faults have stopped (L1, L2).
+//! What must come about once faults have stopped (L1, L2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use bazaar_protocol::{
 use super::{World, violated};
 
 impl World {
-    /// How many timers may fire from the end of all faults until one trader is known to all, what was accepted is dealt
-    /// with and everybody concerned knows.
+    /// How many timers may fire from the end of all faults until everybody knows the one trader, everything that was
+    /// accepted is settled, and everyone concerned knows.
     const BOUND: u64 = 600;
 
     /// How many timers fire after that at least.
     const GOES_ON: u64 = 15;
 
-    /// Ends all faults: cuts are healed, everybody is up, and everybody knows.
+    /// Ends all faults: cuts are healed, everybody is up, and everybody knows which links are up.
     fn heal(&mut self) -> Checked {
         self.tell(|| String::from("# all faults end"));
         self.cut.clear();
@@ -44,7 +44,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that is under way arrives.
+    /// Everything in flight arrives.
     fn settle(&mut self) -> Checked {
         for _ in 0..100_000 {
             if !self.flow()? {
@@ -54,7 +54,7 @@ impl World {
         violated(Property::L1, String::from("messages breed messages for ever"))
     }
 
-    /// These of all peers, now that everything has arrived.
+    /// All peers, now that everything has arrived.
     fn settled(&self, together: impl IntoIterator<Item = PeerId>) -> Settled<'_> {
         Settled {
             live: self.nodes.iter().filter_map(|node| node.peer.as_ref()).map(Peer::participant).collect(),
@@ -66,8 +66,8 @@ impl World {
         }
     }
 
-    /// From here on nothing fails: within [`World::BOUND`] firings there is one trader whom all know, whatever was
-    /// accepted has its outcome, and buyers and sellers know all that concerns them. Then everybody gets on with it.
+    /// From now on nothing fails: within [`World::BOUND`] firings there is one trader that everybody knows, everything
+    /// that was accepted has its outcome, and buyers and sellers know all that concerns them. Then trading continues.
     pub fn converge(&mut self) -> Checked {
         self.heal()?;
         let mut missing = Ok(());
@@ -87,9 +87,9 @@ impl World {
         missing
     }
 
-    /// An old image of the ledger is put back while it is down, and some peers start again. Then nothing fails any
-    /// more, and everybody calls it: if anybody has seen more than it holds, and remembers, it stops before it goes on
-    /// with another history, and then nobody leads.
+    /// An old image of the ledger is put back while it is down, and some peers restart. Then nothing fails any more,
+    /// and everybody calls it: if any of them remembers having seen more than it holds, it stops before it continues
+    /// with a different history, and then nobody leads.
     pub fn notice(&mut self, batches: u16, restarts: u8) -> Checked {
         self.crash_ledger(0)?;
         let Some(kept) = usize::from(batches).checked_rem(self.ledger.store().durable().len()) else {
@@ -98,7 +98,7 @@ impl World {
         self.stats.count("old images put back");
         self.ledger.put_back(kept);
         self.observer.on_put_back();
-        // It takes longer than anything that was on its way to or from it.
+        // That takes longer than anything that was on its way to or from it.
         (self.calls, self.replies) = Default::default();
         for id in self.ids().filter(|id| restarts >> id.0 & 1 == 1) {
             self.crash(id, 0);
@@ -111,10 +111,10 @@ impl World {
         }
         let mut missing = Ok(());
         for _ in 0..Self::BOUND {
-            // One thing after the other, so that it is seen whether it stops before it writes.
+            // One thing after another, to see whether it stops before it writes.
             while self.flow()? {
                 if self.ledger.is_asked_to_write() {
-                    // Nobody had called it yet who knows better: the observer has looked at each call.
+                    // Nobody that knows better had called it yet: the observer has checked each call.
                     self.stats.count("old images that nobody could notice");
                     return Ok(());
                 }
@@ -139,12 +139,12 @@ impl World {
         }
     }
 
-    /// Every buyer gets another outcome, and whichever seller is sold out brings other goods. But for the trader: it
-    /// does not trade (SPEC B7), and where nobody sells anything it may stay for ever.
+    /// Every buyer gets another outcome, and every seller that is sold out deposits other goods. The trader is exempt:
+    /// it does not trade (SPEC B7), and where nobody sells anything it may stay in office for ever.
     fn gets_on(&mut self) -> Checked {
         let mut waiting: BTreeMap<PeerId, _> =
             self.ids().filter_map(|id| Some((id, self.peer(id)?.buyer()?.known()))).collect();
-        // Since which firing they are without goods.
+        // Since which firing each seller has been without goods.
         let mut without: BTreeMap<PeerId, u64> = BTreeMap::new();
         for firing in 0..2 * Self::BOUND {
             let trader = self.observer.log().books().term().map(|term| term.holder.peer);

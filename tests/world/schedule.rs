@@ -1,4 +1,4 @@
-//! What a schedule is made of, how it is drawn, and what each action comes down to.
+//! What a schedule is made of, how it is drawn, and what each action does.
 
 use bazaar_protocol::{
     id::PeerId,
@@ -10,24 +10,24 @@ use proptest::prelude::*;
 
 use super::World;
 
-/// One thing a schedule can do. Numbers are taken modulo what there is to choose from.
+/// One thing that a schedule can do. Numbers are taken modulo what there is to choose from.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// Let so many things take their fair course, without time passing.
+    /// Let so many things happen in fair order, without time passing.
     Flow(u8),
     /// The same, while the ledger's disk hangs.
     FlowAside(u8),
-    /// Let the timer that is due first fire.
+    /// Fire the timer that is due first.
     Tick,
-    /// Let any armed timer fire, however early.
+    /// Fire any armed timer, however early.
     Fire(u16),
-    /// Hand over any envelope, in whatever order.
+    /// Deliver any envelope, in whatever order.
     Deliver(u16),
     /// Lose an envelope.
     Drop(u16),
-    /// Double an envelope.
+    /// Duplicate an envelope.
     Double(u16),
-    /// Something that was delivered long ago comes once more.
+    /// Something that was delivered long ago arrives once more.
     Replay(u16),
     /// Any call reaches the ledger.
     Call(u16),
@@ -37,27 +37,27 @@ pub enum Action {
     DropCall(u16),
     /// Lose a reply.
     DropReply(u16),
-    /// A call comes to the ledger once more, however late.
+    /// A call reaches the ledger once more, however late.
     ReplayCall(u16),
-    /// A reply comes once more, however late.
+    /// A reply arrives once more, however late.
     ReplayReply(u16),
-    /// The ledger's disk goes on: write, then sync, then say so.
+    /// The ledger's disk makes progress: write, then sync, then report.
     Persist,
-    /// The ledger's store answers a read, whatever else it is at.
+    /// The ledger's store answers a read, whatever else is happening.
     Read(u16),
     /// The lease timer fires, however early.
     Lease,
-    /// A peer's disk goes on.
+    /// A peer's disk makes progress.
     Written(u16),
-    /// A peer's choice is made.
+    /// A peer's choice is answered.
     Choose(u16),
     /// A link is cut, in one direction or both.
     Cut { link: u16, both: bool, told: bool },
     /// A cut is healed.
     Heal { link: u16, told: bool },
-    /// A peer learns how its link to a neighbour is.
+    /// A peer learns whether its link to a neighbour is up.
     Report { link: u16 },
-    /// A peer is told that a link is down that is not (a connection was reset).
+    /// A peer is told that a link is down although it is not (a connection was reset).
     Reset { link: u16 },
     /// A peer stops, one time in three the one in office; so many of its unfinished writes survive.
     Crash { peer: u16, survive: u8, told: bool },
@@ -65,18 +65,18 @@ pub enum Action {
     Restart { peer: u16 },
     /// A peer does nothing for a while.
     Pause { peer: u16 },
-    /// It goes on.
+    /// A paused peer resumes.
     Resume { peer: u16 },
-    /// The ledger stops; so many of its unsynced batches survive. `midway`: while it writes what it was called for, if
-    /// anybody calls for something.
+    /// The ledger stops; so many of its unsynced batches survive. `midway`: in the middle of writing what it was called
+    /// for, if anybody calls for something.
     LedgerCrash { kept: u8, midway: bool },
     /// The ledger starts again.
     LedgerRestart,
-    /// The store keeps a snapshot.
+    /// The store takes a snapshot.
     Snapshot,
-    /// A peer cannot reach the ledger.
+    /// A peer can no longer reach the ledger.
     LedgerCut { peer: u16, told: bool },
-    /// It can again.
+    /// A peer can reach the ledger again.
     LedgerHeal { peer: u16, told: bool },
 }
 
@@ -85,8 +85,8 @@ pub enum Action {
 pub enum Ending {
     /// All faults stop, and everybody recovers.
     Recovery,
-    /// An old image of the ledger, with so many of its batches, is put back while it is down. Whose bit is set starts
-    /// again meanwhile.
+    /// An old image of the ledger, with so many of its batches, is put back while it is down. The peers whose bits are
+    /// set restart meanwhile.
     PutBack { batches: u16, restarts: u8 },
 }
 
@@ -346,7 +346,7 @@ impl World {
         Ok(())
     }
 
-    /// Until the ledger has written something that is not durable yet, for a while at most.
+    /// Until the ledger has written something that is not durable yet, but only for a while.
     fn go_on_until_it_writes(&mut self) -> Checked {
         let writes =
             |call: &LedgerCall| matches!(&call.request, LedgerRequest::Append(batch) if !batch.records.is_empty());

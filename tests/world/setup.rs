@@ -1,4 +1,4 @@
-//! How a world is set up, and how it is drawn.
+//! How a world is set up, and how the set-up is drawn.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +10,7 @@ use bazaar_protocol::{
 };
 use proptest::{collection::vec, prelude::*};
 
-/// How a world is set up.
+/// The set-up of a world.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub links: BTreeSet<(u32, u32)>,
@@ -69,7 +69,7 @@ impl Setup {
     }
 }
 
-/// A connected graph of `n` peers, none with more than three neighbours: a random tree and some more links.
+/// A connected graph of `n` peers, none with more than three neighbours: a random tree and a few more links.
 pub fn graphs(n: u32) -> impl Strategy<Value = BTreeSet<(u32, u32)>> {
     (vec(any::<u16>(), n as usize), vec((0..n, 0..n), 0..n as usize)).prop_map(move |(parents, more)| {
         let mut links = BTreeSet::new();
@@ -108,7 +108,7 @@ fn roles() -> impl Strategy<Value = Role> {
     ]
 }
 
-/// Small ones, each of which decides something now and then, or the default.
+/// Small limits, each of which makes a difference now and then, or the default.
 fn limits() -> impl Strategy<Value = Limits> {
     let or_default = |small: std::ops::RangeInclusive<u32>, most: u32| prop_oneof![2 => small, 1 => Just(most)];
     let all = Limits::DEFAULT;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Counts, by what was counted.
+/// Counts, by the name of what was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     counts: BTreeMap<&'static str, u64>,
@@ -28,7 +28,7 @@ impl Stats {
         self.most_firings = self.most_firings.max(more.most_firings);
     }
 
-    /// Panics unless there was at least as much of everything as is expected.
+    /// Panics unless everything happened at least as often as expected.
     pub fn at_least(&self, floors: &[(&str, u64)]) {
         for (what, floor) in floors {
             at_least(what, self.counts.get(what).copied().unwrap_or_default(), *floor);

@@ -1,4 +1,4 @@
-//! What is under way, in no fixed order, and what has arrived before and may come again.
+//! What is in flight, in no fixed order, and what has arrived before and may arrive again.
 
 use std::collections::{VecDeque, vec_deque};
 
@@ -34,7 +34,7 @@ impl<T: Clone> Wire<T> {
         self.under_way.iter()
     }
 
-    /// The `nth` arrives.
+    /// The `nth` item arrives.
     pub fn arrive(&mut self, nth: usize) -> T {
         let thing = self.under_way.remove(nth).unwrap();
         if self.past.len() == REMEMBERED {
@@ -44,21 +44,21 @@ impl<T: Clone> Wire<T> {
         thing
     }
 
-    /// One of them is lost.
+    /// One item is lost.
     pub fn lose(&mut self, pick: u16) {
         if let Some(nth) = usize::from(pick).checked_rem(self.len()) {
             self.under_way.remove(nth);
         }
     }
 
-    /// One of them is there twice; whether there was any.
+    /// One item is duplicated; returns whether there was any.
     pub fn double(&mut self, pick: u16) -> bool {
         let copy = usize::from(pick).checked_rem(self.len()).map(|nth| self.under_way[nth].clone());
         self.under_way.extend(copy.clone());
         copy.is_some()
     }
 
-    /// Something that has arrived before is under way once more, and stands last; whether there was any.
+    /// Something that has arrived before is in flight once more, as the last item; returns whether there was any.
     pub fn again(&mut self, pick: u16) -> bool {
         let copy = usize::from(pick).checked_rem(self.past.len()).map(|nth| self.past[nth].clone());
         self.under_way.extend(copy.clone());

@@ -212,8 +212,8 @@ pub fn write_page(directory: &Path, findings: &[Finding]) -> io::Result<()> {
         write(&directory.join(format!("{name}.json")), trace)?;
         let picture = directory.join(format!("{name}.svg"));
         mutant::switch(Some(*broken));
-        let show = bazaar_model_mutants::search::replay::Show { svg: Some(&picture), step: None };
-        let drawn = bazaar_model_mutants::search::replay::replay(trace, show, &mut io::sink());
+        let show = bazaar_model_mutants::pictures::replay::Show { svg: Some(&picture), step: None };
+        let drawn = bazaar_model_mutants::pictures::replay::replay(trace, show, &mut io::sink());
         mutant::switch(None);
         drawn.map_err(io::Error::other)?;
     }

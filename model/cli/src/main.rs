@@ -320,16 +320,16 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
     let mut out = stdout();
     let replayed = match &trace.mutant {
         None => {
-            let show = bazaar_model::search::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model::search::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model::pictures::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model::pictures::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
                 return Ok(usage(&format!("{}: {unknown}", file.display())));
             }
             let trace = serde_json::from_str(&text).map_err(io::Error::other)?;
-            let show = bazaar_model_mutants::search::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model_mutants::search::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            let show = bazaar_model_mutants::pictures::replay::Show { svg: svg.as_deref(), step: *step };
+            bazaar_model_mutants::pictures::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
         }
     };
     match replayed {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use bazaar_model_mutants::protocol::mutant::{self, Mutant};
-use bazaar_model_mutants::search::mutants::{CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios};
+use bazaar_model_mutants::search::mutants::{
+    CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios, smaller_first,
+};
 use bazaar_model_mutants::subject::scenario::Family;
 
 use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
@@ -105,6 +107,10 @@ pub fn hunt(
 
 /// Prints what one model catches on its own.
 fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<ExitCode> {
+    let scenarios = smaller_first(family, up_to).len();
+    if scenarios == 0 {
+        return Ok(usage(&format!("{family} has no scenario of up to {up_to} states; give `--up-to` more")));
+    }
     let mut out = stdout();
     let mut caught = 0;
     for Line { mutant, .. } in lines {
@@ -118,7 +124,8 @@ fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<E
         }
     }
     tell("");
-    writeln!(out, "{family} catches {caught} of {} mutants in its scenarios of up to {up_to} states", lines.len())?;
+    let of = lines.len();
+    writeln!(out, "{family} catches {caught} of {of} mutants in its {scenarios} scenarios of up to {up_to} states")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,11 +7,9 @@ use std::{
 
 use bazaar_model::{
     catalogue::{self, Entry, Visitor},
-    search::{
-        check::{Outcome, Report},
-        matrix::{Kind, Role},
-    },
+    search::check::{Outcome, Report},
     subject::Subject,
+    subject::matrix::{Kind, Role},
     subject::scenario::{Extent, Family},
 };
 use bazaar_model_mutants::search::mutants::{CATALOGUE, Line};
@@ -175,6 +173,6 @@ pub fn matrix(out: &mut impl Write, reports: &[Report]) -> io::Result<usize> {
         writeln!(out)?;
     }
     let legend = "blank: a machine in this role is never given this input, or behaves as in a role that is counted";
-    writeln!(out, "{legend} (model/src/search/matrix.rs says which)")?;
+    writeln!(out, "{legend} (model/src/subject/matrix.rs says which)")?;
     Ok(gaps)
 }

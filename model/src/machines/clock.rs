@@ -52,8 +52,8 @@ use bazaar_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    pictures::picture::{Lane, LaneKind, Mark},
-    search::matrix::{Kind, Role, Stepped},
+    subject::matrix::{Kind, Role, Stepped},
+    subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
     subject::{
         landmark::{Landmark, Landmarks},

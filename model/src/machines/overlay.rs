@@ -59,8 +59,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machines::network::{self, Network},
-    pictures::picture::{Lane, LaneKind, Mark},
-    search::matrix::{Kind, Role, Stepped},
+    subject::matrix::{Kind, Role, Stepped},
+    subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
     subject::{
         landmark::{Landmark, Landmarks},

@@ -6,7 +6,7 @@ use super::{
     Participants,
     world::{Action, Live, World},
 };
-use crate::search::matrix::{Kind, Role, Stepped};
+use crate::subject::matrix::{Kind, Role, Stepped};
 
 impl World {
     /// The input and the role in this step; `None` where no machine is stepped.

@@ -21,7 +21,7 @@ use super::{
     words,
     world::{Action, Budget, Live, Mail, Plans, State, World},
 };
-use crate::{pictures::picture::Mark, subject::shared::Shared};
+use crate::{subject::picture::Mark, subject::shared::Shared};
 
 /// No buyer has any more requests; no seller runs out of deposits.
 const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };

@@ -20,7 +20,7 @@ use bazaar_protocol::{
 };
 
 use crate::{
-    pictures::picture::{Lane, LaneKind, Mark},
+    subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
 };
 

@@ -15,14 +15,11 @@ use super::{
     world::{Action, Budget, Call, Live, Mail, State, World},
 };
 use crate::{
-    pictures::{
-        picture::Mark,
-        words::{
-            answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told,
-            verdict,
-        },
+    pictures::words::{
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told, verdict,
     },
     subject::Subject,
+    subject::picture::Mark,
     subject::shared::{Bag, Shared},
 };
 

@@ -8,9 +8,9 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
-    pictures::picture::{Lane, LaneKind, Mark},
     search::history::History,
     subject::Subject,
+    subject::picture::{Lane, LaneKind, Mark},
 };
 
 /// What a picture shows besides its marks.

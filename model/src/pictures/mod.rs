@@ -2,5 +2,5 @@
 
 pub mod diagram;
 pub mod explore;
-pub mod picture;
+pub mod replay;
 pub(crate) mod words;

@@ -16,10 +16,10 @@ use crate::{
     search::{
         graph::Graph,
         history::History,
-        matrix::{Kind, Role},
         trace::{self, Trace, wrong},
     },
     subject::Subject,
+    subject::matrix::{Kind, Role},
     subject::{
         landmark::Landmark,
         scenario::{Extent, Family},

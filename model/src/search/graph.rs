@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stateright::{Model, Property};
 
 use crate::{
-    search::matrix::Matrix,
     subject::landmark::Coverage,
+    subject::matrix::Matrix,
     subject::{Met, Subject},
 };
 

@@ -7,7 +7,7 @@ use std::mem;
 
 use bazaar_protocol::invariant::{Property, Violation};
 
-use crate::{pictures::picture::Mark, search::trace::wrong, subject::Subject};
+use crate::{search::trace::wrong, subject::Subject, subject::picture::Mark};
 
 /// A history that was taken, from the first state of a subject.
 #[derive(Clone, Debug)]

@@ -4,8 +4,6 @@ pub mod canonical;
 pub mod check;
 pub mod graph;
 pub mod history;
-pub mod matrix;
 #[cfg(feature = "mutants")]
 pub mod mutants;
-pub mod replay;
 pub mod trace;

@@ -112,14 +112,21 @@ pub fn find(line: Line) -> Finding {
 /// state in which any property is violated, smaller scenarios first. `None` if the model does not catch it.
 #[must_use]
 pub fn caught_by(family: Family, mutant: Mutant, up_to: usize) -> Option<(&'static str, Property)> {
-    let states = |scenario: &Entry| scenario.recorded(Extent::Default).unwrap_or(usize::MAX);
-    let mut scenarios = catalogue::all();
-    scenarios.retain(|scenario| scenario.family == family && states(scenario) <= up_to);
-    scenarios.sort_by_key(states);
+    let scenarios = smaller_first(family, up_to);
     mutant::switch(Some(mutant));
     let caught = scenarios.iter().find_map(|scenario| Some((scenario.name, scenario.case.with(Catch { up_to })?)));
     mutant::switch(None);
     caught
+}
+
+/// The scenarios of a model that have at most so many recorded states, smaller ones first.
+#[must_use]
+pub fn smaller_first(family: Family, up_to: usize) -> Vec<Entry> {
+    let states = |scenario: &Entry| scenario.recorded(Extent::Default).unwrap_or(usize::MAX);
+    let mut scenarios = catalogue::all();
+    scenarios.retain(|scenario| scenario.family == family && states(scenario) <= up_to);
+    scenarios.sort_by_key(states);
+    scenarios
 }
 
 struct Catch {

@@ -7,8 +7,8 @@ use bazaar_protocol::invariant::{Property, Violation};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    pictures::picture::{Lane, LaneKind, Mark},
     subject::landmark::Landmark,
+    subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
 };
 

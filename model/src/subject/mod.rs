@@ -2,6 +2,8 @@
 
 pub mod landmark;
 pub mod ledger;
+pub mod matrix;
+pub mod picture;
 pub mod scenario;
 pub mod seen;
 pub mod shared;
@@ -15,9 +17,9 @@ use bazaar_protocol::invariant::{Property, Violation};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    pictures::picture::{Lane, Mark},
-    search::matrix::Stepped,
     subject::landmark::Landmarks,
+    subject::matrix::Stepped,
+    subject::picture::{Lane, Mark},
 };
 
 /// Something to check: machines of the protocol, set up in one way, with an adversary of a stated strength.

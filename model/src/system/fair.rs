@@ -20,7 +20,7 @@ use super::{
     words,
     world::{Action, Budget, Live, Node, World},
 };
-use crate::{participants::world::Plans, pictures::picture::Mark};
+use crate::{participants::world::Plans, subject::picture::Mark};
 
 /// No buyer has any more requests, and a seller that is sold out deposits other goods (SPEC D8).
 const AFTERWARDS: Plans = Plans { wishes: 0, deposits: u8::MAX };

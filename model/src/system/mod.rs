@@ -19,7 +19,7 @@ use bazaar_protocol::{
 
 use crate::{
     participants::world::Plans,
-    pictures::picture::{Lane, LaneKind, Mark},
+    subject::picture::{Lane, LaneKind, Mark},
     subject::shared::AGE,
     subject::{Met, Subject},
 };

@@ -11,8 +11,8 @@ use super::{
     world::{Action, Parcel, Place, Way, World, is_for},
 };
 use crate::{
-    search::matrix::{Kind, Role, Stepped},
     subject::landmark::{Landmark, Landmarks},
+    subject::matrix::{Kind, Role, Stepped},
 };
 
 /// The landmarks when something leaves a peer.

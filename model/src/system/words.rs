@@ -16,14 +16,11 @@ use super::{
     world::{Action, Budget, Channel, Live, Node, Parcel, World},
 };
 use crate::{
-    pictures::{
-        picture::Mark,
-        words::{
-            answered, asks, brief_question, brief_says, brief_verdict, joined, participant, reading, says, the_ledger,
-            told,
-        },
+    pictures::words::{
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, reading, says, the_ledger, told,
     },
     subject::Subject,
+    subject::picture::Mark,
     subject::shared::{Shared, digest},
 };
 

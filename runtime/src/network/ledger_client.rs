@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use crate::{
+    network::service::within,
     network::{
         directory::{Addresses, RegisterError, Registration, Unavailable},
         hello::{self, ConnectError, Credentials, Purpose},
@@ -35,7 +36,6 @@ use crate::{
         task::Task,
         wire::{Frames, Wire},
     },
-    tools::within,
 };
 
 /// How many calls may be under way; as many more may wait.

@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use crate::{
+    network::service::within,
     network::{
         directory::{Addresses, Unavailable},
         hello::{self, ConnectError, Purpose},
@@ -37,7 +38,6 @@ use crate::{
         task::{Task, lock},
         wire::{self, Frames, MAX_BODY, Wire},
     },
-    tools::within,
 };
 
 /// Carries a peer's envelopes to its neighbours. The driver hands every

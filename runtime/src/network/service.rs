@@ -9,12 +9,15 @@
 //!
 //! So a tool cannot append: the service it speaks has no such call.
 
+use std::time::{Duration, Instant};
+
 use bazaar_protocol::{
     clock::Time,
     id::{Epoch, Incarnation, PeerId},
     ledger::LedgerStatus,
 };
 use serde::{Deserialize, Serialize};
+use tarpc::context;
 use thiserror::Error;
 
 use crate::network::directory::Entry;
@@ -187,4 +190,12 @@ mod rpc {
         /// The status of the hosted peers above `after`.
         async fn status(after: Option<PeerId>) -> HostInfo;
     }
+}
+
+/// The context of a call whose caller waits for `at_most` this long.
+#[must_use]
+pub fn within(at_most: Duration) -> context::Context {
+    let mut context = context::current();
+    context.deadline = Instant::now() + at_most;
+    context
 }

@@ -230,10 +230,8 @@ impl Names {
     }
 
     fn note(&self, me: PeerId, note: &Note) -> String {
-        match note {
-            Note::Joined { .. } => format!("{}: {}", note.told(self), self.role(me)),
-            note => note.told(self).to_string(),
-        }
+        let told = note.told(self);
+        if matches!(note, Note::Joined { .. }) { format!("{told}: {}", self.role(me)) } else { told.to_string() }
     }
 }
 

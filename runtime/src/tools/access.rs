@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::{
     config::BazaarConfig,
     config::run_dir::{RunDirError, config_of},
+    network::service::within,
     network::{
         directory::Entry,
         hello::{ConnectError, Credentials, RunId, RunKey},
@@ -24,7 +25,7 @@ use crate::{
     },
     processes::ledger_driver::{address_file, ledger_dir},
     store::{StoreError, open_copy},
-    tools::{self, within},
+    tools,
 };
 
 /// How long a tool waits for each answer.

@@ -2,9 +2,7 @@
 
 pub mod access;
 
-use std::time::{Duration, Instant};
-
-use tarpc::{client, context};
+use tarpc::client;
 use tokio::net::ToSocketAddrs;
 
 use crate::network::{
@@ -38,12 +36,4 @@ pub async fn host(
 ) -> Result<HostToolsClient, ConnectError> {
     let frames = hello::connect(address, credentials, Purpose::Tool, settings).await?;
     Ok(HostToolsClient::new(client::Config::default(), Wire::new(frames, "the peer's process")).spawn())
-}
-
-/// The context of a call whose caller waits for `at_most` this long.
-#[must_use]
-pub fn within(at_most: Duration) -> context::Context {
-    let mut context = context::current();
-    context.deadline = Instant::now() + at_most;
-    context
 }
