@@ -789,7 +789,7 @@ async fn tools_see_the_ledger_and_the_hosts_and_nothing_else() {
                 ledger: false,
                 clock: Time(3),
                 trader: None,
-                epoch: Epoch(0),
+                epoch: Some(Epoch(u64::MAX)),
                 in_office: false,
                 waiting: 0,
             })

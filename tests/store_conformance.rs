@@ -28,13 +28,14 @@ use bazaar_protocol::{
     },
 };
 use bazaar_runtime::{
+    config::run_dir::address_file,
     network::{
         hello::{Credentials, RunId, RunKey},
         service,
         settings::Settings,
     },
     processes::{
-        ledger_driver::{LedgerDriverConfig, address_file, run_ledger},
+        ledger_driver::{LedgerDriverConfig, run_ledger},
         report::Form,
     },
     store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy},

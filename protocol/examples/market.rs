@@ -28,7 +28,7 @@ use bazaar_protocol::{
     store::conformance::{Crashing, all_batches, conforms},
 };
 
-// ------------------------------------------------------------------------------------------------- a store of one's own
+// ------------------------------------------------------------------------------------------------ a store of your own
 
 /// A log in a text file: one line per batch, written at once and synced when the driver says so.
 ///
@@ -132,7 +132,7 @@ fn decode(line: &str) -> Option<Batch> {
     serde_json::from_str(line).ok()
 }
 
-// ------------------------------------------------------------------------------------------------------------ the driver
+// --------------------------------------------------------------------------------------------------------- the driver
 
 const PEERS: u32 = 5;
 
@@ -333,8 +333,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
     /// Runs until this many sales have been made.
     fn run_until(&mut self, sales: u32) {
         while self.sales < sales {
-            let ((time, _), event) =
-                self.events.pop_first().expect("there is always something to wait for");
+            let ((time, _), event) = self.events.pop_first().expect("there is always something to wait for");
             self.now = time;
             match event {
                 Event::Peer(peer, life, input) => {

@@ -1,4 +1,4 @@
-//! Accounts: what the books say of each buyer, seller and trader, and of the term.
+//! Accounts: what the books say about each buyer, seller and trader, and about the term.
 
 use alloc::vec::Vec;
 
@@ -18,40 +18,40 @@ pub enum Outcome {
     Sold(Sale),
     /// Nobody could fill it.
     Refused {
-        /// What was wanted.
+        /// The item that was wanted.
         item: Item,
     },
 }
 
-/// Where a request stands in the queue: by (time, buyer, sequence) (SPEC C4).
+/// A request's place in the queue, ordered by (time, buyer, sequence) (SPEC C4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueueKey {
-    /// When it was made.
+    /// When the request was made, by its buyer's clock.
     pub time: Time,
-    /// Who made it, and its number.
+    /// The buyer, and its number for the request.
     pub id: RequestId,
 }
 
 impl QueueKey {
-    /// The place of a request.
+    /// The place of `request` in the queue.
     #[must_use]
     pub fn of(request: &Request) -> QueueKey {
         QueueKey { time: request.stamp.time, id: request.id }
     }
 }
 
-/// The latest term, with what it needs to know of itself.
+/// The latest term, as the books have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BooksTerm {
-    /// Its epoch.
+    /// The term's epoch.
     pub epoch: Epoch,
-    /// Who holds it.
+    /// The life that holds it.
     pub holder: Life,
-    /// Whether it was resigned.
+    /// Whether it has been resigned.
     pub ended: bool,
-    /// Sales booked in it.
+    /// How many sales were booked in this term.
     pub sales: u32,
-    /// Requests of earlier terms that still wait; nothing is admitted before they have their outcomes (DESIGN R4).
+    /// Requests of earlier terms that still wait; nothing new is admitted before they have outcomes (DESIGN R4).
     pub inherited: u32,
 }
 
@@ -60,71 +60,71 @@ pub struct BooksTerm {
 pub struct BuyerAccount {
     /// Its request in the queue; at most one (SPEC D2).
     pub open: Option<QueueKey>,
-    /// Its last request with an outcome.
+    /// Its last request with an outcome, and that outcome.
     pub last: Option<(Sequence, Outcome)>,
-    /// Units it has bought.
+    /// How many units it has bought in total.
     pub bought: u64,
-    /// What it has paid for them.
+    /// What it has paid for them in total.
     pub spent: Cents,
 }
 
 /// A seller's account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SellerAccount {
-    /// Its last deposit and what is left of it.
+    /// Its last deposit and what is left of it; `None` before its first.
     pub deposit: Option<DepositStatus>,
     /// The seller's clock as the trader compares it: its deposit's, raised to each sale's (SPEC C4).
     pub clock: Time,
-    /// How many sales it has made.
+    /// How many sales it has made; the number of the last one.
     pub sales: SaleNumber,
-    /// What it has earned.
+    /// What it has earned in total.
     pub earned: Cents,
     /// Its latest sales, at most as many as the books keep ([`Limits::sales_kept`](crate::config::Limits::sales_kept)).
     pub recent: Vec<Sale>,
 }
 
-/// What a peer has earned as a trader.
+/// A peer's account as a trader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TraderAccount {
-    /// Sales it has made in office.
+    /// How many sales it has made in office.
     pub sales: u64,
-    /// Its share of them.
+    /// The commission it has earned with them.
     pub commission: Cents,
 }
 
-/// A buyer as the books have it.
+/// A buyer's status: its account as far as the buyer is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuyerStatus {
-    /// Its request that is in the queue.
+    /// Its request that is in the queue, if there is one.
     pub open: Option<Request>,
-    /// Its last request that has an outcome, and which.
+    /// Its last request with an outcome, and that outcome.
     pub last: Option<(Sequence, Outcome)>,
 }
 
-/// A seller as the books have it.
+/// A seller's status: its account as far as the seller is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SellerStatus {
-    /// The last deposit that was booked.
+    /// Its last deposit; `None` before its first.
     pub deposit: Option<DepositStatus>,
-    /// How many sales its account holds.
+    /// How many sales its account holds; the number of the last one.
     pub sales: SaleNumber,
-    /// What it has earned with them.
+    /// What it has earned with them in total.
     pub earned: Cents,
     /// The latest of those sales, up to and including the last; at most as many as the books keep.
     pub recent: Vec<Sale>,
 }
 
-/// A seller's last deposit and what is left of it. Nothing left: it is sold out and another may follow.
+/// A seller's last deposit and what is left of it. When nothing is left it is sold out and another may follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DepositStatus {
-    /// Its number.
+    /// The seller's number for this deposit.
     pub number: DepositNumber,
-    /// What it is.
+    /// The item deposited.
     pub item: Item,
-    /// How many were deposited.
+    /// How many units were deposited.
     pub count: Units,
-    /// How many are left.
+    /// How many units are left.
     pub left: Units,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Price,
 }

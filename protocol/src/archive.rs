@@ -1,8 +1,8 @@
-//! A ledger as a whole in memory: the machine, its store, and between them what a driver does, one step at a time.
+//! A complete ledger in memory: the machine, its store, and the driver between them, one step at a time.
 //!
-//! Every world without a disk drives the ledger through this: the models, and the random schedules. Writing a batch,
-//! making it durable, answering for it, and answering a read are steps of their own, and it may crash between any two
-//! of them.
+//! Everything that drives the ledger without a disk uses this: the models, and the random schedules. Writing a batch,
+//! making it durable, answering for it, and answering a read are separate steps, and it may crash between any two of
+//! them.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Archive {
     config: LedgerConfig,
-    /// Nothing while it is down.
+    /// The machine; `None` while it is down.
     machine: Option<Ledger>,
     store: MemoryStore,
     write: Option<Write>,
@@ -34,63 +34,63 @@ pub struct Archive {
     calls: BTreeMap<CallId, LedgerCall>,
 }
 
-/// How far a write has come.
+/// How far a write has progressed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Write {
     /// The machine has asked for it.
     Asked(Batch),
-    /// It is in the store.
+    /// The batch is in the store, but not durable.
     Written,
-    /// It is durable, and the machine does not know yet.
+    /// The batch is durable, but the machine does not know yet.
     Durable,
 }
 
 /// A read that the store has not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Read {
-    /// Who asked.
+    /// The life that asked.
     pub to: Life,
     /// The durable state that the answer is drawn from.
     pub status: LedgerStatus,
     /// The first position wanted.
     pub from: Position,
-    /// The chunk of which snapshot to go on with.
+    /// The chunk of a snapshot to continue with; `None` to begin.
     pub chunk: Option<ChunkId>,
 }
 
-/// What a ledger does that somebody else notices.
+/// Something a ledger does that others can notice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Deed {
-    /// It answers.
+    /// It answers a call.
     Reply {
-        /// The answer.
+        /// The reply.
         reply: LedgerReply,
-        /// The batch that the answer to an append names by its digest.
+        /// The batch that the answer to an append identifies by its digest.
         batch: Option<Batch>,
     },
     /// Its lease starts afresh.
     ArmLease(Duration),
-    /// It has no room for a call, which it does not answer.
+    /// It has no room for a call and does not answer it.
     Drop(LedgerCall),
-    /// It answers nothing any more.
+    /// It has stopped for good and no longer answers anything.
     Fail(LedgerFault),
 }
 
 impl Archive {
-    /// A ledger that is down, over a store.
+    /// A ledger that is down, on top of a store.
     #[must_use]
     pub fn new(config: LedgerConfig, store: MemoryStore) -> Archive {
         Archive { config, machine: None, store, write: None, reads: Vec::new(), calls: BTreeMap::new() }
     }
 
-    /// It starts, or starts again, from what is durable.
+    /// Starts it, or starts it again, from what is durable.
     pub fn start(&mut self) -> Vec<Deed> {
         let (machine, effects) = Ledger::recover(self.config, self.store.tail());
         self.machine = Some(machine);
         self.carry_out(effects)
     }
 
-    /// It stops, with all that was not durable; of the batches that were written the first `kept` survive.
+    /// Stops it: everything that was not durable is lost, except the first `kept` of the batches that were written.
     pub fn crash(&mut self, kept: usize) {
         self.store.crash(kept);
         self.machine = None;
@@ -99,24 +99,24 @@ impl Archive {
         self.calls.clear();
     }
 
-    /// Somebody puts an old image of it back, with the first `batches` of its batches, while it is down.
+    /// Puts an old image back while it is down: only the first `batches` of its batches remain.
     pub fn put_back(&mut self, batches: usize) {
         self.store.put_back(batches);
     }
 
-    /// The machine, while it is up.
+    /// The machine; `None` while it is down.
     #[must_use]
     pub fn machine(&self) -> Option<&Ledger> {
         self.machine.as_ref()
     }
 
-    /// The store.
+    /// The store, whether the machine is up or down.
     #[must_use]
     pub fn store(&self) -> &MemoryStore {
         &self.store
     }
 
-    /// What it knows of the fence; what is durable, while it is down.
+    /// The state of the fence as the machine knows it; while it is down, the durable one.
     #[must_use]
     pub fn status(&self) -> LedgerStatus {
         self.machine.as_ref().map_or_else(|| self.store.durable_status(), Ledger::status)
@@ -128,25 +128,25 @@ impl Archive {
         self.machine.as_ref().is_some_and(Ledger::is_lease_active)
     }
 
-    /// Whether a batch is under way, from the machine's asking to its answer.
+    /// Whether a batch is being written, from the machine's request to its answer.
     #[must_use]
     pub fn is_writing(&self) -> bool {
         self.write.is_some()
     }
 
-    /// Whether a batch has been asked for and is not written.
+    /// Whether a batch has been asked for but not written.
     #[must_use]
     pub fn is_asked_to_write(&self) -> bool {
         matches!(self.write, Some(Write::Asked(_)))
     }
 
-    /// Whether a batch is written and not durable.
+    /// Whether a batch is written but not durable.
     #[must_use]
     pub fn is_unsynced(&self) -> bool {
         self.write == Some(Write::Written)
     }
 
-    /// Whether a batch is durable and not answered for.
+    /// Whether a batch is durable but not answered for.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         self.write == Some(Write::Durable)
@@ -164,22 +164,22 @@ impl Archive {
         self.machine.as_ref().map_or(0, Ledger::waiting)
     }
 
-    /// A call comes. While it is down nothing becomes of it.
+    /// Takes a call. While the ledger is down, the call is lost.
     pub fn take(&mut self, call: LedgerCall) -> Vec<Deed> {
         let Some(machine) = &mut self.machine else { return Vec::new() };
-        // The smallest that is free, so that it does not tell how many there were before.
+        // The smallest free one, so that the id does not reveal how many calls there were before.
         let is_free = |id: &CallId| !self.calls.contains_key(id);
         let id = (0..).map(CallId).find(is_free).unwrap_or_default();
         self.calls.insert(id, call.clone());
         let effects = machine.step(LedgerInput::Call { id, call });
         if machine.has_failed() {
-            // It answers nothing any more.
+            // It no longer answers anything.
             self.calls.clear();
         }
         self.carry_out(effects)
     }
 
-    /// What the machine wants written is in the store.
+    /// Writes the batch that the machine asked for into the store.
     pub fn write(&mut self) {
         if let Some(Write::Asked(batch)) = &self.write {
             let Ok(()) = self.store.append(batch);
@@ -187,7 +187,7 @@ impl Archive {
         }
     }
 
-    /// It is durable: the batch, if there was any.
+    /// Makes what was written durable; returns the batch, if there was one.
     pub fn sync(&mut self) -> Option<&Batch> {
         if self.write != Some(Write::Written) {
             return None;
@@ -197,7 +197,7 @@ impl Archive {
         self.store.durable().last()
     }
 
-    /// The machine learns that it is, and answers.
+    /// Tells the machine that its batch is durable, and returns its answers.
     pub fn answer(&mut self) -> Vec<Deed> {
         if self.write != Some(Write::Durable) {
             return Vec::new();
@@ -207,7 +207,7 @@ impl Archive {
         self.carry_out(effects.unwrap_or_default())
     }
 
-    /// The store answers one of the [`reads`](Archive::reads).
+    /// Lets the store answer one of the [`reads`](Archive::reads).
     pub fn answer_read(&mut self, nth: usize) -> Option<LedgerReply> {
         if nth >= self.reads.len() {
             return None;
@@ -224,7 +224,7 @@ impl Archive {
         }
     }
 
-    /// The store keeps a snapshot of the books as they stand at the durable head.
+    /// Takes a snapshot of the books at the durable head.
     pub fn take_snapshot(&mut self) {
         self.store.take_snapshot();
     }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_waits_beside_it_an_append_is_answered_with_its_batch() {
+    fn an_append_is_answered_with_its_batch_whatever_else_waits() {
         let limits = Limits { waiting_calls: 2, ..Limits::DEFAULT };
         let mut archive = Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits }, MemoryStore::new(limits));
         archive.start();
@@ -370,6 +370,6 @@ mod tests {
         let seen = HighWaterMark { epoch: crate::id::Epoch(1), head: Position(1) };
         let deeds = archive.take(LedgerCall { seen, ..claims() });
         assert!(matches!(deeds[..], [Deed::Fail(_)]), "{deeds:?}");
-        assert_eq!(archive.take(claims()), [], "nothing any more");
+        assert_eq!(archive.take(claims()), [], "it answers nothing");
     }
 }

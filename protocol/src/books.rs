@@ -1,5 +1,5 @@
-//! The books: a pure fold over the log. Stock, queue, accounts and the term are what the records add up to, nowhere
-//! kept beside them (DESIGN 3).
+//! The books: a pure fold over the log. Stock, queue, accounts and the term are what the records add up to; none of it
+//! is stored anywhere else (DESIGN 3).
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{fmt, mem};
@@ -29,7 +29,7 @@ pub struct Books {
     sellers: BTreeMap<PeerId, SellerAccount>,
     traders: BTreeMap<PeerId, TraderAccount>,
     refusals: u64,
-    /// How many sales of each seller they keep ([`Limits::sales_kept`]).
+    /// How many sales of each seller are kept ([`Limits::sales_kept`]).
     sales_kept: u32,
 }
 
@@ -39,11 +39,11 @@ impl Default for Books {
     }
 }
 
-/// Why a record cannot follow the ones before it. Honest traders never write such a record: it means damage or a
-/// fault in the protocol, so whoever meets one stops serving and says so.
+/// Why a record cannot follow the ones before it. Honest traders never write such a record: it means damage or a fault
+/// in the protocol, so a peer that meets one stops serving and says so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BooksError {
-    /// Where the record stands.
+    /// The position of the record.
     pub position: Position,
     /// What is wrong with it.
     pub reason: BooksFault,
@@ -52,21 +52,21 @@ pub struct BooksError {
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BooksFault {
-    /// A claim whose epoch is not the one after the latest, or that another peer stamped.
+    /// A claim whose epoch does not follow the latest one, or that another peer stamped.
     ClaimOutOfTurn,
-    /// Written by a peer that does not hold the latest term, or after it was resigned.
+    /// Written by a peer that does not hold the latest term, or after that term was resigned.
     NotInOffice,
-    /// A deposit that does not name the last one, or while the last one is not sold out, or of nothing.
+    /// A deposit that does not name the seller's last one, or comes before that is sold out, or is of nothing.
     DepositOutOfTurn,
-    /// A request that does not name the last one, or while one is open, or for nothing.
+    /// A request that does not name the buyer's last one, or comes while one is open, or is for nothing.
     RequestOutOfTurn,
-    /// An outcome for a request that is not in the queue, or not as it was asked.
+    /// An outcome for a request that is not in the queue, or that differs from it.
     NoSuchRequest,
-    /// A sale from a deposit that is not there, not as it was deposited, or has not enough left.
+    /// A sale from a deposit that does not exist, differs from the sale, or has too little left.
     NoSuchStock,
-    /// A sale whose number is not the seller's next.
+    /// A sale whose number is not the seller's next one.
     SaleOutOfTurn,
-    /// A sale whose two parts do not add up to what is paid.
+    /// A sale whose two parts do not add up to the price paid.
     MoneyDoesNotAddUp,
     /// An account that would exceed 64 bits of cents.
     AccountOverflow,
@@ -94,7 +94,7 @@ impl fmt::Display for BooksError {
 impl core::error::Error for BooksError {}
 
 impl Books {
-    /// Books of nothing, which will keep so many of a seller's latest sales to be told again ([`Limits::sales_kept`]).
+    /// Empty books, which will keep so many of each seller's latest sales to be told again ([`Limits::sales_kept`]).
     #[must_use]
     pub fn keeping(sales_kept: u32) -> Books {
         Books {
@@ -110,7 +110,7 @@ impl Books {
         }
     }
 
-    /// How many of a seller's latest sales they keep.
+    /// How many of each seller's latest sales are kept.
     #[must_use]
     pub fn sales_kept(&self) -> u32 {
         self.sales_kept
@@ -122,13 +122,13 @@ impl Books {
         self.position
     }
 
-    /// The largest time any record in them carries.
+    /// The largest time that any record in them carries.
     #[must_use]
     pub fn latest(&self) -> Time {
         self.latest
     }
 
-    /// The latest term.
+    /// The latest term; `None` before the first claim.
     #[must_use]
     pub fn term(&self) -> Option<&BooksTerm> {
         self.term.as_ref()
@@ -140,7 +140,7 @@ impl Books {
         self.term.map_or(Epoch(0), |term| term.epoch)
     }
 
-    /// The requests that wait, the one to be served next first.
+    /// The waiting requests, the one to be served next first.
     pub fn queue(&self) -> impl ExactSizeIterator<Item = &Request> {
         self.queue.values()
     }
@@ -155,31 +155,31 @@ impl Books {
         )
     }
 
-    /// All buyers that ever asked, by id.
+    /// All buyers that ever made a request, by id.
     #[must_use]
     pub fn buyers(&self) -> &BTreeMap<PeerId, BuyerAccount> {
         &self.buyers
     }
 
-    /// All sellers that ever deposited, by id.
+    /// All sellers that ever made a deposit, by id.
     #[must_use]
     pub fn sellers(&self) -> &BTreeMap<PeerId, SellerAccount> {
         &self.sellers
     }
 
-    /// All peers that ever sold in office, by id.
+    /// All peers that ever made a sale in office, by id.
     #[must_use]
     pub fn traders(&self) -> &BTreeMap<PeerId, TraderAccount> {
         &self.traders
     }
 
-    /// How many sales were ever booked.
+    /// How many sales have ever been booked.
     #[must_use]
     pub fn sales(&self) -> u64 {
         self.traders.values().map(|account| account.sales).sum()
     }
 
-    /// How many requests were ever refused.
+    /// How many requests have ever been refused.
     #[must_use]
     pub fn refusals(&self) -> u64 {
         self.refusals
@@ -199,7 +199,7 @@ impl Books {
         mutant!(!open; RequestCountedTwice => true) && follows && request.quantity.0 > 0
     }
 
-    /// Whether this deposit may be booked: its seller knows the last one to be sold out, and it is (DESIGN R8).
+    /// Whether this deposit may be booked: its seller knows that the last one is sold out, and it is (DESIGN R8).
     #[must_use]
     pub fn is_depositable(&self, deposit: &Deposit) -> bool {
         let last = self.sellers.get(&deposit.id.seller).and_then(|account| account.deposit.as_ref());
@@ -213,7 +213,7 @@ impl Books {
         mutant!(!open; DepositCountedTwice => true) && follows && deposit.count.0 > 0
     }
 
-    /// The buyer as the books have it.
+    /// The buyer's status according to the books.
     #[must_use]
     pub fn buyer_status(&self, buyer: PeerId) -> BuyerStatus {
         let account = self.buyers.get(&buyer);
@@ -223,7 +223,7 @@ impl Books {
         }
     }
 
-    /// The seller as the books have it, with its sales after `after` as far as they are kept.
+    /// The seller's status according to the books, with its sales after `after` as far as they are kept.
     #[must_use]
     pub fn seller_status(&self, seller: PeerId, after: Option<SaleNumber>) -> SellerStatus {
         let account = self.sellers.get(&seller).cloned().unwrap_or_default();
@@ -231,7 +231,7 @@ impl Books {
         SellerStatus { deposit: account.deposit, sales: account.sales, earned: account.earned, recent }
     }
 
-    /// Folds one more record. Nothing has changed when it fails.
+    /// Folds one more record. If it fails, nothing has changed.
     ///
     /// # Errors
     /// When the record cannot follow the ones before it; see [`BooksError`].
@@ -298,7 +298,7 @@ impl Books {
         Ok(())
     }
 
-    // SPEC D4: everything that a sale changes, changes here.
+    // SPEC D4: everything that a sale changes is changed here.
     fn apply_sale(&mut self, stamp: Stamp, sale: &Sale) -> Result<(), BooksFault> {
         let (key, request) = self.open_request(sale.request).ok_or(BooksFault::NoSuchRequest)?;
         if request.item != sale.item || request.quantity != sale.quantity {
@@ -330,7 +330,7 @@ impl Books {
         let commission = trader.commission.plus(sale.commission).ok_or(BooksFault::AccountOverflow)?;
         let spent = buyer.spent.plus(sale.paid()).ok_or(BooksFault::AccountOverflow)?;
 
-        // From here on nothing fails.
+        // Nothing below can fail.
         deposit.left = Units(left);
         mutant!(seller.clock = seller.clock.max(stamp.time); SellerClockStays => {});
         seller.sales = sale.number;
@@ -398,8 +398,8 @@ impl Books {
         chunks
     }
 
-    /// The books whose [`chunks`](Books::chunks) these are, keeping so many of a seller's latest sales: where the
-    /// chunks have more, the older ones are left out.
+    /// The books whose [`chunks`](Books::chunks) these are, keeping so many of each seller's latest sales; if the
+    /// chunks hold more, the older ones are dropped.
     #[must_use]
     pub fn from_chunks(sales_kept: u32, chunks: impl IntoIterator<Item = SnapshotChunk>) -> Books {
         let mut books = Books::keeping(sales_kept);
@@ -426,8 +426,8 @@ impl Books {
         books
     }
 
-    /// What a store answers of these books as a snapshot: the chunk `wanted`, or the first when that is of another
-    /// snapshot, and how many there are. The chunks are as heavy as `heaviest` lets them be.
+    /// A store's answer when these books are the snapshot: the chunk `wanted`, or the first one if `wanted` is of
+    /// another snapshot, and how many chunks there are. Chunks are as heavy as `heaviest` allows.
     #[must_use]
     pub fn chunk_for(&self, wanted: Option<ChunkId>, heaviest: u32) -> (ChunkId, u32, SnapshotChunk) {
         let chunks = self.chunks(heaviest);
@@ -438,7 +438,7 @@ impl Books {
     }
 }
 
-/// Drops all but the `kept` latest sales.
+/// Drops all but the latest `kept` sales.
 fn keep_latest(sales: &mut Vec<Sale>, kept: u32) {
     sales.drain(..sales.len().saturating_sub(kept as usize));
 }

@@ -1,7 +1,7 @@
-//! The buyer: wants something, asks for it until it knows the outcome, and thinks of something else.
+//! The buyer: wants something, asks for it until it knows the outcome, then wants something else.
 //!
-//! It writes nothing down. What it knows of the books after a crash it learns from the trader's answers, and the
-//! predecessor it names with every request keeps two lives of it from overwriting each other (DESIGN R8, S13).
+//! It writes nothing to disk. What it knows of the books after a crash it learns from the trader's answers, and the
+//! predecessor that it names in every request keeps two of its lives from overwriting each other (DESIGN R8, S13).
 
 use alloc::vec::Vec;
 
@@ -28,30 +28,30 @@ pub struct Buyer {
     numbered: u32,
     /// The last request whose outcome it knows.
     known: Option<Sequence>,
-    /// What was refused last; it picks something else if there is anything else.
+    /// The item refused last; it picks something else if it can.
     refused: Option<Item>,
     has_trader: bool,
-    /// The clock was multicast within the interval.
+    /// Whether the clock was multicast within the last interval.
     multicast: bool,
     state: State,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
-    /// The timer runs; when it fires it wants something.
+    /// Resting: when the timer fires it wants something.
     Resting,
-    /// Wants something, and has no trader to ask.
+    /// It wants something, but has no trader to ask.
     Ready,
-    /// Waits for its choice.
+    /// It waits for its choice of an item.
     Choosing,
-    /// Asks until it knows the outcome.
+    /// It asks until it knows the outcome.
     Asking(Request),
 }
 
 /// The timers of a buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BuyerTimer {
-    /// It thinks of something to buy, or asks again for what it wants.
+    /// It is time to want something, or to ask again for what it wants.
     Next,
     /// Its clock may be multicast again (SPEC C2).
     Multicast,
@@ -66,10 +66,10 @@ impl From<BuyerTimer> for Timer {
     }
 }
 
-/// What surrounds a buyer.
+/// What a buyer is given in a step.
 #[derive(Debug)]
 pub struct BuyerContext<'a> {
-    /// What it wants.
+    /// The items and the quantity it wants.
     pub wishes: &'a Wishes,
     /// How busy it is.
     pub pace: &'a Pace,
@@ -80,13 +80,13 @@ pub struct BuyerContext<'a> {
 }
 
 impl Buyer {
-    /// A new life of a buyer. It knows nothing of its former lives.
+    /// A new life of a buyer. It knows nothing about its former lives.
     #[must_use]
     pub fn new(me: Life) -> Buyer {
         Buyer { me, numbered: 0, known: None, refused: None, has_trader: false, multicast: false, state: State::Ready }
     }
 
-    /// What it asks for.
+    /// The request it is making, if there is one.
     #[must_use]
     pub fn asking(&self) -> Option<&Request> {
         match &self.state {
@@ -125,7 +125,7 @@ impl Buyer {
     }
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a, 'b> {
     buyer: &'a mut Buyer,
     ctx: &'a mut BuyerContext<'b>,
@@ -164,7 +164,7 @@ impl Step<'_, '_> {
             return;
         }
         if !self.buyer.has_trader {
-            // SPEC B8: it thinks again when there is a trader.
+            // SPEC B8: it chooses again when there is a trader.
             self.buyer.state = State::Ready;
             return;
         }
@@ -206,7 +206,8 @@ impl Step<'_, '_> {
         }
     }
 
-    // DESIGN R8. The books' last and open requests of one buyer only ever rise, so an older status is told by that.
+    // DESIGN R8. A buyer's last and open request in the books only ever rise; that is how an older status is
+    // recognised.
     fn on_status(&mut self, status: BuyerStatus) {
         let last = status.last.as_ref().map(|(sequence, _)| *sequence);
         if mutant!(last < self.buyer.known; OldStatusBelieved => false) {
@@ -225,8 +226,8 @@ impl Step<'_, '_> {
                 None => self.buyer.state = State::Ready,
             }
         } else if let (true, State::Asking(request)) = (is_news, &self.buyer.state) {
-            // It was asked in ignorance of that outcome and can never be admitted: decide anew, once there is a trader
-            // (SPEC B8).
+            // This request was made without knowing that outcome and can never be admitted: choose again, once there is
+            // a trader (SPEC B8).
             let item = request.item;
             if self.buyer.has_trader {
                 self.want(item);
@@ -258,8 +259,8 @@ impl Step<'_, '_> {
         self.effects.push(ClientEffect::Note(note));
     }
 
-    /// A request is in the queue. When it is a former life's, that one is waited for and the own one dropped: it names
-    /// the same predecessor and can never be admitted any more.
+    /// A request is in the queue. If it belongs to a former life, the buyer waits for that one and drops its own, which
+    /// names the same predecessor and can no longer be admitted.
     fn adopt(&mut self, open: Request) {
         mutant!(OpenRequestIgnored => return);
         let is_known = mutant!(Some(open.id.sequence) <= self.buyer.known; OldStatusBelieved => false);

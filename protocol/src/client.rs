@@ -1,4 +1,4 @@
-//! What buyers and sellers have in common: their doors.
+//! What buyers and sellers have in common: their inputs and effects.
 
 use core::time::Duration;
 
@@ -9,29 +9,29 @@ use crate::{effect::Note, input::Choice, message::ClientMessage};
 /// What can happen to a client. `S` is its status in the books, `T` its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientInput<S, T> {
-    /// There is a trader to turn to: another one, or the same for a new epoch.
+    /// There is a trader to turn to: a different one, or the same one for a new epoch.
     TraderKnown,
-    /// There is none, or the peer is in office itself and does not trade (SPEC B7, B8).
+    /// There is no trader, or the peer is in office itself and does not trade (SPEC B7, B8).
     TraderGone,
-    /// One of its timers fires.
+    /// One of its timers has fired.
     Fired(T),
-    /// Its choice is made.
+    /// The index it was given for its choice, from 0.
     Chose(u32),
-    /// The trader tells how it stands. All of it is durable, whenever it was sent.
+    /// The trader reports its status. All of it is durable, whenever it was sent.
     Told(S),
 }
 
 /// What a client wants done. `T` is its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientEffect<T> {
-    /// Say this to the trader.
+    /// Send this to the trader.
     Tell(ClientMessage),
-    /// Tell everybody the clock (SPEC C2).
+    /// Multicast the clock to everybody (SPEC C2).
     MulticastClock,
     /// Start a timer afresh.
     Arm(T, Duration),
-    /// Pick one of so many.
+    /// Make this choice, among so many options.
     Choose(Choice, u32),
-    /// Something to tell people.
+    /// An event that people may want to read about.
     Note(Note),
 }

@@ -1,4 +1,4 @@
-//! Lamport's logical clock, written ahead so that it never goes back over a crash (SPEC C1, C3; DESIGN R10).
+//! Lamport's logical clock, written ahead so that it never goes back across a crash (SPEC C1, C3; DESIGN R10).
 
 use core::{
     fmt,
@@ -11,9 +11,9 @@ use crate::id::PeerId;
 
 /// A reading of a Lamport clock.
 ///
-/// It is given to a hasher as an `i64`, as nothing else in this crate is. So one that wants to can take all readings of
-/// a state relative to one another (they are only ever compared, raised to the larger, and counted up), as the models
-/// do.
+/// It is hashed as an `i64`, and nothing else in this crate is. So a hasher can tell readings from everything else and
+/// treat all readings of a state relative to one another (they are only ever compared, raised to the larger, and
+/// incremented), as the models do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub u64);
@@ -30,19 +30,19 @@ impl fmt::Display for Time {
     }
 }
 
-/// A reading together with whose it is. Stamps are totally ordered by (time, peer) (SPEC C1).
+/// A reading together with the peer whose clock it is. Stamps are totally ordered by (time, peer) (SPEC C1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The reading.
+    /// The clock reading.
     pub time: Time,
-    /// Whose clock it was.
+    /// The peer whose clock it was.
     pub peer: PeerId,
 }
 
 /// A peer's Lamport clock.
 ///
-/// The clock is *written ahead*: [`Clock::bound`] is durable, and whoever sends on the clock's behalf sends nothing
-/// above it. After a restart the clock resumes at the bound, above everything it can have sent.
+/// The clock is *written ahead*: [`Clock::bound`] is durable, and nothing above it may be sent on the clock's behalf.
+/// After a restart the clock resumes at the bound, above everything it can have sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Clock {
     peer: PeerId,
@@ -52,7 +52,7 @@ pub struct Clock {
 
 impl Clock {
     /// A reading further ahead of one's own than this is absurd, and the message that carries it is refused: at a
-    /// million ticks a second it lies 12 days away.
+    /// million ticks a second it is 12 days ahead.
     pub const MAX_LEAD: u64 = 1 << 40;
 
     /// The clock of `peer`, resuming at the durable bound of its former lives; 0 for a first life.
@@ -61,7 +61,7 @@ impl Clock {
         Clock { peer, now: mutant!(bound; ClockResumesAtZero => Time(0)), bound }
     }
 
-    /// Its reading.
+    /// The current reading.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
@@ -73,7 +73,7 @@ impl Clock {
         self.bound
     }
 
-    /// A local event or a send: the clock rises by one. The stamp is unique, since no reading is used twice.
+    /// A local event or a send: the clock advances by one. The stamp is unique, since no reading is used twice.
     pub fn tick(&mut self) -> Stamp {
         self.now.0 += 1;
         Stamp { time: self.now, peer: self.peer }
@@ -85,12 +85,13 @@ impl Clock {
         self.now = Time(latest.0 + mutant!(1; ReceiveWithoutPlusOne => 0));
     }
 
-    /// Something stamped `read` was read, as the books are on taking office: no event of its own, so no + 1.
+    /// Something stamped `read` was read, like the books on taking office. That is no event of its own, so there is no
+    /// + 1.
     pub fn catch_up(&mut self, read: Time) {
         self.now = self.now.max(read);
     }
 
-    /// Whether `sent` lies no further ahead than [`Clock::MAX_LEAD`].
+    /// Whether `sent` is at most [`Clock::MAX_LEAD`] ahead of this clock.
     #[must_use]
     pub fn is_plausible(&self, sent: Time) -> bool {
         sent.0 <= self.now.0.saturating_add(Self::MAX_LEAD)

@@ -1,4 +1,4 @@
-//! How a peer is set up. A configuration is checked once, by [`Config::check`], and trusted from there on.
+//! How a peer is set up. A configuration is checked once, by [`Config::check`], and trusted from then on.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::{fmt, time::Duration};
@@ -13,41 +13,41 @@ use crate::{
 /// A peer's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {
-    /// Who it is.
+    /// This peer's id, below `peers`.
     pub me: PeerId,
-    /// How many peers there are; their ids run from 0 to one below.
+    /// How many peers there are; their ids run from 0 to `peers - 1`.
     pub peers: u32,
-    /// Whom it has links to; at most three (SPEC A1).
+    /// The peers it has links to; at most three (SPEC A1).
     pub neighbours: BTreeSet<PeerId>,
-    /// What it does when it is not the trader.
+    /// What it does when it is not in office.
     pub role: Role,
-    /// Who calls the first election (SPEC B2).
+    /// The peer that calls the first election (SPEC B2).
     pub first_caller: PeerId,
-    /// All waits of the protocol.
+    /// All waits of the protocol; the same at every peer and at the ledger.
     pub timeouts: Timeouts,
     /// The terms of trade.
     pub terms: Terms,
     /// How busy buyers and sellers are.
     pub pace: Pace,
-    /// How far ahead the clock is written; at least 1 (DESIGN R10).
+    /// How many ticks ahead the clock is written; at least 1 (DESIGN R10).
     pub clock_range: u64,
-    /// The bounds that decide something.
+    /// The bounds on what is kept, sent and held back; the same at every peer and at the ledger.
     pub limits: Limits,
 }
 
 /// What a peer does in the bazaar (SPEC A7).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// It buys.
+    /// It buys only.
     Buyer(Wishes),
-    /// It sells.
+    /// It sells only.
     Seller(Offers),
-    /// It does both.
+    /// It both buys and sells.
     Both(Wishes, Offers),
 }
 
 impl Role {
-    /// What it wants, if it buys.
+    /// What it wants, if it is a buyer.
     #[must_use]
     pub fn wishes(&self) -> Option<&Wishes> {
         match self {
@@ -56,7 +56,7 @@ impl Role {
         }
     }
 
-    /// What it offers, if it sells.
+    /// What it offers, if it is a seller.
     #[must_use]
     pub fn offers(&self) -> Option<&Offers> {
         match self {
@@ -69,39 +69,39 @@ impl Role {
 /// What a buyer wants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wishes {
-    /// The items it picks from; at least one.
+    /// The items it chooses from; at least one.
     pub items: Vec<Item>,
-    /// How many of an item it wants at a time; at least 1.
+    /// How many units of an item it wants at a time; at least 1.
     pub quantity: Units,
 }
 
 /// What a seller offers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Offers(
-    /// What it can deposit; at least one. The first is what it starts with; when that is sold out it picks another.
+    /// What it can deposit; at least one offer. It starts with the first and picks another when that is sold out.
     pub Vec<Offer>,
 );
 
-/// Goods a seller can deposit.
+/// Goods that a seller can deposit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Offer {
-    /// What it is.
+    /// The item.
     pub item: Item,
-    /// How many it deposits at a time; at least 1.
+    /// How many units it deposits at a time; at least 1.
     pub count: Units,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Price,
 }
 
 /// The terms of trade; the same at every peer of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Terms {
-    /// The trader's share (SPEC D6).
+    /// The trader's share of each sale (SPEC D6).
     pub commission: Commission,
-    /// After how many sales a trader resigns; at least 1 (SPEC B6).
+    /// The number of sales after which a trader resigns; at least 1 (SPEC B6).
     pub resign_after: u32,
-    /// How many records a batch holds at most, from 2 (a last sale and its resignation are one step) to
-    /// [`Terms::LARGEST_BATCH`] (DESIGN R5).
+    /// The most records in a batch, from 2 (a last sale and its resignation are one step) to [`Terms::LARGEST_BATCH`]
+    /// (DESIGN R5).
     pub batch_limit: u32,
 }
 
@@ -112,23 +112,24 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// Those of the reference: 20 % for the trader, which resigns after 40 sales.
+    /// The terms of the reference: 20 % for the trader, which resigns after 40 sales.
     pub const DEFAULT: Terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 256 };
 
-    /// The largest batch that fits a frame of 64 KiB whatever its records are.
+    /// The largest batch limit for which a batch fits a frame of 64 KiB, whatever its records are.
     pub const LARGEST_BATCH: u32 = Limits::FRAME;
 }
 
-/// How busy buyers and sellers are. All of it may be zero.
+/// How busy buyers and sellers are. Every wait may be zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pace {
-    /// From recognising a trader to the first deposit with it.
+    /// How long after recognising a trader a seller makes its first deposit with it.
     pub deposit_after: Duration,
-    /// From recognising a trader to the first new request to it, so that sellers have deposited by then (SPEC E2).
+    /// How long after recognising a trader a buyer makes its first new request, so that sellers have deposited by then
+    /// (SPEC E2).
     pub trade_after: Duration,
-    /// From a buyer's outcome to its next request. `None`: it never asks for anything.
+    /// How long after an outcome a buyer makes its next request. `None`: it never requests anything.
     pub think: Option<Duration>,
-    /// The least time between two multicasts of a buyer's clock (SPEC C2).
+    /// The minimum time between two multicasts of a buyer's clock (SPEC C2).
     pub clock_interval: Duration,
 }
 
@@ -139,7 +140,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A brisk bazaar that one can still follow by eye: a buyer asks some three times a second.
+    /// A brisk bazaar that can still be followed by eye: a buyer makes about three requests a second.
     pub const DEFAULT: Pace = Pace {
         deposit_after: Duration::from_millis(100),
         trade_after: Duration::from_millis(400),
@@ -151,9 +152,9 @@ impl Pace {
 /// All waits of the protocol (DESIGN 3, "Timeouts").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// From the start to the first election, for whoever calls it.
+    /// How long the first caller waits after its start before it calls the first election.
     pub first_call: Duration,
-    /// Over how long peers that want to call an election are spread, by id (SPEC B2).
+    /// The interval over which the calls of peers that want an election are spread, by id (SPEC B2).
     pub stagger: Duration,
     /// How long a candidate waits for a higher peer's answer (SPEC B3).
     pub answer: Duration,
@@ -163,17 +164,17 @@ pub struct Timeouts {
     pub suspicion: Duration,
     /// How often a trader renews its term and sends a heartbeat.
     pub renewal: Duration,
-    /// How long a term stays live at the ledger after its holder's last append.
+    /// How long a term stays active at the ledger after its holder's last append.
     pub lease: Duration,
-    /// How long a call to the ledger waits before it is sent again.
+    /// How long a peer waits for the ledger's reply before it repeats the call.
     pub retry: Duration,
-    /// How long a winner or trader waits for the ledger before it gives up (SPEC B9).
+    /// How long a winner or trader waits for the ledger before it gives the office up (SPEC B9).
     pub give_up_after: Duration,
-    /// How long a buyer or seller waits before it asks the trader again.
+    /// How long a buyer or seller waits for the trader's answer before it asks again.
     pub resend: Duration,
 }
 
-/// An inequality that a timeout table breaks. Its text names both sides.
+/// An inequality that a timeout table violates. The message names both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError {
     smaller: (&'static str, Duration),
@@ -184,7 +185,7 @@ pub struct TimeoutError {
 }
 
 impl TimeoutError {
-    /// The entries that do not fit together.
+    /// The names of the entries that do not fit together.
     pub fn entries(&self) -> impl Iterator<Item = &'static str> + use<> {
         [Some(self.smaller), self.plus, Some(self.larger)].into_iter().flatten().map(|(name, _)| name)
     }
@@ -211,13 +212,12 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// What holds where nothing else is said: for peers on one machine or in one rack. A crashed trader is followed by
-    /// another one in about three seconds.
+    /// The default table, for peers on one machine or in one rack. A crashed trader is replaced in about three seconds.
     pub const DEFAULT: Timeouts = Timeouts::in_units_of(Duration::from_millis(100));
 
-    /// The table of [`Timeouts::DEFAULT`], with this in place of each tenth of a second: a faster or slower bazaar whose
-    /// inequalities hold. For tests, and for networks on which a message takes longer: `unit` is a few times as long as a
-    /// message and its answer. From a nanosecond to a day.
+    /// The table of [`Timeouts::DEFAULT`] with `unit` in place of each tenth of a second: a faster or slower bazaar
+    /// whose inequalities hold. It is for tests, and for networks on which a message takes longer: choose `unit` a few
+    /// times as long as a message and its answer take. From a nanosecond to a day.
     #[must_use]
     pub const fn in_units_of(unit: Duration) -> Timeouts {
         Timeouts {
@@ -234,7 +234,7 @@ impl Timeouts {
         }
     }
 
-    /// Checks the table's inequalities.
+    /// Checks the inequalities of the table.
     ///
     /// # Errors
     /// Names the first inequality that does not hold.
@@ -275,46 +275,46 @@ impl Timeouts {
     }
 }
 
-/// The bounds that decide something: what is told in one piece, what is kept to be told again, where a message takes
-/// another way, what is dropped. The same at every peer and at the ledger of a run: a seller knows from them whether it
-/// was told of all the sales there still are, and a reader which chunk of a snapshot comes next. So they change only
-/// while none of it runs.
+/// The bounds on what is sent in one piece, what is kept to be told again, when a message takes another path, and what
+/// is dropped. They are the same at every peer and at the ledger of a run: a seller infers from them whether it was
+/// told of all the sales that are still kept, and a reader infers which chunk of a snapshot comes next. So they may
+/// change only while nothing is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
-    /// The heaviest a chunk of a snapshot becomes ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight));
-    /// an entry that is heavier by itself is a chunk by itself. From 1 to [`Limits::FRAME`].
+    /// The maximum weight of a snapshot chunk ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)); a
+    /// heavier entry is a chunk on its own. From 1 to [`Limits::FRAME`].
     pub chunk_weight: u32,
-    /// How many records one answer to a read holds; from 1 to [`Limits::FRAME`].
+    /// The most records in one answer to a read; from 1 to [`Limits::FRAME`].
     pub read_records: u32,
-    /// How many of a seller's latest sales the books keep to be told again; a seller that missed more adopts its
-    /// account as the books have it (SPEC D7). From 1, and so few that the account fits one frame.
+    /// How many of each seller's latest sales the books keep to be told again; a seller that missed more adopts its
+    /// account from the books (SPEC D7). At least 1, and few enough that the account fits in one frame.
     pub sales_kept: u32,
-    /// How many floods of one origin are told apart when they arrive out of order; an older one counts as taken. From 1
-    /// to a million.
+    /// How many floods of one origin can be told apart when they arrive out of order; an older one counts as already
+    /// taken. From 1 to a million.
     pub flood_window: u32,
-    /// After how many hops a unicast is flooded instead; at least 1.
+    /// The number of hops after which a unicast is flooded instead; at least 1.
     pub hops: u16,
-    /// How many effects a peer holds back while a write is not durable. What comes beyond that is dropped, as it could
-    /// be on the way. From 1 to a million.
+    /// How many effects a peer holds back while a write is not yet durable. Anything beyond that is dropped, as it
+    /// might be on its way. From 1 to a million.
     pub held_back: u32,
-    /// How many calls wait in the ledger while it writes. What comes beyond that is dropped, and its caller asks again;
-    /// so none at all will do. At most a million.
+    /// How many calls wait in the ledger while it writes. A call beyond that is dropped, and its caller asks again, so
+    /// 0 works too. At most a million.
     pub waiting_calls: u32,
 }
 
-/// What one entry of [`Limits`] may be.
+/// The permitted range of one entry of [`Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitRange {
     /// The entry's name.
     pub name: &'static str,
-    /// The least it may be.
+    /// The smallest permitted value.
     pub least: u32,
-    /// The most it may be.
+    /// The largest permitted value.
     pub most: u32,
     because: &'static str,
 }
 
-/// An entry of a table of limits that is out of its range. Its text names the entry, the range and the reason.
+/// An entry of a table of limits that is out of range. The message names the entry, the range and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitError {
     range: LimitRange,
@@ -322,7 +322,7 @@ pub struct LimitError {
 }
 
 impl LimitError {
-    /// The entry that is out of its range.
+    /// The name of the entry that is out of range.
     #[must_use]
     pub fn entry(&self) -> &'static str {
         self.range.name
@@ -345,7 +345,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What holds where nothing else is said.
+    /// The default limits.
     pub const DEFAULT: Limits = Limits {
         chunk_weight: 256,
         read_records: 512,
@@ -356,7 +356,7 @@ impl Limits {
         waiting_calls: 4_096,
     };
 
-    /// Each as small as it may be, so that a test reaches all of them.
+    /// The smallest permitted value of each, so that a test can reach all of them.
     pub const LEAST: Limits = Limits {
         chunk_weight: 1,
         read_records: 1,
@@ -367,14 +367,14 @@ impl Limits {
         waiting_calls: 0,
     };
 
-    /// How many records, or how much of a snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)),
-    /// fits a frame of 64 KiB whatever the records are.
+    /// How many records, or how much snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)), fits
+    /// in a frame of 64 KiB whatever the records are.
     pub const FRAME: u32 = 512;
 
-    /// What a seller's account weighs beside its sales.
+    /// What a seller's account weighs without its sales.
     pub(crate) const ACCOUNT_WEIGHT: u32 = 2;
 
-    /// Every entry: what it may be, and what it is.
+    /// Every entry: its permitted range and its value.
     #[must_use]
     pub fn entries(&self) -> [(LimitRange, u32); 7] {
         const MILLION: u32 = 1_000_000;
@@ -415,13 +415,13 @@ impl Limits {
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The peer's id, or a neighbour's, or the first caller's, is not below the number of peers.
+    /// The id of the peer, of a neighbour, or of the first caller is not below the number of peers.
     NoSuchPeer(PeerId),
-    /// It is its own neighbour.
+    /// The peer is listed as its own neighbour.
     OwnNeighbour,
-    /// More than three neighbours.
+    /// There are more than three neighbours.
     TooManyNeighbours(usize),
-    /// Something that must be at least 1 is 0, or a list that must not be empty is; the name of it.
+    /// Names something that is 0 and must be at least 1, or a list that is empty and must not be.
     Nothing(&'static str),
     /// A batch limit below 2 or above [`Terms::LARGEST_BATCH`].
     BatchLimit(u32),
@@ -451,7 +451,7 @@ impl fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 impl Config {
-    /// How far ahead a clock is written where nothing else is said.
+    /// How many ticks ahead a clock is written by default.
     pub const CLOCK_RANGE: u64 = 1_024;
 
     /// The configuration of one of `peers` peers with defaults for everything else; peer 0 calls the first election.

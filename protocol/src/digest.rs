@@ -7,11 +7,11 @@ use core::{
 
 use serde::{Deserialize, Serialize};
 
-/// A 64-bit digest of a value. It tells values apart that honest members made; it does not withstand an attacker, and
-/// nothing here asks it to (members do not lie, strangers are kept out by the links).
+/// A 64-bit digest of a value. It distinguishes values made by honest members; it does not withstand an attacker, and
+/// nothing here needs it to (members do not lie, and the links keep strangers out).
 ///
-/// It is given to a hasher as a `u128`, as nothing else in this crate is: it has clock readings in it, and a hasher
-/// that takes those relative to one another has to leave it out.
+/// It is hashed as a `u128`, and nothing else in this crate is: it depends on clock readings, so a hasher that takes
+/// those relative to one another has to leave it out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub u64);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_the_same_in_every_run() {
-        // A literal, so that a change of the hasher or of what it is fed is noticed: logs and traces keep digests.
+        // A literal, so that a change to the hasher or to its input is noticed: logs and traces keep digests.
         assert_eq!(Digest::of(&(1_u32, 2_u64, "salt")), Digest(0x9ab2_3268_0609_1786));
     }
 

@@ -1,4 +1,4 @@
-//! The one door out of a peer.
+//! What comes out of a peer.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -16,200 +16,200 @@ use crate::{
     record::Sale,
 };
 
-/// What a step wants done, in order.
+/// The effects of a step, in order.
 pub type Effects = Vec<Effect>;
 
-/// One thing a peer wants done. None waits for another: what depends on a write comes out of the step that handles
-/// [`Input::Written`](crate::input::Input::Written).
+/// One thing that a peer wants done. Effects do not wait for one another: whatever depends on a write is returned by
+/// the step that handles [`Input::Written`](crate::input::Input::Written).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Effect {
-    /// Hand an envelope to a neighbour. It may be lost, doubled or late.
+    /// Hand an envelope to a neighbour. It may be lost, duplicated or delayed.
     Send {
-        /// Which neighbour; its link is up.
+        /// The neighbour; its link is up.
         to: PeerId,
-        /// The envelope.
+        /// The envelope to hand over.
         envelope: Envelope,
     },
-    /// Call the ledger. Call and reply may be lost, doubled or late.
+    /// Call the ledger. Call and reply may be lost, duplicated or delayed.
     Ledger(LedgerCall),
-    /// Make this durable in place of what was durable before, then say
-    /// [`Input::Written`](crate::input::Input::Written). A driver whose write fails stops the peer.
+    /// Make this durable, replacing what was durable before, then report
+    /// [`Input::Written`](crate::input::Input::Written). A driver whose write fails must stop the peer.
     Write {
-        /// Names the write.
+        /// Identifies the write.
         id: WriteId,
-        /// What shall survive.
+        /// What must survive a crash.
         durable: Durable,
     },
     /// Fire this timer once, `after` from now.
     Arm {
-        /// Which timer.
+        /// The timer to arm; if it is already armed, this replaces it.
         timer: Timer,
-        /// How long from now.
+        /// The delay from now.
         after: Duration,
     },
-    /// Do not fire this timer.
+    /// Disarm this timer.
     Disarm(Timer),
     /// Pick a number below `among` (at least 1) and answer with [`Input::Chose`](crate::input::Input::Chose).
     Choose {
-        /// Which choice.
+        /// The choice to make.
         choice: Choice,
-        /// How many there are to choose among.
+        /// How many options there are; the answer is from 0 to one below.
         among: u32,
     },
-    /// Something people may want to read (SPEC H1).
+    /// An event that people may want to read about (SPEC H1).
     Note {
         /// The peer's clock (SPEC C6).
         clock: Time,
-        /// The epoch of the trader it knows; nothing when it knows none.
+        /// The epoch of the trader it knows; `None` when it knows none.
         epoch: Option<Epoch>,
         /// What happened.
         note: Note,
     },
 }
 
-/// All of a peer that survives a crash.
+/// The part of a peer that survives a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Durable {
-    /// How often it has started.
+    /// How many times it has started.
     pub incarnation: Incarnation,
-    /// No clock above this was ever sent (DESIGN R10).
+    /// No clock reading above this has ever been sent (DESIGN R10).
     pub clock_bound: Time,
-    /// The furthest durable books it knew of when this was written (it may lag).
+    /// The furthest durable books it knew of when this was written (it may be out of date).
     pub seen: HighWaterMark,
 }
 
-/// What happened, for people and tests.
+/// An event, for people and tests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Note {
     /// The peer has started and may speak.
     Joined {
-        /// Its life.
+        /// The life that has started; 1 is the first.
         incarnation: Incarnation,
     },
     /// It calls an election.
     ElectionCalled,
     /// It is not eligible and asks whether anybody is.
     AskedForAnyone,
-    /// It has not heard the trader for too long.
+    /// It has not heard from the trader for too long.
     TraderSuspected {
-        /// The trader.
+        /// The trader it suspects.
         trader: PeerId,
     },
     /// It has won the election and claims the office.
     ElectionWon,
     /// It holds the office: "I am the new coordinator".
     TookOffice {
-        /// Requests that wait from earlier terms.
+        /// How many requests wait from earlier terms.
         inherited: u32,
     },
     /// It recognises a coordinator.
     Recognised {
-        /// The trader.
+        /// The trader it now follows.
         trader: PeerId,
     },
     /// It has left the office, or given up claiming it.
     SteppedDown {
-        /// Why.
+        /// The reason.
         reason: Departure,
     },
     /// Trader: a deposit is booked.
     Deposited {
-        /// Which.
+        /// The deposit.
         deposit: DepositId,
-        /// What.
+        /// The item that was deposited.
         item: Item,
-        /// How many.
+        /// How many units.
         count: Units,
-        /// At what price each.
+        /// The price of one unit.
         price: Price,
     },
-    /// Trader: a request is in the queue.
+    /// Trader: a request has entered the queue.
     Admitted {
-        /// Which.
+        /// The request.
         request: RequestId,
-        /// For what.
+        /// The item it asks for.
         item: Item,
-        /// How many.
+        /// How many units.
         quantity: Units,
-        /// The request's own clock.
+        /// The request's own stamp.
         stamp: Time,
     },
     /// Trader: a sale is booked.
     Sold {
-        /// The sale.
+        /// The sale that was booked.
         sale: Sale,
     },
-    /// Trader: a request is refused; nobody could fill it.
+    /// Trader: a request is refused, since nobody could fill it.
     Refused {
-        /// Which.
+        /// The request.
         request: RequestId,
     },
     /// Buyer: it wants something and asks the trader.
     Wanted {
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// What.
+        /// The item it wants.
         item: Item,
-        /// How many.
+        /// How many units.
         quantity: Units,
     },
-    /// Buyer: it was told that it bought something.
+    /// Buyer: it was told that its request was filled.
     Bought {
-        /// The sale.
+        /// The sale that filled it.
         sale: Sale,
     },
-    /// Buyer: it was told that nobody could sell that.
+    /// Buyer: it was told that nobody could fill its request.
     Unavailable {
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// What it wanted.
+        /// The item it wanted.
         item: Item,
     },
     /// Buyer: a request of its former life is in the queue; it waits for that one.
     ResumedRequest {
-        /// Which.
+        /// The request of the former life.
         request: RequestId,
     },
-    /// Buyer: it learns how a request of its former life ended, and may have been told so before.
+    /// Buyer: it has learned how a request of its former life ended. That life may have been told already.
     Recalled {
-        /// Which.
+        /// The request of the former life.
         request: RequestId,
-        /// How it ended.
+        /// How the request ended.
         outcome: Outcome,
     },
     /// Seller: it was told that its deposit counts.
     Registered {
-        /// Which.
+        /// The deposit.
         deposit: DepositId,
-        /// What.
+        /// The item that was deposited.
         item: Item,
-        /// How many.
+        /// How many units.
         count: Units,
-        /// At what price each.
+        /// The price of one unit.
         price: Price,
     },
-    /// Seller: it was told of a sale.
+    /// Seller: it was told of a sale from its deposit.
     Earned {
         /// The sale.
         sale: Sale,
-        /// What it has earned in all.
+        /// What it has earned in total.
         total: Cents,
-        /// What is left of the deposit.
+        /// How many units of the deposit are left.
         left: Units,
     },
     /// Seller: its deposit is sold out.
     SoldOut {
-        /// Which.
+        /// The deposit.
         deposit: DepositId,
-        /// What it was.
+        /// The item that is sold out.
         item: Item,
     },
-    /// Seller: it took over its account as the books have it (after a restart, or after missing too much).
+    /// Seller: it took over its account from the books (after a restart, or after missing too many sales).
     ResumedAccount {
-        /// How many sales it holds.
+        /// How many sales the account holds.
         sales: u64,
-        /// What they earned.
+        /// What those sales earned.
         earned: Cents,
     },
     /// The ledger answers again; the peer is eligible for the office.
@@ -218,19 +218,19 @@ pub enum Note {
     LedgerSilent,
     /// An envelope was refused: its clock is absurdly far ahead.
     ClockRefused {
-        /// Whose.
+        /// The writer of the envelope.
         source: PeerId,
-        /// What it showed.
+        /// The clock reading it carried.
         clock: Time,
     },
-    /// An envelope was refused: it names a peer whose id is not one of this bazaar's.
+    /// An envelope was refused: it names a peer that is not in this bazaar.
     PeerUnknown {
-        /// Which id.
+        /// The id it names.
         peer: PeerId,
     },
     /// The books hold a record that cannot follow the ones before it; the peer will not serve from them.
     BooksRefused {
-        /// Where.
+        /// The position of the record.
         position: Position,
     },
 }
@@ -243,7 +243,7 @@ pub enum Departure {
     Resigned,
     /// A newer epoch exists.
     Deposed,
-    /// The log is not where it left it: somebody else has written.
+    /// The log does not end where this peer left it: somebody else has written.
     Overtaken,
     /// The ledger did not answer in time (SPEC B9).
     LedgerSilent,
@@ -251,8 +251,8 @@ pub enum Departure {
     LeaseActive,
     /// It learned while standing that it resigned the last term (DESIGN 3).
     SitsOut,
-    /// It hears no neighbour while somebody else claims its office (DESIGN R6).
+    /// It hears no neighbour, and another peer has claimed its office (DESIGN R6).
     Isolated,
-    /// The books cannot be folded.
+    /// The books contain a record that cannot be folded.
     BooksDamaged,
 }

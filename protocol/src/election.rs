@@ -1,6 +1,6 @@
-//! The Bully election (Garcia-Molina 1982), as a hint: it says who should stand for office and who should yield it,
-//! and is never asked whether anybody *is* in office. That is decided elsewhere, by whoever grants epochs; here by the
-//! ledger (DESIGN 3).
+//! The Bully election (Garcia-Molina 1982), as a hint: it says who should stand for office and who should yield it, and
+//! is never asked whether anybody *is* in office. That is decided by whatever grants epochs; here, by the ledger
+//! (DESIGN 3).
 //!
 //! It knows nothing of the bazaar. This elects the highest of three peers whose messages all arrive:
 //!
@@ -22,7 +22,7 @@
 //!             match effect {
 //!                 ElectionEffect::Tell(to, message) => wire.push_back((id, Some(to), message)),
 //!                 ElectionEffect::TellAll(message) => wire.push_back((id, None, message)),
-//!                 // Here it is granted on the spot. In earnest this is a compare-and-set somewhere durable.
+//!                 // Here it is granted on the spot. In production this is a compare-and-set somewhere durable.
 //!                 ElectionEffect::Stand => todo.push_back((id, ElectionInput::Granted(Epoch(1)))),
 //!                 ElectionEffect::Yield => todo.push_back((id, ElectionInput::Vacated { resigned: None })),
 //!                 ElectionEffect::Heard(_) | ElectionEffect::Arm(_) | ElectionEffect::Event(_) => {}
@@ -58,42 +58,42 @@ use crate::id::{Epoch, PeerId};
 /// What peers say to each other in an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ElectionMessage {
-    /// "Election": is anybody higher than me?
+    /// "Election": is anybody higher than I am?
     Call,
     /// "Anyone?": is anybody eligible? Asked by a peer that is not (DESIGN 3, lone survivor).
     Anyone,
-    /// "Ok": I am; leave it to me.
+    /// "Ok": I am higher; leave it to me. To "Anyone?": I am eligible.
     Answer,
-    /// "I hear this leader": the answer to a call that is not needed (DESIGN R6).
+    /// "I hear this leader": the reply to a call that is not needed (DESIGN R6).
     Leader {
-        /// Its epoch.
+        /// The leader's epoch.
         epoch: Epoch,
-        /// Who it is.
+        /// The leader.
         leader: PeerId,
     },
     /// "Won": I hold this epoch.
     Coordinator {
-        /// The epoch.
+        /// The epoch that was won.
         epoch: Epoch,
     },
-    /// I held this epoch and have given it back.
+    /// "Resigned": I held this epoch and have given it back.
     Resigned {
-        /// The epoch.
+        /// The epoch that was given back.
         epoch: Epoch,
     },
 }
 
-/// Whether a peer may stand.
+/// Whether a peer may stand for office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Eligibility {
-    /// It may.
+    /// It may stand.
     Eligible,
-    /// It held the last epoch and resigned it: only if nobody else can (SPEC B6).
+    /// It held the last epoch and resigned it, so it stands only if nobody else can (SPEC B6).
     Resigned,
     /// The ledger does not answer it: it starts nothing and answers nothing (SPEC B9).
     Unreachable,
-    /// It heard no neighbour while another peer claimed its office, and left. It leaves the next epoch to the others as
-    /// long as it hears none of them, or it would be back before them (DESIGN R6).
+    /// It heard no neighbour while another peer claimed its office, and left. It leaves the next epoch to the others
+    /// for as long as it hears none of them; otherwise it would be back before them (DESIGN R6).
     Isolated {
         /// The epoch it left.
         left: Epoch,
@@ -101,7 +101,7 @@ pub enum Eligibility {
 }
 
 impl Eligibility {
-    /// Whether it could not serve: nobody who matters would hear it. It starts nothing and answers nothing.
+    /// Whether it could not serve, since nobody that matters would hear it. It starts nothing and answers nothing.
     #[must_use]
     pub fn is_cut_off(self) -> bool {
         match self {
@@ -116,27 +116,27 @@ impl Eligibility {
 pub enum ElectionInput {
     /// The peer has started.
     Started {
-        /// Whether it calls the first election of all (SPEC B2).
+        /// Whether it calls the very first election (SPEC B2).
         calls_first: bool,
     },
-    /// The timer fires.
+    /// The election's timer has fired.
     Fired,
-    /// A peer says something.
+    /// A message from another peer.
     Received(PeerId, ElectionMessage),
-    /// The leader of this epoch shows that it lives, by itself.
+    /// The leader of this epoch has itself shown that it is alive.
     Heard {
-        /// Its epoch.
+        /// The leader's epoch.
         epoch: Epoch,
-        /// Who it is.
+        /// The leader.
         leader: PeerId,
     },
-    /// Whether this peer may stand has changed.
+    /// This peer's eligibility, whenever it changes.
     Eligibility(Eligibility),
-    /// The office was granted to this peer, which stands.
+    /// The office was granted to this peer, which is standing for it.
     Granted(Epoch),
-    /// The office is lost, given back, or was not to be had.
+    /// The office was lost, given back, or could not be had.
     Vacated {
-        /// The epoch it gave back of its own will.
+        /// The epoch it gave back voluntarily, if it did.
         resigned: Option<Epoch>,
     },
 }
@@ -144,28 +144,28 @@ pub enum ElectionInput {
 /// What an election wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ElectionEffect {
-    /// Say this to one peer.
+    /// Send this to one peer.
     Tell(PeerId, ElectionMessage),
-    /// Say this to everybody else.
+    /// Send this to everybody else.
     TellAll(ElectionMessage),
-    /// Somebody names this epoch, and has it from whoever granted it.
+    /// Somebody has named this epoch; they can only know it from whatever granted it.
     Heard(Epoch),
-    /// Start the timer afresh. Each phase has its own wait; only who stands or leads has none.
+    /// Start the timer afresh. Each phase has its own wait; only a peer that is standing or leading has none.
     Arm(Duration),
     /// Try to take office; answer with `Granted` or `Vacated`.
     Stand,
     /// Leave the office, or give up trying; answer with `Vacated`.
     Yield,
-    /// Something to tell people.
+    /// An event that people may want to know of.
     Event(ElectionEvent),
 }
 
-/// What people may want to know of an election.
+/// Events in an election that people may want to know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ElectionEvent {
-    /// This peer calls an election.
+    /// This peer has called an election.
     Called,
-    /// This peer asks whether anybody is eligible.
+    /// This peer has asked whether anybody is eligible.
     AskedForAnyone,
     /// This peer has not heard the leader for too long.
     Suspected(PeerId),
@@ -176,15 +176,15 @@ pub enum ElectionEvent {
 /// How long an election waits in each of its phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Waits {
-    /// For the first caller's turn.
+    /// Until the first caller's turn.
     pub turn: Duration,
-    /// Over how long others' turns are spread, by id.
+    /// The interval over which the turns of the others are spread, by id.
     pub stagger: Duration,
-    /// For an answer.
+    /// For an answer from a higher peer.
     pub answer: Duration,
-    /// For the coordinator, once answered.
+    /// For a coordinator, once a higher peer has answered.
     pub victory: Duration,
-    /// For a sign of life of the leader.
+    /// For a sign of life from the leader, before it is suspected.
     pub suspicion: Duration,
 }
 
@@ -194,45 +194,45 @@ pub struct Election {
     me: PeerId,
     peers: u32,
     eligibility: Eligibility,
-    /// The lowest epoch whose leader may still be one.
+    /// The lowest epoch whose leader may still be in office.
     floor: Epoch,
     phase: Phase,
 }
 
-/// Where it stands. The timer's meaning is the phase's.
+/// The phase of an election. It decides what the timer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
-    /// Knows no leader; calls when its turn comes, unless somebody else does.
+    /// Knows no leader; calls when its turn comes, unless somebody else does first.
     Onset,
     /// Has called; stands unless a higher peer answers in time.
     Calling,
-    /// Not eligible, asks for anyone who is; stands if nobody answers.
+    /// Not eligible, and asking for anyone who is; stands if nobody answers.
     Asking,
-    /// A higher peer has answered; calls again unless a coordinator shows in time.
+    /// A higher peer has answered; calls again unless a coordinator appears in time.
     Waiting,
-    /// Tries to take office.
+    /// Standing: trying to take office.
     Standing,
-    /// Holds the office.
+    /// In office.
     Leading {
-        /// For this epoch.
+        /// The epoch it holds.
         epoch: Epoch,
     },
     /// Follows a leader; suspects it after a silence.
     Following {
         /// The leader's epoch.
         epoch: Epoch,
-        /// The leader.
+        /// The leader it follows.
         leader: PeerId,
-        /// Whether the leader was heard itself. Hearsay is not passed on, or two peers could keep a dead leader alive
-        /// by telling each other of it.
+        /// Whether it heard the leader itself. Hearsay is not passed on; otherwise two peers could keep a dead leader
+        /// alive by telling each other about it.
         directly: bool,
     },
 }
 
 impl Election {
-    /// The part of `me` among the peers 0 to `peers - 1`. It neither calls nor stands until
-    /// [`ElectionInput::Eligibility`] says that it is [eligible](Eligibility::Eligible): that is for whatever grants epochs
-    /// to say, and the only way. Words of any other peer are ignored.
+    /// The election of `me` among the peers 0 to `peers - 1`. It neither calls nor stands until
+    /// [`ElectionInput::Eligibility`] says that it is [eligible](Eligibility::Eligible): only whatever grants epochs
+    /// can say so. Messages from any other peer are ignored.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
         let eligibility = mutant!(Eligibility::Unreachable; UnreachableCompetes => Eligibility::Eligible);
@@ -255,19 +255,19 @@ impl Election {
         matches!(self.phase, Phase::Leading { .. })
     }
 
-    /// Whether it runs for office: it has called, asks for anyone, or stands.
+    /// Whether it is running for office: it has called, asked for anyone, or is standing.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Calling | Phase::Asking | Phase::Standing)
     }
 
-    /// Where it stands.
+    /// Its current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Whether it may stand.
+    /// Whether it may stand, as it was last told.
     #[must_use]
     pub fn eligibility(&self) -> Eligibility {
         self.eligibility
@@ -296,7 +296,7 @@ impl Election {
 }
 
 impl Election {
-    /// Whether everybody that an input names is one of its peers.
+    /// Whether every peer that an input names is one of its peers.
     fn is_among_peers(&self, input: &ElectionInput) -> bool {
         let (from, named) = match input {
             ElectionInput::Received(from, ElectionMessage::Leader { leader, .. }) => (Some(*from), Some(*leader)),
@@ -308,11 +308,11 @@ impl Election {
             | ElectionInput::Granted(_)
             | ElectionInput::Vacated { .. } => (None, None),
         };
-        from.into_iter().chain(named).all(|peer| peer.0 < self.peers)
+        from.into_iter().chain(named).chain([self.me]).all(|peer| peer.0 < self.peers)
     }
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a> {
     election: &'a mut Election,
     waits: &'a Waits,
@@ -324,7 +324,7 @@ impl Step<'_> {
         if calls_first {
             self.enter(Phase::Onset, self.waits.turn);
         } else {
-            // A leader that is there already shows within the suspicion time.
+            // A leader that is already in office shows itself within the suspicion time.
             self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
     }
@@ -336,17 +336,17 @@ impl Step<'_> {
                 self.enter(Phase::Onset, self.turn_of_lowest());
             }
             Phase::Onset | Phase::Waiting => self.call(),
-            // Garcia-Molina 1982, Bully: nobody higher has answered in time.
+            // Garcia-Molina 1982, Bully: no higher peer has answered in time.
             Phase::Calling => self.stand(),
             Phase::Asking => mutant!(self.stand(); LoneSurvivorWaits => self.call()),
-            // The office has timers of its own; it answers `Stand` and is not hurried.
+            // The office has timers of its own; it will answer `Stand`, and is not hurried.
             Phase::Standing | Phase::Leading { .. } => {}
         }
     }
 
     fn call(&mut self) {
         match self.election.eligibility {
-            // SPEC B1: there is nobody higher to ask.
+            // SPEC B1: there is no higher peer to ask.
             Eligibility::Eligible if self.is_highest() => {
                 self.effects.push(ElectionEffect::Event(ElectionEvent::Called));
                 self.stand();
@@ -420,18 +420,19 @@ impl Step<'_> {
         }
         if self.is_higher(from) {
             match self.election.phase {
-                // A higher peer runs for office: leave it to that one.
+                // A higher peer is running for office: leave it to that one.
                 Phase::Onset | Phase::Calling | Phase::Asking | Phase::Following { .. } => {
                     self.enter(Phase::Waiting, self.waits.victory);
                 }
-                // Not afresh, or two that call in turn could keep it waiting for ever. And a claim that is under way
-                // is not taken back: it may have been granted already, and compare-and-set decides between the two.
+                // The wait is not restarted, or two peers that call in turn could keep it waiting for ever. And a claim
+                // in flight is not withdrawn: it may have been granted already, and compare-and-set decides between the
+                // two.
                 Phase::Waiting | Phase::Standing | Phase::Leading { .. } => {}
             }
             return;
         }
         match (self.election.eligibility, self.election.phase) {
-            // Garcia-Molina 1982, Bully: answer the lower one, and run for office oneself.
+            // Garcia-Molina 1982, Bully: answer the lower peer, and run for office oneself.
             (Eligibility::Eligible, Phase::Onset | Phase::Following { .. }) => {
                 self.answer(from);
                 self.enter(Phase::Onset, self.turn_of_highest());
@@ -439,9 +440,10 @@ impl Step<'_> {
             (Eligibility::Eligible, Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing) => {
                 self.answer(from);
             }
-            // Somebody is eligible; no need to stand in for him.
+            // Somebody is eligible; there is no need to stand in for them.
             (Eligibility::Resigned, Phase::Asking) => self.enter(Phase::Waiting, self.waits.victory),
-            (_, _) => {}
+            (Eligibility::Eligible, Phase::Leading { .. })
+            | (Eligibility::Resigned | Eligibility::Unreachable | Eligibility::Isolated { .. }, _) => {}
         }
     }
 
@@ -459,8 +461,8 @@ impl Step<'_> {
         self.effects.push(ElectionEffect::Tell(to, ElectionMessage::Answer));
     }
 
-    /// DESIGN R6: who hears the leader says so and does not join. Who follows by hearsay, or is asked by the very
-    /// leader it follows (which has restarted, then), does not know better.
+    /// DESIGN R6: a peer that hears the leader says so and does not join. A peer that follows by hearsay, or is asked
+    /// by the very leader it follows (which must have restarted), knows no better.
     fn refer_to_leader(&mut self, asker: PeerId) -> bool {
         mutant!(JoinsEveryElection => if !self.election.is_leading() { return false });
         match self.election.phase {
@@ -496,8 +498,8 @@ impl Step<'_> {
         match self.election.phase {
             // SPEC B4: only a higher epoch deposes.
             Phase::Leading { epoch: mine } if mutant!(epoch <= mine; HigherEpochIgnored => true) => return,
-            // The very leader it is about to replace. The claim may have been granted already, so it is not taken back
-            // for a late heartbeat; if that leader lives, it renews its term, and the claim is refused.
+            // The very leader it is about to replace. The claim may have been granted already, so a late heartbeat does
+            // not withdraw it; if that leader is alive, it renews its term, and the claim is refused.
             Phase::Standing if epoch == self.election.floor => return,
             Phase::Leading { .. } | Phase::Standing => self.effects.push(ElectionEffect::Yield),
             Phase::Following { epoch: known, directly: true, .. }
@@ -554,7 +556,7 @@ impl Step<'_> {
         }
         let is_over = epoch < self.election.floor;
         if mutant!(is_over; OverGrantTaken => false) {
-            // The answer to its claim was late: what was granted is over already, as somebody has said (SPEC B4).
+            // The answer to its claim came late: somebody has already said that the granted epoch is over (SPEC B4).
             self.effects.push(ElectionEffect::Yield);
             return;
         }
@@ -582,12 +584,12 @@ impl Step<'_> {
         self.effects.push(ElectionEffect::Arm(wait));
     }
 
-    /// When it calls because the leader is gone: the lowest peer first (SPEC B2).
+    /// Its turn when it calls because the leader is gone: the lowest peer goes first (SPEC B2).
     fn turn_of_lowest(&self) -> Duration {
         self.share(self.election.me.0)
     }
 
-    /// When it runs because a lower peer called: the highest peer first, so that usually it is the only one.
+    /// Its turn when it runs because a lower peer called: the highest goes first, so that it is usually the only one.
     fn turn_of_highest(&self) -> Duration {
         self.share(self.election.peers.saturating_sub(self.election.me.0 + 1))
     }
@@ -641,7 +643,7 @@ mod tests {
         assert_eq!(election, before);
     }
 
-    /// What it makes of a message, but for the epoch that it passes on.
+    /// The effects of a message, except the epoch that it passes on.
     fn say(election: &mut Election, from: u32, message: ElectionMessage) -> Vec<ElectionEffect> {
         let mut effects = election.step(&WAITS, ElectionInput::Received(PeerId(from), message));
         effects.retain(|effect| !matches!(effect, ElectionEffect::Heard(_)));
@@ -649,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_is_named_is_passed_on_whether_its_leader_counts_or_not() {
+    fn a_named_epoch_is_passed_on_whether_or_not_its_leader_is_followed() {
         let mut leader = eligible(2, 3);
         leader.step(&WAITS, ElectionInput::Fired);
         leader.step(&WAITS, ElectionInput::Granted(Epoch(4)));
@@ -688,11 +690,11 @@ mod tests {
         say(&mut answered, 2, ElectionMessage::Answer);
         assert_eq!(answered.phase(), Phase::Waiting);
         answered.step(&WAITS, ElectionInput::Fired);
-        assert_eq!(answered.phase(), Phase::Calling, "it calls again when no coordinator shows");
+        assert_eq!(answered.phase(), Phase::Calling, "it calls again when no coordinator appears");
     }
 
     #[test]
-    fn who_hears_the_leader_refers_a_caller_to_it() {
+    fn a_peer_that_hears_the_leader_refers_a_caller_to_it() {
         let mut follower = following(1, 4, Epoch(3), PeerId(2));
         let effects = say(&mut follower, 0, ElectionMessage::Call);
         let leader = ElectionMessage::Leader { epoch: Epoch(3), leader: PeerId(2) };
@@ -709,7 +711,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_calls_has_restarted_and_leads_no_more() {
+    fn a_leader_that_calls_has_restarted_and_no_longer_leads() {
         let mut follower = following(1, 4, Epoch(3), PeerId(3));
         say(&mut follower, 3, ElectionMessage::Call);
         assert_eq!(follower.phase(), Phase::Waiting);
@@ -738,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_was_given_back_has_no_leader_any_more() {
+    fn an_epoch_that_was_given_back_no_longer_has_a_leader() {
         let mut follower = following(1, 3, Epoch(3), PeerId(2));
         say(&mut follower, 2, ElectionMessage::Resigned { epoch: Epoch(3) });
         assert_eq!(follower.leader(), None);
@@ -747,7 +749,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_under_way_is_not_taken_back_for_a_late_heartbeat_of_the_leader_before() {
+    fn a_claim_in_flight_is_not_withdrawn_for_a_late_heartbeat_of_the_previous_leader() {
         let mut standing = following(2, 3, Epoch(3), PeerId(1));
         standing.step(&WAITS, ElectionInput::Fired);
         standing.step(&WAITS, ElectionInput::Fired);
@@ -757,10 +759,10 @@ mod tests {
         assert_eq!(effects[0], ElectionEffect::Yield);
     }
 
-    // Found by the model: it would have followed the trader of an epoch that it knew to be over, if that was heard
+    // Found by the model: the peer followed the trader of an epoch that it knew to be over, if that trader was heard
     // late.
     #[test]
-    fn who_is_granted_an_epoch_that_is_over_already_does_not_lead_and_forgets_no_later_one() {
+    fn a_peer_granted_an_epoch_that_is_already_over_does_not_lead_and_forgets_no_later_one() {
         let mut late = eligible(2, 3);
         late.step(&WAITS, ElectionInput::Fired);
         assert_eq!(say(&mut late, 1, ElectionMessage::Resigned { epoch: Epoch(5) }), vec![]);
@@ -781,7 +783,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_reach_the_ledger_starts_no_election() {
+    fn a_peer_that_cannot_reach_the_ledger_starts_no_election() {
         let mut unable = Election::new(PeerId(2), 3);
         let effects = unable.step(&WAITS, ElectionInput::Fired);
         assert!(matches!(effects[..], [ElectionEffect::Arm(_)]), "{effects:?}");

@@ -1,4 +1,4 @@
-//! Names and numbers. Each has a type of its own, so that an epoch is never taken for a position.
+//! Ids and numbers. Each has a type of its own, so that an epoch is never mistaken for a position.
 
 use core::fmt;
 
@@ -24,23 +24,24 @@ number! {
     PeerId(u32)
 }
 number! {
-    /// How many times a peer has started. It rises durably before the peer sends anything (DESIGN R7).
+    /// How many times a peer has started; 1 in its first life. It rises durably before the peer sends anything (DESIGN
+    /// R7).
     Incarnation(u32)
 }
 number! {
-    /// A term of office. 0 is "before the first"; claims count up from 1 without a gap (DESIGN R1).
+    /// A term of office. 0 means "before the first"; claims count up from 1 without a gap (DESIGN R1).
     Epoch(u64)
 }
 number! {
-    /// How many records stand before this place in the log (DESIGN R2). A head of `Position(n)` means n records.
+    /// How many records precede this place in the log (DESIGN R2). A head of `Position(n)` means n records.
     Position(u64)
 }
 number! {
-    /// A buyer's number for one request. The buyer's incarnation stands in the high 32 bits (DESIGN R8).
+    /// A buyer's number for one request. The high 32 bits are the buyer's incarnation (DESIGN R8).
     Sequence(u64)
 }
 number! {
-    /// A seller's number for one deposit. The seller's incarnation stands in the high 32 bits (DESIGN R8).
+    /// A seller's number for one deposit. The high 32 bits are the seller's incarnation (DESIGN R8).
     DepositNumber(u64)
 }
 number! {
@@ -48,26 +49,26 @@ number! {
     SaleNumber(u64)
 }
 number! {
-    /// A count of goods.
+    /// A number of units of a good.
     Units(u32)
 }
 number! {
     /// A good that is traded. The first three are the bazaar's own ([`Item::FISH`], [`Item::SALT`], [`Item::BOAR`]);
-    /// the names of the others belong to whoever configures them.
+    /// the others are named by the configuration.
     Item(u16)
 }
 
 impl Item {
-    /// Fish.
+    /// Fish, item 0.
     pub const FISH: Item = Item(0);
-    /// Salt.
+    /// Salt, item 1.
     pub const SALT: Item = Item(1);
-    /// Boar.
+    /// Boar, item 2.
     pub const BOAR: Item = Item(2);
 }
 
 impl Incarnation {
-    /// The incarnation of the life that follows (DESIGN R7).
+    /// The incarnation of the next life (DESIGN R7).
     #[must_use]
     pub fn next(self) -> Incarnation {
         mutant!(Incarnation(self.0 + 1); IncarnationNotRaised => Incarnation(self.0.max(1)))
@@ -75,7 +76,7 @@ impl Incarnation {
 }
 
 impl Epoch {
-    /// The epoch a claimant of the office asks for when this one is the latest.
+    /// The epoch that a claimant asks for when this one is the latest.
     #[must_use]
     pub fn next(self) -> Epoch {
         Epoch(self.0 + 1)
@@ -83,7 +84,7 @@ impl Epoch {
 }
 
 impl Position {
-    /// The place `records` further on.
+    /// The position that is `records` further on.
     #[must_use]
     pub fn plus(self, records: usize) -> Position {
         Position(self.0 + records as u64)
@@ -91,42 +92,63 @@ impl Position {
 }
 
 impl SaleNumber {
-    /// The number of the sale that follows.
+    /// The number of the next sale.
     #[must_use]
     pub fn next(self) -> SaleNumber {
         SaleNumber(self.0 + 1)
     }
 }
 
-/// The `n`-th number of an incarnation, as sequences and deposit numbers are made of it (DESIGN R8).
+impl Sequence {
+    /// In which life it was given, and which of that life's it is.
+    #[must_use]
+    pub fn split(self) -> (Incarnation, u32) {
+        split(self.0)
+    }
+}
+
+impl DepositNumber {
+    /// In which life it was given, and which of that life's it is.
+    #[must_use]
+    pub fn split(self) -> (Incarnation, u32) {
+        split(self.0)
+    }
+}
+
+/// What [`numbered`] has put together.
+fn split(number: u64) -> (Incarnation, u32) {
+    (Incarnation((number >> 32) as u32), number as u32)
+}
+
+/// The `n`-th number of an incarnation, the form of sequences and deposit numbers (DESIGN R8).
 pub(crate) fn numbered(incarnation: Incarnation, n: u32) -> u64 {
     (u64::from(incarnation.0) << 32) | u64::from(n)
 }
 
-/// One life of a peer: the peer and its incarnation. A restarted peer is another life and never resumes the term of a
+/// One life of a peer: the peer and its incarnation. A restarted peer is a new life and never resumes the term of a
 /// former one (DESIGN R7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Life {
-    /// Which peer.
+    /// The peer.
     pub peer: PeerId,
     /// Which of its lives.
     pub incarnation: Incarnation,
 }
 
-/// Names a buyer's request for ever (SPEC D2).
+/// Identifies a buyer's request for ever (SPEC D2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
-    /// Who asks.
+    /// The buyer.
     pub buyer: PeerId,
-    /// Its number for it.
+    /// The buyer's number for the request.
     pub sequence: Sequence,
 }
 
-/// Names a seller's deposit for ever (SPEC D1).
+/// Identifies a seller's deposit for ever (SPEC D1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DepositId {
-    /// Who deposits.
+    /// The seller.
     pub seller: PeerId,
-    /// Its number for it.
+    /// The seller's number for the deposit.
     pub number: DepositNumber,
 }

@@ -1,4 +1,4 @@
-//! The one door into a peer.
+//! What goes into a peer.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,32 +8,33 @@ use crate::{id::PeerId, ledger::LedgerReply, message::Envelope};
 /// a complete trace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Input {
-    /// A neighbour hands over an envelope. The driver vouches that `from` is who sent it.
+    /// A neighbour hands over an envelope. The driver vouches that it came from `from`.
     Received {
-        /// Which neighbour.
+        /// The neighbour.
         from: PeerId,
-        /// The envelope.
+        /// The envelope as it was received.
         envelope: Envelope,
     },
-    /// The link to a neighbour works from now on.
+    /// The link to a neighbour has come up.
     LinkUp(PeerId),
-    /// The link to a neighbour no longer works; what was sent over it lately may be lost.
+    /// The link to a neighbour has gone down; anything sent over it recently may be lost.
     LinkDown(PeerId),
-    /// A timer that was armed fires. It is no longer armed.
+    /// An armed timer has fired. It is no longer armed.
     Fired(Timer),
-    /// The ledger can be reached from now on.
+    /// The ledger has become reachable.
     LedgerUp,
-    /// The ledger can no longer be reached; calls that are under way may be lost.
+    /// The ledger has become unreachable; calls in flight may be lost.
     LedgerDown,
-    /// The ledger answers.
+    /// A reply from the ledger.
     Ledger(LedgerReply),
-    /// What [`Effect::Write`](crate::effect::Effect::Write) asked for is durable, and so is every write before it.
+    /// The write that [`Effect::Write`](crate::effect::Effect::Write) asked for is durable, and so is every write
+    /// before it.
     Written(WriteId),
     /// The answer to [`Effect::Choose`](crate::effect::Effect::Choose).
     Chose {
-        /// Which choice.
+        /// The choice that was asked for.
         choice: Choice,
-        /// What was picked, from 0 and below what there was to choose among. Anything else is ignored.
+        /// The index that was picked, from 0 and below the number of options. Anything else is ignored.
         pick: u32,
     },
 }
@@ -41,32 +42,32 @@ pub enum Input {
 /// The timers of a peer. Each is armed at most once; arming it again replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
-    /// What the election waits for: a turn, an answer, a coordinator, or the leader's silence. Its phase says which.
+    /// The election's timer: for a turn, an answer, a coordinator, or the leader's silence, depending on its phase.
     Election,
     /// The ledger has not answered; ask again.
     LedgerRetry,
-    /// The ledger has not answered for so long that the office is given up (SPEC B9).
+    /// The ledger has been silent for so long that the peer gives the office up (SPEC B9).
     LedgerGiveUp,
-    /// The trader renews its term and shows that it lives.
+    /// The trader renews its term and shows that it is alive.
     Renewal,
     /// The buyer thinks of something to buy, or asks again for what it wants.
     Buyer,
-    /// The seller deposits, or asks again what was sold.
+    /// The seller deposits, or asks again what has been sold.
     Seller,
     /// The buyer's clock may be multicast again (SPEC C2).
     ClockInterval,
 }
 
-/// A decision that is the driver's to make, at random as a rule.
+/// A decision that is left to the driver, normally a random one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Choice {
-    /// Which of the buyer's items it wants next.
+    /// Which of the buyer's items it requests next.
     Wish,
     /// Which of the seller's offers it deposits next.
     Offer,
 }
 
-/// Names a durable write of one life of a peer, from 1.
+/// Identifies one durable write of one life of a peer; counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WriteId(pub u64);

@@ -1,7 +1,7 @@
-//! What a peer writes ahead, and what may not leave before that is durable (DESIGN R7, R10).
+//! What a peer writes ahead, and what may not leave before it is durable (DESIGN R7, R10).
 //!
-//! It is kept apart from the rules: they say what is to be said, the journal when. What it holds back leaves in the
-//! step that handles [`Input::Written`](crate::input::Input::Written), so a driver has no order to remember.
+//! It is kept apart from the rules: they decide what is said, the journal decides when. What it holds back leaves in
+//! the step that handles [`Input::Written`](crate::input::Input::Written), so a driver has no order to remember.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -15,17 +15,17 @@ use crate::{
     ledger::HighWaterMark,
 };
 
-/// What a step wants done, before the journal has decided whether it may leave.
+/// An effect of a step, before the journal has decided whether it may leave.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Draft {
-    /// Nobody else gets to see it: a timer, a choice, a write. It leaves at once.
+    /// Nobody else sees it: a timer, a choice, a write. It leaves at once.
     Local(Effect),
-    /// Others get to see it. It leaves once this life is durable, and the clock that it shows.
+    /// Others see it. It leaves once this life is durable, and the clock reading it reveals.
     Outgoing {
-        /// The highest reading of this peer's clock that anybody learns by it; nothing where it shows none, as what a
-        /// relay hands on (SPEC C1).
+        /// The highest reading of this peer's clock that it reveals; `None` where it reveals none, like a message that
+        /// a relay forwards (SPEC C1).
         clock: Option<Time>,
-        /// What leaves.
+        /// The effect that is to leave.
         effect: Effect,
     },
 }
@@ -33,37 +33,37 @@ pub enum Draft {
 /// What is being written, and what waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Journal {
-    /// What was asked to be written last.
+    /// What was last asked to be written.
     requested: Durable,
     last_id: WriteId,
-    /// The writes that are not durable yet, with the clock bound each brings.
+    /// The writes that are not durable yet, each with the clock bound it brings.
     pending: VecDeque<(WriteId, Time)>,
     /// What may leave once the bound is at least this.
     held: VecDeque<(Option<Time>, Effect)>,
     stage: Stage,
 }
 
-/// How far this life is (DESIGN R7).
+/// How far this life has become durable (DESIGN R7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Stage {
-    /// It is not durable: the next one would be the same again, so nothing may leave.
+    /// Not durable yet: after a crash the next life would have the same incarnation, so nothing may leave.
     Unborn,
-    /// It is durable: the peer may speak.
+    /// Durable: the peer may speak.
     Born,
 }
 
-/// What has become durable.
+/// What a confirmed write makes durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Confirmed {
-    /// The clock's new bound, if it has one.
+    /// The clock's new bound, if it has changed.
     pub bound: Option<Time>,
-    /// This life is durable from here on.
+    /// Whether this write made the life itself durable.
     pub is_born: bool,
 }
 
 impl Journal {
-    /// The journal of a life that begins, and the write that makes it durable; `former` is what the last one left,
-    /// `now` this life's clock, of which `range` is written ahead.
+    /// The journal of a new life, and the write that makes that life durable. `former` is what the last life left,
+    /// `now` this life's clock, and `range` how far ahead of it to write.
     #[must_use]
     pub fn begin(former: Durable, life: Incarnation, now: Time, range: u64) -> (Journal, Effect) {
         let clock_bound = Time(now.max(former.clock_bound).0 + range);
@@ -85,25 +85,25 @@ impl Journal {
         Effect::Write { id: self.last_id, durable }
     }
 
-    /// What was asked to be written last.
+    /// What was last asked to be written.
     #[must_use]
     pub fn requested(&self) -> Durable {
         self.requested
     }
 
-    /// Whether this life is durable, so that anything may leave at all.
+    /// Whether this life is durable, without which nothing may leave.
     #[must_use]
     pub fn may_speak(&self) -> bool {
         self.stage == Stage::Born
     }
 
-    /// How much it holds back.
+    /// How many effects it holds back.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// A write is durable, and so is every one before it.
+    /// A write has become durable, and so has every one before it.
     pub fn confirm(&mut self, id: WriteId) -> Confirmed {
         let mut confirmed = Confirmed::default();
         while let Some((_, bound)) = self.pending.front().copied().filter(|(pending, _)| *pending <= id) {
@@ -115,8 +115,8 @@ impl Journal {
         confirmed
     }
 
-    /// Asks for a write if one is due: for the clock once half of what was written ahead is used up; for what was seen
-    /// of the books when that has come an epoch further, or as many records as a clock's range.
+    /// Asks for a write if one is due: for the clock, once half of what was written ahead is used up; for what was seen
+    /// of the books, once that is an epoch further on, or as many records as the clock's range.
     pub fn write_ahead(&mut self, now: Time, seen: HighWaterMark, range: u64) -> Option<Effect> {
         let written = self.requested;
         let is_used_up = now.0 + range / 2 >= written.clock_bound.0;
@@ -129,8 +129,9 @@ impl Journal {
         (is_used_up || has_seen_more).then(|| self.write(Durable { clock_bound, seen, ..written }))
     }
 
-    /// Of what was held back and what has come now: what leaves, in order, when the clock is durable up to `bound`. The
-    /// rest is held back, `most` of it ([`Limits::held_back`](crate::config::Limits::held_back)).
+    /// Returns, in order, which of the effects held back earlier and of the new ones may leave when the clock is
+    /// durable up to `bound`. The rest is held back, at most `most` of it
+    /// ([`Limits::held_back`](crate::config::Limits::held_back)).
     pub fn sift(&mut self, bound: Time, most: u32, drafts: Vec<Draft>) -> Vec<Effect> {
         let held = core::mem::take(&mut self.held);
         let mut out = Vec::new();
@@ -146,7 +147,7 @@ impl Journal {
                 Draft::Local(effect) => out.push(effect),
                 Draft::Outgoing { clock, effect } if self.may_leave(clock, bound) => out.push(effect),
                 Draft::Outgoing { clock, effect } => {
-                    // A message more that is lost: while a disk hangs, retries must not fill the memory.
+                    // One more lost message: while a disk hangs, retries must not fill the memory.
                     if mutant!(self.held.len() < most as usize; HeldWithoutBound => true) {
                         self.held.push_back((clock, effect));
                     }

@@ -1,4 +1,4 @@
-//! The ledger: an append-only log with one fence. It knows epochs and positions, and nothing of what records mean.
+//! The ledger: an append-only log with one fence. It knows epochs and positions, but not what records mean.
 //!
 //! ```text
 //! append(epoch, position, batch) -> Appended | Fenced | Conflict | LeaseActive
@@ -12,18 +12,18 @@
 //!  1    append(1, 7, [A]) ----->
 //!  2                            Persist{7, [A]}
 //!  3                            <---------------------------- read(0)
-//!  4                            ----- records 0..7 ---------->            A is not durable: not shown (R3)
+//!  4                            ----- records 0..7 ---------->            A is not durable, so not shown (R3)
 //!  5                            Persisted
 //!  6    <------------ Appended{8}
 //!  7                            <---------------------------- append(2, 7, [Claimed{2}])
 //!  8                            ------------ Conflict{8} ---->            it has not read A: it may not claim (R1)
 //!  9    (its lease runs out)    <---------------------------- read(7), append(2, 8, [Claimed{2}])
-//! 10    append(1, 8, [B]) -----> ----- Fenced{2} ...                      it is nobody's epoch any more (R2)
+//! 10    append(1, 8, [B]) -----> ----- Fenced{2} ...                      epoch 1 is over (R2)
 //! ```
 //!
-//! While a batch is being made durable, later appends wait, and reads are answered from what stands below it. So every
-//! verdict and every answer is drawn from durable state alone, by construction, and a power failure between steps 2 and
-//! 5 leaves nobody with knowledge of A.
+//! While a batch is being made durable, later appends wait, and reads are answered from what is already durable. So
+//! every verdict and every answer is derived from durable state alone, by construction, and a power failure between
+//! steps 2 and 5 leaves nobody with knowledge of A.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -39,127 +39,132 @@ use crate::{
     snapshot::{ChunkId, SnapshotChunk},
 };
 
-/// The highest durable (epoch, head) a peer has seen. It shows it to the ledger with every call, so that an old copy of
-/// the books put back in place is noticed (DESIGN 3, "What a store must promise").
+/// The highest durable (epoch, head) that a peer has seen. The peer shows it to the ledger with every call, so that an
+/// old copy of the books that was put back is noticed (DESIGN 3, "What a store must promise").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HighWaterMark {
-    /// The latest epoch in those books.
+    /// The latest epoch in those books; 0 before the first claim.
     pub epoch: Epoch,
-    /// How many records they held.
+    /// How many records those books held.
     pub head: Position,
 }
 
 impl HighWaterMark {
-    /// Takes over what is further on.
+    /// Raises this mark to `other` if that is further on.
     pub fn raise(&mut self, other: HighWaterMark) {
         self.epoch = self.epoch.max(other.epoch);
         self.head = self.head.max(other.head);
+    }
+
+    /// Takes over a later epoch of which nothing more is known.
+    pub fn raise_epoch(&mut self, epoch: Epoch) {
+        self.epoch = self.epoch.max(epoch);
     }
 }
 
 /// The latest term, as the fence knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Term {
-    /// Its epoch.
+    /// The term's epoch.
     pub epoch: Epoch,
-    /// Who holds it.
+    /// The life that holds it.
     pub holder: Life,
-    /// Whether its holder has resigned it.
+    /// Whether its holder has resigned.
     pub ended: bool,
 }
 
-/// What every reply tells: the state of the fence at a durable head.
+/// What every reply reports: the state of the fence at a durable head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerStatus {
     /// How many records are durable.
     pub head: Position,
-    /// The latest term; nothing before the first claim.
+    /// The latest term; `None` before the first claim.
     pub term: Option<Term>,
 }
 
 impl LedgerStatus {
-    /// The latest epoch, 0 before the first claim.
+    /// The latest epoch; 0 before the first claim.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.term.map_or(Epoch(0), |term| term.epoch)
     }
 
-    /// The same as a peer remembers it.
+    /// This status as a peer remembers it.
     #[must_use]
     pub fn seen(&self) -> HighWaterMark {
         HighWaterMark { epoch: self.epoch(), head: self.head }
     }
 }
 
-/// What a peer asks of the ledger.
+/// A question that a peer asks of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LedgerRequest {
     /// "Are you there, and whose term is it?"
     Status,
-    /// Records from `from` on; where a snapshot stands above `from`, the snapshot first.
+    /// Records from `from` on; if there is a snapshot above `from`, the snapshot first.
     Read {
-        /// The first position wanted: how many records the reader has folded already.
+        /// The first position wanted: how many records the reader has already folded.
         from: Position,
-        /// The chunk of which snapshot to go on with; nothing to begin.
+        /// The chunk of a snapshot to continue with; `None` to begin.
         chunk: Option<ChunkId>,
     },
     /// Append a batch, or a claim, or nothing (a renewal).
     Append(Batch),
 }
 
-/// A request together with who asks and what it has seen.
+/// A request together with its caller and what that caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerCall {
-    /// Who asks. A link that authenticates its peer must refuse a call in another's name.
+    /// The caller. A link that authenticates its peer must refuse a call in another peer's name.
     pub caller: Life,
     /// The furthest durable books it knows of.
     pub seen: HighWaterMark,
-    /// What it asks.
+    /// The question itself.
     pub request: LedgerRequest,
 }
 
-/// The ledger's reply: the fence's state, and the answer.
+/// The ledger's reply: the state of the fence, and the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerReply {
-    /// Who is answered.
+    /// The life that is answered.
     pub to: Life,
-    /// The fence at the moment of the answer, durable.
+    /// The durable state of the fence at the moment of the answer.
     pub status: LedgerStatus,
-    /// The answer.
+    /// The answer to the request.
     pub answer: LedgerAnswer,
 }
 
-/// What the ledger answers.
+/// The answer to a request, by kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LedgerAnswer {
     /// To [`LedgerRequest::Status`]: the status alone.
     Status,
-    /// To [`LedgerRequest::Read`]: one chunk of a snapshot that stands above what the reader has.
+    /// To [`LedgerRequest::Read`]: one chunk of a snapshot that reaches beyond what the reader has.
     Chunk {
-        /// Which chunk of which snapshot.
+        /// Which chunk of which snapshot this is.
         id: ChunkId,
-        /// How many chunks it has; at least 1.
+        /// How many chunks the snapshot has; at least 1.
         of: u32,
-        /// The chunk.
+        /// The chunk's contents.
         chunk: SnapshotChunk,
     },
-    /// To [`LedgerRequest::Read`]: the durable records from `from` on, as many as fit a reply.
+    /// To [`LedgerRequest::Read`]: the durable records from `from` on, as many as fit in a reply.
     Records {
-        /// The position of the first.
+        /// The position of the first record.
         from: Position,
         /// The records; empty when `from` is the head.
         records: Vec<Record>,
     },
-    /// To [`LedgerRequest::Append`]. Only the echo says which append it settles (DESIGN R2).
+    /// To [`LedgerRequest::Append`]. Only the echo says which append this settles (DESIGN R2).
     Append {
-        /// The append this is the answer to.
+        /// The append that this answers.
         echo: Echo,
-        /// What became of it.
+        /// What became of that append.
         verdict: Verdict,
     },
 }
 
-/// Names an append of one life of one peer. Nothing else settles it (DESIGN R2).
+/// Identifies one append by one life of a peer. Nothing else settles that append (DESIGN R2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Echo {
     /// The caller's incarnation.
@@ -173,7 +178,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// The name of this append.
+    /// The identity of this append.
     #[must_use]
     pub fn of(caller: Life, batch: &Batch) -> Echo {
         Echo { incarnation: caller.incarnation, epoch: batch.epoch, position: batch.position, digest: batch.digest() }
@@ -183,22 +188,22 @@ impl Echo {
 /// What became of an append. `Fenced`, `LeaseActive` and `Conflict` have changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It is durable (now, or since an earlier send of the very same batch).
+    /// It is durable (just now, or since an earlier send of the very same batch).
     Appended {
-        /// The head after *that* batch.
+        /// The head right after *that* batch.
         head: Position,
-        /// Somebody else has claimed the office in vain since the holder's last append (DESIGN R6).
+        /// Another peer has claimed the office in vain since the holder's last append (DESIGN R6).
         contested: bool,
     },
-    /// Its epoch is over, or not the caller's; the reply's status names the latest.
+    /// Its epoch is over or does not belong to the caller; the reply's status names the latest.
     Fenced,
     /// Its position is not the head; the reply's status names the head.
     Conflict,
-    /// A claim, while the term named in the reply's status is being renewed.
+    /// It is a claim, and the term named in the reply's status is still being renewed.
     LeaseActive,
 }
 
-/// Ties a reply to a call where a driver has several under way; the machine hands it back unread.
+/// Matches a reply to its call where a driver has several in flight; the machine returns it unread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(pub u64);
@@ -206,72 +211,72 @@ pub struct CallId(pub u64);
 /// What can happen to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LedgerInput {
-    /// A peer calls.
+    /// A call from a peer.
     Call {
-        /// The driver's name for the call.
+        /// The driver's id for the call.
         id: CallId,
-        /// The call.
+        /// The call itself.
         call: LedgerCall,
     },
     /// The batch of the last [`LedgerEffect::Persist`] is durable.
     Persisted,
-    /// The lease timer fires.
+    /// The lease timer has fired.
     LeaseFired,
 }
 
 /// What the ledger wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LedgerEffect {
-    /// Write the batch and make it durable, then say [`LedgerInput::Persisted`]. At most one is under way. A driver
-    /// whose write or sync fails stops the ledger for good; it never tries again (a failed fsync may have dropped the
-    /// very pages a second one would report as safe).
+    /// Write the batch and make it durable, then report [`LedgerInput::Persisted`]. At most one is in progress. A
+    /// driver whose write or sync fails must stop the ledger for good and never retry (a failed fsync may have dropped
+    /// the very pages that a second one would report as safe).
     Persist(Batch),
     /// Answer a call. Everything in it is durable.
     Reply {
-        /// Which call.
+        /// The call to answer.
         id: CallId,
-        /// The answer.
+        /// The reply to it.
         reply: LedgerReply,
     },
     /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `status.head` and no
-    /// further: what stands above it is not durable.
+    /// further: nothing above it is durable yet.
     Read {
-        /// Which call.
+        /// The call to answer.
         id: CallId,
-        /// Who asked.
+        /// The life that asked.
         to: Life,
-        /// The durable state the answer is drawn from.
+        /// The durable state that the answer is drawn from.
         status: LedgerStatus,
         /// The first position wanted.
         from: Position,
-        /// The chunk of which snapshot to go on with.
+        /// The chunk of a snapshot to continue with; `None` to begin.
         chunk: Option<ChunkId>,
     },
     /// Start the lease timer afresh.
     ArmLease(Duration),
-    /// Too many calls wait while the disk is slow: this one is not answered; its caller asks again.
+    /// Too many calls are waiting for the disk. This one is not answered; its caller will ask again.
     Drop(CallId),
-    /// Acknowledged records are gone. The ledger answers nothing any more; whoever runs it must look.
+    /// Acknowledged records are gone. The ledger no longer answers anything, and its operator must investigate.
     Fail(LedgerFault),
 }
 
-/// Why a ledger refuses to go on.
+/// Why a ledger has stopped for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerFault {
-    /// Who has seen more.
+    /// The life that has seen more than the ledger holds.
     pub witness: Life,
-    /// What it has seen.
+    /// What that life has seen.
     pub seen: HighWaterMark,
     /// What this ledger holds.
     pub holds: HighWaterMark,
 }
 
-/// What a store knows of its log's end: all the ledger needs to go on after a restart.
+/// What a store knows about the end of its log: everything the ledger needs to resume after a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tail {
-    /// The fence.
+    /// The state of the fence.
     pub status: LedgerStatus,
-    /// The batch that was appended last, to answer its writer again (DESIGN R2).
+    /// The last appended batch, so that its writer can be answered again (DESIGN R2).
     pub last: Option<LastBatch>,
 }
 
@@ -290,7 +295,7 @@ impl Tail {
     }
 }
 
-/// Names the batch that was appended last.
+/// Identifies the last appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LastBatch {
     /// Its epoch.
@@ -301,12 +306,12 @@ pub struct LastBatch {
     pub digest: Digest,
 }
 
-/// How a ledger is set up.
+/// The settings of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerConfig {
-    /// How long a term stays live after its holder's last append (DESIGN R6). No safety property depends on it.
+    /// How long a term stays active after its holder's last append (DESIGN R6). No safety property depends on it.
     pub lease: Duration,
-    /// The limits of the run. This machine asks for [`Limits::waiting_calls`], its store for the others.
+    /// The limits of the run. This machine uses [`Limits::waiting_calls`]; its store uses the others.
     pub limits: Limits,
 }
 
@@ -314,8 +319,8 @@ pub struct LedgerConfig {
 ///
 /// ```
 /// use bazaar_protocol::{
-///     CallId, Epoch, Incarnation, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, Life, Limits, MemoryStore,
-///     PeerId, Position, Store, Timeouts,
+///     CallId, Epoch, Incarnation, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, Life, Limits,
+///     MemoryStore, PeerId, Position, Store, Timeouts,
 ///     clock::{Stamp, Time},
 ///     ledger::{HighWaterMark, LedgerAnswer, LedgerRequest, Verdict},
 ///     record::{Batch, Entry, Record},
@@ -334,7 +339,7 @@ pub struct LedgerConfig {
 /// let effects = ledger.step(LedgerInput::Call { id: CallId(1), call });
 ///
 /// // Nothing is answered before it is durable.
-/// let [LedgerEffect::Persist(batch)] = effects.as_slice() else { panic!("it is to be written first") };
+/// let [LedgerEffect::Persist(batch)] = effects.as_slice() else { panic!("it must be written first") };
 /// store.append(batch).and_then(|()| store.sync())?;
 /// let effects = ledger.step(LedgerInput::Persisted);
 /// let granted = effects.iter().any(|effect| {
@@ -348,9 +353,9 @@ pub struct LedgerConfig {
 pub struct Ledger {
     config: LedgerConfig,
     durable: Tail,
-    /// The term has been renewed within the lease.
+    /// Whether the term has been renewed within the lease.
     live: bool,
-    /// A claim met `LeaseActive` since the holder's last append.
+    /// Whether a claim has met `LeaseActive` since the holder's last append.
     contested: bool,
     state: State,
 }
@@ -363,7 +368,8 @@ enum State {
 }
 
 impl Ledger {
-    /// A ledger over a store whose log ends at `tail`. The lease starts afresh: the holder may be alive (DESIGN R6).
+    /// A ledger on top of a store whose log ends at `tail`. The lease starts afresh: the holder may be alive (DESIGN
+    /// R6).
     #[must_use]
     pub fn recover(config: LedgerConfig, tail: Tail) -> (Ledger, Vec<LedgerEffect>) {
         let live = tail.status.term.is_some_and(|term| !term.ended);
@@ -372,25 +378,25 @@ impl Ledger {
         (ledger, effects)
     }
 
-    /// The durable state of the fence.
+    /// The state of the fence, as far as it is durable.
     #[must_use]
     pub fn status(&self) -> LedgerStatus {
         self.durable.status
     }
 
-    /// Whether a claim would meet `LeaseActive`: the latest term is renewed and not resigned.
+    /// Whether a claim would meet `LeaseActive`: the latest term is being renewed and has not been resigned.
     #[must_use]
     pub fn is_lease_active(&self) -> bool {
         self.live
     }
 
-    /// Whether acknowledged records were found to be gone: it answers nothing any more.
+    /// Whether it found acknowledged records to be gone; it then no longer answers anything.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Failed)
     }
 
-    /// How many calls wait for a batch to become durable.
+    /// How many calls are waiting for a batch to become durable.
     #[must_use]
     pub fn waiting(&self) -> usize {
         match &self.state {
@@ -399,7 +405,7 @@ impl Ledger {
         }
     }
 
-    /// Takes one input. Cannot fail; whatever a peer sends has an answer.
+    /// Takes one input. Cannot fail; there is an answer to anything a peer can send.
     pub fn step(&mut self, input: LedgerInput) -> Vec<LedgerEffect> {
         let mut step = Step { ledger: self, effects: Vec::new() };
         match input {
@@ -410,8 +416,8 @@ impl Ledger {
         step.effects
     }
 
-    /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so
-    /// they have been lost, or an old copy has been put back.
+    /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so they
+    /// were lost, or an old copy was put back.
     fn is_behind(&self, call: &LedgerCall) -> bool {
         let here = self.durable.status.seen();
         mutant!(call.seen.head > here.head || call.seen.epoch > here.epoch; OldImageServed => false)
@@ -446,7 +452,7 @@ impl Ledger {
         )
     }
 
-    /// A peer's own former term does not keep it out: whoever held it is no more.
+    /// A peer's own former term does not keep it out: the life that held it is gone.
     fn is_leased_against(&self, claimant: Life) -> bool {
         mutant!(
             self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer);
@@ -454,7 +460,7 @@ impl Ledger {
         )
     }
 
-    /// The verdict on the holder's append. It takes the mark of a contested term along.
+    /// The verdict on an append by the holder. It reports and clears the mark of a contested term.
     fn appended(&mut self, head: Position) -> Verdict {
         let is_contested = core::mem::take(&mut self.contested);
         Verdict::Appended { head, contested: mutant!(is_contested; ContestedNeverTold => false) }
@@ -474,7 +480,7 @@ impl Ledger {
     }
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a> {
     ledger: &'a mut Ledger,
     effects: Vec<LedgerEffect>,
@@ -492,7 +498,7 @@ impl Step<'_> {
             }
             State::Ready => self.answer(id, call),
             State::Persisting { waiting, .. } => match call.request {
-                // A read has its answer in the durable prefix already.
+                // A read can already be answered from the durable prefix.
                 LedgerRequest::Read { .. } => self.answer(id, call),
                 LedgerRequest::Append(_) if mutant!(false; AppendsDoNotWait => true) => self.answer(id, call),
                 LedgerRequest::Status | LedgerRequest::Append(_)

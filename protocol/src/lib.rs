@@ -7,12 +7,12 @@
 //! it does no I/O and knows no clock, thread, file or random source. So:
 //!
 //! - time arrives as fired timers ([`Input::Fired`]), randomness as answered choices ([`Input::Chose`]), and a list of
-//! inputs is a complete trace;
+//!   inputs is a complete trace;
 //! - effects never wait for one another: whatever depends on a write is returned by the step that handles
-//! [`Input::Written`], so there is no order for a driver to remember;
+//!   [`Input::Written`], so there is no order for a driver to remember;
 //! - anything sent may be lost, duplicated, reordered or delayed, any timer may fire at any moment, and every machine
-//! may stop at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
-//! [`invariant`].
+//!   may stop at any step and come back with what was durable. What is promised regardless is stated in DESIGN 5 and in
+//!   [`invariant`].
 //!
 //! Everything a driver needs is at the root of this crate. `examples/market.rs` is a whole driver in one file;
 //! `examples/elect.rs` drives [`Election`] alone.
@@ -20,17 +20,17 @@
 //! # Reading order
 //!
 //! 1. The vocabulary: [`id`], [`money`], [`clock`], [`digest`], [`record`], [`account`], [`snapshot`] and [`message`].
-//! The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences.
+//!    The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences.
 //! 2. The authority: [`books`] says what records mean, [`ledger`] is the log with its fence, on top of a [`store`];
-//! [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
+//!    [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
 //! 3. The machines of a peer: [`election`] suggests who should ask the ledger for the office; [`office`] asks for it,
-//! holds it and leaves it; [`trader`] decides what to write while in office. [`buyer`] and [`seller`] are its
-//! [`client`]s.
+//!    holds it and leaves it; [`trader`] decides what to write while in office. [`buyer`] and [`seller`] are its
+//!    [`client`]s.
 //! 4. The composition: [`participant`] wires these machines together and decides which of them hears what. [`overlay`]
-//! carries messages from neighbour to neighbour, [`journal`] holds back whatever is not yet durable enough to leave,
-//! and [`peer`] is a participant with both.
+//!    carries messages from neighbour to neighbour, [`journal`] holds back whatever is not yet durable enough to leave,
+//!    and [`peer`] is a participant with both.
 //! 5. The proof: [`invariant`] states what must hold whatever happens, and [`mutant`] shows that the checks notice when
-//! it does not.
+//!    it does not.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,4 +1,4 @@
-//! What peers say to each other.
+//! The messages that peers send each other.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,21 +10,21 @@ use crate::{
     record::{Deposit, Request},
 };
 
-/// A message on its way through the overlay: what one neighbour hands to another.
+/// A message in transit through the overlay: what one neighbour hands to another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Who wrote it.
+    /// The peer that wrote it.
     pub source: PeerId,
     /// The writer's clock when it was sent. Only its destination merges it (SPEC C1).
     pub clock: Time,
     /// How it travels.
     pub route: Route,
-    /// What it says.
+    /// The message itself.
     pub body: Body,
 }
 
 impl Envelope {
-    /// Whom it is for; nothing: everybody.
+    /// The peer it is for; `None`: everybody.
     #[must_use]
     pub fn destination(&self) -> Option<PeerId> {
         match self.route {
@@ -33,7 +33,7 @@ impl Envelope {
         }
     }
 
-    /// Who started the flood that carries it, if one does.
+    /// The peer that started the flood carrying it, if a flood does.
     #[must_use]
     pub fn origin(&self) -> Option<PeerId> {
         match self.route {
@@ -42,8 +42,8 @@ impl Envelope {
         }
     }
 
-    /// Whether this envelope makes an `earlier` one that still waits for the same link needless: a newer clock
-    /// multicast of the same origin (SPEC C2).
+    /// Whether this envelope makes an `earlier` one that is still waiting for the same link redundant: a newer clock
+    /// multicast from the same origin (SPEC C2).
     #[must_use]
     pub fn supersedes(&self, earlier: &Envelope) -> bool {
         match (&self.body, &earlier.body) {
@@ -56,46 +56,46 @@ impl Envelope {
 /// How an envelope travels (SPEC A2).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Route {
-    /// To every neighbour but the one it came from, once.
+    /// To every neighbour except the one it came from, once.
     Flood {
-        /// Its name, by which duplicates are known.
+        /// Identifies the flood, so that duplicates are recognised.
         id: FloodId,
-        /// Whom it is for; nothing: everybody.
+        /// The peer it is for; `None`: everybody.
         to: Option<PeerId>,
     },
     /// Along the path that the destination's last message left behind.
     Direct {
-        /// Whom it is for.
+        /// The peer it is for.
         to: PeerId,
         /// How many more hops it may take before it is flooded instead.
         hops: u16,
     },
 }
 
-/// Names a flood: who started it, in which life, and which of its floods it is, from 1.
+/// Identifies a flood: the peer that started it, in which life, and its number in that life, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FloodId {
-    /// Who started it. For a unicast that lost its way, the relay that turned it into a flood.
+    /// The peer that started it. For a unicast that found no path, the relay that turned it into a flood.
     pub origin: PeerId,
-    /// In which of its lives.
+    /// The incarnation of that peer's life.
     pub incarnation: Incarnation,
     /// Its number in that life.
     pub number: u64,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body {
-    /// The election's messages.
+    /// A message of the election.
     Election(ElectionMessage),
-    /// The trader lives: sent only after a renewal that was confirmed since the last one (DESIGN R6).
+    /// The trader is alive: sent only after a renewal that was confirmed since the last heartbeat (DESIGN R6).
     Heartbeat {
-        /// Its epoch.
+        /// The trader's epoch.
         epoch: Epoch,
         /// A durable head of the log.
         head: Position,
     },
-    /// A buyer's clock, told to everybody before a request (SPEC C2). The envelope carries the reading.
+    /// A buyer's clock, sent to everybody before a request (SPEC C2). The envelope carries the reading.
     Clock,
     /// A client's message to the trader.
     Client(ClientMessage),
@@ -103,25 +103,25 @@ pub enum Body {
     Trader(TraderMessage),
 }
 
-/// What buyers and sellers tell the trader. They pull; the trader keeps no retransmission state (DESIGN R9).
+/// What buyers and sellers tell the trader. They poll; the trader keeps no retransmission state (DESIGN R9).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ClientMessage {
     /// "I want this." Sent until the status shows what became of it.
     Request(Request),
     /// "Take this." Sent until the status shows that it counts.
     Deposit(Deposit),
-    /// "What have you sold of mine after this sale?"
+    /// "What have you sold for me after this sale?"
     AskSales {
-        /// The last sale the seller knows of; nothing right after a restart.
+        /// The last sale the seller knows of; `None` right after a restart.
         after: Option<SaleNumber>,
     },
 }
 
-/// What the trader tells clients. Everything in it is durable (DESIGN R4, S11), and comes from the books alone.
+/// What the trader tells its clients. All of it is durable (DESIGN R4, S11) and comes from the books alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TraderMessage {
-    /// To a buyer.
+    /// A buyer's status.
     Buyer(BuyerStatus),
-    /// To a seller.
+    /// A seller's status.
     Seller(SellerStatus),
 }

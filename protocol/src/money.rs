@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Units;
 
-/// What a seller asks for one unit, in cents. At most `u32::MAX`, so that an order's total always fits [`Cents`].
+/// What a seller asks for one unit, in cents. At most `u32::MAX`, so that an order's total always fits in [`Cents`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Price(pub u32);
@@ -17,7 +17,7 @@ pub struct Price(pub u32);
 pub struct Cents(pub u64);
 
 impl Price {
-    /// What `quantity` units cost. Cannot overflow.
+    /// The price of `quantity` units. Cannot overflow.
     #[must_use]
     pub fn times(self, quantity: Units) -> Cents {
         Cents(u64::from(self.0) * u64::from(quantity.0))
@@ -25,7 +25,7 @@ impl Price {
 }
 
 impl Cents {
-    /// The sum, or nothing when it does not fit 64 bits.
+    /// The sum; `None` if it does not fit in 64 bits.
     #[must_use]
     pub fn plus(self, more: Cents) -> Option<Cents> {
         self.0.checked_add(more.0).map(Cents)
@@ -50,16 +50,16 @@ impl fmt::Display for Cents {
 pub struct Commission(u16);
 
 impl Commission {
-    /// The bazaar's 20 %.
+    /// The bazaar's own commission: 20 %.
     pub const TWENTY_PERCENT: Commission = Commission(2_000);
 
-    /// A share of `basis_points` hundredths of a percent; nothing above 10,000.
+    /// A share of `basis_points` hundredths of a percent; `None` above 10,000.
     #[must_use]
     pub fn new(basis_points: u16) -> Option<Commission> {
         (basis_points <= 10_000).then_some(Commission(basis_points))
     }
 
-    /// What the trader keeps of `total`, rounded down, and what the seller gets: all the rest (SPEC D6).
+    /// Splits `total` into what the trader keeps, rounded down, and what the seller gets: all the rest (SPEC D6).
     #[must_use]
     pub fn split(self, total: Cents) -> Split {
         let share = u128::from(total.0) * u128::from(self.0);
@@ -83,7 +83,7 @@ impl TryFrom<u16> for Commission {
     }
 }
 
-/// The two parts an order's total is booked as. They always add up to it.
+/// The two parts as which an order's total is booked. They always add up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Split {
     /// The trader's part.

@@ -1,12 +1,12 @@
-//! The seam for mutants: places where a safety line can be taken out, to see that a check notices (DESIGN 6).
+//! The seam for mutants: places where a safety line can be removed, to see that a check notices (DESIGN 6).
 //!
-//! A site reads `mutant!(what is right; Name => what the mutant does)`. In `bazaar-protocol` that *is* what is right,
-//! and nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature `mutants`: there
-//! all mutants are built in, and `switch` turns one of them on for the whole process. Several may share a site, as
-//! `mutant!(what is right; A | B => this, C => that)`; `mutant!(A => extra)` is something that only the mutant does.
-//! What takes a mutant more than a line is a function in `mutants.rs` beside its machine.
+//! A site reads `mutant!(what is right; Name => what the mutant does)`. In `bazaar-protocol` it expands to what is
+//! right, and nothing of the mutant is compiled. `bazaar-protocol-mutants` is the same files with the feature
+//! `mutants`: there all mutants are built in, and `switch` turns one of them on for the whole process. Several may
+//! share a site, as in `mutant!(what is right; A | B => this, C => that)`; `mutant!(A => extra)` is something that only
+//! the mutant does. Where a mutant needs more than a line, that is a function in `mutants.rs` beside its machine.
 //!
-//! A mutant is the fault that its sentence names and no more. Where two guards hide each other it takes out both.
+//! A mutant is the fault that its sentence names and no more. Where two guards hide each other, it removes both.
 
 #[cfg(not(feature = "mutants"))]
 macro_rules! mutant {
@@ -39,15 +39,15 @@ mod catalogue {
         sync::atomic::{AtomicU8, Ordering},
     };
 
-    /// The mutant that is on, counted from 1; 0 while none is.
+    /// The mutant that is on, counted from 1; 0 while none is on.
     static ACTIVE: AtomicU8 = AtomicU8::new(0);
 
-    /// Turns one mutant on, for every machine in this process, or none.
+    /// Turns one mutant on for every machine in this process, or turns all of them off.
     pub fn switch(mutant: Option<Mutant>) {
         ACTIVE.store(mutant.map_or(0, number), Ordering::Relaxed);
     }
 
-    /// The mutant that is on.
+    /// The mutant that is on, if one is.
     #[must_use]
     pub fn active() -> Option<Mutant> {
         let active = ACTIVE.load(Ordering::Relaxed);
@@ -64,7 +64,7 @@ mod catalogue {
 
     macro_rules! mutants {
         ($($name:ident($text:literal) = $sentence:literal,)*) => {
-            /// A fault in the protocol, put in on purpose.
+            /// A fault put into the protocol on purpose.
             #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
             #[repr(u8)]
             pub enum Mutant {
@@ -72,10 +72,10 @@ mod catalogue {
             }
 
             impl Mutant {
-                /// All there are.
+                /// All mutants, in the reading order of the crate.
                 pub const ALL: &'static [Mutant] = &[$(Mutant::$name,)*];
 
-                /// Its name on a command line.
+                /// The mutant's name on a command line.
                 #[must_use]
                 pub fn name(self) -> &'static str {
                     match self { $(Mutant::$name => $text,)* }
@@ -87,7 +87,7 @@ mod catalogue {
                     match self { $(Mutant::$name => $sentence,)* }
                 }
 
-                /// The mutant of this name.
+                /// The mutant with this name.
                 #[must_use]
                 pub fn named(name: &str) -> Option<Mutant> {
                     Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name)
@@ -108,33 +108,33 @@ mod catalogue {
         IncarnationNotRaised("incarnation-not-raised") =
             "a restarted peer keeps the incarnation of its former life",
         CommissionRoundedTwice("commission-rounded-twice") =
-            "commission and earnings are each rounded down on their own, and nobody minds that they do not add up",
+            "commission and earnings are each rounded down, and no check notices that they do not add up",
         CommissionRoundedUp("commission-rounded-up") =
-            "the commission is rounded up, not down, and the seller gets what is left, so that the two still add up",
+            "the commission is rounded up instead of down, and the seller gets the rest, so that the two still add up",
         ReceiveWithoutPlusOne("receive-without-plus-one") =
-            "a receive takes the larger of both clocks, without one more",
+            "a receive takes the larger of the two clocks without adding one",
         ReceiveIgnoresSender("receive-ignores-sender") =
-            "a receive is one more on the receiver's clock, whatever the sender's was",
+            "a receive adds one to the receiver's clock, whatever the sender's was",
         ClockResumesAtZero("clock-resumes-at-zero") =
-            "a restarted clock begins again at 0, not at the durable bound",
+            "a restarted clock begins at 0 instead of the durable bound",
         ClockResetOnStepDown("clock-reset-on-step-down") =
             "a peer that leaves the office, or fails to get it, sets its clock back to 0",
         NoCatchUp("no-catch-up") =
-            "a claimant does not raise its clock to the largest stamp of the books it takes over",
+            "a claimant does not raise its clock to the largest stamp in the books it takes over",
 
         // Books and trader.
         RequestCountedTwice("request-counted-twice") =
-            "a request is admitted whatever its buyer has open and whatever came last, so one sent again counts again",
+            "a request is admitted whatever its buyer has open and whatever came last, so a repeated one counts twice",
         RequestPredecessorUnchecked("request-predecessor-unchecked") =
-            "a request is admitted though its buyer does not know the last outcome, as long as its number is higher",
+            "a request is admitted although its buyer does not know the last outcome, as long as its number is higher",
         DepositCountedTwice("deposit-counted-twice") =
-            "a deposit is booked whatever its seller has there and whatever came last, so one sent again counts again",
+            "a deposit is booked whatever stock its seller has and whatever came last, so a repeated one counts twice",
         DepositPredecessorUnchecked("deposit-predecessor-unchecked") =
-            "a deposit is booked though its seller does not know the last one, as long as its number is higher",
+            "a deposit is booked although its seller does not know the last one, as long as its number is higher",
         QueueForgotten("queue-forgotten") =
-            "what waits in the queue is forgotten when another term begins",
+            "the queue is forgotten when another term begins",
         StockUnchecked("stock-unchecked") =
-            "goods are sold from a deposit that has not enough of them left",
+            "goods are sold from a deposit that does not have enough left",
         SaleLeavesStock("sale-leaves-stock") =
             "a sale takes nothing from the stock",
         SellerClockStays("seller-clock-stays") =
@@ -142,46 +142,46 @@ mod catalogue {
         LargestStampFirst("largest-stamp-first") =
             "the request with the largest stamp is served first",
         TiesByHighestPeer("ties-by-highest-peer") =
-            "of requests with equal clocks that of the highest buyer is served first",
+            "of requests with equal clocks, the one from the highest buyer is served first",
         SellerById("seller-by-id") =
-            "among those who can fill a request the smallest id sells, whatever their clocks",
+            "the smallest id among those who can fill a request sells, whatever their clocks",
         AsksOneSellerOnly("asks-one-seller-only") =
-            "a request is refused when the seller with the smallest clock has not enough, though another one has",
+            "a request is refused when the seller with the smallest clock has too little, although another has enough",
         SellsToItself("sells-to-itself") =
             "a buyer's request may be filled from its own stock",
         TraderTrades("trader-trades") =
             "the trader sells its own stock, and takes its own requests and deposits",
         OutcomesBeforeAdmissions("outcomes-before-admissions") =
-            "a batch serves the queue first, and then what it admits",
+            "a batch serves the queue first, and only then what it admits",
         AdmitsBeforeInherited("admits-before-inherited") =
-            "a new trader admits requests before those that it has inherited are served",
+            "a new trader admits requests before it has served those it inherited",
         BatchLimitIgnored("batch-limit-ignored") =
-            "a trader plans as many records into one batch as there are, whatever its limit",
+            "a trader plans as many records into one batch as there are, whatever the limit",
         ResignationForgotten("resignation-forgotten") =
-            "a trader sells on after the last sale of its term and does not resign",
+            "a trader keeps selling after the last sale of its term and does not resign",
         ResignsInOwnAppend("resigns-in-own-append") =
-            "a trader resigns in the batch after that of its last sale",
+            "a trader resigns one batch after its last sale",
         ServesAfterResigning("serves-after-resigning") =
-            "a trader that has resigned goes on, and the ledger and the books take what it writes",
+            "a trader that has resigned continues, and the ledger and the books accept what it writes",
         ToldOnArrival("told-on-arrival") =
             "a buyer is told that its request is open as soon as it arrives",
         ToldWhenPlanned("told-when-planned") =
             "clients are told of a batch when it is sent to the ledger, not when it is appended",
 
         RecordsOutOfPlace("records-out-of-place") =
-            "a reader folds records of the log wherever they begin",
+            "a reader folds records from the log wherever they begin",
         FirstChunkOnly("first-chunk-only") =
             "the first chunk of a snapshot is taken for all of it",
         ChunksMixed("chunks-mixed") =
-            "chunks of two snapshots are put together",
+            "chunks of two snapshots are combined",
 
         // Ledger.
         NoFence("no-fence") =
-            "the ledger adds whatever a trader appends to its end, looking at neither epoch nor position",
+            "the ledger adds whatever a trader appends to its end, checking neither epoch nor position",
         PositionUnchecked("position-unchecked") =
-            "the ledger adds what the holder appends to its end, wherever it was meant to stand",
+            "the ledger adds what the holder appends to its end, whatever its position",
         ResentBatchUnknown("resent-batch-unknown") =
-            "the ledger does not know the batch again that it has appended last",
+            "the ledger does not recognise the batch that it appended last",
         ClaimNotDurable("claim-not-durable") =
             "a claim is answered when it is written, not when it is durable",
         AcknowledgedBeforeDurable("acknowledged-before-durable") =
@@ -189,17 +189,17 @@ mod catalogue {
         UnsyncedReads("unsynced-reads") =
             "reads are answered from what is written, not from what is durable",
         AppendsDoNotWait("appends-do-not-wait") =
-            "an append is judged while another is being written, as if that were not there",
+            "an append is judged while another is being written, as though there were none",
         WaitsWithoutBound("waits-without-bound") =
-            "as many calls wait in the ledger as come",
+            "any number of calls may wait in the ledger",
         ConflictBeforeFenced("conflict-before-fenced") =
-            "the ledger looks at the position first and at the epoch then",
+            "the ledger checks the position before the epoch",
         LeaseBeforeConflict("lease-before-conflict") =
-            "a claim at the wrong place is answered LeaseActive while the term is live",
+            "a claim at the wrong position is answered LeaseActive while the term is active",
         AnsweredAsAnother("answered-as-another") =
-            "the ledger names an append, in its answer, by where the log ends then",
+            "the ledger's answer identifies an append by the position at which the log ends by then",
         LeaseIgnored("lease-ignored") =
-            "a claim is granted while the term before it is being renewed",
+            "a claim is granted while the previous term is being renewed",
         LeaseNeverEnds("lease-never-ends") =
             "a term that is no longer renewed keeps every other peer out for ever",
         ContestedNeverTold("contested-never-told") =
@@ -211,40 +211,39 @@ mod catalogue {
         ClaimsUnread("claims-unread") =
             "a claimant that meets Conflict claims again at the head it was told of, without reading on",
         BatchMovedToHead("batch-moved-to-head") =
-            "a trader that meets Conflict sends its batch again for the new head, and the ledger checks no epoch",
+            "a trader that meets Conflict sends its batch again at the new head, and the ledger checks no epoch",
         SettledByPosition("settled-by-position") =
-            "a reply settles whatever its peer has in flight for the same epoch and position",
+            "a reply settles whatever its peer has in flight at the same epoch and position",
         SettledByAnything("settled-by-anything") =
-            "any reply settles what is in flight",
+            "any reply settles the append in flight",
         FencedTraderStays("fenced-trader-stays") =
             "a trader that meets Fenced drops the batch and stays in office",
         ServesWhileClaiming("serves-while-claiming") =
-            "a claimant takes office as it claims, not when its claim is appended",
+            "a claimant takes office when it claims, not when its claim is appended",
         ClaimsAtHeardHead("claims-at-heard-head") =
-            "a claim stands at the latest head that its claimant has heard of, not where the books end that it has \
-             read",
+            "a claim is placed at the latest head its claimant has heard of, not at the end of the books it has read",
         TermResumedAfterRestart("term-resumed-after-restart") =
-            "who finds its own peer's term open in the books goes on with it, and the ledger lets it",
+            "a restarted peer that finds its own term open in the books resumes it, and the ledger lets it",
         HeartbeatWithoutRenewal("heartbeat-without-renewal") =
-            "a trader sends heartbeats though no renewal has been confirmed since the last",
+            "a trader sends heartbeats although no renewal has been confirmed since the last",
         ContestedAndIsolatedStays("contested-and-isolated-stays") =
-            "a trader that hears no neighbour goes on renewing its term though others claim it",
+            "a trader that hears no neighbour keeps renewing its term although others claim it",
         IsolatedReturns("isolated-returns") =
-            "who gave way since it heard no neighbour is eligible again though it still hears none",
+            "a peer that left the office for want of neighbours is eligible again although it still hears none",
         NeverGivesUp("never-gives-up") =
             "a claimant or trader waits for a silent ledger for ever",
         SilenceForgotten("silence-forgotten") =
             "a peer that has given up waiting for the ledger stays eligible",
         ResignedStaysEligible("resigned-stays-eligible") =
-            "who resigned a term is eligible for the next",
+            "a peer that resigned a term is eligible for the next",
         GivesUpWhileAnswered("gives-up-while-answered") =
-            "a claimant whose reading takes long gives up though the ledger answers",
+            "a claimant whose reading takes long gives up although the ledger answers",
         AppendNotRepeated("append-not-repeated") =
             "a trader whose append is not answered does not send it again",
         ReadsOnFromHead("reads-on-from-head") =
-            "a claimant whose read was cut goes on from the head that it was told of",
+            "a claimant whose read was cut short continues from the head that it was told of",
         ResignedForGood("resigned-for-good") =
-            "who resigned a term is not eligible for any later one either",
+            "a peer that resigned a term is not eligible for any later one either",
 
         // Buyer and seller.
         SequenceReused("sequence-reused") =
@@ -254,19 +253,19 @@ mod catalogue {
         NamesNoPredecessor("names-no-predecessor") =
             "a buyer names no predecessor with its requests",
         OutcomeCountedTwice("outcome-counted-twice") =
-            "a buyer takes an outcome that it knows for news",
+            "a buyer takes an outcome that it already knows for a new one",
         OldStatusBelieved("old-status-believed") =
-            "a buyer believes what a late message tells of its requests",
+            "a buyer believes what a late message says about its requests",
         SaleCountedTwice("sale-counted-twice") =
-            "a seller counts a sale again that it was told of before",
+            "a seller counts again a sale that it was told of before",
         OldAccountBelieved("old-account-believed") =
-            "a seller believes what a late message tells of its account",
+            "a seller believes what a late message says about its account",
         FirstAccountAdopted("first-account-adopted") =
-            "a seller in its first life takes over the account that it is told of first, as a later life does",
+            "a seller in its first life adopts the first account that it is told of, as a later life does",
         OpenRequestIgnored("open-request-ignored") =
-            "a buyer that is told of a request of its own that waits asks for another all the same",
+            "a buyer that is told that a request of its own is waiting makes another one anyway",
         SoldOutForGood("sold-out-for-good") =
-            "a seller that is sold out deposits nothing any more",
+            "a seller that is sold out makes no more deposits",
         GapAskedForEver("gap-asked-for-ever") =
             "a seller that has missed more sales than are kept asks for them again and again",
         MissedSaleNotAsked("missed-sale-not-asked") =
@@ -278,66 +277,66 @@ mod catalogue {
         IdsComparedByLastDigit("ids-compared-by-last-digit") =
             "an election compares the last digits of ids, so that 9 is higher than 10",
         AnswerIgnored("answer-ignored") =
-            "a candidate stands though a higher peer has answered",
+            "a candidate stands although a higher peer has answered",
         ResignedCompetes("resigned-competes") =
-            "who has just resigned calls and answers like anybody else",
+            "a peer that has just resigned calls and answers like any other",
         UnreachableCompetes("unreachable-competes") =
-            "who does not hear the ledger calls and answers like anybody else",
+            "a peer that does not hear the ledger calls and answers like any other",
         UnreachableRunsOn("unreachable-runs-on") =
-            "who loses the ledger while it runs for office goes on running",
+            "a peer that loses the ledger while it runs for office keeps running",
         OldCoordinatorAccepted("old-coordinator-accepted") =
-            "a winner's or resigning trader's message of an epoch that is over counts",
+            "a winner's or resigning trader's message from an epoch that is over counts",
         OldHeartbeatAccepted("old-heartbeat-accepted") =
-            "a heartbeat of an epoch that is over counts",
+            "a heartbeat from an epoch that is over counts",
         HigherEpochIgnored("higher-epoch-ignored") =
             "a leader does not yield when it hears of a higher epoch",
         OverGrantTaken("over-grant-taken") =
-            "who is granted an epoch that it knows to be over leads all the same, and forgets the later one",
+            "a peer that is granted an epoch that it knows to be over leads anyway, and forgets the later one",
         HearsayPassedOn("hearsay-passed-on") =
-            "who knows the leader from others only tells of it as if it had heard the leader itself",
+            "a peer that knows the leader only from others reports it as though it had heard the leader itself",
         StaleHearsayBelieved("stale-hearsay-believed") =
-            "who hears the leader itself forgets that when another speaks of the same leader",
+            "a peer that hears the leader itself forgets that when another peer names the same leader",
         ResignationUnheard("resignation-unheard") =
-            "that a term was resigned tells its hearer nothing of the term",
+            "a peer that hears of a resignation learns nothing about the term",
         AnnouncesOnWinning("announces-on-winning") =
-            "who wins an election says that it is the coordinator before anything is granted",
+            "a peer that wins an election says that it is the coordinator before anything is granted",
         JoinsEveryElection("joins-every-election") =
-            "a peer that hears the trader runs for office all the same when another calls",
+            "a peer that hears the trader runs for office anyway when another calls",
         LoneSurvivorWaits("lone-survivor-waits") =
-            "who has resigned never stands, though nobody else is there",
+            "a peer that has resigned never stands, even though nobody else is there",
 
         // Overlay and peer.
         FloodDeliveredAgain("flood-delivered-again") =
             "a flood is delivered again each time it arrives",
         RelayHears("relay-hears") =
-            "a relay takes a flooded message to somebody else for one to itself as well",
+            "a relay takes a flooded message for another peer as one for itself too",
         FloodNumbersRestart("flood-numbers-restart") =
             "the floods of a restarted peer bear the numbers of its first life",
         SendsPastItsNeighbours("sends-past-its-neighbours") =
             "a message for one peer goes straight to it, neighbour or not",
         RelayNotAround("relay-not-around") =
-            "a message for one peer is dropped where the way is unknown or down",
+            "a message for one peer is dropped where the path is unknown or down",
         GapCountsAsTaken("gap-counts-as-taken") =
-            "a flood that comes after a later one of its origin counts as taken, though it was not",
+            "a flood that arrives after a later one of its origin counts as taken although it was not",
         WindowDropsNewest("window-drops-newest") =
-            "who has taken as many floods out of order as it may remember forgets the newest, not the oldest",
+            "a peer that has taken as many floods out of order as it may remember forgets the newest, not the oldest",
         HopsNotCounted("hops-not-counted") =
-            "a relay that hands a message on along its way does not count the hop",
+            "a relay that forwards a message along its path does not count the hop",
         SentAboveBound("sent-above-bound") =
-            "messages leave that carry a clock above what is durable",
+            "messages leave with a clock above what is durable",
         SpeaksBeforeWritten("speaks-before-written") =
             "a restarted peer speaks before its incarnation is durable",
         StampedByFirstRecord("stamped-by-first-record") =
-            "an append leaves when the clock of its first record is durable, whatever its last one's is",
+            "an append leaves when the clock of its first record is durable, whatever that of its last is",
         HeldWithoutBound("held-without-bound") =
             "a peer holds back whatever must wait for its disk, however much that is",
         SeenNotWritten("seen-not-written") =
-            "a peer writes down what it has seen of the books only when its clock makes it write anyway",
+            "a peer records what it has seen of the books only when its clock makes it write anyway",
         SeenForgotten("seen-forgotten") =
-            "a restarted peer does not take up what its former life has seen of the books",
+            "a restarted peer forgets what its former life had seen of the books",
         SeenNotShown("seen-not-shown") =
             "a peer does not tell the ledger what it has seen of the books",
         OldImageServed("old-image-served") =
-            "a ledger goes on though its caller has seen more than it holds",
+            "a ledger continues although its caller has seen more than it holds",
     }
 }

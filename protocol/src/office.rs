@@ -7,8 +7,8 @@
 //!    \------ Yield, Fenced, LeaseActive or silent for too long, resigned --/
 //! ```
 //!
-//! Who stepped down never takes that term up again: the state that knew its batch in flight is gone, so a reply that
-//! comes later settles nothing (DESIGN R2).
+//! A peer that steps down never resumes that term. The state that knew its batch was in flight is gone, so a later
+//! reply settles nothing (DESIGN R2).
 
 use alloc::vec::Vec;
 
@@ -35,9 +35,9 @@ use crate::{
 pub enum OfficeTimer {
     /// The ledger has not answered; ask again.
     Retry,
-    /// The ledger has not answered for so long that the office is given up (SPEC B9).
+    /// The ledger has been silent for so long that the peer gives the office up (SPEC B9).
     GiveUp,
-    /// The trader renews its term and shows that it lives.
+    /// The trader renews its term and shows that it is alive.
     Renewal,
 }
 
@@ -56,81 +56,83 @@ impl From<OfficeTimer> for Timer {
 pub enum OfficeInput {
     /// The peer has started.
     Started,
-    /// The election says: take office.
+    /// The election asks this peer to take office.
     Stand,
-    /// The election says: leave it.
+    /// The election asks it to leave the office.
     Yield,
-    /// The ledger can be reached.
+    /// The ledger has become reachable.
     LedgerUp,
-    /// The ledger cannot be reached.
+    /// The ledger has become unreachable.
     LedgerDown,
-    /// The ledger answers.
+    /// A reply from the ledger.
     Reply(LedgerReply),
-    /// Somebody names an epoch. Whoever does has it from its durable claim; a short term may send nothing else.
+    /// Another peer has named an epoch. It can only know that epoch from a durable claim, and after a short term this
+    /// may be all that is ever heard of it.
     Heard(Epoch),
-    /// The trader of an epoch lives, and tells of durable books.
+    /// The trader of an epoch is alive, and reports how far the durable books reach.
     Heartbeat {
-        /// The trader.
+        /// The trader that sent the heartbeat.
         from: PeerId,
-        /// Its epoch, and a durable head.
+        /// The trader's epoch, and a durable head.
         seen: HighWaterMark,
     },
-    /// One of its timers fires.
+    /// One of its timers has fired.
     Fired(OfficeTimer),
-    /// A client says something.
+    /// A message from a client.
     Client(PeerId, ClientMessage),
 }
 
 /// What an office wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OfficeEffect {
-    /// Ask the ledger.
+    /// Call the ledger.
     Ask(LedgerRequest),
-    /// Say this to a client. All of it is durable.
+    /// Send this to a client. Everything in it is durable.
     Tell(PeerId, TraderMessage),
-    /// Say to everybody that the trader of this epoch lives.
+    /// Tell every peer that the trader of this epoch is alive.
     Heartbeat {
-        /// Its epoch.
+        /// The epoch this peer holds.
         epoch: Epoch,
-        /// A durable head.
+        /// A durable head of the log.
         head: Position,
     },
-    /// The office is held from here on.
+    /// This peer now holds the office.
     Granted(Epoch),
-    /// The office is left, or is not to be had.
+    /// The office was left, or could not be had.
     Vacated {
-        /// The epoch that was given back.
+        /// The epoch that was given back, if one was.
         resigned: Option<Epoch>,
     },
     /// Whether this peer may stand.
     Eligibility(Eligibility),
-    /// The trader of this epoch lives; what that means for this office has been said before.
+    /// The trader of this epoch is alive. The effects before this one have already dealt with what that means for this
+    /// office.
     LeaderLives {
-        /// Its epoch.
+        /// The trader's epoch.
         epoch: Epoch,
-        /// Who it is.
+        /// The trader.
         leader: PeerId,
     },
     /// Start a timer afresh.
     Arm(OfficeTimer, core::time::Duration),
     /// Stop a timer.
     Disarm(OfficeTimer),
-    /// Something to tell people.
+    /// An event that people may want to read about.
     Note(Note),
 }
 
-/// What surrounds an office: its configuration and what it may look at or move.
+/// What an office is given in a step: its configuration, and the state outside it that it may read or change.
 #[derive(Debug)]
 pub struct OfficeContext<'a> {
-    /// All waits.
+    /// Every wait of the protocol.
     pub timeouts: &'a Timeouts,
     /// The terms of trade.
     pub terms: &'a Terms,
-    /// How many sales the books keep.
+    /// The limits of the run; the office uses the number of sales kept.
     pub limits: &'a Limits,
     /// The peer's clock.
     pub clock: &'a mut Clock,
-    /// Whether the peer has neighbours and hears none of them.
+    /// Whether the peer has neighbours but none that it can hear.
     pub isolated: bool,
 }
 
@@ -139,29 +141,29 @@ pub struct OfficeContext<'a> {
 pub struct Office {
     me: Life,
     eligibility: Eligibility,
-    /// The head of the books that the eligibility was last judged by.
+    /// The head of the books by which its eligibility was last judged.
     judged: Position,
     seen: HighWaterMark,
     state: State,
 }
 
-/// Where a peer stands with the office.
+/// What a peer currently has to do with the office.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     Out,
     Reading(Reading),
-    Claiming { books: Books, claim: Batch, held: bool },
+    Claiming { books: Books, claim: Batch, lease_active: bool },
     Holding { epoch: Epoch, trader: Trader, in_flight: Option<Batch>, renewed: bool, contested: bool },
 }
 
 impl Office {
-    /// The office as a new life of a peer sees it: out of it, and unreachable until the ledger is heard.
+    /// The office at the start of a new life: out of office, and unreachable until it hears from the ledger.
     #[must_use]
     pub fn new(me: Life, seen: HighWaterMark) -> Office {
         Office { me, eligibility: Eligibility::Unreachable, judged: Position(0), seen, state: State::Out }
     }
 
-    /// The epoch it holds. Only then does it serve.
+    /// The epoch it holds. It serves only while it holds one.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         match &self.state {
@@ -179,7 +181,7 @@ impl Office {
         }
     }
 
-    /// The books, as far as it has read them, or as it serves from them.
+    /// The books it has read so far, or serves from.
     #[must_use]
     pub fn books(&self) -> Option<&Books> {
         match &self.state {
@@ -190,7 +192,7 @@ impl Office {
         }
     }
 
-    /// What it wants to read next: from which position, and which chunk of a snapshot.
+    /// What it wants to read next: the position, and the chunk of a snapshot if it is in the middle of one.
     #[must_use]
     pub fn wanted(&self) -> Option<(Position, Option<ChunkId>)> {
         match &self.state {
@@ -199,7 +201,7 @@ impl Office {
         }
     }
 
-    /// The append whose answer it waits for.
+    /// The append whose answer it is waiting for.
     #[must_use]
     pub fn in_flight(&self) -> Option<&Batch> {
         match &self.state {
@@ -209,16 +211,16 @@ impl Office {
         }
     }
 
-    /// Whether it stands: it reads the books or claims.
+    /// Whether it is standing: reading the books, or claiming.
     #[must_use]
     pub fn is_standing(&self) -> bool {
         matches!(self.state, State::Reading(_) | State::Claiming { .. })
     }
 
-    /// Whether its claim was answered last that another's term is being renewed.
+    /// Whether the last answer to its claim was that another peer's term is being renewed.
     #[must_use]
     pub fn met_lease(&self) -> bool {
-        matches!(self.state, State::Claiming { held: true, .. })
+        matches!(self.state, State::Claiming { lease_active: true, .. })
     }
 
     /// The furthest durable books it knows of.
@@ -236,7 +238,7 @@ impl Office {
             OfficeInput::Yield => step.on_yield(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(epoch) => step.on_heard(HighWaterMark { epoch, head: Position(0) }),
+            OfficeInput::Heard(epoch) => step.on_heard(|mark| mark.raise_epoch(epoch)),
             OfficeInput::Heartbeat { from, seen } => step.on_heartbeat(from, seen),
             OfficeInput::Fired(OfficeTimer::Retry) => step.on_retry(),
             OfficeInput::Fired(OfficeTimer::GiveUp) => step.on_give_up(),
@@ -247,7 +249,7 @@ impl Office {
     }
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a, 'b> {
     office: &'a mut Office,
     ctx: &'a mut OfficeContext<'b>,
@@ -282,7 +284,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Asks the ledger what is to be asked now, whether for the first time or again, and starts the retry timer.
+    /// Sends the ledger whatever question is due now, for the first time or again, and starts the retry timer.
     fn ask_again(&mut self) {
         let request = match &mut self.office.state {
             State::Out if self.office.eligibility.is_cut_off() => Some(LedgerRequest::Status),
@@ -291,9 +293,9 @@ impl Step<'_, '_> {
                 let (from, chunk) = reading.wanted();
                 Some(LedgerRequest::Read { from, chunk })
             }
-            State::Claiming { claim, held, .. } => {
-                // What counts is the answer to the last time it was asked.
-                *held = false;
+            State::Claiming { claim, lease_active, .. } => {
+                // Only the answer to the latest attempt counts.
+                *lease_active = false;
                 Some(LedgerRequest::Append(claim.clone()))
             }
             State::Holding { in_flight, .. } => in_flight.clone().map(LedgerRequest::Append),
@@ -312,21 +314,23 @@ impl Step<'_, '_> {
         }
     }
 
-    /// SPEC B9, DESIGN R6: nothing has come of it for the stated time.
+    /// SPEC B9, DESIGN R6: the stated time has passed without success.
     fn on_give_up(&mut self) {
         mutant!(NeverGivesUp => return);
         match &self.office.state {
             State::Out => {}
-            State::Claiming { held: true, .. } => self.step_down(Departure::LeaseActive),
+            State::Claiming { lease_active: true, .. } => self.step_down(Departure::LeaseActive),
             State::Holding { in_flight: None, .. } => {}
-            State::Reading(_) | State::Claiming { held: false, .. } | State::Holding { in_flight: Some(_), .. } => {
+            State::Reading(_)
+            | State::Claiming { lease_active: false, .. }
+            | State::Holding { in_flight: Some(_), .. } => {
                 self.step_down(Departure::LedgerSilent);
                 mutant!(self.fall_silent(); SilenceForgotten => {});
             }
         }
     }
 
-    /// The ledger does not answer: not eligible until it does.
+    /// The ledger does not answer, so this peer is not eligible until it does.
     fn fall_silent(&mut self) {
         if !self.office.eligibility.is_cut_off() {
             self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
@@ -341,7 +345,7 @@ impl Step<'_, '_> {
     }
 
     fn on_reply(&mut self, reply: LedgerReply) {
-        // A reply to a former life tells nothing that this one has asked.
+        // A reply to a former life answers nothing that this one has asked.
         let is_mine = mutant!(
             reply.to == self.office.me;
             SettledByPosition | SettledByAnything => reply.to.peer == self.office.me.peer
@@ -353,7 +357,7 @@ impl Step<'_, '_> {
         self.learn_eligibility(reply.status);
         match reply.answer {
             LedgerAnswer::Status => {
-                // A late status of long ago leaves it unable; then it goes on asking, or it would stay so for ever.
+                // A stale status leaves it ineligible. It must keep asking, or it would stay ineligible for ever.
                 if matches!(self.office.state, State::Out) && !self.office.eligibility.is_cut_off() {
                     self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
                 }
@@ -363,11 +367,12 @@ impl Step<'_, '_> {
         }
     }
 
-    /// The very trader whose term it wants to end lives, and the ledger has said that it renews that term: let it be.
-    /// Without that word the claim may have been granted already, and is not given up.
+    /// The ledger has said that the trader whose term this peer wants to end is renewing it, and here is a sign that
+    /// this trader is alive: give up the claim. Without the ledger's word the claim may have been granted already, so
+    /// it is not given up.
     fn on_heartbeat(&mut self, from: PeerId, seen: HighWaterMark) {
-        self.on_heard(seen);
-        if let State::Claiming { claim, held: true, .. } = &self.office.state
+        self.on_heard(|mark| mark.raise(seen));
+        if let State::Claiming { claim, lease_active: true, .. } = &self.office.state
             && seen.epoch.next() == claim.epoch
         {
             self.step_down(Departure::LeaseActive);
@@ -375,21 +380,21 @@ impl Step<'_, '_> {
         self.effects.push(OfficeEffect::LeaderLives { epoch: seen.epoch, leader: from });
     }
 
-    // Who resigned sits out one term, and asks the ledger nothing meanwhile: that this term has begun it hears from
-    // whoever speaks of it. Or one after the other would be out for good, and who is the highest would no longer matter
-    // (DESIGN 3).
-    fn on_heard(&mut self, seen: HighWaterMark) {
+    // A peer that resigned sits out one term and does not query the ledger meanwhile; it learns that the next term has
+    // begun from any peer that names its epoch. Otherwise the peers would drop out one after another for good, and it
+    // would no longer matter which is the highest (DESIGN 3).
+    fn on_heard(&mut self, raise: impl FnOnce(&mut HighWaterMark)) {
         let known = self.office.seen.epoch;
-        self.office.seen.raise(seen);
+        raise(&mut self.office.seen);
         let has_begun = mutant!(self.office.seen.epoch > known; ResignedForGood => false);
         if self.office.eligibility == Eligibility::Resigned && has_begun {
             self.set_eligibility(Eligibility::Eligible);
         }
     }
 
-    /// The ledger is heard. Who resigned the last term is not eligible for the next (DESIGN 3).
+    /// The ledger has answered. A peer that resigned the last term is not eligible for the next (DESIGN 3).
     fn learn_eligibility(&mut self, status: LedgerStatus) {
-        // A late reply of an older state must not undo what a newer one told.
+        // A late reply with an older state must not undo what a newer one said.
         if status.head < self.office.judged {
             return;
         }
@@ -410,7 +415,7 @@ impl Step<'_, '_> {
             }
             let learns_that_it_resigned = resigned && self.office.eligibility == Eligibility::Eligible;
             self.set_eligibility(eligibility);
-            // A former life's last batch may land after this one was told that it may stand.
+            // A former life's last batch may land after this life was told that it may stand.
             if learns_that_it_resigned && self.office.is_standing() {
                 self.step_down(Departure::SitsOut);
             }
@@ -440,18 +445,19 @@ impl Step<'_, '_> {
         }
     }
 
-    // DESIGN R1: the claim's position is what has been read, so the fence moves only if nothing came in between.
+    // DESIGN R1: the claim's position is the end of what was read, so the fence moves only if nothing was appended
+    // since.
     fn claim(&mut self) {
         let State::Reading(reading) = &mut self.office.state else { return };
         let books = core::mem::take(reading).into_books();
-        // DESIGN R10: whoever takes office stamps above all that it takes over.
+        // DESIGN R10: a peer that takes office stamps above everything it takes over.
         mutant!(self.ctx.clock.catch_up(books.latest()); NoCatchUp => {});
         let epoch = books.epoch().next();
         let entry = Entry::Claimed { epoch, holder: self.office.me };
         let records = alloc::vec![Record { stamp: self.ctx.clock.tick(), entry }];
         let position = mutant!(books.position(); ClaimsAtHeardHead => self.office.seen.head);
         let claim = Batch { epoch, position, records };
-        self.office.state = State::Claiming { books, claim, held: false };
+        self.office.state = State::Claiming { books, claim, lease_active: false };
         self.ask_again();
         mutant!(ServesWhileClaiming => self.take_office());
     }
@@ -476,14 +482,14 @@ impl Step<'_, '_> {
         match (&mut self.office.state, mutant!(verdict; ConflictIsSuccess => mutants::not_in_conflict(verdict))) {
             (State::Claiming { .. }, Verdict::Appended { .. }) => self.take_office(),
             (State::Claiming { books, .. }, Verdict::Conflict) => {
-                // Somebody wrote since: read on and claim again (DESIGN R1).
+                // Somebody has written since: read on and claim again (DESIGN R1).
                 let books = core::mem::take(books);
                 self.office.state = State::Reading(Reading::on(books));
                 self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
                 self.ask_again();
             }
             // The retry timer repeats the claim until the give-up timer fires.
-            (State::Claiming { held, .. }, Verdict::LeaseActive) => *held = true,
+            (State::Claiming { lease_active, .. }, Verdict::LeaseActive) => *lease_active = true,
             (State::Claiming { .. } | State::Holding { .. }, Verdict::Fenced) => self.step_down(Departure::Deposed),
             (State::Holding { .. }, Verdict::Appended { contested, .. }) => self.on_appended(contested),
             (State::Holding { .. }, Verdict::Conflict | Verdict::LeaseActive) => self.step_down(Departure::Overtaken),
@@ -495,7 +501,7 @@ impl Step<'_, '_> {
         let State::Claiming { books, claim, .. } = &mut self.office.state else { return };
         let claim = claim.clone();
         let mut trader = Trader::new(self.office.me.peer, core::mem::take(books));
-        // A claim follows the very books it was planned on: it applies.
+        // A claim follows the very books it was planned on, so it applies.
         if trader.on_appended(&claim).is_err() {
             self.step_down(Departure::BooksDamaged);
             return;
@@ -509,7 +515,7 @@ impl Step<'_, '_> {
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::GiveUp));
         self.effects.push(OfficeEffect::Granted(epoch));
-        // After that, so that the note carries the new epoch.
+        // The note comes after that, so that it carries the new epoch.
         self.effects.push(OfficeEffect::Note(Note::TookOffice { inherited }));
         self.arm(OfficeTimer::Renewal, self.ctx.timeouts.renewal);
         self.append_next();
@@ -545,7 +551,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Appends what there is to append, if nothing is in flight (DESIGN R2: one append at a time).
+    /// Appends the next batch, if there is one and nothing is in flight (DESIGN R2: one append at a time).
     fn append_next(&mut self) {
         let State::Holding { trader, in_flight: None, .. } = &mut self.office.state else { return };
         let records = trader.plan(self.ctx.terms, self.ctx.clock);
@@ -563,7 +569,7 @@ impl Step<'_, '_> {
         self.ask_again();
     }
 
-    // DESIGN R6: a heartbeat only after a renewal confirmed since the last.
+    // DESIGN R6: a heartbeat is sent only after a renewal confirmed since the last one.
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
         if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {

@@ -1,15 +1,15 @@
-//! Messages between peers that are not neighbours (SPEC A2): floods, and the reverse paths they leave behind.
+//! Messages between peers that are not neighbours (SPEC A2): floods, and the reverse paths that floods leave behind.
 //!
-//! A flood goes to every neighbour but the one it came from, and is taken once. The neighbour that a message of some
-//! peer came from is the way back to that peer, until a newer message shows another. Nothing else is known of the
-//! network: no routing protocol, nothing to converge. Where the way is unknown or down, a unicast is flooded from
-//! there. Such ways form no circle as long as messages keep their order; where they do not, or a relay has forgotten
-//! them with a restart, a circle is left after [`Limits::hops`] hops, by flooding as well.
+//! A flood goes to every neighbour except the one it came from, and is taken once. The neighbour that delivered a
+//! peer's message is the next hop back to that peer, until a newer message shows another. Nothing else is known of the
+//! network: there is no routing protocol, nothing that has to converge. Where the path is unknown or down, a unicast is
+//! flooded from there. Such paths form no loop as long as messages keep their order; if they do not, or a relay has
+//! forgotten its paths in a restart, a message leaves the loop after [`Limits::hops`] hops, again by flooding.
 //!
-//! Floods may overtake one another, and some never come. One that comes late is new all the same, whatever is missing
-//! before it, until more than [`Limits::flood_window`] later ones of its origin were taken. Then it counts as taken:
-//! memory is bounded, and a flood that is dropped is a message lost, which everybody is prepared for; one taken twice
-//! is not.
+//! Floods may overtake one another, and some never arrive. One that arrives late still counts as new, whatever is
+//! missing before it, until more than [`Limits::flood_window`] later ones of its origin have been taken. Then it counts
+//! as taken: memory is bounded, and dropping a flood loses a message, which everybody must cope with anyway; nobody
+//! copes with one taken twice.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -32,35 +32,35 @@ pub struct Overlay {
     links: BTreeSet<PeerId>,
     floods: u64,
     origins: BTreeMap<PeerId, Origin>,
-    /// The way to a peer: the neighbour that its newest message came from.
+    /// The path to each peer: the neighbour that delivered its newest message.
     paths: BTreeMap<PeerId, PeerId>,
-    /// How many floods of one origin are told apart out of order ([`Limits::flood_window`]).
+    /// How many floods of one origin can be told apart out of order ([`Limits::flood_window`]).
     window: u32,
-    /// After how many hops a unicast is flooded instead ([`Limits::hops`]).
+    /// The number of hops after which a unicast is flooded instead ([`Limits::hops`]).
     hops: u16,
 }
 
-/// What is remembered of the floods of one origin.
+/// What it remembers of the floods of one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Origin {
     incarnation: Incarnation,
-    /// Every number up to here counts as taken.
+    /// Every number up to and including this one counts as taken.
     floor: u64,
-    /// The numbers above that were taken.
+    /// The numbers above that which were taken.
     taken: BTreeSet<u64>,
 }
 
 /// What to do with an envelope that was received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// It is for this peer.
+    /// The envelope, if it is for this peer.
     pub delivered: Option<Envelope>,
-    /// It goes on to these neighbours.
+    /// The neighbours to forward it to, and what to send them.
     pub forwarded: Vec<(PeerId, Envelope)>,
 }
 
 impl Overlay {
-    /// The part of a peer whose links are all down.
+    /// The overlay of a peer whose links are all down.
     #[must_use]
     pub fn new(me: Life, limits: &Limits) -> Overlay {
         Overlay {
@@ -74,34 +74,34 @@ impl Overlay {
         }
     }
 
-    /// The neighbours whose links work.
+    /// The neighbours whose links are up.
     #[must_use]
     pub fn links(&self) -> &BTreeSet<PeerId> {
         &self.links
     }
 
-    /// A link works from now on.
+    /// A link has come up.
     pub fn link_up(&mut self, neighbour: PeerId) {
         self.links.insert(neighbour);
     }
 
-    /// A link works no longer.
+    /// A link has gone down.
     pub fn link_down(&mut self, neighbour: PeerId) {
         self.links.remove(&neighbour);
     }
 
-    /// Says something to everybody else.
+    /// Sends a message to everybody else.
     pub fn broadcast(&mut self, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
         let route = self.next_flood(None);
         self.flood(None, Envelope { source: self.me.peer, clock, route, body })
     }
 
-    /// Says something to one other peer.
+    /// Sends a message to one other peer.
     pub fn unicast(&mut self, to: PeerId, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
         self.route(None, Envelope { source: self.me.peer, clock, route: Route::Direct { to, hops: self.hops }, body })
     }
 
-    /// Takes an envelope from a neighbour.
+    /// Takes an envelope from a neighbour: delivers it, forwards it, or both.
     pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
         match envelope.route {
             Route::Flood { id, to } => {
@@ -109,8 +109,8 @@ impl Overlay {
                     mutant!(FloodDeliveredAgain => return self.again(id, to, envelope));
                     return Arrival::default();
                 }
-                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded shows the
-                // way to its source as well.
+                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded also
+                // shows the path to its source.
                 if envelope.source != id.origin {
                     self.learn(envelope.source, from);
                 }
@@ -140,7 +140,7 @@ impl Overlay {
         }
     }
 
-    /// Whether this flood is new here. Remembers it, and the way back to who started it.
+    /// Whether this flood is new here. Remembers it, and the path back to the peer that started it.
     fn take(&mut self, from: PeerId, id: FloodId) -> bool {
         if id.origin == self.me.peer {
             return false;
@@ -164,7 +164,7 @@ impl Overlay {
         }
         origin.taken.insert(id.number);
         if origin.taken.len() > self.window as usize {
-            // The oldest gap is given up: what is missing below counts as taken.
+            // Give up the oldest gap: whatever is missing below counts as taken.
             let oldest = mutant!(origin.taken.pop_first(); WindowDropsNewest => origin.taken.pop_last().and(None));
             origin.floor = oldest.unwrap_or(origin.floor);
         }
@@ -237,7 +237,7 @@ mod tests {
         let [(_, envelope)] = <[_; 1]>::try_from(a.broadcast(Time(1), Body::Clock)).expect("one link");
         let arrival = b.receive(PeerId(0), envelope.clone());
         assert_eq!((arrival.delivered.is_some(), targets(&arrival.forwarded)), (true, vec![2, 3]));
-        assert_eq!(b.receive(PeerId(2), envelope), Arrival::default(), "the same flood by another way");
+        assert_eq!(b.receive(PeerId(2), envelope), Arrival::default(), "the same flood by another path");
     }
 
     #[test]
@@ -304,9 +304,9 @@ mod tests {
             let mut a = overlay(0, &[1]);
             let floods: Vec<_> = (0..4).map(|_| a.broadcast(Time(1), Body::Clock).remove(0).1).collect();
             let mut takes = |nth: usize| b.receive(PeerId(0), floods[nth].clone()).delivered.is_some();
-            assert!(takes(1) && takes(0), "two that change places are both taken");
+            assert!(takes(1) && takes(0), "two that arrive in reverse order are both taken");
             assert!(!takes(0) && !takes(1), "and each once");
-            assert!(takes(3) && takes(2), "and the gap that was closed takes no room");
+            assert!(takes(3) && takes(2), "and a closed gap takes no room");
         }
         // Numbers 2, 4 and then 1: a window of one has given up what is missing below 4.
         for (flood_window, is_taken) in [(1, false), (2, true)] {
@@ -320,9 +320,9 @@ mod tests {
     }
 
     #[test]
-    fn a_unicast_that_has_made_its_hops_is_flooded() {
+    fn a_unicast_that_has_used_up_its_hops_is_flooded() {
         let limits = Limits { hops: 1, ..Limits::DEFAULT };
-        // Both know a way on to peer 5.
+        // Both know a path to peer 5.
         let [mut a, mut b] = [(1, [0, 2, 4]), (2, [1, 3, 4])].map(|(id, links)| limited(id, &links, &limits));
         for (overlay, way) in [(&mut a, 2), (&mut b, 3)] {
             overlay.receive(PeerId(way), self::overlay(5, &[way]).broadcast(Time(1), Body::Clock).remove(0).1);

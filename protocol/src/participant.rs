@@ -1,15 +1,15 @@
 //! A participant: clock, election, office, buyer and seller, and all the wiring between them (DESIGN 2).
 //!
-//! Here is said who is told of what. Nothing else in this crate hands one machine's words to another, and nobody
-//! outside does: the models of elections and trading run this very participant, and a [`Peer`](crate::peer::Peer) is
-//! one with an overlay and a journal around it. Its effects are words, not envelopes: whom they are for, what they say,
-//! and the clock's reading with which they leave.
+//! This module alone decides which machine hears what. Nothing else in this crate hands one machine's words to another,
+//! and nobody outside does: the models of elections and trading run this very participant, and a
+//! [`Peer`](crate::peer::Peer) is one with an overlay and a journal around it. Its effects are words, not envelopes:
+//! the recipient, the message, and the clock reading it leaves with.
 //!
 //! # A work list, not recursion
 //!
-//! Each input goes to one machine. What that machine makes of it for another one is an effect of its own, which goes to
-//! the end of a list; the list is worked off before the step ends. So a machine is never entered while it is at work,
-//! the effects of each keep their order, and there is no order of calls that a composer could get wrong.
+//! Each input goes to one machine. Whatever that machine wants from another is an effect of its own, appended to a list
+//! that is worked off before the step ends. So a machine is never entered while it is running, each machine's effects
+//! keep their order, and there is no order of calls that a composer could get wrong.
 //!
 //! ```text
 //!              Call, Answer, …             Heartbeat, ledger, clients            statuses
@@ -22,9 +22,9 @@
 //!
 //! # What can be left out
 //!
-//! [`Parts`] says which machines there are and whose word on the leader counts. A whole peer has them all. A model that
-//! asks what is traded under any leadership whatever leaves the election out and gives [`ParticipantInput::Stand`] and
-//! [`ParticipantInput::Yield`] itself; the rules are the same ones.
+//! [`Parts`] says which machines a participant has and what decides who leads. A whole peer has them all. A model of
+//! trading under any leadership whatever leaves the election out and gives [`ParticipantInput::Stand`] and
+//! [`ParticipantInput::Yield`] itself; the rules stay the same.
 
 use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
@@ -47,121 +47,121 @@ use crate::{
     seller::{Seller, SellerContext, SellerTimer},
 };
 
-/// Which machines a participant has, and how its clock travels.
+/// Which machines a participant has, and how its messages carry its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parts {
-    /// Whose word counts on who leads.
+    /// What decides who leads.
     pub leadership: Leadership,
-    /// It can hold the office.
+    /// Whether it can hold the office.
     pub office: bool,
-    /// It buys and sells what its role says.
+    /// Whether it buys and sells, as its role says.
     pub clients: bool,
-    /// Which reading of its clock a word carries.
+    /// Which reading of its clock a message carries.
     pub readings: Readings,
 }
 
 impl Parts {
-    /// All there are: what a peer is made of.
+    /// Every machine: what a peer is made of.
     pub const ALL: Parts =
         Parts { leadership: Leadership::Elected, office: true, clients: true, readings: Readings::OfEachWord };
 }
 
-/// Whose word counts on who leads.
+/// What decides who leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Leadership {
     /// The participants elect.
     Elected,
-    /// Somebody outside says who stands and who yields, and whoever leads is reached at this address.
+    /// The driver says who stands and who yields, and whoever leads is reached at this address.
     Outside(PeerId),
 }
 
-/// Which reading of a participant's clock its words carry, and what a receiver makes of it.
+/// Which reading of a participant's clock its messages carry, and what a receiver makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Readings {
-    /// Sending is an event: each word carries a reading of its own, and receiving it is another (SPEC C1).
+    /// Sending is an event: each message carries a reading of its own, and receiving it is another event (SPEC C1).
     OfEachWord,
-    /// A word carries the reading of what it speaks of: a request's or deposit's stamp, the latest of the books that a
-    /// trader speaks from, none at all where nothing that is stamped follows from it. It is merged by who is behind it.
-    /// These are the fewest events that Lamport's condition allows; a model whose clocks rose with every copy of every
-    /// word would never come to an end.
+    /// A message carries the reading of what it speaks of: the stamp of a request or deposit, the latest of the books a
+    /// trader speaks from, or none at all if nothing stamped follows from it. A receiver that is behind merges it.
+    /// These are the fewest events that Lamport's condition allows; a model in which every copy of every message raised
+    /// the clocks would never terminate.
     OfWhatIsStamped,
 }
 
 /// What can happen to a participant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ParticipantInput {
-    /// Another participant's word has come.
+    /// A message from another participant has arrived.
     Heard {
-        /// Whose.
+        /// Who sent it.
         from: PeerId,
-        /// The reading it carries.
+        /// The clock reading it carries.
         clock: Time,
-        /// What it says.
+        /// The message.
         body: Body,
     },
-    /// A timer that was armed fires. It is no longer armed.
+    /// An armed timer has fired. It is no longer armed.
     Fired(Timer),
-    /// The ledger can be reached from now on.
+    /// The ledger has become reachable.
     LedgerUp,
-    /// The ledger can no longer be reached.
+    /// The ledger has become unreachable.
     LedgerDown,
-    /// The ledger answers.
+    /// A reply from the ledger.
     Ledger(LedgerReply),
-    /// The answer to [`ParticipantEffect::Choose`]. One that is out of range is ignored.
+    /// The answer to [`ParticipantEffect::Choose`]. An answer out of range is ignored.
     Chose {
-        /// Which choice.
+        /// The choice that was asked for.
         choice: Choice,
-        /// What was picked, from 0.
+        /// The index that was picked, from 0.
         pick: u32,
     },
-    /// Take office: somebody outside says so. Ignored where the participants elect.
+    /// Take office, says the driver. Ignored where the participants elect.
     Stand,
-    /// Leave it, or give up trying: somebody outside says so. Ignored where the participants elect.
+    /// Leave the office or give up trying, says the driver. Ignored where the participants elect.
     Yield,
 }
 
 /// What a participant wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ParticipantEffect {
-    /// Say this to another participant.
+    /// Send this to another participant.
     Tell {
-        /// To whom; never to itself.
+        /// The recipient; never the sender itself.
         to: PeerId,
-        /// The reading it carries.
+        /// The clock reading it carries.
         clock: Time,
-        /// What it says.
+        /// The message.
         body: Body,
     },
-    /// Say this to everybody else.
+    /// Send this to everybody else.
     TellAll {
-        /// The reading it carries.
+        /// The clock reading it carries.
         clock: Time,
-        /// What it says.
+        /// The message.
         body: Body,
     },
     /// Call the ledger.
     Ledger(LedgerCall),
     /// Fire this timer once, `after` from now.
     Arm {
-        /// Which timer.
+        /// The timer to arm; if it is already armed, this replaces it.
         timer: Timer,
-        /// How long from now.
+        /// The delay from now.
         after: Duration,
     },
-    /// Do not fire this timer.
+    /// Disarm this timer.
     Disarm(Timer),
     /// Pick a number below `among` (at least 1).
     Choose {
-        /// Which choice.
+        /// The choice to make.
         choice: Choice,
-        /// How many there are to choose among.
+        /// How many options there are.
         among: u32,
     },
-    /// Something people may want to read (SPEC H1).
+    /// An event that people may want to read about (SPEC H1).
     Note {
-        /// The clock (SPEC C6).
+        /// The participant's clock (SPEC C6).
         clock: Time,
-        /// The epoch of the trader it knows; nothing when it knows none.
+        /// The epoch of the trader it knows; `None` when it knows none.
         epoch: Option<Epoch>,
         /// What happened.
         note: Note,
@@ -169,8 +169,8 @@ pub enum ParticipantEffect {
 }
 
 impl ParticipantEffect {
-    /// The highest reading of the clock that anybody learns by it, which must be durable before it leaves (DESIGN R10);
-    /// nothing where nobody learns any.
+    /// The highest clock reading that this reveals, which must be durable before it leaves (DESIGN R10); `None` where
+    /// it reveals none.
     #[must_use]
     pub fn reading(&self) -> Option<Time> {
         match self {
@@ -189,12 +189,12 @@ impl ParticipantEffect {
     }
 }
 
-/// What surrounds a participant.
+/// What a participant is given to look at in a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// How it is set up; the same in all its steps.
+    /// Its configuration; the same in every step.
     pub config: &'a Config,
-    /// Whether it has neighbours and hears none of them.
+    /// Whether it has neighbours but none that it can hear.
     pub is_isolated: bool,
 }
 
@@ -208,11 +208,11 @@ pub struct Participant {
     office: Option<Office>,
     buyer: Option<Buyer>,
     seller: Option<Seller>,
-    /// The leader the clients were told of last.
+    /// The leader that the clients were last told of.
     leader: Option<(Epoch, PeerId)>,
 }
 
-/// Where a participant knows the leader from.
+/// How a participant knows the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Leading {
     Elected(Election),
@@ -220,7 +220,7 @@ enum Leading {
 }
 
 impl Participant {
-    /// A participant's next life, and what it does first. `durable` is what its former life left.
+    /// A participant's next life, and its first effects. `durable` is what its former life left.
     #[must_use]
     pub fn recover(context: Context<'_>, parts: Parts, durable: Durable) -> (Participant, Vec<ParticipantEffect>) {
         let config = context.config;
@@ -259,24 +259,24 @@ impl Participant {
         step.finish()
     }
 
-    /// A bound of its clock has become durable: nothing above it leaves.
+    /// A clock bound has become durable: nothing above it leaves.
     pub fn extend(&mut self, bound: Time) {
         self.clock.extend(bound);
     }
 
-    /// Its life.
+    /// This life: the participant's peer and its incarnation.
     #[must_use]
     pub fn me(&self) -> Life {
         self.me
     }
 
-    /// Its clock.
+    /// The participant's Lamport clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Its part in elections, if it has any.
+    /// Its election, if it has one.
     #[must_use]
     pub fn election(&self) -> Option<&Election> {
         match &self.leading {
@@ -285,31 +285,31 @@ impl Participant {
         }
     }
 
-    /// Its way into the office, if it has one.
+    /// Its office, if it has one.
     #[must_use]
     pub fn office(&self) -> Option<&Office> {
         self.office.as_ref()
     }
 
-    /// Its part as a buyer, if it has one.
+    /// Its buyer, if it buys.
     #[must_use]
     pub fn buyer(&self) -> Option<&Buyer> {
         self.buyer.as_ref()
     }
 
-    /// Its part as a seller, if it has one.
+    /// Its seller, if it sells.
     #[must_use]
     pub fn seller(&self) -> Option<&Seller> {
         self.seller.as_ref()
     }
 
-    /// The epoch for which it holds the office.
+    /// The epoch it holds, if it is in office.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.office.as_ref()?.epoch()
     }
 
-    /// The leader it follows, or itself in office. Where somebody outside says who leads, that is the address.
+    /// The leader it follows, or itself in office. Where the driver decides who leads, the fixed address.
     #[must_use]
     pub fn leader(&self) -> Option<(Epoch, PeerId)> {
         match &self.leading {
@@ -318,7 +318,7 @@ impl Participant {
         }
     }
 
-    /// Whether it may stand, as its election knows it; unable where it has none.
+    /// Whether it may stand, according to its election; unreachable if it has none.
     #[must_use]
     pub fn eligibility(&self) -> Eligibility {
         self.election().map_or(Eligibility::Unreachable, Election::eligibility)
@@ -330,14 +330,14 @@ impl Participant {
         self.office.as_ref().map(Office::seen).unwrap_or_default()
     }
 
-    /// Something to tell people now.
+    /// A note with the current clock and epoch.
     #[must_use]
     pub fn note(&self, note: Note) -> ParticipantEffect {
         let epoch = self.epoch().or_else(|| self.leader().map(|(epoch, _)| epoch));
         ParticipantEffect::Note { clock: self.clock.now(), epoch, note }
     }
 
-    /// SPEC C1: whoever a word is for merges its clock. SPEC C2: but a trader no multicast; it merges on requests.
+    /// SPEC C1: the recipient of a message merges its clock. SPEC C2: a trader merges no multicasts, only requests.
     fn receive(&mut self, clock: Time, body: &Body) {
         let is_ignored = *body == Body::Clock && self.epoch().is_some();
         let is_news = match self.readings {
@@ -349,7 +349,7 @@ impl Participant {
         }
     }
 
-    /// The reading with which a word leaves.
+    /// The clock reading with which a message leaves.
     fn reading_for(&mut self, body: &Body) -> Time {
         match self.readings {
             Readings::OfEachWord => self.clock.tick().time,
@@ -358,7 +358,7 @@ impl Participant {
                 Body::Clock => self.clock.now(),
                 Body::Client(ClientMessage::Request(request)) => request.stamp.time,
                 Body::Client(ClientMessage::Deposit(deposit)) => deposit.stamp.time,
-                // As it resigns its books are closed.
+                // Once it resigns, its books are closed.
                 Body::Trader(_) => {
                     let trader = self.office.as_ref().and_then(Office::trader);
                     trader.map_or(self.clock.now(), |trader| trader.books().latest())
@@ -368,7 +368,7 @@ impl Participant {
     }
 }
 
-/// What one machine has to do on account of another, or of the input.
+/// One machine's work, caused by another machine or by the input.
 enum Work {
     Election(ElectionInput),
     Office(OfficeInput),
@@ -376,7 +376,7 @@ enum Work {
     Seller(ClientInput<SellerStatus, SellerTimer>),
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a> {
     participant: &'a mut Participant,
     context: Context<'a>,
@@ -415,7 +415,7 @@ impl<'a> Step<'a> {
         });
     }
 
-    /// Works off the list, then tells the clients if the leader has changed, until nothing is left.
+    /// Works off the list, then tells the clients if the leader has changed, and repeats until nothing is left.
     fn finish(mut self) -> Vec<ParticipantEffect> {
         loop {
             while let Some(work) = self.work.pop_front() {
@@ -431,7 +431,7 @@ impl<'a> Step<'a> {
                 return self.effects;
             }
             self.participant.leader = leader;
-            // SPEC B7: in office it does not trade.
+            // SPEC B7: it does not trade while in office.
             let has_trader = leader.is_some_and(|(_, trader)| trader != self.participant.me.peer);
             self.work.push_back(Work::Buyer(leader_news(has_trader)));
             self.work.push_back(Work::Seller(leader_news(has_trader)));
@@ -538,7 +538,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Says something to one participant; to itself without the detour over the network.
+    /// Sends a message to one participant; to itself without going through the network.
     fn tell(&mut self, to: PeerId, body: Body) {
         if to == self.participant.me.peer {
             self.work.extend(work_of(to, body));
@@ -559,7 +559,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Whom a word concerns. A mere clock concerns nobody beyond the clock itself.
+/// The work a message causes. A bare clock causes none beyond merging it.
 fn work_of(from: PeerId, body: Body) -> Option<Work> {
     match body {
         Body::Election(message) => Some(Work::Election(ElectionInput::Received(from, message))),

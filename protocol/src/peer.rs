@@ -1,5 +1,5 @@
-//! A peer: a participant with an overlay that carries its words and a journal that holds back what is not durable
-//! enough to leave. It decides nothing itself.
+//! A peer: a participant with an overlay that carries its messages and a journal that holds back whatever is not yet
+//! durable enough to leave. It decides nothing itself.
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
@@ -32,16 +32,16 @@ use crate::{
 /// let config = Config::new(PeerId(0), 2, [PeerId(1)], Role::Buyer(wishes));
 /// let (mut peer, effects) = Peer::recover(config, Durable::default())?;
 ///
-/// // Its first wish is to be written down: until that is durable it says nothing to anybody.
+/// // First it asks for a write: until this life is durable it says nothing to anybody.
 /// let Some(Effect::Write { id, durable }) = effects.first() else { panic!("a life begins with a write") };
 /// assert!(!effects.iter().any(|effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_))));
 /// let disk = *durable;
 ///
-/// // The driver has written it, and comes back; then what was held back leaves.
+/// // The driver has written it and reports back; now what was held back leaves.
 /// let effects = peer.step(Input::Written(*id));
 /// assert!(effects.iter().any(|effect| matches!(effect, Effect::Ledger(_))));
 ///
-/// // After a crash only that is left, and the next life begins with it.
+/// // After a crash only the disk is left, and the next life begins from it.
 /// let (next, _) = Peer::recover(peer.config().clone(), disk)?;
 /// assert_eq!(next.view().me.incarnation.0, 2);
 /// # Ok::<(), bazaar_protocol::config::ConfigError>(())
@@ -54,30 +54,30 @@ pub struct Peer {
     journal: Journal,
 }
 
-/// Is told what a peer's participant was given in a step, and what it decided.
+/// Called with each input of a peer's participant and with what the participant decided.
 pub type Watch<'a> = dyn FnMut(ParticipantInput, &[ParticipantEffect]) + 'a;
 
-/// Is told what a peer's participant decided as it started.
+/// Called with what a peer's participant decided as it started.
 pub type WatchStart<'a> = dyn FnMut(&Participant, &[ParticipantEffect]) + 'a;
 
-/// How a peer sees things, for people.
+/// A peer's state as it sees it, for people to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'a> {
-    /// Its life.
+    /// This life: the peer and its incarnation.
     pub me: Life,
-    /// Its clock.
+    /// The current reading of its clock.
     pub clock: Time,
     /// The neighbours whose links work.
     pub links: &'a BTreeSet<PeerId>,
-    /// The trader it knows, and for which epoch.
+    /// The trader it follows, or itself in office, and the epoch.
     pub leader: Option<(Epoch, PeerId)>,
-    /// The epoch for which it holds the office itself.
+    /// The epoch it holds itself, if it is in office.
     pub office: Option<Epoch>,
-    /// The books it serves from, in office.
+    /// The books it has read or serves from.
     pub books: Option<&'a Books>,
-    /// How many client messages wait for its next batch, in office.
+    /// How many client messages wait for its next batch; 0 out of office.
     pub waiting: usize,
-    /// Whether it may stand.
+    /// Whether it may stand for office.
     pub eligibility: Eligibility,
 }
 
@@ -91,7 +91,7 @@ impl Peer {
         Peer::watched_recover(config, durable, &mut |_, _| {})
     }
 
-    /// The same, with somebody who watches what its participant decides, before any of that is held back.
+    /// Like [`Peer::recover`], and shows `watch` what the participant decides before any of it is held back.
     ///
     /// # Errors
     /// As [`Peer::recover`].
@@ -114,13 +114,13 @@ impl Peer {
         Ok((peer, effects))
     }
 
-    /// Takes one input. Cannot fail and cannot block.
+    /// Takes one input and returns what to do about it. Cannot fail and cannot block.
     pub fn step(&mut self, input: Input) -> Effects {
         self.run(input, None)
     }
 
-    /// The same, with somebody who watches what its participant is given and what it decides, before the overlay
-    /// carries that anywhere and the journal holds any of it back. Not called where the participant is given nothing.
+    /// Like [`Peer::step`], and shows `watch` what the participant is given and what it decides, before the overlay
+    /// sends any of it anywhere or the journal holds any of it back. Not called when the participant is given nothing.
     pub fn watched_step(&mut self, input: Input, watch: &mut Watch<'_>) -> Effects {
         self.run(input, Some(watch))
     }
@@ -139,14 +139,14 @@ impl Peer {
         step.finish()
     }
 
-    /// What to make durable before it is stopped on purpose: the same as at its last write, with all that it has seen
-    /// of the books. Nothing depends on it but how old a copy of the books it will notice (DESIGN 3).
+    /// What to make durable before the peer is stopped on purpose: its last write, updated with everything it has seen
+    /// of the books. It only affects how recent an old copy of the books can be and still be noticed (DESIGN 3).
     #[must_use]
     pub fn durable_at_stop(&self) -> Durable {
         Durable { seen: self.participant.seen(), ..self.journal.requested() }
     }
 
-    /// How it sees things.
+    /// The peer's state as it sees it.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         let trader = self.participant.office().and_then(|office| office.trader());
@@ -162,43 +162,43 @@ impl Peer {
         }
     }
 
-    /// What decides in it.
+    /// The machine that makes this peer's decisions.
     #[must_use]
     pub fn participant(&self) -> &Participant {
         &self.participant
     }
 
-    /// What it writes ahead and holds back.
+    /// The journal: what it writes ahead and holds back.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Its clock.
+    /// The peer's Lamport clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         self.participant.clock()
     }
 
-    /// Its part as a buyer, if it has one.
+    /// Its buyer, if its role includes buying.
     #[must_use]
     pub fn buyer(&self) -> Option<&Buyer> {
         self.participant.buyer()
     }
 
-    /// Its part as a seller, if it has one.
+    /// Its seller, if its role includes selling.
     #[must_use]
     pub fn seller(&self) -> Option<&Seller> {
         self.participant.seller()
     }
 
-    /// How it was set up.
+    /// The configuration it was recovered with.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// A digest of its whole state, the same in every process (DESIGN 4).
+    /// A digest of the whole state, the same in every process (DESIGN 4).
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self)
@@ -209,15 +209,15 @@ impl Peer {
     }
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a> {
     peer: &'a mut Peer,
-    /// What comes out, if the journal lets it.
+    /// What is to leave, if the journal allows it.
     drafts: Vec<Draft>,
 }
 
 impl Step<'_> {
-    /// Does what concerns the overlay and the journal; what is left is for the participant.
+    /// Handles what concerns the overlay and the journal; returns what is left for the participant.
     fn dispatch(&mut self, input: Input) -> Option<ParticipantInput> {
         match input {
             Input::Received { from, envelope } => return self.on_received(from, envelope),
@@ -264,13 +264,13 @@ impl Step<'_> {
             self.peer.participant.extend(bound);
         }
         if confirmed.is_born {
-            // What it heard meanwhile may have raised its clock above this first bound: then it waits for the next,
-            // like any note (SPEC C3).
+            // What it has heard meanwhile may have raised its clock above this first bound; then it waits for the next
+            // one, like any note (SPEC C3).
             self.note(Note::Joined { incarnation: self.peer.participant.me().incarnation });
         }
     }
 
-    /// Puts words on their way.
+    /// Sends what the participant has said on its way.
     fn carry(&mut self, said: Vec<ParticipantEffect>) {
         for said in said {
             let clock = said.reading();

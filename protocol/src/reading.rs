@@ -12,7 +12,7 @@ use crate::{
     snapshot::{ChunkId, SnapshotChunk},
 };
 
-/// Books in the making: read from a ledger, answer by answer, whatever gets lost or comes twice on the way.
+/// Books being read from a ledger, answer by answer, whatever is lost or arrives twice on the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reading {
     books: Books,
@@ -21,32 +21,32 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Goes on from books that were read before. What is read keeps as many sales as these do.
+    /// Continues from books that were read before. The result keeps as many sales as these do.
     #[must_use]
     pub fn on(books: Books) -> Reading {
         Reading { books, chunks: Vec::new(), next: None }
     }
 
-    /// What to ask for now: from which position, and which chunk of a snapshot.
+    /// What to ask for now: the position, and the chunk of a snapshot if it is in the middle of one.
     #[must_use]
     pub fn wanted(&self) -> (Position, Option<ChunkId>) {
         (self.books.position(), self.next)
     }
 
-    /// What has been read.
+    /// What has been read so far.
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
     }
 
-    /// What has been read, to keep.
+    /// Gives up the reading and returns what has been read so far.
     #[must_use]
     pub fn into_books(self) -> Books {
         self.books
     }
 
-    /// Takes an answer; says whether it went on with it. Every answer to a read is a true piece of the one log there
-    /// is, so any that continues these books will do, and any other changes nothing.
+    /// Takes an answer and says whether it was of use. Every answer to a read is a true piece of the one log there is,
+    /// so any that continues these books will do, and any other changes nothing.
     ///
     /// # Errors
     /// When a record cannot follow the ones before it.
@@ -60,7 +60,7 @@ impl Reading {
                 for record in &records {
                     self.books.apply(record)?;
                 }
-                // There is no snapshot to go on with any more, or none that is needed.
+                // There is no longer a snapshot to continue with, or none that is needed.
                 (self.chunks, self.next) = (Vec::new(), None);
                 Ok(!records.is_empty())
             }
@@ -76,7 +76,7 @@ impl Reading {
             return false;
         }
         if id.index == 0 {
-            // A first chunk, asked for or because there is another snapshot by now: begin anew.
+            // A first chunk, because it was asked for or because the snapshot has been replaced: start over.
             self.chunks.clear();
         }
         self.chunks.push(chunk);

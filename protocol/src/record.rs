@@ -1,4 +1,4 @@
-//! What stands in the log. Their meaning is [`Books::apply`](crate::books::Books::apply).
+//! What the log contains. What the records mean is defined by [`Books::apply`](crate::books::Books::apply).
 
 use alloc::vec::Vec;
 use core::hash::Hash;
@@ -15,32 +15,34 @@ use crate::{
 /// A buyer's wish: `quantity` units of `item`, from one deposit, whole or not at all (SPEC D2, D8).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Request {
-    /// Who asks, and its number for it.
+    /// The buyer, and its number for this request.
     pub id: RequestId,
-    /// The last request of this buyer whose outcome it knows; admitted only if that is the books' last (DESIGN R8).
+    /// The buyer's last request whose outcome it knows; admitted only if that is also the last in the books (DESIGN
+    /// R8).
     pub previous: Option<Sequence>,
-    /// What it wants.
+    /// The item it asks for.
     pub item: Item,
-    /// How many of it; at least 1.
+    /// How many units; at least 1.
     pub quantity: Units,
-    /// When it was made, by the buyer's clock. The same however often it is sent.
+    /// When it was made, by the buyer's clock. Unchanged however often it is sent.
     pub stamp: Stamp,
 }
 
 /// A seller's goods, handed to the trader (SPEC D1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Deposit {
-    /// Who deposits, and its number for it.
+    /// The seller, and its number for this deposit.
     pub id: DepositId,
-    /// The last deposit of this seller it knows to be sold out; admitted only if that is the books' last (DESIGN R8).
+    /// The seller's last deposit that it knows to be sold out; booked only if that is also the last in the books
+    /// (DESIGN R8).
     pub previous: Option<DepositNumber>,
-    /// What it is.
+    /// The item deposited.
     pub item: Item,
-    /// How many of it; at least 1.
+    /// How many units; at least 1.
     pub count: Units,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Price,
-    /// When it was made, by the seller's clock. The same however often it is sent.
+    /// When it was made, by the seller's clock. Unchanged however often it is sent.
     pub stamp: Stamp,
 }
 
@@ -48,26 +50,26 @@ pub struct Deposit {
 /// record (SPEC D4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sale {
-    /// The request that is served.
+    /// The request that it fills.
     pub request: RequestId,
-    /// The deposit it is served from.
+    /// The deposit that the goods come from.
     pub deposit: DepositId,
     /// The seller's number for this sale.
     pub number: SaleNumber,
-    /// What was sold.
+    /// The item sold.
     pub item: Item,
-    /// How many of it.
+    /// How many units.
     pub quantity: Units,
-    /// What one unit cost.
+    /// The price of one unit.
     pub price: Price,
-    /// What the trader keeps.
+    /// The trader's commission.
     pub commission: Cents,
-    /// What the seller gets. Together with the commission it is the order's total.
+    /// What the seller earns. Together with the commission it is the order's total.
     pub earned: Cents,
 }
 
 impl Sale {
-    /// What the buyer pays.
+    /// What the buyer pays: the commission and the seller's earnings.
     #[must_use]
     pub fn paid(&self) -> Cents {
         self.price.times(self.quantity)
@@ -79,20 +81,20 @@ impl Sale {
 pub enum Entry {
     /// `holder` takes office for `epoch` (DESIGN R1).
     Claimed {
-        /// The epoch before it plus one.
+        /// The latest epoch plus one.
         epoch: Epoch,
-        /// Who holds it.
+        /// The life that takes office.
         holder: Life,
     },
-    /// A deposit counts from here on.
+    /// A deposit is booked.
     Deposited(Deposit),
-    /// A request is in the queue from here on (SPEC D3).
+    /// A request enters the queue (SPEC D3).
     Admitted(Request),
     /// A request's outcome: it was filled.
     Sold(Sale),
     /// A request's outcome: nobody could fill it (SPEC D8).
     Refused {
-        /// Which request.
+        /// The request that is refused.
         request: RequestId,
     },
     /// The holder of the epoch gives it back (SPEC B6).
@@ -104,35 +106,35 @@ pub enum Entry {
 pub struct Record {
     /// When it was written, by the writer's clock.
     pub stamp: Stamp,
-    /// What it says.
+    /// What happened.
     pub entry: Entry,
 }
 
-/// Records that are appended together, or not at all.
+/// Records that are appended together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Batch {
-    /// The writer's epoch; for a claim the epoch it claims.
+    /// The writer's epoch; for a claim, the epoch it claims.
     pub epoch: Epoch,
-    /// The head it was planned on.
+    /// The head of the log it was planned on.
     pub position: Position,
-    /// The records; none at all renews the term and moves nothing (DESIGN R6).
+    /// The records; an empty batch renews the term and moves nothing (DESIGN R6).
     pub records: Vec<Record>,
 }
 
 impl Batch {
-    /// The head after this batch.
+    /// The head of the log after this batch.
     #[must_use]
     pub fn end(&self) -> Position {
         self.position.plus(self.records.len())
     }
 
-    /// What tells this batch from every other (DESIGN R2).
+    /// The digest that tells this batch from every other (DESIGN R2).
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self)
     }
 
-    /// Who claims with this batch, if it is a claim.
+    /// The life that claims with this batch, if it is a claim.
     #[must_use]
     pub fn claimant(&self) -> Option<Life> {
         match self.records.as_slice() {
@@ -141,13 +143,13 @@ impl Batch {
         }
     }
 
-    /// Whether the term ends with this batch.
+    /// Whether this batch ends the term.
     #[must_use]
     pub fn resigns(&self) -> bool {
         self.records.last().is_some_and(|record| record.entry == Entry::Resigned)
     }
 
-    /// The peer whose stamp the first record carries; nothing when there is no record.
+    /// The peer whose stamp the first record carries; `None` when there is no record.
     #[must_use]
     pub fn writer(&self) -> Option<PeerId> {
         self.records.first().map(|record| record.stamp.peer)

@@ -1,7 +1,7 @@
-//! The seller: deposits goods, learns what was sold of them, and deposits others when they are gone.
+//! The seller: deposits goods, learns what was sold from them, and deposits others when they are sold out.
 //!
-//! Like the buyer it writes nothing down and names the predecessor of each deposit (DESIGN R8). It pulls: it asks for
-//! the sales after the last one it knows, now and then and at each new trader (DESIGN R9).
+//! Like the buyer it writes nothing to disk and names the predecessor of each deposit (DESIGN R8). It polls: from time
+//! to time, and with each new trader, it asks for the sales after the last one it knows (DESIGN R9).
 
 use alloc::vec::Vec;
 
@@ -28,34 +28,34 @@ pub struct Seller {
     numbered: u32,
     /// The last deposit it knows to be sold out.
     known: Option<DepositNumber>,
-    /// Its account as far as it was told; nothing before this life was told anything.
+    /// Its account as far as it was told; `None` until this life has been told anything.
     account: Option<Account>,
     has_trader: bool,
     state: State,
 }
 
-/// A seller's account, as far as it was told.
+/// A seller's account, as far as the seller was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// The last sale it was told of.
     pub sales: SaleNumber,
-    /// What its sales up to then have earned.
+    /// What its sales up to that one have earned.
     pub earned: Cents,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
-    /// Has something to deposit, at the latest when a trader is there and the timer fires.
+    /// It has something to deposit, and does so once there is a trader and the timer has fired.
     Ready(Offer),
-    /// Waits for its choice of what to deposit next; not again what was just sold out, if there is anything else.
+    /// It waits for its choice of what to deposit next; not what has just sold out, if there is anything else.
     Choosing(Item),
-    /// Sends its deposit until it counts.
+    /// It sends its deposit until that is booked.
     Depositing(Deposit),
-    /// Has goods with the trader.
+    /// It has goods with the trader.
     Selling { number: DepositNumber, item: Item, left: Units },
 }
 
-/// The only timer of a seller: it deposits, or asks again what was sold.
+/// A seller's only timer: it is time to deposit, or to ask again what has been sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SellerTimer;
 
@@ -65,27 +65,27 @@ impl From<SellerTimer> for Timer {
     }
 }
 
-/// What surrounds a seller.
+/// What a seller is given in a step.
 #[derive(Debug)]
 pub struct SellerContext<'a> {
-    /// What it offers.
+    /// The goods it offers.
     pub offers: &'a Offers,
     /// How busy it is.
     pub pace: &'a Pace,
     /// All waits.
     pub timeouts: &'a Timeouts,
-    /// How many sales are kept to be told again.
+    /// How many of its latest sales are kept to be told again.
     pub limits: &'a Limits,
     /// The peer's clock.
     pub clock: &'a mut Clock,
 }
 
 impl Seller {
-    /// How many times longer than for an answer it waits before it asks after its sales unprompted. The trader has
-    /// told it of them once already, as a rule.
+    /// How many times the wait for an answer it waits before it asks unprompted about its sales. Normally the trader
+    /// has already told it of them once.
     const RESENDS_BETWEEN_QUESTIONS: u32 = 4;
 
-    /// A new life of a seller, which starts with `first`. It knows nothing of its former lives.
+    /// A new life of a seller, which starts with `first`. It knows nothing about its former lives.
     #[must_use]
     pub fn new(me: Life, first: Offer) -> Seller {
         Seller { me, numbered: 0, known: None, account: None, has_trader: false, state: State::Ready(first) }
@@ -97,7 +97,7 @@ impl Seller {
         self.account
     }
 
-    /// What it tries to deposit.
+    /// The deposit it is trying to make, if there is one.
     #[must_use]
     pub fn depositing(&self) -> Option<&Deposit> {
         match &self.state {
@@ -129,7 +129,7 @@ fn choices(offers: &Offers, sold_out: Item) -> impl Iterator<Item = Offer> + '_ 
     offers.0.iter().copied().filter(move |offer| !others || offer.item != sold_out)
 }
 
-/// One step under way.
+/// One step in progress.
 struct Step<'a, 'b> {
     seller: &'a mut Seller,
     ctx: &'a mut SellerContext<'b>,
@@ -157,7 +157,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Says to the trader what is to be said now, and waits for the answer.
+    /// Tells the trader what is due now, and waits for the answer.
     fn speak(&mut self) {
         let (message, wait) = match &self.seller.state {
             State::Depositing(deposit) => (ClientMessage::Deposit(deposit.clone()), self.ctx.timeouts.resend),
@@ -183,7 +183,7 @@ impl Step<'_, '_> {
 
     fn deposit(&mut self, offer: Offer) {
         if !self.seller.has_trader {
-            // SPEC B7: not while there is no other trader; it does when there is one.
+            // SPEC B7: not while there is no other trader; it deposits once there is one.
             self.seller.state = State::Ready(offer);
             return;
         }
@@ -201,8 +201,8 @@ impl Step<'_, '_> {
         self.speak();
     }
 
-    // DESIGN R8. The books' last deposit and the count of sales of one seller only ever rise, so an older status is
-    // told by that.
+    // DESIGN R8. A seller's last deposit and number of sales in the books only ever rise; that is how an older status
+    // is recognised.
     fn on_status(&mut self, status: SellerStatus) {
         let number = status.deposit.as_ref().map(|deposit| deposit.number);
         let told = self.seller.account.map(|account| account.sales);
@@ -214,8 +214,8 @@ impl Step<'_, '_> {
             return;
         }
         if mutant!(self.has_gap(&status); MissedSaleNotAsked => false) {
-            // Told of a later sale before an earlier one: the notice of that was lost, or its trader has died. The
-            // books still have it.
+            // It was told of a later sale before an earlier one: the notice was lost, or the trader that sent it has
+            // died. The books still have that sale.
             self.speak();
             return;
         }
@@ -225,8 +225,8 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Whether sales are missing before those it was told of, and are kept to be told (SPEC D7). Who is told of as many
-    /// as are kept, and is still missing some, has missed too much.
+    /// Whether sales are missing before those it was told of, but are still kept to be told (SPEC D7). A seller that is
+    /// told of as many as are kept, and is still missing some, has missed too many.
     fn has_gap(&self, status: &SellerStatus) -> bool {
         let Some(Account { sales, .. }) = self.account_before(status) else { return false };
         let first = status.recent.iter().map(|sale| sale.number).find(|number| *number > sales);
@@ -235,7 +235,7 @@ impl Step<'_, '_> {
             && mutant!(status.recent.len() < self.ctx.limits.sales_kept as usize; GapAskedForEver => true)
     }
 
-    /// Its account before this status, if it can tell. Before its very first deposit there were no sales.
+    /// Its account before this status, if that can be known. Before its very first deposit there were no sales.
     fn account_before(&self, status: &SellerStatus) -> Option<Account> {
         let is_first = matches!((&self.seller.state, &status.deposit), (State::Depositing(mine), Some(booked))
             if mine.previous.is_none() && mine.id.number == booked.number);
@@ -280,7 +280,7 @@ impl Step<'_, '_> {
                 *left = Units(left.0.saturating_sub(sold.0));
                 *left
             }
-            // It has not heard yet that the deposit counts: it does.
+            // It has not heard yet that the deposit is booked: evidently it is.
             State::Depositing(deposit) if deposit.id.number == of => {
                 let left = Units(deposit.count.0.saturating_sub(sold.0));
                 self.register();
@@ -297,12 +297,12 @@ impl Step<'_, '_> {
         match &self.seller.state {
             State::Depositing(deposit) if deposit.id.number == booked.number => self.register(),
             State::Selling { number, .. } if *number == booked.number => {}
-            // The last one it knows to be sold out: nothing new.
+            // The last deposit it knows to be sold out: nothing new.
             State::Depositing(_) | State::Ready(_) | State::Choosing(_) if Some(booked.number) <= self.seller.known => {
                 return;
             }
-            // A deposit of a former life counts. What was to be deposited instead names a predecessor that is no
-            // longer the last, so it can never count as well.
+            // A deposit of a former life is booked. The one that was to be made instead names a predecessor that is no
+            // longer the last, so it can never be booked as well.
             State::Depositing(_) | State::Ready(_) | State::Choosing(_) | State::Selling { .. } => {}
         }
         self.seller.state = State::Selling { number: booked.number, item: booked.item, left: booked.left };
@@ -321,7 +321,7 @@ impl Step<'_, '_> {
         }
     }
 
-    // SPEC D8: the seller is told, and picks another.
+    // SPEC D8: the seller is told, and picks another item.
     fn sell_out(&mut self) {
         let State::Selling { number, item, .. } = self.seller.state else { return };
         self.seller.known = Some(number);

@@ -12,16 +12,16 @@ use crate::{
     record::Request,
 };
 
-/// Names one chunk of one snapshot.
+/// Identifies one chunk of one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
-    /// Where the snapshot was taken.
+    /// The position at which the snapshot was taken.
     pub position: Position,
-    /// Which chunk, from 0.
+    /// The chunk's index, from 0.
     pub index: u32,
 }
 
-/// A chunk of the books, as a snapshot travels.
+/// A chunk of the books, as it travels in a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotChunk(pub(crate) Vec<ChunkEntry>);
 
@@ -45,7 +45,7 @@ impl ChunkEntry {
 }
 
 impl SnapshotChunk {
-    /// How much it holds, in the measure of [`Limits::FRAME`]: about one record's size each.
+    /// How much it holds, in the unit of [`Limits::FRAME`]: about the size of one record.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.0.iter().map(ChunkEntry::weight).sum()

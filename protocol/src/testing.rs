@@ -1,4 +1,4 @@
-//! What the tests of the machines have in common: the smallest words of the bazaar.
+//! Fixtures shared by the tests of the machines: the smallest records and messages of the bazaar.
 
 use core::time::Duration;
 

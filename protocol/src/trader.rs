@@ -1,5 +1,5 @@
-//! The trader's trade: what to write next, given the books and what has come in. It writes nothing itself and keeps no
-//! queue but the books'; the [office](crate::office) appends for it, one batch at a time.
+//! The trader's trade: what to write next, given the books and the messages that have arrived. It writes nothing itself
+//! and keeps no queue of its own beside the books'; the [office](crate::office) appends for it, one batch at a time.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -30,26 +30,26 @@ pub struct Trader {
 }
 
 impl Trader {
-    /// The trade of `me`, on the books as it has read and claimed them.
+    /// The trade of `me`, starting from the books as it has read and claimed them.
     #[must_use]
     pub fn new(me: PeerId, books: Books) -> Trader {
         Trader { me, books, requests: BTreeMap::new(), deposits: BTreeMap::new() }
     }
 
-    /// The books it serves from.
+    /// The books it serves from: the fold of the durable log.
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
     }
 
-    /// How many messages wait for the next batch.
+    /// How many client messages are waiting for the next batch.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.requests.len() + self.deposits.len()
     }
 
-    /// A client says something. The answer, if there is one already, comes from the durable books; what waits for the
-    /// next batch is answered when that is appended.
+    /// Takes a client's message. If it can be answered already, the answer comes from the durable books; a message that
+    /// waits for the next batch is answered when that batch is appended.
     pub fn on_client(&mut self, from: PeerId, message: ClientMessage) -> Option<TraderMessage> {
         match message {
             ClientMessage::Request(request) => {
@@ -71,15 +71,15 @@ impl Trader {
         }
     }
 
-    /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had asked for before it
-    /// took office is served like anything that was accepted.
+    /// SPEC B7: the trader itself neither buys nor sells. Its own stock is set aside; what it had requested before it
+    /// took office is served like any other accepted request.
     fn may_trade(&self, peer: PeerId) -> bool {
         mutant!(peer != self.me; TraderTrades => true)
     }
 
-    /// The next batch: its deposits, then what is admitted, then outcomes by stamp, at the last sale of the term the
-    /// resignation (DESIGN R5). Empty when there is nothing to write. What it takes up no longer waits; should the
-    /// append fail, the term is over and the clients ask the next trader.
+    /// The next batch: the waiting deposits, then the admissions, then outcomes in order of stamp, and the resignation
+    /// with the last sale of the term (DESIGN R5). Empty when there is nothing to write. What the batch takes up no
+    /// longer waits; should the append fail, the term is over and the clients ask the next trader.
     pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
         let Some(term) = self.books.term().copied() else { return Vec::new() };
         let may_admit = mutant!(term.inherited == 0; AdmitsBeforeInherited => true);
@@ -102,7 +102,7 @@ impl Trader {
         }
 
         mutant!(OutcomesBeforeAdmissions => self.serve(&mut plan, terms, clock));
-        // DESIGN R4: nothing new before the inherited queue is empty.
+        // DESIGN R4: nothing new is admitted before the inherited queue is empty.
         if may_admit {
             let mut requests: Vec<_> = core::mem::take(&mut self.requests).into_values().collect();
             requests.sort_by_key(QueueKey::of);
@@ -125,7 +125,7 @@ impl Trader {
         while let Some(request) = plan.ahead.first_in_queue().cloned() {
             let sale = sale_for(&plan.ahead, terms, self.me, &request);
             let sales = plan.ahead.term().map_or(0, |term| term.sales);
-            // The last sale of a term needs room for the resignation beside it.
+            // The last sale of a term needs room for the resignation as well.
             let needed = if sale.is_some() && sales + 1 >= terms.resign_after { 2 } else { 1 };
             if plan.room() < needed {
                 break;
@@ -135,7 +135,7 @@ impl Trader {
                 break;
             }
             if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
-                // SPEC B6. In one step with the last sale, or a trader that dies in between has not resigned.
+                // SPEC B6. In one step with the last sale; otherwise a trader that dies in between has not resigned.
                 mutant!(
                     plan.write(clock, Entry::Resigned);
                     ResignationForgotten => continue,
@@ -146,14 +146,14 @@ impl Trader {
         }
     }
 
-    /// A batch has been appended: it counts from here on, and those it concerns are told how they stand.
+    /// A batch has been appended: it counts from now on, and the clients it concerns are told their status.
     ///
     /// # Errors
-    /// When it cannot follow the books; then these books must not be served from.
+    /// When the batch cannot follow the books; these books must no longer be served from.
     pub fn on_appended(&mut self, batch: &Batch) -> Result<Told, BooksError> {
         let mut notes = Vec::new();
         let mut buyers = BTreeSet::new();
-        // Sellers, with the last sale they were told of before this batch.
+        // The sellers, each with the last sale it was told of before this batch.
         let mut sellers = BTreeMap::new();
         for record in &batch.records {
             self.books.apply(record)?;
@@ -189,18 +189,18 @@ impl Trader {
     }
 }
 
-/// What a batch makes known.
+/// What a batch makes known, and to whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// To people.
+    /// Notes for people.
     pub notes: Vec<Note>,
-    /// To clients. Told once; a client that misses it asks (DESIGN R9).
+    /// Messages to clients. Each is sent once; a client that misses it asks (DESIGN R9).
     pub messages: Vec<(PeerId, TraderMessage)>,
 }
 
-/// A batch in the making.
+/// A batch being planned.
 struct Plan {
-    /// The books as they will be when the batch is appended.
+    /// The books as they will be once the batch is appended.
     ahead: Books,
     limit: usize,
     records: Vec<Record>,
@@ -211,8 +211,8 @@ impl Plan {
         mutant!(self.limit.saturating_sub(self.records.len()); BatchLimitIgnored => usize::MAX)
     }
 
-    /// Adds a record, if it can follow those before it. It always can; one that could not would stop the ledger, so it
-    /// is not sent there.
+    /// Adds a record, if it can follow those before it. It always can; a record that could not would stop the ledger,
+    /// so it is not sent there.
     fn write(&mut self, clock: &mut Clock, entry: Entry) -> bool {
         let record = Record { stamp: clock.tick(), entry };
         let applied = self.ahead.apply(&record);
@@ -225,8 +225,8 @@ impl Plan {
     }
 }
 
-/// The sale that fills this request: from the smallest (clock, seller) among those who can, the clock being the one in
-/// the books (SPEC C4), and all of it from one deposit (SPEC D8). Nobody sells to himself, and the trader sells nothing
+/// The sale that fills this request: from the smallest (clock, seller) among those who can, with the clocks in the
+/// books (SPEC C4), and all of it from one deposit (SPEC D8). Nobody sells to themselves, and the trader sells nothing
 /// of its own (SPEC B7).
 fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> Option<Sale> {
     let buyer = request.id.buyer;
@@ -253,7 +253,7 @@ fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> 
     })
 }
 
-/// Of two messages of one client only the later decided counts; the other is of a former life, or overtaken.
+/// Of two messages from one client only the one decided later counts; the other is from a former life, or overtaken.
 fn keep_latest<T, N: Ord>(kept: &mut BTreeMap<PeerId, T>, from: PeerId, new: T, number: impl Fn(&T) -> N) {
     if kept.get(&from).is_none_or(|old| number(old) < number(&new)) {
         kept.insert(from, new);

@@ -1,4 +1,4 @@
-//! What happened, in words: requests, sales and notes as people read them (SPEC H1).
+//! Events in words: requests, sales and notes as people read them (SPEC H1).
 
 use alloc::{format, string::String};
 use core::fmt;
@@ -10,7 +10,7 @@ use crate::{
     record::{Request, Sale},
 };
 
-/// What peers and goods are called.
+/// The names of peers and goods.
 pub trait Names {
     /// A peer's name, as in "seller 3".
     fn peer(&self, peer: PeerId) -> String;
@@ -19,7 +19,7 @@ pub trait Names {
     fn item(&self, item: Item) -> String;
 }
 
-/// The names of a bazaar of which nothing is known: "peer 3", and the goods of the reference.
+/// The names in a bazaar of which nothing is known: "peer 3", and the goods of the reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlainNames;
 
@@ -38,7 +38,7 @@ impl Names for PlainNames {
     }
 }
 
-/// A note in words, with the names of a bazaar. It follows the name of the peer that it is about: "wants 2 fish".
+/// A note in words, with the names of a bazaar. It follows the name of the peer it is about: "wants 2 fish".
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a, N> {
     note: &'a Note,
@@ -62,7 +62,7 @@ impl fmt::Display for Note {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request { id, item, quantity, stamp, .. } = self;
-        let (buyer, number) = (PlainNames.peer(id.buyer), id.sequence.0 & u64::from(u32::MAX));
+        let (buyer, (_, number)) = (PlainNames.peer(id.buyer), id.sequence.split());
         write!(f, "{quantity} {} for {buyer} (request {number}, clock {})", PlainNames.item(*item), stamp.time)
     }
 }

@@ -4,7 +4,7 @@ use bazaar_protocol::{
     account::Outcome,
     buyer::Buyer,
     election::{Election, ElectionMessage, Eligibility, Phase},
-    id::Epoch,
+    id::{Epoch, Incarnation, Sequence},
     invariant::Violation,
     ledger::{Ledger, LedgerAnswer, LedgerRequest, Verdict},
     message::{Body, ClientMessage, TraderMessage},
@@ -93,9 +93,9 @@ pub(crate) fn brief_says(body: &Body) -> String {
 /// A request or deposit number for people to read: the incarnation that assigned it, if there is one, and its number in
 /// that life.
 pub(crate) fn number(n: u64) -> String {
-    match n >> 32 {
-        0 => n.to_string(),
-        life => format!("{life}.{}", n & u64::from(u32::MAX)),
+    match Sequence(n).split() {
+        (Incarnation(0), number) => number.to_string(),
+        (life, number) => format!("{life}.{number}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What mutants need of the books, in the build that has them.
+//! What mutants need from the books, in the build that contains them.
 
 use super::*;
 

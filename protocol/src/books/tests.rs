@@ -20,7 +20,8 @@ fn fold(records: impl IntoIterator<Item = Record>) -> Books {
     books
 }
 
-/// Peer 9 in office; seller 1 has sold one of two fish to buyer 3, whose next request waits, as does buyer 4's first.
+/// Peer 9 is in office; seller 1 has sold one of two fish to buyer 3, whose next request waits, as does buyer 4's
+/// first.
 fn log() -> Vec<Record> {
     let first = request(2, 3, 1);
     let entries = [
@@ -47,7 +48,7 @@ fn a_sale_changes_everything_it_concerns_at_once() {
     assert_eq!(books.buyer_status(PeerId(3)).last, Some((Sequence(1), Outcome::Sold(sold))));
     assert_eq!(books.traders()[&PeerId(9)], TraderAccount { sales: 1, commission: Cents(180) });
     assert_eq!((books.sales(), books.term().unwrap().sales, books.queue().len()), (1, 1, 0));
-    assert_eq!(books.sellers()[&PeerId(1)].clock, Time(8), "SPEC C4: the sale's own");
+    assert_eq!(books.sellers()[&PeerId(1)].clock, Time(8), "SPEC C4: raised to the sale's");
 }
 
 // SPEC C4.
@@ -97,7 +98,7 @@ fn a_record_that_cannot_follow_changes_nothing() {
         assert_eq!(books, before, "{record:?}");
         assert!(format!("{error}").starts_with("record 6: "));
     }
-    assert_eq!(fold(log()).apply(&sell(sold)), Ok(()), "what all of them are variants of");
+    assert_eq!(fold(log()).apply(&sell(sold)), Ok(()), "the sale that all of them are variants of");
 }
 
 // SPEC D5, D8.
@@ -112,7 +113,7 @@ fn no_deposit_sells_more_than_is_left_of_it() {
 }
 
 #[test]
-fn a_term_that_was_resigned_is_written_in_no_more() {
+fn nothing_is_written_in_a_term_after_it_was_resigned() {
     let mut books = fold(log().into_iter().chain([record(20, 9, Entry::Resigned)]));
     let before = books.clone();
     let error = books.apply(&record(21, 9, Entry::Refused { request: request(6, 4, 1).id })).unwrap_err();
@@ -152,7 +153,7 @@ fn an_account_that_would_overflow_refuses_the_sale_whole() {
 
 // DESIGN R4.
 #[test]
-fn a_claim_inherits_the_queue_and_each_outcome_makes_it_shorter() {
+fn a_claim_inherits_the_queue_and_each_outcome_shortens_it() {
     let mut books = fold(log().into_iter().chain([claim(20, 8, 2)]));
     assert_eq!(books.term().map(|term| (term.sales, term.inherited)), Some((0, 2)));
     books.apply(&record(21, 8, Entry::Refused { request: request(6, 4, 1).id })).unwrap();
@@ -162,7 +163,8 @@ fn a_claim_inherits_the_queue_and_each_outcome_makes_it_shorter() {
     assert_eq!(books.buyer_status(PeerId(4)), BuyerStatus { open: None, last: Some((Sequence(1), outcome)) });
 }
 
-/// Books in which each of the sellers 100 to 119 has made `sales` sales, of a deposit each, to a buyer of its own.
+/// Books in which each of the sellers 100 to 119 has made `sales` sales, each from a deposit of its own, to its own
+/// buyer.
 fn busy(sales: u64) -> Books {
     busy_keeping(Limits::DEFAULT.sales_kept, sales)
 }
@@ -206,7 +208,7 @@ fn books_that_keep_one_sale_of_a_seller_tell_its_latest() {
 fn a_chunk_that_may_weigh_one_is_one_entry_however_heavy() {
     let books = busy_keeping(3, 3);
     let chunks = books.chunks(1);
-    // The totals, twenty requests, buyers and sellers, and the trader.
+    // The totals, twenty requests, twenty buyers and sellers, and the trader.
     assert_eq!(chunks.len(), 1 + 20 + 20 + 20 + 1);
     assert!(chunks.iter().all(|chunk| chunk.0.len() == 1));
     assert_eq!(chunks.iter().map(SnapshotChunk::weight).max(), Some(5), "a seller's account with three sales");
@@ -228,7 +230,7 @@ fn a_chunk_may_be_as_heavy_as_the_heaviest_account() {
 }
 
 #[test]
-fn whoever_keeps_fewer_sales_than_the_chunks_have_keeps_the_latest() {
+fn books_that_keep_fewer_sales_than_the_chunks_hold_keep_the_latest() {
     let mut reading = Reading::on(Books::keeping(2));
     let many = busy_keeping(3, 3);
     while reading.take(chunk(&many, reading.wanted().1.map_or(0, |id| id.index))) == Ok(true) {}
@@ -267,7 +269,7 @@ fn a_reader_that_wants_a_chunk_of_another_snapshot_gets_the_first_of_this_one() 
     let first = (ChunkId { position: books.position(), index: 0 }, books.chunks(HEAVIEST).len() as u32);
     assert_eq!(of(&answer(books.chunk_for(None, HEAVIEST))), Some(first));
     assert_eq!(of(&answer(books.chunk_for(Some(ChunkId { position: Position(1), index: 1 }), HEAVIEST))), Some(first));
-    assert_eq!(of(&chunk(&books, first.1)), Some(first), "past the last");
+    assert_eq!(of(&chunk(&books, first.1)), Some(first), "past the last chunk");
     assert_eq!(of(&chunk(&books, 1)), Some((ChunkId { index: 1, ..first.0 }, first.1)));
 }
 
@@ -284,7 +286,7 @@ fn a_reading_takes_records_that_continue_it_and_no_others() {
     assert_eq!(reading.take(records(0, &log)), Ok(false), "stale, although longer");
     assert_eq!(reading.wanted(), (Position(2), None));
     assert_eq!(reading.take(records(2, &log[2..])), Ok(true));
-    assert_eq!(reading.take(records(6, &[])), Ok(false), "there is no more");
+    assert_eq!(reading.take(records(6, &[])), Ok(false), "there are no more");
     assert_eq!(reading.take(LedgerAnswer::Status), Ok(false));
     assert_eq!(reading.into_books(), fold(log));
 }
@@ -300,7 +302,7 @@ fn a_reading_names_the_record_that_cannot_follow() {
 fn a_snapshot_is_put_together_from_its_chunks_in_order_whatever_comes_twice() {
     let (books, mut reading) = (busy(KEPT), Reading::default());
     let last = books.chunks(HEAVIEST).len() as u32 - 1;
-    assert_eq!(reading.take(chunk(&books, 1)), Ok(false), "not before the first");
+    assert_eq!(reading.take(chunk(&books, 1)), Ok(false), "not before the first chunk");
     for index in 0..=last {
         assert_eq!(reading.take(chunk(&books, index)), Ok(true));
         if 0 < index {
@@ -309,7 +311,7 @@ fn a_snapshot_is_put_together_from_its_chunks_in_order_whatever_comes_twice() {
         let next = (index < last).then(|| ChunkId { position: books.position(), index: index + 1 });
         assert_eq!(reading.wanted().1, next);
     }
-    assert_eq!(reading.take(chunk(&books, 0)), Ok(false), "nothing to begin again");
+    assert_eq!(reading.take(chunk(&books, 0)), Ok(false), "it does not start over");
     assert_eq!(reading.into_books(), books);
 }
 
@@ -328,11 +330,11 @@ fn a_snapshot_that_is_replaced_midway_is_begun_anew() {
 }
 
 #[test]
-fn a_snapshot_that_is_gone_midway_is_done_without() {
+fn a_reading_does_without_a_snapshot_that_is_gone_midway() {
     let (log, mut reading) = (log(), Reading::default());
     reading.take(chunk(&busy(20), 0)).unwrap();
     assert_eq!(reading.take(records(0, &log)), Ok(true));
-    assert_eq!(reading.wanted(), (Position(6), None), "no chunk is asked for any more");
+    assert_eq!(reading.wanted(), (Position(6), None), "it no longer asks for a chunk");
     assert_eq!(reading.into_books(), fold(log));
 }
 

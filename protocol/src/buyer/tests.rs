@@ -9,7 +9,7 @@ use core::time::Duration;
 
 type Input = ClientInput<BuyerStatus, BuyerTimer>;
 
-/// The second life of buyer 3, which wants one fish or one salt at a time, with what surrounds it.
+/// The second life of buyer 3, which wants one fish or one salt at a time, with its context.
 struct Stall {
     buyer: Buyer,
     wishes: Wishes,
@@ -37,7 +37,7 @@ impl Stall {
     }
 }
 
-/// The first number of the second life.
+/// The first number assigned in the second life.
 const FIRST: u64 = (2 << 32) | 1;
 
 fn stall() -> Stall {
@@ -45,7 +45,7 @@ fn stall() -> Stall {
     Stall { buyer: Buyer::new(life(3, 2)), wishes, pace: PACE, clock: Clock::resume(PeerId(3), Time(0)) }
 }
 
-/// With a trader, asking for fish.
+/// With a trader, and asking for fish.
 fn asking() -> Stall {
     let mut stall = stall();
     assert_eq!(stall.take(ClientInput::TraderKnown), [ClientEffect::Arm(BuyerTimer::Next, PACE.trade_after)]);
@@ -119,26 +119,26 @@ fn what_was_refused_is_avoided_while_there_is_anything_else() {
     stall.told(None, refused(FIRST + 1, Item::SALT));
     stall.fire();
     stall.take(ClientInput::Chose(1));
-    assert_eq!(stall.buyer.asking(), None, "there is no second");
+    assert_eq!(stall.buyer.asking(), None, "it has no second request");
     stall.take(ClientInput::Chose(0));
     assert_eq!(stall.asks().item, Item::SALT, "it wants nothing else");
 }
 
 // DESIGN R8.
 #[test]
-fn a_request_of_a_former_life_that_is_in_the_queue_is_waited_for() {
+fn a_buyer_waits_for_a_request_of_its_former_life_that_is_in_the_queue() {
     let mut stall = asking();
     let former = request(9, 3, 7);
     let effects = stall.told(Some(former.clone()), None);
     assert_eq!(effects[0], ClientEffect::Note(Note::ResumedRequest { request: former.id }));
-    assert_eq!(said(&stall.fire()), [&former], "the own one is dropped");
+    assert_eq!(said(&stall.fire()), [&former], "its own is dropped");
     let effects = stall.told(None, refused(7, Item::FISH));
     assert_eq!(effects[0], ClientEffect::Note(Note::Unavailable { request: former.id, item: Item::FISH }));
 }
 
-// DESIGN R8: asked in ignorance of that outcome, the own one can never be admitted.
+// DESIGN R8: made in ignorance of that outcome, its own request can never be admitted.
 #[test]
-fn who_learns_of_a_former_life_s_outcome_asks_anew() {
+fn a_buyer_that_learns_of_a_former_life_s_outcome_asks_anew() {
     let mut stall = asking();
     let effects = stall.told(None, refused(7, Item::FISH));
     let recalled = Note::Recalled { request: request(1, 3, 7).id, outcome: Outcome::Refused { item: Item::FISH } };
@@ -149,14 +149,14 @@ fn who_learns_of_a_former_life_s_outcome_asks_anew() {
 
 // DESIGN R8.
 #[test]
-fn an_older_standing_is_ignored() {
+fn an_older_status_is_ignored() {
     let mut stall = asking();
     let mine = stall.asks();
     stall.told(None, refused(FIRST, Item::FISH));
     let before = stall.buyer.clone();
     assert_eq!(stall.told(None, None), []);
     assert_eq!(stall.told(None, refused(7, Item::FISH)), []);
-    assert_eq!(stall.told(Some(mine), None), [], "it is in the queue no more");
+    assert_eq!(stall.told(Some(mine), None), [], "it is no longer in the queue");
     assert_eq!(stall.buyer, before);
 }
 
@@ -173,12 +173,12 @@ fn without_a_trader_nothing_new_is_wanted_and_nothing_is_sent() {
     assert_eq!((resting.take(ClientInput::Chose(0)), &resting.buyer.state), (vec![], &State::Ready));
     let mut asking = asking();
     asking.take(ClientInput::TraderGone);
-    assert_eq!((asking.fire(), asking.buyer.asking().is_some()), (vec![], true), "what it has asked waits");
+    assert_eq!((asking.fire(), asking.buyer.asking().is_some()), (vec![], true), "its request waits");
 }
 
-// SPEC B7, B8: as when it serves, in office, what a former life of it had asked for.
+// SPEC B7, B8: as when it serves, while in office, what a former life of it had requested.
 #[test]
-fn who_learns_of_a_former_life_s_outcome_without_a_trader_asks_anew_under_the_next_one() {
+fn a_buyer_that_learns_of_a_former_life_s_outcome_without_a_trader_asks_the_next_one_anew() {
     let mut stall = asking();
     stall.take(ClientInput::TraderGone);
     let effects = stall.told(None, refused(7, Item::FISH));

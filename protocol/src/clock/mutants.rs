@@ -1,4 +1,4 @@
-//! What mutants need of the clock, in the build that has them.
+//! What mutants need from the clock, in the build that contains them.
 
 use super::*;
 

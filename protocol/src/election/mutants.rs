@@ -1,9 +1,9 @@
-//! What mutants need of the machine, in the build that has them.
+//! What mutants need from the election, in the build that contains them.
 
 use super::*;
 
 impl Step<'_> {
-    /// As if no later epoch than this had been heard of.
+    /// Behaves as though it had heard of no later epoch.
     pub(super) fn lower_floor(&mut self, epoch: Epoch) {
         self.election.floor = self.election.floor.min(epoch);
     }

@@ -16,19 +16,19 @@ use crate::{
     record::{Batch, Record},
 };
 
-/// What the auditor knows of the terms of trade. What it does not know it does not ask for.
+/// What the auditor knows about the terms of trade. It does not check what it does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AuditTerms {
-    /// The traders' share; nothing: any share, as long as the money adds up.
+    /// The traders' share; `None`: any share, as long as the money adds up.
     pub commission: Option<Commission>,
-    /// After how many sales a trader resigns; nothing: whenever it likes.
+    /// The number of sales after which a trader resigns; `None`: any.
     pub resign_after: Option<u32>,
-    /// How many records a batch holds at most; nothing: any number.
+    /// The most records in a batch; `None`: any number.
     pub batch_limit: Option<u32>,
 }
 
 impl AuditTerms {
-    /// Those of a run whose terms of trade are known.
+    /// The terms of a run, all of them known.
     #[must_use]
     pub fn of(terms: Terms) -> AuditTerms {
         AuditTerms {
@@ -44,7 +44,7 @@ impl AuditTerms {
 pub struct AuditReport {
     /// Every property that was checked, in order, each with its first violation.
     pub verdicts: Vec<(Property, Option<Violation>)>,
-    /// What the log adds up to. Of a log with violations they are what the records claim.
+    /// What the log adds up to. For a log with violations, what its records claim.
     pub totals: AuditTotals,
 }
 
@@ -68,47 +68,47 @@ pub struct AuditTotals {
     pub records: u64,
     /// How many terms were claimed.
     pub terms: u64,
-    /// How many of them were resigned.
+    /// How many terms were resigned.
     pub resignations: u64,
     /// The latest epoch.
     pub epoch: Epoch,
-    /// How many deposits count.
+    /// How many deposits were booked.
     pub deposits: u64,
-    /// Units in them.
+    /// How many units were deposited.
     pub units_deposited: u64,
-    /// Units sold.
+    /// How many units were sold.
     pub units_sold: u64,
-    /// Units left, added up deposit by deposit.
+    /// How many units are left, added up deposit by deposit.
     pub units_left: u64,
     /// How many requests were admitted.
     pub requests: u64,
-    /// How many of them wait.
+    /// How many requests wait.
     pub open: u64,
-    /// How many were filled.
+    /// How many requests were filled.
     pub sales: u64,
-    /// How many were refused.
+    /// How many requests were refused.
     pub refusals: u64,
-    /// What the buyers paid. Amounts that do not fit stop at the largest that does.
+    /// What the buyers paid in total. Amounts that do not fit are capped at the largest that does.
     pub paid: Cents,
-    /// What the sellers earned.
+    /// What the sellers earned in total.
     pub earned: Cents,
-    /// What the traders kept.
+    /// What the traders kept in total.
     pub commission: Cents,
 }
 
-/// An audit under way: give it the log from the first record on, then ask for the report. It goes on after a violation,
-/// so that every property gets its verdict. Its memory grows by a few words for each request and deposit.
+/// An audit in progress: give it the log from the first record on, then ask for the report. It continues after a
+/// violation, so that every property gets its verdict. Its memory grows by a few words for each request and deposit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogAudit {
     terms: AuditTerms,
     history: History,
-    /// Whether the log is told apart into batches, so that R5 shows in it.
+    /// Whether the log is divided into batches, without which R5 does not show in it.
     by_batch: bool,
     first: BTreeMap<Property, Violation>,
 }
 
 impl LogAudit {
-    /// The properties that show in a log. R5 shows only where it is told apart into batches.
+    /// The properties that show in a log. R5 shows only if the log is divided into batches.
     pub const PROPERTIES: [Property; 12] = [
         Property::S1,
         Property::S2,
@@ -140,10 +140,10 @@ impl LogAudit {
         &self.history
     }
 
-    /// The next record.
+    /// Takes the next record.
     ///
     /// # Errors
-    /// The first property this record violates. The audit has taken note of it and of all others, and goes on.
+    /// The first property that this record violates. The audit has noted it and all others, and continues.
     pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
         let mut found = Ok(());
         for check in CHECKS {
@@ -154,10 +154,10 @@ impl LogAudit {
         found
     }
 
-    /// The next batch, where the log is told apart into batches: what is asked of a batch, then each of its records.
+    /// Takes the next batch, if the log is divided into batches: checks the batch, then each of its records.
     ///
     /// # Errors
-    /// As [`observe`](LogAudit::observe), of all its records.
+    /// As for [`observe`](LogAudit::observe), for all its records.
     pub fn observe_batch(&mut self, batch: &Batch) -> Result<(), Violation> {
         self.by_batch = true;
         let mut found = Ok(());
@@ -171,7 +171,7 @@ impl LogAudit {
         found
     }
 
-    /// Whether everything holds of the log up to here, which must be where a batch ends. Adds nothing up.
+    /// Whether everything holds for the log up to here, which must be the end of a batch. Adds nothing up.
     ///
     /// # Errors
     /// The first violation of one property.
@@ -181,7 +181,7 @@ impl LogAudit {
         the_last_sale_was_followed(&self.history, &self.terms)
     }
 
-    /// The verdicts on the log up to here, which must be where a batch ends.
+    /// The verdicts on the log up to here, which must be the end of a batch.
     #[must_use]
     pub fn report(&self) -> AuditReport {
         let mut first = self.first.clone();
@@ -231,13 +231,13 @@ impl LogAudit {
 pub fn audit<'a>(records: impl IntoIterator<Item = &'a Record>, terms: AuditTerms) -> AuditReport {
     let mut audit = LogAudit::new(terms);
     for record in records {
-        // What it finds is in the report.
+        // Anything it finds is in the report.
         let _ = audit.observe(record);
     }
     audit.report()
 }
 
-/// Audits a log, batch by batch: what [`audit`] checks, and the place, the size and the order of batches.
+/// Audits a log, batch by batch: checks what [`audit`] does, and the place, the size and the order of batches.
 #[must_use]
 pub fn audit_batches<'a>(batches: impl IntoIterator<Item = &'a Batch>, terms: AuditTerms) -> AuditReport {
     let mut audit = LogAudit::new(terms);

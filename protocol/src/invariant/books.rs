@@ -1,4 +1,4 @@
-//! The books a trader serves from, held against the log (S12, S6).
+//! The books a trader serves from, compared with the log (S12, S6).
 
 use alloc::{
     format,
@@ -32,7 +32,10 @@ pub fn the_books_equal_the_fold_of_the_log<'a>(
         }
     }
     if fold.position() < books.position() {
-        return violated(fold.position(), format!("the log ends here, the books fold {} records", books.position()));
+        return violated(
+            fold.position(),
+            format!("the log ends here, but the books fold {} records", books.position()),
+        );
     }
     if fold != *books {
         let part = [
@@ -49,8 +52,8 @@ pub fn the_books_equal_the_fold_of_the_log<'a>(
     Ok(())
 }
 
-/// S12, the fold itself: what the books say of queue, stock, accounts and term is what the records add up to when they
-/// are added up without [`Books::apply`].
+/// S12, about the fold itself: what the books say about queue, stock, accounts and term is what the records add up to
+/// without [`Books::apply`].
 ///
 /// # Errors
 /// At the books' position, when they differ or the log is shorter than that.
@@ -63,7 +66,7 @@ pub fn the_books_say_what_the_records_say<'a>(
     compare(books, &history).map_err(|what| Violation::at(Property::S12, books.position(), what))
 }
 
-/// The same, of a log that was audited up to where the books end: its records are not added up a second time.
+/// The same, for a log that was audited up to the end of the books: its records are not added up a second time.
 ///
 /// # Errors
 /// At the books' position, when they differ.
@@ -71,7 +74,7 @@ pub fn the_books_say_what_was_audited(books: &Books, audit: &LogAudit) -> Result
     compare(books, audit.history()).map_err(|what| Violation::at(Property::S12, books.position(), what))
 }
 
-/// S6, over all accounts: what the buyers have spent is what the sellers have earned and the traders kept.
+/// S6, over all accounts: what the buyers have spent is what the sellers have earned and the traders have kept.
 ///
 /// # Errors
 /// When it is not; the position is the books'.
@@ -101,10 +104,10 @@ fn compare(books: &Books, history: &History) -> Result<(), String> {
         let account = books.buyers().get(id).ok_or_else(|| format!("buyer {id} is missing"))?;
         let open = account.open.iter().map(|key| key.id.sequence);
         if !open.eq(buyer.open.iter().copied()) {
-            return Err(format!("buyer {id}: its open request is another"));
+            return Err(format!("buyer {id}: its open request differs"));
         }
         if account.last.as_ref().map(|(sequence, _)| *sequence) != buyer.last.map(|(sequence, _)| sequence) {
-            return Err(format!("buyer {id}: its last outcome is another"));
+            return Err(format!("buyer {id}: its last outcome differs"));
         }
         equal(&format!("buyer {id} bought"), account.bought, buyer.bought)?;
         equal(&format!("buyer {id} spent"), account.spent.0, buyer.spent)?;
@@ -114,7 +117,7 @@ fn compare(books: &Books, history: &History) -> Result<(), String> {
     for (id, seller) in &history.sellers {
         let account = books.sellers().get(id).ok_or_else(|| format!("seller {id} is missing"))?;
         if account.deposit.as_ref().map(|deposit| deposit.number) != seller.last_deposit {
-            return Err(format!("seller {id}: its last deposit is another"));
+            return Err(format!("seller {id}: its last deposit differs"));
         }
         if let Some(deposit) = &account.deposit {
             let stock = history.stock(*id, deposit.number).ok_or_else(|| format!("seller {id}: no such deposit"))?;
@@ -152,7 +155,7 @@ fn compare_terms(books: Option<&BooksTerm>, records: Option<&TermSoFar>) -> Resu
     equal("inherited requests", term.inherited, other.inherited)
 }
 
-/// That these two amounts are the same, or how they differ.
+/// Checks that these two amounts are equal, or says how they differ.
 fn equal(what: &str, books: impl Into<u128>, records: impl Into<u128>) -> Result<(), String> {
     let (books, records) = (books.into(), records.into());
     if books == records { Ok(()) } else { Err(format!("{what}: the books say {books}, the records {records}")) }

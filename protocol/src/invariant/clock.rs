@@ -5,11 +5,11 @@ use alloc::format;
 use super::{Property, Violation};
 use crate::clock::{Stamp, Time};
 
-/// S7: whatever a peer goes through, a crash included, its clock does not fall (SPEC C3). `before` and `after` are
+/// S7: whatever a peer goes through, including a crash, its clock does not go back (SPEC C3). `before` and `after` are
 /// readings of one peer; after a crash `before` is the highest that anybody can have seen.
 ///
 /// # Errors
-/// When it fell.
+/// When it went back.
 pub fn a_clock_never_goes_back(before: Time, after: Time) -> Result<(), Violation> {
     if after < before {
         return Err(Violation::off_the_log(Property::S7, format!("the clock went back from {before} to {after}")));
@@ -18,7 +18,7 @@ pub fn a_clock_never_goes_back(before: Time, after: Time) -> Result<(), Violatio
 }
 
 /// S7: a message that is merged is received later than it was sent (Lamport 1978, clock condition). `received` is the
-/// receiver's clock right after.
+/// receiver's clock right after the receive.
 ///
 /// # Errors
 /// When it is not later.
@@ -30,25 +30,26 @@ pub fn a_receive_is_later_than_its_send(sent: Time, received: Time) -> Result<()
     Ok(())
 }
 
-/// S7: no clock leaves a peer above the bound it has durably written, so that a restart resumes above all that was
-/// sent (DESIGN R10). `sent` is any clock in what leaves: an envelope's, a request's stamp, a record's in an append.
+/// S7: no clock leaves a peer above the bound it has durably written, so that a restart resumes above everything that
+/// was sent (DESIGN R10). `sent` is any clock in what leaves: an envelope's, a request's stamp, a record's in an
+/// append.
 ///
 /// # Errors
 /// When it is above.
 pub fn nothing_is_sent_above_the_written_bound(sent: Time, bound: Time) -> Result<(), Violation> {
     if sent > bound {
-        let what = format!("a clock of {sent} was sent while no more than {bound} is written");
+        let what = format!("a clock of {sent} was sent while only {bound} is durable");
         return Err(Violation::off_the_log(Property::S7, what));
     }
     Ok(())
 }
 
 /// S7: whatever happened before an event is stamped before it, as (time, peer) (Lamport 1978, clock condition).
-/// `earlier` is what happened before `later`, by a chain of events of one peer and of messages: all of it, or of each
-/// peer the last. The same peer's last is among it, so that no stamp is given twice.
+/// `earlier` is what happened before `later`, by a chain of events within peers and of messages: all of it, or the last
+/// of each peer. It includes the same peer's last event, so that no stamp is used twice.
 ///
 /// # Errors
-/// When one of them is stamped the same or later.
+/// When one of them has the same stamp or a later one.
 pub fn what_happened_before_is_stamped_before(
     earlier: impl IntoIterator<Item = Stamp>,
     later: Stamp,
@@ -56,7 +57,7 @@ pub fn what_happened_before_is_stamped_before(
     let place = |stamp: &Stamp| (stamp.time.0, stamp.peer.0);
     if let Some(wrong) = earlier.into_iter().find(|earlier| place(earlier) >= place(&later)) {
         let what = format!(
-            "peer {} stamped {} what had happened before peer {} stamped something {}",
+            "peer {} stamped {} something that happened before what peer {} stamped {}",
             wrong.peer, wrong.time, later.peer, later.time
         );
         return Err(Violation::off_the_log(Property::S7, what));
@@ -77,6 +78,6 @@ mod tests {
     fn what_happened_before_may_have_the_same_time_at_a_smaller_peer_only() {
         assert!(what_happened_before_is_stamped_before([stamp(3, 1), stamp(2, 7)], stamp(3, 2)).is_ok());
         assert!(what_happened_before_is_stamped_before([stamp(2, 1), stamp(3, 7)], stamp(3, 2)).is_err());
-        assert!(what_happened_before_is_stamped_before([stamp(3, 2)], stamp(3, 2)).is_err(), "given twice");
+        assert!(what_happened_before_is_stamped_before([stamp(3, 2)], stamp(3, 2)).is_err(), "used twice");
     }
 }

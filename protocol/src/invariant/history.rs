@@ -13,17 +13,17 @@ use crate::{
     record::{Deposit, Entry, Record, Request, Sale},
 };
 
-/// What the records up to a position say. It takes every record at its word, so that one wrong record is reported
-/// once and what follows is still checked.
+/// What the records up to a position say. It believes every record, so that one wrong record is reported once and what
+/// follows is still checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct History {
     /// How many records it has taken in.
     pub(super) position: Position,
-    /// The largest time among them.
+    /// The largest time in any of them.
     pub(super) latest: Time,
-    /// Who claimed which epoch first.
+    /// The first claimant of each epoch.
     pub(super) holders: BTreeMap<Epoch, Life>,
-    /// The peers that were holders.
+    /// The peers that have held an epoch.
     pub(super) former: BTreeSet<PeerId>,
     /// The latest epoch that each peer has resigned.
     pub(super) resigned: BTreeMap<PeerId, Epoch>,
@@ -31,24 +31,24 @@ pub(super) struct History {
     pub(super) term: Option<TermSoFar>,
     /// Every request that was admitted, and what became of it.
     pub(super) requests: BTreeMap<RequestId, Fate>,
-    /// The open ones in order, each with where it was admitted.
+    /// The open requests in order, each with the position of its admission.
     pub(super) queue: BTreeMap<Place, (Position, Request)>,
-    /// Every deposit.
+    /// Every deposit, by its id.
     pub(super) deposits: BTreeMap<DepositId, Stock>,
     /// The deposits that are not sold out, by item and then in order.
     offers: BTreeMap<Item, BTreeMap<Place, DepositId>>,
-    /// Every buyer.
+    /// Every buyer that was admitted.
     pub(super) buyers: BTreeMap<PeerId, BuyerSoFar>,
-    /// Every seller.
+    /// Every seller that has deposited.
     pub(super) sellers: BTreeMap<PeerId, SellerSoFar>,
-    /// Every trader that sold.
+    /// Every trader that has sold.
     pub(super) traders: BTreeMap<PeerId, TraderSoFar>,
-    /// Counts and sums.
+    /// Counts and sums over all records.
     pub(super) sums: Sums,
 }
 
-/// Where a request stands among those that wait, (time, buyer, sequence), or a deposit among those that can fill it,
-/// (seller's clock, seller, number) (SPEC C4). As plain numbers, so that no order of the protocol's own decides it.
+/// A request's place among those that wait, (time, buyer, sequence), or a deposit's among those that can fill it,
+/// (seller's clock, seller, number) (SPEC C4). They are plain numbers, so that no order of the protocol's own decides.
 pub(super) type Place = (u64, u32, u64);
 
 fn place_of_request(time: Time, id: RequestId) -> Place {
@@ -66,13 +66,13 @@ pub(super) struct TermSoFar {
     pub(super) claimed_at: Position,
     pub(super) ended: bool,
     pub(super) sales: u64,
-    /// Requests admitted before the claim that have no outcome.
+    /// Requests admitted before the claim that still have no outcome.
     pub(super) inherited: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
-    /// It waits, stamped so.
+    /// It waits, with this stamp.
     Open(Time),
     /// The record at this position is its outcome.
     Settled(Position),
@@ -105,7 +105,7 @@ pub(super) struct SellerSoFar {
     pub(super) clock: Time,
     pub(super) sales: SaleNumber,
     pub(super) last_deposit: Option<DepositNumber>,
-    /// Its deposits that are not sold out; one at most in a good log.
+    /// Its deposits that are not sold out; at most one in a good log.
     open: BTreeSet<(Item, DepositNumber)>,
     pub(super) earned: u128,
 }
@@ -144,17 +144,17 @@ pub(super) fn paid_for(sale: &Sale) -> u128 {
 }
 
 impl History {
-    /// A violation by the record that comes next.
+    /// A violation by the next record.
     pub(super) fn violated(&self, property: Property, what: String) -> Result<(), Violation> {
         Err(Violation::at(property, self.position, what))
     }
 
-    /// Whose term it is; nobody's before the first claim and after a resignation.
+    /// The holder of the current term; nobody before the first claim and after a resignation.
     pub(super) fn in_office(&self) -> Option<PeerId> {
         self.term.as_ref().filter(|term| !term.ended).map(|term| term.holder.peer)
     }
 
-    /// The open request of this name, with where it was admitted.
+    /// The open request with this id, and the position of its admission.
     pub(super) fn open(&self, id: RequestId) -> Option<&(Position, Request)> {
         match self.requests.get(&id) {
             Some(Fate::Open(time)) => self.queue.get(&place_of_request(*time, id)),
@@ -162,7 +162,7 @@ impl History {
         }
     }
 
-    /// Where the outcome of a request stands.
+    /// The position of a request's outcome.
     pub(super) fn outcome_at(&self, id: RequestId) -> Option<Position> {
         match self.requests.get(&id)? {
             Fate::Settled(position) => Some(*position),
@@ -170,8 +170,9 @@ impl History {
         }
     }
 
-    /// The deposit that must fill this request: of those with enough of the item left the one whose seller has the
-    /// smallest (clock, seller) (SPEC C4). The trader in office does not sell (SPEC B7), nor anybody to itself.
+    /// The deposit that must fill this request: of those with enough of the item left, the one whose seller has the
+    /// smallest (clock, seller) (SPEC C4). The trader in office does not sell (SPEC B7), and nobody sells to
+    /// themselves.
     pub(super) fn smallest_offer(&self, request: &Request) -> Option<(Time, DepositId)> {
         let offers = self.offers.get(&request.item)?;
         let can_fill = |(_, id): &(&Place, &DepositId)| {
@@ -182,7 +183,7 @@ impl History {
         offers.iter().find(can_fill).map(|((clock, ..), id)| (Time(*clock), *id))
     }
 
-    /// A deposit and what was sold of it.
+    /// A deposit and what was sold from it.
     pub(super) fn stock(&self, seller: PeerId, number: DepositNumber) -> Option<&Stock> {
         self.deposits.get(&DepositId { seller, number })
     }
@@ -230,7 +231,7 @@ impl History {
         self.raise_seller(seller, deposit.stamp.time);
         let of = self.sellers.entry(seller).or_default();
         of.last_deposit = Some(number);
-        // Of a number that comes twice the first stands.
+        // If a number is used twice, the first one counts.
         if self.deposits.contains_key(&deposit.id) {
             return;
         }
@@ -287,7 +288,7 @@ impl History {
         self.settle(sale.request, record.stamp.time);
     }
 
-    /// The seller's clock rises, and with it the place of what it offers.
+    /// The seller's clock rises, and with it the place of its deposits.
     fn raise_seller(&mut self, seller: PeerId, time: Time) {
         let of = self.sellers.entry(seller).or_default();
         let (before, after) = (of.clock, of.clock.max(time));

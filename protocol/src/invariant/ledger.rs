@@ -1,7 +1,7 @@
-//! What the ledger answers, held against the durable log (R2, R3).
+//! What the ledger answers, compared with the durable log (R2, R3).
 //!
-//! A second opinion: the fence is read from the records here, one by one, and a batch is told from another by what is
-//! in it. Nothing here asks the ledger, its [`Tail`](crate::ledger::Tail) or a digest.
+//! A second opinion: the fence is read from the records here, one by one, and batches are compared by their contents.
+//! Nothing here consults the ledger, its [`Tail`](crate::ledger::Tail) or a digest.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -14,13 +14,13 @@ use crate::{
     record::{Batch, Entry, Record},
 };
 
-/// What the log does not say of the latest term (DESIGN R6). Whoever watches a ledger keeps it by what goes in and what
-/// comes out.
+/// What the log does not say about the latest term (DESIGN R6). An observer of a ledger maintains it from what goes in
+/// and what comes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
-    /// The term is being renewed: it was not resigned, and its lease has not run out since it was renewed last.
+    /// The term is being renewed: it was not resigned, and its lease has not run out since the last renewal.
     pub is_live: bool,
-    /// Somebody else has claimed the office in vain since the holder's last append.
+    /// Another peer has claimed the office in vain since the holder's last append.
     pub is_contested: bool,
 }
 
@@ -37,14 +37,14 @@ impl Lease {
         Lease { is_live: false, ..self }
     }
 
-    /// `batch` has become durable and is to be answered. Whoever was kept out of an earlier term has no part in a new
-    /// one.
+    /// `batch` has become durable and is about to be answered. A peer that was kept out of an earlier term does not
+    /// make a new one contested.
     #[must_use]
     pub fn written(self, batch: &Batch) -> Lease {
         Lease { is_contested: self.is_contested && claimant(batch).is_none(), ..self }
     }
 
-    /// An append was answered so, over this log.
+    /// An append was answered with this verdict, over this log.
     #[must_use]
     pub fn answered<'a>(self, log: impl IntoIterator<Item = &'a Batch>, verdict: &Verdict) -> Lease {
         match verdict {
@@ -55,21 +55,22 @@ impl Lease {
     }
 }
 
-/// R2: an append is answered by the first of these that is so.
+/// R2: an append is answered by the first of these that applies.
 ///
 /// 1. It is the very batch that was appended last: `Appended` again, with the head after that batch.
 /// 2. Its epoch is not the caller's to write in: `Fenced`. A claim must be for the epoch after the latest, and in the
-///    caller's own name; anything else for the latest, which the caller holds and has not resigned.
+///    caller's own name; anything else must be for the latest, which the caller holds and has not resigned.
 /// 3. Its position is not the head: `Conflict`.
-/// 4. It is a claim, and another peer's term is live: `LeaseActive`.
+/// 4. It is a claim, and another peer's term is active: `LeaseActive`.
 /// 5. It is empty: `Appended`, with the head as it is.
 ///
-/// If none is so it must be made durable, and has no verdict before it is. `Appended` tells whether the term is
-/// contested (R6). `log` are the durable batches and `lease` the lease at the moment of the answer; a batch that has
+/// If none applies it must be made durable, and gets no verdict before it is. `Appended` says whether the term is
+/// contested (R6). `log` is the durable batches and `lease` the lease at the moment of the answer; a batch that has
 /// just become durable is the last of the log.
 ///
 /// # Errors
-/// When it was answered something else, or at once where it must be written first, or not where it must be answered.
+/// When the answer was different, or came at once where the batch must be written first, or was missing where it was
+/// due.
 pub fn the_ledger_answers_in_order<'a>(
     log: impl IntoIterator<Item = &'a Batch>,
     lease: Lease,
@@ -96,12 +97,12 @@ pub fn the_ledger_answers_in_order<'a>(
     Err(Violation::off_the_log(Property::R2, what))
 }
 
-/// R3: a status that the ledger shows is the fence as it stood at that head of the durable log. Only whole batches are
-/// durable, so a head within one never stood.
+/// R3: a status that the ledger shows is the fence as it was at that head of the durable log. Only whole batches are
+/// durable, so there never was a head within one.
 ///
 /// # Errors
-/// At the head that was shown, when it was no head or the term there was another; at the log's end, when that is short
-/// of it.
+/// At the head that was shown, when it was never a head or the term there was different; at the log's end, when the log
+/// is shorter than that.
 pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
     log: impl IntoIterator<Item = &'a Batch>,
     status: &LedgerStatus,
@@ -115,10 +116,10 @@ pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
     }
     let violated = |head, what| Err(Violation::at(Property::R3, Position(head), what));
     if fence.head < status.head.0 {
-        return violated(fence.head, format!("the durable log ends here, a head of {} was shown", status.head));
+        return violated(fence.head, format!("the durable log ends here, but a head of {} was shown", status.head));
     }
     if fence.head > status.head.0 {
-        return violated(status.head.0, String::from("a head was shown that lies within a batch"));
+        return violated(status.head.0, String::from("the head that was shown is within a batch"));
     }
     if fence.term != status.term {
         let (shown, durable) = (term_name(status.term), term_name(fence.term));
@@ -128,12 +129,11 @@ pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
 }
 
 /// R3: everything in a reply is durable. Its status is the fence at a durable head, and nothing in the answer reaches
-/// above that head: its records are those of the log, a snapshot was taken no higher, and what is said to be appended
+/// above that head: its records are those of the log, a snapshot was taken no higher, and an append that it confirms
 /// ends no higher.
-///
 /// # Errors
-/// As [`a_status_shown_is_the_fence_at_a_durable_head`]; at the first record that is not so, or at the position of what
-/// is too high.
+/// As [`a_status_shown_is_the_fence_at_a_durable_head`]; at the first record that violates this, or at the position
+/// that is too high.
 pub fn whatever_the_ledger_shows_is_durable<'a>(
     log: impl IntoIterator<Item = &'a Batch>,
     reply: &LedgerReply,
@@ -146,7 +146,7 @@ pub fn whatever_the_ledger_shows_is_durable<'a>(
     match answer {
         LedgerAnswer::Status => Ok(()),
         LedgerAnswer::Chunk { id, .. } if id.position.0 > head => {
-            violated(id.position.0, format!("a snapshot was shown that is above the head, {head}"))
+            violated(id.position.0, format!("the snapshot that was shown is above the head, {head}"))
         }
         LedgerAnswer::Chunk { .. } => Ok(()),
         LedgerAnswer::Records { from, records } => {
@@ -155,20 +155,22 @@ pub fn whatever_the_ledger_shows_is_durable<'a>(
             for (position, shown) in (from.0..).zip(records) {
                 match durable.next() {
                     Some((_, record)) if record == shown => {}
-                    Some(_) => return violated(position, String::from("another record was shown than is durable")),
-                    None => return violated(position, format!("a record was shown that is above the head, {head}")),
+                    Some(_) => {
+                        return violated(position, String::from("the record that was shown is not the durable one"));
+                    }
+                    None => return violated(position, format!("the record that was shown is above the head, {head}")),
                 }
             }
             Ok(())
         }
         LedgerAnswer::Append { verdict: Verdict::Appended { head: appended, .. }, .. } if appended.0 > head => {
-            violated(appended.0, format!("a batch is said to be appended that ends above the head, {head}"))
+            violated(appended.0, format!("the batch that was confirmed ends above the head, {head}"))
         }
         LedgerAnswer::Append { .. } => Ok(()),
     }
 }
 
-/// The fence as the records have it.
+/// The fence according to the records.
 #[derive(Clone, Copy, Debug, Default)]
 struct Fence<'a> {
     /// How many records there are.
@@ -233,7 +235,7 @@ impl<'a> Fence<'a> {
     }
 }
 
-/// Who claims with a batch: a claim is a single record.
+/// The life that claims with a batch: a claim is a single record.
 fn claimant(batch: &Batch) -> Option<Life> {
     match batch.records.as_slice() {
         [Record { entry: Entry::Claimed { holder, .. }, .. }] => Some(*holder),
@@ -247,8 +249,8 @@ fn answer_name(verdict: Option<&Verdict>) -> String {
         Some(Verdict::Appended { head, contested: true }) => format!("is appended up to {head} in a contested term"),
         Some(Verdict::Fenced) => String::from("is fenced"),
         Some(Verdict::Conflict) => String::from("is in conflict"),
-        Some(Verdict::LeaseActive) => String::from("is held off"),
-        None => String::from("is to be written first"),
+        Some(Verdict::LeaseActive) => String::from("meets an active lease"),
+        None => String::from("must be written first"),
     }
 }
 

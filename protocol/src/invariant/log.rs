@@ -17,7 +17,7 @@ use crate::{
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
 
-/// One check of the record that comes next, against the history before it.
+/// One check of the next record, against the history before it.
 type Check = fn(&History, &AuditTerms, &Record) -> Result<(), Violation>;
 
 /// All checks of single records, by property.
@@ -38,7 +38,7 @@ pub(super) const CHECKS: [Check; 14] = [
     trader_does_not_trade,
 ];
 
-/// One check of the batch that comes next, against the history before it.
+/// One check of the next batch, against the history before it.
 type BatchCheck = fn(&History, &AuditTerms, &Batch) -> Result<(), Violation>;
 
 /// All checks of batches, by property.
@@ -48,17 +48,17 @@ pub(super) const BATCH_CHECKS: [BatchCheck; 4] =
 /// S1, S2: no epoch is claimed by two lives, each claim is for the epoch after the latest, and its holder stamps it.
 ///
 /// # Errors
-/// At the claim that is not so: S1 for a second holder or a claim in another's name, S2 for an epoch out of turn.
+/// At the claim that violates this: S1 for a second holder or a claim in another's name, S2 for an epoch out of turn.
 pub fn each_epoch_has_one_holder_and_epochs_rise_by_one<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), holders).map(drop)
 }
 
-/// S1, S2: whoever writes holds the latest epoch, and after its resignation nothing is written but a claim.
+/// S1, S2: every writer holds the latest epoch, and after its resignation nothing is written but a claim.
 ///
 /// # Errors
-/// At the record that is not so: S2 when its writer's term is over, S1 when it never had one.
+/// At the record that violates this: S2 when its writer's term is over, S1 when it never had one.
 pub fn every_record_is_stamped_by_the_holder_of_its_epoch<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
@@ -66,10 +66,10 @@ pub fn every_record_is_stamped_by_the_holder_of_its_epoch<'a>(
 }
 
 /// S3: admitted requests are those in the queue and those with an outcome; no other request has an outcome, and a sale
-/// is of what its request asked for.
+/// matches what its request asked for.
 ///
 /// # Errors
-/// At the outcome that is not so, or at the head when the counts differ.
+/// At the outcome that violates this, or at the head when the counts differ.
 pub fn every_admitted_request_is_open_or_has_an_outcome<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
@@ -89,17 +89,17 @@ pub fn an_acknowledged_request_is_in_the_log<'a>(
     for id in acknowledged {
         if !history.requests.contains_key(&id) {
             return history
-                .violated(Property::S3, format!("{} was acknowledged and is not in the log", request_name(id)));
+                .violated(Property::S3, format!("{} was acknowledged but is not in the log", request_name(id)));
         }
     }
     Ok(())
 }
 
-/// S4: a request is admitted once and has at most one outcome, a deposit counts once, and the sales of a seller are
+/// S4: a request is admitted once and has at most one outcome, a deposit counts once, and each seller's sales are
 /// numbered from 1 without a gap.
 ///
 /// # Errors
-/// At the record that is not so.
+/// At the record that violates this.
 pub fn every_request_has_at_most_one_outcome<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
     run(log, AuditTerms::default(), numbers).map(drop)
 }
@@ -108,25 +108,25 @@ pub fn every_request_has_at_most_one_outcome<'a>(log: impl IntoIterator<Item = &
 /// network does not count beside what the present one decided (DESIGN R8).
 ///
 /// # Errors
-/// At the deposit that is not so.
+/// At the deposit that violates this.
 pub fn a_deposit_follows_the_sold_out_one_before_it<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), deposits_in_turn).map(drop)
 }
 
-/// S5: no deposit sells more than was deposited, every sale is of its deposit's item at its deposit's price, and
-/// nothing is deposited, asked for or sold in the quantity of none.
+/// S5: no deposit sells more than was deposited, every sale is of its deposit's item at its deposit's price, and no
+/// deposit, request or sale is of zero units.
 ///
 /// # Errors
-/// At the record that is not so.
+/// At the record that violates this.
 pub fn stock_is_what_was_deposited_less_what_was_sold<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), stock).map(drop)
 }
 
-/// S5, counted against what the sellers decided: every deposit in the log is, in every part, one of `decided`.
+/// S5, compared with what the sellers decided: every deposit in the log is, in all its parts, one of `decided`.
 ///
 /// # Errors
 /// At the deposit that nobody decided.
@@ -153,12 +153,12 @@ pub fn every_deposit_is_one_its_seller_decided<'a>(
     Ok(())
 }
 
-/// S6: what is paid for a sale is what its seller earns and its trader keeps, to the cent; with the `commission` given
+/// S6: what is paid for a sale is what its seller earns and its trader keeps, to the cent; if `commission` is given,
 /// the trader keeps that share of the order's total, rounded down, and the seller gets the rest. So the totals add up
-/// too, and they fit an account.
+/// too, and they fit in an account.
 ///
 /// # Errors
-/// At the sale that is not so.
+/// At the sale that violates this.
 pub fn money_adds_up<'a>(
     log: impl IntoIterator<Item = &'a Record>,
     commission: Option<Commission>,
@@ -166,8 +166,8 @@ pub fn money_adds_up<'a>(
     run(log, AuditTerms { commission, ..AuditTerms::default() }, money).map(drop)
 }
 
-/// S7: stamps rise along the log, not only those of one writer: who takes office has read all before it (DESIGN R1) and
-/// taken over its largest stamp (R10).
+/// S7: stamps rise along the whole log, not only for each writer: a peer that takes office has read everything before
+/// it (DESIGN R1) and caught up with the largest stamp (R10).
 ///
 /// # Errors
 /// At the record that is not stamped later than all before it.
@@ -175,24 +175,25 @@ pub fn stamps_rise_along_the_log<'a>(log: impl IntoIterator<Item = &'a Record>) 
     run(log, AuditTerms::default(), stamps).map(drop)
 }
 
-/// S7: what answers something is stamped later than it: a record than the request or deposit it books or serves; a
-/// request than the outcome it names, and a deposit than the last sale of the one it names, since both had to be heard.
+/// S7: an answer is stamped later than what it answers: a record later than the request or deposit it books or serves;
+/// a request later than the outcome it names, and a deposit later than the last sale of the one it names, since both
+/// had to be heard.
 ///
 /// # Errors
-/// At the record that is not so.
+/// At the record that violates this.
 pub fn what_answers_is_later_than_what_it_answers<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), answers).map(drop)
 }
 
-/// S8: at each outcome its request is the smallest (time, buyer, sequence) of those in the queue. If it is a sale, the
-/// seller is the smallest (clock, seller) of those who can fill it; if it is a refusal, nobody can. Who can: a seller
-/// with enough of the item left in one deposit that is neither the trader in office (SPEC B7) nor the buyer. The
-/// seller's clock is its deposit's stamp, raised to the sale's stamp by each sale.
+/// S8: at each outcome its request is the smallest (time, buyer, sequence) in the queue. If the outcome is a sale, the
+/// seller is the smallest (clock, seller) among those who can fill the request; if it is a refusal, nobody can. A
+/// seller can if it has enough of the item left in one deposit and is neither the trader in office (SPEC B7) nor the
+/// buyer. The seller's clock is its deposit's stamp, raised to the sale's stamp by each sale.
 ///
 /// # Errors
-/// At the outcome that is not so.
+/// At the outcome that violates this.
 pub fn the_smallest_stamp_is_served_first_from_the_smallest_seller<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
@@ -209,17 +210,17 @@ pub fn nothing_is_admitted_before_the_inherited_queue_is_served<'a>(
     run(log, AuditTerms::default(), inherited_first).map(drop)
 }
 
-/// S13: a request names the buyer's last request with an outcome in the log (none, if there is none), and no other
-/// request of the buyer is open.
+/// S13: a request names the buyer's last request with an outcome in the log (or none if there is none), and the buyer
+/// has no other open request.
 ///
 /// # Errors
-/// At the admission that is not so.
+/// At the admission that violates this.
 pub fn a_request_names_the_outcome_before_it<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
     run(log, AuditTerms::default(), names_outcome).map(drop)
 }
 
-/// SPEC B6: no term has more than `resign_after` sales, and nothing follows the last of them but the resignation. The
-/// log must end where a batch ends; a `resign_after` of nothing asks nothing.
+/// SPEC B6: no term has more than `resign_after` sales, and nothing but the resignation follows the last of them. The
+/// log must end at the end of a batch; if `resign_after` is `None`, nothing is checked.
 ///
 /// # Errors
 /// At the record that follows the last sale, or at the head when the resignation is missing.
@@ -232,43 +233,43 @@ pub fn a_term_ends_with_its_last_sale<'a>(
     the_last_sale_was_followed(&history, &terms)
 }
 
-/// SPEC B7: while a peer is in office nothing of it is deposited or admitted, and nothing is sold from its deposit. A
-/// request of its own that was admitted before is served.
+/// SPEC B7: while a peer is in office none of its deposits or requests is booked, and nothing is sold from its deposit.
+/// A request of its own that was admitted before is served.
 ///
 /// # Errors
-/// At the record that is not so.
+/// At the record that violates this.
 pub fn a_trader_in_office_neither_buys_nor_sells<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), trader_does_not_trade).map(drop)
 }
 
-/// S2: batches stand one after the other without a gap, each is of the epoch that was the latest when it was appended,
-/// and a claim stands alone (DESIGN R1, R2).
+/// S2: batches follow one another without a gap, each is of the epoch that was the latest when it was appended, and a
+/// claim is a batch on its own (DESIGN R1, R2).
 ///
 /// # Errors
-/// At the first record of the batch that is not so.
+/// At the first record of the batch that violates this.
 pub fn every_batch_is_of_the_latest_epoch_at_the_head<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
 ) -> Result<(), Violation> {
     run_batches(batches, AuditTerms::default(), batch_is_in_its_place)
 }
 
-/// S8: within a batch no admission follows an outcome: two requests that came together are both in the queue before the
-/// smaller one is served.
+/// S8: within a batch no admission follows an outcome: two requests that arrived together are both in the queue before
+/// the smaller one is served.
 ///
 /// # Errors
-/// At the admission that stands too late in its batch.
+/// At the admission that comes too late in its batch.
 pub fn no_admission_follows_an_outcome_in_its_batch<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
 ) -> Result<(), Violation> {
     run_batches(batches, AuditTerms::default(), admissions_before_outcomes)
 }
 
-/// R5: a batch holds at most `batch_limit` records; a claim is one. A `batch_limit` of nothing asks nothing.
+/// R5: a batch holds at most `batch_limit` records; a claim is one. If `batch_limit` is `None`, nothing is checked.
 ///
 /// # Errors
-/// At the first record that is one too many.
+/// At the first record beyond the limit.
 pub fn a_batch_holds_at_most_as_many_records_as_its_limit<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
     batch_limit: Option<u32>,
@@ -276,10 +277,10 @@ pub fn a_batch_holds_at_most_as_many_records_as_its_limit<'a>(
     run_batches(batches, AuditTerms { batch_limit, ..AuditTerms::default() }, batch_is_within_its_limit)
 }
 
-/// R5: a batch is its deposits, then its admissions, then outcomes, then at most a resignation.
+/// R5: a batch is its deposits, then its admissions, then outcomes, then at most one resignation.
 ///
 /// # Errors
-/// At the record that stands too late in its batch.
+/// At the record that comes too late in its batch.
 pub fn a_batch_is_deposits_then_admissions_then_outcomes<'a>(
     batches: impl IntoIterator<Item = &'a Batch>,
 ) -> Result<(), Violation> {
@@ -359,7 +360,7 @@ fn writers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
 fn outcomes_of_admitted(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let Some(id) = served(record) else { return Ok(()) };
     if !history.requests.contains_key(&id) {
-        return history.violated(Property::S3, format!("{} has an outcome and was never admitted", request_name(id)));
+        return history.violated(Property::S3, format!("{} has an outcome but was never admitted", request_name(id)));
     }
     if let (Entry::Sold(sale), Some((_, asked))) = (&record.entry, history.open(id))
         && (sale.item, sale.quantity) != (asked.item, asked.quantity)
@@ -399,7 +400,7 @@ fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             history.violated(Property::S4, format!("{} is admitted a second time", request_name(request.id)))
         }
         Entry::Deposited(deposit) if history.deposits.contains_key(&deposit.id) => {
-            history.violated(Property::S4, format!("{} counts a second time", deposit_name(deposit.id)))
+            history.violated(Property::S4, format!("{} is booked a second time", deposit_name(deposit.id)))
         }
         Entry::Sold(sale) => {
             let seller = sale.deposit.seller;
@@ -430,7 +431,7 @@ fn deposits_in_turn(history: &History, _: &AuditTerms, record: &Record) -> Resul
         return history.violated(Property::S4, what);
     }
     if seller.is_some_and(|seller| seller.has_stock()) {
-        let what = format!("{} counts while another of its seller is not sold out", deposit_name(deposit.id));
+        let what = format!("{} is booked while another of its seller's is not sold out", deposit_name(deposit.id));
         return history.violated(Property::S4, what);
     }
     Ok(())
@@ -439,10 +440,10 @@ fn deposits_in_turn(history: &History, _: &AuditTerms, record: &Record) -> Resul
 fn stock(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     match &record.entry {
         Entry::Deposited(deposit) if deposit.count.0 == 0 => {
-            history.violated(Property::S5, format!("{} is of nothing", deposit_name(deposit.id)))
+            history.violated(Property::S5, format!("{} is of no units", deposit_name(deposit.id)))
         }
         Entry::Admitted(request) if request.quantity.0 == 0 => {
-            history.violated(Property::S5, format!("{} asks for nothing", request_name(request.id)))
+            history.violated(Property::S5, format!("{} asks for no units", request_name(request.id)))
         }
         Entry::Sold(sale) => stock_of_sale(history, sale),
         Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
@@ -462,11 +463,10 @@ fn stock_of_sale(history: &History, sale: &Sale) -> Result<(), Violation> {
     }
     if sale.price != stock.deposit.price {
         let (here, there) = (sale.price.0, stock.deposit.price.0);
-        return history
-            .violated(Property::S5, format!("{here} cents are asked for a unit of {name}, which costs {there}"));
+        return history.violated(Property::S5, format!("a unit of {name} is sold at {here} cents, but costs {there}"));
     }
     if sale.quantity.0 == 0 {
-        return history.violated(Property::S5, format!("nothing is sold from {name}"));
+        return history.violated(Property::S5, format!("no units are sold from {name}"));
     }
     if stock.left() < u64::from(sale.quantity.0) {
         let what = format!("{} units are sold from {name}, which has {} left", sale.quantity, stock.left());
@@ -483,15 +483,15 @@ fn money(history: &History, terms: &AuditTerms, record: &Record) -> Result<(), V
         return history.violated(Property::S6, what);
     }
     if let Some(rate) = terms.commission {
-        // SPEC D6, not `Commission::split`, which is what is checked: the seller has the fraction of a cent.
+        // SPEC D6, not `Commission::split`, which is under test: the seller gets the fraction of a cent.
         let due = paid * u128::from(u16::from(rate)) / 10_000;
         if kept != due {
-            let what = format!("of {} {} is kept where {} is due", amount(paid), amount(kept), amount(due));
+            let what = format!("of {}, {} is kept where {} is due", amount(paid), amount(kept), amount(due));
             return history.violated(Property::S6, what);
         }
     }
     if history.sums.paid + paid > u128::from(u64::MAX) {
-        return history.violated(Property::S6, String::from("more was paid in all than an account can hold"));
+        return history.violated(Property::S6, String::from("more was paid in total than an account can hold"));
     }
     Ok(())
 }
@@ -499,7 +499,7 @@ fn money(history: &History, terms: &AuditTerms, record: &Record) -> Result<(), V
 fn stamps(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     if record.stamp.time <= history.latest {
         let what = format!(
-            "peer {} stamps it {} with {} in the books before it",
+            "peer {} stamps it {}, but the books before it already contain {}",
             record.stamp.peer, record.stamp.time, history.latest
         );
         return history.violated(Property::S7, what);
@@ -529,11 +529,11 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
         return history.violated(Property::S7, format!("{name} is stamped by peer {}", stamp.peer));
     }
     if stamp.time >= written {
-        let what = format!("{name} is stamped {}, and {written} is written about it", stamp.time);
+        let what = format!("{name} is stamped {}, but a record about it is stamped {written}", stamp.time);
         return history.violated(Property::S7, what);
     }
     if let Some(heard) = heard.filter(|heard| stamp.time <= *heard) {
-        let what = format!("{name} is stamped {}, and what it follows was written at {heard}", stamp.time);
+        let what = format!("{name} is stamped {}, but what it follows was written at {heard}", stamp.time);
         return history.violated(Property::S7, what);
     }
     Ok(())
@@ -619,14 +619,14 @@ fn last_sale(history: &History, terms: &AuditTerms, record: &Record) -> Result<(
     the_last_sale_was_followed(history, terms)
 }
 
-/// What comes next, or nothing at all, is no resignation.
+/// The next record, if there is one at all, is not a resignation.
 pub(super) fn the_last_sale_was_followed(history: &History, terms: &AuditTerms) -> Result<(), Violation> {
     if let (Some(term), Some(resign_after)) = (&history.term, terms.resign_after)
         && !term.ended
         && resign_after > 0
         && term.sales >= u64::from(resign_after)
     {
-        let what = format!("epoch {} goes on after its {} sales", term.epoch, term.sales);
+        let what = format!("epoch {} continues after its {} sales", term.epoch, term.sales);
         return history.violated(Property::B6, what);
     }
     Ok(())
@@ -647,12 +647,12 @@ fn trader_does_not_trade(history: &History, _: &AuditTerms, record: &Record) -> 
 
 fn batch_is_in_its_place(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
     if batch.position != history.position {
-        let what = format!("a batch for position {} stands at {}", batch.position, history.position);
+        let what = format!("a batch for position {} is at {}", batch.position, history.position);
         return history.violated(Property::S2, what);
     }
     let claims = batch.records.iter().any(|record| matches!(record.entry, Entry::Claimed { .. }));
     if claims && batch.records.len() > 1 {
-        return history.violated(Property::S2, String::from("a claim stands in a batch with other records"));
+        return history.violated(Property::S2, String::from("a claim shares a batch with other records"));
     }
     let latest = match batch.records.as_slice() {
         [Record { entry: Entry::Claimed { epoch, .. }, .. }] => Some(*epoch),
@@ -705,7 +705,7 @@ fn batch_is_in_order(history: &History, _: &AuditTerms, batch: &Batch) -> Result
     Ok(())
 }
 
-/// Where the `nth` record of the batch that comes next stands, from 0.
+/// The position of the `nth` record of the next batch, from 0.
 fn nth_of(history: &History, nth: usize) -> Position {
     Position(history.position.0 + nth as u64)
 }
@@ -721,7 +721,7 @@ fn kind(record: &Record) -> &'static str {
     }
 }
 
-/// Whose outcome a record is.
+/// The request whose outcome a record is.
 fn served(record: &Record) -> Option<RequestId> {
     match &record.entry {
         Entry::Sold(Sale { request, .. }) | Entry::Refused { request } => Some(*request),
@@ -729,7 +729,7 @@ fn served(record: &Record) -> Option<RequestId> {
     }
 }
 
-/// So many cents, as people read them.
+/// An amount in cents, as people read it.
 fn amount(cents: u128) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }

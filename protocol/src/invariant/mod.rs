@@ -1,16 +1,16 @@
-//! What must hold, as plain functions over plain data (DESIGN 5). Each is named as the sentence it checks.
+//! What must hold, as plain functions over plain data (DESIGN 5). Each is named after the sentence it checks.
 //!
-//! Whoever has a log, a clock, a message or books can ask: the models at every state, the random tests after every
-//! step, `bazaar audit` of a log on a disk, the replay of a trace. No check asks the code that it checks: stock, queue
-//! and accounts are added up anew from the records, not by [`Books`](crate::books::Books); prices and shares, the order
-//! of the queue and the fence of the ledger are worked out from plain numbers. Only
-//! [`the_books_equal_the_fold_of_the_log`] uses the fold, since the fold is what it speaks of.
+//! Anyone who has a log, a clock, a message or books can ask: the models at every state, the random tests after every
+//! step, `bazaar audit` of a log on a disk, the replay of a trace. No check relies on the code that it checks: stock,
+//! queue and accounts are recomputed from the records, not by [`Books`](crate::books::Books); prices and shares, the
+//! order of the queue and the fence of the ledger are worked out from plain numbers. Only
+//! [`the_books_equal_the_fold_of_the_log`] uses the fold, since the fold is its subject.
 //!
 //! - Over a log: the functions of this module that take a `log`, and all of them in one pass: [`LogAudit`], [`audit`].
-//! - Over batches, where the log is told apart into appends: [`a_batch_is_deposits_then_admissions_then_outcomes`],
+//! - Over batches, where the log is divided into appends: [`a_batch_is_deposits_then_admissions_then_outcomes`],
 //!   [`a_batch_holds_at_most_as_many_records_as_its_limit`], [`no_admission_follows_an_outcome_in_its_batch`],
 //!   [`every_batch_is_of_the_latest_epoch_at_the_head`], [`audit_batches`].
-//! - Over what the ledger answers, held against its durable batches: [`the_ledger_answers_in_order`],
+//! - Over the ledger's answers, compared with its durable batches: [`the_ledger_answers_in_order`],
 //!   [`whatever_the_ledger_shows_is_durable`].
 //! - Over one step of one peer: clocks, links, floods.
 //! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`], [`an_epoch_is_spoken_for_by_its_holder`].
@@ -44,19 +44,19 @@ use crate::id::{DepositId, Position, RequestId};
 pub enum Property {
     /// An epoch has at most one holder, and only its holder speaks for it.
     S1,
-    /// Epochs rise by one along the log, and nothing of an old epoch follows a newer claim.
+    /// Epochs rise by one along the log, and nothing from an old epoch follows a newer claim.
     S2,
     /// A request that was admitted is in the queue or has an outcome.
     S3,
-    /// A request has at most one outcome, a deposit counts once, a sale number names one sale of its seller.
+    /// A request has at most one outcome, a deposit counts once, a sale number identifies one sale of its seller.
     S4,
-    /// What was deposited is what was sold and what is left, and nothing is sold that is not there.
+    /// What was deposited is what was sold and what is left, and nothing is sold that does not exist.
     S5,
     /// What buyers pay is what sellers earn and traders keep.
     S6,
-    /// Clocks never go back, and what follows from something is stamped later than it.
+    /// Clocks never go back, and an effect is stamped later than its cause.
     S7,
-    /// The smallest stamp is served first, from the seller with the smallest clock of those who can fill it.
+    /// The smallest stamp is served first, by the seller with the smallest clock among those who can fill it.
     S8,
     /// Requests are served in an order that extends happened-before (with `ordering = "stable"` only).
     S9,
@@ -68,75 +68,75 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
-    /// An append stands where the books end that it was planned on (DESIGN R1).
+    /// An append's position is the end of the books it was planned on (DESIGN R1).
     R1,
-    /// The ledger answers an append by its checks, in their order (DESIGN R2).
+    /// The ledger answers an append by its checks, in order (DESIGN R2).
     R2,
     /// Whatever the ledger shows is durable (DESIGN R3).
     R3,
-    /// A batch holds at most as many records as its limit, in their order (DESIGN R5).
+    /// A batch holds no more records than its limit, in order (DESIGN R5).
     R5,
-    /// What must wait until the clock is written waits, and no more of it than the limit (DESIGN R10).
+    /// Whatever must wait until the clock is written waits, and no more of it than the limit (DESIGN R10).
     R10,
-    /// A message gets through while a path is left (SPEC A2).
+    /// A message gets through as long as a path is left (SPEC A2).
     A2,
-    /// Who knows of an epoch does not turn back to an older one, and is not trader in an older one (SPEC B4).
+    /// A peer that knows of an epoch does not go back to an older one, and is not trader in an older one (SPEC B4).
     B4,
-    /// A trader shows that it lives only after a renewal confirmed since it did last, and who hears it joins no
-    /// election (SPEC B5).
+    /// A trader shows that it is alive only after a renewal confirmed since the last time it did, and a peer that hears
+    /// it joins no election (SPEC B5).
     B5,
     /// A trader gives its office back with the last sale of its term (SPEC B6).
     B6,
     /// A trader in office neither buys nor sells (SPEC B7).
     B7,
-    /// A trader or winner that hears no ledger steps down (SPEC B9).
+    /// A trader or winner that does not hear the ledger steps down (SPEC B9).
     B9,
-    /// Under synchrony there is at most one trader, and it was the highest of those that could be.
+    /// Under synchrony there is at most one trader, and it is the highest of the peers that could be.
     Y1,
     /// Under synchrony a trader that resigned does not hold the next epoch if anybody else can.
     Y2,
-    /// Once faults stop there is one trader that all know.
+    /// Once faults stop there is one trader, known to all.
     L1,
-    /// Once faults stop every accepted request gets an outcome, and all whom it concerns are told.
+    /// Once faults stop every accepted request gets an outcome, and everyone concerned is told.
     L2,
-    /// A lone survivor can hold the office and deals with what is pending.
+    /// A lone survivor can hold the office and settles what is pending.
     L3,
 }
 
 impl Property {
-    /// What it says, in one sentence.
+    /// The property in one sentence.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
             Property::S1 => "an epoch has at most one holder, and only its holder speaks for it",
-            Property::S2 => "epochs rise by one, and nothing of an old epoch follows a newer claim",
+            Property::S2 => "epochs rise by one, and nothing from an old epoch follows a newer claim",
             Property::S3 => "a request that was admitted is in the queue or has an outcome",
-            Property::S4 => "every request has at most one outcome, every deposit and every sale counts once",
+            Property::S4 => "every request has at most one outcome, and every deposit and every sale counts once",
             Property::S5 => "what was deposited is what was sold and what is left",
             Property::S6 => "what buyers pay is what sellers earn and traders keep",
-            Property::S7 => "clocks never go back, and what follows from something is stamped later than it",
-            Property::S8 => "the smallest stamp is served first, from the smallest seller who can fill it",
+            Property::S7 => "clocks never go back, and an effect is stamped later than its cause",
+            Property::S8 => "the smallest stamp is served first, by the smallest seller who can fill it",
             Property::S9 => "requests are served in an order that extends happened-before",
             Property::S10 => "peers send to neighbours only, and a flood is delivered once",
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
-            Property::R1 => "an append stands where the books end that it was planned on",
-            Property::R2 => "the ledger answers an append by its checks, in their order",
+            Property::R1 => "an append's position is the end of the books it was planned on",
+            Property::R2 => "the ledger answers an append by its checks, in order",
             Property::R3 => "whatever the ledger shows is durable",
-            Property::R5 => "a batch holds at most as many records as its limit, in their order",
-            Property::R10 => "what must wait until the clock is written waits, and no more of it than the limit",
-            Property::A2 => "a message gets through while a path is left",
-            Property::B4 => "who knows of an epoch does not turn back to an older one",
-            Property::B5 => "a heartbeat follows a confirmed renewal, and who hears it joins no election",
+            Property::R5 => "a batch holds no more records than its limit, in order",
+            Property::R10 => "whatever must wait until the clock is written waits, and no more of it than the limit",
+            Property::A2 => "a message gets through as long as a path is left",
+            Property::B4 => "a peer that knows of an epoch does not go back to an older one",
+            Property::B5 => "a heartbeat follows a confirmed renewal, and a peer that hears it joins no election",
             Property::B6 => "a trader gives its office back with the last sale of its term",
             Property::B7 => "a trader in office neither buys nor sells",
             Property::B9 => "a trader or winner that hears no ledger steps down",
-            Property::Y1 => "under synchrony there is at most one trader, the highest of those that could be",
-            Property::Y2 => "under synchrony who resigned does not hold the next epoch if anybody else can",
-            Property::L1 => "once faults stop there is one trader that all know",
-            Property::L2 => "once faults stop every accepted request gets an outcome, and all are told",
-            Property::L3 => "a lone survivor can hold the office and deals with what is pending",
+            Property::Y1 => "under synchrony there is at most one trader, the highest of the peers that could be",
+            Property::Y2 => "under synchrony a peer that resigned does not hold the next epoch if anybody else can",
+            Property::L1 => "once faults stop there is one trader, known to all",
+            Property::L2 => "once faults stop every accepted request gets an outcome, and everyone concerned is told",
+            Property::L3 => "a lone survivor can hold the office and settles what is pending",
         }
     }
 }
@@ -177,15 +177,15 @@ impl fmt::Display for Property {
     }
 }
 
-/// A property does not hold.
+/// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which.
+    /// The property.
     pub property: Property,
-    /// The record where it shows, counted from 0; the head where a record is missing; nothing when it is not of the
-    /// log.
+    /// The record where it shows, counted from 0; the head where a record is missing; `None` when it does not concern
+    /// the log.
     pub position: Option<Position>,
-    /// What was found there.
+    /// What was found there, in words.
     pub what: String,
 }
 
@@ -210,7 +210,7 @@ impl fmt::Display for Violation {
 
 impl core::error::Error for Violation {}
 
-/// A number as people read it: the incarnation it was given in, and which of that life's it is (DESIGN R8).
+/// A number as people read it: the incarnation that assigned it, and its number in that life (DESIGN R8).
 fn number(n: u64) -> String {
     format!("{}.{}", n >> 32, n & u64::from(u32::MAX))
 }

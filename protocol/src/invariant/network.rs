@@ -18,14 +18,14 @@ pub fn nothing_is_sent_to_a_non_neighbour(
     neighbours: &BTreeSet<PeerId>,
 ) -> Result<(), Violation> {
     if !neighbours.contains(&to) {
-        let what = format!("peer {from} sent to peer {to}, which is no neighbour of it");
+        let what = format!("peer {from} sent to peer {to}, which is not its neighbour");
         return Err(Violation::off_the_log(Property::S10, what));
     }
     Ok(())
 }
 
-/// S10: each life of a receiver is given a flood at most once, by however many paths it comes. `delivered` is all that
-/// was delivered, with to whom; what somebody broadcasts counts as delivered to itself.
+/// S10: each life of a receiver is given a flood at most once, however many paths it arrives by. `delivered` is
+/// everything that was delivered, and to whom; a peer's own broadcast counts as delivered to itself.
 ///
 /// # Errors
 /// When a life was given the same flood twice.
@@ -45,14 +45,14 @@ pub fn a_flood_is_delivered_at_most_once(
     Ok(())
 }
 
-/// A2: a flood that comes to a peer for the first time is new there, however late it comes and whatever is missing
-/// before it. Three sorts may be dropped all the same: the peer's own; those of a life of their origin of which a later
-/// life was heard there; and those below the `window`, which more than so many floods of the same life with higher
-/// numbers have preceded ([`Limits::flood_window`](crate::config::Limits::flood_window)). To be asked of a flood that
-/// `receiver` has dropped; `handed` is what this life of it was handed before.
+/// A2: a flood that reaches a peer for the first time is new there, however late it arrives and whatever is missing
+/// before it. Three kinds may be dropped nevertheless: the peer's own; those from a life of their origin when a later
+/// life has been heard there; and those below the `window`, which more than that many floods of the same life with
+/// higher numbers have preceded ([`Limits::flood_window`](crate::config::Limits::flood_window)). Ask this about a flood
+/// that `receiver` has dropped; `handed` is what this life of it was handed before.
 ///
 /// # Errors
-/// When the flood is new, and none of these.
+/// When the flood is new and none of these apply.
 pub fn a_new_flood_is_dropped_only_below_the_window(
     receiver: PeerId,
     flood: FloodId,
@@ -74,10 +74,9 @@ pub fn a_new_flood_is_dropped_only_below_the_window(
     Err(Violation::off_the_log(Property::A2, what))
 }
 
-/// A2: a broadcast that is over has reached both ends of a link or neither; so everybody whom a path connects with its
-/// source. `reached` is who has it, the source included. `links` are the links that are sound: which both ends thought
-/// up when it was sent, and which have lost nothing of it and not been down since.
-///
+/// A2: a broadcast that is over has reached both ends of a link or neither, and therefore everybody whom a path
+/// connects with its source. `reached` is everybody who has it, including the source. `links` are the sound links:
+/// those that both ends considered up when it was sent, and that have lost nothing of it and not been down since.
 /// # Errors
 /// When one end has it and the other has not.
 pub fn a_broadcast_reaches_both_ends_of_a_link_or_neither(
@@ -88,19 +87,19 @@ pub fn a_broadcast_reaches_both_ends_of_a_link_or_neither(
         let (has, lacks) = if reached.contains(&one) { (one, other) } else { (other, one) };
         if reached.contains(&has) && !reached.contains(&lacks) {
             let what =
-                format!("a broadcast reached peer {has} and never came to peer {lacks}, to which its link is up");
+                format!("a broadcast reached peer {has} but not peer {lacks}, although the link between them is up");
             return Err(Violation::off_the_log(Property::A2, what));
         }
     }
     Ok(())
 }
 
-/// A2: a unicast that got lost nowhere and never arrived can only have ended with a peer that nothing connects with its
-/// destination `to`. `at` is the last peer that had it with a way to follow: the relay that has flooded it, if one has.
-/// `links` are those that are sound, as for [`a_broadcast_reaches_both_ends_of_a_link_or_neither`].
+/// A2: a unicast that was lost nowhere and never arrived can only have ended at a peer that nothing connects with its
+/// destination `to`. `at` is the last peer that had it with a path to follow: the relay that flooded it, if one did.
+/// `links` are the sound ones, as for [`a_broadcast_reaches_both_ends_of_a_link_or_neither`].
 ///
 /// # Errors
-/// When a path of such links connects the two.
+/// When a path over such links connects the two.
 pub fn a_unicast_ends_only_where_no_path_is_left(
     at: PeerId,
     to: PeerId,
@@ -116,7 +115,8 @@ pub fn a_unicast_ends_only_where_no_path_is_left(
             }
         }
         if connected.contains(&to) {
-            let what = format!("a unicast for peer {to} ended with peer {at}, though a path between them is left");
+            let what =
+                format!("a unicast for peer {to} ended with peer {at}, although there is still a path between them");
             return Err(Violation::off_the_log(Property::A2, what));
         }
         if connected.len() == before {
@@ -125,8 +125,8 @@ pub fn a_unicast_ends_only_where_no_path_is_left(
     }
 }
 
-/// A2: a unicast follows the ways it finds for `limit` hops at most, so that it goes in no circle for ever. `walked` is
-/// how many it has taken so far.
+/// A2: a unicast follows the paths it finds for at most `limit` hops, so that it does not go in circles for ever.
+/// `walked` is how many hops it has taken so far.
 ///
 /// # Errors
 /// When it has taken more.
@@ -164,7 +164,7 @@ mod tests {
         assert!(may_drop(1, &[flood(0, 2, 1)], 1), "its origin is in a later life");
         assert!(
             !may_drop(1, &[flood(0, 1, 1), flood(2, 2, 1), flood(0, 1, 3)], 1),
-            "another's life, one earlier, one later"
+            "another peer's, an earlier one, a later one"
         );
         assert!(may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 1), "two later ones: too many for a window of one");
         assert!(!may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 2));

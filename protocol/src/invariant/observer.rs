@@ -1,12 +1,12 @@
-//! The one observer: it is fed with what happens, and asks every property that applies.
+//! The one observer: it is told what happens, and checks every property that applies.
 //!
-//! A world (a model, a random schedule, a simulator) tells it what its machines were given and what they made of that,
-//! and when a batch has become durable. The observer remembers what a property needs to be asked and no state shows:
-//! who was heard lately, what was counted already, what was decided. It reads of a machine what it holds and what it
-//! waits for, never what it remembers to be so.
+//! A world (a model, a random schedule, a simulator) tells it what its machines were given, what they made of that, and
+//! when a batch has become durable. The observer remembers what a property needs and no state shows: who was heard
+//! lately, what was counted already, what was decided. It reads from a machine what the machine holds and waits for,
+//! never what the machine remembers to be true.
 //!
 //! What a participant says is compared with the log when it is *decided*, not when it leaves. Between the two a journal
-//! may hold it back, and what was true may no longer be the latest; that is no fault.
+//! may hold it back, and what was true may no longer be the latest; that is not a fault.
 //!
 //! ```text
 //! on_durable        a batch is durable              S1-S8, S12, S13, B6, B7 of the log
@@ -19,7 +19,7 @@
 //! on_instant        everybody, under synchrony      Y1, Y2
 //! ```
 //!
-//! A world whose states are compared may compare observers: those that are equal, over equal logs, find the same from
+//! A world that compares its states may compare observers too: two that are equal, over equal logs, find the same from
 //! then on.
 
 use alloc::{
@@ -55,21 +55,21 @@ use crate::{
     record::{Batch, Deposit, Entry, Record, Request},
 };
 
-/// What a property says of what has just happened.
+/// What a property says about what has just happened.
 pub type Checked = Result<(), Violation>;
 
-/// What an observer knows beforehand.
+/// What an observer knows in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// The terms of trade of the run.
     pub terms: Terms,
-    /// Its limits.
+    /// The limits of the run.
     pub limits: Limits,
-    /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive: so
-    /// Y1 and Y2 are asked as well.
+    /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive; Y1
+    /// and Y2 are then checked as well.
     pub is_synchronous: bool,
-    /// The one property that is asked; nothing: all. What is found first is told, so that where several are violated in
-    /// one step one of them can be looked for.
+    /// The one property to check; `None`: all. Only the first violation of a step is reported, so this is how to look
+    /// for one of several that are violated in the same step.
     pub only: Option<Property>,
 }
 
@@ -84,36 +84,36 @@ pub struct Observer {
     lease: Lease,
 }
 
-/// What the ledger runs on.
+/// What the ledger is running on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Image {
-    /// All that ever was durable.
+    /// Everything that was ever durable.
     Latest,
-    /// An old image of it, which somebody has put back.
+    /// An old image, which was put back.
     Old,
-    /// An old image, and it knows.
+    /// An old image, and the ledger has noticed.
     Noticed,
 }
 
-/// The durable log, audited, folded and indexed as it grows. It takes every batch at its word.
+/// The durable log, audited, folded and indexed as it grows. It believes every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     audit: LogAudit,
     books: Books,
     records: Vec<Record>,
     batches: Vec<Batch>,
-    /// Where batches end.
+    /// The positions at which batches end.
     ends: BTreeSet<Position>,
-    /// The records that concern a buyer or seller, by where they stand.
+    /// The positions of the records that concern each buyer or seller.
     of_client: BTreeMap<PeerId, Vec<usize>>,
 }
 
-/// What clients have ever decided to ask for and to deposit.
+/// Everything that clients have ever decided to request and to deposit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Decided {
     requests: BTreeMap<RequestId, Request>,
     deposits: BTreeMap<DepositId, Deposit>,
-    /// Who is not watched, so that nobody knows what it decided.
+    /// The peers that are not watched, so that nobody knows what they decided.
     outsiders: BTreeSet<PeerId>,
 }
 
@@ -127,28 +127,29 @@ impl Decided {
     }
 }
 
-/// What is remembered of one life of a peer.
+/// What is remembered about one life of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Witness {
-    /// The latest epoch that it was told of, or that it held.
+    /// The latest epoch that it was told of or that it held.
     known: Epoch,
-    /// The lowest epoch whose leader may still be one, by what other participants have told it and by what it held.
+    /// The lowest epoch whose leader may still be in office, by what other participants have told it and by what it
+    /// held.
     floor: Epoch,
-    /// The leader that it has heard itself since it was last silent for too long, and for which epoch.
+    /// The leader that it has itself heard since that was last silent for too long, and the leader's epoch.
     hears: Option<(Epoch, PeerId)>,
-    /// In office: the append that it has asked for last and that was not confirmed yet.
+    /// In office: the last append that it asked for and that is not confirmed yet.
     asked: Option<(Epoch, Position)>,
-    /// In office: an append of its own was confirmed since its last heartbeat.
+    /// In office: an append of its own has been confirmed since its last heartbeat.
     confirmed: bool,
-    /// The ledger has answered it, and has been neither lost nor waited for in vain since.
+    /// The ledger has answered it, and has since been neither lost nor waited for in vain.
     hears_ledger: bool,
-    /// The last request whose outcome it counts.
+    /// The last request whose outcome it counted.
     concluded: Option<Sequence>,
-    /// The last sale it counts.
+    /// The last sale it counted.
     earned: Option<SaleNumber>,
     /// The furthest durable books it was shown.
     shown: HighWaterMark,
-    /// Under synchrony, while it runs for office: who has been there and eligible ever since it called.
+    /// Under synchrony, while it runs for office: the peers that have been present and eligible ever since it called.
     rivals: Option<BTreeSet<PeerId>>,
     /// The floods that it was handed.
     floods: Arc<BTreeSet<FloodId>>,
@@ -157,13 +158,13 @@ struct Witness {
 /// One step of a participant.
 #[derive(Clone, Copy, Debug)]
 pub struct Stepped<'a> {
-    /// What it was.
+    /// The participant before the step.
     pub before: &'a Participant,
-    /// What it was given.
+    /// The input of the step.
     pub input: &'a ParticipantInput,
     /// What it decided.
     pub effects: &'a [ParticipantEffect],
-    /// What it is.
+    /// The participant after the step.
     pub after: &'a Participant,
 }
 
@@ -179,7 +180,7 @@ impl PartialEq for Observer {
 impl Eq for Observer {}
 
 /// The log is left out: a world that compares states has the batches it follows from, until an old image is put back.
-/// So is what was decided and is in the log, but for its name.
+/// So is what was decided and is in the log, except for its id.
 impl Hash for Observer {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.image, self.lease, &self.witnesses).hash(state);
@@ -226,7 +227,7 @@ impl Log {
         &self.records
     }
 
-    /// What they add up to.
+    /// What the durable records add up to.
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
@@ -244,7 +245,7 @@ impl Log {
         &self.audit
     }
 
-    /// Who holds an epoch.
+    /// The holder of an epoch.
     #[must_use]
     pub fn holder(&self, epoch: Epoch) -> Option<Life> {
         self.audit.history().holders.get(&epoch).copied()
@@ -280,7 +281,7 @@ impl Log {
             for client in buyer.into_iter().chain(seller.filter(|seller| Some(*seller) != buyer)) {
                 self.of_client.entry(client).or_default().push(self.records.len());
             }
-            // An honest trader's records can be folded; books that refuse one would serve nobody any more.
+            // An honest trader's records can be folded; books that refuse one could no longer serve anybody.
             let folded = self.books.apply(record);
             self.records.push(record.clone());
             if let Err(error) = folded {
@@ -302,7 +303,7 @@ impl Log {
 }
 
 impl Observer {
-    /// An observer of a run that begins.
+    /// An observer of a run that is about to begin.
     #[must_use]
     pub fn new(rules: Rules) -> Observer {
         Observer {
@@ -319,7 +320,7 @@ impl Observer {
         self.rules.only.is_none_or(|property| property == violation.property)
     }
 
-    /// What was found, if it is asked for.
+    /// What was found, if that property is to be checked.
     fn asked(&self, found: Checked) -> Checked {
         found.or_else(|violation| if self.is_asked(&violation) { Err(violation) } else { Ok(()) })
     }
@@ -346,10 +347,10 @@ impl Observer {
 
     // The log.
 
-    /// The same, of a log that has begun: these batches were decided by people who are not watched.
+    /// Like [`Observer::new`], for a log that has begun: these batches were decided by clients that are not watched.
     ///
     /// # Errors
-    /// The first property that does not hold of that log.
+    /// The first property that does not hold for that log.
     pub fn over(rules: Rules, batches: &[Batch]) -> Result<Observer, Violation> {
         let mut observer = Observer::new(rules);
         for batch in batches {
@@ -365,7 +366,7 @@ impl Observer {
         Ok(observer)
     }
 
-    /// Somebody who is not watched takes part: nobody is asked what it has decided.
+    /// A client that is not watched takes part: nobody is asked what it has decided.
     pub fn on_outsider(&mut self, client: PeerId) {
         if !self.decided.outsiders.contains(&client) {
             Arc::make_mut(&mut self.decided).outsiders.insert(client);
@@ -375,10 +376,10 @@ impl Observer {
     /// A batch has become durable.
     ///
     /// # Errors
-    /// The first property that does not hold of the log any more.
+    /// The first property that no longer holds for the log.
     pub fn on_durable(&mut self, batch: &Batch) -> Checked {
         if self.image != Image::Latest {
-            return violated(Property::S3, "what was durable has been taken away, and the log goes on".to_string());
+            return violated(Property::S3, "what was durable has been taken away, but the log continues".to_string());
         }
         let mut found = Arc::make_mut(&mut self.log).take(batch);
         for record in &batch.records {
@@ -403,8 +404,8 @@ impl Observer {
 
     // The ledger.
 
-    /// An old image of the ledger has been put back, with less than was durable. The log remains what was durable:
-    /// nothing that the ledger appends from here on is added to it.
+    /// An old image of the ledger was put back, with less than was durable. The log remains what was durable: nothing
+    /// that the ledger appends from now on is added to it.
     pub fn on_put_back(&mut self) {
         self.image = Image::Old;
     }
@@ -415,14 +416,14 @@ impl Observer {
         self.image != Image::Latest
     }
 
-    /// The ledger has taken a call, and this is what it did. What its caller had seen is what it showed with the call:
-    /// that this is all it was shown until then was asked when it decided to call. Who has not seen more than the
-    /// ledger holds cannot know, nor can the ledger: such a call may even be granted, and what comes of it is another
-    /// history. `was_writing`: a batch was under way when the call came, so that an append must wait.
+    /// The ledger has taken a call, and this is what it did. What the call shows is all that its caller had been shown;
+    /// that was checked when the caller decided to call. If the caller has seen no more than the ledger holds, neither
+    /// of them can know that the image is old: such a call may even be granted, and what follows from it is a different
+    /// history. `was_writing`: a batch was being written when the call arrived, so that an append must wait.
     ///
     /// # Errors
-    /// S3: when it goes on though its caller has seen more, or stops though nobody has, or does anything once it has
-    /// stopped. R2, R3: when it answers anything but what is due, or shows what is not durable.
+    /// S3: when it continues although its caller has seen more, or stops although nobody has, or does anything once it
+    /// has stopped. R2, R3: when it gives any answer but the one that is due, or shows what is not durable.
     pub fn on_call(&mut self, call: &LedgerCall, was_writing: bool, ledger: &Ledger, deeds: &[Deed]) -> Checked {
         let (holds, peer) = (ledger.status().seen(), call.caller.peer);
         let has_seen_more = call.seen.epoch > holds.epoch || call.seen.head > holds.head;
@@ -433,7 +434,7 @@ impl Observer {
         let fails = deeds.iter().any(|deed| matches!(deed, Deed::Fail(_)));
         let what = match self.image {
             Image::Noticed if !deeds.is_empty() => {
-                format!("the ledger has stopped, and still does something for peer {peer}")
+                format!("the ledger has stopped, but still does something for peer {peer}")
             }
             Image::Noticed => return Ok(()),
             Image::Latest | Image::Old if fails => {
@@ -447,7 +448,7 @@ impl Observer {
                 )
             }
             Image::Latest | Image::Old if has_seen_more => format!(
-                "the ledger holds epoch {}, head {}, and goes on though peer {peer} has seen epoch {}, head {}",
+                "the ledger holds epoch {}, head {}, and continues although peer {peer} has seen epoch {}, head {}",
                 holds.epoch, holds.head, call.seen.epoch, call.seen.head
             ),
             Image::Latest | Image::Old => {
@@ -458,7 +459,7 @@ impl Observer {
         violated(Property::S3, what)
     }
 
-    /// R2: what was not answered at once is to be written first.
+    /// R2: what was not answered at once must be written first.
     fn is_to_be_written(&self, call: &LedgerCall, was_writing: bool, deeds: &[Deed]) -> Checked {
         match &call.request {
             LedgerRequest::Append(batch) if !was_writing && deeds.is_empty() && self.image == Image::Latest => {
@@ -468,7 +469,7 @@ impl Observer {
         }
     }
 
-    /// The batch that has become durable last is answered for, and then what waited for that.
+    /// The batch that has become durable last is answered, and then whatever waited for it.
     ///
     /// # Errors
     /// As [`Observer::on_call`].
@@ -484,7 +485,7 @@ impl Observer {
     /// # Errors
     /// R3: when it shows what is not durable.
     pub fn on_read(&self, reply: &LedgerReply) -> Checked {
-        // What an old image shows was durable as well, until that goes on as another history.
+        // What an old image shows was durable as well, until it continues as a different history.
         if self.image != Image::Latest {
             return Ok(());
         }
@@ -500,7 +501,10 @@ impl Observer {
             {
                 let log = &self.log.batches;
                 if *echo != Echo::of(reply.to, batch) {
-                    return violated(Property::R2, format!("peer {}'s append is answered as another", reply.to.peer));
+                    return violated(
+                        Property::R2,
+                        format!("peer {}'s append is answered as another one", reply.to.peer),
+                    );
                 }
                 the_ledger_answers_in_order(log, self.lease, reply.to, batch, Some(verdict))?;
                 self.lease = self.lease.answered(log, verdict);
@@ -509,7 +513,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The ledger has started, with all that is durable.
+    /// The ledger has started, with everything that is durable.
     pub fn on_ledger_start(&mut self) {
         self.lease = Lease::afresh(&self.log.batches);
     }
@@ -526,7 +530,7 @@ impl Observer {
     /// # Errors
     /// The first property that does not hold.
     pub fn on_start(&mut self, durable: Durable, started: &Participant, effects: &[ParticipantEffect]) -> Checked {
-        // Before the first life of a seller there were no sales; what a later one is told of first it takes over.
+        // Before the first life of a seller there were no sales; a later one adopts what it is told of first.
         let earned = (durable.incarnation == Incarnation(0)).then_some(SaleNumber(0));
         let witness = Witness { shown: durable.seen, known: durable.seen.epoch, earned, ..Witness::default() };
         self.witnesses.insert(started.me().peer, Arc::new(witness));
@@ -544,8 +548,8 @@ impl Observer {
         self.witnesses.remove(&peer);
     }
 
-    /// A life that was never written has said nothing (DESIGN R7): what it decided to say, the next one, which is the
-    /// same one again, may decide otherwise.
+    /// A life that was never written has said nothing (DESIGN R7): the next one, which has the same incarnation, may
+    /// decide differently what to say.
     fn forget_unwritten(&mut self, me: Life) {
         let is_left = |client: PeerId, number: u64| client != me.peer || number >> 32 < u64::from(me.incarnation.0);
         let decided = Arc::make_mut(&mut self.decided);
@@ -592,18 +596,18 @@ impl Observer {
         self.asked(told_what_waits(step))
     }
 
-    /// Remembers what a step makes known to its participant, by the input alone.
+    /// Remembers what a step makes known to its participant, judging by the input alone.
     fn hear(&mut self, Stepped { before, input, after, .. }: Stepped<'_>) {
         let stands = before.office().is_some_and(|office| office.is_standing());
         let mine = before.epoch();
         let me = before.me();
         let known = self.witnesses.entry(me.peer).or_default();
-        // Most steps teach nothing: then what is shared with other observers stays shared.
+        // Most steps teach nothing; then what is shared with other observers stays shared.
         let mut witness = Witness::clone(known);
         match input {
             ParticipantInput::Heard { from, body, .. } => match body {
                 Body::Heartbeat { epoch, .. } | Body::Election(ElectionMessage::Coordinator { epoch }) => {
-                    // Who stands does not follow the leader that it is about to replace.
+                    // A peer that is standing does not follow the leader that it is about to replace.
                     let is_replaced = stands && *epoch == witness.floor;
                     let leads = mine.is_some_and(|mine| mine >= *epoch);
                     if *epoch >= witness.floor && !is_replaced && !leads {
@@ -622,7 +626,7 @@ impl Observer {
                     witness.floor = witness.floor.max(epoch.next());
                     witness.known = witness.known.max(*epoch);
                 }
-                // A leader that calls has restarted, and leads no more.
+                // A leader that calls has restarted and no longer leads.
                 Body::Election(ElectionMessage::Call | ElectionMessage::Anyone) => {
                     witness.hears = witness.hears.filter(|(_, leader)| leader != from);
                 }
@@ -631,7 +635,7 @@ impl Observer {
                 | Body::Client(_)
                 | Body::Trader(_) => {}
             },
-            // It was silent for too long.
+            // The leader was silent for too long.
             ParticipantInput::Fired(Timer::Election) => witness.hears = None,
             ParticipantInput::Ledger(reply) if reply.to == me => {
                 if let LedgerAnswer::Append { echo, verdict: Verdict::Appended { .. } } = &reply.answer
@@ -671,8 +675,8 @@ impl Observer {
         }
     }
 
-    /// SPEC B9: who is out of office when the ledger goes does not hear it; nor does a peer that has given up waiting
-    /// for it.
+    /// SPEC B9: a peer that is out of office when the ledger goes does not hear it; nor does a peer that has given up
+    /// waiting for it.
     fn lose_ledger(&mut self, Stepped { before, input, effects, after }: Stepped<'_>) {
         let is_out = before.office().is_some_and(|office| office.books().is_none());
         let silent = |effect: &ParticipantEffect| match effect {
@@ -693,16 +697,16 @@ impl Observer {
         }
     }
 
-    /// S1, B4, Y1, Y2: who takes office holds it by the log.
+    /// S1, B4, Y1, Y2: a peer that takes office holds it according to the log.
     fn check_office(&self, before: &Participant, after: &Participant) -> Checked {
         let Some(epoch) = after.epoch() else { return Ok(()) };
         let me = after.me();
         if before.epoch() == Some(epoch) {
-            // Who claims and hears of a later epoch may be granted an earlier one all the same, and is fenced when it
+            // A peer that claims and hears of a later epoch may still be granted an earlier one, and is fenced when it
             // writes.
             let floor = self.seen_of(me.peer).map_or(Epoch(0), |witness| witness.floor);
             if epoch < floor {
-                let what = format!("peer {} goes on in epoch {epoch} though it was told of epoch {floor}", me.peer);
+                let what = format!("peer {} continues in epoch {epoch} although it was told of epoch {floor}", me.peer);
                 return violated(Property::B4, what);
             }
             return Ok(());
@@ -719,7 +723,7 @@ impl Observer {
         }
         let has_resigned = self.log.resigned_by(me.peer).is_some_and(|resigned| resigned.next() == epoch);
         if let (true, Some(other)) = (has_resigned, rivals.find(|other| **other != me.peer)) {
-            let what = format!("peer {} resigned and holds the next epoch while peer {other} could", me.peer);
+            let what = format!("peer {} resigned but holds the next epoch while peer {other} could", me.peer);
             return violated(Property::Y2, what);
         }
         Ok(())
@@ -739,7 +743,7 @@ impl Observer {
         }
     }
 
-    /// S12: what a trader serves from is the fold of the log, up to where a batch ends. Looked at whenever it changes.
+    /// S12: a trader serves from the fold of the log, up to the end of a batch. Checked whenever the books change.
     fn check_books(&self, before: &Participant, after: &Participant) -> Checked {
         let serves = |participant: &Participant| {
             let office = participant.office()?;
@@ -759,7 +763,7 @@ impl Observer {
         Ok(())
     }
 
-    /// What a participant decided to say, to ask and to note.
+    /// Checks what a participant decided to say, to ask and to note.
     fn on_effects(
         &mut self,
         after: &Participant,
@@ -767,7 +771,7 @@ impl Observer {
         effects: &[ParticipantEffect],
     ) -> Checked {
         let me = after.me();
-        // What a trader says as it resigns it still says for the term it resigns.
+        // What a trader says as it resigns still belongs to the term it resigns.
         let serves = after.epoch().or(before.and_then(Participant::epoch));
         for effect in effects {
             let found = match effect {
@@ -790,7 +794,7 @@ impl Observer {
                 self.speaks_for(me, *epoch)?;
                 // DESIGN R6.
                 if !core::mem::take(&mut self.witness(me.peer).confirmed) {
-                    let what = format!("peer {} sends a heartbeat, and nothing was confirmed since its last", me.peer);
+                    let what = format!("peer {} sends a heartbeat, but nothing was confirmed since its last", me.peer);
                     return violated(Property::B5, what);
                 }
                 Ok(())
@@ -821,18 +825,18 @@ impl Observer {
             }
             Body::Trader(told) => {
                 let Some(epoch) = serves else {
-                    return violated(Property::S1, format!("peer {} serves and holds no epoch", me.peer));
+                    return violated(Property::S1, format!("peer {} serves but holds no epoch", me.peer));
                 };
                 self.speaks_for(me, epoch)?;
                 let Some(client) = to else {
-                    return violated(Property::S11, format!("peer {} tells everybody how one of them stands", me.peer));
+                    return violated(Property::S11, format!("peer {} tells everybody one client's status", me.peer));
                 };
                 self.check_told(client, told)
             }
         }
     }
 
-    /// S11, S3.
+    /// S11, S3: what a trader tells a client.
     fn check_told(&self, client: PeerId, told: &TraderMessage) -> Checked {
         whatever_a_client_was_told_is_in_the_log(told, client, self.log.of_client(client))?;
         if let TraderMessage::Buyer(BuyerStatus { open, last }) = told {
@@ -840,7 +844,7 @@ impl Observer {
             let last = last.iter().map(|(sequence, _)| RequestId { buyer: client, sequence: *sequence });
             for id in open.chain(last) {
                 if !self.log.audit.history().requests.contains_key(&id) {
-                    let what = format!("request {id:?} was acknowledged and is not in the log");
+                    let what = format!("request {id:?} was acknowledged but is not in the log");
                     return violated(Property::S3, what);
                 }
             }
@@ -848,20 +852,20 @@ impl Observer {
         Ok(())
     }
 
-    /// R1: an append stands where the books end that it was planned on; a claim is for the epoch after theirs. And a
+    /// R1: an append's position is the end of the books it was planned on; a claim is for the epoch after theirs. And a
     /// call shows the furthest books that its caller was shown, so that an old copy of them is noticed.
     fn check_call(&mut self, caller: &Participant, call: &LedgerCall) -> Checked {
         let me = caller.me();
         let shown = self.seen_of(me.peer).map(|witness| witness.shown).unwrap_or_default();
         if call.seen.epoch < shown.epoch || call.seen.head < shown.head {
             let what = format!(
-                "peer {} was shown epoch {} and head {}, and tells the ledger of epoch {} and head {}",
+                "peer {} was shown epoch {} and head {}, but tells the ledger of epoch {} and head {}",
                 me.peer, shown.epoch, shown.head, call.seen.epoch, call.seen.head
             );
             return violated(Property::S3, what);
         }
         let LedgerRequest::Append(batch) = &call.request else { return Ok(()) };
-        // Who has left the office in the same step has no books to be asked for any more.
+        // A peer that has left the office in the same step no longer has books to compare with.
         let Some(books) = caller.office().and_then(|office| office.books()) else { return Ok(()) };
         let claims = matches!(batch.records.as_slice(), [Record { entry: Entry::Claimed { .. }, .. }]);
         let epoch = if claims { books.epoch().next() } else { books.epoch() };
@@ -882,10 +886,10 @@ impl Observer {
         Ok(())
     }
 
-    /// S4, S11: what a client understood is in the log, and it understands it once.
+    /// S4, S11: what a client has understood is in the log, and it understands it only once.
     fn check_note(&mut self, peer: PeerId, note: &Note) -> Checked {
         let believes =
-            |what: &str| violated(Property::S11, format!("peer {peer} believes in {what} that is in no book"));
+            |what: &str| violated(Property::S11, format!("peer {peer} believes in {what} that is not in the books"));
         match note {
             Note::Bought { sale } => {
                 if self.log.outcome(sale.request) != Some(&Entry::Sold(sale.clone())) {
@@ -976,7 +980,7 @@ impl Observer {
         Ok(())
     }
 
-    /// S4: a seller counts each sale in its turn, and passes over none that is kept for it.
+    /// S4: a seller counts each sale in its turn, and skips none that is kept for it.
     fn check_sales(&mut self, peer: PeerId, effects: &[ParticipantEffect]) -> Checked {
         let counted = self.seen_of(peer).and_then(|witness| witness.earned);
         let mut known = counted;
@@ -985,7 +989,7 @@ impl Observer {
             if let Note::ResumedAccount { sales, .. } = note {
                 let kept = u64::from(self.rules.limits.sales_kept);
                 if known.is_some_and(|known| sales.saturating_sub(known.0) <= kept) {
-                    return violated(Property::S4, format!("peer {peer} passes over sales that are kept for it"));
+                    return violated(Property::S4, format!("peer {peer} skips sales that are kept for it"));
                 }
                 known = Some(SaleNumber(*sales));
             }
@@ -993,7 +997,7 @@ impl Observer {
             // Before its very first deposit there were no sales.
             let last = known.unwrap_or_default();
             if sale.number != last.next() {
-                let what = format!("peer {peer} counts sale {} next after sale {last}", sale.number);
+                let what = format!("peer {peer} counts sale {} right after sale {last}", sale.number);
                 return violated(Property::S4, what);
             }
             known = Some(sale.number);
@@ -1004,8 +1008,8 @@ impl Observer {
         Ok(())
     }
 
-    /// B4: the epochs whose leaders a life recognises do not fall. S1: each is the holder of its epoch, as the log has
-    /// it.
+    /// B4: the epochs of the leaders that a life recognises never fall. S1: each of these leaders holds its epoch,
+    /// according to the log.
     fn check_leader(&self, before: &Participant, after: &Participant) -> Checked {
         let Some((epoch, leader)) = after.election().and_then(|election| election.leader()) else { return Ok(()) };
         let peer = after.me().peer;
@@ -1023,19 +1027,20 @@ impl Observer {
             }
         }
         if epoch < floor {
-            let what = format!("peer {peer} follows peer {leader} of epoch {epoch} though it knew of epoch {floor}");
+            let what = format!("peer {peer} follows peer {leader} of epoch {epoch} although it knew of epoch {floor}");
             return violated(Property::B4, what);
         }
         Ok(())
     }
 
-    /// B6: who resigned sits out one term and no more. B9: who is unable to stand calls nobody and does not stand.
+    /// B6: a peer that resigned sits out one term and no more. B9: a peer that cannot reach the ledger calls nobody and
+    /// does not stand.
     fn check_eligibility(&self, Stepped { before, effects, after, .. }: Stepped<'_>) -> Checked {
         let peer = after.me().peer;
         if after.election().is_none() {
             return Ok(());
         }
-        // What it makes of the silence is its own affair, but it is bound by it.
+        // How it interprets the silence is up to it, but it is bound by it.
         let hears_ledger = self.seen_of(peer).is_some_and(|witness| witness.hears_ledger);
         match after.eligibility() {
             Eligibility::Eligible if hears_ledger => Ok(()),
@@ -1045,9 +1050,9 @@ impl Observer {
                     Some(resigned) if known <= resigned => Ok(()),
                     Some(resigned) => violated(
                         Property::B6,
-                        format!("peer {peer} resigned epoch {resigned}, knows of epoch {known} and still sits out"),
+                        format!("peer {peer} resigned epoch {resigned}, knows of epoch {known} but still sits out"),
                     ),
-                    None => violated(Property::B6, format!("peer {peer} sits out and has never resigned")),
+                    None => violated(Property::B6, format!("peer {peer} sits out but has never resigned")),
                 }
             }
             Eligibility::Eligible | Eligibility::Resigned | Eligibility::Unreachable | Eligibility::Isolated { .. } => {
@@ -1067,7 +1072,7 @@ impl Observer {
                 let stands =
                     |participant: &Participant| participant.office().is_some_and(|office| office.is_standing());
                 if effects.iter().any(runs) || (stands(after) && !stands(before)) {
-                    let what = format!("peer {peer} hears no ledger and runs for office all the same");
+                    let what = format!("peer {peer} does not hear the ledger but runs for office anyway");
                     return violated(Property::B9, what);
                 }
                 Ok(())
@@ -1075,7 +1080,7 @@ impl Observer {
         }
     }
 
-    /// B5: who hears the trader says so when another calls, and does not join.
+    /// B5: a peer that hears the trader says so when another calls, and does not join.
     fn check_referral(
         &self,
         hears: Option<(Epoch, PeerId)>,
@@ -1109,13 +1114,13 @@ impl Observer {
         };
         let follows = after.election().and_then(|election| election.leader()) == Some((epoch, leader));
         if !follows || (is_called && !effects.iter().any(refers)) {
-            let what = format!("peer {peer} hears trader {leader} of epoch {epoch} and joins an election all the same");
+            let what = format!("peer {peer} hears trader {leader} of epoch {epoch} but joins an election anyway");
             return violated(Property::B5, what);
         }
         Ok(())
     }
 
-    // Peers: what leaves one, and what it is handed.
+    // Peers: what leaves them, and what they are handed.
 
     /// An effect leaves a peer whose disk holds `durable`.
     ///
@@ -1150,8 +1155,9 @@ impl Observer {
     /// A peer was handed an envelope by a neighbour.
     ///
     /// # Errors
-    /// When a flood that it was handed before had any effect, or it hears what is not for it or was not said so (S10);
-    /// when one that is new and meant for it was not taken (A2). `heard` is what its participant was given of it.
+    /// When a flood that it was handed before had any effect, or it hears what is not for it or was not said that way
+    /// (S10); when a flood that is new and meant for it was not taken (A2). `heard` is what its participant was given
+    /// of it.
     pub fn on_arrival(
         &mut self,
         before: &Peer,
@@ -1168,7 +1174,7 @@ impl Observer {
             };
             let said = ParticipantInput::Heard { from: *source, clock: *clock, body: body.clone() };
             if !is_for_me || *heard != said {
-                let what = format!("peer {me} hears what peer {source} did not say to it");
+                let what = format!("peer {me} hears something that peer {source} did not say to it");
                 return violated(Property::S10, what);
             }
         }
@@ -1193,19 +1199,18 @@ impl Observer {
                 checked
             }
             Route::Direct { to, .. } if to == me && is_unheard => {
-                let what =
-                    format!("peer {me} was handed what peer {} says to it, and takes no notice", envelope.source);
+                let what = format!("peer {me} was handed a message from peer {}, but ignores it", envelope.source);
                 violated(Property::A2, what)
             }
             Route::Direct { .. } => Ok(()),
         }
     }
 
-    /// What a peer wants durable after a step covers what it has seen: a new epoch of the books at once, and all but so
-    /// many of their records as its clock is written ahead. And it holds back no more than it may.
+    /// What a peer wants to be durable after a step covers what it has seen: a new epoch of the books at once, and of
+    /// their records all but as many as its clock is written ahead. And it holds back no more than it may.
     ///
     /// # Errors
-    /// S3: when it does not: then an old copy of the books might go unnoticed after its next start (DESIGN 3). R10:
+    /// S3: when it does not; then an old copy of the books might go unnoticed after its next start (DESIGN 3). R10:
     /// when it holds back more.
     pub fn on_written_ahead(&self, peer: &Peer) -> Checked {
         let (held, most) = (peer.journal().held(), self.rules.limits.held_back);
@@ -1217,7 +1222,7 @@ impl Observer {
         let requested = peer.journal().requested().seen;
         if requested.epoch < shown.epoch || requested.head.0 + peer.config().clock_range <= shown.head.0 {
             let what = format!(
-                "peer {} was shown epoch {} and head {}, and would remember epoch {} and head {}",
+                "peer {} was shown epoch {} and head {}, but would remember epoch {} and head {}",
                 peer.participant().me().peer,
                 shown.epoch,
                 shown.head,
@@ -1229,18 +1234,18 @@ impl Observer {
         Ok(())
     }
 
-    // Everybody.
+    // All peers at once.
 
-    /// Under synchrony, after every step: who there is.
+    /// Under synchrony, after every step: everybody who is there.
     ///
     /// # Errors
-    /// When two are trader (Y1).
+    /// When two peers are trader (Y1).
     pub fn on_instant<'a>(&mut self, everybody: impl Iterator<Item = &'a Participant> + Clone) -> Checked {
         if !self.rules.is_synchronous {
             return Ok(());
         }
-        // By what it was told, whatever it makes of that: it hears the ledger, and has heard of a later term than it
-        // resigned.
+        // Judged by what it was told, whatever it makes of that: it hears the ledger, and has heard of a later term
+        // than the one it resigned.
         let can_stand = |participant: &&Participant| {
             let peer = participant.me().peer;
             let resigned = self.log.resigned_by(peer);
@@ -1264,20 +1269,20 @@ impl Observer {
         }
         let mut traders = everybody.filter(|participant| participant.epoch().is_some());
         if let (Some(one), Some(other)) = (traders.next(), traders.next()) {
-            let what = format!("peers {} and {} are both trader", one.me().peer, other.me().peer);
+            let what = format!("peers {} and {} are both in office", one.me().peer, other.me().peer);
             return violated(Property::Y1, what);
         }
         Ok(())
     }
 }
 
-/// S4: a number names one request or deposit for ever (DESIGN R8).
+/// S4: a number identifies one request or deposit for ever (DESIGN R8).
 fn once_and_for_all(is_same: bool, peer: PeerId, what: &str) -> Checked {
     if is_same { Ok(()) } else { violated(Property::S4, format!("peer {peer} gives a {what}'s number a second time")) }
 }
 
-/// R7, and with it S7: nothing at all is sent before the life that sends it is written, or the next life is the same
-/// one again.
+/// R7, and with it S7: nothing at all is sent before the life that sends it is written; otherwise the next life would
+/// have the same incarnation.
 fn speaks_in_a_written_life(me: Life, durable: Durable) -> Checked {
     if durable.incarnation < me.incarnation {
         let what = format!("peer {} speaks before its life {} is written", me.peer, me.incarnation);
@@ -1286,8 +1291,8 @@ fn speaks_in_a_written_life(me: Life, durable: Durable) -> Checked {
     Ok(())
 }
 
-/// S7: what replaces what is on a disk goes on from there, or a later life would go back behind what was sent (DESIGN
-/// R7, R10).
+/// S7: what replaces the contents of a disk continues from there; otherwise a later life would go back behind what was
+/// sent (DESIGN R7, R10).
 fn a_write_takes_nothing_back(me: Life, durable: Durable, next: Durable) -> Checked {
     let goes_on = next.incarnation >= durable.incarnation
         && next.clock_bound >= durable.clock_bound
@@ -1299,7 +1304,7 @@ fn a_write_takes_nothing_back(me: Life, durable: Durable, next: Durable) -> Chec
     Ok(())
 }
 
-/// S4: what a client waits for has not become something else with the same number.
+/// S4: what a client waits for has not changed under the same number.
 fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
     let asking = |participant: &Participant| participant.buyer().and_then(|buyer| buyer.asking().cloned());
     let depositing = |participant: &Participant| participant.seller().and_then(|seller| seller.depositing().cloned());
@@ -1308,8 +1313,7 @@ fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
     once_and_for_all(!renamed, after.me().peer, "wish")
 }
 
-/// S13: a buyer that is told that a request of its own waits, of which it does not know the outcome, waits for that
-/// one.
+/// S13: a buyer that is told that a request of its own waits, and does not know the outcome of that one, waits for it.
 fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
     let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(status)), .. } = input else {
         return Ok(());
@@ -1317,7 +1321,7 @@ fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
     let (Some(buyer), Some(open)) = (after.buyer(), &status.open) else { return Ok(()) };
     let waits = buyer.asking().is_some_and(|request| request.id == open.id);
     if Some(open.id.sequence) > buyer.known() && !waits {
-        let what = format!("peer {} was told that a request of its own waits, and asks for another", after.me().peer);
+        let what = format!("peer {} was told that a request of its own waits, but makes another", after.me().peer);
         return violated(Property::S13, what);
     }
     Ok(())

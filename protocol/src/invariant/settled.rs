@@ -1,4 +1,4 @@
-//! What must have come about once faults have stopped (L1 to L3, B9), asked of everybody at once.
+//! What must hold once faults have stopped (L1 to L3, B9), checked for everybody at once.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
@@ -11,18 +11,18 @@ use crate::{
     participant::Participant,
 };
 
-/// Everybody who lives, when faults have stopped and nothing is under way.
+/// Everybody who is alive, once faults have stopped and nothing is in flight.
 #[derive(Clone, Debug)]
 pub struct Settled<'a> {
-    /// Who lives.
+    /// The peers that are alive.
     pub live: Vec<&'a Participant>,
-    /// Those who hear each other; who is cut off from them is asked for nothing.
+    /// The peers that hear each other; nothing is asked of a peer that is cut off from them.
     pub together: BTreeSet<PeerId>,
-    /// Those whom the ledger cannot answer.
+    /// The peers that the ledger cannot answer.
     pub unheard: BTreeSet<PeerId>,
-    /// Those who are told nothing, and so are not asked what they were told.
+    /// The peers that are told nothing, and so are not asked what they were told.
     pub deaf: BTreeSet<PeerId>,
-    /// What the ledger says.
+    /// The ledger's own status.
     pub status: LedgerStatus,
     /// What the durable records add up to.
     pub books: &'a Books,
@@ -38,11 +38,12 @@ impl Settled<'_> {
         self.live.iter().copied().filter(|participant| self.together.contains(&participant.me().peer))
     }
 
-    /// L1: there is one trader, the ledger says so too, and all who hear it know it; and all of them may stand again
-    /// but for whom the ledger cannot answer. A resignation keeps nobody out for longer than the term that follows it.
+    /// L1: there is one trader, the ledger agrees, and everybody who hears it knows it; and all of them may stand
+    /// again, except those that the ledger cannot answer. A resignation keeps nobody out for longer than the term that
+    /// follows it.
     ///
     /// # Errors
-    /// What is missing: L1, or L3 where one alone is left.
+    /// When there is not: L1, or L3 where a single peer is left.
     pub fn there_is_one_trader_that_all_know(&self) -> Checked {
         if !self.live.iter().any(|participant| participant.election().is_some()) {
             return Ok(());
@@ -54,7 +55,7 @@ impl Settled<'_> {
         };
         let holder = self.status.term.filter(|term| !term.ended);
         if holder.is_none_or(|term| (term.holder.peer, term.epoch) != (*trader, *epoch)) {
-            let what = format!("peer {trader} thinks it holds epoch {epoch}, and the ledger does not");
+            let what = format!("peer {trader} thinks it holds epoch {epoch}, but the ledger disagrees");
             return self.missing(Property::L1, what);
         }
         if !self.together.contains(trader) {
@@ -74,11 +75,11 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// L2: every accepted request has an outcome, and all whom it concerns were told. Who is in office trades nothing,
-    /// and learns of its own when it is out again.
+    /// L2: every accepted request has an outcome, and everyone concerned was told. A peer in office trades nothing, and
+    /// learns of its own requests when it is out again.
     ///
     /// # Errors
-    /// What is missing.
+    /// When something is missing.
     pub fn everybody_was_told(&self) -> Checked {
         if let Some(request) = self.books.queue().next() {
             return self.missing(Property::L2, format!("a request of peer {} waits", request.id.buyer));
@@ -109,16 +110,16 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// L2: who sells has goods with the trader: what is sold out was followed by other goods (SPEC D8).
+    /// L2: every seller has goods with the trader: what was sold out was followed by other goods (SPEC D8).
     ///
     /// # Errors
-    /// Who has none.
+    /// Names a seller that has none.
     pub fn every_seller_has_goods(&self) -> Checked {
         for participant in self.clients().filter(|participant| participant.seller().is_some()) {
             let peer = participant.me().peer;
             let deposit = self.books.sellers().get(&peer).and_then(|account| account.deposit.as_ref());
             if deposit.is_none_or(|deposit| deposit.left == Units(0)) {
-                return self.missing(Property::L2, format!("peer {peer} sells and has nothing for sale"));
+                return self.missing(Property::L2, format!("peer {peer} is a seller but has nothing for sale"));
             }
         }
         Ok(())
@@ -127,7 +128,7 @@ impl Settled<'_> {
     /// B9: where nobody hears the ledger, nobody holds the office or stands for it.
     ///
     /// # Errors
-    /// Who does.
+    /// Names a peer that does.
     pub fn nobody_leads_without_the_ledger(&self) -> Checked {
         for participant in &self.live {
             let peer = participant.me().peer;
@@ -145,7 +146,8 @@ impl Settled<'_> {
         self.asked().filter(|participant| participant.epoch().is_none() && !self.deaf.contains(&participant.me().peer))
     }
 }
-/// Whether a buyer was not told yet of all that the books say of its requests: one waits, or has ended since.
+/// Whether a buyer has not yet been told everything that the books say about its requests: one waits, or has ended
+/// since.
 #[must_use]
 pub fn is_untold(participant: &Participant, books: &Books) -> bool {
     let (Some(buyer), Some(account)) = (participant.buyer(), books.buyers().get(&participant.me().peer)) else {

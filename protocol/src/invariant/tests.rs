@@ -1,4 +1,4 @@
-//! Every sentence on the shortest log it is true of and on the shortest it is not.
+//! Every property on the shortest log for which it holds, and on the shortest for which it does not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -112,8 +112,8 @@ fn by(writer: PeerId, mut record: Record) -> Record {
     record
 }
 
-/// A term with everything in it: two sellers, three requests, two sales, and the one that waits goes to the next term,
-/// where it is refused.
+/// A term with everything in it: two sellers, three requests and two sales; the request that waits goes to the next
+/// term, where it is refused.
 fn good() -> Log {
     vec![
         claim(10, TRADER, 1),
@@ -131,12 +131,12 @@ fn good() -> Log {
     ]
 }
 
-/// The first records of [`good`], and another after them.
+/// The first records of [`good`], followed by another.
 fn good_then(records: usize, last: Record) -> Log {
     good().into_iter().take(records).chain([last]).collect()
 }
 
-/// In one batch each.
+/// Each record in a batch of its own.
 fn batches(log: Log) -> Vec<Batch> {
     let mut epoch = Epoch(0);
     (0..)
@@ -273,7 +273,7 @@ fn a_sale_of_what_was_not_asked_for_is_found() {
 
 #[test]
 fn a_request_that_fell_out_of_the_queue_is_found_by_counting() {
-    // Admitted twice, it stands in the queue once.
+    // Admitted twice, it is in the queue once.
     let log = good_then(4, admitted(20, request(3, BUYER, 1)));
     violates(every_admitted_request_is_open_or_has_an_outcome(&log), Property::S3, 5);
 }
@@ -382,7 +382,7 @@ fn another_commission_than_agreed_is_found() {
 
 #[test]
 fn a_commission_that_is_rounded_up_is_found() {
-    // 20 % of 9.99 are 199.8 cents.
+    // 20 % of 9.99 is 199.8 cents.
     let price = Price(999);
     let right = Sale { price, commission: Cents(199), earned: Cents(800), ..sale(BUYER, 1, SELLER, 1) };
     let up = Sale { commission: Cents(200), earned: Cents(799), ..right.clone() };
@@ -533,7 +533,7 @@ fn the_trader_and_the_buyer_itself_cannot_fill_an_order() {
 fn an_admission_before_the_inherited_queue_is_served_is_found() {
     let log = good_then(10, by(NEXT, admitted(21, request(20, OTHER_BUYER, 2))));
     violates(nothing_is_admitted_before_the_inherited_queue_is_served(&log), Property::S8, 10);
-    // What the new term admits itself does not hold up anything.
+    // What the new term itself admits holds nothing up.
     let log = good_then(12, by(NEXT, admitted(26, request(20, OTHER_BUYER, 2))));
     nothing_is_admitted_before_the_inherited_queue_is_served(&log).unwrap();
 }
@@ -664,7 +664,7 @@ fn a_flood_that_is_delivered_twice_to_one_life_is_found() {
 
 // S11, S1.
 
-/// The books of the first records of [`good`].
+/// The books after the first records of [`good`].
 fn books(records: usize) -> Books {
     let mut books = Books::default();
     good()[..records].iter().for_each(|record| books.apply(record).unwrap());
@@ -712,16 +712,16 @@ fn another_outcome_than_the_logs_is_found() {
 }
 
 #[test]
-fn a_standing_patched_together_from_two_heads_is_found() {
-    // The request that waits and the outcome of the very same.
+fn a_status_patched_together_from_two_heads_is_found() {
+    // The request that waits together with its own outcome.
     let (before, after) = (books(4).buyer_status(BUYER), books(6).buyer_status(BUYER));
     let told = TraderMessage::Buyer(BuyerStatus { open: before.open, last: after.last });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, BUYER, &good()), Property::S11);
-    // A sale that has not taken anything from the stock.
+    // A sale that has taken nothing from the stock.
     let (before, after) = (books(2).seller_status(SELLER, None), books(6).seller_status(SELLER, None));
     let told = TraderMessage::Seller(SellerStatus { deposit: before.deposit, ..after.clone() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
-    // A sale as another's.
+    // A sale attributed to another seller.
     let dearer = Sale { price: Price(1), ..sale(BUYER, 1, SELLER, 1) };
     let told = TraderMessage::Seller(SellerStatus { recent: vec![dearer], ..after.clone() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
@@ -731,7 +731,7 @@ fn a_standing_patched_together_from_two_heads_is_found() {
 }
 
 #[test]
-fn whoever_speaks_for_anothers_epoch_is_found() {
+fn a_peer_that_speaks_for_anothers_epoch_is_found() {
     an_epoch_is_spoken_for_by_its_holder(Epoch(1), life(TRADER), &good()).unwrap();
     an_epoch_is_spoken_for_by_its_holder(Epoch(2), life(NEXT), &good()).unwrap();
     let restarted = Life { peer: NEXT, incarnation: Incarnation(2) };
@@ -741,7 +741,7 @@ fn whoever_speaks_for_anothers_epoch_is_found() {
 }
 
 #[test]
-fn whoever_is_taken_for_the_leader_of_anothers_epoch_is_found() {
+fn a_peer_taken_for_the_leader_of_anothers_epoch_is_found() {
     a_leader_holds_its_epoch(Epoch(1), TRADER, &good()).unwrap();
     a_leader_holds_its_epoch(Epoch(2), NEXT, &good()).unwrap();
     for (epoch, leader) in [(1, NEXT), (2, TRADER), (3, NEXT)] {
@@ -789,7 +789,7 @@ fn a_record_that_cannot_be_folded_is_found() {
 
 #[test]
 fn accounts_that_do_not_add_up_are_found() {
-    // So many buyers that a snapshot has several chunks, the last of which, with the seller in it, is lost.
+    // So many buyers that a snapshot has several chunks; the last, with the seller in it, is lost.
     let log = many_sales(200);
     let mut books = Books::default();
     log.iter().for_each(|record| books.apply(record).unwrap());
@@ -799,7 +799,7 @@ fn accounts_that_do_not_add_up_are_found() {
     violates(the_accounts_add_up(&Books::from_chunks(books.sales_kept(), chunks)), Property::S6, 402);
 }
 
-/// One seller, one deposit, one request of each of so many buyers, each served at once.
+/// One seller, one deposit, and one request from each of so many buyers, each served at once.
 fn many_sales(buyers: u32) -> Log {
     let asks = (0..u64::from(buyers)).zip(100..).flat_map(|(nth, buyer)| {
         let now = 11 + 3 * nth;
@@ -815,7 +815,7 @@ fn many_sales(buyers: u32) -> Log {
 fn an_audit_of_a_good_log_is_clean_and_adds_it_up() {
     let report = audit(&good(), TERMS);
     assert!(report.is_clean(), "{report:?}");
-    assert!(report.verdicts.iter().all(|(property, _)| *property != Property::R5), "nobody told it the batches");
+    assert!(report.verdicts.iter().all(|(property, _)| *property != Property::R5), "nobody told it about batches");
     let by_batch = audit_batches(&batches(good()), TERMS);
     assert!(by_batch.is_clean() && by_batch.verdicts.contains(&(Property::R5, None)), "{by_batch:?}");
     assert_eq!(by_batch.totals, report.totals);
@@ -924,7 +924,7 @@ fn an_audit_by_batch_sees_the_size_and_the_order_within() {
 
 #[test]
 fn a_long_log_is_audited_in_one_pass() {
-    // A check that looked through the whole log at each record would not come to an end here.
+    // A check that searched the whole log for each record would not finish here.
     let log = many_sales(100_000);
     let report = audit(&log, AuditTerms { resign_after: None, ..TERMS });
     assert!(report.is_clean(), "{:?}", report.violations().next());

@@ -1,4 +1,4 @@
-//! What was said, held against the log (S11, S1).
+//! What was said, compared with the log (S11, S1).
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -12,12 +12,12 @@ use crate::{
     record::{Entry, Record, Sale},
 };
 
-/// S11: every request, outcome, deposit and sale that `client` was told of is in the durable log, and the status it
-/// was told was, as a whole, its status at some head of that log. Since the log only grows, all that was ever told
+/// S11: every request, outcome, deposit and sale that `client` was told of is in the durable log, and the status it was
+/// told was, as a whole, its status at some head of that log. Since the log only grows, everything that was ever told
 /// agrees (S4).
 ///
 /// # Errors
-/// When it was not; the reason names the part that is not in the log, if it is one part.
+/// When it was not; the reason names the part that is not in the log, if it is a single part.
 pub fn whatever_a_client_was_told_is_in_the_log<'a>(
     told: &TraderMessage,
     client: PeerId,
@@ -30,11 +30,11 @@ pub fn whatever_a_client_was_told_is_in_the_log<'a>(
     found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
 }
 
-/// S1: who serves, acknowledges or heartbeats in an epoch is the life that the epoch's claim in the log names. The
-/// epoch may be over by now (S2 keeps what it writes out of the log).
+/// S1: the life that serves, acknowledges or sends heartbeats in an epoch is the one named by the epoch's claim in the
+/// log. The epoch may be over by now (S2 keeps what it writes out of the log).
 ///
 /// # Errors
-/// When the log has no such claim, or it names another.
+/// When the log has no such claim, or the claim names another life.
 pub fn an_epoch_is_spoken_for_by_its_holder<'a>(
     epoch: Epoch,
     speaker: Life,
@@ -54,10 +54,10 @@ pub fn an_epoch_is_spoken_for_by_its_holder<'a>(
     }
 }
 
-/// S1: whoever is taken for the leader of an epoch is the peer that the epoch's claim in the log names.
+/// S1: a peer that is taken for the leader of an epoch is the one named by the epoch's claim in the log.
 ///
 /// # Errors
-/// When the log has no such claim, or it names another.
+/// When the log has no such claim, or the claim names another peer.
 pub fn a_leader_holds_its_epoch<'a>(
     epoch: Epoch,
     leader: PeerId,
@@ -122,7 +122,7 @@ fn buyer_was_told_the_truth<'a>(
         (_, Some((sequence, _))) if !was_last => {
             Err(format!("an outcome of {} that is not in the log", name(*sequence)))
         }
-        _ => Err(String::from("a status that was its own at no head of the log")),
+        _ => Err(String::from("a status that was not its own at any head of the log")),
     }
 }
 
@@ -173,13 +173,13 @@ fn seller_was_told_the_truth<'a>(
             Err(format!("of {}, which is not in the log", deposit_name(DepositId { seller, number: *number })))
         }
         Some(_) | None => match told.recent.iter().find(|sale| !sales.contains(sale)) {
-            Some(sale) => Err(format!("of sale {}, which is not so in the log", sale.number)),
-            None => Err(String::from("a status that was its own at no head of the log")),
+            Some(sale) => Err(format!("of sale {}, which is different in the log", sale.number)),
+            None => Err(String::from("a status that was not its own at any head of the log")),
         },
     }
 }
 
-/// A seller's status but for its latest sales.
+/// A seller's status without its latest sales.
 struct Account {
     deposit: Option<DepositStatus>,
     sales: SaleNumber,
@@ -191,7 +191,7 @@ impl Account {
         self.deposit.as_ref().map(|deposit| deposit.number)
     }
 
-    /// Whether this is the status that was told: with these `sales`, of which any number of the latest may be told.
+    /// Whether this is the status that was told, with these `sales`, of which any number of the latest may be told.
     fn is_told_in(&self, told: &SellerStatus, sales: &[&Sale]) -> bool {
         self.deposit == told.deposit
             && self.sales == told.sales

@@ -6,7 +6,7 @@ use alloc::vec;
 const LEASE: Duration = Duration::from_millis(1_200);
 const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, limits: Limits { waiting_calls: 2, ..Limits::DEFAULT } };
 
-/// A record that means nothing here: the ledger does not look into what it keeps.
+/// A record that means nothing here: the ledger does not look at what it keeps.
 fn word(time: u64, writer: u32) -> Record {
     record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id })
 }
@@ -23,7 +23,7 @@ fn status(ledger: &mut Ledger) -> Vec<LedgerEffect> {
     ask(ledger, life(1, 1), HighWaterMark::default(), LedgerRequest::Status)
 }
 
-/// The verdict among the effects, after its echo was compared.
+/// The verdict among the effects; checks its echo.
 fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verdict> {
     effects.iter().find_map(|effect| match effect {
         LedgerEffect::Reply {
@@ -41,7 +41,7 @@ fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verd
     })
 }
 
-/// What a batch is told at once, or once it is durable.
+/// The verdict on a batch, given at once or when it is durable.
 fn commit(ledger: &mut Ledger, caller: Life, batch: &Batch) -> Verdict {
     let mut effects = append(ledger, caller, batch);
     if effects == [LedgerEffect::Persist(batch.clone())] {
@@ -54,10 +54,10 @@ fn appended(head: u64) -> Verdict {
     Verdict::Appended { head: Position(head), contested: false }
 }
 
-/// Peer 4 holds epoch 1; three records stand.
+/// Peer 4 holds epoch 1; there are three records.
 fn held_by_4() -> Ledger {
     let (mut ledger, effects) = Ledger::recover(CONFIG, Tail::default());
-    assert_eq!(effects, [], "nobody's lease");
+    assert_eq!(effects, [], "there is no lease");
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 4, 1)])), appended(1));
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)])), appended(3));
     ledger
@@ -85,7 +85,7 @@ fn what_is_not_durable_yet_is_not_shown() {
         [3],
         "a read is answered at once"
     );
-    assert_eq!(status(&mut ledger), [], "a question of status waits");
+    assert_eq!(status(&mut ledger), [], "a request for the status waits");
     let late = batch(1, 3, [word(5, 4)]);
     assert_eq!(append(&mut ledger, life(4, 1), &late), [], "so does an append");
     let effects = ledger.step(LedgerInput::Persisted);
@@ -121,7 +121,7 @@ fn as_many_calls_wait_as_the_limits_say_and_the_others_are_dropped() {
         }
         assert_eq!(status(&mut ledger), [LedgerEffect::Drop(CallId(7))]);
         let heads = head_told(&ledger.step(LedgerInput::Persisted));
-        assert_eq!(heads, vec![1; 1 + waiting_calls as usize], "the claimant, and whoever waited");
+        assert_eq!(heads, vec![1; 1 + waiting_calls as usize], "the claimant, and those that waited");
     }
 }
 
@@ -139,7 +139,7 @@ fn the_checks_come_in_their_order() {
     assert_eq!(commit(&mut ledger, life(4, 1), &last), Verdict::Fenced, "no longer the last");
 }
 
-// DESIGN R2: epoch, position and content are the batch's name.
+// DESIGN R2: epoch, position and content identify a batch.
 #[test]
 fn another_batch_in_the_last_one_s_place_is_not_taken_for_it() {
     let mut ledger = held_by_4();
@@ -199,7 +199,7 @@ fn a_holder_is_told_once_that_its_term_is_contested() {
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [])), appended(3));
     commit(&mut ledger, life(3, 1), &rival);
     ledger.step(LedgerInput::LeaseFired);
-    assert_eq!(commit(&mut ledger, life(3, 1), &rival), appended(4), "the mark is not the successor's");
+    assert_eq!(commit(&mut ledger, life(3, 1), &rival), appended(4), "the successor's term is not marked");
 }
 
 // SPEC B6, DESIGN R2.
@@ -210,7 +210,7 @@ fn a_resigned_term_is_over_at_once_but_its_last_batch_is_confirmed_again() {
     assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4));
     assert!(!ledger.is_lease_active());
     assert_eq!(commit(&mut ledger, life(4, 1), &farewell), appended(4), "its reply was lost");
-    assert!(!ledger.is_lease_active(), "which renews nothing");
+    assert!(!ledger.is_lease_active(), "that renews nothing");
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 4, [])), Verdict::Fenced);
     assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 4, [claim(9, 3, 2)])), appended(5));
 }
@@ -230,7 +230,7 @@ fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
 
 // DESIGN 3, "What a store must promise".
 #[test]
-fn a_ledger_that_holds_less_than_was_seen_of_it_answers_nothing_any_more() {
+fn a_ledger_that_holds_less_than_was_seen_of_it_no_longer_answers() {
     for seen in
         [HighWaterMark { epoch: Epoch(1), head: Position(4) }, HighWaterMark { epoch: Epoch(2), head: Position(3) }]
     {

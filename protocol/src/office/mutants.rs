@@ -1,4 +1,4 @@
-//! What mutants need of the machine, in the build that has them.
+//! What mutants need from the office, in the build that contains them.
 
 use super::*;
 
@@ -12,7 +12,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Takes up the term that the books show as its own.
+    /// Resumes the term that the books show as its own.
     pub(super) fn resume_term(&mut self) -> bool {
         let State::Reading(reading) = &self.office.state else { return false };
         let books = reading.books();
@@ -24,14 +24,14 @@ impl Step<'_, '_> {
         is_own
     }
 
-    /// Asks for the same once more, at the head it has been told of.
+    /// Sends the same append again, at the head that it was told of.
     pub(super) fn move_to_head(&mut self) -> bool {
         let head = self.office.seen.head;
         match &mut self.office.state {
             State::Claiming { claim, .. } => {
                 claim.position = mutant!(return false; ClaimsUnread => head);
                 claim.records.iter_mut().for_each(|record| {
-                    // Above whatever was written in between: the fault is not that of `NoCatchUp`.
+                    // Above anything written in between: this is not the fault that `NoCatchUp` makes.
                     let above = crate::clock::Time(record.stamp.time.0 + 16);
                     self.ctx.clock.catch_up(above);
                     record.stamp = self.ctx.clock.tick();
@@ -54,7 +54,7 @@ impl Step<'_, '_> {
     }
 }
 
-/// What clients would be told of a batch if it were appended.
+/// What clients would be told about a batch if it were appended.
 pub(super) fn told_of(trader: &Trader, batch: &Batch) -> Vec<OfficeEffect> {
     let told = trader.clone().on_appended(batch).unwrap_or_default();
     told.messages.into_iter().map(|(to, message)| OfficeEffect::Tell(to, message)).collect()

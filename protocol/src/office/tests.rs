@@ -10,7 +10,7 @@ use alloc::vec;
 
 const SALES_KEPT: u32 = 5;
 
-/// The office of the first life of peer 1, with what surrounds it.
+/// The office of the first life of peer 1, with its context.
 struct Desk {
     office: Office,
     clock: Clock,
@@ -33,26 +33,26 @@ impl Desk {
         self.take(OfficeInput::Reply(LedgerReply { to: life(1, 1), status, answer }))
     }
 
-    /// The ledger's word on what is in flight.
+    /// The ledger's verdict on the append in flight.
     fn settle(&mut self, status: LedgerStatus, verdict: Verdict) -> Vec<OfficeEffect> {
         let echo = Echo::of(life(1, 1), self.office.in_flight().expect("an append in flight"));
         self.reply(status, LedgerAnswer::Append { echo, verdict })
     }
 
-    /// What is in flight has been appended, in its own epoch.
+    /// The append in flight has been appended, in its own epoch.
     fn append(&mut self, contested: bool) -> Vec<OfficeEffect> {
         let head = self.office.in_flight().expect("an append in flight").end();
         self.settle(status(head.0, 4, 1), Verdict::Appended { head, contested })
     }
 }
 
-/// So many records; this epoch is held by the first life of this peer.
+/// A status: so many records, and this epoch held by the first life of this peer.
 fn status(head: u64, epoch: u64, holder: u32) -> LedgerStatus {
     let term = Term { epoch: Epoch(epoch), holder: life(holder, 1), ended: false };
     LedgerStatus { head: Position(head), term: Some(term) }
 }
 
-/// Peers 5, 6 and 7 have held the epochs 1 to 3; buyer 2's request waits.
+/// Peers 5, 6 and 7 have held epochs 1 to 3; buyer 2's request waits.
 fn log() -> Vec<Record> {
     let admitted = record(6, 5, Entry::Admitted(request(3, 2, 1)));
     vec![claim(5, 5, 1), admitted, claim(7, 6, 2), claim(50, 7, 3)]
@@ -92,7 +92,7 @@ fn reading() -> Desk {
     desk
 }
 
-/// With its claim of epoch 4 in flight.
+/// Its claim of epoch 4 is in flight.
 fn claiming() -> Desk {
     let mut desk = reading();
     desk.reply(status(4, 3, 7), records(0, log()));
@@ -109,7 +109,7 @@ fn holding() -> Desk {
     desk
 }
 
-/// In office, contested, with no neighbour, and out again for that.
+/// Contested in office without a neighbour, and therefore out again.
 fn isolated() -> Desk {
     let mut desk = holding();
     desk.fire(OfficeTimer::Renewal);
@@ -122,9 +122,9 @@ fn isolated() -> Desk {
     desk
 }
 
-// DESIGN R1, R10: at the head it has read, in the next epoch, stamped above all it has read.
+// DESIGN R1, R10: at the head it has read, for the next epoch, stamped above all it has read.
 #[test]
-fn who_stands_reads_to_the_head_and_claims_there() {
+fn a_standing_peer_reads_to_the_head_and_claims_there() {
     let mut desk = reading();
     let effects = desk.reply(status(4, 3, 7), records(0, log()[..2].to_vec()));
     assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(2), chunk: None }], "there is more");
@@ -134,12 +134,12 @@ fn who_stands_reads_to_the_head_and_claims_there() {
     assert!(effects.contains(&OfficeEffect::Granted(Epoch(4))));
     assert!(effects.contains(&OfficeEffect::Note(Note::TookOffice { inherited: 1 })));
     let refusal = record(52, 1, Entry::Refused { request: request(3, 2, 1).id });
-    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 5, [refusal]))], "SPEC D9: what waited, first");
+    assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 5, [refusal]))], "SPEC D9: what waited comes first");
 }
 
 // DESIGN R1.
 #[test]
-fn who_meets_a_conflict_reads_on_and_claims_again() {
+fn a_claim_that_meets_a_conflict_reads_on_and_is_made_again() {
     let mut desk = claiming();
     let effects = desk.settle(status(5, 4, 8), Verdict::Conflict);
     assert_eq!(asked(&effects), [&LedgerRequest::Read { from: Position(4), chunk: None }]);
@@ -157,7 +157,7 @@ fn a_claim_that_is_fenced_is_given_up() {
 
 // DESIGN R6, SPEC B9.
 #[test]
-fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() {
+fn a_claim_that_meets_an_active_lease_is_repeated_then_given_up_and_its_peer_stays_eligible() {
     let mut desk = claiming();
     let claim = desk.office.in_flight().cloned().unwrap();
     assert_eq!(desk.settle(status(4, 3, 7), Verdict::LeaseActive), []);
@@ -171,7 +171,7 @@ fn a_claim_that_is_held_is_repeated_then_given_up_and_its_peer_stays_eligible() 
 
 // DESIGN R6: without the ledger's word the claim may have been granted already.
 #[test]
-fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_is_held() {
+fn a_heartbeat_ends_a_claim_only_when_the_ledger_has_said_that_the_lease_is_active() {
     let heartbeat = |epoch| OfficeInput::Heartbeat {
         from: PeerId(7),
         seen: HighWaterMark { epoch: Epoch(epoch), head: Position(4) },
@@ -180,25 +180,25 @@ fn a_heartbeat_of_the_trader_ends_a_claim_only_when_the_ledger_has_said_that_it_
     let mut desk = claiming();
     assert_eq!(desk.take(heartbeat(3)), [lives(3)]);
     desk.settle(status(4, 3, 7), Verdict::LeaseActive);
-    assert_eq!(desk.take(heartbeat(2)), [lives(2)], "not of that trader");
+    assert_eq!(desk.take(heartbeat(2)), [lives(2)], "not from that trader");
     desk.fire(OfficeTimer::Retry);
-    assert_eq!(desk.take(heartbeat(3)), [lives(3)], "asked again since");
+    assert_eq!(desk.take(heartbeat(3)), [lives(3)], "it has asked again since");
     desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     let effects = desk.take(heartbeat(3));
     assert!(left(&effects, Departure::LeaseActive));
-    assert_eq!(effects.last(), Some(&lives(3)), "so that whoever follows it does not stand any more");
+    assert_eq!(effects.last(), Some(&lives(3)), "so that its followers no longer stand");
 }
 
 // SPEC B9.
 #[test]
-fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
+fn a_peer_that_the_ledger_does_not_answer_gives_up_and_is_ineligible_until_it_does() {
     let mut in_flight = holding();
     in_flight.fire(OfficeTimer::Renewal);
     for mut desk in [reading(), claiming(), in_flight] {
         let effects = desk.fire(OfficeTimer::GiveUp);
         assert!(left(&effects, Departure::LedgerSilent));
         assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
-        assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it goes on asking");
+        assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it keeps asking");
         let effects = desk.reply(status(9, 4, 7), LedgerAnswer::Status);
         assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
         assert!(effects.contains(&OfficeEffect::Note(Note::LedgerHeard)));
@@ -208,7 +208,7 @@ fn who_the_ledger_does_not_answer_gives_up_and_is_unable_until_it_does() {
 
 // SPEC B9.
 #[test]
-fn a_lost_connection_makes_who_is_out_unable_at_once_and_leaves_the_others_their_time() {
+fn a_lost_connection_makes_a_peer_out_of_office_ineligible_at_once_and_leaves_the_others_their_time() {
     let mut out = eligible();
     assert!(out.take(OfficeInput::LedgerDown).contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
     assert_eq!(claiming().take(OfficeInput::LedgerDown), []);
@@ -226,7 +226,11 @@ fn a_reply_to_another_append_settles_nothing() {
     let echo = Echo::of(life(1, 1), &claim);
     desk.append(false);
     let refusal = desk.office.in_flight().cloned().unwrap();
-    assert_eq!(desk.reply(status(5, 4, 1), LedgerAnswer::Append { echo, verdict: appended }), [], "the claim's, again");
+    assert_eq!(
+        desk.reply(status(5, 4, 1), LedgerAnswer::Append { echo, verdict: appended }),
+        [],
+        "the claim's, once more"
+    );
     let of = Echo::of(life(1, 1), &refusal);
     for echo in [
         Echo { incarnation: Incarnation(2), ..of },
@@ -275,7 +279,7 @@ fn a_heartbeat_follows_only_a_renewal_that_was_confirmed_since_the_last() {
 
 // DESIGN R6, SPEC B5.
 #[test]
-fn a_contested_trader_that_hears_no_neighbour_leaves_and_either_alone_is_no_reason() {
+fn a_trader_leaves_when_it_is_contested_and_hears_no_neighbour_but_not_for_either_alone() {
     let mut contested = holding();
     contested.fire(OfficeTimer::Renewal);
     contested.append(true);
@@ -283,29 +287,32 @@ fn a_contested_trader_that_hears_no_neighbour_leaves_and_either_alone_is_no_reas
     contested.append(false);
     contested.isolated = true;
     contested.fire(OfficeTimer::Renewal);
-    assert_eq!(contested.office.epoch(), Some(Epoch(4)), "contested no more, and isolated");
+    assert_eq!(contested.office.epoch(), Some(Epoch(4)), "isolated, but no longer contested");
     isolated();
 }
 
 // DESIGN R6.
 #[test]
-fn who_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_somebody() {
+fn a_peer_that_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_somebody() {
     let eligible = OfficeEffect::Eligibility(Eligibility::Eligible);
     let mut desk = isolated();
     assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Status), []);
-    assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it goes on asking");
+    assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it keeps asking");
     let mut elsewhere = Desk { office: desk.office.clone(), clock: desk.clock.clone(), ..desk };
-    assert!(elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status).contains(&eligible), "somebody else's turn is over");
+    assert!(
+        elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status).contains(&eligible),
+        "the others have had their turn"
+    );
     desk.isolated = false;
     assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "a link is up");
     desk.isolated = true;
     desk.take(OfficeInput::LedgerDown);
-    assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "which it need not be twice");
+    assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "it need not be up twice");
 }
 
 // SPEC B6, DESIGN 3.
 #[test]
-fn who_resigned_sits_out_one_term() {
+fn a_peer_that_resigned_sits_out_one_term() {
     let mut desk = holding();
     desk.terms.resign_after = 1;
     desk.take(OfficeInput::Client(PeerId(4), ClientMessage::Deposit(deposit(4, 1, 2))));
@@ -324,10 +331,10 @@ fn who_resigned_sits_out_one_term() {
     assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(OfficeTimer::Retry)], "that term is over");
 }
 
-// DESIGN Y2. The models found it: the peer was told that it may stand before the last batch of its former life, with
-// which that resigned, was appended.
+// DESIGN Y2. Found by the models: the peer was told that it may stand before its former life's last batch, which
+// contained the resignation, was appended.
 #[test]
-fn who_learns_while_it_stands_that_a_former_life_resigned_sits_out() {
+fn a_peer_that_learns_while_standing_that_a_former_life_resigned_sits_out() {
     let mut desk = reading();
     let resigned =
         LedgerStatus { head: Position(6), term: Some(Term { epoch: Epoch(4), holder: life(1, 0), ended: true }) };
@@ -337,7 +344,7 @@ fn who_learns_while_it_stands_that_a_former_life_resigned_sits_out() {
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
     assert!(left(&effects, Departure::SitsOut), "{effects:?}");
     assert!(asked(&effects).is_empty());
-    // Who stands although it resigned, since nobody else does, goes through with it.
+    // A peer that stands although it resigned, since nobody else does, goes through with it.
     desk.take(OfficeInput::Stand);
     assert_eq!(asked(&desk.reply(resigned, records(0, log))).len(), 1);
     assert!(desk.office.in_flight().is_some());
@@ -361,14 +368,14 @@ fn a_trader_whose_append_is_refused_or_that_is_told_to_yield_steps_down_for_good
 }
 
 #[test]
-fn who_is_out_answers_a_yield_and_who_holds_answers_a_stand() {
+fn a_peer_out_of_office_answers_a_yield_and_one_in_office_answers_a_stand() {
     assert_eq!(eligible().take(OfficeInput::Yield), [OfficeEffect::Vacated { resigned: None }]);
     assert_eq!(holding().take(OfficeInput::Stand), [OfficeEffect::Granted(Epoch(4))]);
     assert_eq!(claiming().take(OfficeInput::Stand), []);
 }
 
 #[test]
-fn damaged_books_are_not_claimed_upon() {
+fn no_claim_is_made_on_damaged_books() {
     let mut desk = reading();
     let effects = desk.reply(status(4, 3, 7), records(0, log()[1..].to_vec()));
     assert!(effects.contains(&OfficeEffect::Note(Note::BooksRefused { position: Position(0) })));

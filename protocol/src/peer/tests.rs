@@ -13,7 +13,7 @@ use crate::{
 };
 use alloc::vec;
 
-/// Peer 2, the highest of three, between the others; buyer and seller, its clock written 4 ahead.
+/// Peer 2, the highest of three, between the others; buyer and seller, with its clock written 4 ticks ahead.
 fn config() -> Config {
     Config {
         me: PeerId(2),
@@ -38,7 +38,7 @@ fn starting() -> (Peer, Effects) {
     (peer, effects)
 }
 
-/// The same, durable, and eligible.
+/// The same, but durable and eligible.
 fn peer() -> Peer {
     let (mut peer, _) = starting();
     peer.step(Input::Written(WriteId(1)));
@@ -96,7 +96,7 @@ fn nothing_is_said_before_the_first_write_is_confirmed() {
     let effects = peer.step(Input::Written(WriteId(1)));
     let call = effects.iter().position(|effect| matches!(effect, Effect::Ledger(_)));
     let send = effects.iter().position(|effect| matches!(effect, Effect::Send { .. }));
-    assert!(call.is_some() && call < send, "in the order in which they came: {effects:?}");
+    assert!(call.is_some() && call < send, "in the order in which they arose: {effects:?}");
     assert_eq!(notes(&effects), [&Note::LedgerHeard, &Note::Joined { incarnation: Incarnation(1) }]);
 }
 
@@ -149,7 +149,7 @@ fn what_is_stamped_above_the_written_bound_waits_for_it_and_keeps_its_order() {
 #[test]
 fn a_note_is_held_back_like_a_message() {
     let mut peer = peer();
-    // Its clock is 9 then, above the bound of 4.
+    // By then its clock is 9, above the bound of 4.
     peer.step(direct(0, 2, 8, Body::Election(ElectionMessage::Answer)));
     let effects = peer.step(Input::LedgerDown);
     assert_eq!(notes(&effects), [] as [&Note; 0]);
@@ -220,7 +220,7 @@ fn an_envelope_that_names_no_peer_of_this_bazaar_is_refused_by_name_and_goes_no_
 
 // SPEC A2.
 #[test]
-fn what_does_not_come_from_a_neighbour_is_ignored() {
+fn input_that_does_not_come_from_a_neighbour_is_ignored() {
     let mut config = config();
     config.neighbours = [PeerId(0)].into();
     let (mut peer, _) = Peer::recover(config, Durable::default()).unwrap();
@@ -230,7 +230,7 @@ fn what_does_not_come_from_a_neighbour_is_ignored() {
     assert_eq!(peer.digest(), before);
 }
 
-// SPEC C1: even when its own clock is below what it passes on, and its bound too.
+// SPEC C1: even if its own clock is below the one it forwards, and its bound too.
 #[test]
 fn a_relay_neither_ticks_nor_merges() {
     let mut peer = peer();
@@ -243,7 +243,7 @@ fn a_relay_neither_ticks_nor_merges() {
     assert_eq!(peer.view().clock, Time(901), "SPEC C1: its destination merges it");
 }
 
-// SPEC B7: its own admitted request is served, and it is told so without a detour over the network.
+// SPEC B7: its own admitted request is served, and it is told so without going through the network.
 #[test]
 fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
     let mut peer = peer();
@@ -267,7 +267,7 @@ fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
     assert_eq!(peer.view().office, Some(Epoch(2)));
     assert_eq!(peer.buyer().and_then(Buyer::known), Some(wish.id.sequence));
     assert!(notes(&told).iter().any(|note| matches!(note, Note::Recalled { .. })), "{told:?}");
-    assert_eq!(peer.step(Input::Fired(Timer::Buyer)), [], "and wants nothing new");
+    assert_eq!(peer.step(Input::Fired(Timer::Buyer)), [], "and it wants nothing new");
 
     let before = peer.view().clock;
     peer.step(direct(0, 2, 500, Body::Clock));
@@ -276,7 +276,7 @@ fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
 
 // SPEC C2.
 #[test]
-fn whoever_is_not_in_office_merges_clock_multicasts() {
+fn a_peer_out_of_office_merges_clock_multicasts() {
     let mut peer = peer();
     peer.step(direct(0, 2, 500, Body::Clock));
     assert_eq!(peer.view().clock, Time(501));
@@ -284,7 +284,7 @@ fn whoever_is_not_in_office_merges_clock_multicasts() {
 
 // DESIGN 4.
 #[test]
-fn a_configuration_that_does_not_hold_is_refused() {
+fn an_invalid_configuration_is_refused() {
     let own = Config { neighbours: [PeerId(2)].into(), ..config() };
     assert_eq!(Peer::recover(own, Durable::default()).err(), Some(ConfigError::OwnNeighbour));
     let limits = Limits { hops: 0, ..Limits::DEFAULT };

@@ -5,7 +5,7 @@ use alloc::vec;
 
 type Input = ClientInput<SellerStatus, SellerTimer>;
 
-/// The second life of seller 1, which offers two fish or one salt, with what surrounds it.
+/// The second life of seller 1, which offers two fish or one salt, with its context.
 struct Stall {
     seller: Seller,
     offers: Offers,
@@ -15,7 +15,7 @@ struct Stall {
 
 const SALT: Offer = Offer { item: Item::SALT, count: Units(1), price: Price(300) };
 
-/// The first number of the second life.
+/// The first number assigned in the second life.
 const FIRST: u64 = (2 << 32) | 1;
 
 impl Stall {
@@ -28,7 +28,7 @@ impl Stall {
         self.take(ClientInput::Fired(SellerTimer))
     }
 
-    /// What the books say: deposit `number`, with so many left, so many sales, and the last of those.
+    /// The books' status: deposit `number`, with so many left, so many sales, and the latest of those.
     fn told(&mut self, number: u64, left: u32, sales: u64, recent: &[Sale]) -> Vec<ClientEffect<SellerTimer>> {
         self.take(ClientInput::Told(status(number, left, sales, recent)))
     }
@@ -52,7 +52,7 @@ fn stall() -> Stall {
     Stall { seller: Seller::new(life(1, 2), FISH), offers, limits, clock }
 }
 
-/// With a trader, its first deposit on its way.
+/// With a trader, and its first deposit on its way.
 fn depositing() -> Stall {
     let mut stall = stall();
     assert_eq!(stall.take(ClientInput::TraderKnown), [arm(PACE.deposit_after)]);
@@ -76,7 +76,7 @@ fn ask(after: Option<u64>) -> Vec<ClientEffect<SellerTimer>> {
     vec![ClientEffect::Tell(ClientMessage::AskSales { after }), arm(TIMEOUTS.resend * 4)]
 }
 
-/// What it was told it has earned: with which sale, how much by then, and what is left.
+/// What it was told it has earned: by which sale, the total by then, and what is left.
 fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u64, u32)> {
     let earned = effects.iter().filter_map(|effect| match effect {
         ClientEffect::Note(Note::Earned { sale, total, left }) => Some((sale.number.0, total.0, left.0)),
@@ -91,7 +91,7 @@ fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u64, u32)> {
 
 // SPEC D1.
 #[test]
-fn a_deposit_is_repeated_as_it_is_until_it_counts_and_then_asked_after() {
+fn a_deposit_is_repeated_unchanged_until_it_is_booked_and_then_asked_about() {
     let mut stall = depositing();
     let deposit = stall.seller.depositing().expect("a deposit").clone();
     assert_eq!((deposit.id.number, deposit.previous, deposit.count), (DepositNumber(FIRST), None, Units(2)));
@@ -106,11 +106,11 @@ fn a_deposit_is_repeated_as_it_is_until_it_counts_and_then_asked_after() {
 
 // SPEC D8.
 #[test]
-fn who_is_sold_out_picks_another_and_names_what_is_sold() {
+fn a_seller_that_is_sold_out_picks_another_item_and_names_the_last_deposit() {
     let mut stall = selling();
     let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
     assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
-    assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)), "fish is out");
+    assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)), "fish is sold out");
     stall.take(ClientInput::Chose(0));
     let deposit = stall.seller.depositing().expect("a deposit");
     assert_eq!((deposit.item, deposit.previous), (Item::SALT, Some(DepositNumber(FIRST))), "DESIGN R8");
@@ -119,7 +119,7 @@ fn who_is_sold_out_picks_another_and_names_what_is_sold() {
 }
 
 #[test]
-fn who_has_nothing_else_deposits_the_same_again() {
+fn a_seller_with_nothing_else_deposits_the_same_again() {
     let mut stall = selling();
     stall.offers = Offers(vec![FISH]);
     let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 1), sold(FIRST, 2)]);
@@ -142,13 +142,13 @@ fn a_gap_in_its_sales_makes_it_ask_and_moves_nothing() {
     assert_eq!(earned(&effects), [(1, 720, 1), (2, 1_440, 0)]);
 }
 
-// SPEC D7: as many as are kept were told, and there is still a gap.
+// SPEC D7: it was told of as many as are kept, and there is still a gap.
 #[test]
-fn who_has_missed_more_than_is_kept_takes_over_its_account_as_it_stands() {
+fn a_seller_that_missed_more_sales_than_are_kept_adopts_its_account_from_the_books() {
     let kept = u64::from(Limits::DEFAULT.sales_kept);
     let mut stall = selling();
     let recent: Vec<_> = (2..2 + kept).map(|number| sold(FIRST, number)).collect();
-    assert_eq!(stall.told(FIRST, 1, kept + 1, &recent[1..]), ask(Some(0)), "one fewer may be all that was told");
+    assert_eq!(stall.told(FIRST, 1, kept + 1, &recent[1..]), ask(Some(0)), "one fewer, so more may have been kept");
     let effects = stall.told(FIRST, 1, kept + 1, &recent);
     let resumed = Note::ResumedAccount { sales: kept + 1, earned: Cents(720 * (kept + 1)) };
     assert_eq!(effects[0], ClientEffect::Note(resumed));
@@ -157,7 +157,7 @@ fn who_has_missed_more_than_is_kept_takes_over_its_account_as_it_stands() {
 
 // SPEC D7.
 #[test]
-fn where_one_sale_is_kept_a_single_one_missed_makes_it_take_over_its_account() {
+fn where_one_sale_is_kept_a_single_missed_one_makes_it_adopt_its_account() {
     let mut stall = selling();
     stall.limits.sales_kept = 1;
     let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
@@ -165,9 +165,9 @@ fn where_one_sale_is_kept_a_single_one_missed_makes_it_take_over_its_account() {
     assert_eq!(earned(&effects), []);
 }
 
-// DESIGN R8: what was to be deposited instead names a predecessor that is no longer the last.
+// DESIGN R8: the deposit that was to be made instead names a predecessor that is no longer the last.
 #[test]
-fn a_deposit_of_a_former_life_that_counts_is_taken_up() {
+fn a_booked_deposit_of_a_former_life_is_adopted() {
     let mut stall = depositing();
     let effects = stall.told(7, 1, 1, &[sold(7, 1)]);
     let resumed = Note::ResumedAccount { sales: 1, earned: Cents(720) };
@@ -179,9 +179,9 @@ fn a_deposit_of_a_former_life_that_counts_is_taken_up() {
     assert_eq!(stall.seller.depositing().and_then(|deposit| deposit.previous), Some(DepositNumber(7)));
 }
 
-// SPEC D7: there were none before it.
+// SPEC D7: before it there were none.
 #[test]
-fn the_sales_of_its_first_deposit_are_told_one_by_one_even_before_it_hears_that_it_counts() {
+fn the_sales_of_its_first_deposit_are_told_one_by_one_even_before_it_hears_that_it_is_booked() {
     let mut stall = depositing();
     let effects = stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
     assert!(matches!(effects[0], ClientEffect::Note(Note::Registered { .. })), "{effects:?}");
@@ -191,7 +191,7 @@ fn the_sales_of_its_first_deposit_are_told_one_by_one_even_before_it_hears_that_
 
 // SPEC D7. The notices of the deposit and of the first sale were lost.
 #[test]
-fn a_gap_before_it_hears_that_its_first_deposit_counts_makes_it_ask_as_well() {
+fn a_gap_makes_it_ask_even_before_it_hears_that_its_first_deposit_is_booked() {
     let mut stall = depositing();
     let before = stall.seller.clone();
     let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
@@ -203,7 +203,7 @@ fn a_gap_before_it_hears_that_its_first_deposit_counts_makes_it_ask_as_well() {
 
 // DESIGN R8; SPEC C2: a completed sale is an event.
 #[test]
-fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
+fn a_sale_is_learned_once_and_an_older_status_is_ignored() {
     let mut stall = selling();
     let (before, old) = (stall.clock.now(), status(FIRST, 2, 0, &[]));
     stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
@@ -216,7 +216,7 @@ fn a_sale_is_learned_once_and_an_older_standing_is_ignored() {
 }
 
 #[test]
-fn without_an_account_nothing_is_taken_over_and_the_deposit_waits_on() {
+fn without_an_account_nothing_is_adopted_and_the_deposit_still_waits() {
     let mut stall = depositing();
     let none = SellerStatus { deposit: None, sales: SaleNumber(0), earned: Cents(0), recent: vec![] };
     assert_eq!(stall.take(ClientInput::Told(none)), []);

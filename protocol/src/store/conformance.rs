@@ -1,5 +1,5 @@
-//! The suite that any store must pass, over whatever can crash on request. It panics where a store does not do as it
-//! must.
+//! The suite that any store must pass, for anything that can crash on request. It panics where a store breaks a
+//! promise.
 //!
 //! ```
 //! use bazaar_protocol::store::{MemoryStore, conformance};
@@ -8,7 +8,7 @@
 //! conformance::conforms_with_snapshots::<MemoryStore>();
 //! ```
 //!
-//! Each of its functions is one promise and can be a test by itself.
+//! Each of its functions is one promise and can be a test of its own.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use alloc::vec::Vec;
@@ -31,11 +31,11 @@ use crate::{
 
 /// A store that can crash, for the suite.
 pub trait Crashing: Store<Error: Debug> + Sized {
-    /// An empty one with these limits, which takes a snapshot in the first sync after `snapshot_every` records; 0:
-    /// never.
+    /// An empty store with these limits, which takes a snapshot in the first sync after `snapshot_every` records; 0
+    /// means never.
     fn fresh(limits: Limits, snapshot_every: u64) -> Self;
 
-    /// A crash, and what opens after it: with or without what was written and not synced.
+    /// Crashes, and opens again: with or without what was written but not synced.
     #[must_use]
     fn reopen(self, keep_unsynced: bool) -> Self;
 }
@@ -51,7 +51,7 @@ impl Crashing for MemoryStore {
     }
 }
 
-/// All that a store without snapshots must do.
+/// Everything that a store without snapshots must do.
 pub fn conforms<S: Crashing>() {
     an_empty_store_has_an_empty_tail_and_nothing_to_read::<S>();
     what_was_synced_survives_a_crash_and_what_was_not_may_be_gone_whole::<S>();
@@ -62,7 +62,7 @@ pub fn conforms<S: Crashing>() {
     a_sync_with_nothing_new_changes_nothing::<S>();
 }
 
-/// What a store with snapshots must do as well.
+/// What a store with snapshots must do in addition.
 pub fn conforms_with_snapshots<S: Crashing>() {
     a_reader_behind_a_snapshot_gets_its_chunks_and_then_the_records::<S>();
     a_snapshot_above_upto_is_not_shown::<S>();
@@ -84,7 +84,7 @@ pub fn all_batches<S: Store<Error: Debug>>(store: &S) -> Vec<Batch> {
     }
 }
 
-/// How many records the default answer to a read holds.
+/// How many records one answer to a read holds by default.
 const MOST: usize = Limits::DEFAULT.read_records as usize;
 
 /// Writes batches as honest traders do, so that every record can be folded.
@@ -96,20 +96,20 @@ pub struct Author {
 }
 
 impl Author {
-    /// One that has written nothing. Its books keep so many sales of a seller; what it writes follows from `seed`
-    /// alone.
+    /// An author that has written nothing. Its books keep `sales_kept` sales of each seller; what it writes depends on
+    /// `seed` alone.
     #[must_use]
     pub fn new(sales_kept: u32, seed: u64) -> Author {
         Author { books: Books::keeping(sales_kept), time: 0, random: Random(seed) }
     }
 
-    /// The same, which writes something else from here on.
+    /// Draws what it writes from another seed from now on.
     #[must_use]
     pub fn seeded(self, seed: u64) -> Author {
         Author { random: Random(seed), ..self }
     }
 
-    /// What it has written adds up to this.
+    /// The books that everything written so far adds up to.
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
@@ -135,13 +135,13 @@ impl Author {
         Batch { epoch, position, records }
     }
 
-    /// This peer takes office for the next epoch.
+    /// `peer` takes office for the next epoch.
     pub fn claim(&mut self, peer: PeerId) -> Batch {
         let (epoch, holder) = (self.books.epoch().next(), Life { peer, incarnation: Incarnation(1) });
         self.write(epoch, alloc::vec![(peer, Entry::Claimed { epoch, holder })])
     }
 
-    /// A batch of exactly `records` records, or a claim where there is nobody in office.
+    /// A batch of exactly `records` records, or a claim if nobody is in office.
     pub fn trade(&mut self, records: usize) -> Batch {
         if self.books.term().is_none_or(|term| term.ended) {
             let peer = PeerId(self.random.below(4) as u32);
@@ -156,7 +156,7 @@ impl Author {
         batch
     }
 
-    /// The term is resigned.
+    /// The holder resigns the term.
     pub fn resign(&mut self) -> Batch {
         let (epoch, holder) = (self.books.epoch(), self.holder().peer);
         self.write(epoch, alloc::vec![(holder, Entry::Resigned)])
@@ -208,7 +208,7 @@ impl Author {
     }
 }
 
-/// splitmix64.
+/// The splitmix64 generator.
 #[derive(Clone, Debug, Default)]
 struct Random(u64);
 
@@ -226,7 +226,7 @@ impl Random {
     }
 }
 
-/// Reads on as a peer does, until it has everything below `upto`: the books, and after how many answers.
+/// Reads as a peer does until it has everything below `upto`; returns the books and the number of answers it took.
 pub fn read_all<S: Store<Error: Debug>>(store: &S, mut books: Books, upto: Position) -> (Books, usize) {
     let (mut chunks, mut answers) = (Vec::new(), 0);
     while books.position() < upto {
@@ -234,7 +234,7 @@ pub fn read_all<S: Store<Error: Debug>>(store: &S, mut books: Books, upto: Posit
         let next = chunks.last().map(|(id, _): &(ChunkId, _)| ChunkId { position: id.position, index: id.index + 1 });
         match store.read(books.position(), next, upto).expect("a read") {
             LedgerAnswer::Chunk { id, of, chunk } => {
-                assert!(books.position() < id.position && id.position <= upto, "a snapshot between the two");
+                assert!(books.position() < id.position && id.position <= upto, "a snapshot taken between the two");
                 chunks.push((id, chunk));
                 if id.index + 1 == of {
                     books = Books::from_chunks(books.sales_kept(), chunks.drain(..).map(|(_, chunk)| chunk));
@@ -258,7 +258,7 @@ fn append_synced<S: Crashing>(store: &mut S, batch: &Batch) {
     store.sync().expect("synced");
 }
 
-/// A store with batches of these sizes, each synced.
+/// A store that contains batches of these sizes, each synced.
 fn written<S: Crashing>(every: u64, sizes: &[usize]) -> (S, Author) {
     written_within(Limits::DEFAULT, every, sizes)
 }
@@ -278,12 +278,12 @@ fn records<S: Crashing>(store: &S, from: u64, upto: u64) -> Vec<Record> {
             records
         }
         other @ (LedgerAnswer::Status | LedgerAnswer::Chunk { .. } | LedgerAnswer::Append { .. }) => {
-            panic!("records were due, not {other:?}")
+            panic!("expected records, not {other:?}")
         }
     }
 }
 
-/// Before anything was written there is an epoch 0 and a head 0.
+/// Before anything is written, epoch and head are 0.
 pub fn an_empty_store_has_an_empty_tail_and_nothing_to_read<S: Crashing>() {
     let store = S::fresh(Limits::DEFAULT, 0).reopen(true);
     assert_eq!(store.tail(), Tail::default());
@@ -291,7 +291,7 @@ pub fn an_empty_store_has_an_empty_tail_and_nothing_to_read<S: Crashing>() {
     assert_eq!(all_batches(&store), []);
 }
 
-/// Durability, and that batches are atomic.
+/// Synced batches are durable, and batches are atomic.
 pub fn what_was_synced_survives_a_crash_and_what_was_not_may_be_gone_whole<S: Crashing>() {
     for keep_unsynced in [false, true] {
         let (mut store, mut author) = written::<S>(0, &[1, 5, 3]);
@@ -300,7 +300,7 @@ pub fn what_was_synced_survives_a_crash_and_what_was_not_may_be_gone_whole<S: Cr
         let unsynced = [author.trade(4), author.trade(2)];
         unsynced.iter().for_each(|batch| store.append(batch).expect("appended"));
         let written = store.tail();
-        assert_eq!(written.status.head, Position(15), "the tail is of what is written");
+        assert_eq!(written.status.head, Position(15), "the tail describes what is written");
 
         let store = store.reopen(keep_unsynced);
         if keep_unsynced {
@@ -313,9 +313,9 @@ pub fn what_was_synced_survives_a_crash_and_what_was_not_may_be_gone_whole<S: Cr
     }
 }
 
-/// DESIGN R2: the last batch is known again after a crash.
+/// DESIGN R2: the last batch is recognised after a crash.
 pub fn the_tail_after_a_crash_still_names_the_last_batch<S: Crashing>() {
-    // DESIGN R2: the writer of the last batch sends it again and is answered `Appended` again.
+    // DESIGN R2: the writer of the last batch sends it again and must be answered `Appended` again.
     let (mut store, mut author) = written::<S>(0, &[1, 5]);
     let batch = author.trade(7);
     append_synced(&mut store, &batch);
@@ -323,7 +323,7 @@ pub fn the_tail_after_a_crash_still_names_the_last_batch<S: Crashing>() {
     assert_eq!((last.epoch, last.position, last.digest), (batch.epoch, batch.position, batch.digest()));
 }
 
-/// The fence is read from the log.
+/// The fence is read back from the log.
 pub fn the_tail_knows_the_term_and_whether_it_was_resigned<S: Crashing>() {
     let (mut store, mut author) = (S::fresh(Limits::DEFAULT, 0), Author::new(Limits::DEFAULT.sales_kept, 0));
     append_synced(&mut store, &author.claim(PeerId(3)));
@@ -339,9 +339,9 @@ pub fn the_tail_knows_the_term_and_whether_it_was_resigned<S: Crashing>() {
     assert_eq!((next.epoch, next.holder.peer, next.ended), (Epoch(2), PeerId(2), false));
 }
 
-/// DESIGN R3.
+/// DESIGN R3: a read ends where it was told to.
 pub fn a_read_never_shows_what_stands_at_or_above_upto<S: Crashing>() {
-    // DESIGN R3: what is written and not durable is shown to nobody.
+    // DESIGN R3: what is written but not durable is shown to nobody.
     let (store, _) = written::<S>(0, &[1, 4, 6, 1, 8]);
     let all = all_batches(&store).into_iter().flat_map(|batch| batch.records).collect::<Vec<_>>();
     for upto in 0..=20 {
@@ -353,7 +353,7 @@ pub fn a_read_never_shows_what_stands_at_or_above_upto<S: Crashing>() {
     assert_eq!(records(&store, 3, 99), all[3..], "no more than there is");
 }
 
-/// An answer holds no more records than its limit, and at least one.
+/// An answer holds at least one record and no more than its limit.
 pub fn a_long_log_is_read_in_pieces_from_any_place<S: Crashing>() {
     let (store, author) = written::<S>(0, &[1, 300, 1, 400, 512, 2, 90]);
     let head = author.books.position();
@@ -365,7 +365,7 @@ pub fn a_long_log_is_read_in_pieces_from_any_place<S: Crashing>() {
     assert_eq!(read_all(&store, Books::default(), head), (author.books, 3));
 }
 
-/// A takeover costs the size of the books, not of the history.
+/// A takeover costs as much as the books are large, not the history.
 pub fn a_reader_behind_a_snapshot_gets_its_chunks_and_then_the_records<S: Crashing>() {
     let (store, author) = written::<S>(1_000, &[1, 400, 400, 400, 50]);
     let head = author.books.position();
@@ -374,21 +374,21 @@ pub fn a_reader_behind_a_snapshot_gets_its_chunks_and_then_the_records<S: Crashi
         let (books, answers) = read_all(&store, Books::default(), head);
         assert_eq!(books, author.books);
         assert!(answers > 2, "the snapshot has several chunks; {answers} answers");
-        // Beyond the snapshot there are only records.
+        // Above the snapshot there are only records.
         assert_eq!(records(&store, 1_201, head.0).len(), 50);
-        // One record behind it, it is the snapshot again: how far behind does not matter.
+        // One record below it, the reader gets the whole snapshot again: how far behind it is does not matter.
         assert!(matches!(store.read(Position(1_200), None, head).unwrap(), LedgerAnswer::Chunk { .. }));
     }
 }
 
-/// DESIGN R3, of snapshots.
+/// DESIGN R3, for snapshots.
 pub fn a_snapshot_above_upto_is_not_shown<S: Crashing>() {
     let (store, _) = written::<S>(10, &[1, 4, 6]);
     assert!(matches!(store.read(Position(0), None, Position(11)).unwrap(), LedgerAnswer::Chunk { .. }));
     assert_eq!(records(&store, 0, 10).len(), 10);
 }
 
-/// A reader begins anew when there is another snapshot.
+/// A reader starts over when the snapshot has been replaced.
 pub fn a_chunk_of_another_snapshot_is_answered_with_the_first_chunk<S: Crashing>() {
     let (store, author) = written::<S>(1_000, &[1, 500, 500]);
     let head = author.books.position();
@@ -401,7 +401,7 @@ pub fn a_chunk_of_another_snapshot_is_answered_with_the_first_chunk<S: Crashing>
             (id.index, of)
         }
         other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-            panic!("a chunk was due, not {other:?}")
+            panic!("expected a chunk, not {other:?}")
         }
     };
     let (_, of) = read(head, 0);
@@ -411,7 +411,7 @@ pub fn a_chunk_of_another_snapshot_is_answered_with_the_first_chunk<S: Crashing>
     assert_eq!(read(Position(7), 1), (0, of), "of another snapshot");
 }
 
-/// `read_records` and `chunk_weight` bound an answer.
+/// `read_records` and `chunk_weight` limit the size of an answer.
 pub fn answers_are_no_larger_than_the_limits_say<S: Crashing>() {
     let limits = Limits { read_records: 3, chunk_weight: 4, sales_kept: 1, ..Limits::DEFAULT };
     let (store, author) = written_within::<S>(limits, 1_000, &[1, 500, 500, 5]);
@@ -421,7 +421,7 @@ pub fn answers_are_no_larger_than_the_limits_say<S: Crashing>() {
     let chunk = |index| match store.read(Position(0), Some(ChunkId { position: snapshot, index }), head).unwrap() {
         LedgerAnswer::Chunk { of, chunk, .. } => (of, chunk),
         other @ (LedgerAnswer::Status | LedgerAnswer::Records { .. } | LedgerAnswer::Append { .. }) => {
-            panic!("a chunk was due, not {other:?}")
+            panic!("expected a chunk, not {other:?}")
         }
     };
     let (of, _) = chunk(0);

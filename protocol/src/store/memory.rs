@@ -1,4 +1,4 @@
-//! A store in memory with two images: what is written, and what a crash leaves (after redb's crash tests).
+//! A store in memory with two images: what has been written, and what a crash leaves (after redb's crash tests).
 
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -21,31 +21,32 @@ pub struct MemoryStore {
     batches: Vec<Batch>,
     durable: usize,
     snapshot: Option<Books>,
-    /// After how many records a sync takes a snapshot; 0: never.
+    /// How many records there are between snapshots taken by a sync; 0 means never.
     snapshot_every: u64,
     limits: Limits,
 }
 
 impl MemoryStore {
-    /// An empty store that answers reads within these limits; [`MemoryStore::default`] has the default ones.
+    /// An empty store that answers reads within these limits; [`MemoryStore::default`] uses the default limits.
     #[must_use]
     pub fn new(limits: Limits) -> MemoryStore {
         MemoryStore { limits, ..MemoryStore::default() }
     }
 
-    /// The same, which takes a snapshot in the first sync after so many records; 0: never by itself.
+    /// Like [`MemoryStore::new`], and takes a snapshot in the first sync after `every` records; 0 means only on
+    /// request.
     #[must_use]
     pub fn snapshotting(limits: Limits, every: u64) -> MemoryStore {
         MemoryStore { snapshot_every: every, ..MemoryStore::new(limits) }
     }
 
-    /// All batches as written, in order.
+    /// All batches written so far, in order, synced or not.
     #[must_use]
     pub fn written(&self) -> &[Batch] {
         &self.batches
     }
 
-    /// The batches that survive a crash.
+    /// The batches that would survive a crash.
     #[must_use]
     pub fn durable(&self) -> &[Batch] {
         &self.batches[..self.durable]
@@ -56,13 +57,13 @@ impl MemoryStore {
         self.durable().iter().flat_map(|batch| &batch.records)
     }
 
-    /// A crash: of the batches that were not synced the first `kept` survive (never one without those before it).
+    /// Crashes: of the batches that were not synced, the first `kept` survive (never one without those before it).
     pub fn crash(&mut self, kept: usize) {
         self.durable = self.batches.len().min(self.durable + kept);
         self.batches.truncate(self.durable);
     }
 
-    /// An old image is put back: what was written after the first `batches` is gone, whatever had become durable, and
+    /// Puts an old image back: everything written after the first `batches` is gone, even if it had become durable, and
     /// so is a snapshot of it.
     pub fn put_back(&mut self, batches: usize) {
         self.batches.truncate(batches);
@@ -71,20 +72,20 @@ impl MemoryStore {
         self.snapshot = self.snapshot.take().filter(|books| books.position() <= head);
     }
 
-    /// Keeps a snapshot of the books as they stand at the durable head, as a store on disk does now and then.
+    /// Takes a snapshot of the books at the durable head, as a store on disk does from time to time.
     pub fn take_snapshot(&mut self) {
         let mut books = Books::keeping(self.limits.sales_kept);
         let all_apply = self.records().all(|record| books.apply(record).is_ok());
         self.snapshot = all_apply.then_some(books);
     }
 
-    /// The snapshot that stands before the records above it, if one was taken.
+    /// The snapshot that precedes the records above it, if one was taken.
     #[must_use]
     pub fn snapshot(&self) -> Option<&Books> {
         self.snapshot.as_ref()
     }
 
-    /// The fence at the durable head.
+    /// The state of the fence at the durable head.
     #[must_use]
     pub fn durable_status(&self) -> LedgerStatus {
         tail_of(self.durable()).status

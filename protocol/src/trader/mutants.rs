@@ -1,9 +1,9 @@
-//! What mutants need of the machine, in the build that has them.
+//! What mutants need from the trader, in the build that contains them.
 
 use super::*;
 
 impl Trader {
-    /// Tells the buyer that its request is open. It waits all the same.
+    /// Tells the buyer that its request is open. The request still waits.
     pub(super) fn accept_at_once(&mut self, request: Request) -> TraderMessage {
         let buyer = request.id.buyer;
         let status = crate::account::BuyerStatus { open: Some(request.clone()), ..self.books.buyer_status(buyer) };

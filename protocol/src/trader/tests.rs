@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::{format, string::String};
 
-/// The trader of every test here, peer 9, on books in which these records follow its claim.
+/// The trader of every test here, peer 9, with books in which these records follow its claim.
 fn trader(entries: impl IntoIterator<Item = Entry>) -> Trader {
     let mut books = Books::default();
     books.apply(&claim(1, 9, 1)).unwrap();
@@ -26,8 +26,8 @@ fn offer(trader: &mut Trader, deposit: &Deposit) -> Option<TraderMessage> {
     trader.on_client(deposit.id.seller, ClientMessage::Deposit(deposit.clone()))
 }
 
-/// The next batch, in short: d for a deposit, a for an admission, s for a sale, r for a refusal, each with the client
-/// it is of; R for the resignation.
+/// The next batch, in short: c for a claim, d for a deposit, a for an admission, s for a sale, r for a refusal, each
+/// with its client; R for the resignation.
 fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
     let mut clock = Clock::resume(PeerId(9), Time(100));
     let position = trader.books().position().0;
@@ -43,7 +43,7 @@ fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
     (words.collect::<String>().trim_end().into(), batch)
 }
 
-/// Plans batch after batch and appends each, until there is nothing to write.
+/// Plans batch after batch and appends each, until there is nothing left to write.
 fn trade(trader: &mut Trader, terms: &Terms) -> Vec<String> {
     let mut batches = Vec::new();
     loop {
@@ -72,7 +72,7 @@ fn a_batch_is_deposits_then_admissions_then_outcomes_by_stamp() {
 
 // DESIGN R5.
 #[test]
-fn a_batch_is_never_above_its_limit_and_the_rest_waits() {
+fn a_batch_never_exceeds_its_limit_and_the_rest_waits() {
     let mut trader = trader([]);
     offer(&mut trader, &deposit(1, 1, 2));
     offer(&mut trader, &deposit(2, 1, 2));
@@ -83,7 +83,7 @@ fn a_batch_is_never_above_its_limit_and_the_rest_waits() {
     assert_eq!(trade(&mut trader, &terms), ["d1 d2", "d6 a3", "a4 s3<1", "s4<2"]);
 }
 
-// SPEC B6: without room for both the last sale waits.
+// SPEC B6: without room for both, the last sale waits.
 #[test]
 fn the_last_sale_of_a_term_and_the_resignation_are_one_batch() {
     let mut trader = trader([]);
@@ -98,7 +98,7 @@ fn the_last_sale_of_a_term_and_the_resignation_are_one_batch() {
 
 // SPEC B6.
 #[test]
-fn a_refusal_where_the_last_sale_would_stand_needs_one_place_only() {
+fn a_refusal_in_place_of_the_last_sale_needs_room_for_one_record_only() {
     let mut trader = trader([]);
     ask(&mut trader, &request(6, 3, 1));
     assert_eq!(trade(&mut trader, &Terms { batch_limit: 2, resign_after: 1, ..TERMS }), ["a3 r3"]);
@@ -106,7 +106,7 @@ fn a_refusal_where_the_last_sale_would_stand_needs_one_place_only() {
 
 // SPEC B7.
 #[test]
-fn the_trader_s_own_stock_is_set_aside_and_what_it_had_asked_for_is_served() {
+fn the_trader_s_own_stock_is_set_aside_and_its_earlier_request_is_served() {
     let entries = [Entry::Deposited(deposit(9, 1, 2)), Entry::Admitted(request(6, 9, 1))];
     let mut trader = trader(entries);
     ask(&mut trader, &request(7, 3, 1));
@@ -137,7 +137,7 @@ fn a_request_is_filled_whole_from_one_deposit_or_not_at_all() {
 
 // DESIGN R4, SPEC D9.
 #[test]
-fn what_waited_before_is_served_before_anything_new_is_admitted() {
+fn inherited_requests_are_served_before_anything_new_is_admitted() {
     let mut books = trader([Entry::Admitted(request(6, 3, 1)), Entry::Admitted(request(8, 4, 1))]).books;
     books.apply(&claim(9, 8, 2)).unwrap();
     let mut next = Trader::new(PeerId(8), books);
@@ -156,7 +156,7 @@ fn what_waited_before_is_served_before_anything_new_is_admitted() {
 
 // DESIGN R8.
 #[test]
-fn of_two_messages_of_one_client_the_later_decided_counts() {
+fn of_two_messages_from_one_client_the_one_decided_later_counts() {
     let again = Request { item: Item::SALT, id: request(1, 3, 2).id, ..request(6, 3, 1) };
     let mut trader = trader([]);
     for request in [&request(6, 3, 1), &again, &request(6, 3, 1)] {
@@ -167,10 +167,10 @@ fn of_two_messages_of_one_client_the_later_decided_counts() {
 
 // DESIGN R8, SPEC D1, D2.
 #[test]
-fn what_cannot_be_booked_is_answered_with_how_its_sender_stands() {
+fn what_cannot_be_booked_is_answered_with_its_sender_s_status() {
     let mut trader = trader([Entry::Deposited(deposit(1, 1, 2)), Entry::Admitted(request(6, 3, 1))]);
     let open = TraderMessage::Buyer(BuyerStatus { open: Some(request(6, 3, 1)), last: None });
-    assert_eq!(ask(&mut trader, &request(6, 3, 1)), Some(open), "it counts already");
+    assert_eq!(ask(&mut trader, &request(6, 3, 1)), Some(open), "it is booked already");
     let booked = TraderMessage::Seller(trader.books().seller_status(PeerId(1), None));
     assert_eq!(offer(&mut trader, &deposit(1, 1, 2)), Some(booked));
     assert!(ask(&mut trader, &request(6, 4, 2)).is_some(), "it names a request that the books do not have");
@@ -185,7 +185,7 @@ fn what_cannot_be_booked_is_answered_with_how_its_sender_stands() {
 
 // DESIGN R4, R9.
 #[test]
-fn clients_are_told_when_it_is_appended_and_only_what_is_new() {
+fn clients_are_told_when_a_batch_is_appended_and_only_what_is_new() {
     let first = request(6, 3, 1);
     let stock = deposit(1, 1, 3);
     let mut trader =

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode,
 
 use bazaar_protocol::{id::PeerId, ledger::LedgerStatus, words::Names as _};
 use bazaar_runtime::{
-    config::RawConfig,
-    config::run_dir::living_process,
+    config::{
+        RawConfig,
+        run_dir::{ledger_dir, living_process, peer_dir},
+    },
     network::service::{PeerInfo, PeerStatus},
-    processes::{ledger_driver::ledger_dir, peer_driver::peer_dir},
     tools::access::{AccessError, Run},
 };
 use nix::{

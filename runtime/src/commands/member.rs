@@ -4,12 +4,14 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
-    config::run_dir,
-    config::{BazaarConfig, RawConfig},
+    config::{
+        BazaarConfig, RawConfig,
+        run_dir::{self, ledger_dir, peer_dir},
+    },
     network::{host::Host, settings::Settings},
     processes::{
-        ledger_driver::{self, LedgerDriverConfig, ledger_dir},
-        peer_driver::{self, HostContext, peer_dir},
+        ledger_driver::{self, LedgerDriverConfig},
+        peer_driver::{self, HostContext},
         report::{Form, Names},
         supervise::{listed, stop_signal},
     },

@@ -19,10 +19,7 @@ use std::{
 use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 
-use crate::{
-    config::{BazaarConfig, ConfigError, RawConfig},
-    processes::{ledger_driver::ledger_dir, peer_driver::peer_dir},
-};
+use crate::config::{BazaarConfig, ConfigError, RawConfig};
 
 /// Which version of the layout this is.
 const FORMAT: &str = "bazaar run 1";
@@ -306,4 +303,22 @@ fn forget_processes(run: &Path, peers: u32) {
         // It need not be there.
         let _ = fs::remove_file(file);
     }
+}
+
+/// The ledger's directory within its run's.
+#[must_use]
+pub fn ledger_dir(run: &Path) -> PathBuf {
+    run.join("ledger")
+}
+
+/// The file into which the ledger's process writes the address it listens on.
+#[must_use]
+pub fn address_file(ledger: &Path) -> PathBuf {
+    ledger.join("address")
+}
+
+/// A peer's directory within its run's.
+#[must_use]
+pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
+    run.join(format!("peer-{peer}"))
 }

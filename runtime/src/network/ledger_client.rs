@@ -26,16 +26,13 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 
-use crate::{
-    network::service::within,
-    network::{
-        directory::{Addresses, RegisterError, Registration, Unavailable},
-        hello::{self, ConnectError, Credentials, Purpose},
-        service::{LedgerDoorClient, LedgerRefusal},
-        settings::{Backoff, Settings},
-        task::Task,
-        wire::{Frames, Wire},
-    },
+use crate::network::{
+    directory::{Addresses, RegisterError, Registration, Unavailable},
+    hello::{self, ConnectError, Credentials, Purpose},
+    service::{LedgerDoorClient, LedgerRefusal, within},
+    settings::{Backoff, Settings},
+    task::Task,
+    wire::{Frames, Wire},
 };
 
 /// How many calls may be under way; as many more may wait.

@@ -27,17 +27,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::{
-    network::service::within,
-    network::{
-        directory::{Addresses, Unavailable},
-        hello::{self, ConnectError, Purpose},
-        hosted::{Hosted, HostedPeers, MAX_BATCH, put},
-        service::{LinkCounts, LinkStatus, PeerLinkClient},
-        settings::Backoff,
-        task::{Task, lock},
-        wire::{self, Frames, MAX_BODY, Wire},
-    },
+use crate::network::{
+    directory::{Addresses, Unavailable},
+    hello::{self, ConnectError, Purpose},
+    hosted::{Hosted, HostedPeers, MAX_BATCH, put},
+    service::{LinkCounts, LinkStatus, PeerLinkClient, within},
+    settings::Backoff,
+    task::{Task, lock},
+    wire::{self, Frames, MAX_BODY, Wire},
 };
 
 /// Carries a peer's envelopes to its neighbours. The driver hands every

@@ -101,8 +101,8 @@ pub struct PeerStatus {
     pub clock: Time,
     /// The trader it knows of, if any.
     pub trader: Option<PeerId>,
-    /// That trader's epoch; 0 if it knows of none.
-    pub epoch: Epoch,
+    /// That trader's epoch.
+    pub epoch: Option<Epoch>,
     /// Whether it is the trader itself.
     pub in_office: bool,
     /// How many requests wait in its queue, if it is the trader.

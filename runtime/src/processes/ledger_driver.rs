@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    config::run_dir::address_file,
     network::{
         hello::Credentials,
         ledger_service::{Fence, LedgerJob, LedgerServer},
@@ -81,18 +82,6 @@ pub struct LedgerDriverConfig {
     pub settings: Settings,
     /// How events go to standard output.
     pub form: Form,
-}
-
-/// The ledger's directory within its run's.
-#[must_use]
-pub fn ledger_dir(run: &Path) -> PathBuf {
-    run.join("ledger")
-}
-
-/// The file into which the ledger's process writes the address it listens on.
-#[must_use]
-pub fn address_file(ledger: &Path) -> PathBuf {
-    ledger.join("address")
 }
 
 /// The file in which a ledger that stopped because acknowledged records were gone notes what is missing, so that a

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    config::run_dir::peer_dir,
     network::{
         directory::Registration,
         hello::Credentials,
@@ -102,12 +103,6 @@ impl std::fmt::Debug for HostContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HostContext").field("address", &self.address).field("dir", &self.dir).finish_non_exhaustive()
     }
-}
-
-/// A peer's directory within its run's.
-#[must_use]
-pub fn peer_dir(run: &Path, peer: PeerId) -> PathBuf {
-    run.join(format!("peer-{peer}"))
 }
 
 /// Runs a peer until it is told to stop.
@@ -294,7 +289,7 @@ impl Driver<'_> {
             ledger,
             clock: view.clock,
             trader: view.leader.map(|(_, trader)| trader),
-            epoch: view.leader.map_or(bazaar_protocol::id::Epoch(0), |(epoch, _)| epoch),
+            epoch: view.leader.map(|(epoch, _)| epoch),
             in_office: view.office.is_some(),
             waiting: view.books.map_or(0, |books| (books.queue().len() + view.waiting) as u32),
         }

@@ -14,16 +14,16 @@ use bazaar_protocol::{
 use thiserror::Error;
 
 use crate::{
-    config::BazaarConfig,
-    config::run_dir::{RunDirError, config_of},
-    network::service::within,
+    config::{
+        BazaarConfig,
+        run_dir::{RunDirError, address_file, config_of, ledger_dir},
+    },
     network::{
         directory::Entry,
         hello::{ConnectError, Credentials, RunId, RunKey},
-        service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo},
+        service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo, within},
         settings::Settings,
     },
-    processes::ledger_driver::{address_file, ledger_dir},
     store::{StoreError, open_copy},
     tools,
 };

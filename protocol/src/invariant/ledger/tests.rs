@@ -38,7 +38,7 @@ const FENCED: Option<Verdict> = Some(Verdict::Fenced);
 const CONFLICT: Option<Verdict> = Some(Verdict::Conflict);
 const HELD: Option<Verdict> = Some(Verdict::LeaseActive);
 
-/// That this answer is right, and none of the others.
+/// Checks that this answer is right and that no other is.
 #[track_caller]
 fn only(log: &[Batch], lease: Lease, caller: Life, batch: &Batch, right: Option<Verdict>) {
     the_ledger_answers_in_order(log, lease, caller, batch, right.as_ref()).unwrap();
@@ -72,7 +72,7 @@ fn a_position_looked_at_before_the_epoch_is_found() {
 }
 
 #[test]
-fn a_claim_at_the_wrong_place_that_is_held_off_is_found() {
+fn a_claim_at_the_wrong_position_that_meets_the_lease_is_found() {
     only(&held_by_4(), LIVE, life(3, 1), &batch(2, 2, [claim(9, 3, 2)]), CONFLICT);
 }
 
@@ -126,15 +126,15 @@ fn a_contested_term_is_told_so_once() {
 }
 
 #[test]
-fn a_lease_is_live_from_an_append_until_it_runs_out_or_the_term_ends() {
+fn a_lease_is_active_from_an_append_until_it_runs_out_or_the_term_ends() {
     let log = held_by_4();
     assert_eq!(Lease::afresh(&[]), OVER);
     assert_eq!(Lease::afresh(&log), LIVE);
     let contested = Lease { is_contested: true, ..LIVE };
     assert_eq!(contested.run_out(), Lease { is_contested: true, ..OVER });
     assert_eq!(OVER.answered(&log, &Verdict::Appended { head: Position(3), contested: false }), LIVE);
-    assert_eq!(contested.written(&log[1]), contested, "its holder is told yet");
-    assert_eq!(contested.written(&log[0]), LIVE, "it was another term");
+    assert_eq!(contested.written(&log[1]), contested, "its holder is still to be told");
+    assert_eq!(contested.written(&log[0]), LIVE, "that was another term");
     let ended: Vec<Batch> = log.into_iter().chain([batch(1, 3, [resigned(4, 4)])]).collect();
     assert_eq!(LIVE.answered(&ended, &Verdict::Appended { head: Position(4), contested: false }), OVER);
 }
@@ -223,7 +223,7 @@ fn an_answer_that_is_not_durable_is_found() {
 
 // The ledger itself.
 
-/// A ledger over its store, and what a watcher knows of its lease.
+/// A ledger with its store, and what an observer knows about its lease.
 #[derive(Clone, Hash)]
 struct Watched {
     ledger: Ledger,
@@ -257,7 +257,7 @@ impl Watched {
         verdict
     }
 
-    /// The verdict on an append, which is made durable if it must be.
+    /// The verdict on an append, which is made durable if necessary.
     fn append(&mut self, caller: Life, batch: &Batch) -> Verdict {
         let request = LedgerRequest::Append(batch.clone());
         let call = LedgerCall { caller, seen: HighWaterMark::default(), request };
@@ -279,8 +279,8 @@ impl Watched {
     }
 }
 
-/// All that three lives of two peers can send, in their own epochs and in others', at their own place and elsewhere,
-/// over all logs of at most three records that come of it.
+/// Everything that three lives of two peers can send, in their own epochs and in others', at the right position and
+/// elsewhere, over all logs of at most three records that result.
 #[test]
 fn every_answer_of_the_ledger_is_the_one_that_is_due() {
     let lives = [life(4, 1), life(4, 2), life(3, 1)];

@@ -38,7 +38,7 @@ fn start(observer: &mut Observer, durable: Durable) -> Participant {
     started
 }
 
-/// It decides to ask for this.
+/// It decides to make this request.
 fn asks(observer: &mut Observer, peer: &Participant, request: &Request) -> Checked {
     let body = Body::Client(ClientMessage::Request(request.clone()));
     let effects = [ParticipantEffect::Tell { to: PeerId(0), clock: Time(1), body }];
@@ -53,14 +53,14 @@ fn a_life_that_was_never_written_may_decide_anew() {
     let peer = start(&mut observer, Durable::default());
     assert_eq!(asks(&mut observer, &peer, &first), Ok(()));
     let again = start(&mut observer, Durable::default());
-    assert_eq!(asks(&mut observer, &again, &other), Ok(()), "nobody has heard of the first");
+    assert_eq!(asks(&mut observer, &again, &other), Ok(()), "nobody has heard of the first one");
     let written = Durable { incarnation: Incarnation(1), clock_bound: Time(4), seen: HighWaterMark::default() };
     let next = start(&mut observer, written);
     let found = asks(&mut observer, &next, &first).unwrap_err();
     assert_eq!(found.property, Property::S4, "{found}");
 }
 
-/// A ledger that peer 1 has claimed and that is then gone, and an old image of it, empty, in its place; and who watches
+/// A ledger that peer 1 has claimed and that is then gone; an old, empty image of it in its place; and the observer of
 /// both.
 fn put_back(observer: &mut Observer) -> Archive {
     let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT };
@@ -92,7 +92,7 @@ fn take(observer: &mut Observer, archive: &mut Archive, call: &LedgerCall) -> Ch
 const CLAIMED: HighWaterMark = HighWaterMark { epoch: Epoch(1), head: Position(1) };
 
 #[test]
-fn an_old_image_stops_when_somebody_calls_who_has_seen_more_and_never_goes_on() {
+fn an_old_image_stops_when_a_caller_has_seen_more_and_never_continues() {
     let mut observer = observer();
     let mut archive = put_back(&mut observer);
     let (knows, does_not) =
@@ -108,7 +108,7 @@ fn an_old_image_stops_when_somebody_calls_who_has_seen_more_and_never_goes_on() 
 }
 
 #[test]
-fn an_old_image_that_serves_whoever_has_seen_more_is_found() {
+fn an_old_image_that_serves_a_caller_that_has_seen_more_is_found() {
     let mut observer = observer();
     let archive = put_back(&mut observer);
     let knows = call(2, CLAIMED, LedgerRequest::Status);

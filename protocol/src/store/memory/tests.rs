@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::vec;
 
-/// Three batches; the last is not synced.
+/// Three batches; the last one is not synced.
 fn store() -> MemoryStore {
     store_with(Limits::DEFAULT)
 }
@@ -22,7 +22,7 @@ fn store_with(limits: Limits) -> MemoryStore {
     store
 }
 
-/// A seller's deposit, by the trader.
+/// A seller's deposit, booked by the trader.
 fn deposited(seller: u32) -> Record {
     record(5, 9, Entry::Deposited(deposit(seller, 1, 2)))
 }
@@ -36,7 +36,7 @@ fn records(from: u64, records: impl IntoIterator<Item = Record>) -> LedgerAnswer
 }
 
 #[test]
-fn a_crash_keeps_what_was_synced_and_of_the_rest_a_beginning() {
+fn a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest() {
     for (kept, head) in [(0, 3), (1, 4), (2, 5), (9, 5)] {
         let mut store = store();
         store.append(&batch(1, 4, [deposited(4)])).unwrap();
@@ -58,7 +58,7 @@ fn a_read_shows_nothing_above_the_head_it_is_given() {
 }
 
 #[test]
-fn a_read_gives_as_many_records_as_fit_an_answer() {
+fn a_read_returns_as_many_records_as_fit_in_an_answer() {
     let mut store = store();
     let most = Limits::DEFAULT.read_records;
     store.append(&batch(1, 4, vec![deposited(4); most as usize])).unwrap();
@@ -72,17 +72,17 @@ fn a_store_answers_reads_within_its_limits() {
     assert_eq!(read(&store, 1, 4), records(1, [deposited(1)]), "one record");
     store.take_snapshot();
     assert_eq!(store.snapshot().map(Books::sales_kept), Some(1));
-    let LedgerAnswer::Chunk { of, .. } = read(&store, 0, 4) else { panic!("a part") };
+    let LedgerAnswer::Chunk { of, .. } = read(&store, 0, 4) else { panic!("expected a chunk") };
     assert_eq!(of, 3, "the totals, and two sellers");
 }
 
 #[test]
-fn a_snapshot_is_of_durable_books_and_serves_who_is_below_it() {
+fn a_snapshot_is_of_durable_books_and_serves_readers_below_it() {
     let mut store = store();
     store.take_snapshot();
     let mut reading = Reading::default();
     assert_eq!(reading.take(read(&store, 0, 4)), Ok(true));
-    assert_eq!(reading.books().position(), Position(3), "not the record that a crash could take");
+    assert_eq!(reading.books().position(), Position(3), "without the record that a crash could take");
     assert_eq!(reading.books().sellers().keys().copied().collect::<Vec<_>>(), [PeerId(1), PeerId(2)]);
     assert_eq!(reading.take(read(&store, 3, 4)), Ok(true), "from there on it is records");
     assert_eq!(reading.into_books().position(), Position(4));
