@@ -141,3 +141,34 @@ fn every_name_in_the_documents_exists() {
     assert!(names > 100 && places > 5, "{names} names, {places} files");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What the source cites as `DESIGN X` is a section, a rule or a property of `docs/design.md`.
+#[test]
+fn every_citation_of_the_design_leads_to_it() {
+    let root = root();
+    let design = fs::read_to_string(root.join("docs/design.md")).unwrap();
+    let mut sources = Vec::new();
+    files(&root, &[".rs", ".toml"], &mut sources);
+    let (mut wrong, mut citations) = (Vec::new(), 0);
+    for source in sources {
+        let text = fs::read_to_string(&source).unwrap();
+        for cited in text.split("DESIGN ").skip(1) {
+            let name: String = cited.chars().take_while(char::is_ascii_alphanumeric).collect();
+            let is_named = name.chars().any(|c| c.is_ascii_digit()) && name.len() <= 3;
+            if !is_named {
+                continue;
+            }
+            citations += 1;
+            let is_there = if name.starts_with(|c: char| c.is_ascii_digit()) {
+                design.contains(&format!("\n## {name}. "))
+            } else {
+                design.contains(&format!("\n| {name} | "))
+            };
+            if !is_there {
+                wrong.push(format!("{}: DESIGN {name}", source.display()));
+            }
+        }
+    }
+    assert!(citations > 100, "{citations} citations");
+    assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
+}

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -147,4 +149,25 @@ fn a_model_without_a_scenario_small_enough_is_not_said_to_catch_nothing() {
     let (code, _, says) = said(command.args(["mutants", "--model", "clock", "--up-to", "5"]).output().unwrap());
     assert_eq!(code, Some(2), "{says}");
     assert!(says.contains("clock has no scenario of up to 5 states; give `--up-to` more"), "{says}");
+}
+
+#[test]
+fn the_gallery_is_what_the_command_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    let (code, _, says) = said(command.args(["mutants", "--gallery"]).arg(directory.path()).output().unwrap());
+    assert_eq!(code, Some(0), "{says}");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/defeats");
+    let names = |place: &Path| -> BTreeSet<OsString> {
+        fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names(&committed), names(directory.path()));
+    for name in names(&committed) {
+        assert!(
+            fs::read(committed.join(&name)).unwrap() == fs::read(directory.path().join(&name)).unwrap(),
+            "docs/defeats/{} is out of date; write it again: \
+             cargo run --release --bin bazaar-model -- mutants --gallery docs/defeats",
+            name.display()
+        );
+    }
 }

@@ -31,16 +31,16 @@
 //!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7; and L2 from every
 //!   unique state of the scenarios `told…`, `former-request` and `sales-missed`.
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
-//!   Messages are lost, doubled and reordered; a clock crashes between asking for a write, the write's becoming
+//!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened
 //!   before has the earlier stamp.
 //! - **[`overlay`]** runs `Overlay`s on all 112 connected [networks](machines::network) of 2 to 7 peers with at most
-//!   three neighbours each. Messages are lost, doubled and delivered in any order; relays crash, noticed or not, and
+//!   three neighbours each. Messages are lost, duplicated and delivered in any order; relays crash, noticed or not, and
 //!   come back. Checked: S10, and A2: every peer connected to the source by sound links is reached, and a new flood
 //!   within the window is accepted.
 //! - **[`system`]** runs two or three whole `Peer`s (participants with overlay and journal), their disks and timers,
 //!   and the ledger. Connections keep their order and are cut one way or both, including those to the ledger; the cut
-//!   is noticed early, late or never. Messages are lost, doubled and reordered; peers and the ledger crash and lose
+//!   is noticed early, late or never. Messages are lost, duplicated and reordered; peers and the ledger crash and lose
 //!   what was not durable; an old image of the ledger is put back. Checked: S1 to S8, S10 to S13, R1 to R3, R5, R10,
 //!   A2, B4 to B7, B9; and L1, L2, L3 from every unique state of three scenarios.
 //!
@@ -112,12 +112,12 @@
 //! # Reading order
 //!
 //! [`subject`] says what a model is, [`scenario`] what a scenario consists of; [`catalogue`] gathers all scenarios.
-//! [`ledger`] is the ledger of all models, and [`seen`] says which landmarks a step passes. [`participants`] is the
+//! [`ledger`] is the ledger of all models, and [`passed`] says which landmarks a step passes. [`participants`] is the
 //! subject of [`election`] and [`trading`], [`system`] that of whole peers; [`clock`] and [`overlay`] check one machine
 //! each. Then the [`search`]: [`graph`] presents a subject to stateright, [`check`] runs it, [`trace`] finds histories,
-//! [`history`] replays and shortens them, and `mutants` (in the second build only) is the catalogue of mutants. Last come
-//! the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from a file,
-//! and [`explore`] serves the Explorer.
+//! [`history`] replays and shortens them, and `mutants` (in the second build only) is the catalogue of mutants. Last
+//! come the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from
+//! a file, and [`explore`] serves the Explorer.
 //!
 //! # To add something
 //!
@@ -139,7 +139,7 @@
 //! [`overlay`]: machines::overlay
 //! [`scenario`]: subject::scenario
 //! [`ledger`]: subject::ledger
-//! [`seen`]: subject::seen
+//! [`passed`]: subject::passed
 //! [`shared`]: subject::shared
 //! [`graph`]: search::graph
 //! [`check`]: search::check

@@ -44,11 +44,18 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 struct Authority(Mutex<Epoch>);
 
 impl Authority {
-    /// Grants the epoch after the latest to whoever asks.
-    fn claim(&self) -> Epoch {
+    /// The latest epoch that was granted.
+    fn latest(&self) -> Epoch {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A compare-and-set: grants the epoch after `known`, unless another worker was granted it first.
+    fn claim(&self, known: Epoch) -> Option<Epoch> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = latest.next();
-        *latest
+        (*latest == known).then(|| {
+            *latest = known.next();
+            *latest
+        })
     }
 }
 
@@ -83,7 +90,10 @@ impl Worker {
                     ElectionEffect::Tell(to, message) => self.send(to, Word::Election(message)),
                     ElectionEffect::TellAll(message) => self.tell_all(Word::Election(message)),
                     ElectionEffect::Arm(after) => self.timer = Some(Instant::now() + after),
-                    ElectionEffect::Stand => inputs.push(ElectionInput::Granted(self.authority.claim())),
+                    ElectionEffect::Stand => {
+                        let granted = self.authority.claim(self.authority.latest());
+                        inputs.push(granted.map_or(ElectionInput::Vacated { resigned: None }, ElectionInput::Granted));
+                    }
                     ElectionEffect::Yield => inputs.push(ElectionInput::Vacated { resigned: None }),
                     ElectionEffect::Heard(_) | ElectionEffect::Event(_) => {}
                 }

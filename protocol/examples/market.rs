@@ -11,7 +11,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -21,6 +21,7 @@ use bazaar_protocol::{
     CallId, Config, Durable, Effect, Effects, Epoch, Input, Item, Ledger, LedgerConfig, LedgerEffect, LedgerInput,
     LedgerReply, Limits, Note, Offer, Offers, Peer, PeerId, Position, Price, Role, Store, Timeouts, Timer, Units,
     Wishes,
+    digest::Digest,
     invariant::{AuditTerms, audit_batches},
     ledger::{LedgerAnswer, Tail},
     record::Batch,
@@ -32,14 +33,18 @@ use bazaar_protocol::{
 
 /// A log in a text file: one line per batch, written at once and synced when the driver says so.
 ///
-/// It also keeps all batches in memory and takes no snapshots, so a reader reads the whole history. Anything that a
-/// crash has left torn at the end was never synced, and is cut off when the file is opened.
+/// It also keeps all batches in memory and takes no snapshots, so a reader reads the whole history. Each line carries a
+/// digest of itself and all lines before it, and a second file says how many records were synced: so a changed, missing
+/// or shortened line below that is an error that names the record, and anything a crash has left torn above it was
+/// never synced and is cut off. (If both files are replaced by older ones, the peers notice: they have seen more.)
 #[derive(Debug)]
 pub struct TextLog {
     path: PathBuf,
     file: File,
     batches: Vec<Batch>,
     limits: Limits,
+    /// What all lines so far add up to.
+    chain: Digest,
     /// How long the file was at the last sync: what certainly survives a power failure.
     synced: u64,
     cut: Option<String>,
@@ -49,19 +54,42 @@ impl TextLog {
     /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// When the system refuses, or when a line before the last cannot be read.
+    /// When the system refuses, or when a synced record is damaged or missing.
     pub fn open(path: &Path, limits: Limits) -> io::Result<TextLog> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        // A line without an end was being written when the power failed.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let acknowledged = match fs::read_to_string(head_of(path)) {
+            Ok(position) => {
+                position.trim().parse().map(Position).map_err(|_| damaged("the second file is no number"))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Position(0),
+            Err(error) => return Err(error),
+        };
+        let (mut batches, mut chain, mut whole) = (Vec::<Batch>::new(), Digest::of("no line yet"), 0);
+        for line in text.split_inclusive('\n') {
+            let end = batches.last().map_or(Position(0), Batch::end);
+            let Some((batch, next)) = decode(line, chain).filter(|(batch, _)| batch.position == end) else { break };
+            (chain, whole) = (next, whole + line.len());
+            batches.push(batch);
+        }
+        let end = batches.last().map_or(Position(0), Batch::end);
+        if end < acknowledged {
+            return Err(damaged(&format!("record {end} is damaged or gone; {acknowledged} records were synced")));
+        }
         let cut = (whole < text.len()).then(|| format!("{} bytes of a torn batch", text.len() - whole));
         file.set_len(whole as u64)?;
-        let batches = text[..whole].lines().map(decode).collect::<Option<Vec<Batch>>>();
-        let batches = batches.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a line is not a batch"))?;
-        Ok(TextLog { path: path.to_owned(), file, batches, limits, synced: whole as u64, cut })
+        Ok(TextLog { path: path.to_owned(), file, batches, limits, chain, synced: whole as u64, cut })
     }
+}
+
+/// Where the number of synced records is.
+fn head_of(log: &Path) -> PathBuf {
+    log.with_extension("head")
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl Store for TextLog {
@@ -72,13 +100,21 @@ impl Store for TextLog {
     }
 
     fn append(&mut self, batch: &Batch) -> io::Result<()> {
-        self.file.write_all(format!("{}\n", encode(batch)).as_bytes())?;
+        let (line, chain) = encode(batch, self.chain);
+        self.file.write_all(line.as_bytes())?;
+        self.chain = chain;
         self.batches.push(batch.clone());
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
+        // Only now, and in one step: the second file never says more than is there.
+        let (head, fresh) = (head_of(&self.path), self.path.with_extension("new"));
+        let mut file = File::create(&fresh)?;
+        file.write_all(self.tail().status.head.0.to_string().as_bytes())?;
+        file.sync_data()?;
+        fs::rename(fresh, head)?;
         self.synced = self.file.metadata()?.len();
         Ok(())
     }
@@ -111,7 +147,7 @@ fn scratch() -> PathBuf {
 /// Lets the conformance suite make it crash.
 impl Crashing for TextLog {
     fn fresh(limits: Limits, _: u64) -> TextLog {
-        let _ = std::fs::remove_file(scratch());
+        let _ = (fs::remove_file(scratch()), fs::remove_file(head_of(&scratch())));
         TextLog::open(&scratch(), limits).expect("a file")
     }
 
@@ -123,13 +159,19 @@ impl Crashing for TextLog {
     }
 }
 
-/// A batch as a line. Any encoding will do; `serde` is there for a better one.
-fn encode(batch: &Batch) -> String {
-    serde_json::to_string(batch).expect("a batch has nothing that JSON lacks")
+/// A batch as a line that follows lines with this chain, and the chain after it. Any encoding will do.
+fn encode(batch: &Batch, chain: Digest) -> (String, Digest) {
+    let text = serde_json::to_string(batch).expect("a batch contains nothing that JSON cannot represent");
+    let chain = Digest::of(&(chain, batch));
+    (format!("{:016x} {text}\n", chain.0), chain)
 }
 
-fn decode(line: &str) -> Option<Batch> {
-    serde_json::from_str(line).ok()
+/// The batch in a line that follows lines with this chain, and the chain after it; nothing if it is torn or damaged.
+fn decode(line: &str, chain: Digest) -> Option<(Batch, Digest)> {
+    let (_, text) = line.strip_suffix('\n')?.split_once(' ')?;
+    let batch: Batch = serde_json::from_str(text).ok()?;
+    let (expected, chain) = encode(&batch, chain);
+    (line == expected).then_some((batch, chain))
 }
 
 // --------------------------------------------------------------------------------------------------------- the driver
@@ -404,5 +446,18 @@ pub fn main() {
     let broken: Vec<_> = report.violations().collect();
     assert!(broken.is_empty(), "{broken:?}");
     println!("{} sales; the audit of {} batches finds nothing wrong", market.sales, batches.len());
-    std::fs::remove_file(scratch()).expect("the log was there");
+
+    // Before peers are stopped on purpose, they leave all that they have seen.
+    for node in &mut market.nodes {
+        node.disk = node.peer.as_ref().map_or(node.disk, Peer::durable_at_stop);
+        assert!(node.disk.seen.head.0 > 0);
+    }
+
+    // A store must not lose a synced record silently.
+    let log = fs::read_to_string(scratch()).expect("the log");
+    let end_of_first_line = log.find('\n').expect("a line");
+    fs::write(scratch(), &log[..=end_of_first_line]).expect("shortened");
+    let refused = TextLog::open(&scratch(), Limits::DEFAULT).expect_err("records are missing");
+    println!("a shortened log is refused: {refused}");
+    fs::remove_file(scratch()).and_then(|()| fs::remove_file(head_of(&scratch()))).expect("both files were there");
 }

@@ -76,16 +76,22 @@ pub mod words;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    clock::{Stamp, Time},
+    config::{Config, ConfigError, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
     effect::{Durable, Effect, Effects, Note},
     election::Election,
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, Units},
     input::{Choice, Input, Timer, WriteId},
-    ledger::{CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply},
+    ledger::{
+        CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply,
+        LedgerRequest, Tail, Verdict,
+    },
     message::Envelope,
     money::{Cents, Price},
     participant::Participant,
     peer::Peer,
+    record::{Batch, Entry, Record},
+    snapshot::ChunkId,
     store::{MemoryStore, Store},
 };
 

@@ -1,4 +1,4 @@
-//! What must come about once faults have stopped (L1, L2).
+//! What must hold once faults have stopped (L1, L2).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -60,7 +60,7 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
             let thorough = scenario.further.as_ref().map_or("–".to_owned(), |_| states(Extent::Thorough));
             let (name, about, bounds) = (scenario.name, scenario.about, scenario.bounds);
             let adversary = scenario.case.with(Adversary);
-            let what = format!("{about}. Adversary: {adversary}. Bounds: {bounds}").replace('|', "\\|");
+            let what = format!("{about}. *Adversary:* {adversary}. *Bounds:* {bounds}").replace('|', "\\|");
             writeln!(out, "| `{name}` | {} | {thorough} | {what} |", states(Extent::Default))?;
         }
         writeln!(out)?;

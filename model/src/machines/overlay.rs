@@ -1,4 +1,4 @@
-//! Overlays alone: `Overlay` on every network of 2 to 7 peers, with late, lost and doubled messages, and with relays
+//! Overlays alone: `Overlay` on every network of 2 to 7 peers, with late, lost and duplicated messages, and with relays
 //! that crash and come back.
 //!
 //! # What runs
@@ -818,9 +818,9 @@ impl Subject for Overlays {
         };
         format!(
             "{place}; broadcasts: {broadcasts}; unicasts from the speaker: {from_speaker}, to the speaker: \
-             {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, doubled: {duplicates}. \
+             {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, duplicated: {duplicates}. \
              Messages arrive in any order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: \
-             {hops}."
+             {hops}"
         )
     }
 

@@ -69,7 +69,7 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
     vec![
         Scenario {
             name: "election",
-            about: "three peers elect while their messages are late, doubled or lost",
+            about: "three peers elect while their messages are late, duplicated or lost",
             bounds: "4 alarms: all three may run for office at once, and another run may depose the winner, twice in a \
                      row. Three peers are the fewest with one that is neither the highest nor the lowest.",
             landmarks: vec![

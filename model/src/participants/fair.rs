@@ -2,7 +2,7 @@
 //!
 //! There are no more faults and no more new requests, but a seller that is sold out deposits something else. Everything
 //! under way arrives, each message once; then the timer that is due first fires. Where the adversary decides who leads,
-//! a peer that can is told to stand for office whenever nobody does. Whether what should come about has come about is
+//! a peer that can is told to stand for office whenever nobody does. Whether the bazaar has converged is
 //! asked whenever all is quiet. Crashed peers stay away where a leader is looked for, and are back where clients are to
 //! be told. The schedule is one of many; the check is that its number of steps is bounded from every state.
 
@@ -26,10 +26,10 @@ use crate::{subject::picture::Mark, subject::shared::Shared};
 /// No buyer has any more requests; no seller runs out of deposits.
 const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
-/// Follows the fair schedule until what should come about has, and returns the number of steps it took.
+/// Follows the fair schedule until the bazaar has converged, and returns the number of steps it took.
 ///
 /// # Errors
-/// What is missing at the end, if it has not come about within the stated number of steps.
+/// What is missing, if the bazaar has not converged within the stated number of steps.
 pub fn converges(setup: &Participants, world: &World, convergence: Convergence) -> Result<usize, Violation> {
     // From here on, whatever is sent arrives once.
     let setup = Participants { timing: Timing::Synchronous, ..setup.clone() };
@@ -257,7 +257,7 @@ impl Step<'_> {
         Some(next.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer)))
     }
 
-    /// What should have come about and has not yet.
+    /// What is still missing.
     fn missing(&self) -> Option<Violation> {
         let unheard = match self.cut {
             Cut::FromLedger(peer) | Cut::AnswersOfLedger(peer) => BTreeSet::from([peer]),

@@ -52,7 +52,7 @@ pub struct Participants {
     pub timing: Timing,
     /// What the adversary may do.
     pub budget: Budget,
-    /// What must come about from every state once faults stop; `None` where convergence is not checked.
+    /// What every state must converge to once faults stop; `None` where convergence is not checked.
     pub convergence: Option<Convergence>,
     /// Whether reads of the ledger and their answers are under way as messages are; otherwise asking and hearing the
     /// answer is one step.
@@ -82,7 +82,7 @@ pub enum Timing {
     Synchronous,
 }
 
-/// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
+/// What must hold once faults have stopped (L1-L3), and what stays broken meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convergence {
     /// The most steps of the fair schedule that it may take.

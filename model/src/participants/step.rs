@@ -24,7 +24,7 @@ use super::{
 use crate::subject::{
     landmark::{Landmark, Landmarks},
     ledger::{LedgerNode, Reply},
-    seen,
+    passed,
     shared::Shared,
 };
 
@@ -342,7 +342,7 @@ impl<'a> Step<'a> {
         let stepped = Stepped { before: was, input: &input, effects: &effects, after: is };
         let mut observer = Observer::clone(&self.world.observer);
         let found = observer.on_step(stepped);
-        self.landmarks.join(seen::in_step(stepped));
+        self.landmarks.join(passed::in_step(stepped));
         let has_left = was.epoch().is_some() || was.office().is_some_and(|office| office.is_standing());
         let is_out = is.epoch().is_none() && is.office().is_none_or(|office| !office.is_standing());
         self.observed(observer, found);
@@ -466,7 +466,7 @@ impl<'a> Step<'a> {
         let was_writing = self.world.ledger.is_writing();
         let waited = self.world.ledger.waiting();
         let deeds = self.ledger(|ledger| ledger.take(call.clone()));
-        self.landmarks.join(seen::in_call(&call, &deeds, self.world.ledger.waiting() > waited));
+        self.landmarks.join(passed::in_call(&call, &deeds, self.world.ledger.waiting() > waited));
         let ledger = self.world.ledger.clone();
         if let Some(machine) = ledger.machine() {
             self.watch(|observer| observer.on_call(&call, was_writing, machine, &deeds));
@@ -513,7 +513,7 @@ impl<'a> Step<'a> {
         let mut observer = Observer::clone(&self.world.observer);
         let found = observer.on_durable(&batch);
         let writer = batch.writer().and_then(|writer| self.world.live(self.setup, writer));
-        self.landmarks.join(seen::in_batch(&batch, observer.log(), writer.map(|live| &live.participant)));
+        self.landmarks.join(passed::in_batch(&batch, observer.log(), writer.map(|live| &live.participant)));
         self.observed(observer, found);
     }
 

@@ -57,7 +57,9 @@ pub(super) fn adversary(setup: &Participants) -> String {
     let budgets: Vec<String> =
         budgets.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
     let timing = match setup.timing {
-        Timing::Free => "messages, calls and replies lost, doubled, late and in any order; unlimited pauses and cuts",
+        Timing::Free => {
+            "messages, calls and replies lost, duplicated, late and in any order; unlimited pauses and cuts"
+        }
         Timing::Synchronous => "links and ledger up, no pauses, timers exactly on time",
     };
     let after = match setup.convergence {

@@ -3,8 +3,8 @@
 //! # What is under way
 //!
 //! With free timing, messages, calls and replies are kept in bags that only grow ([`Bag`]): each may arrive once, often
-//! or never, in any order. So a lost or doubled message, a link that is cut (one way, too) and healed, a machine that
-//! pauses and comes back, and anything sent again are part of every graph without a step of their own. What can no
+//! or never, in any order. So a lost or duplicated message, a link that is cut (one way, too) and healed, a machine
+//! that pauses and comes back, and anything sent again are part of every graph without a step of their own. What can no
 //! longer matter to any machine is dropped ([`canon`](super::canon)). With synchronous timing, whatever arrives is
 //! taken out of its bag.
 //!

@@ -51,7 +51,7 @@ pub fn history<S: Subject>(history: &History<'_, S>, title: Option<&str>) -> Str
     let mut steps: Vec<_> = history.marks().collect();
     let mut words: Vec<_> = history.sentences().collect();
     let own = steps.len();
-    // No step marks that something does not come about from a state; what happens instead shows it.
+    // No step marks that a state does not converge; what happens instead shows it.
     let is_told = steps.iter().flatten().any(|mark| matches!(mark, Mark::Violated { .. }));
     for (word, marks) in history.afterwards() {
         words.push(word);
@@ -129,7 +129,7 @@ struct Office {
 /// The signs that the legend has to explain.
 #[derive(Default)]
 struct Legend {
-    doubled: bool,
+    duplicated: bool,
     unarrived: bool,
     cut: bool,
     office: bool,
@@ -406,7 +406,7 @@ impl<'a> Drawing<'a> {
             let lines = self.label(at, side, y + 2.0, &label, colour, most);
             self.free[cell(at, side)] = y + 4.0 + lines * LINE;
         }
-        self.legend.doubled |= is_doubled;
+        self.legend.duplicated |= is_doubled;
         let (start, end) = ((self.x(from), leaves), (self.x(at), y));
         if from == at {
             self.arrow((start.0 + 22.0, y - 6.0), end, colour, is_doubled);
@@ -805,10 +805,10 @@ impl<'a> Drawing<'a> {
 
     /// Writes the legend of the signs that occur and do not explain themselves, and returns where it ends.
     fn explain(&self, out: &mut String, top: f64) -> f64 {
-        let Legend { doubled, unarrived, cut, office, crashed } = self.legend;
+        let Legend { duplicated, unarrived, cut, office, crashed } = self.legend;
         let signs = [
             (unarrived, "short dashed arrow: not delivered so far, late or lost"),
-            (doubled, "dashed arrow: delivered again"),
+            (duplicated, "dashed arrow: delivered again"),
             (office, "band along a lane: believes it is trader of this epoch"),
             (crashed, "dotted lane: down"),
             (cut, "red bar beside a lane: nothing gets through from there"),

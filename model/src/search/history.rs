@@ -35,7 +35,7 @@ pub struct CannotBeTaken {
     pub nth: usize,
 }
 
-/// How many steps are shown of what happens instead of what should come about.
+/// How many steps are shown of what happens where a state does not converge.
 const AFTERWARDS: usize = 24;
 
 impl<'a, S: Subject> History<'a, S> {
@@ -136,7 +136,7 @@ impl<'a, S: Subject> History<'a, S> {
         wrong(self.subject, self.last())
     }
 
-    /// If the history ends in a state from which something does not come about: the first steps of what happens
+    /// If the history ends in a state that does not converge: the first steps of what happens
     /// instead, in words and as a picture shows them.
     #[must_use]
     pub fn afterwards(&self) -> Vec<(String, Vec<Mark>)> {

@@ -30,7 +30,7 @@ pub struct Trace {
     pub violation: Option<Violation>,
     /// The same steps in words; for people, not read back.
     pub words: Vec<String>,
-    /// Where something does not come about once faults have stopped: the first steps of what happens instead. Not read
+    /// Where a state does not converge once faults have stopped: the first steps of what happens instead. Not read
     /// back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub afterwards: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Trace {
     pub steps: Vec<serde_json::Value>,
 }
 
-/// What is wrong in a state: a property violated on the way to it, or something that does not come about from it.
+/// What is wrong in a state: a property violated on the way to it, or a state that does not converge.
 pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
     subject.violation(state).cloned().or_else(|| subject.stuck(state))
 }

@@ -168,7 +168,7 @@ landmarks! {
     LostOnLink = "a message is lost on a link",
     /// A peer forwards a message that is for another peer, or for everybody.
     Relayed = "a peer relays",
-    /// A flood reaches a peer a second time, by another route or doubled.
+    /// A flood reaches a peer a second time, by another route or duplicated.
     RepeatedFlood = "a flood arrives a second time",
     /// A message to one peer is flooded because the path is unknown or down.
     Detour = "a message to one peer is flooded because its path is unknown or down",

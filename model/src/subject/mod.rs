@@ -3,9 +3,9 @@
 pub mod landmark;
 pub mod ledger;
 pub mod matrix;
+pub mod passed;
 pub mod picture;
 pub mod scenario;
-pub mod seen;
 pub mod shared;
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// What was found wrong in the step that led here.
     fn violation<'a>(&self, state: &'a Self::State) -> Option<&'a Violation>;
 
-    /// What should come about from here once faults stop and does not (L1-L3). Asked once for every state.
+    /// What is missing once faults stop, if this state does not converge (L1-L3). Asked once for every state.
     fn stuck(&self, state: &Self::State) -> Option<Violation> {
         let _ = state;
         None

@@ -3,7 +3,7 @@
 //! There are no more faults and no more new requests. Cuts are healed, except for the one that stays; crashed peers
 //! come back or stay away for good. Everything under way arrives, and every peer learns the state of its connections;
 //! then the timer that is due first fires. A buyer that was not told how its last request ended makes one more request,
-//! since it learns that by asking. Whether what should come about has come about is asked whenever all is quiet. The
+//! since it learns that by asking. Whether the bazaar has converged is asked whenever all is quiet. The
 //! schedule is one of many; the check is that its number of steps is bounded from every state.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -28,10 +28,11 @@ const AFTERWARDS: Plans = Plans { wishes: 0, deposits: u8::MAX };
 /// The most steps that the way to the beginning of a scenario may take.
 const OPENING: usize = 10_000;
 
-/// Follows the fair schedule until what should come about has and has lasted, and returns the number of steps it took.
+/// Follows the fair schedule until the bazaar has converged and that has lasted, and returns the number of steps it
+/// took.
 ///
 /// # Errors
-/// What is missing at the end, if it has not come about within the stated number of steps.
+/// What is missing, if the bazaar has not converged within the stated number of steps.
 pub fn converges(setup: &System, world: &World, convergence: Convergence) -> Result<usize, Violation> {
     let mut step = Step::on(setup, world.clone());
     step.stop_faults(convergence);
@@ -292,7 +293,7 @@ impl Step<'_> {
         self.world.lives().find(is_untold).map(Live::id)
     }
 
-    /// What should have come about among the peers that hear each other and has not yet.
+    /// What is still missing among the peers that hear each other.
     fn missing(&self, together: &BTreeSet<PeerId>, cut: Option<Way>) -> Option<Violation> {
         let settled = self.settled(together, cut);
         let found = settled.there_is_one_trader_that_all_know();

@@ -25,8 +25,8 @@ use crate::{
 };
 
 pub mod fair;
+mod passed;
 mod scenarios;
-mod sights;
 pub mod step;
 pub mod words;
 pub mod world;
@@ -66,7 +66,7 @@ pub struct System {
     pub broken: Option<Way>,
     /// What the adversary may do.
     pub budget: Budget,
-    /// What must come about from every state once faults stop; `None` where convergence is not checked.
+    /// What every state must converge to once faults stop; `None` where convergence is not checked.
     pub convergence: Option<Convergence>,
     /// Only violations of this property count; with `None`, violations of any.
     pub only: Option<Property>,
@@ -103,7 +103,7 @@ pub enum Opening {
     Deposited,
 }
 
-/// What must come about once faults stop (L1-L3), and what stays broken meanwhile.
+/// What must hold once faults have stopped (L1-L3), and what stays broken meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convergence {
     /// The most steps of the fair schedule that it may take.

@@ -75,7 +75,7 @@ fn scenario((case, further): (System, Option<System>), scenario: Scenario<System
 /// Long enough for a peer that does not hear a leader to run for office once more.
 const LASTING: Duration = TIMEOUTS.suspicion.saturating_mul(2);
 
-/// The most steps of the fair schedule in which everything must come about and last. It takes up to 183 with
+/// The most steps of the fair schedule within which everything must converge and last. It takes up to 183 with
 /// `--thorough` (`whole-isolated`; 171 by default).
 const WITHIN: usize = 190;
 
@@ -311,8 +311,8 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             ),
             Scenario {
                 name: "whole-disorder",
-                about: "three peers, each a neighbour of both others; messages are lost, doubled and out of order",
-                bounds: "1 loss, 1 doubled message, 1 pair out of order, 1 repeated message, in any direction at any \
+                about: "three peers, each a neighbour of both others; messages are lost, duplicated and out of order",
+                bounds: "1 loss, 1 duplicated message, 1 pair out of order, 1 repeated message, in any direction at any \
                          moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
                          the models without an overlay cover several of a kind, since there every message may come \
                          often, late and in any order.",

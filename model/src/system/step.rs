@@ -14,13 +14,13 @@ use bazaar_protocol::{
 };
 
 use super::{
-    Disk, System, sights,
+    Disk, System,
     world::{Action, Channel, Live, Node, Parcel, Place, Way, World},
 };
 use crate::subject::{
     landmark::{Landmark, Landmarks},
     ledger::{LedgerNode, Reply},
-    seen,
+    passed,
     shared::Shared,
 };
 
@@ -292,7 +292,7 @@ impl<'a> Step<'a> {
             let step =
                 Stepped { before: before.participant(), input: given, effects: said, after: after.participant() };
             found = observer.on_step(step);
-            self.landmarks.join(seen::in_step(step));
+            self.landmarks.join(passed::in_step(step));
         }
         if let Some(envelope) = &arrival {
             if let Route::Flood { id, .. } = envelope.route
@@ -305,7 +305,7 @@ impl<'a> Step<'a> {
         }
         found = found.and(observer.on_written_ahead(&after.peer));
         let said = watched.as_ref().map_or(&[][..], |(_, said)| said);
-        self.landmarks.join(sights::held_back(&before.peer, is_written, said, &effects, &after.peer));
+        self.landmarks.join(super::passed::held_back(&before.peer, is_written, said, &effects, &after.peer));
         self.check(found);
         self.carry_out(peer, effects);
     }
@@ -361,7 +361,7 @@ impl<'a> Step<'a> {
     fn leave(&mut self, peer: PeerId, effect: &Effect) {
         let Some(live) = self.world.live(peer) else { return };
         let found = self.world.observer.on_leave(&live.peer, live.durable, effect);
-        self.landmarks.join(sights::in_leaving(peer, effect));
+        self.landmarks.join(super::passed::in_leaving(peer, effect));
         self.check(found);
     }
 
@@ -424,7 +424,7 @@ impl<'a> Step<'a> {
         });
         let World { ledger, observer, .. } = &mut self.world;
         let found = ledger.machine().map_or(Ok(()), |machine| observer.on_call(call, was_writing, machine, &deeds));
-        self.landmarks.join(seen::in_call(call, &deeds, ledger.waiting() > waiting));
+        self.landmarks.join(passed::in_call(call, &deeds, ledger.waiting() > waiting));
         self.check(found);
         self.on_deeds(deeds);
         if self.setup.asks_at_once {
@@ -447,7 +447,7 @@ impl<'a> Step<'a> {
         let Some(batch) = self.ledger(|ledger| ledger.sync().cloned()) else { return };
         let found = self.world.observer.on_durable(&batch);
         let writer = batch.writer().and_then(|writer| self.world.live(writer)).map(Live::participant);
-        self.landmarks.join(seen::in_batch(&batch, self.world.observer.log(), writer));
+        self.landmarks.join(passed::in_batch(&batch, self.world.observer.log(), writer));
         self.check(found);
     }
 

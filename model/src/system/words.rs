@@ -94,7 +94,7 @@ fn budgets(budget: Budget) -> String {
         (snapshots, "snapshot", "snapshots"),
         (cuts, "cut of a connection, one way or both", "cuts of connections, one way or both"),
         (losses, "loss", "losses"),
-        (doubles, "doubled message", "doubled messages"),
+        (doubles, "duplicated message", "duplicated messages"),
         (swaps, "pair of messages out of order", "pairs of messages out of order"),
     ];
     let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
@@ -120,7 +120,7 @@ pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &
         }
         Action::Double(way) => {
             let (from, to) = ends(way);
-            format!("{} is doubled on its way from {from} to {to}", next(way))
+            format!("{} is duplicated on its way from {from} to {to}", next(way))
         }
         Action::Swap(way) => {
             let (from, to) = ends(way);
@@ -482,7 +482,7 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
             marks.extend(front(way).map(|message| Mark::Arrived { at: lane(way.to), message }));
         }
         Action::Lose(way) => marks.extend(front(way).map(|message| Mark::Lost { message })),
-        Action::Double(way) => marks.push(happened(lane(way.from), "what it sent is doubled")),
+        Action::Double(way) => marks.push(happened(lane(way.from), "what it sent is duplicated")),
         Action::Swap(way) => marks.push(happened(lane(way.from), "what it sent is overtaken")),
         Action::Cut { way, both } => {
             let ways = if *both { vec![*way, way.back()] } else { vec![*way] };

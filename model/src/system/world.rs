@@ -4,7 +4,7 @@
 //!
 //! Between neighbours, and between each peer and the ledger, there is a connection with a queue in either direction
 //! ([`Channel`]): what is sent arrives once and in order, as over TCP. Faults are steps of their own, each with a
-//! budget: the head of a queue is lost, is doubled, or falls behind the next message; a connection is cut in one
+//! budget: the head of a queue is lost, is duplicated, or falls behind the next message; a connection is cut in one
 //! direction or both, which drops what is under way there and everything sent into it until it is healed. A peer learns
 //! of a cut by a notice, which may come at any later moment or never ([`Action::Notice`]). What is sent to a dead peer
 //! is lost; what a peer has sent arrives even if the peer has died.
@@ -220,7 +220,7 @@ pub enum Action {
     Arrive(Way),
     /// The next message on this way is lost.
     Lose(Way),
-    /// The next message on this way is doubled.
+    /// The next message on this way is duplicated.
     Double(Way),
     /// The next message on this way falls behind the one after it.
     Swap(Way),

@@ -282,7 +282,7 @@ fn a_reading_takes_records_that_continue_it_and_no_others() {
     let (log, mut reading) = (log(), Reading::default());
     assert_eq!(reading.take(records(2, &log[2..])), Ok(false), "too early");
     assert_eq!(reading.take(records(0, &log[..2])), Ok(true));
-    assert_eq!(reading.take(records(0, &log[..2])), Ok(false), "doubled");
+    assert_eq!(reading.take(records(0, &log[..2])), Ok(false), "duplicated");
     assert_eq!(reading.take(records(0, &log)), Ok(false), "stale, although longer");
     assert_eq!(reading.wanted(), (Position(2), None));
     assert_eq!(reading.take(records(2, &log[2..])), Ok(true));
@@ -306,7 +306,7 @@ fn a_snapshot_is_put_together_from_its_chunks_in_order_whatever_comes_twice() {
     for index in 0..=last {
         assert_eq!(reading.take(chunk(&books, index)), Ok(true));
         if 0 < index {
-            assert_eq!(reading.take(chunk(&books, index)), Ok(false), "doubled");
+            assert_eq!(reading.take(chunk(&books, index)), Ok(false), "duplicated");
         }
         let next = (index < last).then(|| ChunkId { position: books.position(), index: index + 1 });
         assert_eq!(reading.wanted().1, next);

@@ -58,7 +58,7 @@ pub enum Property {
     S7,
     /// The smallest stamp is served first, by the seller with the smallest clock among those who can fill it.
     S8,
-    /// Requests are served in an order that extends happened-before (with `ordering = "stable"` only).
+    /// Requests are served in an order that extends happened-before (not asked yet: SPEC C5).
     S9,
     /// Peers send to neighbours only, and a flood is delivered once.
     S10,

@@ -209,7 +209,7 @@ fn a_sale_is_learned_once_and_an_older_status_is_ignored() {
     stall.told(FIRST, 1, 1, &[sold(FIRST, 1)]);
     assert_eq!(stall.clock.now().0, before.0 + 1);
     let seller = stall.seller.clone();
-    assert_eq!(earned(&stall.told(FIRST, 1, 1, &[sold(FIRST, 1)])), [], "doubled");
+    assert_eq!(earned(&stall.told(FIRST, 1, 1, &[sold(FIRST, 1)])), [], "duplicated");
     assert_eq!(stall.take(ClientInput::Told(old)), [], "from before the sale");
     assert_eq!(stall.told(7, 0, 1, &[]), [], "of a deposit before this one");
     assert_eq!(stall.seller, seller);

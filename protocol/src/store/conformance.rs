@@ -8,7 +8,8 @@
 //! conformance::conforms_with_snapshots::<MemoryStore>();
 //! ```
 //!
-//! Each of its functions is one promise and can be a test of its own.
+//! It crashes stores; it cannot damage their medium, so what a store promises about damage (see [`Store`]) needs tests
+//! of its own. Each of its functions is one promise and can be a test of its own.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use alloc::vec::Vec;

@@ -150,7 +150,7 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-twice",
             family: Family::Overlay,
             about: "a link delivers a message twice",
-            bounds: "1 message doubled, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come \
+            bounds: "1 message duplicated, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come \
                      at once or last of all.",
             landmarks: vec![Landmark::FloodDropped, Landmark::PathFollowed, Landmark::LongWay],
             case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
@@ -161,7 +161,7 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             family: Family::Overlay,
             about: "broadcasts of a peer overtake one another, more of them than are told apart, and one is lost for \
                     good",
-            bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message doubled, up to 3 peers: with one \
+            bounds: "5 broadcasts, 2 told apart out of order, 1 loss, 1 message duplicated, up to 3 peers: with one \
                      missing for good, 3 that come early fill the window and move it on, and the last is too late. \
                      Further: a window of 1, 4 broadcasts, up to 4 peers, so that a relay drops what others accept.",
             landmarks: vec![Landmark::AfterGap, Landmark::BelowWindow, Landmark::LostOnLink, Landmark::FloodDropped],
