@@ -8,6 +8,7 @@ use std::{
     env,
     fmt::Debug,
     fs,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -48,8 +49,8 @@ use tokio::sync::watch;
 // ---------------------------------------------------------------------------------------------- what is written
 
 /// Default limits, and a snapshot every so many records; 0 for never.
-const fn snapshots(snapshot_every: u64) -> LedgerOptions {
-    LedgerOptions { snapshot_every, limits: Limits::DEFAULT }
+const fn snapshots(every: u64) -> LedgerOptions {
+    LedgerOptions { snapshot_every: NonZeroU64::new(every), limits: Limits::DEFAULT }
 }
 
 /// A SplitMix64 generator.
@@ -115,7 +116,7 @@ impl Store for Disk {
 }
 
 impl Crashing for Disk {
-    fn fresh(limits: Limits, snapshot_every: u64) -> Disk {
+    fn fresh(limits: Limits, snapshot_every: Option<NonZeroU64>) -> Disk {
         let options = LedgerOptions { snapshot_every, limits };
         let dir = temporary();
         let ledger = SledLedger::open(dir.path(), options).expect("created");
@@ -237,7 +238,7 @@ proptest! {
     #[test]
     fn the_disk_answers_as_memory_does_through_any_steps(
         steps in proptest::collection::vec(step(), 1..60),
-        snapshot_every in prop_oneof![Just(0_u64), 5_u64..80],
+        snapshot_every in prop_oneof![Just(0_u64), 5_u64..80].prop_map(NonZeroU64::new),
         limits in limits(),
     ) {
         let (mut memory, mut disk) = (MemoryStore::fresh(limits, snapshot_every), Disk::fresh(limits, snapshot_every));
@@ -466,7 +467,7 @@ fn a_snapshot_of_another_log_is_not_used() {
 #[test]
 fn a_store_that_was_written_under_other_limits_opens_with_the_books_as_they_are_under_these() {
     let keeping = |sales_kept| LedgerOptions {
-        snapshot_every: 10,
+        snapshot_every: NonZeroU64::new(10),
         limits: Limits { sales_kept, chunk_weight: sales_kept, read_records: sales_kept, ..Limits::DEFAULT },
     };
     let due = |batches: &[Batch], sales_kept| {

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    num::NonZeroU64,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -146,7 +147,7 @@ fn scratch() -> PathBuf {
 
 /// Lets the conformance suite make it crash.
 impl Crashing for TextLog {
-    fn fresh(limits: Limits, _: u64) -> TextLog {
+    fn fresh(limits: Limits, _: Option<NonZeroU64>) -> TextLog {
         let _ = (fs::remove_file(scratch()), fs::remove_file(head_of(&scratch())));
         TextLog::open(&scratch(), limits).expect("a file")
     }
@@ -431,7 +432,7 @@ pub fn main() {
     conforms::<TextLog>();
     println!("the store conforms");
 
-    let mut market = Market::open(TextLog::fresh(Limits::DEFAULT, 0), configs(), Limits::DEFAULT);
+    let mut market = Market::open(TextLog::fresh(Limits::DEFAULT, None), configs(), Limits::DEFAULT);
     market.run_until(30);
     let trader = market.trader().expect("somebody has made those sales");
     println!("{:>6} ms  peer {trader}, the trader, is killed", market.now.as_millis());

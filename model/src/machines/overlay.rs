@@ -818,9 +818,9 @@ impl Subject for Overlays {
         };
         format!(
             "{place}; broadcasts: {broadcasts}; unicasts from the speaker: {from_speaker}, to the speaker: \
-             {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, duplicated: {duplicates}. \
-             Messages arrive in any order. {pace} Floods told apart out of order: {flood_window}; hops of a unicast: \
-             {hops}"
+             {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, duplicated: \
+             {duplicates}. Messages arrive in any order. {pace} Floods told apart out of order: \
+             {flood_window}; hops of a unicast: {hops}"
         )
     }
 

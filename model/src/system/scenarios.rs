@@ -312,8 +312,8 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             Scenario {
                 name: "whole-disorder",
                 about: "three peers, each a neighbour of both others; messages are lost, duplicated and out of order",
-                bounds: "1 loss, 1 duplicated message, 1 pair out of order, 1 repeated message, in any direction at any \
-                         moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
+                bounds: "1 loss, 1 duplicated message, 1 pair out of order, 1 repeated message, in any direction at \
+                         any moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
                          the models without an overlay cover several of a kind, since there every message may come \
                          often, late and in any order.",
                 landmarks: vec![Landmark::RepeatedFlood, Landmark::Sold],

@@ -13,7 +13,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use alloc::vec::Vec;
-use core::fmt::Debug;
+use core::{fmt::Debug, num::NonZeroU64};
 
 use super::{MemoryStore, Store};
 use crate::{
@@ -32,9 +32,8 @@ use crate::{
 
 /// A store that can crash, for the suite.
 pub trait Crashing: Store<Error: Debug> + Sized {
-    /// An empty store with these limits, which takes a snapshot in the first sync after `snapshot_every` records; 0
-    /// means never.
-    fn fresh(limits: Limits, snapshot_every: u64) -> Self;
+    /// An empty store with these limits. It takes a snapshot in the first sync after so many records, or never.
+    fn fresh(limits: Limits, snapshot_every: Option<NonZeroU64>) -> Self;
 
     /// Crashes, and opens again: with or without what was written but not synced.
     #[must_use]
@@ -42,7 +41,7 @@ pub trait Crashing: Store<Error: Debug> + Sized {
 }
 
 impl Crashing for MemoryStore {
-    fn fresh(limits: Limits, snapshot_every: u64) -> MemoryStore {
+    fn fresh(limits: Limits, snapshot_every: Option<NonZeroU64>) -> MemoryStore {
         MemoryStore::snapshotting(limits, snapshot_every)
     }
 
@@ -265,7 +264,7 @@ fn written<S: Crashing>(every: u64, sizes: &[usize]) -> (S, Author) {
 }
 
 fn written_within<S: Crashing>(limits: Limits, every: u64, sizes: &[usize]) -> (S, Author) {
-    let (mut store, mut author) = (S::fresh(limits, every), Author::new(limits.sales_kept, 0));
+    let (mut store, mut author) = (S::fresh(limits, NonZeroU64::new(every)), Author::new(limits.sales_kept, 0));
     for size in sizes {
         append_synced(&mut store, &author.trade(*size));
     }
@@ -286,7 +285,7 @@ fn records<S: Crashing>(store: &S, from: u64, upto: u64) -> Vec<Record> {
 
 /// Before anything is written, epoch and head are 0.
 pub fn an_empty_store_has_an_empty_tail_and_nothing_to_read<S: Crashing>() {
-    let store = S::fresh(Limits::DEFAULT, 0).reopen(true);
+    let store = S::fresh(Limits::DEFAULT, None).reopen(true);
     assert_eq!(store.tail(), Tail::default());
     assert_eq!(records(&store, 0, 0), []);
     assert_eq!(all_batches(&store), []);
@@ -326,7 +325,7 @@ pub fn the_tail_after_a_crash_still_names_the_last_batch<S: Crashing>() {
 
 /// The fence is read back from the log.
 pub fn the_tail_knows_the_term_and_whether_it_was_resigned<S: Crashing>() {
-    let (mut store, mut author) = (S::fresh(Limits::DEFAULT, 0), Author::new(Limits::DEFAULT.sales_kept, 0));
+    let (mut store, mut author) = (S::fresh(Limits::DEFAULT, None), Author::new(Limits::DEFAULT.sales_kept, 0));
     append_synced(&mut store, &author.claim(PeerId(3)));
     let term = Term { epoch: Epoch(1), holder: Life { peer: PeerId(3), incarnation: Incarnation(1) }, ended: false };
     let mut store = store.reopen(false);

@@ -1,7 +1,7 @@
 //! A store in memory with two images: what has been written, and what a crash leaves (after redb's crash tests).
 
 use alloc::vec::Vec;
-use core::convert::Infallible;
+use core::{convert::Infallible, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,8 @@ pub struct MemoryStore {
     batches: Vec<Batch>,
     durable: usize,
     snapshot: Option<Books>,
-    /// How many records there are between snapshots taken by a sync; 0 means never.
-    snapshot_every: u64,
+    /// How many records there are between snapshots taken by a sync, if it takes any.
+    snapshot_every: Option<NonZeroU64>,
     limits: Limits,
 }
 
@@ -33,10 +33,10 @@ impl MemoryStore {
         MemoryStore { limits, ..MemoryStore::default() }
     }
 
-    /// Like [`MemoryStore::new`], and takes a snapshot in the first sync after `every` records; 0 means only on
-    /// request.
+    /// Like [`MemoryStore::new`], and takes a snapshot in the first sync after `every` records; without
+    /// that, only on request.
     #[must_use]
-    pub fn snapshotting(limits: Limits, every: u64) -> MemoryStore {
+    pub fn snapshotting(limits: Limits, every: Option<NonZeroU64>) -> MemoryStore {
         MemoryStore { snapshot_every: every, ..MemoryStore::new(limits) }
     }
 
@@ -111,9 +111,9 @@ impl Store for MemoryStore {
     fn sync(&mut self) -> Result<(), Infallible> {
         let before = self.durable;
         self.durable = self.batches.len();
-        if self.snapshot_every > 0 && self.durable > before {
+        if let Some(every) = self.snapshot_every.filter(|_| self.durable > before) {
             let taken = self.snapshot.as_ref().map_or(0, |books| books.position().0);
-            if self.durable_status().head.0 >= taken + self.snapshot_every {
+            if self.durable_status().head.0 >= taken + every.get() {
                 self.take_snapshot();
             }
         }

@@ -1,6 +1,6 @@
 //! `bazaar ledger` and `bazaar peer`: the processes of a run.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{num::NonZeroU64, path::Path, process::ExitCode, sync::Arc};
 
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
@@ -44,7 +44,8 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         form: form(&flags.member),
         dir,
     };
-    let options = LedgerOptions { snapshot_every: config.ledger().snapshot_every, limits: config.limits() };
+    let options =
+        LedgerOptions { snapshot_every: NonZeroU64::new(config.ledger().snapshot_every), limits: config.limits() };
     let open = |dir: &Path| SledLedger::open(dir.join("store"), options);
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;

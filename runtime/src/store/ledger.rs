@@ -8,6 +8,7 @@
 
 use std::{
     fmt, fs, mem,
+    num::NonZeroU64,
     path::{Path, PathBuf},
 };
 
@@ -46,8 +47,8 @@ const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
 /// How a ledger's store is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerOptions {
-    /// After how many records a snapshot of the books is written, within the sync that makes them durable; 0 for never.
-    pub snapshot_every: u64,
+    /// After how many records, if ever, a snapshot of the books is written, within the sync that makes them durable.
+    pub snapshot_every: Option<NonZeroU64>,
     /// What bounds its answers to reads. A snapshot that was written under another `sales_kept` is not used; the whole
     /// log is folded instead.
     pub limits: Limits,
@@ -55,7 +56,7 @@ pub struct LedgerOptions {
 
 impl Default for LedgerOptions {
     fn default() -> LedgerOptions {
-        LedgerOptions { snapshot_every: 4096, limits: Limits::DEFAULT }
+        LedgerOptions { snapshot_every: NonZeroU64::new(4096), limits: Limits::DEFAULT }
     }
 }
 
@@ -312,7 +313,7 @@ impl SledLedger {
         self.advance_second_head()?;
         self.synced = self.written.position;
         let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
-        if self.options.snapshot_every > 0 && self.synced.0 - last.0 >= self.options.snapshot_every {
+        if self.options.snapshot_every.is_some_and(|every| self.synced.0 - last.0 >= every.get()) {
             snapshot::write(&self.dir.join(SNAPSHOT), &self.books, self.written.chain)?;
             self.snapshot = Some(Snapshot::of(&self.books, &self.options.limits));
         }

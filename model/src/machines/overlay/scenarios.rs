@@ -150,8 +150,8 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             name: "overlay-twice",
             family: Family::Overlay,
             about: "a link delivers a message twice",
-            bounds: "1 message duplicated, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may come \
-                     at once or last of all.",
+            bounds: "1 message duplicated, 1 broadcast, 1 unicast, at any moment, up to 5 peers: the second copy may \
+                     come at once or last of all.",
             landmarks: vec![Landmark::FloodDropped, Landmark::PathFollowed, Landmark::LongWay],
             case: any_time(2..=5, Budget { duplicates: 1, ..answered }),
             further: Some(any_time(2..=5, Budget { duplicates: 2, ..answered })),
