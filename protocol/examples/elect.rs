@@ -12,6 +12,7 @@
 #![allow(clippy::expect_used)]
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -74,7 +75,7 @@ struct Worker {
     election: Election,
     others: Vec<Sender<(PeerId, Word)>>,
     authority: Arc<Authority>,
-    news: Sender<(Epoch, PeerId)>,
+    news: Sender<(PeerId, (Epoch, PeerId))>,
     /// When the election's timer is due.
     timer: Option<Instant>,
     heartbeat: Instant,
@@ -91,6 +92,8 @@ impl Worker {
                     ElectionEffect::TellAll(message) => self.tell_all(Word::Election(message)),
                     ElectionEffect::Arm(after) => self.timer = Some(Instant::now() + after),
                     ElectionEffect::Stand => {
+                        // Who is granted an epoch has looked first which one is the latest, as here, and read what its
+                        // holder left behind, of which there is nothing here.
                         let granted = self.authority.claim(self.authority.latest());
                         inputs.push(granted.map_or(ElectionInput::Vacated { resigned: None }, ElectionInput::Granted));
                     }
@@ -139,22 +142,30 @@ impl Worker {
             if self.election.leader() != known {
                 known = self.election.leader();
                 // Nobody is listening any more once the example is over.
-                let _ = known.map(|leader| self.news.send(leader));
+                let _ = known.map(|leader| self.news.send((self.me, leader)));
             }
         }
     }
 }
 
-/// Waits until this many workers follow the same new leader.
-fn elected(news: &Receiver<(Epoch, PeerId)>, after: Epoch, workers: usize) -> Option<(Epoch, PeerId)> {
-    let mut said: Vec<(Epoch, PeerId)> = Vec::new();
-    while let Ok(leader) = news.recv_timeout(Duration::from_secs(30)) {
-        said.push(leader);
-        if leader.0 > after && said.iter().filter(|other| **other == leader).count() == workers {
-            return Some(leader);
+/// What the workers have said of whom they follow, the latest word of each.
+type Known = BTreeMap<PeerId, (Epoch, PeerId)>;
+
+/// Waits until this many workers follow the same leader of an epoch after `after`.
+fn elected(
+    news: &Receiver<(PeerId, (Epoch, PeerId))>,
+    known: &mut Known,
+    after: Epoch,
+    workers: usize,
+) -> Option<(Epoch, PeerId)> {
+    loop {
+        let leader = known.values().max().copied().filter(|(epoch, _)| *epoch > after);
+        if leader.is_some_and(|leader| known.values().filter(|other| **other == leader).count() == workers) {
+            return leader;
         }
+        let (worker, leader) = news.recv_timeout(Duration::from_secs(30)).ok()?;
+        known.insert(worker, leader);
     }
-    None
 }
 
 pub fn main() {
@@ -175,12 +186,14 @@ pub fn main() {
         threads.push(thread::spawn(move || worker.run(&inbox)));
     }
 
-    let first = elected(&heard, Epoch(0), WORKERS as usize).expect("a leader");
+    let mut known = Known::new();
+    let first = elected(&heard, &mut known, Epoch(0), WORKERS as usize).expect("a leader");
     println!("all follow worker {} in epoch {}", first.1, first.0);
 
     let _ = senders[first.1.0 as usize].send((first.1, Word::Kill));
     println!("worker {} is stopped", first.1);
-    let second = elected(&heard, first.0, WORKERS as usize - 1).expect("another leader");
+    known.remove(&first.1);
+    let second = elected(&heard, &mut known, first.0, WORKERS as usize - 1).expect("another leader");
     println!("all the others follow worker {} in epoch {}", second.1, second.0);
     assert!(second.0 > first.0 && second.1 != first.1, "a different leader, in a later epoch");
 

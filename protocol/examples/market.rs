@@ -58,13 +58,16 @@ impl TextLog {
     /// When the system refuses, or when a synced record is damaged or missing.
     pub fn open(path: &Path, limits: Limits) -> io::Result<TextLog> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        // What cannot be read here is no line of ours, and its digest will not fit either.
+        let text = String::from_utf8_lossy(&bytes);
         let acknowledged = match fs::read_to_string(head_of(path)) {
             Ok(position) => {
                 position.trim().parse().map(Position).map_err(|_| damaged("the second file is no number"))?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Position(0),
+            // Both files are created together, by the first sync below.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && bytes.is_empty() => Position(0),
             Err(error) => return Err(error),
         };
         let (mut batches, mut chain, mut whole) = (Vec::<Batch>::new(), Digest::of("no line yet"), 0);
@@ -78,9 +81,12 @@ impl TextLog {
         if end < acknowledged {
             return Err(damaged(&format!("record {end} is damaged or gone; {acknowledged} records were synced")));
         }
-        let cut = (whole < text.len()).then(|| format!("{} bytes of a torn batch", text.len() - whole));
+        let cut = (whole < bytes.len()).then(|| format!("{} bytes of a torn batch", bytes.len() - whole));
         file.set_len(whole as u64)?;
-        Ok(TextLog { path: path.to_owned(), file, batches, limits, chain, synced: whole as u64, cut })
+        let mut log = TextLog { path: path.to_owned(), file, batches, limits, chain, synced: 0, cut };
+        // What a crash has left whole beyond the last sync counts from here on.
+        log.sync()?;
+        Ok(log)
     }
 }
 

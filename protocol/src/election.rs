@@ -232,7 +232,7 @@ pub enum Phase {
 impl Election {
     /// The election of `me` among the peers 0 to `peers - 1`. It neither calls nor stands until
     /// [`ElectionInput::Eligibility`] says that it is [eligible](Eligibility::Eligible): only whatever grants epochs
-    /// can say so. Messages from any other peer are ignored.
+    /// can say so. Messages from any other peer are ignored; a `me` that is not among the peers never calls.
     #[must_use]
     pub fn new(me: PeerId, peers: u32) -> Election {
         let eligibility = mutant!(Eligibility::Unreachable; UnreachableCompetes => Eligibility::Eligible);

@@ -28,7 +28,8 @@ pub trait Store {
     /// Why the store cannot do what it was asked.
     type Error;
 
-    /// The end of the log as written, synced or not.
+    /// The end of the log as written, synced or not. Right after opening, everything up to here is durable: what a crash
+    /// has left beyond the last sync counts from then on, and must be synced before the store is handed out.
     fn tail(&self) -> Tail;
 
     /// Writes a batch at the end. It is not durable yet.

@@ -137,7 +137,8 @@ struct Witness {
     floor: Epoch,
     /// The leader that it has itself heard since that was last silent for too long, and the leader's epoch.
     hears: Option<(Epoch, PeerId)>,
-    /// In office: the last append that it asked for and that is not confirmed yet.
+    /// In office: the last append that it asked for and that is not confirmed yet. By its place: a digest contains clock
+    /// readings, which a state must not tell apart, so a late reply to an earlier batch at the same place counts too.
     asked: Option<(Epoch, Position)>,
     /// In office: an append of its own has been confirmed since its last heartbeat.
     confirmed: bool,
