@@ -15,12 +15,12 @@ use super::{
     world::{Action, Budget, Call, Live, Mail, State, World},
 };
 use crate::{
-    pictures::words::{
-        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told, verdict,
-    },
     subject::Subject,
     subject::picture::Mark,
     subject::shared::{Bag, Shared},
+    subject::words::{
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told, verdict,
+    },
 };
 
 /// What the adversary may do, and how often.

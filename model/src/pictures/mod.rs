@@ -3,4 +3,3 @@
 pub mod diagram;
 pub mod explore;
 pub mod replay;
-pub(crate) mod words;

@@ -7,6 +7,7 @@ pub mod passed;
 pub mod picture;
 pub mod scenario;
 pub mod shared;
+pub(crate) mod words;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -16,12 +16,12 @@ use super::{
     world::{Action, Budget, Channel, Live, Node, Parcel, World},
 };
 use crate::{
-    pictures::words::{
-        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, reading, says, the_ledger, told,
-    },
     subject::Subject,
     subject::picture::Mark,
     subject::shared::{Shared, digest},
+    subject::words::{
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, reading, says, the_ledger, told,
+    },
 };
 
 fn place(setup: &System, place: Place) -> String {

@@ -11,7 +11,7 @@ use bazaar_protocol::id::PeerId;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 pub use self::picture::{Kind, Label};
-use crate::processes::random::SplitMix64;
+use crate::config::random::SplitMix64;
 
 /// The most peers a graph has.
 pub const MOST_PEERS: u32 = 10_000;

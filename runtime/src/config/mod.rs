@@ -4,6 +4,7 @@
 mod document;
 pub mod duration;
 pub mod graph;
+pub mod random;
 mod read;
 mod roles;
 pub mod run_dir;

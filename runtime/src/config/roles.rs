@@ -7,7 +7,7 @@ use bazaar_protocol::{
 };
 
 use super::Goods;
-use crate::{config::graph::Kind, processes::random::SplitMix64};
+use crate::{config::graph::Kind, config::random::SplitMix64};
 
 /// Why nothing can be sold, or not at all times.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,5 @@
 
 pub mod ledger_driver;
 pub mod peer_driver;
-pub mod random;
 pub mod report;
 pub mod supervise;

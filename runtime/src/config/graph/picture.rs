@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, f64::consts::TAU, fmt::Write as _};
 use bazaar_protocol::id::PeerId;
 
 use super::Graph;
-use crate::processes::random::SplitMix64;
+use crate::config::random::SplitMix64;
 
 /// What a peer does, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
