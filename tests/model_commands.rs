@@ -161,6 +161,7 @@ fn the_gallery_is_what_the_command_writes() {
     let names = |place: &Path| -> BTreeSet<OsString> {
         fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
+    assert!(names(&committed).len() > 30, "the gallery is all but empty");
     assert_eq!(names(&committed), names(directory.path()));
     for name in names(&committed) {
         let [committed, written] = [&committed, directory.path()].map(|place| fs::read(place.join(&name)).unwrap());

@@ -2,7 +2,7 @@
 //!
 //! The public functions each run one check over a whole log. [`LogAudit`](super::LogAudit) runs all of them at once.
 
-use alloc::{collections::BTreeSet, format, string::String};
+use alloc::{format, string::String};
 
 use super::{
     Property, Violation,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id::{Position, RequestId},
     money::Commission,
-    record::{Batch, Deposit, Entry, Record, Request, Sale},
+    record::{Batch, Entry, Record, Request, Sale},
 };
 
 /// One check of the next record, against the history before it.
@@ -77,24 +77,6 @@ pub fn every_admitted_request_is_open_or_has_an_outcome<'a>(
     admitted_are_open_or_settled(&history)
 }
 
-/// S3: a request whose acceptance was acknowledged to its buyer has been admitted by a record of this log.
-///
-/// # Errors
-/// When one has not; the position is the log's head.
-pub fn an_acknowledged_request_is_in_the_log<'a>(
-    log: impl IntoIterator<Item = &'a Record>,
-    acknowledged: impl IntoIterator<Item = RequestId>,
-) -> Result<(), Violation> {
-    let history = read(log);
-    for id in acknowledged {
-        if !history.requests.contains_key(&id) {
-            return history
-                .violated(Property::S3, format!("{} was acknowledged but is not in the log", request_name(id)));
-        }
-    }
-    Ok(())
-}
-
 /// S4: a request is admitted once and has at most one outcome, a deposit counts once, and each seller's sales are
 /// numbered from 1 without a gap.
 ///
@@ -124,33 +106,6 @@ pub fn stock_is_what_was_deposited_less_what_was_sold<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), stock).map(drop)
-}
-
-/// S5, compared with what the sellers decided: every deposit in the log is, in all its parts, one of `decided`.
-///
-/// # Errors
-/// At the deposit that nobody decided.
-pub fn every_deposit_is_one_its_seller_decided<'a>(
-    log: impl IntoIterator<Item = &'a Record>,
-    decided: &[Deposit],
-) -> Result<(), Violation> {
-    let decided: BTreeSet<&Deposit> = decided.iter().collect();
-    let mut history = History::default();
-    for record in log {
-        match &record.entry {
-            Entry::Deposited(deposit) if !decided.contains(deposit) => {
-                let what = format!("{} is not what its seller decided", deposit_name(deposit.id));
-                return history.violated(Property::S5, what);
-            }
-            Entry::Claimed { .. }
-            | Entry::Deposited(_)
-            | Entry::Admitted(_)
-            | Entry::Sold(_)
-            | Entry::Refused { .. }
-            | Entry::Resigned => history.absorb(record),
-        }
-    }
-    Ok(())
 }
 
 /// S6: what is paid for a sale is what its seller earns and its trader keeps, to the cent; if `commission` is given,

@@ -13,7 +13,7 @@
 //! - Over the ledger's answers, compared with its durable batches: [`the_ledger_answers_in_order`],
 //!   [`whatever_the_ledger_shows_is_durable`].
 //! - Over one step of one peer: clocks, links, floods.
-//! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`], [`an_epoch_is_spoken_for_by_its_holder`].
+//! - Over what was said: [`whatever_a_client_was_told_is_in_the_log`].
 //!
 //! A [`Violation`] names the property, the record where it first shows, and what was found there.
 

@@ -279,12 +279,6 @@ fn a_request_that_fell_out_of_the_queue_is_found_by_counting() {
 }
 
 #[test]
-fn an_acknowledged_request_that_the_log_lost_is_found() {
-    an_acknowledged_request_is_in_the_log(&good(), [id(BUYER, 1), id(BUYER, 3)]).unwrap();
-    violates(an_acknowledged_request_is_in_the_log(&good()[..4], [id(OTHER_BUYER, 1)]), Property::S3, 4);
-}
-
-#[test]
 fn a_second_outcome_is_found() {
     violates(every_request_has_at_most_one_outcome(&good_then(6, refused(20, BUYER, 1))), Property::S4, 6);
 }
@@ -355,15 +349,6 @@ fn a_deposit_of_nothing_and_a_request_for_nothing_are_found() {
         Property::S5,
         1,
     );
-}
-
-#[test]
-fn a_deposit_that_nobody_decided_is_found() {
-    let decided = [deposit(1, SELLER, 1, 1), deposit(2, OTHER_SELLER, 1, 1), deposit(2, OTHER_SELLER, 2, 5)];
-    every_deposit_is_one_its_seller_decided(&good(), &decided).unwrap();
-    violates(every_deposit_is_one_its_seller_decided(&good(), &decided[..1]), Property::S5, 2);
-    let dearer = Deposit { price: Price(901), ..deposit(2, OTHER_SELLER, 1, 1) };
-    violates(every_deposit_is_one_its_seller_decided(&good(), &[deposit(1, SELLER, 1, 1), dearer]), Property::S5, 2);
 }
 
 #[test]
@@ -728,25 +713,6 @@ fn a_status_patched_together_from_two_heads_is_found() {
     let more = DepositStatus { left: Units(7), ..after.deposit.clone().unwrap() };
     let told = TraderMessage::Seller(SellerStatus { deposit: Some(more), ..after });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, SELLER, &good()), Property::S11);
-}
-
-#[test]
-fn a_peer_that_speaks_for_anothers_epoch_is_found() {
-    an_epoch_is_spoken_for_by_its_holder(Epoch(1), life(TRADER), &good()).unwrap();
-    an_epoch_is_spoken_for_by_its_holder(Epoch(2), life(NEXT), &good()).unwrap();
-    let restarted = Life { peer: NEXT, incarnation: Incarnation(2) };
-    for (epoch, speaker) in [(1, life(NEXT)), (2, restarted), (3, life(NEXT))] {
-        violates_off_the_log(an_epoch_is_spoken_for_by_its_holder(Epoch(epoch), speaker, &good()), Property::S1);
-    }
-}
-
-#[test]
-fn a_peer_taken_for_the_leader_of_anothers_epoch_is_found() {
-    a_leader_holds_its_epoch(Epoch(1), TRADER, &good()).unwrap();
-    a_leader_holds_its_epoch(Epoch(2), NEXT, &good()).unwrap();
-    for (epoch, leader) in [(1, NEXT), (2, TRADER), (3, NEXT)] {
-        violates_off_the_log(a_leader_holds_its_epoch(Epoch(epoch), leader, &good()), Property::S1);
-    }
 }
 
 // S12, S6.

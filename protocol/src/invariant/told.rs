@@ -2,11 +2,11 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use super::{Property, Violation, deposit_name, log::read, request_name};
+use super::{Property, Violation, deposit_name, request_name};
 use crate::{
     account::Outcome,
     account::{BuyerStatus, DepositStatus, SellerStatus},
-    id::{DepositId, DepositNumber, Epoch, Life, PeerId, RequestId, SaleNumber, Units},
+    id::{DepositId, DepositNumber, PeerId, RequestId, SaleNumber, Units},
     message::TraderMessage,
     money::Cents,
     record::{Entry, Record, Sale},
@@ -28,56 +28,6 @@ pub fn whatever_a_client_was_told_is_in_the_log<'a>(
         TraderMessage::Seller(status) => seller_was_told_the_truth(status, client, log),
     };
     found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
-}
-
-/// S1: the life that serves, acknowledges or sends heartbeats in an epoch is the one named by the epoch's claim in the
-/// log. The epoch may be over by now (S2 keeps what it writes out of the log).
-///
-/// # Errors
-/// When the log has no such claim, or the claim names another life.
-pub fn an_epoch_is_spoken_for_by_its_holder<'a>(
-    epoch: Epoch,
-    speaker: Life,
-    log: impl IntoIterator<Item = &'a Record>,
-) -> Result<(), Violation> {
-    let name = |life: Life| format!("peer {} (incarnation {})", life.peer, life.incarnation);
-    match read(log).holders.get(&epoch) {
-        Some(holder) if *holder == speaker => Ok(()),
-        Some(holder) => {
-            let what = format!("{} speaks for epoch {epoch}, which {} holds", name(speaker), name(*holder));
-            Err(Violation::off_the_log(Property::S1, what))
-        }
-        None => {
-            let what = format!("{} speaks for epoch {epoch}, which nobody has claimed", name(speaker));
-            Err(Violation::off_the_log(Property::S1, what))
-        }
-    }
-}
-
-/// S1: a peer that is taken for the leader of an epoch is the one named by the epoch's claim in the log.
-///
-/// # Errors
-/// When the log has no such claim, or the claim names another peer.
-pub fn a_leader_holds_its_epoch<'a>(
-    epoch: Epoch,
-    leader: PeerId,
-    log: impl IntoIterator<Item = &'a Record>,
-) -> Result<(), Violation> {
-    let holder = log.into_iter().find_map(|record| match &record.entry {
-        Entry::Claimed { epoch: claimed, holder } if *claimed == epoch => Some(holder.peer),
-        Entry::Claimed { .. }
-        | Entry::Deposited(_)
-        | Entry::Admitted(_)
-        | Entry::Sold(_)
-        | Entry::Refused { .. }
-        | Entry::Resigned => None,
-    });
-    let what = match holder {
-        Some(holder) if holder == leader => return Ok(()),
-        Some(holder) => format!("peer {leader} is taken for the leader of epoch {epoch}, which peer {holder} holds"),
-        None => format!("peer {leader} is taken for the leader of epoch {epoch}, which nobody has claimed"),
-    };
-    Err(Violation::off_the_log(Property::S1, what))
 }
 
 fn buyer_was_told_the_truth<'a>(

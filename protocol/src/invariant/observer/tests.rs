@@ -7,7 +7,7 @@ use crate::{
     ledger::LedgerConfig,
     participant::{Context, Parts},
     store::MemoryStore,
-    testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, life, request},
+    testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, deposit, life, record, request},
 };
 use alloc::vec;
 
@@ -149,4 +149,51 @@ fn observers_of_old_images_differ_by_the_log_that_is_gone() {
     let mut gone = observer();
     gone.on_put_back();
     assert_ne!(one, gone);
+}
+
+/// An observer of a log in which peer 1 has claimed epoch 1.
+fn claimed() -> Observer {
+    let mut observer = observer();
+    assert_eq!(observer.on_durable(&batch(1, 0, [claim(1, 1, 1)])), Ok(()));
+    observer
+}
+
+#[test]
+fn a_peer_that_speaks_for_anothers_epoch_is_found() {
+    let observer = claimed();
+    assert_eq!(observer.speaks_for(life(1, 1), Epoch(1)), Ok(()));
+    for (speaker, epoch) in [(life(2, 1), 1), (life(1, 2), 1), (life(1, 1), 2)] {
+        let found = observer.speaks_for(speaker, Epoch(epoch)).unwrap_err();
+        assert_eq!(found.property, Property::S1, "{found}");
+    }
+}
+
+#[test]
+fn a_peer_taken_for_the_leader_of_anothers_epoch_is_found() {
+    for (leader, epoch, is_right) in [(1, 1, true), (0, 1, false), (1, 2, false)] {
+        let mut observer = claimed();
+        let before = start(&mut observer, Durable::default());
+        let body = Body::Heartbeat { epoch: Epoch(epoch), head: Position(1) };
+        let input = ParticipantInput::Heard { from: PeerId(leader), clock: Time(1), body };
+        let (mut after, config) = (before.clone(), config());
+        let effects = after.step(Context { config: &config, is_isolated: false }, input.clone());
+        let found = observer.on_step(Stepped { before: &before, input: &input, effects: &effects, after: &after });
+        assert_eq!(found.as_ref().err().map(|found| found.property), (!is_right).then_some(Property::S1), "{found:?}");
+    }
+}
+
+#[test]
+fn a_deposit_that_nobody_decided_is_found() {
+    let decided = deposit(2, 1, 2);
+    for (booked, is_right) in [(decided.clone(), true), (Deposit { count: Units(3), ..decided.clone() }, false)] {
+        let mut observer = claimed();
+        let peer = start(&mut observer, Durable::default());
+        let body = Body::Client(ClientMessage::Deposit(decided.clone()));
+        let effects = [ParticipantEffect::Tell { to: PeerId(1), clock: Time(1), body }];
+        let input = ParticipantInput::LedgerUp;
+        let step = Stepped { before: &peer, input: &input, effects: &effects, after: &peer };
+        assert_eq!(observer.on_step(step), Ok(()));
+        let found = observer.on_durable(&batch(1, 1, [record(9, 1, Entry::Deposited(booked))]));
+        assert_eq!(found.as_ref().err().map(|found| found.property), (!is_right).then_some(Property::S5), "{found:?}");
+    }
 }
