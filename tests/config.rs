@@ -66,7 +66,6 @@ fn numbers_out_of_range_are_refused() {
         "[limits]\nsales_kept = 511",
         "bazaar.toml:2: limits.sales_kept = 511: must be a whole number from 1 to 510",
     );
-    refused("[limits]\nhops = 65536", "bazaar.toml:2: limits.hops = 65536: must be a whole number from 1 to 65535");
     refused(
         "[limits]\n\nwaiting_calls = -1",
         "bazaar.toml:3: limits.waiting_calls = -1: must be a whole number from 0 to 1000000",
@@ -76,22 +75,16 @@ fn numbers_out_of_range_are_refused() {
 
 #[test]
 fn limits_reach_every_peer_and_the_ledger() {
-    let text = "[limits]\nchunk_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nhops = 5\nheld_back = \
+    let text = "[limits]\nchunk_weight = 1\nread_records = 2\nsales_kept = 3\nflood_window = 4\nheld_back = \
                 6\nwaiting_calls = 0";
     let config = check(text).unwrap();
-    let limits = Limits {
-        chunk_weight: 1,
-        read_records: 2,
-        sales_kept: 3,
-        flood_window: 4,
-        hops: 5,
-        held_back: 6,
-        waiting_calls: 0,
-    };
+    let limits =
+        Limits { chunk_weight: 1, read_records: 2, sales_kept: 3, flood_window: 4, held_back: 6, waiting_calls: 0 };
     assert_eq!((config.limits(), config.ledger_config().limits), (limits, limits));
     assert_eq!(config.peer(PeerId(4)).unwrap().limits, limits);
     assert_eq!(check(&config.to_toml()).unwrap(), config);
-    assert_eq!(check("limits.hops = 6").unwrap().differences(&check("").unwrap()), ["limits.hops: was 6, now 64"]);
+    let differences = check("limits.flood_window = 6").unwrap().differences(&check("").unwrap());
+    assert_eq!(differences, ["limits.flood_window: was 6, now 256"]);
 }
 
 #[test]
@@ -102,7 +95,17 @@ fn unknown_keys_are_refused_with_what_may_have_been_meant() {
         "[ledger]\nwaiting = 4096",
         "bazaar.toml:2: ledger.waiting: there is no such key; it is waiting_calls under [limits] now",
     );
-    refused("hops = 3", "bazaar.toml:1: hops: there is no such key; it belongs under [limits]");
+    refused(
+        "[limits]\nhops = 64",
+        "bazaar.toml:2: limits.hops: there is no such key; the number of peers decides after how many hops a message \
+         takes another way",
+    );
+    refused(
+        "[waits]\nclock_interval = \"1s\"",
+        "bazaar.toml:2: waits.clock_interval: there is no such key; a buyer's clock goes out before every request now, \
+         and clock_interval under [timeouts] says how long a link is quiet before it crosses that link by itself",
+    );
+    refused("flood_window = 3", "bazaar.toml:1: flood_window: there is no such key; it belongs under [limits]");
     refused("think = \"1s\"", "bazaar.toml:1: think: there is no such key; it belongs under [waits]");
     refused(
         "[terms]\n\nseed = 3",
@@ -489,7 +492,7 @@ fn any_line() -> impl Strategy<Value = String> {
         "ledger.address",
         "ledger.snapshot_every",
         "ledger.waiting",
-        "limits.hops",
+        "limits.flood_window",
         "limits.sales_kept",
         "limits",
         "graph.file",

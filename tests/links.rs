@@ -76,7 +76,8 @@ fn life(peer: u32, incarnation: u32) -> Life {
 
 fn heartbeat(source: u32, clock: u64) -> Envelope {
     let body = Body::Heartbeat { epoch: Epoch(1), head: Position(0) };
-    Envelope { source: PeerId(source), clock: Time(clock), route: Route::Direct { to: PeerId(9), hops: 1 }, body }
+    let route = Route::Direct { to: PeerId(9), hops: 1 };
+    Envelope { source: PeerId(source), clock: Time(clock), route, body, multicast: Time(0) }
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -844,6 +845,7 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
             to: Some(peer),
         },
         body: Body::Trader(TraderMessage::Seller(told)),
+        multicast: Time(many),
     };
     assert!(wire::size_of(&envelope) <= wire::MAX_BODY);
     // What surrounds the answer to a read: the reader, the state of the fence, and the kind of answer.
@@ -920,6 +922,7 @@ mod hostile {
             clock: Time(0),
             route: Route::Direct { to: PeerId(0), hops: 0 },
             body: Body::Clock,
+            multicast: Time(0),
         };
         let many = MAX_FRAME / wire::size_of(&smallest) - 1;
         let bytes = wire::encode(&vec![smallest; many]).unwrap();

@@ -364,7 +364,7 @@ fn a_slow_peers_clock_keeps_up_with_the_others_broadcasts() {
         role = "buyer"
         wants = ["fish"]
     "#;
-    let waits = "[waits]\nthink = \"50ms\"\nclock_interval = \"200ms\"\n";
+    let waits = "[waits]\nthink = \"50ms\"\n";
     let market = "peers = 5\nseed = 8\n[goods]\nitems = [\"fish\", \"menhir\"]\n[terms]\nresign_after = 1000\n";
     let mut bazaar = Bazaar::run(&format!("{market}{waits}{roles}"), &[]);
     bazaar.wait_for_purchases(0, 20);

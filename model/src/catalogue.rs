@@ -3,6 +3,7 @@
 use crate::{
     machines::{
         clock::{self, Clocks},
+        gossip::{self, Gossips},
         overlay::{self, Overlays},
     },
     participants::{Participants, election, trading},
@@ -23,6 +24,8 @@ pub enum Case {
     Participants(Participants),
     /// Clocks alone.
     Clock(Clocks),
+    /// The gossip of clock multicasts alone.
+    Gossip(Gossips),
     /// Overlays alone.
     Overlay(Overlays),
     /// Whole peers, their overlay, and the ledger.
@@ -44,6 +47,7 @@ impl Case {
         match self {
             Case::Participants(subject) => visitor.visit(subject),
             Case::Clock(clocks) => visitor.visit(clocks),
+            Case::Gossip(gossips) => visitor.visit(gossips),
             Case::Overlay(overlays) => visitor.visit(overlays),
             Case::System(subject) => visitor.visit(subject),
         }
@@ -65,7 +69,8 @@ pub fn all() -> Vec<Entry> {
     let system = system::scenarios().into_iter().map(|scenario| scenario.map(Case::System));
     let clock = clock::scenarios().into_iter().map(|scenario| scenario.map(Case::Clock));
     let overlay = overlay::scenarios().into_iter().map(|scenario| scenario.map(Case::Overlay));
-    participants.chain(system).chain(clock).chain(overlay).collect()
+    let gossip = gossip::scenarios().into_iter().map(|scenario| scenario.map(Case::Gossip));
+    participants.chain(system).chain(clock).chain(gossip).chain(overlay).collect()
 }
 
 /// The scenario of this name, if there is one.

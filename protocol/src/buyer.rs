@@ -31,8 +31,6 @@ pub struct Buyer {
     /// The item refused last; it picks something else if it can.
     refused: Option<Item>,
     has_trader: bool,
-    /// Whether the clock was multicast within the last interval.
-    multicast: bool,
     state: State,
 }
 
@@ -48,21 +46,13 @@ enum State {
     Asking(Request),
 }
 
-/// The timers of a buyer.
+/// A buyer's only timer: it is time to want something, or to ask again for what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BuyerTimer {
-    /// It is time to want something, or to ask again for what it wants.
-    Next,
-    /// Its clock may be multicast again (SPEC C2).
-    Multicast,
-}
+pub struct BuyerTimer;
 
 impl From<BuyerTimer> for Timer {
-    fn from(timer: BuyerTimer) -> Timer {
-        match timer {
-            BuyerTimer::Next => Timer::Buyer,
-            BuyerTimer::Multicast => Timer::ClockInterval,
-        }
+    fn from(BuyerTimer: BuyerTimer) -> Timer {
+        Timer::Buyer
     }
 }
 
@@ -83,7 +73,7 @@ impl Buyer {
     /// A new life of a buyer. It knows nothing about its former lives.
     #[must_use]
     pub fn new(me: Life) -> Buyer {
-        Buyer { me, numbered: 0, known: None, refused: None, has_trader: false, multicast: false, state: State::Ready }
+        Buyer { me, numbered: 0, known: None, refused: None, has_trader: false, state: State::Ready }
     }
 
     /// The request it is making, if there is one.
@@ -111,8 +101,7 @@ impl Buyer {
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.buyer.has_trader = false,
-            ClientInput::Fired(BuyerTimer::Next) => step.on_fired(),
-            ClientInput::Fired(BuyerTimer::Multicast) => step.buyer.multicast = false,
+            ClientInput::Fired(BuyerTimer) => step.on_fired(),
             ClientInput::Chose(pick) => step.on_chose(pick),
             ClientInput::Told(status) => step.on_status(status),
         }
@@ -188,21 +177,15 @@ impl Step<'_, '_> {
         let Request { id, item, quantity, .. } = request;
         self.effects.push(ClientEffect::Note(Note::Wanted { request: id, item, quantity }));
         self.buyer.state = State::Asking(request);
-        // SPEC C2: the clock goes out before the request.
-        if !self.buyer.multicast {
-            self.effects.push(ClientEffect::MulticastClock);
-            if !self.ctx.pace.clock_interval.is_zero() {
-                self.buyer.multicast = true;
-                self.effects.push(ClientEffect::Arm(BuyerTimer::Multicast, self.ctx.pace.clock_interval));
-            }
-        }
+        // SPEC C2: the clock is multicast before the request leaves, and therefore with it at the latest.
+        self.effects.push(ClientEffect::MulticastClock);
         self.ask();
     }
 
     fn ask(&mut self) {
         if let (State::Asking(request), true) = (&self.buyer.state, self.buyer.has_trader) {
             self.effects.push(ClientEffect::Tell(ClientMessage::Request(request.clone())));
-            self.effects.push(ClientEffect::Arm(BuyerTimer::Next, self.ctx.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(BuyerTimer, self.ctx.timeouts.resend));
         }
     }
 
@@ -267,13 +250,13 @@ impl Step<'_, '_> {
         if !is_known && self.buyer.asking().is_none_or(|request| request.id != open.id) {
             self.effects.push(ClientEffect::Note(Note::ResumedRequest { request: open.id }));
             self.buyer.state = State::Asking(open);
-            self.effects.push(ClientEffect::Arm(BuyerTimer::Next, self.ctx.timeouts.resend));
+            self.effects.push(ClientEffect::Arm(BuyerTimer, self.ctx.timeouts.resend));
         }
     }
 
     fn rest(&mut self, wait: core::time::Duration) {
         self.buyer.state = State::Resting;
-        self.effects.push(ClientEffect::Arm(BuyerTimer::Next, wait));
+        self.effects.push(ClientEffect::Arm(BuyerTimer, wait));
     }
 }
 

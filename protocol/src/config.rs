@@ -6,6 +6,7 @@ use core::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    election::turns_before,
     id::{Item, PeerId, Units},
     money::{Commission, Price},
 };
@@ -129,8 +130,6 @@ pub struct Pace {
     pub trade_after: Duration,
     /// How long after an outcome a buyer makes its next request. `None`: it never requests anything.
     pub think: Option<Duration>,
-    /// The minimum time between two multicasts of a buyer's clock (SPEC C2).
-    pub clock_interval: Duration,
 }
 
 impl Default for Pace {
@@ -145,7 +144,6 @@ impl Pace {
         deposit_after: Duration::from_millis(100),
         trade_after: Duration::from_millis(400),
         think: Some(Duration::from_millis(300)),
-        clock_interval: Duration::from_millis(1_000),
     };
 }
 
@@ -154,7 +152,8 @@ impl Pace {
 pub struct Timeouts {
     /// How long the first caller waits after its start before it calls the first election.
     pub first_call: Duration,
-    /// The interval over which the calls of peers that want an election are spread, by id (SPEC B2).
+    /// How long a message takes to cross the network, at most: after this time the next peer calls an election if none
+    /// has (SPEC B2).
     pub stagger: Duration,
     /// How long a candidate waits for a higher peer's answer (SPEC B3).
     pub answer: Duration,
@@ -172,12 +171,17 @@ pub struct Timeouts {
     pub give_up_after: Duration,
     /// How long a buyer or seller waits for the trader's answer before it asks again.
     pub resend: Duration,
+    /// How long a link may be quiet before the neighbour gets an envelope of its own for a clock multicast (SPEC C2);
+    /// it gets one after this time or twice this time.
+    pub clock_interval: Duration,
 }
 
 /// An inequality that a timeout table violates. The message names both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError {
     smaller: (&'static str, Duration),
+    /// How many times the smaller one counts.
+    times: u32,
     plus: Option<(&'static str, Duration)>,
     larger: (&'static str, Duration),
     strict: bool,
@@ -194,7 +198,10 @@ impl TimeoutError {
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let relation = if self.strict { "below" } else { "at most" };
-        let Self { smaller, plus, larger, because, .. } = self;
+        let Self { smaller, times, plus, larger, because, .. } = self;
+        if *times > 1 {
+            write!(f, "{times} times ")?;
+        }
         write!(f, "{} ({:?})", smaller.0, smaller.1)?;
         if let Some((name, duration)) = plus {
             write!(f, " + {name} ({duration:?})")?;
@@ -222,7 +229,7 @@ impl Timeouts {
     pub const fn in_units_of(unit: Duration) -> Timeouts {
         Timeouts {
             first_call: unit.saturating_mul(8),
-            stagger: unit.saturating_mul(3),
+            stagger: unit,
             answer: unit.saturating_mul(4),
             victory: unit.saturating_mul(20),
             suspicion: unit.saturating_mul(18),
@@ -231,14 +238,15 @@ impl Timeouts {
             retry: unit.saturating_mul(3),
             give_up_after: unit.saturating_mul(14),
             resend: unit.saturating_mul(8),
+            clock_interval: unit.saturating_mul(5),
         }
     }
 
-    /// Checks the inequalities of the table.
+    /// Checks the inequalities of the table, for a bazaar of `peers` peers.
     ///
     /// # Errors
     /// Names the first inequality that does not hold.
-    pub fn check(&self) -> Result<(), TimeoutError> {
+    pub fn check(&self, peers: u32) -> Result<(), TimeoutError> {
         let zero = ("zero", Duration::ZERO);
         let [answer, victory] = [("answer", self.answer), ("victory", self.victory)];
         let [renewal, lease] = [("renewal", self.renewal), ("lease", self.lease)];
@@ -249,19 +257,25 @@ impl Timeouts {
         if self.lease.saturating_add(self.renewal) > self.suspicion {
             return Err(TimeoutError {
                 smaller: lease,
+                times: 1,
                 plus: Some(renewal),
                 larger: suspicion,
                 strict: at_most,
                 because: "the lease must not be the last to run out",
             });
         }
+        let times = turns_before(peers.saturating_sub(1));
+        if self.stagger.saturating_mul(times) >= self.victory {
+            let because = "even the last of all peers must get its turn before one that was answered asks again";
+            return Err(TimeoutError { smaller: stagger, times, plus: None, larger: victory, strict: below, because });
+        }
         let rules = [
             (zero, answer, below, "a candidate must leave time for an answer"),
             (zero, renewal, below, "a trader that renews without a pause does nothing else"),
             (zero, retry, below, "a call repeated without a pause is a flood"),
             (zero, ("resend", self.resend), below, "a request repeated without a pause is a flood"),
+            (zero, ("clock_interval", self.clock_interval), below, "clocks told without a pause are a flood"),
             (answer, victory, below, "a winner must have time to learn that it won, and to claim"),
-            (stagger, victory, below, "a higher peer must get its turn before a lower one asks again"),
             (retry, give_up_after, below, "a lost reply must be asked for again before the office is given up"),
             (renewal, lease, below, "a term must be renewed before it runs out"),
             (give_up_after, lease, at_most, "a trader must give up before its term can be given to another"),
@@ -270,15 +284,14 @@ impl Timeouts {
             .into_iter()
             .find(|(smaller, larger, strict, _)| smaller.1 > larger.1 || (*strict && smaller.1 == larger.1))
             .map_or(Ok(()), |(smaller, larger, strict, because)| {
-                Err(TimeoutError { smaller, plus: None, larger, strict, because })
+                Err(TimeoutError { smaller, times: 1, plus: None, larger, strict, because })
             })
     }
 }
 
-/// The bounds on what is sent in one piece, what is kept to be told again, when a message takes another path, and what
-/// is dropped. They are the same at every peer and at the ledger of a run: a seller infers from them whether it was
-/// told of all the sales that are still kept, and a reader infers which chunk of a snapshot comes next. So they may
-/// change only while nothing is running.
+/// The bounds on what is sent in one piece, what is kept to be told again, and what is dropped. They are the same at
+/// every peer and at the ledger of a run: a seller infers from them whether it was told of all the sales that are still
+/// kept, and a reader infers which chunk of a snapshot comes next. So they may change only while nothing is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// The maximum weight of a snapshot chunk ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)); a
@@ -292,8 +305,6 @@ pub struct Limits {
     /// How many floods of one origin can be told apart when they arrive out of order; an older one counts as already
     /// taken. From 1 to a million.
     pub flood_window: u32,
-    /// The number of hops after which a unicast is flooded instead; at least 1.
-    pub hops: u16,
     /// How many effects a peer holds back while a write is not yet durable. Anything beyond that is dropped, as it
     /// might be on its way. From 1 to a million.
     pub held_back: u32,
@@ -351,21 +362,13 @@ impl Limits {
         read_records: 512,
         sales_kept: 32,
         flood_window: 256,
-        hops: 64,
         held_back: 4_096,
         waiting_calls: 4_096,
     };
 
     /// The smallest permitted value of each, so that a test can reach all of them.
-    pub const LEAST: Limits = Limits {
-        chunk_weight: 1,
-        read_records: 1,
-        sales_kept: 1,
-        flood_window: 1,
-        hops: 1,
-        held_back: 1,
-        waiting_calls: 0,
-    };
+    pub const LEAST: Limits =
+        Limits { chunk_weight: 1, read_records: 1, sales_kept: 1, flood_window: 1, held_back: 1, waiting_calls: 0 };
 
     /// How many records, or how much snapshot ([`SnapshotChunk::weight`](crate::snapshot::SnapshotChunk::weight)), fits
     /// in a frame of 64 KiB whatever the records are.
@@ -376,7 +379,7 @@ impl Limits {
 
     /// Every entry: its permitted range and its value.
     #[must_use]
-    pub fn entries(&self) -> [(LimitRange, u32); 7] {
+    pub fn entries(&self) -> [(LimitRange, u32); 6] {
         const MILLION: u32 = 1_000_000;
         let entry = |name, value, least, most, because| (LimitRange { name, least, most, because }, value);
         [
@@ -396,7 +399,6 @@ impl Limits {
                 "a sale must be told again when its notice is lost, and a seller's account fit one frame",
             ),
             entry("flood_window", self.flood_window, 1, MILLION, "two floods that change places must both be taken"),
-            entry("hops", u32::from(self.hops), 1, u32::from(u16::MAX), "a unicast without a hop is a flood"),
             entry("held_back", self.held_back, 1, MILLION, "what is said while a write is under way waits for it"),
             entry("waiting_calls", self.waiting_calls, 0, MILLION, "calls that wait are kept in memory"),
         ]
@@ -500,7 +502,7 @@ impl Config {
         if !(2..=Terms::LARGEST_BATCH).contains(&self.terms.batch_limit) {
             return Err(ConfigError::BatchLimit(self.terms.batch_limit));
         }
-        self.timeouts.check().map_err(ConfigError::Timeouts)?;
+        self.timeouts.check(self.peers).map_err(ConfigError::Timeouts)?;
         self.limits.check().map_err(ConfigError::Limits)
     }
 }
@@ -512,13 +514,13 @@ mod tests {
 
     #[test]
     fn a_table_whose_inequalities_hold_is_accepted() {
-        assert_eq!(TIMEOUTS.check(), Ok(()));
+        assert_eq!(TIMEOUTS.check(3), Ok(()));
     }
 
     #[test]
     fn the_default_table_and_any_multiple_of_it_are_accepted() {
         for unit in [Duration::from_nanos(1), Duration::from_millis(100), Duration::from_secs(24 * 60 * 60)] {
-            assert_eq!(Timeouts::in_units_of(unit).check(), Ok(()));
+            assert_eq!(Timeouts::in_units_of(unit).check(10_000), Ok(()));
         }
         assert_eq!(Timeouts::default(), Timeouts::in_units_of(Duration::from_millis(100)));
     }
@@ -526,7 +528,7 @@ mod tests {
     #[test]
     fn a_broken_inequality_is_named_with_both_sides() {
         let broken = Timeouts { lease: Duration::from_millis(1_201), ..TIMEOUTS };
-        let error = broken.check().expect_err("the lease runs out last");
+        let error = broken.check(3).expect_err("the lease runs out last");
         assert!(error.entries().eq(["lease", "renewal", "suspicion"]));
         assert_eq!(
             alloc::format!("{error}"),
@@ -543,7 +545,6 @@ mod tests {
             read_records: 512,
             sales_kept: 510,
             flood_window: 1_000_000,
-            hops: u16::MAX,
             held_back: 1_000_000,
             waiting_calls: 1_000_000,
         };
@@ -575,7 +576,6 @@ mod tests {
                 Limits { flood_window: 0, ..fine },
                 "flood_window (0) must be from 1 to 1000000: two floods that change places must both be taken",
             ),
-            (Limits { hops: 0, ..fine }, "hops (0) must be from 1 to 65535: a unicast without a hop is a flood"),
             (
                 Limits { held_back: 0, ..fine },
                 "held_back (0) must be from 1 to 1000000: what is said while a write is under way waits for it",

@@ -178,7 +178,8 @@ pub enum ElectionEvent {
 pub struct Waits {
     /// Until the first caller's turn.
     pub turn: Duration,
-    /// The interval over which the turns of the others are spread, by id.
+    /// How long a call takes to cross the network, at most: the least time between the turns of two peers, as long as
+    /// the first few of them still call.
     pub stagger: Duration,
     /// For an answer from a higher peer.
     pub answer: Duration,
@@ -204,6 +205,8 @@ pub struct Election {
 pub enum Phase {
     /// Knows no leader; calls when its turn comes, unless somebody else does first.
     Onset,
+    /// Has answered a lower peer and knows no leader; calls when its turn comes, unless a higher peer does first.
+    Roused,
     /// Has called; stands unless a higher peer answers in time.
     Calling,
     /// Not eligible, and asking for anyone who is; stands if nobody answers.
@@ -245,7 +248,7 @@ impl Election {
         match self.phase {
             Phase::Following { epoch, leader, .. } => Some((epoch, leader)),
             Phase::Leading { epoch } => Some((epoch, self.me)),
-            Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing => None,
+            Phase::Onset | Phase::Roused | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing => None,
         }
     }
 
@@ -335,7 +338,7 @@ impl Step<'_> {
                 self.effects.push(ElectionEffect::Event(ElectionEvent::Suspected(leader)));
                 self.enter(Phase::Onset, self.turn_of_lowest());
             }
-            Phase::Onset | Phase::Waiting => self.call(),
+            Phase::Onset | Phase::Roused | Phase::Waiting => self.call(),
             // Garcia-Molina 1982, Bully: no higher peer has answered in time.
             Phase::Calling => self.stand(),
             Phase::Asking => mutant!(self.stand(); LoneSurvivorWaits => self.call()),
@@ -421,7 +424,7 @@ impl Step<'_> {
         if self.is_higher(from) {
             match self.election.phase {
                 // A higher peer is running for office: leave it to that one.
-                Phase::Onset | Phase::Calling | Phase::Asking | Phase::Following { .. } => {
+                Phase::Onset | Phase::Roused | Phase::Calling | Phase::Asking | Phase::Following { .. } => {
                     self.enter(Phase::Waiting, self.waits.victory);
                 }
                 // The wait is not restarted, or two peers that call in turn could keep it waiting for ever. And a claim
@@ -435,7 +438,11 @@ impl Step<'_> {
             // Garcia-Molina 1982, Bully: answer the lower peer, and run for office oneself.
             (Eligibility::Eligible, Phase::Onset | Phase::Following { .. }) => {
                 self.answer(from);
-                self.enter(Phase::Onset, self.turn_of_highest());
+                self.enter(Phase::Roused, self.turn_of_highest());
+            }
+            // Its turn is not put off, or peers that ask again and again could keep it from coming for ever.
+            (Eligibility::Eligible, Phase::Roused) => {
+                self.answer(from);
             }
             (Eligibility::Eligible, Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Standing) => {
                 self.answer(from);
@@ -453,7 +460,7 @@ impl Step<'_> {
         }
         self.answer(from);
         if matches!(self.election.phase, Phase::Onset | Phase::Following { .. }) {
-            self.enter(Phase::Onset, self.turn_of_highest());
+            self.enter(Phase::Roused, self.turn_of_highest());
         }
     }
 
@@ -477,6 +484,7 @@ impl Step<'_> {
             }
             Phase::Following { .. }
             | Phase::Onset
+            | Phase::Roused
             | Phase::Calling
             | Phase::Asking
             | Phase::Waiting
@@ -510,7 +518,12 @@ impl Step<'_> {
             {
                 return;
             }
-            Phase::Onset | Phase::Calling | Phase::Asking | Phase::Waiting | Phase::Following { .. } => {}
+            Phase::Onset
+            | Phase::Roused
+            | Phase::Calling
+            | Phase::Asking
+            | Phase::Waiting
+            | Phase::Following { .. } => {}
         }
         if self.election.leader() != Some((epoch, leader)) {
             self.effects.push(ElectionEffect::Event(ElectionEvent::Recognised(leader)));
@@ -532,6 +545,7 @@ impl Step<'_> {
                 self.enter(Phase::Onset, self.turn_of_lowest());
             }
             Phase::Onset
+            | Phase::Roused
             | Phase::Calling
             | Phase::Asking
             | Phase::Waiting
@@ -544,7 +558,7 @@ impl Step<'_> {
         mutant!(ResignedCompetes => if eligibility == Eligibility::Resigned { return self.compete() });
         mutant!(UnreachableCompetes => if eligibility.is_cut_off() { return self.compete() });
         self.election.eligibility = eligibility;
-        let runs = matches!(self.election.phase, Phase::Calling | Phase::Asking | Phase::Waiting);
+        let runs = matches!(self.election.phase, Phase::Roused | Phase::Calling | Phase::Asking | Phase::Waiting);
         if mutant!(eligibility.is_cut_off() && runs; UnreachableRunsOn => false) {
             self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
         }
@@ -586,16 +600,27 @@ impl Step<'_> {
 
     /// Its turn when it calls because the leader is gone: the lowest peer goes first (SPEC B2).
     fn turn_of_lowest(&self) -> Duration {
-        self.share(self.election.me.0)
+        self.turn(self.election.me.0)
     }
 
     /// Its turn when it runs because a lower peer called: the highest goes first, so that it is usually the only one.
     fn turn_of_highest(&self) -> Duration {
-        self.share(self.election.peers.saturating_sub(self.election.me.0 + 1))
+        self.turn(self.election.peers.saturating_sub(self.election.me.0.saturating_add(1)))
     }
 
-    fn share(&self, rank: u32) -> Duration {
-        self.waits.stagger * rank / self.election.peers.max(1)
+    fn turn(&self, rank: u32) -> Duration {
+        self.waits.stagger * turns_before(rank)
+    }
+}
+
+/// After how many others a peer has its turn to call. Each of the first three calls alone, so that its call has crossed
+/// the network before the next turn. When all of those are gone, several share a turn, twice as many each time:
+/// otherwise the last of a thousand peers would wait for a thousand turns.
+#[must_use]
+pub fn turns_before(rank: u32) -> u32 {
+    match rank {
+        0 | 1 => rank,
+        _ => 1 + u32::BITS - (rank - 1).leading_zeros(),
     }
 }
 
@@ -677,6 +702,28 @@ mod tests {
             !say(&mut nine, 10, ElectionMessage::Call)
                 .contains(&ElectionEffect::Tell(PeerId(10), ElectionMessage::Answer))
         );
+    }
+
+    // Found by the random schedules: peers that resigned and asked again and again kept an eligible one from its turn.
+    #[test]
+    fn a_turn_is_not_put_off_by_further_calls() {
+        let mut roused = eligible(2, 4);
+        let effects = say(&mut roused, 0, ElectionMessage::Call);
+        assert_eq!((roused.phase(), effects.last()), (Phase::Roused, Some(&ElectionEffect::Arm(WAITS.stagger))));
+        for message in [ElectionMessage::Call, ElectionMessage::Anyone] {
+            let answer = ElectionEffect::Tell(PeerId(1), ElectionMessage::Answer);
+            assert_eq!(say(&mut roused, 1, message), [answer]);
+        }
+        roused.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(roused.phase(), Phase::Calling);
+    }
+
+    // SPEC B2: usually one peer calls.
+    #[test]
+    fn the_first_turns_are_far_enough_apart_and_the_last_not_too_late() {
+        let turns: Vec<u32> = (0..10).map(turns_before).collect();
+        assert_eq!(turns, [0, 1, 2, 3, 3, 4, 4, 4, 4, 5]);
+        assert_eq!(turns_before(9_999), 15);
     }
 
     #[test]

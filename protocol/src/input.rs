@@ -54,7 +54,7 @@ pub enum Timer {
     Buyer,
     /// The seller deposits, or asks again what has been sold.
     Seller,
-    /// The buyer's clock may be multicast again (SPEC C2).
+    /// Neighbours may be told of a clock multicast by an envelope of its own (SPEC C2).
     ClockInterval,
 }
 

@@ -53,6 +53,7 @@ pub mod config;
 pub mod digest;
 pub mod effect;
 pub mod election;
+pub mod gossip;
 pub mod id;
 pub mod input;
 pub mod invariant;

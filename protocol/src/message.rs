@@ -21,6 +21,9 @@ pub struct Envelope {
     pub route: Route,
     /// The message itself.
     pub body: Body,
+    /// The highest clock multicast that the neighbour which hands it over has heard of, 0 for none (SPEC C2). It is not
+    /// part of the message: each hop says its own.
+    pub multicast: Time,
 }
 
 impl Envelope {
@@ -42,14 +45,11 @@ impl Envelope {
         }
     }
 
-    /// Whether this envelope makes an `earlier` one that is still waiting for the same link redundant: a newer clock
-    /// multicast from the same origin (SPEC C2).
+    /// Whether this envelope, handed to the same neighbour, says all that an `earlier` one says which still waits for
+    /// the link: both carry a clock multicast and nothing else (SPEC C2).
     #[must_use]
     pub fn supersedes(&self, earlier: &Envelope) -> bool {
-        match (&self.body, &earlier.body) {
-            (Body::Clock, Body::Clock) => self.source == earlier.source && self.clock > earlier.clock,
-            _ => false,
-        }
+        (&self.body, &earlier.body) == (&Body::Clock, &Body::Clock) && self.multicast >= earlier.multicast
     }
 }
 
@@ -63,12 +63,12 @@ pub enum Route {
         /// The peer it is for; `None`: everybody.
         to: Option<PeerId>,
     },
-    /// Along the path that the destination's last message left behind.
+    /// Along the path that the destination's newest message left behind.
     Direct {
         /// The peer it is for.
         to: PeerId,
         /// How many more hops it may take before it is flooded instead.
-        hops: u16,
+        hops: u32,
     },
 }
 
@@ -95,7 +95,8 @@ pub enum Body {
         /// A durable head of the log.
         head: Position,
     },
-    /// A buyer's clock, sent to everybody before a request (SPEC C2). The envelope carries the reading.
+    /// A clock multicast and nothing else (SPEC C2). A buyer multicasts its clock to everybody before a request; any
+    /// envelope carries it on, and this one is for a neighbour to which no other goes.
     Clock,
     /// A client's message to the trader.
     Client(ClientMessage),

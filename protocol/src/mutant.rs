@@ -320,6 +320,20 @@ mod catalogue {
             "a flood that arrives after a later one of its origin counts as taken although it was not",
         WindowDropsNewest("window-drops-newest") =
             "a peer that has taken as many floods out of order as it may remember forgets the newest, not the oldest",
+        PathOverwritten("path-overwritten") =
+            "a message shows a path to its source even if a newer one has shown another",
+        PathKept("path-kept") =
+            "a path that is known is kept, whatever newer messages show",
+        FloodsForTheGone("floods-for-the-gone") =
+            "a message for a neighbour whose link is down is flooded",
+        MulticastUnheard("multicast-unheard") =
+            "a peer passes a clock multicast on but does not merge it",
+        MulticastAboveBound("multicast-above-bound") =
+            "a peer's clock multicast leaves before the clock is durable",
+        LostClockNotToldAgain("lost-clock-not-told-again") =
+            "a neighbour that was told of a clock multicast once is not told again, even if it does not show that it knows",
+        RestartedNotTold("restarted-not-told") =
+            "a neighbour whose link has come up again is told only of new clock multicasts",
         HopsNotCounted("hops-not-counted") =
             "a relay that forwards a message along its path does not count the hop",
         SentAboveBound("sent-above-bound") =

@@ -1,10 +1,28 @@
-//! Messages between peers that are not neighbours (SPEC A2): floods, and the reverse paths that floods leave behind.
+//! Messages between peers that are not neighbours (SPEC A2): floods, and the reverse paths that messages leave behind.
 //!
 //! A flood goes to every neighbour except the one it came from, and is taken once. The neighbour that delivered a
-//! peer's message is the next hop back to that peer, until a newer message shows another. Nothing else is known of the
-//! network: there is no routing protocol, nothing that has to converge. Where the path is unknown or down, a unicast is
-//! flooded from there. Such paths form no loop as long as messages keep their order; if they do not, or a relay has
-//! forgotten its paths in a restart, a message leaves the loop after [`Limits::hops`] hops, again by flooding.
+//! peer's newest message is the next hop back to that peer. Nothing else is known of the network: there is no routing
+//! protocol, nothing that has to converge. Where the path is unknown or down, a unicast is flooded from there.
+//!
+//! # Why floods end (SPEC A9)
+//!
+//! A path carries the clock of the message that showed it, and only a newer message of the same peer replaces it. A
+//! peer's clock ticks with each message and survives restarts, so it numbers them (as the destination sequence numbers
+//! of DSDV do, Perkins and Bhagwat 1994). Whoever forwards a message has taken it first. So from hop to hop along the
+//! paths to a peer the clocks never fall, and where two are equal, both hops show the same message, which the next hop
+//! took earlier. Hence paths form no circle, whatever messages are under way and in whatever order they arrive; copies
+//! of a message that come back by another way carry the same clock and change nothing. After the last fault one message
+//! from a peer is enough: whoever has heard it reaches that peer without a flood. A relay may even send a message back
+//! to where it came from: since it was sent there, a newer message has shown a better way.
+//!
+//! A relay that restarts has forgotten its paths and may learn one that is older than its neighbours'. Only then can
+//! paths form a circle, until a newer message comes. A unicast leaves it by flooding after several times as many hops
+//! as any path has; paths that change under way may cost it some.
+//!
+//! A unicast for a neighbour whose link is down is not flooded: that neighbour has probably crashed, and each resend of
+//! each of its clients would be a flood. If it lives, its next message comes by another way and shows a path.
+//!
+//! # Late floods
 //!
 //! Floods may overtake one another, and some never arrive. One that arrives late still counts as new, whatever is
 //! missing before it, until more than [`Limits::flood_window`] later ones of its origin have been taken. Then it counts
@@ -29,15 +47,32 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Overlay {
     me: Life,
+    neighbours: BTreeSet<PeerId>,
+    /// The neighbours whose links are up.
     links: BTreeSet<PeerId>,
     floods: u64,
     origins: BTreeMap<PeerId, Origin>,
-    /// The path to each peer: the neighbour that delivered its newest message.
-    paths: BTreeMap<PeerId, PeerId>,
+    /// The path to each peer from which a message has come.
+    paths: BTreeMap<PeerId, Path>,
     /// How many floods of one origin can be told apart out of order ([`Limits::flood_window`]).
     window: u32,
-    /// The number of hops after which a unicast is flooded instead ([`Limits::hops`]).
-    hops: u16,
+    /// The number of hops after which a unicast is flooded instead.
+    hops: u32,
+}
+
+/// After how many hops a unicast is flooded among so many peers: the longest path has one fewer than there are peers.
+#[must_use]
+pub fn most_hops(peers: u32) -> u32 {
+    peers.saturating_mul(4)
+}
+
+/// The path to a peer, as its newest message shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Path {
+    /// The neighbour that delivered the message.
+    next: PeerId,
+    /// The clock that the message carried.
+    clock: Time,
 }
 
 /// What it remembers of the floods of one origin.
@@ -60,17 +95,18 @@ pub struct Arrival {
 }
 
 impl Overlay {
-    /// The overlay of a peer whose links are all down.
+    /// The overlay of one of `peers` peers. Its links to its `neighbours` are all down.
     #[must_use]
-    pub fn new(me: Life, limits: &Limits) -> Overlay {
+    pub fn new(me: Life, peers: u32, neighbours: &BTreeSet<PeerId>, limits: &Limits) -> Overlay {
         Overlay {
             me,
+            neighbours: neighbours.clone(),
             links: BTreeSet::new(),
             floods: 0,
             origins: BTreeMap::new(),
             paths: BTreeMap::new(),
             window: limits.flood_window,
-            hops: limits.hops,
+            hops: most_hops(peers),
         }
     }
 
@@ -90,30 +126,30 @@ impl Overlay {
         self.links.remove(&neighbour);
     }
 
-    /// Sends a message to everybody else.
+    /// Sends a message to everybody else. `clock` is the sender's, later than in any message that it sent before.
     pub fn broadcast(&mut self, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
         let route = self.next_flood(None);
-        self.flood(None, Envelope { source: self.me.peer, clock, route, body })
+        self.flood(None, self.envelope(clock, route, body))
     }
 
-    /// Sends a message to one other peer.
+    /// Sends a message to one other peer. `clock` is the sender's, later than in any message that it sent before.
     pub fn unicast(&mut self, to: PeerId, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
-        self.route(None, Envelope { source: self.me.peer, clock, route: Route::Direct { to, hops: self.hops }, body })
+        self.route(self.envelope(clock, Route::Direct { to, hops: self.hops }, body))
+    }
+
+    fn envelope(&self, clock: Time, route: Route, body: Body) -> Envelope {
+        Envelope { source: self.me.peer, clock, route, body, multicast: Time(0) }
     }
 
     /// Takes an envelope from a neighbour: delivers it, forwards it, or both.
     pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
         match envelope.route {
             Route::Flood { id, to } => {
-                if !self.take(from, id) {
+                if !self.take(id) {
                     mutant!(FloodDeliveredAgain => return self.again(id, to, envelope));
                     return Arrival::default();
                 }
-                // A broadcast's own path follows its newest flood (above); a unicast that a relay has flooded also
-                // shows the path to its source.
-                if envelope.source != id.origin {
-                    self.learn(envelope.source, from);
-                }
+                self.learn(&envelope, from);
                 match to {
                     Some(to) if to == self.me.peer => Arrival { delivered: Some(envelope), forwarded: Vec::new() },
                     Some(_) => Arrival {
@@ -124,24 +160,32 @@ impl Overlay {
                 }
             }
             Route::Direct { to, .. } => {
-                self.learn(envelope.source, from);
+                self.learn(&envelope, from);
                 if to == self.me.peer {
                     Arrival { delivered: Some(envelope), forwarded: Vec::new() }
                 } else {
-                    Arrival { delivered: None, forwarded: self.route(Some(from), envelope) }
+                    Arrival { delivered: None, forwarded: self.route(envelope) }
                 }
             }
         }
     }
 
-    fn learn(&mut self, source: PeerId, from: PeerId) {
-        if source != self.me.peer {
-            self.paths.insert(source, from);
+    /// The message shows a path to its source, unless a newer one has shown one.
+    fn learn(&mut self, message: &Envelope, from: PeerId) {
+        let Envelope { source, clock, .. } = *message;
+        let known = self.paths.get(&source).map(|path| path.clock);
+        let is_newer = mutant!(
+            Some(clock) > known;
+            PathOverwritten => true,
+            PathKept => known.is_none()
+        );
+        if source != self.me.peer && is_newer {
+            self.paths.insert(source, Path { next: from, clock });
         }
     }
 
-    /// Whether this flood is new here. Remembers it, and the path back to the peer that started it.
-    fn take(&mut self, from: PeerId, id: FloodId) -> bool {
+    /// Whether this flood is new here. Remembers it.
+    fn take(&mut self, id: FloodId) -> bool {
         if id.origin == self.me.peer {
             return false;
         }
@@ -158,9 +202,6 @@ impl Overlay {
         );
         if id.number <= origin.floor || was_taken {
             return false;
-        }
-        if origin.taken.last().is_none_or(|newest| *newest < id.number) {
-            self.paths.insert(id.origin, from);
         }
         origin.taken.insert(id.number);
         if origin.taken.len() > self.window as usize {
@@ -187,13 +228,15 @@ impl Overlay {
         others.map(|link| (*link, envelope.clone())).collect()
     }
 
-    fn route(&mut self, from: Option<PeerId>, envelope: Envelope) -> Vec<(PeerId, Envelope)> {
+    fn route(&mut self, envelope: Envelope) -> Vec<(PeerId, Envelope)> {
         let Route::Direct { to, hops } = envelope.route else { return Vec::new() };
-        match self.next_hop(to).filter(|hop| Some(*hop) != from && hops > 0) {
+        match self.next_hop(to).filter(|_| hops > 0) {
             Some(hop) => {
-                let hops = mutant!(hops - 1; HopsNotCounted => hops - u16::from(from.is_none()));
+                let hops = mutant!(hops - 1; HopsNotCounted => hops - u32::from(envelope.source == self.me.peer));
                 alloc::vec![(hop, Envelope { route: Route::Direct { to, hops }, ..envelope })]
             }
+            // SPEC A9: what is meant for a neighbour that is gone is not flooded.
+            None if mutant!(self.is_gone(to); FloodsForTheGone => false) => Vec::new(),
             None => {
                 mutant!(RelayNotAround => return Vec::new());
                 let route = self.next_flood(Some(to));
@@ -202,8 +245,13 @@ impl Overlay {
         }
     }
 
+    /// Whether this is a neighbour whose link is down.
+    fn is_gone(&self, peer: PeerId) -> bool {
+        self.neighbours.contains(&peer) && !self.links.contains(&peer)
+    }
+
     fn next_hop(&self, to: PeerId) -> Option<PeerId> {
-        let learned = self.paths.get(&to).copied();
+        let learned = self.paths.get(&to).map(|path| path.next);
         let is_link = |hop: &PeerId| mutant!(self.links.contains(hop); SendsPastItsNeighbours => true);
         [Some(to), learned].into_iter().flatten().find(is_link)
     }
@@ -217,12 +265,16 @@ mod tests {
     use super::*;
     use alloc::vec;
 
+    const PEERS: u32 = 6;
+
     fn overlay(id: u32, links: &[u32]) -> Overlay {
         limited(id, links, &Limits::DEFAULT)
     }
 
     fn limited(id: u32, links: &[u32], limits: &Limits) -> Overlay {
-        let mut overlay = Overlay::new(Life { peer: PeerId(id), incarnation: Incarnation(1) }, limits);
+        let neighbours = links.iter().copied().map(PeerId).collect();
+        let me = Life { peer: PeerId(id), incarnation: Incarnation(1) };
+        let mut overlay = Overlay::new(me, PEERS, &neighbours, limits);
         links.iter().for_each(|link| overlay.link_up(PeerId(*link)));
         overlay
     }
@@ -277,7 +329,8 @@ mod tests {
         let mut b = overlay(1, &[0]);
         let mut former = overlay(0, &[1]);
         let old = former.broadcast(Time(1), Body::Clock).remove(0).1;
-        let mut next = Overlay::new(Life { peer: PeerId(0), incarnation: Incarnation(2) }, &Limits::DEFAULT);
+        let me = Life { peer: PeerId(0), incarnation: Incarnation(2) };
+        let mut next = Overlay::new(me, PEERS, &[PeerId(1)].into(), &Limits::DEFAULT);
         next.link_up(PeerId(1));
         assert!(b.receive(PeerId(0), next.broadcast(Time(9), Body::Clock).remove(0).1).delivered.is_some());
         assert!(b.receive(PeerId(0), old).delivered.is_none());
@@ -321,16 +374,82 @@ mod tests {
 
     #[test]
     fn a_unicast_that_has_used_up_its_hops_is_flooded() {
-        let limits = Limits { hops: 1, ..Limits::DEFAULT };
+        let [mut a, mut b] = [(1, [0, 2, 4]), (2, [1, 3, 4])].map(|(id, links)| overlay(id, &links));
         // Both know a path to peer 5.
-        let [mut a, mut b] = [(1, [0, 2, 4]), (2, [1, 3, 4])].map(|(id, links)| limited(id, &links, &limits));
-        for (overlay, way) in [(&mut a, 2), (&mut b, 3)] {
-            overlay.receive(PeerId(way), self::overlay(5, &[way]).broadcast(Time(1), Body::Clock).remove(0).1);
+        for (relay, way) in [(&mut a, 2), (&mut b, 3)] {
+            relay.receive(PeerId(way), overlay(5, &[way]).broadcast(Time(1), Body::Clock).remove(0).1);
         }
         let sent = a.unicast(PeerId(5), Time(1), Body::Clock);
-        assert!(matches!(sent[..], [(PeerId(2), Envelope { route: Route::Direct { hops: 0, .. }, .. })]), "{sent:?}");
-        let on = b.receive(PeerId(1), sent[0].1.clone()).forwarded;
+        let [(PeerId(2), first)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!(first.route, Route::Direct { to: PeerId(5), hops: most_hops(PEERS) - 1 });
+        let last = Envelope { route: Route::Direct { to: PeerId(5), hops: 0 }, ..first.clone() };
+        let on = b.receive(PeerId(1), last).forwarded;
         assert_eq!(targets(&on), [1, 3, 4], "back as well, in case that is the way around");
         assert!(matches!(on[0].1.route, Route::Flood { to: Some(PeerId(5)), .. }));
+    }
+
+    /// Peer 5's message with this clock, on its way to peer 9 by way of the overlay under test.
+    fn seen(clock: u64) -> Envelope {
+        let route = Route::Direct { to: PeerId(9), hops: 3 };
+        Envelope { source: PeerId(5), clock: Time(clock), route, body: Body::Clock, multicast: Time(0) }
+    }
+
+    // SPEC A9.
+    #[test]
+    fn only_a_newer_message_shows_another_path() {
+        let mut b = overlay(1, &[0, 2, 3]);
+        for (from, clock, next) in [(0, 7, 0), (2, 7, 0), (2, 6, 0), (2, 8, 2), (3, 7, 2), (3, 9, 3)] {
+            b.receive(PeerId(from), seen(clock));
+            assert_eq!(targets(&b.unicast(PeerId(5), Time(1), Body::Clock)), [next], "{clock} from {from}");
+        }
+    }
+
+    // SPEC A9.
+    #[test]
+    fn a_message_for_a_neighbour_that_is_gone_is_not_flooded() {
+        let mut b = overlay(1, &[0, 2, 5]);
+        b.receive(PeerId(5), seen(1));
+        b.link_down(PeerId(5));
+        assert_eq!(targets(&b.unicast(PeerId(5), Time(1), Body::Clock)), Vec::<u32>::new());
+        b.receive(PeerId(2), seen(2));
+        assert_eq!(targets(&b.unicast(PeerId(5), Time(2), Body::Clock)), [2], "it lives, and there is another way");
+    }
+
+    // SPEC A9. One link of a line is down for one message; formerly, all later ones were floods.
+    #[test]
+    fn after_a_fault_on_a_line_unicasts_both_ways_are_floods_no_longer() {
+        let mut line: Vec<Overlay> = (0..PEERS).map(|id| overlay(id, &[])).collect();
+        for id in 1..PEERS {
+            let (one, other) = (id as usize - 1, id as usize);
+            line[one] = overlay(id - 1, &[line[one].links.iter().map(|link| link.0).collect(), vec![id]].concat());
+            line[other] = overlay(id, &[id - 1]);
+        }
+        let mut clocks = [0; 2];
+        // Returns how many envelopes of floods it took.
+        let mut tell = |line: &mut Vec<Overlay>, from: usize, to: usize| {
+            let clock = &mut clocks[usize::from(from > 0)];
+            *clock += 1;
+            let sent = line[from].unicast(PeerId(to as u32), Time(*clock), Body::Clock);
+            let mut under_way: Vec<_> = sent.into_iter().map(|(next, envelope)| (from, next, envelope)).collect();
+            let mut floods = 0;
+            while let Some((from, at, envelope)) = under_way.pop() {
+                floods += u32::from(matches!(envelope.route, Route::Flood { .. }));
+                let arrival = line[at.0 as usize].receive(PeerId(from as u32), envelope);
+                let on = arrival.forwarded.into_iter().map(|(next, envelope)| (at.0 as usize, next, envelope));
+                under_way.extend(on);
+            }
+            floods
+        };
+        let last = PEERS as usize - 1;
+        assert!(tell(&mut line, 0, last) > 0, "no path is known");
+        assert_eq!(tell(&mut line, last, 0) + tell(&mut line, 0, last), 0);
+        // Beyond the third, so that the relay beside it floods back to peers that are not its neighbours.
+        line[3].link_down(PeerId(4));
+        line[4].link_down(PeerId(3));
+        assert!(tell(&mut line, 0, last) > 0);
+        line[3].link_up(PeerId(4));
+        line[4].link_up(PeerId(3));
+        let floods: u32 = (0..10).map(|_| tell(&mut line, last, 0) + tell(&mut line, 0, last)).sum();
+        assert_eq!(floods, 0);
     }
 }

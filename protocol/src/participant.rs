@@ -337,14 +337,13 @@ impl Participant {
         ParticipantEffect::Note { clock: self.clock.now(), epoch, note }
     }
 
-    /// SPEC C1: the recipient of a message merges its clock. SPEC C2: a trader merges no multicasts, only requests.
-    fn receive(&mut self, clock: Time, body: &Body) {
-        let is_ignored = *body == Body::Clock && self.epoch().is_some();
+    /// SPEC C1: the recipient of a message merges its clock.
+    fn receive(&mut self, clock: Time) {
         let is_news = match self.readings {
             Readings::OfEachWord => true,
             Readings::OfWhatIsStamped => clock >= self.clock.now(),
         };
-        if is_news && !is_ignored {
+        if is_news {
             self.clock.receive(clock);
         }
     }
@@ -393,7 +392,7 @@ impl<'a> Step<'a> {
         let is_outside = matches!(self.participant.leading, Leading::Outside(_));
         self.work.extend(match input {
             ParticipantInput::Heard { from, clock, body } => {
-                self.participant.receive(clock, &body);
+                self.participant.receive(clock);
                 work_of(from, body)
             }
             ParticipantInput::Fired(timer) => Some(match timer {
@@ -401,9 +400,10 @@ impl<'a> Step<'a> {
                 Timer::LedgerRetry => Work::Office(OfficeInput::Fired(OfficeTimer::Retry)),
                 Timer::LedgerGiveUp => Work::Office(OfficeInput::Fired(OfficeTimer::GiveUp)),
                 Timer::Renewal => Work::Office(OfficeInput::Fired(OfficeTimer::Renewal)),
-                Timer::Buyer => Work::Buyer(ClientInput::Fired(BuyerTimer::Next)),
-                Timer::ClockInterval => Work::Buyer(ClientInput::Fired(BuyerTimer::Multicast)),
+                Timer::Buyer => Work::Buyer(ClientInput::Fired(BuyerTimer)),
                 Timer::Seller => Work::Seller(ClientInput::Fired(SellerTimer)),
+                // A peer's gossip has this timer; a participant says only that a clock is multicast.
+                Timer::ClockInterval => return,
             }),
             ParticipantInput::LedgerUp => Some(Work::Office(OfficeInput::LedgerUp)),
             ParticipantInput::LedgerDown => Some(Work::Office(OfficeInput::LedgerDown)),

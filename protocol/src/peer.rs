@@ -1,5 +1,5 @@
-//! A peer: a participant with an overlay that carries its messages and a journal that holds back whatever is not yet
-//! durable enough to leave. It decides nothing itself.
+//! A peer: a participant with an overlay that carries its messages, the gossip that carries the clock multicasts, and a
+//! journal that holds back whatever is not yet durable enough to leave. It decides nothing itself.
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
@@ -13,10 +13,11 @@ use crate::{
     digest::Digest,
     effect::{Durable, Effect, Effects, Note},
     election::Eligibility,
+    gossip::Gossip,
     id::{Epoch, Life, PeerId},
-    input::{Input, WriteId},
+    input::{Input, Timer, WriteId},
     journal::{Draft, Journal},
-    message::Envelope,
+    message::{Body, Envelope, Route},
     overlay::Overlay,
     participant::{Context, Participant, ParticipantEffect, ParticipantInput, Parts},
     seller::Seller,
@@ -51,6 +52,7 @@ pub struct Peer {
     config: Arc<Config>,
     participant: Participant,
     overlay: Overlay,
+    gossip: Gossip,
     journal: Journal,
 }
 
@@ -106,8 +108,9 @@ impl Peer {
         watch(&participant, &said);
         let me = participant.me();
         let (journal, birth) = Journal::begin(durable, me.incarnation, participant.clock().now(), config.clock_range);
-        let overlay = Overlay::new(me, &config.limits);
-        let mut peer = Peer { config: Arc::new(config), participant, overlay, journal };
+        let overlay = Overlay::new(me, config.peers, &config.neighbours, &config.limits);
+        let gossip = Gossip::default();
+        let mut peer = Peer { config: Arc::new(config), participant, overlay, gossip, journal };
         let mut step = Step { peer: &mut peer, drafts: alloc::vec![Draft::Local(birth)] };
         step.carry(said);
         let effects = step.finish();
@@ -174,6 +177,18 @@ impl Peer {
         &self.journal
     }
 
+    /// What it knows of the network.
+    #[must_use]
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// What it knows of the clock multicasts.
+    #[must_use]
+    pub fn gossip(&self) -> &Gossip {
+        &self.gossip
+    }
+
     /// The peer's Lamport clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
@@ -217,17 +232,22 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Handles what concerns the overlay and the journal; returns what is left for the participant.
+    /// Handles what concerns the overlay, the gossip and the journal; returns what is left for the participant.
     fn dispatch(&mut self, input: Input) -> Option<ParticipantInput> {
         match input {
             Input::Received { from, envelope } => return self.on_received(from, envelope),
             Input::LinkUp(neighbour) => {
                 if self.peer.config.neighbours.contains(&neighbour) {
                     self.peer.overlay.link_up(neighbour);
+                    self.peer.gossip.link_up(neighbour);
                 }
             }
-            Input::LinkDown(neighbour) => self.peer.overlay.link_down(neighbour),
+            Input::LinkDown(neighbour) => {
+                self.peer.overlay.link_down(neighbour);
+                self.peer.gossip.link_down(neighbour);
+            }
             Input::Written(id) => self.on_written(id),
+            Input::Fired(Timer::ClockInterval) => self.on_clock_interval(),
             Input::Fired(timer) => return Some(ParticipantInput::Fired(timer)),
             Input::LedgerUp => return Some(ParticipantInput::LedgerUp),
             Input::LedgerDown => return Some(ParticipantInput::LedgerDown),
@@ -246,16 +266,41 @@ impl Step<'_> {
             self.note(Note::PeerUnknown { peer });
             return None;
         }
-        if !self.peer.clock().is_plausible(envelope.clock) {
-            let Envelope { source, clock, .. } = envelope;
+        let readings = [(envelope.source, envelope.clock), (from, envelope.multicast)];
+        let absurd = readings.into_iter().find(|(_, clock)| !self.peer.clock().is_plausible(*clock));
+        if let Some((source, clock)) = absurd {
             self.note(Note::ClockRefused { source, clock });
             return None;
         }
-        let arrival = self.peer.overlay.receive(from, envelope);
-        // A relay neither merges nor ticks (SPEC C1), so its own bound does not hold the message back.
-        self.send(None, arrival.forwarded);
-        let Envelope { source, clock, body, .. } = arrival.delivered?;
-        Some(ParticipantInput::Heard { from: source, clock, body })
+        // A multicast is for everybody, so each peer on its way takes it, and merges it where it is news (SPEC C2).
+        let multicast = self.peer.gossip.hear(from, envelope.multicast).then_some(envelope.multicast);
+        let delivered = if envelope.body == Body::Clock {
+            None
+        } else {
+            let arrival = self.peer.overlay.receive(from, envelope);
+            // A relay neither merges nor ticks (SPEC C1), so its own bound does not hold the message back.
+            self.send(None, arrival.forwarded);
+            arrival.delivered
+        };
+        match (delivered, mutant!(multicast; MulticastUnheard => None)) {
+            (Some(Envelope { source, clock, body, .. }), multicast) => {
+                let clock = multicast.map_or(clock, |multicast| clock.max(multicast));
+                Some(ParticipantInput::Heard { from: source, clock, body })
+            }
+            (None, Some(clock)) => Some(ParticipantInput::Heard { from, clock, body: Body::Clock }),
+            (None, None) => None,
+        }
+    }
+
+    /// Tells the neighbours that no other envelope has told of a multicast.
+    fn on_clock_interval(&mut self) {
+        let me = self.peer.participant.me().peer;
+        let multicast = self.peer.gossip.highest();
+        let due = self.peer.gossip.tick().into_iter().map(|to| {
+            let route = Route::Direct { to, hops: 0 };
+            (to, Envelope { source: me, clock: multicast, route, body: Body::Clock, multicast })
+        });
+        self.send(None, due.collect());
     }
 
     fn on_written(&mut self, id: WriteId) {
@@ -280,6 +325,10 @@ impl Step<'_> {
                     self.send(clock, sent);
                     continue;
                 }
+                ParticipantEffect::TellAll { clock, body: Body::Clock } => {
+                    self.peer.gossip.multicast(clock);
+                    continue;
+                }
                 ParticipantEffect::TellAll { clock: stamp, body } => {
                     let sent = self.peer.overlay.broadcast(stamp, body);
                     self.send(clock, sent);
@@ -298,9 +347,13 @@ impl Step<'_> {
         }
     }
 
+    /// Sends envelopes that reveal this reading of the peer's clock. All reveal its last multicast as well.
     fn send(&mut self, clock: Option<Time>, sent: Vec<(PeerId, Envelope)>) {
-        let sends = sent.into_iter().map(|(to, envelope)| Effect::Send { to, envelope });
-        self.drafts.extend(sends.map(|effect| Draft::Outgoing { clock, effect }));
+        let clock = clock.max(mutant!(self.peer.gossip.mine(); MulticastAboveBound => None));
+        for (to, mut envelope) in sent {
+            envelope.multicast = self.peer.gossip.say(to);
+            self.drafts.push(Draft::Outgoing { clock, effect: Effect::Send { to, envelope } });
+        }
     }
 
     fn note(&mut self, note: Note) {
@@ -309,6 +362,10 @@ impl Step<'_> {
     }
 
     fn finish(mut self) -> Effects {
+        if self.peer.gossip.starts() {
+            let after = self.peer.config.timeouts.clock_interval;
+            self.drafts.push(Draft::Local(Effect::Arm { timer: Timer::ClockInterval, after }));
+        }
         let Peer { config, participant, journal, .. } = &mut *self.peer;
         let write = journal.write_ahead(participant.clock().now(), participant.seen(), config.clock_range);
         self.drafts.extend(write.map(Draft::Local));

@@ -24,6 +24,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     retry: Duration::from_millis(250),
     give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
+    clock_interval: Duration::from_millis(40),
 };
 
 pub(crate) const TERMS: Terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 16 };
@@ -32,7 +33,6 @@ pub(crate) const PACE: Pace = Pace {
     deposit_after: Duration::from_millis(10),
     trade_after: Duration::from_millis(20),
     think: Some(Duration::from_millis(30)),
-    clock_interval: Duration::from_millis(40),
 };
 
 /// Two fish at 9.00 each.

@@ -290,13 +290,14 @@ impl World {
         let node = &mut self.nodes[id.0 as usize];
         let Some(peer) = &mut node.peer else { return Ok(()) };
         let before = peer.participant().clone();
-        let arrived = if let Input::Received { envelope, .. } = &input { Some(envelope.clone()) } else { None };
+        let arrived =
+            if let Input::Received { from, envelope } = &input { Some((*from, envelope.clone())) } else { None };
         // The rest of a peer is checked where it must not change.
         let is_again = |envelope: &Envelope| match envelope.route {
             Route::Flood { id: flood, .. } => self.observer.was_handed(id, flood),
             Route::Direct { .. } => false,
         };
-        let whole = arrived.as_ref().filter(|envelope| is_again(envelope)).map(|_| peer.clone());
+        let whole = arrived.as_ref().filter(|(_, envelope)| is_again(envelope)).map(|_| peer.clone());
         let was_written = matches!(input, Input::Written(_));
         let mut given = None;
         let effects = peer.watched_step(input, &mut |input, said| given = Some((input, said.to_vec())));
@@ -314,12 +315,12 @@ impl World {
         if peer.journal().held() == self.setup.limits.held_back as usize {
             self.stats.count("steps with a full journal");
         }
-        if let Some(envelope) = &arrived {
+        if let Some((from, envelope)) = &arrived {
             if given.is_none() && is_for(id, envelope).is_some_and(|flood| !self.observer.was_handed(id, flood)) {
                 self.stats.count("floods too old to tell");
             }
             let heard = given.as_ref().map(|(input, _)| input);
-            self.observer.on_arrival(whole.as_ref().unwrap_or(peer), envelope, heard, peer)?;
+            self.observer.on_arrival(whole.as_ref().unwrap_or(peer), *from, envelope, heard, peer)?;
         }
         self.observer.on_written_ahead(peer)?;
         let leaves = |effect: &Effect| matches!(effect, Effect::Send { .. } | Effect::Ledger(_));

@@ -66,6 +66,18 @@ impl World {
         }
     }
 
+    /// C2: where no peer has anything left to tell of the clock multicasts, all have heard of them.
+    fn clocks_have_arrived(&mut self) -> Checked {
+        let live: Vec<&Peer> = self.nodes.iter().filter_map(|node| node.peer.as_ref()).collect();
+        if live.iter().any(|peer| peer.gossip().is_unsettled()) {
+            return Ok(());
+        }
+        let live: Vec<_> = live.into_iter().map(Peer::participant).collect();
+        self.observer.on_quiet(&live)?;
+        self.stats.count("times that all clocks had arrived");
+        Ok(())
+    }
+
     /// From now on nothing fails: within [`World::BOUND`] firings there is one trader that everybody knows, everything
     /// that was accepted has its outcome, and buyers and sellers know all that concerns them. Then trading continues.
     pub fn converge(&mut self) -> Checked {
@@ -75,6 +87,7 @@ impl World {
             self.settle()?;
             let settled = self.settled(self.ids());
             missing = settled.there_is_one_trader_that_all_know().and_then(|()| settled.everybody_was_told());
+            missing = missing.and_then(|()| self.clocks_have_arrived());
             if missing.is_ok() {
                 self.stats.count("recoveries");
                 self.stats.most_firings = firing;

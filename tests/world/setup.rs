@@ -17,7 +17,6 @@ pub struct Setup {
     pub roles: Vec<Role>,
     pub terms: Terms,
     pub clock_range: u64,
-    pub clock_interval: Duration,
     pub limits: Limits,
 }
 
@@ -32,6 +31,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     retry: Duration::from_millis(250),
     give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
+    clock_interval: Duration::from_millis(100),
 };
 
 impl Setup {
@@ -57,7 +57,6 @@ impl Setup {
                 deposit_after: Duration::ZERO,
                 trade_after: Duration::from_millis(20),
                 think: Some(Duration::from_millis(30)),
-                clock_interval: self.clock_interval,
             },
             clock_range: self.clock_range,
             limits: self.limits,
@@ -117,25 +116,28 @@ fn limits() -> impl Strategy<Value = Limits> {
         or_default(1..=8, all.read_records),
         or_default(1..=3, all.sales_kept),
         or_default(1..=8, all.flood_window),
-        or_default(1..=4, all.hops.into()),
         or_default(4..=12, all.held_back),
         or_default(0..=3, all.waiting_calls),
     )
-        .prop_map(|(chunk_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls)| {
-            Limits { chunk_weight, read_records, sales_kept, flood_window, hops: hops as u16, held_back, waiting_calls }
+        .prop_map(|(chunk_weight, read_records, sales_kept, flood_window, held_back, waiting_calls)| Limits {
+            chunk_weight,
+            read_records,
+            sales_kept,
+            flood_window,
+            held_back,
+            waiting_calls,
         })
 }
 
 pub fn setups() -> impl Strategy<Value = Setup> {
     let shape = (3..=7_u32).prop_flat_map(|n| (graphs(n), vec(roles(), n as usize)));
     let terms = (2..=6_u32, 2..=5_u32);
-    (shape, terms, 2..=8_u64, prop_oneof![Just(0), Just(100)], limits()).prop_map(
-        |((links, roles), (batch_limit, resign_after), clock_range, interval, limits)| Setup {
+    (shape, terms, 2..=8_u64, limits()).prop_map(
+        |((links, roles), (batch_limit, resign_after), clock_range, limits)| Setup {
             links,
             roles,
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit },
             clock_range,
-            clock_interval: Duration::from_millis(interval),
             limits,
         },
     )

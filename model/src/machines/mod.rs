@@ -1,5 +1,6 @@
 //! Models of single machines: clocks and overlays.
 
 pub mod clock;
+pub mod gossip;
 pub mod network;
 pub mod overlay;

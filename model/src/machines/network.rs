@@ -1,7 +1,7 @@
 //! The networks on which overlays are checked: all connected graphs of 2 to 7 peers in which each peer has at most 3
 //! neighbours, one of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
 
-use std::{collections::BTreeSet, iter, sync::OnceLock};
+use std::{collections::BTreeSet, fmt, iter, sync::OnceLock};
 
 use bazaar_protocol::id::PeerId;
 
@@ -53,6 +53,13 @@ impl Network {
             rim = next;
         }
         distances
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let links: Vec<String> = self.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
+        f.write_str(&links.join(" "))
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! A crash loses what the peer remembers and what is under way to it. What it has sent may still arrive. Its neighbours
 //! notice one by one, at any later moment; what they send to it until then is lost. It comes back with its next
-//! incarnation, and each end of a link brings the link up again separately, once both have dropped it.
+//! incarnation, and each end of a link brings the link up again separately, once both have dropped it. A link may also
+//! break and come back while both of its ends live.
 //!
 //! # What is asked
 //!
@@ -28,7 +29,10 @@
 //!   was sent to a dead neighbour that nobody had noticed to be dead), or no sound links connect its destination with
 //!   the peer that last had it on a path; that peer has flooded it. So where every break was noticed before the sending
 //!   and no other follows, the unicast arrives as long as a path is left. It follows paths for no more hops than it is
-//!   allowed.
+//!   allowed. And it is not flooded where it is meant for a neighbour whose link is down: there it may end.
+//!
+//! A9 is checked for every unicast. Once no fault has occurred and no break was noticed any more since its sender heard
+//! a message of its destination, from that message's beginning on, nobody floods it, whatever else is under way.
 //!
 //! # What is left out
 //!
@@ -50,10 +54,11 @@ use bazaar_protocol::{
     invariant::{
         Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
         a_new_flood_is_dropped_only_below_the_window, a_unicast_ends_only_where_no_path_is_left,
-        a_unicast_goes_in_no_circle_for_ever, nothing_is_sent_to_a_non_neighbour,
+        a_unicast_goes_in_no_circle_for_ever, nothing_is_flooded_for_a_neighbour_that_is_gone,
+        nothing_is_sent_to_a_non_neighbour, whoever_was_heard_since_is_reached_without_a_flood,
     },
     message::{Body, ClientMessage, Envelope, FloodId, Route},
-    overlay::{Arrival, Overlay},
+    overlay::{Arrival, Overlay, most_hops},
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +110,8 @@ pub struct Budget {
     pub losses: u8,
     /// Messages that a link delivers twice.
     pub duplicates: u8,
+    /// Links that break between two live peers, and may come back.
+    pub breaks: u8,
 }
 
 /// A state: no network is chosen yet, or everything on the chosen network.
@@ -130,6 +137,11 @@ struct Scene {
     peers: Vec<Shared<Peer>>,
     /// The links that work.
     connected: Links,
+    /// The links that broke between two live peers.
+    broken: Links,
+    /// The first message that began after the last fault: after it, no link has broken, lost anything or changed at
+    /// either of its ends.
+    since_fault: usize,
     under_way: Bag<Handed>,
     /// All messages that were sent, in order.
     said: Vec<Said>,
@@ -160,7 +172,7 @@ pub struct Handed {
     to: PeerId,
     envelope: Envelope,
     /// The number of this hop on a unicast's path, counted from 1; 0 for a flood.
-    hop: u16,
+    hop: u32,
 }
 
 /// A message that was sent, and what must be known to check A2 of it.
@@ -175,9 +187,19 @@ enum Said {
         at: PeerId,
         /// Whether it was lost on its path.
         lost: bool,
+        /// Whether its sender has heard its destination since the last fault, so that nobody floods it (A9).
+        paved: bool,
     },
     /// Nothing of it is under way any more, and A2 has been checked.
-    Over,
+    Over { by: Life },
+}
+
+impl Said {
+    fn by(&self) -> Life {
+        match self {
+            Said::UnderWay { by, .. } | Said::Over { by } => *by,
+        }
+    }
 }
 
 /// A set of a network's links, by index.
@@ -237,6 +259,13 @@ pub enum Step {
         at: PeerId,
         /// The other end.
         to: PeerId,
+    },
+    /// A link breaks between two live peers.
+    Break {
+        /// One end.
+        one: PeerId,
+        /// The other end.
+        other: PeerId,
     },
     /// A peer brings a link up again.
     LinkUp {
@@ -342,11 +371,11 @@ impl Run<'_> {
             Step::Restart(peer) => {
                 self.scene.left.restarts -= 1;
                 self.landmarks.note(Landmark::Restarted);
-                let limits = self.limits;
+                let (limits, network) = (self.limits, self.network);
                 if let Some(part) = self.scene.peers.get_mut(peer.0 as usize) {
                     part.change(|part| {
                         part.incarnation.0 += 1;
-                        part.up = Some(Up::new(Life { peer: *peer, incarnation: part.incarnation }, &limits));
+                        part.up = Some(Up::new(Life { peer: *peer, incarnation: part.incarnation }, network, &limits));
                     });
                 }
             }
@@ -357,8 +386,25 @@ impl Run<'_> {
                 self.change(*at, |up| up.overlay.link_up(*to));
                 if let Some(link) = self.network.link(*at, *to) {
                     self.scene.connected.put(link);
+                    self.scene.broken.remove(link);
                 }
             }
+            Step::Break { one, other } => {
+                self.scene.left.breaks -= 1;
+                self.disconnect(*one, *other);
+                if let Some(link) = self.network.link(*one, *other) {
+                    self.scene.broken.put(link);
+                }
+            }
+        }
+        match step {
+            Step::Crash(_)
+            | Step::Restart(_)
+            | Step::Break { .. }
+            | Step::LinkDown { .. }
+            | Step::LinkUp { .. }
+            | Step::Lose(_) => self.note_fault(),
+            Step::Choose { .. } | Step::Broadcast | Step::Tell(_) | Step::Answer(_) | Step::Arrive { .. } => {}
         }
         self.judge();
     }
@@ -373,19 +419,23 @@ impl Run<'_> {
             }
         }
         let Some(incarnation) = self.scene.peers.get(by.0 as usize).map(|peer| peer.incarnation) else { return };
-        let said = Said::UnderWay { by: Life { peer: by, incarnation }, to, sound, at: by, lost: false };
+        let paved = to.is_some_and(|to| self.has_heard(by, to));
+        let said = Said::UnderWay { by: Life { peer: by, incarnation }, to, sound, at: by, lost: false, paved };
         self.scene.said.push(said);
         let sent = self.change(by, |up| match to {
             None => {
                 let body = Body::Heartbeat { epoch: Epoch(place), head: Position(0) };
-                up.overlay.broadcast(Time(1), body)
+                up.overlay.broadcast(Time(place + 1), body)
             }
             Some(to) => {
                 let body = Body::Client(ClientMessage::AskSales { after: Some(SaleNumber(place)) });
-                up.overlay.unicast(to, Time(1), body)
+                up.overlay.unicast(to, Time(place + 1), body)
             }
         });
         let sent = sent.unwrap_or_default();
+        if let (Some(to), true) = (to, sent.is_empty()) {
+            self.end_beside(by, to, place);
+        }
         let flood = sent.iter().find_map(|(_, envelope)| match envelope.route {
             Route::Flood { id, .. } => Some(id),
             Route::Direct { .. } => None,
@@ -424,9 +474,15 @@ impl Run<'_> {
                     self.landmarks.note(Landmark::LeftCircle);
                 }
                 let path = forwarded.iter().any(|(_, envelope)| matches!(envelope.route, Route::Direct { .. }));
-                self.landmarks.note(if path { Landmark::PathFollowed } else { Landmark::WentAround });
                 if let Some(Said::UnderWay { at: last, .. }) = self.said(place) {
                     *last = *at;
+                }
+                if path {
+                    self.landmarks.note(Landmark::PathFollowed);
+                } else if forwarded.is_empty() {
+                    self.end_beside(*at, to, place);
+                } else {
+                    self.landmarks.note(Landmark::WentAround);
                 }
             }
             Route::Direct { .. } => {}
@@ -435,6 +491,43 @@ impl Run<'_> {
             self.deliver(*at, &envelope);
         }
         self.hand(*at, forwarded, hop + 1);
+    }
+
+    /// A fault has occurred, or an end of a link has noticed one: what was heard before no longer counts.
+    fn note_fault(&mut self) {
+        self.scene.since_fault = self.scene.said.len();
+        for said in &mut self.scene.said {
+            if let Said::UnderWay { paved, .. } = said {
+                *paved = false;
+            }
+        }
+    }
+
+    /// Whether a peer has heard another since the last fault, which both ends of every link have noticed.
+    fn has_heard(&self, peer: PeerId, other: PeerId) -> bool {
+        let mut pending = Vec::new();
+        self.scene.notices(self.network, &mut pending);
+        if pending.iter().any(|notice| !self.scene.may_wait(self.network, notice)) {
+            return false;
+        }
+        let Some(up) = self.up(peer) else { return false };
+        let mut later = self.scene.said.iter().enumerate().skip(self.scene.since_fault);
+        later.any(|(place, said)| said.by().peer == other && up.heard.contains(&(place as u64)))
+    }
+
+    /// A peer has neither forwarded nor flooded a unicast: that is right beside its destination if the link there is
+    /// down, and where no link is up at all.
+    fn end_beside(&mut self, at: PeerId, to: PeerId, place: u64) {
+        let Some(up) = self.up(at) else { return };
+        let links = up.overlay.links();
+        let is_gone = self.network.link(at, to).is_some() && !links.contains(&to);
+        if !is_gone {
+            return;
+        }
+        self.landmarks.note(Landmark::EndedBeside);
+        if let Some(Said::UnderWay { lost, .. }) = self.said(place) {
+            *lost = true;
+        }
     }
 
     /// Checks a flood that was not accepted.
@@ -476,7 +569,7 @@ impl Run<'_> {
     }
 
     /// Sends envelopes to neighbours, and removes those that have become needless with what the peer now knows.
-    fn hand(&mut self, from: PeerId, sent: Vec<(PeerId, Envelope)>, hop: u16) {
+    fn hand(&mut self, from: PeerId, sent: Vec<(PeerId, Envelope)>, hop: u32) {
         let neighbours: BTreeSet<PeerId> = self.network.neighbours(from).collect();
         for (to, envelope) in sent {
             self.check(nothing_is_sent_to_a_non_neighbour(from, to, &neighbours));
@@ -484,7 +577,20 @@ impl Run<'_> {
                 Route::Flood { .. } => 0,
                 Route::Direct { .. } => hop,
             };
-            self.check(a_unicast_goes_in_no_circle_for_ever(hop, self.limits.hops));
+            self.check(a_unicast_goes_in_no_circle_for_ever(hop, most_hops(self.network.peers)));
+            if let (Route::Flood { to: Some(to), .. }, Some(Said::UnderWay { paved, .. })) =
+                (&envelope.route, self.said(place_of(&envelope)))
+            {
+                let was_heard = *paved;
+                self.check(whoever_was_heard_since_is_reached_without_a_flood(from, *to, was_heard));
+            }
+            if let Route::Flood { id, to: Some(whom) } = envelope.route
+                && id.origin == from
+            {
+                let is_gone =
+                    neighbours.contains(&whom) && self.up(from).is_some_and(|up| !up.overlay.links().contains(&whom));
+                self.check(nothing_is_flooded_for_a_neighbour_that_is_gone(from, whom, is_gone));
+            }
             let handed = Shared::new(Handed { from, to, envelope, hop });
             if !self.network.link(from, to).is_some_and(|link| self.scene.connected.has(link)) {
                 self.landmarks.note(Landmark::HandedToDead);
@@ -547,13 +653,7 @@ impl Run<'_> {
             part.change(|part| part.up = None);
         }
         for neighbour in self.network.neighbours(peer) {
-            let Some(link) = self.network.link(peer, neighbour) else { continue };
-            self.scene.connected.remove(link);
-            for said in &mut self.scene.said {
-                if let Said::UnderWay { sound, .. } = said {
-                    sound.remove(link);
-                }
-            }
+            self.disconnect(peer, neighbour);
         }
         let gone: Vec<_> = self.scene.under_way.iter().filter(|handed| handed.to == peer).cloned().collect();
         for handed in gone {
@@ -563,10 +663,20 @@ impl Run<'_> {
         }
     }
 
+    fn disconnect(&mut self, one: PeerId, other: PeerId) {
+        let Some(link) = self.network.link(one, other) else { return };
+        self.scene.connected.remove(link);
+        for said in &mut self.scene.said {
+            if let Said::UnderWay { sound, .. } = said {
+                sound.remove(link);
+            }
+        }
+    }
+
     /// Checks, for every message of which nothing is under way any more, whether it got through.
     fn judge(&mut self) {
         for place in 0..self.scene.said.len() {
-            let Said::UnderWay { by, to, sound, at, lost } = self.scene.said[place] else { continue };
+            let Said::UnderWay { by, to, sound, at, lost, .. } = self.scene.said[place] else { continue };
             let carries = |handed: &Shared<Handed>| place_of(&handed.envelope) == place as u64;
             if self.scene.under_way.iter().any(carries) {
                 continue;
@@ -599,15 +709,15 @@ impl Run<'_> {
                 }
                 Some(_) => {}
             }
-            self.scene.said[place] = Said::Over;
+            self.scene.said[place] = Said::Over { by };
         }
     }
 }
 
 impl Up {
-    fn new(life: Life, limits: &Limits) -> Up {
+    fn new(life: Life, network: &Network, limits: &Limits) -> Up {
         Up {
-            overlay: Overlay::new(life, limits),
+            overlay: Overlay::new(life, network.peers, &network.neighbours(life.peer).collect(), limits),
             handed: BTreeSet::new(),
             delivered: BTreeSet::new(),
             heard: BTreeSet::new(),
@@ -620,7 +730,7 @@ impl Scene {
         let shape = network::all().get(network)?;
         let peer = |peer| {
             let incarnation = Incarnation(1);
-            let mut up = Up::new(Life { peer, incarnation }, limits);
+            let mut up = Up::new(Life { peer, incarnation }, shape, limits);
             shape.neighbours(peer).for_each(|neighbour| up.overlay.link_up(neighbour));
             Shared::new(Peer { incarnation, up: Some(up) })
         };
@@ -630,6 +740,8 @@ impl Scene {
             left,
             peers: (0..shape.peers).map(PeerId).map(peer).collect(),
             connected: Links((1 << shape.links.len()) - 1),
+            broken: Links(0),
+            since_fault: 0,
             under_way: Bag::default(),
             said: Vec::new(),
         })
@@ -667,16 +779,43 @@ impl Scene {
                 steps.push(Step::Lose(handed.clone()));
             }
         }
+        if left.breaks > 0 {
+            let works = |link: usize, end: PeerId| self.connected.has(link) && self.up(end).is_some();
+            let links = network.links.iter().enumerate();
+            let whole = links.filter(|(link, (one, other))| works(*link, *one) && works(*link, *other));
+            steps.extend(whole.map(|(_, (one, other))| Step::Break { one: *one, other: *other }));
+        }
         for (peer, part) in (0..).map(PeerId).zip(&self.peers) {
-            let Some(up) = &part.up else {
-                if left.restarts > 0 {
-                    steps.push(Step::Restart(peer));
-                }
-                continue;
-            };
-            if left.crashes > 0 {
-                steps.push(Step::Crash(peer));
+            match &part.up {
+                None if left.restarts > 0 => steps.push(Step::Restart(peer)),
+                Some(_) if left.crashes > 0 => steps.push(Step::Crash(peer)),
+                None | Some(_) => {}
             }
+        }
+        self.notices(network, steps);
+    }
+
+    /// A link that broke between two live peers may stay down.
+    fn may_wait(&self, network: &Network, step: &Step) -> bool {
+        match step {
+            Step::LinkUp { at, to } => network.link(*at, *to).is_some_and(|link| self.broken.has(link)),
+            Step::Choose { .. }
+            | Step::Broadcast
+            | Step::Tell(_)
+            | Step::Answer(_)
+            | Step::Arrive { .. }
+            | Step::Lose(_)
+            | Step::Crash(_)
+            | Step::Restart(_)
+            | Step::LinkDown { .. }
+            | Step::Break { .. } => false,
+        }
+    }
+
+    /// The changes of links that their ends have not noticed.
+    fn notices(&self, network: &Network, steps: &mut Vec<Step>) {
+        for (peer, part) in (0..).map(PeerId).zip(&self.peers) {
+            let Some(up) = &part.up else { continue };
             for neighbour in network.neighbours(peer) {
                 let Some(link) = network.link(peer, neighbour) else { continue };
                 let is_up = up.overlay.links().contains(&neighbour);
@@ -693,16 +832,17 @@ impl Scene {
         }
     }
 
-    /// Keeps only the steps of what has begun: the arrivals, or if there are none, the next break to be noticed.
-    fn calm(&self, steps: &mut Vec<Step>) {
-        if self.left.broadcasts + self.left.from_speaker > 0 {
+    /// Keeps only the steps of what has begun: the arrivals, or if there are none, the next break to be noticed. A link
+    /// that broke between two live peers may stay down for as long as the adversary likes.
+    fn calm(&self, network: &Network, alternates: bool, steps: &mut Vec<Step>) {
+        if !alternates && self.left.broadcasts + self.left.from_speaker > 0 {
             steps.retain(|step| !matches!(step, Step::Answer(_)));
         }
         if steps.iter().any(|step| matches!(step, Step::Arrive { .. })) {
             steps.retain(|step| matches!(step, Step::Arrive { .. } | Step::Lose(_)));
-        } else if let Some(noticed) =
-            steps.iter().position(|step| matches!(step, Step::LinkDown { .. } | Step::LinkUp { .. }))
-        {
+        } else if let Some(noticed) = steps.iter().position(|step| {
+            matches!(step, Step::LinkDown { .. } | Step::LinkUp { .. }) && !self.may_wait(network, step)
+        }) {
             steps.swap(0, noticed);
             steps.truncate(1);
         }
@@ -728,6 +868,7 @@ impl Overlays {
                 | Step::Crash(_)
                 | Step::Restart(_)
                 | Step::LinkDown { .. }
+                | Step::Break { .. }
                 | Step::LinkUp { .. },
                 scene,
             ) => scene.clone()?,
@@ -770,9 +911,9 @@ impl Subject for Overlays {
             Some(scene) => {
                 if let Some(network) = network::all().get(scene.network) {
                     scene.steps(network, actions);
-                }
-                if self.calm {
-                    scene.calm(actions);
+                    if self.calm {
+                        scene.calm(network, self.budget.breaks > 0, actions);
+                    }
                 }
             }
         }
@@ -781,7 +922,7 @@ impl Subject for Overlays {
     fn after(&self, state: &State, step: &Step) -> (State, Met) {
         let Some(run) = self.run(state, step) else { return (state.clone(), Met::default()) };
         let kind = match step {
-            Step::Choose { .. } | Step::Lose(_) | Step::Crash(_) => None,
+            Step::Choose { .. } | Step::Lose(_) | Step::Crash(_) | Step::Break { .. } => None,
             Step::Broadcast => Some(Kind::Heartbeat),
             Step::Tell(_) | Step::Answer(_) => Some(Kind::AskSales),
             Step::Arrive { .. } => Some(Kind::Relayed),
@@ -798,19 +939,20 @@ impl Subject for Overlays {
     }
 
     fn properties(&self) -> Vec<Property> {
-        vec![Property::S10, Property::A2]
+        vec![Property::S10, Property::A2, Property::A9]
     }
 
     fn adversary(&self) -> String {
-        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = self.budget;
+        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates, breaks } =
+            self.budget;
         let place = match self.only {
             Some((network, speaker)) => {
-                let links = network::all().get(network).map(links_of).unwrap_or_default();
+                let links = network::all().get(network).map(Network::to_string).unwrap_or_default();
                 format!("the network {links}, speaker {speaker}")
             }
             None => format!("any network of {} to {} peers, any speaker", self.sizes.start(), self.sizes.end()),
         };
-        let Limits { flood_window, hops, .. } = self.limits;
+        let Limits { flood_window, .. } = self.limits;
         let pace = if self.calm {
             "Nothing new begins while anything is under way or a break is unnoticed."
         } else {
@@ -819,8 +961,8 @@ impl Subject for Overlays {
         format!(
             "{place}; broadcasts: {broadcasts}; unicasts from the speaker: {from_speaker}, to the speaker: \
              {to_speaker}; crashes: {crashes}; restarts: {restarts}; messages lost: {losses}, duplicated: \
-             {duplicates}. Messages arrive in any order. {pace} Floods told apart out of order: \
-             {flood_window}; hops of a unicast: {hops}"
+             {duplicates}; links broken between live peers: {breaks}. Messages arrive in any order. {pace} Floods told \
+             apart out of order: {flood_window}; hops of a unicast: 4 times as many as there are peers"
         )
     }
 
@@ -835,11 +977,7 @@ impl Subject for Overlays {
                 let mut alike = network::all().iter().enumerate().filter(|(_, network)| network.peers == peers);
                 let first = alike.next().map_or(0, |(place, _)| place);
                 let (nth, all) = (network - first + 1, alike.count() + 1);
-                let links: Vec<_> = run.network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
-                format!(
-                    "on network {nth} of {all} with {peers} peers ({}), peer {speaker} is the speaker",
-                    links.join(" ")
-                )
+                format!("on network {nth} of {all} with {peers} peers ({}), peer {speaker} is the speaker", run.network)
             }
             Step::Broadcast => format!("peer {speaker} broadcasts message {place}"),
             Step::Tell(to) => format!("peer {speaker} sends message {place} to peer {to}"),
@@ -858,6 +996,7 @@ impl Subject for Overlays {
             }
             Step::LinkDown { at, to } => format!("peer {at} notices that its link to peer {to} is down"),
             Step::LinkUp { at, to } => format!("peer {at} brings its link to peer {to} up again"),
+            Step::Break { one, other } => format!("the link between peer {one} and peer {other} breaks"),
         };
         let mut clause = |what: &str, peers: Vec<PeerId>| {
             if !peers.is_empty() {
@@ -892,7 +1031,7 @@ impl Subject for Overlays {
         let Some(scene) = &state.scene else { return format!("no network is chosen yet\n{}", holds(state)) };
         let mut text = String::new();
         let Some(network) = network::all().get(scene.network) else { return text };
-        let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, links_of(network), scene.speaker);
+        let _ = writeln!(text, "{} peers, links {}; peer {} speaks", network.peers, network, scene.speaker);
         for (peer, part) in (0..).map(PeerId).zip(&scene.peers) {
             let Some(up) = &part.up else {
                 let _ = writeln!(text, "peer {peer}: down, life {}", part.incarnation);
@@ -910,7 +1049,7 @@ impl Subject for Overlays {
         }
         for (place, said) in scene.said.iter().enumerate() {
             match said {
-                Said::UnderWay { by, to, sound, at, lost } => {
+                Said::UnderWay { by, to, sound, at, lost, .. } => {
                     let whom = to.map_or("everybody".to_owned(), |to| format!("peer {to}"));
                     let sound: Vec<_> = sound.of(network).map(|(one, other)| format!("{one}-{other}")).collect();
                     let _ =
@@ -920,12 +1059,12 @@ impl Subject for Overlays {
                     }
                     text.push('\n');
                 }
-                Said::Over => {
+                Said::Over { .. } => {
                     let _ = writeln!(text, "message {place}: over");
                 }
             }
         }
-        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates } = scene.left;
+        let Budget { broadcasts, from_speaker, to_speaker, crashes, restarts, losses, duplicates, breaks } = scene.left;
         let all = [
             (broadcasts, "broadcasts"),
             (from_speaker + to_speaker, "unicasts"),
@@ -933,6 +1072,7 @@ impl Subject for Overlays {
             (restarts, "restarts"),
             (losses, "losses"),
             (duplicates, "duplicates"),
+            (breaks, "breaks"),
         ];
         let all: Vec<_> = all.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
         let _ = writeln!(
@@ -967,6 +1107,10 @@ impl Subject for Overlays {
             Step::Restart(peer) => marks.push(Mark::Restarted { at: lane(*peer) }),
             Step::LinkDown { at, to } => marks.push(happened(*at, format!("link to {to} down"))),
             Step::LinkUp { at, to } => marks.push(happened(*at, format!("link to {to} up"))),
+            Step::Break { one, other } => {
+                marks
+                    .extend([(one, other), (other, one)].map(|(at, to)| happened(*at, format!("link to {to} breaks"))));
+            }
         }
         for event in &run.events {
             match event {
@@ -1007,18 +1151,13 @@ fn what(envelope: &Envelope) -> String {
     }
 }
 
-fn links_of(network: &Network) -> String {
-    let links: Vec<_> = network.links.iter().map(|(one, other)| format!("{one}-{other}")).collect();
-    links.join(" ")
-}
-
 fn listed(words: &[String]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(" ") }
 }
 
 fn holds(state: &State) -> String {
     let violated = |violation: &Violation| format!("VIOLATED HERE: {violation}");
-    state.violation.as_ref().map_or_else(|| "holds here: S10 A2".to_owned(), violated)
+    state.violation.as_ref().map_or_else(|| "holds here: S10 A2 A9".to_owned(), violated)
 }
 
 #[cfg(test)]

@@ -223,12 +223,7 @@ impl Participants {
             first_caller: PeerId(self.first_id),
             timeouts: TIMEOUTS,
             terms: self.terms,
-            pace: Pace {
-                deposit_after: Duration::ZERO,
-                trade_after: Duration::ZERO,
-                think,
-                clock_interval: Duration::ZERO,
-            },
+            pace: Pace { deposit_after: Duration::ZERO, trade_after: Duration::ZERO, think },
             clock_range: 1,
             limits: self.limits,
         }
@@ -359,6 +354,7 @@ pub const TIMEOUTS: Timeouts = {
         retry: tenths(2),
         give_up_after: tenths(8),
         resend: tenths(6),
+        clock_interval: tenths(5),
     }
 };
 

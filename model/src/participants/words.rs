@@ -164,7 +164,7 @@ fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> Str
                 Some(Phase::Following { leader, .. }) => {
                     format!("{name}'s election timer fires: it has not heard from trader {leader} for too long")
                 }
-                Some(Phase::Onset) => format!("{name}'s election timer fires: its turn has come"),
+                Some(Phase::Onset | Phase::Roused) => format!("{name}'s election timer fires: its turn has come"),
                 Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
                 Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
                 Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has appeared"),

@@ -156,6 +156,8 @@ landmarks! {
     PathUnknown = "a unicast without a path is flooded at its source",
     /// A relay floods a unicast because it knows no next hop that is up.
     WentAround = "a relay floods a unicast whose path has ended",
+    /// A peer neither forwards nor floods a unicast for a neighbour whose link is down.
+    EndedBeside = "a unicast for a neighbour that is gone is not flooded",
     /// A unicast has used up its hops.
     LeftCircle = "a unicast that goes in a circle is flooded in the end",
     /// A link that is believed to be up leads to a dead peer.
@@ -168,10 +170,10 @@ landmarks! {
     LostOnLink = "a message is lost on a link",
     /// A peer forwards a message that is for another peer, or for everybody.
     Relayed = "a peer relays",
+    /// An envelope leaves for a clock multicast alone.
+    ToldOfClock = "a neighbour is told of a clock multicast by an envelope of its own",
     /// A flood reaches a peer a second time, by another route or duplicated.
     RepeatedFlood = "a flood arrives a second time",
-    /// A message to one peer is flooded because the path is unknown or down.
-    Detour = "a message to one peer is flooded because its path is unknown or down",
     /// A cut drops what is under way on a connection.
     DroppedByCut = "a cut drops what is under way",
     /// A peer learns that a connection no longer works.

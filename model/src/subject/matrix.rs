@@ -258,7 +258,6 @@ impl Kind {
             | Kind::Coordinator
             | Kind::Resigned
             | Kind::Heartbeat
-            | Kind::ClockMulticast
             | Kind::Appended
             | Kind::Fenced
             | Kind::LedgerUp
@@ -280,8 +279,8 @@ impl Kind {
             Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
             // In office, or standing for it, a buyer is still a buyer.
             Kind::BuyerStatus | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
-            // It ends the interval, no matter what else the peer is.
-            Kind::ClockTimer => role == Buyer,
+            // A peer's gossip deals with both, no matter what else the peer is.
+            Kind::ClockMulticast | Kind::ClockTimer => matches!(role, Buyer | Relay),
             Kind::SellerStatus | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
             Kind::Stand => role == Peer,
             Kind::Yield => matches!(role, Trader | Candidate),

@@ -348,6 +348,7 @@ pub(crate) fn election(election: &Election, office: Option<Epoch>) -> Vec<String
     let phase = match election.phase() {
         Phase::Leading { epoch } if office == Some(epoch) => return eligibility(election),
         Phase::Onset => "knows no trader".to_owned(),
+        Phase::Roused => "has answered a lower peer".to_owned(),
         Phase::Calling => "has called an election".to_owned(),
         Phase::Asking => "asks whether anybody is eligible".to_owned(),
         Phase::Waiting => "leaves it to a higher peer".to_owned(),

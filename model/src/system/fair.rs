@@ -1,4 +1,4 @@
-//! What becomes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3), in virtual time.
+//! What becomes of a state once faults stop: the fair schedule (DESIGN 5, L1-L3, C2), in virtual time.
 //!
 //! There are no more faults and no more new requests. Cuts are healed, except for the one that stays; crashed peers
 //! come back or stay away for good. Everything under way arrives, and every peer learns the state of its connections;
@@ -298,7 +298,10 @@ impl Step<'_> {
         let settled = self.settled(together, cut);
         let found = settled.there_is_one_trader_that_all_know();
         let found = found.and_then(|()| settled.everybody_was_told());
-        found.and_then(|()| settled.every_seller_has_goods()).err()
+        let found = found.and_then(|()| settled.every_seller_has_goods());
+        let live = self.world.lives().map(Live::participant);
+        let together: Vec<_> = live.filter(|participant| together.contains(&participant.me().peer)).collect();
+        found.and_then(|()| self.world.observer.on_quiet(&together)).err()
     }
 
     fn settled(&self, together: &BTreeSet<PeerId>, cut: Option<Way>) -> Settled<'_> {

@@ -48,8 +48,6 @@ pub struct System {
     pub start: Time,
     /// How far above its reading a clock is written ahead.
     pub clock_range: u64,
-    /// The least time between two multicasts of a buyer's clock; its timer may fire at any moment.
-    pub clock_interval: Duration,
     /// How the peers' disks write.
     pub disk: Disk,
     /// Whether questions that change nothing at the ledger (its status, its records) are asked and answered in one
@@ -103,7 +101,7 @@ pub enum Opening {
     Deposited,
 }
 
-/// What must hold once faults have stopped (L1-L3), and what stays broken meanwhile.
+/// What must hold once faults have stopped (L1-L3, C2), and what stays broken meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convergence {
     /// The most steps of the fair schedule that it may take.
@@ -163,7 +161,6 @@ impl System {
             terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
             start: Time(1),
             clock_range: AGE,
-            clock_interval: Duration::ZERO,
             disk: Disk::AtOnce,
             asks_at_once: true,
             limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
@@ -237,12 +234,7 @@ impl System {
             first_caller: PeerId(0),
             timeouts: TIMEOUTS,
             terms: self.terms,
-            pace: Pace {
-                deposit_after: Duration::ZERO,
-                trade_after: Duration::ZERO,
-                think: Some(Duration::ZERO),
-                clock_interval: self.clock_interval,
-            },
+            pace: Pace { deposit_after: Duration::ZERO, trade_after: Duration::ZERO, think: Some(Duration::ZERO) },
             clock_range: self.clock_range,
             limits: self.limits,
         })
@@ -311,9 +303,11 @@ impl Subject for System {
 
     fn properties(&self) -> Vec<Property> {
         use Property::{
-            A2, B4, B5, B6, B7, B9, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13,
+            A2, B4, B5, B6, B7, B9, C2, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12,
+            S13,
         };
-        let safety = [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9];
+        let safety =
+            [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9, C2];
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],

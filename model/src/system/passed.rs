@@ -2,7 +2,7 @@
 //! tries, for the matrix.
 
 use bazaar_protocol::{
-    effect::Effect, id::PeerId, ledger::LedgerRequest, message::Route, participant::ParticipantEffect, peer::Peer,
+    effect::Effect, id::PeerId, ledger::LedgerRequest, message::Body, participant::ParticipantEffect, peer::Peer,
     record::Batch,
 };
 
@@ -19,10 +19,10 @@ use crate::{
 pub(super) fn in_leaving(peer: PeerId, effect: &Effect) -> Landmarks {
     let mut seen = Landmarks::default();
     if let Effect::Send { envelope, .. } = effect {
-        if envelope.source != peer {
+        if envelope.body == Body::Clock {
+            seen.note(Landmark::ToldOfClock);
+        } else if envelope.source != peer {
             seen.note(Landmark::Relayed);
-        } else if matches!(envelope.route, Route::Flood { to: Some(_), .. }) {
-            seen.note(Landmark::Detour);
         }
     }
     seen
@@ -45,6 +45,8 @@ pub(super) fn held_back(
     let bound = after.clock().bound();
     // What is told to all, or flooded, is more than one effect; counting one is enough.
     let waits = |effect: &&ParticipantEffect| match effect {
+        // It leaves with other envelopes.
+        ParticipantEffect::TellAll { body: Body::Clock, .. } => false,
         ParticipantEffect::Tell { .. }
         | ParticipantEffect::TellAll { .. }
         | ParticipantEffect::Ledger(_)

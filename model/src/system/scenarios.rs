@@ -159,7 +159,6 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                     Landmark::Healed,
                     Landmark::Sold,
                     Landmark::Relayed,
-                    Landmark::Detour,
                 ],
                 ..base()
             },
@@ -216,16 +215,13 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             },
         ),
         scenario(
-            both(
-                System { clock_interval: Duration::from_millis(100), ..wanting(three(), 2) },
-                none,
-                Budget { resends: 1, ..none },
-            ),
+            both(wanting(three(), 2), Budget { ticks: 3, ..none }, Budget { ticks: 4, resends: 1, ..none }),
             Scenario {
                 name: "whole-interval",
-                about: "a buyer multicasts its clock before a request, but not again within an interval",
-                bounds: "2 requests: the interval may or may not end before the second.",
-                landmarks: vec![Landmark::Sold, Landmark::Relayed],
+                about: "a link that carries nothing else gets an envelope of its own for a buyer's clock",
+                bounds: "2 requests, 3 clock intervals that end at any moment: the second finds a link quiet that has \
+                         something to tell, the third the other end.",
+                landmarks: vec![Landmark::Sold, Landmark::Relayed, Landmark::ToldOfClock],
                 ..base()
             },
         ),
@@ -306,14 +302,14 @@ pub fn scenarios() -> Vec<Scenario<System>> {
         scenario(
             both(
                 triangle(),
-                Budget { losses: 1, doubles: 1, swaps: 1, resends: 1, ..none },
-                Budget { losses: 1, doubles: 1, swaps: 1, alarms: 1, resends: 1, ..none },
+                Budget { losses: 1, doubles: 1, swaps: 1, resends: 1, renewals: 1, ..none },
+                Budget { losses: 1, doubles: 1, swaps: 1, alarms: 1, resends: 1, renewals: 1, ..none },
             ),
             Scenario {
                 name: "whole-disorder",
                 about: "three peers, each a neighbour of both others; messages are lost, duplicated and out of order",
-                bounds: "1 loss, 1 duplicated message, 1 pair out of order, 1 repeated message, in any direction at \
-                         any moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
+                bounds: "1 loss, 1 duplicated message, 1 pair out of order, 1 repeated message, 1 heartbeat, in any \
+                         direction at any moment of a sale: floods overtake each other, requests and appends come twice. One of each: \
                          the models without an overlay cover several of a kind, since there every message may come \
                          often, late and in any order.",
                 landmarks: vec![Landmark::RepeatedFlood, Landmark::Sold],

@@ -270,7 +270,7 @@ impl<'a> Step<'a> {
         let Some(node) = self.world.nodes.get(peer.0 as usize).cloned() else { return };
         let Node::Up(before) = &*node else { return };
         let arrival = match &input {
-            Input::Received { envelope, .. } => Some(envelope.clone()),
+            Input::Received { from, envelope } => Some((*from, envelope.clone())),
             Input::LinkUp(_)
             | Input::LinkDown(_)
             | Input::LedgerUp
@@ -294,14 +294,14 @@ impl<'a> Step<'a> {
             found = observer.on_step(step);
             self.landmarks.join(passed::in_step(step));
         }
-        if let Some(envelope) = &arrival {
+        if let Some((from, envelope)) = &arrival {
             if let Route::Flood { id, .. } = envelope.route
                 && observer.was_handed(peer, id)
             {
                 self.landmarks.note(Landmark::RepeatedFlood);
             }
             let heard = watched.as_ref().map(|(given, _)| given);
-            found = found.and(observer.on_arrival(&before.peer, envelope, heard, &after.peer));
+            found = found.and(observer.on_arrival(&before.peer, *from, envelope, heard, &after.peer));
         }
         found = found.and(observer.on_written_ahead(&after.peer));
         let said = watched.as_ref().map_or(&[][..], |(_, said)| said);
@@ -390,7 +390,7 @@ impl<'a> Step<'a> {
             Timer::Renewal => budget.renewals -= 1,
             Timer::Buyer | Timer::Seller if is_due => {}
             Timer::Buyer | Timer::Seller => budget.resends -= 1,
-            Timer::ClockInterval => {}
+            Timer::ClockInterval => budget.ticks -= 1,
         }
     }
 

@@ -71,6 +71,7 @@ fn budgets(budget: Budget) -> String {
         give_ups,
         renewals,
         resends,
+        ticks,
         crashes,
         restarts,
         ledger_crashes,
@@ -87,6 +88,7 @@ fn budgets(budget: Budget) -> String {
         (give_ups, "abandoned wait for the ledger", "abandoned waits for the ledger"),
         (renewals, "renewal", "renewals"),
         (resends, "repeated message of a client", "repeated messages of clients"),
+        (ticks, "clock interval that ends", "clock intervals that end"),
         (crashes, "crash of a peer", "crashes of peers"),
         (restarts, "restart", "restarts"),
         (ledger_crashes, "crash of the ledger", "crashes of the ledger"),
@@ -215,7 +217,7 @@ fn fires(setup: &System, world: &World, peer: PeerId, timer: Timer) -> String {
             Some(Phase::Following { leader, .. }) => {
                 format!("{name}'s election timer fires: it has not heard from trader {leader} for too long")
             }
-            Some(Phase::Onset) => format!("{name}'s election timer fires: its turn has come"),
+            Some(Phase::Onset | Phase::Roused) => format!("{name}'s election timer fires: its turn has come"),
             Some(Phase::Calling) => format!("{name}'s answer timer fires: nobody higher has answered"),
             Some(Phase::Asking) => format!("{name}'s timer fires: nobody eligible has answered"),
             Some(Phase::Waiting) => format!("{name}'s victory timer fires: no coordinator has appeared"),
@@ -317,7 +319,7 @@ fn sent<'a>(setup: &System, before: &World, action: &Action, after: &'a World) -
 fn quoted(setup: &System, way: Way, parcel: &Parcel) -> String {
     match parcel {
         Parcel::Envelope(envelope) => {
-            let Envelope { source, clock, route, body } = envelope;
+            let Envelope { source, clock, route, body, multicast } = envelope;
             let of = (way.from != Place::Peer(*source)).then(|| format!("of {}", setup.name_of(*source)));
             let to = match route {
                 Route::Flood { to: None, .. } => Some("to all".to_owned()),
@@ -326,7 +328,8 @@ fn quoted(setup: &System, way: Way, parcel: &Parcel) -> String {
                 Route::Direct { to, .. } => Some(format!("for {}", setup.name_of(*to))),
             };
             let clock = format!("clock {}", reading(clock.0));
-            let all: Vec<String> = of.into_iter().chain(to).chain([clock]).collect();
+            let multicast = (multicast.0 > 0).then(|| format!("highest multicast {}", reading(multicast.0)));
+            let all: Vec<String> = of.into_iter().chain(to).chain([clock]).chain(multicast).collect();
             format!("\"{}\" ({})", says(body), all.join(", "))
         }
         Parcel::Call(call) => format!("\"{}\"", asks(&call.request)),

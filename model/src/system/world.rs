@@ -192,6 +192,8 @@ pub struct Budget {
     pub renewals: u8,
     /// Let a buyer or seller ask again.
     pub resends: u8,
+    /// Let a clock interval end.
+    pub ticks: u8,
     /// Crash a peer.
     pub crashes: u8,
     /// Bring a crashed peer back.
@@ -537,7 +539,7 @@ impl World {
 
     /// Whether an armed timer may fire: as often as its budget allows.
     fn may_fire(&self, live: &Live, timer: Timer, wait: Duration) -> bool {
-        let Budget { alarms, retries, give_ups, renewals, resends, .. } = self.budget;
+        let Budget { alarms, retries, give_ups, renewals, resends, ticks, .. } = self.budget;
         match timer {
             Timer::Election => alarms > 0,
             Timer::LedgerRetry => retries > 0,
@@ -546,7 +548,7 @@ impl World {
             Timer::Buyer if wait.is_zero() => live.plans.wishes > 0,
             Timer::Seller if wait.is_zero() => true,
             Timer::Buyer | Timer::Seller => resends > 0,
-            Timer::ClockInterval => true,
+            Timer::ClockInterval => ticks > 0,
         }
     }
 }

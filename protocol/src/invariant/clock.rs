@@ -3,7 +3,10 @@
 use alloc::format;
 
 use super::{Property, Violation};
-use crate::clock::{Stamp, Time};
+use crate::{
+    clock::{Stamp, Time},
+    id::PeerId,
+};
 
 /// S7: whatever a peer goes through, including a crash, its clock does not go back (SPEC C3). `before` and `after` are
 /// readings of one peer; after a crash `before` is the highest that anybody can have seen.
@@ -44,6 +47,18 @@ pub fn nothing_is_sent_above_the_written_bound(sent: Time, bound: Time) -> Resul
     Ok(())
 }
 
+/// C2: once it is quiet, a peer's clock is at least every clock that was multicast.
+///
+/// # Errors
+/// When the highest multicast has not reached it.
+pub fn every_multicast_has_been_heard(peer: PeerId, clock: Time, multicast: Time) -> Result<(), Violation> {
+    if clock < multicast {
+        let what = format!("peer {peer}'s clock is at {clock}, but a clock of {multicast} was multicast");
+        return Err(Violation::off_the_log(Property::C2, what));
+    }
+    Ok(())
+}
+
 /// S7: whatever happened before an event is stamped before it, as (time, peer) (Lamport 1978, clock condition).
 /// `earlier` is what happened before `later`, by a chain of events within peers and of messages: all of it, or the last
 /// of each peer. It includes the same peer's last event, so that no stamp is used twice.
@@ -68,7 +83,6 @@ pub fn what_happened_before_is_stamped_before(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::PeerId;
 
     fn stamp(time: u64, peer: u32) -> Stamp {
         Stamp { time: Time(time), peer: PeerId(peer) }

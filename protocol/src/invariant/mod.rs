@@ -80,6 +80,8 @@ pub enum Property {
     R10,
     /// A message gets through as long as a path is left (SPEC A2).
     A2,
+    /// After the last fault, whoever has heard a peer since reaches it without a flood (SPEC A9).
+    A9,
     /// A peer that knows of an epoch does not go back to an older one, and is not trader in an older one (SPEC B4).
     B4,
     /// A trader shows that it is alive only after a renewal confirmed since the last time it did, and a peer that hears
@@ -89,6 +91,8 @@ pub enum Property {
     B6,
     /// A trader in office neither buys nor sells (SPEC B7).
     B7,
+    /// A peer merges each clock multicast that is news to it, and once it is quiet has heard of all (SPEC C2).
+    C2,
     /// A trader or winner that does not hear the ledger steps down (SPEC B9).
     B9,
     /// Under synchrony there is at most one trader, and it is the highest of the peers that could be.
@@ -127,10 +131,14 @@ impl Property {
             Property::R5 => "a batch holds no more records than its limit, in order",
             Property::R10 => "whatever must wait until the clock is written waits, and no more of it than the limit",
             Property::A2 => "a message gets through as long as a path is left",
+            Property::A9 => "after the last fault, whoever has heard a peer since reaches it without a flood",
             Property::B4 => "a peer that knows of an epoch does not go back to an older one",
             Property::B5 => "a heartbeat follows a confirmed renewal, and a peer that hears it joins no election",
             Property::B6 => "a trader gives its office back with the last sale of its term",
             Property::B7 => "a trader in office neither buys nor sells",
+            Property::C2 => {
+                "a clock multicast is merged where it is news, and once it is quiet everybody has heard of it"
+            }
             Property::B9 => "a trader or winner that hears no ledger steps down",
             Property::Y1 => "under synchrony there is at most one trader, the highest of the peers that could be",
             Property::Y2 => "under synchrony a peer that resigned does not hold the next epoch if anybody else can",
@@ -163,11 +171,13 @@ impl fmt::Display for Property {
             Property::R5 => "R5",
             Property::R10 => "R10",
             Property::A2 => "A2",
+            Property::A9 => "A9",
             Property::B4 => "B4",
             Property::B5 => "B5",
             Property::B6 => "B6",
             Property::B7 => "B7",
             Property::B9 => "B9",
+            Property::C2 => "C2",
             Property::Y1 => "Y1",
             Property::Y2 => "Y2",
             Property::L1 => "L1",

@@ -125,12 +125,41 @@ pub fn a_unicast_ends_only_where_no_path_is_left(
     }
 }
 
+/// A9: after the last fault a unicast for a peer that its sender has heard since is not flooded. Ask this about a unicast
+/// that the peer `at` floods; `was_heard` says whether its sender has heard the destination `to` since.
+///
+/// # Errors
+/// When it has.
+pub fn whoever_was_heard_since_is_reached_without_a_flood(
+    at: PeerId,
+    to: PeerId,
+    was_heard: bool,
+) -> Result<(), Violation> {
+    if was_heard {
+        let what = format!("peer {at} floods a message for peer {to}, which its sender has heard since the last fault");
+        return Err(Violation::off_the_log(Property::A9, what));
+    }
+    Ok(())
+}
+
+/// A9: what is meant for a neighbour whose link is down is not flooded by the peer `at` beside it.
+///
+/// # Errors
+/// When `at` floods a message for `to`, and `to` is such a neighbour.
+pub fn nothing_is_flooded_for_a_neighbour_that_is_gone(at: PeerId, to: PeerId, is_gone: bool) -> Result<(), Violation> {
+    if is_gone {
+        let what = format!("peer {at} floods a message for its neighbour {to}, to which its link is down");
+        return Err(Violation::off_the_log(Property::A9, what));
+    }
+    Ok(())
+}
+
 /// A2: a unicast follows the paths it finds for at most `limit` hops, so that it does not go in circles for ever.
 /// `walked` is how many hops it has taken so far.
 ///
 /// # Errors
 /// When it has taken more.
-pub fn a_unicast_goes_in_no_circle_for_ever(walked: u16, limit: u16) -> Result<(), Violation> {
+pub fn a_unicast_goes_in_no_circle_for_ever(walked: u32, limit: u32) -> Result<(), Violation> {
     if walked > limit {
         let what = format!("a unicast has gone {walked} hops without being flooded");
         return Err(Violation::off_the_log(Property::A2, what));

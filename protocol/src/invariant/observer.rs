@@ -33,7 +33,7 @@ use core::hash::{Hash, Hasher};
 
 use super::{
     AuditTerms, Lease, LogAudit, Property, Violation, a_clock_never_goes_back,
-    a_new_flood_is_dropped_only_below_the_window, a_receive_is_later_than_its_send,
+    a_new_flood_is_dropped_only_below_the_window, a_receive_is_later_than_its_send, every_multicast_has_been_heard,
     nothing_is_sent_above_the_written_bound, nothing_is_sent_to_a_non_neighbour, the_accounts_add_up,
     the_books_equal_the_fold_of_the_log, the_books_say_what_was_audited, the_ledger_answers_in_order,
     whatever_a_client_was_told_is_in_the_log, whatever_the_ledger_shows_is_durable,
@@ -43,6 +43,7 @@ use crate::{
     account::Outcome,
     archive::Deed,
     books::Books,
+    clock::Time,
     config::{Limits, Terms},
     effect::{Departure, Durable, Effect, Note},
     election::{ElectionMessage, Eligibility},
@@ -154,6 +155,10 @@ struct Witness {
     rivals: Option<BTreeSet<PeerId>>,
     /// The floods that it was handed.
     floods: Arc<BTreeSet<FloodId>>,
+    /// The last clock that it multicast itself.
+    multicast: Option<Time>,
+    /// The highest clock multicast that it was handed or made.
+    highest: Time,
 }
 
 /// One step of a participant.
@@ -569,9 +574,7 @@ impl Observer {
         self.hear(step);
         let found = a_clock_never_goes_back(before.clock().now(), after.clock().now());
         self.asked(found)?;
-        if let ParticipantInput::Heard { clock, body, .. } = input
-            && !(*body == Body::Clock && before.epoch().is_some())
-        {
+        if let ParticipantInput::Heard { clock, .. } = input {
             let found = a_receive_is_later_than_its_send(*clock, after.clock().now());
             self.asked(found)?;
         }
@@ -776,6 +779,12 @@ impl Observer {
         let serves = after.epoch().or(before.and_then(Participant::epoch));
         for effect in effects {
             let found = match effect {
+                ParticipantEffect::TellAll { clock, body: Body::Clock } => {
+                    let witness = self.witness(me.peer);
+                    witness.multicast = Some(*clock);
+                    witness.highest = witness.highest.max(*clock);
+                    Ok(())
+                }
                 ParticipantEffect::Tell { to, body, .. } => self.check_word(me, Some(*to), body, serves),
                 ParticipantEffect::TellAll { body, .. } => self.check_word(me, None, body, serves),
                 ParticipantEffect::Ledger(call) => self.check_call(after, call),
@@ -1133,10 +1142,24 @@ impl Observer {
             Effect::Send { to, envelope } => {
                 nothing_is_sent_to_a_non_neighbour(me.peer, *to, &peer.config().neighbours)?;
                 speaks_in_a_written_life(me, durable)?;
-                if envelope.source == me.peer {
+                if envelope.source == me.peer && envelope.body != Body::Clock {
                     nothing_is_sent_above_the_written_bound(envelope.clock, durable.clock_bound)?;
                 }
-                Ok(())
+                let witness = self.seen_of(me.peer);
+                let highest = witness.map_or(Time(0), |witness| witness.highest);
+                if envelope.multicast > highest {
+                    let what = format!(
+                        "peer {} tells of a clock multicast of {}, but has heard of none above {highest}",
+                        me.peer, envelope.multicast
+                    );
+                    return violated(Property::C2, what);
+                }
+                match witness.and_then(|witness| witness.multicast) {
+                    Some(mine) if mine <= envelope.multicast => {
+                        nothing_is_sent_above_the_written_bound(mine, durable.clock_bound)
+                    }
+                    Some(_) | None => Ok(()),
+                }
             }
             Effect::Ledger(call) => {
                 speaks_in_a_written_life(me, durable)?;
@@ -1162,27 +1185,49 @@ impl Observer {
     pub fn on_arrival(
         &mut self,
         before: &Peer,
+        from: PeerId,
         envelope: &Envelope,
         heard: Option<&ParticipantInput>,
         after: &Peer,
     ) -> Checked {
         let me = after.participant().me().peer;
+        let highest = self.seen_of(me).map_or(Time(0), |witness| witness.highest);
+        let news = Some(envelope.multicast).filter(|multicast| *multicast > highest);
         if let Some(heard) = heard {
-            let Envelope { source, clock, body, route } = envelope;
+            let Envelope { source, clock, body, route, .. } = envelope;
             let is_for_me = match route {
                 Route::Flood { to, .. } => to.is_none_or(|to| to == me),
                 Route::Direct { to, .. } => *to == me,
             };
-            let said = ParticipantInput::Heard { from: *source, clock: *clock, body: body.clone() };
-            if !is_for_me || *heard != said {
+            let merged = news.map_or(*clock, |multicast| multicast.max(*clock));
+            let said = ParticipantInput::Heard { from: *source, clock: merged, body: body.clone() };
+            let is_said = is_for_me && *body != Body::Clock && *heard == said;
+            let is_multicast =
+                news.is_some_and(|clock| *heard == ParticipantInput::Heard { from, clock, body: Body::Clock });
+            if !is_said && !is_multicast {
                 let what = format!("peer {me} hears something that peer {source} did not say to it");
                 return violated(Property::S10, what);
             }
         }
-        let is_unheard = heard.is_none() && after.clock().is_plausible(envelope.clock);
+        let is_refused = [envelope.clock, envelope.multicast].iter().any(|clock| !before.clock().is_plausible(*clock));
+        if is_refused {
+            return Ok(());
+        }
+        if let Some(multicast) = news {
+            self.witness(me).highest = multicast;
+            if after.clock().now() <= multicast {
+                let what = format!("peer {me} was told of a clock multicast of {multicast}, but does not merge it");
+                return violated(Property::C2, what);
+            }
+        }
+        if envelope.body == Body::Clock {
+            return Ok(());
+        }
+        let is_unheard = !heard.is_some_and(is_message);
         match envelope.route {
             Route::Flood { id, .. } if self.was_handed(me, id) => {
-                if before != after {
+                let is_silent = heard.is_some() || before.participant() == after.participant();
+                if heard.is_some_and(is_message) || !is_silent || before.overlay() != after.overlay() {
                     let what = format!("peer {me} takes a flood of peer {} a second time", envelope.source);
                     return violated(Property::S10, what);
                 }
@@ -1237,6 +1282,18 @@ impl Observer {
 
     // All peers at once.
 
+    /// Faults have stopped, nothing more is asked for, and no clock is under way.
+    ///
+    /// # Errors
+    /// C2: when somebody has not heard of a clock that was multicast, and that another still knows of.
+    pub fn on_quiet(&self, everybody: &[&Participant]) -> Checked {
+        let known = everybody.iter().filter_map(|participant| self.seen_of(participant.me().peer));
+        let highest = known.map(|witness| witness.highest).max().unwrap_or_default();
+        everybody.iter().try_for_each(|participant| {
+            every_multicast_has_been_heard(participant.me().peer, participant.clock().now(), highest)
+        })
+    }
+
     /// Under synchrony, after every step: everybody who is there.
     ///
     /// # Errors
@@ -1274,6 +1331,20 @@ impl Observer {
             return violated(Property::Y1, what);
         }
         Ok(())
+    }
+}
+
+/// Whether a participant was given a message, and not only a clock multicast that came with one for somebody else.
+fn is_message(heard: &ParticipantInput) -> bool {
+    match heard {
+        ParticipantInput::Heard { body, .. } => *body != Body::Clock,
+        ParticipantInput::Fired(_)
+        | ParticipantInput::LedgerUp
+        | ParticipantInput::LedgerDown
+        | ParticipantInput::Ledger(_)
+        | ParticipantInput::Chose { .. }
+        | ParticipantInput::Stand
+        | ParticipantInput::Yield => false,
     }
 }
 

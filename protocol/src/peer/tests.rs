@@ -53,7 +53,14 @@ fn answer(status: LedgerStatus, answer: LedgerAnswer) -> Input {
 
 fn direct(from: u32, to: u32, clock: u64, body: Body) -> Input {
     let route = Route::Direct { to: PeerId(to), hops: 9 };
-    Input::Received { from: PeerId(from), envelope: Envelope { source: PeerId(from), clock: Time(clock), route, body } }
+    let envelope = Envelope { source: PeerId(from), clock: Time(clock), route, body, multicast: Time(0) };
+    Input::Received { from: PeerId(from), envelope }
+}
+
+/// A neighbour's message that carries a clock multicast.
+fn with_multicast(multicast: u64, input: Input) -> Input {
+    let Input::Received { from, envelope } = input else { panic!("{input:?}") };
+    Input::Received { from, envelope: Envelope { multicast: Time(multicast), ..envelope } }
 }
 
 /// A question that an eligible peer answers.
@@ -186,8 +193,9 @@ fn an_absurd_clock_is_refused_and_goes_no_further() {
     let mut peer = peer();
     let before = peer.digest();
     let absurd = Clock::MAX_LEAD + peer.view().clock.0 + 1;
-    for to in [1, 2] {
-        let effects = peer.step(direct(0, to, absurd, Body::Clock));
+    let call = |to, clock| direct(0, to, clock, Body::Election(ElectionMessage::Call));
+    for input in [call(1, absurd), call(2, absurd), with_multicast(absurd, call(2, 1))] {
+        let effects = peer.step(input);
         let clock = Time(absurd);
         assert_eq!((notes(&effects), effects.len()), (vec![&Note::ClockRefused { source: PeerId(0), clock }], 1));
     }
@@ -202,7 +210,8 @@ fn an_envelope_that_names_no_peer_of_this_bazaar_is_refused_by_name_and_goes_no_
         id: FloodId { origin: PeerId(origin), incarnation: Incarnation(1), number: 1 },
         to: to.map(PeerId),
     };
-    let good = Envelope { source: PeerId(0), clock: Time(5), route: flood(0, None), body: Body::Clock };
+    let call = Body::Election(ElectionMessage::Call);
+    let good = Envelope { source: PeerId(0), clock: Time(5), route: flood(0, None), body: call, multicast: Time(0) };
     let bad = [
         Envelope { source: PeerId(3), ..good.clone() },
         Envelope { route: flood(3, None), ..good.clone() },
@@ -225,7 +234,7 @@ fn input_that_does_not_come_from_a_neighbour_is_ignored() {
     config.neighbours = [PeerId(0)].into();
     let (mut peer, _) = Peer::recover(config, Durable::default()).unwrap();
     let before = peer.digest();
-    assert_eq!(peer.step(direct(1, 2, 5, Body::Clock)), []);
+    assert_eq!(peer.step(direct(1, 2, 5, Body::Election(ElectionMessage::Call))), []);
     assert_eq!(peer.step(Input::LinkUp(PeerId(1))), []);
     assert_eq!(peer.digest(), before);
 }
@@ -245,7 +254,7 @@ fn a_relay_neither_ticks_nor_merges() {
 
 // SPEC B7: its own admitted request is served, and it is told so without going through the network.
 #[test]
-fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
+fn a_trader_tells_itself_without_the_network() {
     let mut peer = peer();
     let wish = request(3, 2, 1);
     let log = vec![claim(1, 1, 1), record(4, 1, Entry::Admitted(wish.clone()))];
@@ -268,18 +277,38 @@ fn a_trader_tells_itself_and_merges_no_clock_multicasts() {
     assert_eq!(peer.buyer().and_then(Buyer::known), Some(wish.id.sequence));
     assert!(notes(&told).iter().any(|note| matches!(note, Note::Recalled { .. })), "{told:?}");
     assert_eq!(peer.step(Input::Fired(Timer::Buyer)), [], "and it wants nothing new");
-
-    let before = peer.view().clock;
-    peer.step(direct(0, 2, 500, Body::Clock));
-    assert_eq!(peer.view().clock, before, "SPEC C2");
 }
 
 // SPEC C2.
 #[test]
-fn a_peer_out_of_office_merges_clock_multicasts() {
+fn a_clock_multicast_is_merged_once_whatever_it_comes_with() {
     let mut peer = peer();
-    peer.step(direct(0, 2, 500, Body::Clock));
+    peer.step(with_multicast(500, direct(0, 2, 500, Body::Clock)));
     assert_eq!(peer.view().clock, Time(501));
+    peer.step(with_multicast(500, direct(0, 2, 500, Body::Clock)));
+    assert_eq!(peer.view().clock, Time(501), "it is no news");
+    // A relay merges the multicast, but not the message.
+    let effects = peer.step(with_multicast(600, direct(0, 1, 900, Body::Election(ElectionMessage::Call))));
+    assert_eq!(peer.view().clock, Time(601));
+    let [(PeerId(1), passed)] = sent(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!((passed.clock, passed.multicast), (Time(900), Time(600)));
+    // Its destination merges both, in one event.
+    peer.step(with_multicast(700, direct(0, 2, 650, Body::Election(ElectionMessage::Answer))));
+    assert_eq!(peer.view().clock, Time(701));
+}
+
+// SPEC C2.
+#[test]
+fn a_quiet_link_gets_an_envelope_of_its_own_for_a_clock() {
+    let mut peer = peer();
+    let interval = peer.config().timeouts.clock_interval;
+    let arms = |effects: &[Effect]| effects.contains(&Effect::Arm { timer: Timer::ClockInterval, after: interval });
+    assert!(arms(&peer.step(with_multicast(500, direct(0, 2, 500, Body::Clock)))));
+    let effects = peer.step(Input::Fired(Timer::ClockInterval));
+    assert!(arms(&effects) && sent(&effects).is_empty(), "links may carry something yet: {effects:?}");
+    let effects = peer.step(Input::Fired(Timer::ClockInterval));
+    let told: Vec<_> = sent(&effects).iter().map(|(to, envelope)| (to.0, &envelope.body, envelope.multicast)).collect();
+    assert_eq!(told, [(0, &Body::Clock, Time(500)), (1, &Body::Clock, Time(500))]);
 }
 
 // DESIGN 4.
@@ -287,7 +316,7 @@ fn a_peer_out_of_office_merges_clock_multicasts() {
 fn an_invalid_configuration_is_refused() {
     let own = Config { neighbours: [PeerId(2)].into(), ..config() };
     assert_eq!(Peer::recover(own, Durable::default()).err(), Some(ConfigError::OwnNeighbour));
-    let limits = Limits { hops: 0, ..Limits::DEFAULT };
+    let limits = Limits { flood_window: 0, ..Limits::DEFAULT };
     let error = Peer::recover(Config { limits, ..config() }, Durable::default()).err();
     assert_eq!(error, limits.check().err().map(ConfigError::Limits));
 }

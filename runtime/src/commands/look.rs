@@ -8,7 +8,7 @@ use bazaar_runtime::{
         RawConfig,
         run_dir::{ledger_dir, living_process, peer_dir},
     },
-    network::service::{PeerInfo, PeerStatus},
+    network::service::{LinkCounts, PeerInfo, PeerStatus},
     tools::access::{AccessError, Run},
 };
 use nix::{
@@ -92,8 +92,19 @@ impl Snapshot {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{trader}, epoch {}, {} requests wait, {} records in the books\n",
+            "{trader}, epoch {}, {} requests wait, {} records in the books",
             self.epoch, self.queue, self.records
+        );
+        let links = self.peers.values().flat_map(|seen| match seen {
+            PeerState::Up { status, .. } => status.links.as_slice(),
+            PeerState::Down { .. } => &[],
+        });
+        let sum = |count: fn(&LinkCounts) -> u64| links.clone().map(|link| count(&link.counts)).sum::<u64>();
+        let [sent, clocks, floods] = [sum(|all| all.given), sum(|all| all.clocks), sum(|all| all.flooded)];
+        let _ = writeln!(
+            text,
+            "{sent} envelopes sent to neighbours; {clocks} of them carried only a clock, and {floods} belonged to floods \
+             for one peer\n"
         );
         let rows: Vec<Vec<String>> = self
             .peers

@@ -21,7 +21,7 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("graph", &["file", "adjacency"]),
     ("goods", &["items", "units", "lowest_price", "highest_price", "quantity"]),
     ("terms", &["commission", "resign_after", "batch_limit"]),
-    ("waits", &["deposit_after", "trade_after", "think", "clock_interval"]),
+    ("waits", &["deposit_after", "trade_after", "think"]),
     (
         "timeouts",
         &[
@@ -35,15 +35,25 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
             "retry",
             "give_up_after",
             "resend",
+            "clock_interval",
         ],
     ),
-    ("limits", &["chunk_weight", "read_records", "sales_kept", "flood_window", "hops", "held_back", "waiting_calls"]),
+    ("limits", &["chunk_weight", "read_records", "sales_kept", "flood_window", "held_back", "waiting_calls"]),
     ("peer", &["id", "address", "role", "wants", "quantity", "offers"]),
     ("offer", &["item", "count", "price"]),
 ];
 
 /// Keys that no longer exist, by table, and what has replaced them.
-const MOVED: [(&str, &str, &str); 1] = [("ledger", "waiting", "it is waiting_calls under [limits] now")];
+const MOVED: [(&str, &str, &str); 3] = [
+    ("ledger", "waiting", "it is waiting_calls under [limits] now"),
+    (
+        "waits",
+        "clock_interval",
+        "a buyer's clock goes out before every request now, and clock_interval under [timeouts] says how long a link is \
+         quiet before it crosses that link by itself",
+    ),
+    ("limits", "hops", "the number of peers decides after how many hops a message takes another way"),
+];
 
 /// Where something was written: a line of a file, or a flag on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

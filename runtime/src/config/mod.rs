@@ -139,7 +139,7 @@ impl Speed {
         match self {
             Speed::Reference => Timeouts {
                 first_call: millis(4_000),
-                stagger: millis(2_000),
+                stagger: millis(500),
                 answer: millis(5_000),
                 victory: millis(10_000),
                 suspicion: millis(6_000),
@@ -148,6 +148,7 @@ impl Speed {
                 retry: millis(1_000),
                 give_up_after: millis(4_000),
                 resend: millis(3_000),
+                clock_interval: millis(1_000),
             },
             Speed::Brisk | Speed::FlatOut => Timeouts::DEFAULT,
         }
@@ -158,19 +159,13 @@ impl Speed {
     pub fn waits(self) -> Pace {
         let millis = Duration::from_millis;
         match self {
-            Speed::Reference => Pace {
-                deposit_after: millis(15_000),
-                trade_after: millis(25_000),
-                think: Some(millis(10_000)),
-                clock_interval: Duration::ZERO,
-            },
+            Speed::Reference => {
+                Pace { deposit_after: millis(15_000), trade_after: millis(25_000), think: Some(millis(10_000)) }
+            }
             Speed::Brisk => Pace::DEFAULT,
-            Speed::FlatOut => Pace {
-                deposit_after: Duration::ZERO,
-                trade_after: Duration::ZERO,
-                think: Some(Duration::ZERO),
-                clock_interval: Duration::ZERO,
-            },
+            Speed::FlatOut => {
+                Pace { deposit_after: Duration::ZERO, trade_after: Duration::ZERO, think: Some(Duration::ZERO) }
+            }
         }
     }
 }
@@ -453,10 +448,10 @@ impl RawConfig {
         let ledger = read::ledger(&top.section("ledger")?)?;
         let terms = read::terms(&top.section("terms")?)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
-        let timeouts = read::timeouts(&top.section("timeouts")?, speed)?;
         let limits = read::limits(&top.section("limits")?)?;
         let goods = read::goods(&top.section("goods")?)?;
         let graph = read::graph(&top, seed)?;
+        let timeouts = read::timeouts(&top.section("timeouts")?, speed, graph.len())?;
         let last = graph.len() - 1;
         let first_caller = top.small("first_caller", 0..=last)?.map_or(defaults::first_caller(graph.len()), PeerId);
         let (members, distant) = read::members(&top, graph.len(), seed, &goods)?;

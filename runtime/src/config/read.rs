@@ -64,12 +64,11 @@ pub(super) fn waits(section: &Section<'_>, speed: Speed) -> Result<Pace, ConfigE
         deposit_after: section.duration("deposit_after")?.unwrap_or(preset.deposit_after),
         trade_after: section.duration("trade_after")?.unwrap_or(preset.trade_after),
         think: if never { None } else { section.duration("think")?.or(preset.think) },
-        clock_interval: section.duration("clock_interval")?.unwrap_or(preset.clock_interval),
     })
 }
 
 /// The entries of `[timeouts]`, by their keys.
-pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
+pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 11] {
     [
         ("first_call", &mut timeouts.first_call),
         ("stagger", &mut timeouts.stagger),
@@ -81,17 +80,18 @@ pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut D
         ("retry", &mut timeouts.retry),
         ("give_up_after", &mut timeouts.give_up_after),
         ("resend", &mut timeouts.resend),
+        ("clock_interval", &mut timeouts.clock_interval),
     ]
 }
 
-pub(super) fn timeouts(section: &Section<'_>, speed: Speed) -> Result<Timeouts, ConfigError> {
+pub(super) fn timeouts(section: &Section<'_>, speed: Speed, peers: u32) -> Result<Timeouts, ConfigError> {
     let mut timeouts = speed.timeouts();
     for (name, timeout) in timeout_entries(&mut timeouts) {
         if let Some(duration) = section.duration(name)? {
             *timeout = duration;
         }
     }
-    let Err(error) = timeouts.check() else { return Ok(timeouts) };
+    let Err(error) = timeouts.check(peers) else { return Ok(timeouts) };
     let values: BTreeMap<&str, Duration> =
         timeout_entries(&mut timeouts).into_iter().map(|(name, timeout)| (name, *timeout)).collect();
     let described = error.entries().filter_map(|name| {
@@ -108,15 +108,13 @@ pub(super) fn limits(section: &Section<'_>) -> Result<Limits, ConfigError> {
     let read = |(range, default): (LimitRange, u32)| {
         section.small(range.name, range.least..=range.most).map(|limit| limit.unwrap_or(default))
     };
-    let [chunk_weight, read_records, sales_kept, flood_window, hops, held_back, waiting_calls] =
+    let [chunk_weight, read_records, sales_kept, flood_window, held_back, waiting_calls] =
         Limits::DEFAULT.entries().map(read);
     Ok(Limits {
         chunk_weight: chunk_weight?,
         read_records: read_records?,
         sales_kept: sales_kept?,
         flood_window: flood_window?,
-        // Within the range.
-        hops: hops? as u16,
         held_back: held_back?,
         waiting_calls: waiting_calls?,
     })

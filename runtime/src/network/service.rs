@@ -125,10 +125,16 @@ pub struct LinkStatus {
 /// What became of the envelopes that were given to a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkCounts {
+    /// How many there were.
+    pub given: u64,
     /// How many are known to have arrived.
     pub delivered: u64,
-    /// How many were replaced by a newer clock of the same origin (SPEC C2).
+    /// How many carried a clock multicast and nothing else, and were replaced by a newer one while they waited (SPEC C2).
     pub superseded: u64,
+    /// How many, of all that it was given, carried a clock multicast and nothing else (SPEC C2).
+    pub clocks: u64,
+    /// How many, of all that it was given, belonged to the flood of a message for one peer (SPEC A9).
+    pub flooded: u64,
     /// How many were dropped because the queue was full.
     pub overflowed: u64,
     /// How many were lost because the link was down, or went down before they were known to have arrived.

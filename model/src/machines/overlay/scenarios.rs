@@ -3,6 +3,7 @@
 use bazaar_protocol::{config::Limits, id::PeerId};
 
 use super::{Budget, Overlays};
+use crate::machines::network;
 use crate::subject::{
     landmark::Landmark,
     scenario::{Family, Scenario},
@@ -60,7 +61,7 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             about: "two broadcasts of a peer overtake one another, and any peer sends to it, at any moment",
             bounds: "2 broadcasts, 1 unicast, up to 4 peers, the fewest with a ring and another peer beside it: a path \
                      may point back to where a unicast comes from.",
-            landmarks: vec![Landmark::PathFollowed, Landmark::WentAround, Landmark::FloodDropped, Landmark::LongWay],
+            landmarks: vec![Landmark::PathFollowed, Landmark::FloodDropped, Landmark::LongWay],
             case: any_time(2..=4, Budget { broadcasts: 2, ..answered }),
             further: Some(any_time(2..=5, Budget { broadcasts: 2, ..answered })),
         },
@@ -125,16 +126,54 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             about: "a relay that has forgotten its path learns it from peers that learned theirs from it",
             bounds: "One network, a triangle with the speaker beside it: the smallest on which the paths to a peer can \
                      form a circle. 1 broadcast, 1 unicast, 1 crash, 1 restart. The unicast goes round until its hops \
-                     are used up: 4, which is twice the longest path and more than once round the circle.",
+                     are used up: 16, several times round the circle.",
             landmarks: vec![Landmark::LeftCircle, Landmark::Restarted, Landmark::PathFollowed, Landmark::WentAround],
             case: Overlays {
                 sizes: 4..=4,
                 only: Some((TAILED_TRIANGLE, PeerId(3))),
-                limits: Limits { hops: 4, ..limits },
+                limits,
                 budget: lives,
                 calm: false,
             },
             further: None,
+        },
+        Scenario {
+            name: "overlay-flap",
+            family: Family::Overlay,
+            about: "a link is down for some of several unicasts both ways, and no flood of that lasts",
+            bounds: "1 broadcast, 2 unicasts to the speaker, 1 from it, in any order, 1 link that breaks and may come \
+                     back between any two, up to 4 peers: one is flooded around the break, one goes the other way, \
+                     and what both have shown must not spoil the way of the last. Further: 2 and 2.",
+            landmarks: vec![Landmark::WentAround, Landmark::EndedBeside, Landmark::PathFollowed, Landmark::PathUnknown],
+            case: calm(2..=4, Budget { from_speaker: 1, to_speaker: 2, breaks: 1, ..broadcast }),
+            further: Some(calm(2..=4, Budget { from_speaker: 2, to_speaker: 2, breaks: 1, ..broadcast })),
+        },
+        Scenario {
+            name: "overlay-line",
+            family: Family::Overlay,
+            about: "the same on a line of six, the shortest on which a flood comes back to a peer that is a neighbour of \
+                    neither end of the way",
+            bounds: "1 broadcast of one end, 2 unicasts to it and 2 from it, 1 link that breaks and may come back \
+                     between any two.",
+            landmarks: vec![Landmark::WentAround, Landmark::EndedBeside, Landmark::PathFollowed, Landmark::PathUnknown],
+            case: Overlays {
+                sizes: 6..=6,
+                only: line(6),
+                limits,
+                budget: Budget { from_speaker: 2, to_speaker: 2, breaks: 1, ..broadcast },
+                calm: true,
+            },
+            further: None,
+        },
+        Scenario {
+            name: "overlay-break",
+            family: Family::Overlay,
+            about: "a link breaks and comes back at any moment, and each end notices it late",
+            bounds: "1 broadcast, 1 unicast to the speaker, 1 from it, 1 break, up to 3 peers: what was sent before the \
+                     break is still under way after it.",
+            landmarks: vec![Landmark::EndedBeside, Landmark::PathFollowed, Landmark::PathUnknown, Landmark::CutOff],
+            case: any_time(2..=3, Budget { from_speaker: 1, breaks: 1, ..answered }),
+            further: Some(any_time(2..=4, Budget { from_speaker: 1, breaks: 1, ..answered })),
         },
         Scenario {
             name: "overlay-loss",
@@ -169,6 +208,18 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             further: Some(window(2..=4, 1, Budget { broadcasts: 4, losses: 1, duplicates: 1, ..Budget::default() })),
         },
     ]
+}
+
+/// The line of so many peers, by its index among all networks, and one of its ends.
+fn line(peers: u32) -> Option<(usize, PeerId)> {
+    network::all().iter().enumerate().find_map(|(nth, network)| {
+        let degree = |peer: &PeerId| network.neighbours(*peer).count();
+        let is_line = network.peers == peers
+            && network.links.len() + 1 == peers as usize
+            && (0..peers).map(PeerId).all(|peer| degree(&peer) <= 2);
+        let end = (0..peers).map(PeerId).find(|peer| degree(peer) == 1);
+        end.filter(|_| is_line).map(|end| (nth, end))
+    })
 }
 
 /// The index among all networks of 0-1, 0-2, 1-2, 0-3.
