@@ -20,7 +20,8 @@
 //! # Reading order
 //!
 //! 1. The vocabulary: [`id`], [`money`], [`clock`], [`digest`], [`record`], [`account`], [`snapshot`] and [`message`].
-//!    The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences.
+//!    The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences. What a seed fixes
+//!    for every driver: [`random`] numbers, the [`graph`] of neighbours, the [`cast`] of buyers and sellers.
 //! 2. The authority: [`books`] says what records mean, [`ledger`] is the log with its fence, on top of a [`store`];
 //!    [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
 //! 3. The machines of a peer: [`election`] suggests who should ask the ledger for the office; [`office`] asks for it,
@@ -47,6 +48,7 @@ pub mod account;
 pub mod archive;
 pub mod books;
 pub mod buyer;
+pub mod cast;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -54,6 +56,7 @@ pub mod digest;
 pub mod effect;
 pub mod election;
 pub mod gossip;
+pub mod graph;
 pub mod id;
 pub mod input;
 pub mod invariant;
@@ -65,6 +68,7 @@ pub mod office;
 pub mod overlay;
 pub mod participant;
 pub mod peer;
+pub mod random;
 pub mod reading;
 pub mod record;
 pub mod seller;

@@ -1,6 +1,6 @@
 //! The trading post as real processes: everything that awaits. Nothing in here decides; `bazaar-protocol` does.
 //!
-//! Reading order. Setting up: [`config`], with [the graph](config::graph) and [the run directory](config::run_dir). The
+//! Reading order. Setting up: [`config`], with [pictures of the graph](config::picture) and [the run directory](config::run_dir). The
 //! [`network`]: [`wire`](network::wire) puts messages into frames, [`hello`](network::hello) opens a connection,
 //! [`service`](network::service) says what can be asked over it; [`host`](network::host) accepts what comes in,
 //! [`link`](network::link) carries what goes out, [`directory`](network::directory) knows the addresses;

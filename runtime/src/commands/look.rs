@@ -6,6 +6,7 @@ use bazaar_protocol::{id::PeerId, ledger::LedgerStatus, words::Names as _};
 use bazaar_runtime::{
     config::{
         RawConfig,
+        picture::Picture,
         run_dir::{ledger_dir, living_process, peer_dir},
     },
     network::service::{LinkCounts, PeerInfo, PeerStatus},
@@ -216,10 +217,10 @@ pub fn graph(flags: &Graph) -> Result<ExitCode, Failure> {
     let graph = config.graph();
     print(&match flags.format {
         Format::Json => graph.to_json(),
-        Format::Dot => graph.to_dot(&config.labels(), trader),
+        Format::Dot => Picture(graph).to_dot(&config.labels(), trader),
         Format::Svg => {
             let title = format!("The bazaar: {} peers, seed {}", config.peers(), config.seed());
-            graph.to_svg(&title, &config.labels(), trader)
+            Picture(graph).to_svg(&title, &config.labels(), trader)
         }
     });
     Ok(ExitCode::SUCCESS)

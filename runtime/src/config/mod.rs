@@ -3,10 +3,8 @@
 
 mod document;
 pub mod duration;
-pub mod graph;
-pub mod random;
+pub mod picture;
 mod read;
-mod roles;
 pub mod run_dir;
 mod text;
 
@@ -16,8 +14,11 @@ use std::{
     time::Duration,
 };
 
+pub use bazaar_protocol::cast::NoTrade;
 use bazaar_protocol::{
+    cast::{self, Assortment, Kind},
     config::{Config, Limits, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
+    graph::Graph,
     id::{Item, PeerId, Units},
     ledger::LedgerConfig,
     money::Price,
@@ -27,10 +28,9 @@ use self::document::{Section, Table};
 pub use self::{
     document::Place,
     read::{format_price, parse_price},
-    roles::NoTrade,
     text::{commented_default, init_text},
 };
-use crate::config::graph::{Graph, Kind, Label};
+use crate::config::picture::Label;
 
 /// The file that a configuration is read from when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";
@@ -275,20 +275,18 @@ pub struct Goods {
 
 impl Default for Goods {
     fn default() -> Goods {
-        Goods {
-            items: ["fish", "salt", "boar"].map(str::to_owned).to_vec(),
-            units: Units(10),
-            lowest_price: Price(400),
-            highest_price: Price(1_000),
-            quantity: Units(1),
-        }
+        let Assortment { units, lowest_price, highest_price, quantity, .. } = Assortment::DEFAULT;
+        let items = ["fish", "salt", "boar"].map(str::to_owned).to_vec();
+        Goods { items, units, lowest_price, highest_price, quantity }
     }
 }
 
 impl Goods {
-    fn item_ids(&self) -> impl Iterator<Item = Item> + use<> {
+    /// What roles are drawn from.
+    fn assortment(&self) -> Assortment {
+        let Goods { units, lowest_price, highest_price, quantity, .. } = *self;
         // At most MOST_ITEMS, which fits.
-        (0..self.items.len() as u16).map(Item)
+        Assortment { items: self.items.len() as u16, units, lowest_price, highest_price, quantity }
     }
 
     fn find(&self, name: &str) -> Result<Item, String> {
@@ -645,15 +643,11 @@ impl BazaarConfig {
         }
     }
 
-    /// What the pictures of [`Graph`] say about each peer.
+    /// What a [picture](picture::Picture) says about each peer.
     #[must_use]
     pub fn labels(&self) -> Vec<Label> {
-        let kind = |role: &Role| match role {
-            Role::Buyer(_) => Kind::Buyer,
-            Role::Seller(_) => Kind::Seller,
-            Role::Both(..) => Kind::Both,
-        };
-        self.members().map(|member| Label { kind: kind(&member.role), text: self.role_name(&member.role) }).collect()
+        let label = |member: &Member| Label { kind: Kind::from(&member.role), text: self.role_name(&member.role) };
+        self.members().map(label).collect()
     }
 
     /// Whether a buyer and a seller of something it wants remain, whoever is trader (SPEC A7). From three peers on, the
@@ -663,18 +657,6 @@ impl BazaarConfig {
     /// Says why not, to be shown as a warning.
     pub fn trade_is_possible(&self) -> Result<(), NoTrade> {
         let roles: Vec<Role> = self.members.iter().map(|member| member.role.clone()).collect();
-        roles::check(&roles)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    pub(super) fn drawn(peers: u32, seed: u64) -> BazaarConfig {
-        let mut raw = RawConfig::new();
-        raw.set("--peers", &format!("peers = {peers}\nseed = {seed}")).unwrap();
-        raw.check().unwrap()
+        cast::check(&roles)
     }
 }

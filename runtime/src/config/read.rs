@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bazaar_protocol::{
+    cast,
     config::{LimitRange, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    graph::{Graph, GraphError, MOST_PEERS},
     id::{Item, Units},
     money::{Cents, Commission, Price},
 };
@@ -11,12 +13,8 @@ use bazaar_protocol::{
 use super::{
     Address, ConfigError, Goods, LedgerSettings, Member, Place, Speed, defaults,
     document::{Entry, Section, Value, nearest},
-    roles,
 };
-use crate::config::{
-    duration::format_duration,
-    graph::{Graph, GraphError, MOST_PEERS},
-};
+use crate::config::duration::format_duration;
 
 /// The most items that a bazaar trades.
 const MOST_ITEMS: usize = 1_000;
@@ -210,7 +208,7 @@ pub(super) fn graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> 
             let file = entry.place.resolve(name);
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| section.refuse("file", format!("{} cannot be read: {error}", file.display())))?;
-            Graph::from_json(&text).map_err(|error| section.refuse("file", error.to_string()))?
+            Graph::parsed(serde_json::from_str(&text)).map_err(|error| section.refuse("file", error.to_string()))?
         }
         (_, _) => adjacency(&section)?,
     };
@@ -270,7 +268,7 @@ pub(super) fn members(
     seed: u64,
     goods: &Goods,
 ) -> Result<(Vec<Member>, Distant), ConfigError> {
-    let drawn = roles::draw(peers, seed, goods);
+    let drawn = cast::draw(peers, seed, &goods.assortment());
     let mut both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
     let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
     let mut addresses = vec![None; peers as usize];
@@ -301,7 +299,7 @@ pub(super) fn members(
             both[place] = None;
         }
     }
-    roles::make_trade_possible(&mut roles, seed, &both);
+    cast::make_trade_possible(&mut roles, seed, &both);
     let members = roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect();
     Ok((members, distant))
 }
@@ -353,7 +351,7 @@ fn named_item(section: &Section<'_>, key: &str, entry: &Entry, goods: &Goods) ->
 fn wishes(section: &Section<'_>, goods: &Goods) -> Result<Wishes, ConfigError> {
     let quantity = section.small("quantity", 1..=MOST_UNITS)?.map_or(goods.quantity, Units);
     let Some(entries) = section.list("wants", "such as [\"fish\", \"salt\"]")? else {
-        return Ok(Wishes { items: goods.item_ids().collect(), quantity });
+        return Ok(Wishes { items: goods.assortment().item_ids().collect(), quantity });
     };
     let mut items = Vec::new();
     for entry in entries {

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use bazaar_protocol::{
     config::{Limits, Offers, Pace, Role, Wishes},
+    graph::Graph,
     id::{Item, PeerId},
 };
 
 use super::{
     BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, read::timeout_entries,
 };
-use crate::config::{duration::format_duration, graph::Graph};
+use crate::config::duration::format_duration;
 
 /// One line of a configuration: its table, its key, its value as TOML.
 struct Setting {

@@ -2,21 +2,7 @@
 
 use std::{collections::BTreeMap, f64::consts::TAU, fmt::Write as _};
 
-use bazaar_protocol::id::PeerId;
-
-use super::Graph;
-use crate::config::random::SplitMix64;
-
-/// What a peer does, which decides its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// It only buys.
-    Buyer,
-    /// It only sells.
-    Seller,
-    /// It both buys and sells.
-    Both,
-}
+use bazaar_protocol::{cast::Kind, graph::Graph, id::PeerId, random::SplitMix64};
 
 /// What a picture shows of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +13,21 @@ pub struct Label {
     pub text: String,
 }
 
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Buyer => "buyer",
-            Kind::Seller => "seller",
-            Kind::Both => "buyer and seller",
-        }
+/// What the legend calls it.
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Buyer => "buyer",
+        Kind::Seller => "seller",
+        Kind::Both => "buyer and seller",
     }
+}
 
-    /// Distinguishable with any colour vision, and white text is readable on all of them.
-    fn fill(self) -> &'static str {
-        match self {
-            Kind::Buyer => "#2f6db3",
-            Kind::Seller => "#b8500f",
-            Kind::Both => "#6f4d9c",
-        }
+/// Distinguishable with any colour vision, and white text is readable on all of them.
+fn fill(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Buyer => "#2f6db3",
+        Kind::Seller => "#b8500f",
+        Kind::Both => "#6f4d9c",
     }
 }
 
@@ -61,7 +46,11 @@ const MOST_LAID_OUT: u32 = 500;
 /// Up to this many peers, several layouts are tried and the clearest is taken.
 const MOST_TRIED: u32 = 80;
 
-impl Graph {
+/// A graph that is to be drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a>(pub &'a Graph);
+
+impl Picture<'_> {
     /// The graph in Graphviz's language. `labels` go by peer id; a peer without one is drawn grey.
     #[must_use]
     pub fn to_dot(&self, labels: &[Label], trader: Option<PeerId>) -> String {
@@ -70,9 +59,9 @@ impl Graph {
              node [shape=circle, style=filled, fontname=\"sans-serif\", fontcolor=white, penwidth=0];\n  \
              edge [color=\"#94a3b8\"];\n",
         );
-        for peer in self.peers() {
+        for peer in self.0.peers() {
             let label = labels.get(peer.0 as usize);
-            let fill = label.map_or(UNKNOWN_FILL, |label| label.kind.fill());
+            let fill = label.map_or(UNKNOWN_FILL, |label| fill(label.kind));
             let role = label.map_or_else(String::new, |label| format!("\\n{}", escape_dot(&label.text)));
             let (office, ring) = if trader == Some(peer) {
                 ("\\ntrader", format!(", peripheries=2, penwidth=3, color=\"{GOLD}\""))
@@ -82,7 +71,7 @@ impl Graph {
             // Writing to a string cannot fail; here and below.
             let _ = writeln!(text, "  {peer} [label=\"{peer}{role}{office}\", fillcolor=\"{fill}\"{ring}];");
         }
-        for (a, b) in self.links() {
+        for (a, b) in self.0.links() {
             let _ = writeln!(text, "  {a} -- {b};");
         }
         text.push_str("}\n");
@@ -94,7 +83,7 @@ impl Graph {
     #[must_use]
     pub fn to_svg(&self, title: &str, labels: &[Label], trader: Option<PeerId>) -> String {
         let places = self.layout();
-        let with_text = self.len() <= MOST_WITH_TEXT;
+        let with_text = self.0.len() <= MOST_WITH_TEXT;
         let corner = |pick: fn(f64, f64) -> f64, start: f64| {
             places.iter().fold((start, start), |(x, y), place| (pick(x, place.x), pick(y, place.y)))
         };
@@ -114,12 +103,12 @@ impl Graph {
              <g stroke=\"#a3adba\" stroke-width=\"2.2\" stroke-linecap=\"round\">\n",
             title = escape_xml(title),
         );
-        for (a, b) in self.links() {
+        for (a, b) in self.0.links() {
             let (from, to) = (places[a.0 as usize], places[b.0 as usize]);
             let _ = writeln!(svg, "<path d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>", from.x, from.y, to.x, to.y);
         }
         svg.push_str("</g>\n<g text-anchor=\"middle\" font-size=\"15\" font-weight=\"600\" fill=\"#fff\">\n");
-        for (peer, place) in self.peers().zip(&places) {
+        for (peer, place) in self.0.peers().zip(&places) {
             draw_peer(&mut svg, peer, *place, labels.get(peer.0 as usize), trader == Some(peer));
         }
         svg.push_str("</g>\n");
@@ -127,7 +116,7 @@ impl Graph {
             // The halo keeps words readable where a link runs under them. It is a copy underneath, since not every
             // program that draws SVG knows `paint-order`.
             svg.push_str("<g text-anchor=\"middle\" font-size=\"12\">\n");
-            for ((peer, place), label) in self.peers().zip(&places).zip(labels) {
+            for ((peer, place), label) in self.0.peers().zip(&places).zip(labels) {
                 let below = if trader == Some(peer) { RADIUS + 21.0 } else { RADIUS + 15.0 };
                 let (x, y, text) = (place.x, place.y + below, escape_xml(&label.text));
                 let at = format!("x=\"{x:.1}\" y=\"{y:.1}\"");
@@ -139,28 +128,29 @@ impl Graph {
             }
             svg.push_str("</g>\n");
         }
-        draw_legend(&mut svg, height - 26.0, self.len(), labels, trader);
+        draw_legend(&mut svg, height - 26.0, self.0.len(), labels, trader);
         svg.push_str("</svg>\n");
         svg
     }
 
     fn layout(&self) -> Vec<Place> {
-        match self.len() {
+        match self.0.len() {
             0 | 1 => vec![Place { x: 0.0, y: 0.0 }],
-            2 | 3 => circle(self.neighbours.len(), LINK * 0.75),
+            2 | 3 => circle(self.0.len() as usize, LINK * 0.75),
             4..=MOST_LAID_OUT => self.clearest_layout(),
-            _ => circle(self.neighbours.len(), self.neighbours.len() as f64 * RADIUS * 2.4 / TAU),
+            _ => circle(self.0.len() as usize, f64::from(self.0.len()) * RADIUS * 2.4 / TAU),
         }
     }
 
     /// Tries a few layouts, more where it costs little, and takes the one that is easiest to read.
     fn clearest_layout(&self) -> Vec<Place> {
         let hops: Vec<Vec<f64>> = self
+            .0
             .peers()
-            .map(|peer| self.hops_from(peer).into_iter().map(|hops| f64::from(hops.unwrap_or(0))).collect())
+            .map(|peer| self.0.hops_from(peer).into_iter().map(|hops| f64::from(hops.unwrap_or(0))).collect())
             .collect();
-        let tries = if self.len() <= MOST_TRIED { 48 } else { 1 };
-        let mut random = SplitMix64::new(u64::from(self.len()), "layout");
+        let tries = if self.0.len() <= MOST_TRIED { 48 } else { 1 };
+        let mut random = SplitMix64::new(u64::from(self.0.len()), "layout");
         let mut best: Option<(f64, Vec<Place>)> = None;
         for _ in 0..tries {
             let mut places = stress_layout(&hops, &mut random);
@@ -200,7 +190,7 @@ impl Graph {
     /// How hard a drawing is to read: links that cross, and, worse, links that run over a peer they do not join, or
     /// peers that are in each other's way.
     fn clutter(&self, places: &[Place]) -> f64 {
-        let links: Vec<(usize, usize)> = self.links().map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
+        let links: Vec<(usize, usize)> = self.0.links().map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
         let mut clutter = 0.0;
         for (index, &(a, b)) in links.iter().enumerate() {
             let (from, to) = (places[a], places[b]);
@@ -224,7 +214,7 @@ impl Graph {
 
 fn draw_peer(svg: &mut String, peer: PeerId, place: Place, label: Option<&Label>, is_trader: bool) {
     let Place { x, y } = place;
-    let fill = label.map_or(UNKNOWN_FILL, |label| label.kind.fill());
+    let fill = label.map_or(UNKNOWN_FILL, |label| fill(label.kind));
     let words = label.map_or_else(String::new, |label| format!(": {}", escape_xml(&label.text)));
     let office = if is_trader { ", trader" } else { "" };
     let _ = write!(svg, "<g><title>peer {peer}{words}{office}</title>");
@@ -263,11 +253,11 @@ fn draw_legend(svg: &mut String, y: f64, peers: u32, labels: &[Label], trader: O
     svg.push_str("<g font-size=\"13\" fill=\"#374151\">\n");
     let mut x = 32.0;
     for (kind, count) in kinds {
-        let text = format!("{} ({count})", kind.name());
+        let text = format!("{} ({count})", name(kind));
         let _ = writeln!(
             svg,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
-            kind.fill(),
+            fill(kind),
             x + 14.0,
             y + 4.6
         );
@@ -439,7 +429,7 @@ mod tests {
     fn a_picture_shows_every_peer_every_link_and_one_trader() {
         for peers in [1, 2, 3, 4, 10, 81, 501] {
             let graph = Graph::random(peers, 1);
-            let svg = graph.to_svg("The bazaar", &labels(peers), Some(PeerId(0)));
+            let svg = Picture(&graph).to_svg("The bazaar", &labels(peers), Some(PeerId(0)));
             assert_eq!(svg.matches("<title>peer ").count() as u32, peers, "{peers} peers");
             assert_eq!(svg.matches("<path d=\"M").count(), graph.links().count(), "{peers} peers");
             assert_eq!(svg.matches(", trader</title>").count(), 1);
@@ -449,14 +439,14 @@ mod tests {
 
     #[test]
     fn the_same_arguments_give_the_same_picture() {
-        let draw = || Graph::random(30, 5).to_svg("x", &labels(30), None);
+        let draw = || Picture(&Graph::random(30, 5)).to_svg("x", &labels(30), None);
         assert_eq!(draw(), draw());
     }
 
     #[test]
     fn no_two_peers_overlap() {
         for (peers, seed) in [(4, 1), (10, 2), (50, 3), (200, 4), (500, 5)] {
-            let places = Graph::random(peers, seed).layout();
+            let places = Picture(&Graph::random(peers, seed)).layout();
             for a in 0..places.len() {
                 for b in 0..a {
                     let apart = places[a].distance(places[b]);
@@ -470,16 +460,16 @@ mod tests {
     fn text_written_by_people_is_escaped() {
         let graph = Graph::random(1, 1);
         let label = [Label { kind: Kind::Seller, text: "<b> & \"c\" \\ \u{1}".to_owned() }];
-        let svg = graph.to_svg("a < b", &label, None);
+        let svg = Picture(&graph).to_svg("a < b", &label, None);
         assert!(svg.contains("peer 0: &lt;b&gt; &amp; &quot;c&quot; \\  </title>"), "{svg}");
         assert!(svg.contains("<title>a &lt; b</title>"));
-        let dot = graph.to_dot(&label, None);
+        let dot = Picture(&graph).to_dot(&label, None);
         assert!(dot.contains(r#"label="0\n<b> & \"c\" \\ ""#), "{dot}");
     }
 
     #[test]
     fn dot_lists_every_link_once_and_rings_the_trader() {
-        let dot = Graph::random(3, 1).to_dot(&labels(3), Some(PeerId(2)));
+        let dot = Picture(&Graph::random(3, 1)).to_dot(&labels(3), Some(PeerId(2)));
         assert_eq!(dot.matches(" -- ").count(), 3);
         assert!(dot.contains("2 [label=\"2\\nseller salt\\ntrader\""), "{dot}");
         assert_eq!(dot.matches("peripheries=2").count(), 1);
@@ -488,7 +478,7 @@ mod tests {
     #[test]
     fn every_peer_is_drawn_however_many_there_are() {
         for peers in [100, 500, 10_000] {
-            let svg = Graph::random(peers, 1).to_svg("x", &labels(peers), None);
+            let svg = Picture(&Graph::random(peers, 1)).to_svg("x", &labels(peers), None);
             let last = format!(">{}</text>", peers - 1);
             assert!(svg.contains(&last), "peer {} of {peers}", peers - 1);
         }

@@ -1,17 +1,19 @@
 //! Who is whose neighbour: a connected graph of peers, each with at most three neighbours (SPEC A1, A3).
 
-mod picture;
-
-use std::{
+use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt::Write as _,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use core::fmt::{self, Write as _};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
 };
 
-use bazaar_protocol::id::PeerId;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
-
-pub use self::picture::{Kind, Label};
-use crate::config::random::SplitMix64;
+use crate::{id::PeerId, random::SplitMix64};
 
 /// The most peers a graph has.
 pub const MOST_PEERS: u32 = 10_000;
@@ -26,25 +28,17 @@ pub struct Graph {
 }
 
 /// Why an adjacency list is not such a graph. Correct the list as the message says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GraphError {
     /// The text is not a JSON object of lists of numbers.
-    #[error(
-        "{0}; a graph is a JSON object that lists each peer's neighbours, \
-         such as {{\"0\": [1, 2], \"1\": [0, 2], \"2\": [0, 1]}}"
-    )]
     Json(String),
     /// The graph has no peers.
-    #[error("the graph has no peers; give 1 to {MOST_PEERS}")]
     Empty,
     /// The graph has more than [`MOST_PEERS`] peers.
-    #[error("the graph has {0} peers; give at most {MOST_PEERS}")]
     TooLarge(u64),
     /// A key that is not a peer id.
-    #[error("\"{0}\" is not a peer id; the ids are whole numbers from 0 up")]
     NoId(String),
     /// The ids have a gap.
-    #[error("peer {missing} is not listed; a graph of {peers} peers lists each id from 0 to {}", .peers - 1)]
     Missing {
         /// The first id that is not listed.
         missing: u32,
@@ -52,10 +46,8 @@ pub enum GraphError {
         peers: u32,
     },
     /// One peer is listed twice.
-    #[error("peer {0} is listed twice; list each peer once with all its neighbours")]
     ListedTwice(u32),
     /// A listed neighbour is not in the graph.
-    #[error("peer {of} lists neighbour {neighbour}, which is not in the graph; the ids run from 0 to {last}")]
     NoSuchPeer {
         /// The peer that lists it.
         of: u32,
@@ -65,10 +57,8 @@ pub enum GraphError {
         last: u32,
     },
     /// A peer lists itself.
-    #[error("peer {0} lists itself; no peer is its own neighbour")]
     OwnNeighbour(u32),
     /// A peer lists a neighbour twice.
-    #[error("peer {of} lists neighbour {neighbour} twice; list each neighbour once")]
     NeighbourTwice {
         /// The peer that lists it.
         of: u32,
@@ -76,7 +66,6 @@ pub enum GraphError {
         neighbour: u32,
     },
     /// A peer has more than three neighbours.
-    #[error("peer {of} has {count} neighbours; no peer has more than {MOST_NEIGHBOURS}")]
     TooManyNeighbours {
         /// The peer with too many.
         of: u32,
@@ -84,7 +73,6 @@ pub enum GraphError {
         count: usize,
     },
     /// A link is listed at one end only.
-    #[error("peer {of} lists neighbour {neighbour}, but {neighbour} does not list {of}; list both or neither")]
     OneWay {
         /// The peer that lists it.
         of: u32,
@@ -92,12 +80,60 @@ pub enum GraphError {
         neighbour: u32,
     },
     /// Not every peer can reach every other.
-    #[error("peer {unreachable} cannot be reached from peer 0; a graph must be connected, so add a link between them")]
     Disconnected {
         /// The first peer that peer 0 does not reach.
         unreachable: u32,
     },
 }
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GraphError::Json(error) => write!(
+                f,
+                "{error}; a graph is a JSON object that lists each peer's neighbours, such as {{\"0\": [1, 2], \"1\": \
+                 [0, 2], \"2\": [0, 1]}}"
+            ),
+            GraphError::Empty => write!(f, "the graph has no peers; give 1 to {MOST_PEERS}"),
+            GraphError::TooLarge(peers) => write!(f, "the graph has {peers} peers; give at most {MOST_PEERS}"),
+            GraphError::NoId(key) => {
+                write!(f, "\"{key}\" is not a peer id; the ids are whole numbers from 0 up")
+            }
+            GraphError::Missing { missing, peers } => write!(
+                f,
+                "peer {missing} is not listed; a graph of {peers} peers lists each id from 0 to {}",
+                peers - 1
+            ),
+            GraphError::ListedTwice(peer) => {
+                write!(f, "peer {peer} is listed twice; list each peer once with all its neighbours")
+            }
+            GraphError::NoSuchPeer { of, neighbour, last } => write!(
+                f,
+                "peer {of} lists neighbour {neighbour}, which is not in the graph; the ids run from 0 to {last}"
+            ),
+            GraphError::OwnNeighbour(peer) => {
+                write!(f, "peer {peer} lists itself; no peer is its own neighbour")
+            }
+            GraphError::NeighbourTwice { of, neighbour } => {
+                write!(f, "peer {of} lists neighbour {neighbour} twice; list each neighbour once")
+            }
+            GraphError::TooManyNeighbours { of, count } => {
+                write!(f, "peer {of} has {count} neighbours; no peer has more than {MOST_NEIGHBOURS}")
+            }
+            GraphError::OneWay { of, neighbour } => write!(
+                f,
+                "peer {of} lists neighbour {neighbour}, but {neighbour} does not list {of}; list both or neither"
+            ),
+            GraphError::Disconnected { unreachable } => write!(
+                f,
+                "peer {unreachable} cannot be reached from peer 0; a graph must be connected, so add a link between \
+                 them"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for GraphError {}
 
 impl GraphError {
     /// The peer whose list is wrong, where it is that of one peer.
@@ -142,6 +178,32 @@ impl Graph {
                 return graph;
             }
         }
+    }
+
+    /// A line: each peer is a neighbour of the next. `peers` is clamped to 1..=[`MOST_PEERS`].
+    #[must_use]
+    pub fn line(peers: u32) -> Graph {
+        Graph::of_links(peers, |peers| peers - 1)
+    }
+
+    /// A ring: a line whose ends are neighbours too; from 3 peers on, a line below. `peers` is clamped to
+    /// 1..=[`MOST_PEERS`].
+    #[must_use]
+    pub fn ring(peers: u32) -> Graph {
+        Graph::of_links(peers, |peers| if peers < 3 { peers - 1 } else { peers })
+    }
+
+    /// The graph in which each of the first `links` peers has a link to the next.
+    fn of_links(peers: u32, links: impl Fn(u32) -> u32) -> Graph {
+        let peers = peers.clamp(1, MOST_PEERS);
+        let mut neighbours = vec![Vec::new(); peers as usize];
+        for one in 0..links(peers) {
+            let other = (one + 1) % peers;
+            neighbours[one as usize].push(PeerId(other));
+            neighbours[other as usize].push(PeerId(one));
+        }
+        neighbours.iter_mut().for_each(|list| list.sort_unstable());
+        Graph { neighbours }
     }
 
     fn pair_hands(peers: u32, random: &mut SplitMix64) -> Option<Graph> {
@@ -201,15 +263,13 @@ impl Graph {
         }
     }
 
-    /// Reads an adjacency list, `{"0": [1, 2], "1": [0, 2], "2": [0, 1]}`.
+    /// The graph of an adjacency list that a deserializer has read, or has failed to:
+    /// `Graph::parsed(serde_json::from_str(text))`.
     ///
     /// # Errors
     /// Names the first thing that is wrong with it.
-    pub fn from_json(text: &str) -> Result<Graph, GraphError> {
-        let json = |error: serde_json::Error| GraphError::Json(error.to_string());
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let lists = deserializer.deserialize_map(Lists).map_err(json)?;
-        deserializer.end().map_err(json)?;
+    pub fn parsed(read: Result<Adjacency, impl fmt::Display>) -> Result<Graph, GraphError> {
+        let Adjacency(lists) = read.map_err(|error| GraphError::Json(error.to_string()))?;
         let lists: Result<Vec<(u32, Vec<i64>)>, GraphError> = lists
             .into_iter()
             .map(|(key, list)| key.parse().map(|peer| (peer, list)).map_err(|_| GraphError::NoId(key)))
@@ -217,7 +277,7 @@ impl Graph {
         Graph::from_adjacency(lists?)
     }
 
-    /// The adjacency list, a line per peer. [`Graph::from_json`] reads it back.
+    /// The adjacency list as JSON, a line per peer. [`Graph::parsed`] reads it back.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut text = String::from("{\n");
@@ -271,7 +331,8 @@ impl Graph {
     }
 
     /// The smallest number of hops from one peer to each; `None` for those it cannot reach.
-    fn hops_from(&self, from: PeerId) -> Vec<Option<u32>> {
+    #[must_use]
+    pub fn hops_from(&self, from: PeerId) -> Vec<Option<u32>> {
         let mut hops = vec![None; self.neighbours.len()];
         let mut queue = VecDeque::from([(from, 0)]);
         while let Some((peer, distance)) = queue.pop_front() {
@@ -309,13 +370,23 @@ fn checked_neighbours(of: u32, list: &[i64], peers: u32) -> Result<Vec<PeerId>, 
     Ok(set.into_iter().collect())
 }
 
-/// Reads an object with all its keys, including duplicates, which a map would silently drop.
+/// An adjacency list as it is written, not yet checked: `{"0": [1, 2], "1": [0, 2], "2": [0, 1]}`. It keeps all keys,
+/// including duplicates, which a map would silently drop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adjacency(pub Vec<(String, Vec<i64>)>);
+
+impl<'de> Deserialize<'de> for Adjacency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Adjacency, D::Error> {
+        deserializer.deserialize_map(Lists).map(Adjacency)
+    }
+}
+
 struct Lists;
 
 impl<'de> Visitor<'de> for Lists {
     type Value = Vec<(String, Vec<i64>)>;
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of lists")
     }
 
@@ -330,7 +401,6 @@ impl<'de> Visitor<'de> for Lists {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
@@ -343,8 +413,22 @@ mod tests {
         degrees
     }
 
+    fn from_json(json: &str) -> Result<Graph, GraphError> {
+        Graph::parsed(serde_json::from_str(json))
+    }
+
     fn refusal(json: &str) -> String {
-        Graph::from_json(json).unwrap_err().to_string()
+        from_json(json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn lines_and_rings_are_connected_and_have_as_many_links_as_their_shape() {
+        for (peers, line, ring) in [(1, 0, 0), (2, 1, 1), (3, 2, 3), (10, 9, 10)] {
+            let (line_of, ring_of) = (Graph::line(peers), Graph::ring(peers));
+            assert_eq!((line_of.links().count(), ring_of.links().count()), (line, ring), "{peers} peers");
+            assert_eq!(from_json(&line_of.to_json()), Ok(line_of));
+            assert_eq!(from_json(&ring_of.to_json()), Ok(ring_of));
+        }
     }
 
     #[test]
@@ -417,7 +501,7 @@ mod tests {
         fn a_random_graph_is_valid_and_reads_back_from_its_json(peers in 1..=10_000_u32, seed: u64) {
             let graph = Graph::random(peers, seed);
             prop_assert_eq!(graph.len(), peers);
-            prop_assert_eq!(Graph::from_json(&graph.to_json()), Ok(graph.clone()));
+            prop_assert_eq!(from_json(&graph.to_json()), Ok(graph.clone()));
             prop_assert_eq!(Graph::random(peers, seed), graph);
         }
 

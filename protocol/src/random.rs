@@ -1,6 +1,6 @@
 //! Random choices that a seed fixes forever.
 //!
-//! A seed in a configuration names a graph and a cast of roles. It must name the same ones with the next release of any
+//! A seed names a graph, a cast of roles, and a history of the simulator. It must name the same ones with the next release of any
 //! library, so the generator is written out here in full: SplitMix64 (Steele, Lea, Flood 2014), which is eight lines
 //! long and passes the usual statistical suites. It is not a source of secrets; keys come from the operating system.
 
@@ -62,8 +62,8 @@ impl SplitMix64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn the_stream_is_the_published_one() {

@@ -1,45 +1,125 @@
 //! Who buys and who sells (SPEC A7).
 
-use bazaar_protocol::{
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::fmt;
+
+use crate::{
     config::{Offer, Offers, Role, Wishes},
     id::{Item, PeerId, Units},
     money::Price,
+    random::SplitMix64,
 };
 
-use super::Goods;
-use crate::{config::graph::Kind, config::random::SplitMix64};
+/// What a peer does, whatever its goods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It only buys.
+    Buyer,
+    /// It only sells.
+    Seller,
+    /// It both buys and sells.
+    Both,
+}
+
+impl From<&Role> for Kind {
+    fn from(role: &Role) -> Kind {
+        match role {
+            Role::Buyer(_) => Kind::Buyer,
+            Role::Seller(_) => Kind::Seller,
+            Role::Both(..) => Kind::Both,
+        }
+    }
+}
+
+/// The goods from which roles are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assortment {
+    /// How many items there are; they are numbered from 0. At least one.
+    pub items: u16,
+    /// How many units a seller deposits at a time.
+    pub units: Units,
+    /// The lowest price that is drawn.
+    pub lowest_price: Price,
+    /// The highest price that is drawn; at least the lowest.
+    pub highest_price: Price,
+    /// How many units a buyer wants at a time.
+    pub quantity: Units,
+}
+
+impl Assortment {
+    /// Ten units of fish, salt or boar at 4 to 10, bought one by one (SPEC A7).
+    pub const DEFAULT: Assortment = Assortment {
+        items: 3,
+        units: Units(10),
+        lowest_price: Price(400),
+        highest_price: Price(1_000),
+        quantity: Units(1),
+    };
+
+    /// The items, in order.
+    pub fn item_ids(&self) -> impl Iterator<Item = Item> + use<> {
+        (0..self.items).map(Item)
+    }
+}
 
 /// Why nothing can be sold, or not at all times.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoTrade {
     /// The trader neither buys nor sells, and without it there is no pair left to trade.
-    #[error("no trade is possible: it takes a buyer, a seller and a trader, and there are {0} peers; give at least 3")]
     TooFewPeers(u32),
     /// Nobody wants what another offers.
-    #[error(
-        "no trade is possible: nobody offers what another wants, in the quantity wanted; give some peer the role both"
-    )]
     Nobody,
     /// While one peer is trader, none of the others wants what another of them offers.
-    #[error(
-        "no trade is possible while peer {0} is the trader: of the others, nobody offers what another wants, in the \
-         quantity wanted; give another peer the role both"
-    )]
     Under(PeerId),
 }
 
+impl fmt::Display for NoTrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoTrade::TooFewPeers(peers) => write!(
+                f,
+                "no trade is possible: it takes a buyer, a seller and a trader, and there are {peers} peers; give at \
+                 least 3"
+            ),
+            NoTrade::Nobody => write!(
+                f,
+                "no trade is possible: nobody offers what another wants, in the quantity wanted; give some peer the \
+                 role both"
+            ),
+            NoTrade::Under(trader) => write!(
+                f,
+                "no trade is possible while peer {trader} is the trader: of the others, nobody offers what another \
+                 wants, in the quantity wanted; give another peer the role both"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for NoTrade {}
+
 /// What a seed draws for a peer.
 #[derive(Clone, Debug)]
-pub(super) struct Drawn {
+pub struct Drawn {
     /// The role that was drawn.
-    pub(super) role: Role,
+    pub role: Role,
     /// Its role if it must both buy and sell.
-    pub(super) both: Role,
+    pub both: Role,
+}
+
+/// The roles of a seed, made such that from three peers on somebody can trade whoever is trader.
+#[must_use]
+pub fn roles(peers: u32, seed: u64, goods: &Assortment) -> Vec<Role> {
+    let drawn = draw(peers, seed, goods);
+    let both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
+    let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
+    make_trade_possible(&mut roles, seed, &both);
+    roles
 }
 
 /// The roles that a seed draws. A seller starts with a random item and continues with the others; a buyer wants
-/// everything.
-pub(super) fn draw(peers: u32, seed: u64, goods: &Goods) -> Vec<Drawn> {
+/// everything. The same arguments give the same roles in every release.
+#[must_use]
+pub fn draw(peers: u32, seed: u64, goods: &Assortment) -> Vec<Drawn> {
     let mut random = SplitMix64::new(seed, "roles");
     // Dealt like cards rather than tossed like coins, so that ten peers are not eight buyers and one seller.
     let mut cards: Vec<Kind> = (0..peers).map(card).collect();
@@ -56,7 +136,7 @@ fn card(number: u32) -> Kind {
     }
 }
 
-fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Goods) -> Drawn {
+fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Assortment) -> Drawn {
     let items: Vec<Item> = goods.item_ids().collect();
     let first = random.index(items.len());
     let spread = u64::from(goods.highest_price.0 - goods.lowest_price.0);
@@ -80,7 +160,7 @@ fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Goods) -> Drawn {
 
 /// Makes peers both buyer and seller, one after another, until somebody can trade whoever is trader. `both` says what a
 /// peer would then buy and sell; `None` for those whose role is given.
-pub(super) fn make_trade_possible(roles: &mut [Role], seed: u64, both: &[Option<Role>]) {
+pub fn make_trade_possible(roles: &mut [Role], seed: u64, both: &[Option<Role>]) {
     let mut order: Vec<(usize, &Role)> =
         both.iter().enumerate().filter_map(|(peer, role)| Some((peer, role.as_ref()?))).collect();
     SplitMix64::new(seed, "both").shuffle(&mut order);
@@ -93,7 +173,10 @@ pub(super) fn make_trade_possible(roles: &mut [Role], seed: u64, both: &[Option<
 }
 
 /// Whether a buyer and a seller of something it wants remain, whoever is trader.
-pub(super) fn check(roles: &[Role]) -> Result<(), NoTrade> {
+///
+/// # Errors
+/// Says under whom nobody can trade.
+pub fn check(roles: &[Role]) -> Result<(), NoTrade> {
     if roles.len() < 3 {
         // Fewer than three.
         return Err(NoTrade::TooFewPeers(roles.len() as u32));
@@ -111,7 +194,7 @@ pub(super) fn check(roles: &[Role]) -> Result<(), NoTrade> {
 /// A buyer and another peer that offers something it wants; neither is the trader.
 fn find_pair(roles: &[Role], trader: Option<usize>) -> Option<(usize, usize)> {
     let items = roles.iter().flat_map(|role| role.wishes().into_iter().flat_map(|wishes| &wishes.items));
-    let items: std::collections::BTreeSet<Item> = items.copied().collect();
+    let items: BTreeSet<Item> = items.copied().collect();
     items.into_iter().find_map(|item| {
         // The two buyers who want the least at a time and the two sellers who deposit the most: if anybody can trade
         // this item, two of these four can.
@@ -148,7 +231,6 @@ fn best_two(all: impl Iterator<Item = (Units, usize)>, better: impl Fn(Units, Un
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -197,23 +279,21 @@ mod tests {
 
         #[test]
         fn from_three_peers_on_trade_is_possible_whoever_is_trader(peers in 3..60_u32, seed: u64) {
-            let config = super::super::tests::drawn(peers, seed);
-            let roles: Vec<Role> = config.members().map(|member| member.role.clone()).collect();
-            prop_assert!(trades_under_anybody(&roles));
+            prop_assert!(trades_under_anybody(&super::roles(peers, seed, &Assortment::DEFAULT)));
         }
     }
 
     #[test]
     fn another_seed_gives_another_cast() {
         let cast =
-            |seed| -> Vec<Role> { draw(10, seed, &Goods::default()).into_iter().map(|drawn| drawn.role).collect() };
+            |seed| -> Vec<Role> { draw(10, seed, &Assortment::DEFAULT).into_iter().map(|drawn| drawn.role).collect() };
         assert_eq!(cast(1), cast(1));
         assert_ne!(cast(1), cast(2));
     }
 
     #[test]
     fn all_kinds_of_roles_and_all_first_items_are_drawn() {
-        let roles: Vec<Role> = draw(1_000, 1, &Goods::default()).into_iter().map(|drawn| drawn.role).collect();
+        let roles: Vec<Role> = draw(1_000, 1, &Assortment::DEFAULT).into_iter().map(|drawn| drawn.role).collect();
         let buyers = roles.iter().filter(|role| role.offers().is_none()).count();
         let sellers = roles.iter().filter(|role| role.wishes().is_none()).count();
         assert_eq!((buyers, sellers), (500, 400));
