@@ -160,5 +160,6 @@ pub mod machines;
 pub mod participants;
 pub mod pictures;
 pub mod search;
+pub mod simulator;
 pub mod subject;
 pub mod system;

@@ -94,7 +94,13 @@ impl Clock {
     /// Whether `sent` is at most [`Clock::MAX_LEAD`] ahead of this clock.
     #[must_use]
     pub fn is_plausible(&self, sent: Time) -> bool {
-        sent.0 <= self.now.0.saturating_add(Self::MAX_LEAD)
+        Clock::is_plausible_at(self.now, sent)
+    }
+
+    /// Whether `sent` is at most [`Clock::MAX_LEAD`] ahead of a clock at `now`.
+    #[must_use]
+    pub fn is_plausible_at(now: Time, sent: Time) -> bool {
+        sent.0 <= now.0.saturating_add(Self::MAX_LEAD)
     }
 
     /// A bound has become durable.

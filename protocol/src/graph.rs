@@ -9,8 +9,8 @@ use alloc::{
 use core::fmt::{self, Write as _};
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, MapAccess, Visitor},
 };
 
 use crate::{id::PeerId, random::SplitMix64};
@@ -375,6 +375,19 @@ fn checked_neighbours(of: u32, list: &[i64], peers: u32) -> Result<Vec<PeerId>, 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adjacency(pub Vec<(String, Vec<i64>)>);
 
+impl Serialize for Graph {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let lists = self.peers().map(|peer| (peer.to_string(), self.neighbours(peer)));
+        serializer.collect_map(lists)
+    }
+}
+
+impl<'de> Deserialize<'de> for Graph {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Graph, D::Error> {
+        Graph::parsed(Adjacency::deserialize(deserializer)).map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Adjacency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Adjacency, D::Error> {
         deserializer.deserialize_map(Lists).map(Adjacency)
@@ -502,6 +515,8 @@ mod tests {
             let graph = Graph::random(peers, seed);
             prop_assert_eq!(graph.len(), peers);
             prop_assert_eq!(from_json(&graph.to_json()), Ok(graph.clone()));
+            let written = serde_json::to_string(&graph).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Graph>(&written).unwrap(), graph.clone());
             prop_assert_eq!(Graph::random(peers, seed), graph);
         }
 

@@ -56,8 +56,8 @@ pub struct Peer {
     journal: Journal,
 }
 
-/// Called with each input of a peer's participant and with what the participant decided.
-pub type Watch<'a> = dyn FnMut(ParticipantInput, &[ParticipantEffect]) + 'a;
+/// Called with a peer's participant after its step, the input of the step, and what the participant decided.
+pub type Watch<'a> = dyn FnMut(&Participant, ParticipantInput, &[ParticipantEffect]) + 'a;
 
 /// Called with what a peer's participant decided as it started.
 pub type WatchStart<'a> = dyn FnMut(&Participant, &[ParticipantEffect]) + 'a;
@@ -135,7 +135,7 @@ impl Peer {
             let context = Context { config: &step.peer.config, is_isolated: step.peer.is_isolated() };
             let said = step.peer.participant.step(context, given);
             if let (Some(watch), Some(given)) = (watch, copy) {
-                watch(given, &said);
+                watch(&step.peer.participant, given, &said);
             }
             step.carry(said);
         }
@@ -169,6 +169,12 @@ impl Peer {
     #[must_use]
     pub fn participant(&self) -> &Participant {
         &self.participant
+    }
+
+    /// The overlay: its links, and the paths and floods it remembers.
+    #[must_use]
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
     }
 
     /// The journal: what it writes ahead and holds back.

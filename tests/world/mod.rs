@@ -300,7 +300,7 @@ impl World {
         let whole = arrived.as_ref().filter(|(_, envelope)| is_again(envelope)).map(|_| peer.clone());
         let was_written = matches!(input, Input::Written(_));
         let mut given = None;
-        let effects = peer.watched_step(input, &mut |input, said| given = Some((input, said.to_vec())));
+        let effects = peer.watched_step(input, &mut |_, input, said| given = Some((input, said.to_vec())));
         if let Some((input, said)) = &given {
             for effect in said {
                 if let ParticipantEffect::Ledger(LedgerCall { request: LedgerRequest::Append(batch), .. }) = effect

@@ -24,6 +24,7 @@ use serde::Serialize;
 mod gallery;
 mod journal;
 mod mutants;
+mod simulate;
 mod table;
 
 use journal::Journal;
@@ -50,7 +51,9 @@ enum Command {
     Mutants(MutantsArguments),
     /// Walk through a scenario in a browser, with stateright's Explorer, on this machine only.
     Explore(ExploreArguments),
-    /// Replay a history written by `check` or `mutants`, step by step in words, and draw it.
+    /// Simulate whole bazaars in virtual time, one history per seed, with faults, and check every property.
+    Simulate(simulate::SimulateArguments),
+    /// Replay a history written by `check`, `mutants` or `simulate`, step by step in words, and draw it.
     Replay(ReplayArguments),
     /// List the scenarios: what runs, the adversary, the bounds and why they suffice, the number of states.
     List {
@@ -152,6 +155,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check_all(&arguments),
         Command::Mutants(arguments) => mutants::hunt(&arguments),
         Command::Explore(arguments) => explore(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Replay(arguments) => replay(&arguments),
         Command::List { markdown } => list(markdown),
     };

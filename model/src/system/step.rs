@@ -283,7 +283,7 @@ impl<'a> Step<'a> {
         let is_written = matches!(input, Input::Written(_));
         let mut watched = None;
         let effects = self.live(peer, |live| {
-            live.peer.watched_step(input, &mut |given, said| watched = Some((given, said.to_vec())))
+            live.peer.watched_step(input, &mut |_, given, said| watched = Some((given, said.to_vec())))
         });
         let World { nodes, observer, .. } = &mut self.world;
         let Some(Node::Up(after)) = nodes.get(peer.0 as usize).map(|node| &**node) else { return };

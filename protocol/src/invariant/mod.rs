@@ -105,6 +105,8 @@ pub enum Property {
     L2,
     /// A lone survivor can hold the office and settles what is pending.
     L3,
+    /// In a quiet network nobody calls an election but after a resignation, and every request gets an outcome in time.
+    L4,
 }
 
 impl Property {
@@ -145,6 +147,7 @@ impl Property {
             Property::L1 => "once faults stop there is one trader, known to all",
             Property::L2 => "once faults stop every accepted request gets an outcome, and everyone concerned is told",
             Property::L3 => "a lone survivor can hold the office and settles what is pending",
+            Property::L4 => "in a quiet network only a resignation brings an election, and requests end in time",
         }
     }
 }
@@ -183,6 +186,7 @@ impl fmt::Display for Property {
             Property::L1 => "L1",
             Property::L2 => "L2",
             Property::L3 => "L3",
+            Property::L4 => "L4",
         })
     }
 }
@@ -204,7 +208,9 @@ impl Violation {
         Violation { property, position: Some(position), what }
     }
 
-    pub(super) fn off_the_log(property: Property, what: String) -> Violation {
+    /// A violation that does not concern a record of the log.
+    #[must_use]
+    pub fn off_the_log(property: Property, what: String) -> Violation {
         Violation { property, position: None, what }
     }
 }

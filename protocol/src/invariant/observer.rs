@@ -43,7 +43,7 @@ use crate::{
     account::Outcome,
     archive::Deed,
     books::Books,
-    clock::Time,
+    clock::{Clock, Time},
     config::{Limits, Terms},
     effect::{Departure, Durable, Effect, Note},
     election::{ElectionMessage, Eligibility},
@@ -172,6 +172,58 @@ pub struct Stepped<'a> {
     pub effects: &'a [ParticipantEffect],
     /// The participant after the step.
     pub after: &'a Participant,
+}
+
+/// What of a participant before a step a property compares with what it is afterwards. A world in which a participant is
+/// expensive to keep keeps this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    me: Life,
+    clock: Time,
+    epoch: Option<Epoch>,
+    /// Whether it stands for office.
+    stands: bool,
+    /// Whether it has an office and no books in it.
+    is_out: bool,
+    /// Where the books end that it serves from, and in which epoch.
+    serves: Option<(Epoch, Position)>,
+    /// The leader it follows, according to its election.
+    leader: Option<(Epoch, PeerId)>,
+    asking: Option<Request>,
+    depositing: Option<Deposit>,
+}
+
+impl Before {
+    /// What is to be compared of this participant.
+    #[must_use]
+    pub fn of(participant: &Participant) -> Before {
+        let office = participant.office();
+        Before {
+            me: participant.me(),
+            clock: participant.clock().now(),
+            epoch: participant.epoch(),
+            stands: office.is_some_and(|office| office.is_standing()),
+            is_out: office.is_some_and(|office| office.books().is_none()),
+            serves: serves(participant),
+            leader: participant.election().and_then(|election| election.leader()),
+            asking: participant.buyer().and_then(|buyer| buyer.asking().cloned()),
+            depositing: participant.seller().and_then(|seller| seller.depositing().cloned()),
+        }
+    }
+}
+
+fn serves(participant: &Participant) -> Option<(Epoch, Position)> {
+    let office = participant.office()?;
+    Some((office.epoch()?, office.trader()?.books().position()))
+}
+
+/// A step, with no more of the participant before it than is compared.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    before: &'a Before,
+    input: &'a ParticipantInput,
+    effects: &'a [ParticipantEffect],
+    after: &'a Participant,
 }
 
 impl PartialEq for Observer {
@@ -569,10 +621,25 @@ impl Observer {
     /// The first property that does not hold.
     pub fn on_step(&mut self, step: Stepped<'_>) -> Checked {
         let Stepped { before, input, effects, after } = step;
+        self.on_step_since(&Before::of(before), input, effects, after)
+    }
+
+    /// Like [`Observer::on_step`], where no more is kept of the participant before the step.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn on_step_since(
+        &mut self,
+        before: &Before,
+        input: &ParticipantInput,
+        effects: &[ParticipantEffect],
+        after: &Participant,
+    ) -> Checked {
+        let step = Step { before, input, effects, after };
         let peer = after.me().peer;
         let hears = self.seen_of(peer).and_then(|witness| witness.hears);
         self.hear(step);
-        let found = a_clock_never_goes_back(before.clock().now(), after.clock().now());
+        let found = a_clock_never_goes_back(before.clock, after.clock().now());
         self.asked(found)?;
         if let ParticipantInput::Heard { clock, .. } = input {
             let found = a_receive_is_later_than_its_send(*clock, after.clock().now());
@@ -601,10 +668,8 @@ impl Observer {
     }
 
     /// Remembers what a step makes known to its participant, judging by the input alone.
-    fn hear(&mut self, Stepped { before, input, after, .. }: Stepped<'_>) {
-        let stands = before.office().is_some_and(|office| office.is_standing());
-        let mine = before.epoch();
-        let me = before.me();
+    fn hear(&mut self, Step { before, input, after, .. }: Step<'_>) {
+        let Before { me, epoch: mine, stands, .. } = *before;
         let known = self.witnesses.entry(me.peer).or_default();
         // Most steps teach nothing; then what is shared with other observers stays shared.
         let mut witness = Witness::clone(known);
@@ -681,8 +746,7 @@ impl Observer {
 
     /// SPEC B9: a peer that is out of office when the ledger goes does not hear it; nor does a peer that has given up
     /// waiting for it.
-    fn lose_ledger(&mut self, Stepped { before, input, effects, after }: Stepped<'_>) {
-        let is_out = before.office().is_some_and(|office| office.books().is_none());
+    fn lose_ledger(&mut self, Step { before, input, effects, after }: Step<'_>) {
         let silent = |effect: &ParticipantEffect| match effect {
             ParticipantEffect::Note { note, .. } => {
                 matches!(note, Note::SteppedDown { reason: Departure::LedgerSilent })
@@ -694,7 +758,7 @@ impl Observer {
             | ParticipantEffect::Disarm(_)
             | ParticipantEffect::Choose { .. } => false,
         };
-        let is_lost = (*input == ParticipantInput::LedgerDown && is_out) || effects.iter().any(silent);
+        let is_lost = (*input == ParticipantInput::LedgerDown && before.is_out) || effects.iter().any(silent);
         let peer = after.me().peer;
         if is_lost && self.seen_of(peer).is_some_and(|witness| witness.hears_ledger) {
             self.witness(peer).hears_ledger = false;
@@ -702,10 +766,10 @@ impl Observer {
     }
 
     /// S1, B4, Y1, Y2: a peer that takes office holds it according to the log.
-    fn check_office(&self, before: &Participant, after: &Participant) -> Checked {
+    fn check_office(&self, before: &Before, after: &Participant) -> Checked {
         let Some(epoch) = after.epoch() else { return Ok(()) };
         let me = after.me();
-        if before.epoch() == Some(epoch) {
+        if before.epoch == Some(epoch) {
             // A peer that claims and hears of a later epoch may still be granted an earlier one, and is fenced when it
             // writes.
             let floor = self.seen_of(me.peer).map_or(Epoch(0), |witness| witness.floor);
@@ -748,13 +812,9 @@ impl Observer {
     }
 
     /// S12: a trader serves from the fold of the log, up to the end of a batch. Checked whenever the books change.
-    fn check_books(&self, before: &Participant, after: &Participant) -> Checked {
-        let serves = |participant: &Participant| {
-            let office = participant.office()?;
-            Some((office.epoch()?, office.trader()?.books().position()))
-        };
+    fn check_books(&self, before: &Before, after: &Participant) -> Checked {
         let trader = after.office().and_then(|office| office.trader());
-        let (Some(trader), true) = (trader, serves(before) != serves(after)) else { return Ok(()) };
+        let (Some(trader), true) = (trader, before.serves != serves(after)) else { return Ok(()) };
         let books = trader.books();
         if books.position() == self.log.books.position() && *books == self.log.books {
             return Ok(());
@@ -768,15 +828,10 @@ impl Observer {
     }
 
     /// Checks what a participant decided to say, to ask and to note.
-    fn on_effects(
-        &mut self,
-        after: &Participant,
-        before: Option<&Participant>,
-        effects: &[ParticipantEffect],
-    ) -> Checked {
+    fn on_effects(&mut self, after: &Participant, before: Option<&Before>, effects: &[ParticipantEffect]) -> Checked {
         let me = after.me();
         // What a trader says as it resigns still belongs to the term it resigns.
-        let serves = after.epoch().or(before.and_then(Participant::epoch));
+        let serves = after.epoch().or(before.and_then(|before| before.epoch));
         for effect in effects {
             let found = match effect {
                 ParticipantEffect::TellAll { clock, body: Body::Clock } => {
@@ -1020,11 +1075,11 @@ impl Observer {
 
     /// B4: the epochs of the leaders that a life recognises never fall. S1: each of these leaders holds its epoch,
     /// according to the log.
-    fn check_leader(&self, before: &Participant, after: &Participant) -> Checked {
+    fn check_leader(&self, before: &Before, after: &Participant) -> Checked {
         let Some((epoch, leader)) = after.election().and_then(|election| election.leader()) else { return Ok(()) };
         let peer = after.me().peer;
         let floor = self.seen_of(peer).map_or(Epoch(0), |witness| witness.floor);
-        if before.election().and_then(|election| election.leader()) == Some((epoch, leader)) || leader == peer {
+        if before.leader == Some((epoch, leader)) || leader == peer {
             return Ok(());
         }
         match self.log.holder(epoch) {
@@ -1045,7 +1100,7 @@ impl Observer {
 
     /// B6: a peer that resigned sits out one term and no more. B9: a peer that cannot reach the ledger calls nobody and
     /// does not stand.
-    fn check_eligibility(&self, Stepped { before, effects, after, .. }: Stepped<'_>) -> Checked {
+    fn check_eligibility(&self, Step { before, effects, after, .. }: Step<'_>) -> Checked {
         let peer = after.me().peer;
         if after.election().is_none() {
             return Ok(());
@@ -1079,9 +1134,8 @@ impl Observer {
                     | ParticipantEffect::Choose { .. }
                     | ParticipantEffect::Note { .. } => false,
                 };
-                let stands =
-                    |participant: &Participant| participant.office().is_some_and(|office| office.is_standing());
-                if effects.iter().any(runs) || (stands(after) && !stands(before)) {
+                let stands = after.office().is_some_and(|office| office.is_standing());
+                if effects.iter().any(runs) || (stands && !before.stands) {
                     let what = format!("peer {peer} does not hear the ledger but runs for office anyway");
                     return violated(Property::B9, what);
                 }
@@ -1096,7 +1150,7 @@ impl Observer {
         hears: Option<(Epoch, PeerId)>,
         from: PeerId,
         body: &Body,
-        Stepped { effects, after, .. }: Stepped<'_>,
+        Step { effects, after, .. }: Step<'_>,
     ) -> Checked {
         let Some((epoch, leader)) = hears.filter(|(_, leader)| *leader != from) else { return Ok(()) };
         let is_called = match body {
@@ -1190,6 +1244,27 @@ impl Observer {
         heard: Option<&ParticipantInput>,
         after: &Peer,
     ) -> Checked {
+        let has_changed = || {
+            before.overlay() != after.overlay()
+                || (heard.is_none() && before.participant() != after.participant())
+        };
+        self.on_handed(&Before::of(before.participant()), from, envelope, heard, after, has_changed)
+    }
+
+    /// Like [`Observer::on_arrival`], where `has_changed` says whether the peer has done anything with the message, or
+    /// remembers it.
+    ///
+    /// # Errors
+    /// As for [`Observer::on_arrival`].
+    pub fn on_handed(
+        &mut self,
+        before: &Before,
+        from: PeerId,
+        envelope: &Envelope,
+        heard: Option<&ParticipantInput>,
+        after: &Peer,
+        has_changed: impl FnOnce() -> bool,
+    ) -> Checked {
         let me = after.participant().me().peer;
         let highest = self.seen_of(me).map_or(Time(0), |witness| witness.highest);
         let news = Some(envelope.multicast).filter(|multicast| *multicast > highest);
@@ -1209,7 +1284,7 @@ impl Observer {
                 return violated(Property::S10, what);
             }
         }
-        let is_refused = [envelope.clock, envelope.multicast].iter().any(|clock| !before.clock().is_plausible(*clock));
+        let is_refused = [envelope.clock, envelope.multicast].iter().any(|clock| !Clock::is_plausible_at(before.clock, *clock));
         if is_refused {
             return Ok(());
         }
@@ -1226,8 +1301,7 @@ impl Observer {
         let is_unheard = !heard.is_some_and(is_message);
         match envelope.route {
             Route::Flood { id, .. } if self.was_handed(me, id) => {
-                let is_silent = heard.is_some() || before.participant() == after.participant();
-                if heard.is_some_and(is_message) || !is_silent || before.overlay() != after.overlay() {
+                if heard.is_some_and(is_message) || has_changed() {
                     let what = format!("peer {me} takes a flood of peer {} a second time", envelope.source);
                     return violated(Property::S10, what);
                 }
@@ -1377,16 +1451,16 @@ fn a_write_takes_nothing_back(me: Life, durable: Durable, next: Durable) -> Chec
 }
 
 /// S4: what a client waits for has not changed under the same number.
-fn nothing_is_renamed(before: &Participant, after: &Participant) -> Checked {
-    let asking = |participant: &Participant| participant.buyer().and_then(|buyer| buyer.asking().cloned());
-    let depositing = |participant: &Participant| participant.seller().and_then(|seller| seller.depositing().cloned());
-    let renamed = asking(before).zip(asking(after)).is_some_and(|(was, is)| was.id == is.id && was != is)
-        || depositing(before).zip(depositing(after)).is_some_and(|(was, is)| was.id == is.id && was != is);
+fn nothing_is_renamed(before: &Before, after: &Participant) -> Checked {
+    let asking = after.buyer().and_then(|buyer| buyer.asking());
+    let depositing = after.seller().and_then(|seller| seller.depositing());
+    let renamed = before.asking.as_ref().zip(asking).is_some_and(|(was, is)| was.id == is.id && was != is)
+        || before.depositing.as_ref().zip(depositing).is_some_and(|(was, is)| was.id == is.id && was != is);
     once_and_for_all(!renamed, after.me().peer, "wish")
 }
 
 /// S13: a buyer that is told that a request of its own waits, and does not know the outcome of that one, waits for it.
-fn told_what_waits(Stepped { input, after, .. }: Stepped<'_>) -> Checked {
+fn told_what_waits(Step { input, after, .. }: Step<'_>) -> Checked {
     let ParticipantInput::Heard { body: Body::Trader(TraderMessage::Buyer(status)), .. } = input else {
         return Ok(());
     };

@@ -1,0 +1,106 @@
+//! What a history costs, for the table of sizes.
+
+use std::collections::BTreeMap;
+
+use bazaar_protocol::{
+    account::QueueKey,
+    id::RequestId,
+    message::Envelope,
+    record::{Batch, Entry},
+};
+
+use super::meter::EnvelopeKind;
+
+/// What is measured along a history, from a certain time on.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    bytes: [u64; EnvelopeKind::ALL.len()],
+    /// How long each request waited, in nanoseconds.
+    waits: Vec<u64>,
+    /// Where each open request stands.
+    places: BTreeMap<RequestId, QueueKey>,
+    /// The largest place served.
+    served: Option<QueueKey>,
+    outcomes: u64,
+    overtaken: u64,
+    /// When the trader was last killed, if nobody has taken office since.
+    killed: Option<u64>,
+    /// How long there was no trader, each time.
+    vacancies: Vec<u64>,
+}
+
+impl Survey {
+    pub(super) fn envelope(&mut self, kind: EnvelopeKind, envelope: &Envelope) {
+        let size = postcard::serialize_with_flavor(envelope, postcard::ser_flavors::Size::default());
+        // An envelope contains nothing that postcard cannot represent.
+        self.bytes[kind as usize] += size.unwrap_or(0) as u64;
+    }
+
+    pub(super) fn waited(&mut self, nanos: u64) {
+        self.waits.push(nanos);
+    }
+
+    pub(super) fn killed(&mut self, now: u64) {
+        self.killed = Some(now);
+    }
+
+    pub(super) fn took_office(&mut self, now: u64) {
+        self.vacancies.extend(self.killed.take().map(|killed| now - killed));
+    }
+
+    pub(super) fn batch(&mut self, _: u64, batch: &Batch) {
+        for record in &batch.records {
+            let id = match &record.entry {
+                Entry::Admitted(request) => {
+                    self.places.insert(request.id, QueueKey::of(request));
+                    continue;
+                }
+                Entry::Sold(sale) => sale.request,
+                Entry::Refused { request } => *request,
+                Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Resigned => continue,
+            };
+            let Some(place) = self.places.remove(&id) else { continue };
+            self.outcomes += 1;
+            self.overtaken += u64::from(self.served.is_some_and(|served| place < served));
+            self.served = self.served.max(Some(place));
+        }
+    }
+
+    /// The bytes of the envelopes of a kind, as the runtime would write them, without frames.
+    #[must_use]
+    pub fn bytes(&self, kind: EnvelopeKind) -> u64 {
+        self.bytes[kind as usize]
+    }
+
+    /// The wait that this share of all requests did not exceed, in nanoseconds.
+    #[must_use]
+    pub fn wait(&self, share: f64) -> Option<u64> {
+        quantile(&self.waits, share)
+    }
+
+    /// The longest time without a trader after one was killed, in nanoseconds.
+    #[must_use]
+    pub fn longest_vacancy(&self) -> Option<u64> {
+        self.vacancies.iter().max().copied()
+    }
+
+    /// The usual time without a trader after one was killed, in nanoseconds.
+    #[must_use]
+    pub fn usual_vacancy(&self) -> Option<u64> {
+        quantile(&self.vacancies, 0.5)
+    }
+
+    /// The share of outcomes that came after one of a later-stamped request.
+    #[must_use]
+    pub fn overtaken(&self) -> f64 {
+        self.overtaken as f64 / self.outcomes.max(1) as f64
+    }
+}
+
+fn quantile(values: &[u64], share: f64) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    // Below the length, and not negative.
+    let nth = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(nth).copied()
+}
