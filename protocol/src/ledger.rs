@@ -89,6 +89,18 @@ impl LedgerStatus {
         self.term.map_or(Epoch(0), |term| term.epoch)
     }
 
+    /// The status after `batch` was appended to a log with this status.
+    #[must_use]
+    pub fn after(mut self, batch: &Batch) -> LedgerStatus {
+        self.head = batch.end();
+        if let Some(holder) = batch.claimant() {
+            self.term = Some(Term { epoch: batch.epoch, holder, ended: false });
+        } else if let Some(term) = &mut self.term {
+            term.ended |= batch.resigns();
+        }
+        self
+    }
+
     /// This status as a peer remembers it.
     #[must_use]
     pub fn seen(&self) -> HighWaterMark {
@@ -284,13 +296,7 @@ impl Tail {
     /// The tail after `batch` was appended to a log with this tail.
     #[must_use]
     pub fn after(&self, batch: &Batch) -> Tail {
-        let mut status = self.status;
-        status.head = batch.end();
-        if let Some(holder) = batch.claimant() {
-            status.term = Some(Term { epoch: batch.epoch, holder, ended: false });
-        } else if let Some(term) = &mut status.term {
-            term.ended |= batch.resigns();
-        }
+        let status = self.status.after(batch);
         Tail { status, last: Some(LastBatch { epoch: batch.epoch, position: batch.position, digest: batch.digest() }) }
     }
 }

@@ -4,13 +4,19 @@ use alloc::{
     format,
     string::{String, ToString},
 };
+use core::fmt;
 
 use super::{
-    LogAudit, Property, Violation,
+    Checked, LogAudit, Property, Violation,
     history::{History, TermSoFar},
     log::read,
 };
-use crate::{account::BooksTerm, books::Books, id::Epoch, record::Record};
+use crate::{
+    account::BooksTerm,
+    books::Books,
+    id::{Epoch, PeerId},
+    record::{Batch, Entry, Record},
+};
 
 /// S12: the books are what [`Books::apply`] makes of the first records of the log, as many as the books say they fold.
 ///
@@ -74,6 +80,27 @@ pub fn the_books_say_what_was_audited(books: &Books, audit: &LogAudit) -> Result
     compare(books, audit.history()).map_err(|what| Violation::at(Property::S12, books.position(), what))
 }
 
+/// The same, as far as the last batch of that log can have changed it.
+pub(super) fn the_batch_changed_what_was_audited(books: &Books, audit: &LogAudit, batch: &Batch) -> Checked {
+    let history = audit.history();
+    let compared = compare_sums(books, history).and_then(|()| {
+        for record in &batch.records {
+            let (buyer, seller) = match &record.entry {
+                Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
+                Entry::Admitted(request) => (Some(request.id.buyer), None),
+                Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
+                Entry::Refused { request } => (Some(request.buyer), None),
+                Entry::Claimed { .. } | Entry::Resigned => (None, None),
+            };
+            buyer.map_or(Ok(()), |buyer| compare_buyer(books, history, buyer))?;
+            seller.map_or(Ok(()), |seller| compare_seller(books, history, seller))?;
+            compare_trader(books, history, record.stamp.peer)?;
+        }
+        Ok(())
+    });
+    compared.map_err(|what| Violation::at(Property::S12, books.position(), what))
+}
+
 /// S6, over all accounts: what the buyers have spent is what the sellers have earned and the traders have kept.
 ///
 /// # Errors
@@ -90,6 +117,13 @@ pub fn the_accounts_add_up(books: &Books) -> Result<(), Violation> {
 }
 
 fn compare(books: &Books, history: &History) -> Result<(), String> {
+    compare_sums(books, history)?;
+    history.buyers.keys().try_for_each(|id| compare_buyer(books, history, *id))?;
+    history.sellers.keys().try_for_each(|id| compare_seller(books, history, *id))?;
+    history.traders.keys().try_for_each(|id| compare_trader(books, history, *id))
+}
+
+fn compare_sums(books: &Books, history: &History) -> Result<(), String> {
     equal("records", books.position().0, history.position.0)?;
     equal("largest stamp", books.latest().0, history.latest.0)?;
     equal("refusals", books.refusals(), history.sums.refusals)?;
@@ -97,49 +131,51 @@ fn compare(books: &Books, history: &History) -> Result<(), String> {
     if !books.queue().eq(history.queue.values().map(|(_, request)| request)) {
         return Err("the queue is not the open requests in order".to_string());
     }
-
     // A buyer or seller appears in the books with its first admission or deposit, a trader with its first sale.
     equal("buyers", books.buyers().len() as u64, history.buyers.len() as u64)?;
-    for (id, buyer) in &history.buyers {
-        let account = books.buyers().get(id).ok_or_else(|| format!("buyer {id} is missing"))?;
-        let open = account.open.iter().map(|key| key.id.sequence);
-        if !open.eq(buyer.open.iter().copied()) {
-            return Err(format!("buyer {id}: its open request differs"));
-        }
-        if account.last.as_ref().map(|(sequence, _)| *sequence) != buyer.last.map(|(sequence, _)| sequence) {
-            return Err(format!("buyer {id}: its last outcome differs"));
-        }
-        equal(&format!("buyer {id} bought"), account.bought, buyer.bought)?;
-        equal(&format!("buyer {id} spent"), account.spent.0, buyer.spent)?;
-    }
-
     equal("sellers", books.sellers().len() as u64, history.sellers.len() as u64)?;
-    for (id, seller) in &history.sellers {
-        let account = books.sellers().get(id).ok_or_else(|| format!("seller {id} is missing"))?;
-        if account.deposit.as_ref().map(|deposit| deposit.number) != seller.last_deposit {
-            return Err(format!("seller {id}: its last deposit differs"));
-        }
-        if let Some(deposit) = &account.deposit {
-            let stock = history.stock(*id, deposit.number).ok_or_else(|| format!("seller {id}: no such deposit"))?;
-            equal(&format!("seller {id} has left"), deposit.left.0, stock.left())?;
-            let is_as_deposited = (deposit.item, deposit.count, deposit.price)
-                == (stock.deposit.item, stock.deposit.count, stock.deposit.price);
-            if !is_as_deposited {
-                return Err(format!("seller {id}: its deposit is not as it was made"));
-            }
-        }
-        equal(&format!("seller {id}'s clock"), account.clock.0, seller.clock.0)?;
-        equal(&format!("seller {id}'s sales"), account.sales.0, seller.sales.0)?;
-        equal(&format!("seller {id} earned"), account.earned.0, seller.earned)?;
-    }
+    equal("traders", books.traders().len() as u64, history.traders.len() as u64)
+}
 
-    equal("traders", books.traders().len() as u64, history.traders.len() as u64)?;
-    for (id, trader) in &history.traders {
-        let account = books.traders().get(id).ok_or_else(|| format!("trader {id} is missing"))?;
-        equal(&format!("trader {id}'s sales"), account.sales, trader.sales)?;
-        equal(&format!("trader {id} kept"), account.commission.0, trader.commission)?;
+fn compare_buyer(books: &Books, history: &History, id: PeerId) -> Result<(), String> {
+    let Some(buyer) = history.buyers.get(&id) else { return Ok(()) };
+    let account = books.buyers().get(&id).ok_or_else(|| format!("buyer {id} is missing"))?;
+    let open = account.open.iter().map(|key| key.id.sequence);
+    if !open.eq(buyer.open.iter().copied()) {
+        return Err(format!("buyer {id}: its open request differs"));
     }
-    Ok(())
+    if account.last.as_ref().map(|(sequence, _)| *sequence) != buyer.last.map(|(sequence, _)| sequence) {
+        return Err(format!("buyer {id}: its last outcome differs"));
+    }
+    equal(format_args!("buyer {id} bought"), account.bought, buyer.bought)?;
+    equal(format_args!("buyer {id} spent"), account.spent.0, buyer.spent)
+}
+
+fn compare_seller(books: &Books, history: &History, id: PeerId) -> Result<(), String> {
+    let Some(seller) = history.sellers.get(&id) else { return Ok(()) };
+    let account = books.sellers().get(&id).ok_or_else(|| format!("seller {id} is missing"))?;
+    if account.deposit.as_ref().map(|deposit| deposit.number) != seller.last_deposit {
+        return Err(format!("seller {id}: its last deposit differs"));
+    }
+    if let Some(deposit) = &account.deposit {
+        let stock = history.stock(id, deposit.number).ok_or_else(|| format!("seller {id}: no such deposit"))?;
+        equal(format_args!("seller {id} has left"), deposit.left.0, stock.left())?;
+        let is_as_deposited = (deposit.item, deposit.count, deposit.price)
+            == (stock.deposit.item, stock.deposit.count, stock.deposit.price);
+        if !is_as_deposited {
+            return Err(format!("seller {id}: its deposit is not as it was made"));
+        }
+    }
+    equal(format_args!("seller {id}'s clock"), account.clock.0, seller.clock.0)?;
+    equal(format_args!("seller {id}'s sales"), account.sales.0, seller.sales.0)?;
+    equal(format_args!("seller {id} earned"), account.earned.0, seller.earned)
+}
+
+fn compare_trader(books: &Books, history: &History, id: PeerId) -> Result<(), String> {
+    let Some(trader) = history.traders.get(&id) else { return Ok(()) };
+    let account = books.traders().get(&id).ok_or_else(|| format!("trader {id} is missing"))?;
+    equal(format_args!("trader {id}'s sales"), account.sales, trader.sales)?;
+    equal(format_args!("trader {id} kept"), account.commission.0, trader.commission)
 }
 
 fn compare_terms(books: Option<&BooksTerm>, records: Option<&TermSoFar>) -> Result<(), String> {
@@ -156,7 +192,7 @@ fn compare_terms(books: Option<&BooksTerm>, records: Option<&TermSoFar>) -> Resu
 }
 
 /// Checks that these two amounts are equal, or says how they differ.
-fn equal(what: &str, books: impl Into<u128>, records: impl Into<u128>) -> Result<(), String> {
+fn equal(what: impl fmt::Display, books: impl Into<u128>, records: impl Into<u128>) -> Result<(), String> {
     let (books, records) = (books.into(), records.into());
     if books == records { Ok(()) } else { Err(format!("{what}: the books say {books}, the records {records}")) }
 }

@@ -28,7 +28,11 @@ impl Lease {
     /// A ledger has started over this log. The lease starts afresh: the holder may be alive.
     #[must_use]
     pub fn afresh<'a>(log: impl IntoIterator<Item = &'a Batch>) -> Lease {
-        Lease { is_live: Fence::of(log).is_open(), is_contested: false }
+        Lease::afresh_behind(&Fence::of(log))
+    }
+
+    pub(super) fn afresh_behind(fence: &Fence) -> Lease {
+        Lease { is_live: fence.is_open(), is_contested: false }
     }
 
     /// The lease timer has fired.
@@ -47,8 +51,12 @@ impl Lease {
     /// An append was answered with this verdict, over this log.
     #[must_use]
     pub fn answered<'a>(self, log: impl IntoIterator<Item = &'a Batch>, verdict: &Verdict) -> Lease {
+        self.answered_behind(&Fence::of(log), verdict)
+    }
+
+    pub(super) fn answered_behind(self, fence: &Fence, verdict: &Verdict) -> Lease {
         match verdict {
-            Verdict::Appended { .. } => Lease { is_live: Fence::of(log).is_open(), is_contested: false },
+            Verdict::Appended { .. } => Lease::afresh_behind(fence),
             Verdict::LeaseActive => Lease { is_contested: true, ..self },
             Verdict::Fenced | Verdict::Conflict => self,
         }
@@ -78,8 +86,24 @@ pub fn the_ledger_answers_in_order<'a>(
     batch: &Batch,
     answered: Option<&Verdict>,
 ) -> Result<(), Violation> {
-    let fence = Fence::of(log);
-    let due = fence.verdict(lease, caller, batch);
+    let (mut fence, mut last) = (Fence::default(), None);
+    for batch in log {
+        fence.absorb(batch);
+        last = Some(batch);
+    }
+    the_ledger_answers_behind(&fence, last, lease, caller, batch, answered)
+}
+
+/// The same, where the fence of the log is known, and its `last` batch.
+pub(super) fn the_ledger_answers_behind(
+    fence: &Fence,
+    last: Option<&Batch>,
+    lease: Lease,
+    caller: Life,
+    batch: &Batch,
+    answered: Option<&Verdict>,
+) -> Result<(), Violation> {
+    let due = fence.verdict(last, lease, caller, batch);
     if due.as_ref() == answered {
         return Ok(());
     }
@@ -171,22 +195,21 @@ pub fn whatever_the_ledger_shows_is_durable<'a>(
 }
 
 /// The fence according to the records.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fence<'a> {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fence {
     /// How many records there are.
     head: u64,
     term: Option<Term>,
-    last: Option<&'a Batch>,
 }
 
-impl<'a> Fence<'a> {
-    fn of(log: impl IntoIterator<Item = &'a Batch>) -> Fence<'a> {
+impl Fence {
+    fn of<'a>(log: impl IntoIterator<Item = &'a Batch>) -> Fence {
         let mut fence = Fence::default();
         log.into_iter().for_each(|batch| fence.absorb(batch));
         fence
     }
 
-    fn absorb(&mut self, batch: &'a Batch) {
+    pub(super) fn absorb(&mut self, batch: &Batch) {
         for record in &batch.records {
             match record.entry {
                 Entry::Claimed { epoch, holder } => self.term = Some(Term { epoch, holder, ended: false }),
@@ -199,7 +222,6 @@ impl<'a> Fence<'a> {
             }
         }
         self.head += batch.records.len() as u64;
-        self.last = Some(batch);
     }
 
     fn epoch(&self) -> Epoch {
@@ -210,9 +232,28 @@ impl<'a> Fence<'a> {
         self.term.is_some_and(|term| !term.ended)
     }
 
-    fn verdict(&self, lease: Lease, caller: Life, batch: &Batch) -> Option<Verdict> {
+    /// Whether a reply with this status shows, of the records that are durable, what is there.
+    pub(super) fn shows(&self, records: &[Record], LedgerReply { status, answer, .. }: &LedgerReply) -> bool {
+        let head = self.head;
+        if (status.head.0, status.term) != (head, self.term) {
+            return false;
+        }
+        match answer {
+            LedgerAnswer::Status => true,
+            LedgerAnswer::Chunk { id, .. } => id.position.0 <= head,
+            LedgerAnswer::Records { from, records: shown } => {
+                let from = usize::try_from(from.0).unwrap_or(usize::MAX);
+                let upto = from.saturating_add(shown.len());
+                records.len() as u64 == head && records.get(from..upto) == Some(shown.as_slice())
+            }
+            LedgerAnswer::Append { verdict: Verdict::Appended { head: appended, .. }, .. } => appended.0 <= head,
+            LedgerAnswer::Append { verdict: Verdict::Fenced | Verdict::Conflict | Verdict::LeaseActive, .. } => true,
+        }
+    }
+
+    fn verdict(&self, last: Option<&Batch>, lease: Lease, caller: Life, batch: &Batch) -> Option<Verdict> {
         let appended = |head: u64| Verdict::Appended { head: Position(head), contested: lease.is_contested };
-        if self.last.is_some_and(|last| last == batch) {
+        if last.is_some_and(|last| last == batch) {
             return Some(appended(batch.position.0 + batch.records.len() as u64));
         }
         let claimant = claimant(batch);

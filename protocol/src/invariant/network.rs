@@ -1,10 +1,14 @@
 //! The overlay (S10, A2).
 
-use alloc::{collections::BTreeSet, format};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    vec::Vec,
+};
 
 use super::{Property, Violation};
 use crate::{
-    id::{Life, PeerId},
+    id::{Incarnation, Life, PeerId},
     message::FloodId,
 };
 
@@ -62,8 +66,16 @@ pub fn a_new_flood_is_dropped_only_below_the_window(
     let last_of_life = FloodId { number: u64::MAX, ..flood };
     let next_life = FloodId { incarnation: flood.incarnation.next(), number: 0, ..flood };
     let is_former = handed.range(next_life..).next().is_some_and(|later| later.origin == flood.origin);
-    let later = handed.range(flood..=last_of_life).count();
-    if flood.origin == receiver || handed.contains(&flood) || is_former || later > window as usize {
+    if handed.contains(&flood) || is_former {
+        return Ok(());
+    }
+    let later = handed.range(flood..=last_of_life).count() as u64;
+    dropped_below_the_window(receiver, flood, later, window)
+}
+
+/// The same for a flood of the latest life of its origin that was not handed before; `later` ones of it were.
+fn dropped_below_the_window(receiver: PeerId, flood: FloodId, later: u64, window: u32) -> Result<(), Violation> {
+    if flood.origin == receiver || later > u64::from(window) {
         return Ok(());
     }
     let what = format!(
@@ -72,6 +84,61 @@ pub fn a_new_flood_is_dropped_only_below_the_window(
         flood.number, flood.origin, flood.incarnation
     );
     Err(Violation::off_the_log(Property::A2, what))
+}
+
+/// A set of floods. The numbers of one life of one origin are kept as ranges, since nearly all of them arrive: so it
+/// takes room for what is missing, not for what was there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Floods(BTreeMap<(PeerId, Incarnation), Vec<(u64, u64)>>);
+
+impl Floods {
+    /// Whether it contains this flood.
+    pub(super) fn contains(&self, flood: FloodId) -> bool {
+        let ranges = self.0.get(&(flood.origin, flood.incarnation));
+        ranges.is_some_and(|ranges| {
+            let at = ranges.partition_point(|(_, last)| *last < flood.number);
+            ranges.get(at).is_some_and(|(first, _)| *first <= flood.number)
+        })
+    }
+
+    /// Adds a flood.
+    pub(super) fn insert(&mut self, flood: FloodId) {
+        let (number, ranges) = (flood.number, self.0.entry((flood.origin, flood.incarnation)).or_default());
+        // The first range that does not end below the number; usually the last, or none.
+        let at = ranges.partition_point(|(_, last)| *last < number);
+        if ranges.get(at).is_some_and(|(first, _)| *first <= number) {
+            return;
+        }
+        let follows = at.checked_sub(1).is_some_and(|before| ranges[before].1.checked_add(1) == Some(number));
+        let precedes = ranges.get(at).is_some_and(|(first, _)| number.checked_add(1) == Some(*first));
+        match (follows, precedes) {
+            (true, true) => {
+                ranges[at - 1].1 = ranges[at].1;
+                ranges.remove(at);
+            }
+            (true, false) => ranges[at - 1].1 = number,
+            (false, true) => ranges[at].0 = number,
+            (false, false) => ranges.insert(at, (number, number)),
+        }
+    }
+
+    /// Like [`a_new_flood_is_dropped_only_below_the_window`], with this set as what was handed.
+    pub(super) fn a_new_one_is_dropped_only_below_the_window(
+        &self,
+        receiver: PeerId,
+        flood: FloodId,
+        window: u32,
+    ) -> Result<(), Violation> {
+        let next_life = (flood.origin, flood.incarnation.next());
+        let is_former = self.0.range(next_life..).next().is_some_and(|((origin, _), _)| *origin == flood.origin);
+        if self.contains(flood) || is_former {
+            return Ok(());
+        }
+        let ranges = self.0.get(&(flood.origin, flood.incarnation));
+        let later = ranges.into_iter().flatten().filter(|(first, _)| *first > flood.number);
+        let later = later.map(|(first, last)| last - first + 1).sum();
+        dropped_below_the_window(receiver, flood, later, window)
+    }
 }
 
 /// A2: a broadcast that is over has reached both ends of a link or neither, and therefore everybody whom a path
@@ -169,8 +236,9 @@ pub fn a_unicast_goes_in_no_circle_for_ever(walked: u32, limit: u32) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::id::Incarnation;
 
     fn links(pairs: &[(u32, u32)]) -> BTreeSet<(PeerId, PeerId)> {
         pairs.iter().map(|(one, other)| (PeerId(*one), PeerId(*other))).collect()
@@ -197,6 +265,28 @@ mod tests {
         );
         assert!(may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 1), "two later ones: too many for a window of one");
         assert!(!may_drop(1, &[flood(0, 1, 3), flood(0, 1, 5)], 2));
+    }
+
+    proptest! {
+        #[test]
+        fn floods_kept_as_ranges_answer_like_a_set_of_them(
+            numbers in proptest::collection::vec((0..2_u32, 1..3_u32, 1..12_u64), 0..40),
+            window in 0..4_u32,
+        ) {
+            let (mut set, mut floods) = (BTreeSet::new(), Floods::default());
+            for (origin, incarnation, number) in numbers {
+                let flood = FloodId { origin: PeerId(origin), incarnation: Incarnation(incarnation), number };
+                prop_assert_eq!(floods.contains(flood), set.contains(&flood));
+                let kept = floods.a_new_one_is_dropped_only_below_the_window(PeerId(0), flood, window);
+                prop_assert_eq!(kept, a_new_flood_is_dropped_only_below_the_window(PeerId(0), flood, &set, window));
+                floods.insert(flood);
+                set.insert(flood);
+            }
+            // The same set is the same value, whatever the order was.
+            let mut sorted = Floods::default();
+            set.iter().for_each(|flood| sorted.insert(*flood));
+            prop_assert_eq!(sorted, floods);
+        }
     }
 
     #[test]

@@ -30,35 +30,130 @@ pub fn whatever_a_client_was_told_is_in_the_log<'a>(
     found.map_err(|what| Violation::off_the_log(Property::S11, format!("peer {client} was told {what}")))
 }
 
+/// What a client's records add up to, as it may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientSoFar {
+    buyer: BuyerStatus,
+    seller: Account,
+    /// Its sales, in order.
+    sales: Vec<MadeSale>,
+    /// Whether the numbers of its sales rise, as they must.
+    is_in_order: bool,
+}
+
+/// A sale, and what its seller has earned up to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MadeSale {
+    sale: Sale,
+    earned: u128,
+}
+
+impl Default for ClientSoFar {
+    fn default() -> ClientSoFar {
+        ClientSoFar {
+            buyer: BuyerStatus { open: None, last: None },
+            seller: Account { deposit: None, sales: SaleNumber(0), earned: Cents(0) },
+            sales: Vec::new(),
+            is_in_order: true,
+        }
+    }
+}
+
+impl ClientSoFar {
+    /// Takes the next record that concerns this client. Says whether it concerned its buyer, and whether its seller.
+    pub(super) fn absorb(&mut self, client: PeerId, record: &Record) -> (bool, bool) {
+        match &record.entry {
+            Entry::Admitted(request) if request.id.buyer == client => {
+                self.buyer.open = Some(request.clone());
+                (true, false)
+            }
+            Entry::Deposited(deposit) if deposit.id.seller == client => {
+                self.seller.deposit = Some(DepositStatus {
+                    number: deposit.id.number,
+                    item: deposit.item,
+                    count: deposit.count,
+                    left: deposit.count,
+                    price: deposit.price,
+                });
+                (false, true)
+            }
+            Entry::Sold(sale) => {
+                let (buys, sells) = (sale.request.buyer == client, sale.deposit.seller == client);
+                if buys {
+                    self.buyer.open = None;
+                    self.buyer.last = Some((sale.request.sequence, Outcome::Sold(sale.clone())));
+                }
+                if sells {
+                    self.absorb_sale(sale);
+                }
+                (buys, sells)
+            }
+            Entry::Refused { request } if request.buyer == client => {
+                let item = self.buyer.open.take().map(|open| open.item);
+                self.buyer.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
+                (true, false)
+            }
+            Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Admitted(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => (false, false),
+        }
+    }
+
+    fn absorb_sale(&mut self, sale: &Sale) {
+        let seller = &mut self.seller;
+        if let Some(deposit) = seller.deposit.as_mut().filter(|last| last.number == sale.deposit.number) {
+            deposit.left = Units(deposit.left.0.saturating_sub(sale.quantity.0));
+        }
+        seller.sales = sale.number;
+        seller.earned = Cents(seller.earned.0.saturating_add(sale.earned.0));
+        let before = self.sales.last();
+        self.is_in_order &= before.is_none_or(|before| before.sale.number < sale.number);
+        let earned = before.map_or(0, |before| before.earned) + u128::from(sale.earned.0);
+        self.sales.push(MadeSale { sale: sale.clone(), earned });
+    }
+
+    /// Whether this is its status now.
+    pub(super) fn is(&self, told: &TraderMessage) -> bool {
+        match told {
+            TraderMessage::Buyer(status) => self.buyer == *status,
+            TraderMessage::Seller(status) => self.is_seller(status),
+        }
+    }
+
+    fn is_seller(&self, told: &SellerStatus) -> bool {
+        self.seller.is_told_in(told, &self.sales)
+    }
+
+    /// Whether it made this sale, and what it has earned with all sales up to its number.
+    pub(super) fn earned_up_to(&self, sale: &Sale) -> (bool, u128) {
+        if self.is_in_order {
+            let upto = self.sales.partition_point(|made| made.sale.number <= sale.number);
+            let last = upto.checked_sub(1).and_then(|nth| self.sales.get(nth));
+            return last.map_or((false, 0), |made| (made.sale == *sale, made.earned));
+        }
+        let upto = || self.sales.iter().filter(|made| made.sale.number <= sale.number);
+        (upto().any(|made| made.sale == *sale), upto().map(|made| u128::from(made.sale.earned.0)).sum())
+    }
+}
+
 fn buyer_was_told_the_truth<'a>(
     told: &BuyerStatus,
     buyer: PeerId,
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), String> {
-    let mut status = BuyerStatus { open: None, last: None };
+    let mut so_far = ClientSoFar::default();
     let (mut was_open, mut was_last) = (told.open.is_none(), told.last.is_none());
-    if status == *told {
+    if so_far.buyer == *told {
         return Ok(());
     }
     for record in log {
-        match &record.entry {
-            Entry::Admitted(request) if request.id.buyer == buyer => status.open = Some(request.clone()),
-            Entry::Sold(sale) if sale.request.buyer == buyer => {
-                status.open = None;
-                status.last = Some((sale.request.sequence, Outcome::Sold(sale.clone())));
-            }
-            Entry::Refused { request } if request.buyer == buyer => {
-                let item = status.open.take().map(|open| open.item);
-                status.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
-            }
-            Entry::Claimed { .. }
-            | Entry::Deposited(_)
-            | Entry::Admitted(_)
-            | Entry::Sold(_)
-            | Entry::Refused { .. }
-            | Entry::Resigned => continue,
+        if !so_far.absorb(buyer, record).0 {
+            continue;
         }
-        if status == *told {
+        let status = &so_far.buyer;
+        if status == told {
             return Ok(());
         }
         was_open |= status.open == told.open;
@@ -81,48 +176,25 @@ fn seller_was_told_the_truth<'a>(
     seller: PeerId,
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), String> {
-    let mut account = Account { deposit: None, sales: SaleNumber(0), earned: Cents(0) };
-    let mut sales: Vec<&Sale> = Vec::new();
+    let mut so_far = ClientSoFar::default();
     let mut deposited = told.deposit.is_none();
-    if account.is_told_in(told, &sales) {
+    if so_far.is_seller(told) {
         return Ok(());
     }
     for record in log {
-        match &record.entry {
-            Entry::Deposited(deposit) if deposit.id.seller == seller => {
-                account.deposit = Some(DepositStatus {
-                    number: deposit.id.number,
-                    item: deposit.item,
-                    count: deposit.count,
-                    left: deposit.count,
-                    price: deposit.price,
-                });
-            }
-            Entry::Sold(sale) if sale.deposit.seller == seller => {
-                if let Some(deposit) = account.deposit.as_mut().filter(|last| last.number == sale.deposit.number) {
-                    deposit.left = Units(deposit.left.0.saturating_sub(sale.quantity.0));
-                }
-                account.sales = sale.number;
-                account.earned = Cents(account.earned.0.saturating_add(sale.earned.0));
-                sales.push(sale);
-            }
-            Entry::Claimed { .. }
-            | Entry::Deposited(_)
-            | Entry::Admitted(_)
-            | Entry::Sold(_)
-            | Entry::Refused { .. }
-            | Entry::Resigned => continue,
+        if !so_far.absorb(seller, record).1 {
+            continue;
         }
-        if account.is_told_in(told, &sales) {
+        if so_far.is_seller(told) {
             return Ok(());
         }
-        deposited |= account.number() == told.deposit.as_ref().map(|deposit| deposit.number);
+        deposited |= so_far.seller.number() == told.deposit.as_ref().map(|deposit| deposit.number);
     }
     match &told.deposit {
         Some(DepositStatus { number, .. }) if !deposited => {
             Err(format!("of {}, which is not in the log", deposit_name(DepositId { seller, number: *number })))
         }
-        Some(_) | None => match told.recent.iter().find(|sale| !sales.contains(sale)) {
+        Some(_) | None => match told.recent.iter().find(|sale| !so_far.sales.iter().any(|made| made.sale == **sale)) {
             Some(sale) => Err(format!("of sale {}, which is different in the log", sale.number)),
             None => Err(String::from("a status that was not its own at any head of the log")),
         },
@@ -130,6 +202,7 @@ fn seller_was_told_the_truth<'a>(
 }
 
 /// A seller's status without its latest sales.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Account {
     deposit: Option<DepositStatus>,
     sales: SaleNumber,
@@ -142,11 +215,11 @@ impl Account {
     }
 
     /// Whether this is the status that was told, with these `sales`, of which any number of the latest may be told.
-    fn is_told_in(&self, told: &SellerStatus, sales: &[&Sale]) -> bool {
+    fn is_told_in(&self, told: &SellerStatus, sales: &[MadeSale]) -> bool {
         self.deposit == told.deposit
             && self.sales == told.sales
             && self.earned == told.earned
             && told.recent.len() <= sales.len()
-            && told.recent.iter().rev().zip(sales.iter().rev()).all(|(told, made)| told == *made)
+            && told.recent.iter().rev().zip(sales.iter().rev()).all(|(told, made)| *told == made.sale)
     }
 }

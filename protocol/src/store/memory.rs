@@ -68,14 +68,17 @@ impl MemoryStore {
     pub fn put_back(&mut self, batches: usize) {
         self.batches.truncate(batches);
         self.durable = self.batches.len();
-        let head = self.durable_status().head;
+        let head = self.head();
         self.snapshot = self.snapshot.take().filter(|books| books.position() <= head);
     }
 
     /// Takes a snapshot of the books at the durable head, as a store on disk does from time to time.
     pub fn take_snapshot(&mut self) {
-        let mut books = Books::keeping(self.limits.sales_kept);
-        let all_apply = self.records().all(|record| books.apply(record).is_ok());
+        // Continued from the one before, which is of the same records.
+        let mut books = self.snapshot.take().unwrap_or_else(|| Books::keeping(self.limits.sales_kept));
+        let first = self.first_from(books.position());
+        let mut records = self.durable().get(first..).into_iter().flatten().flat_map(|batch| &batch.records);
+        let all_apply = records.all(|record| books.apply(record).is_ok());
         self.snapshot = all_apply.then_some(books);
     }
 
@@ -88,7 +91,16 @@ impl MemoryStore {
     /// The state of the fence at the durable head.
     #[must_use]
     pub fn durable_status(&self) -> LedgerStatus {
-        tail_of(self.durable()).status
+        self.durable().iter().fold(LedgerStatus::default(), |status, batch| status.after(batch))
+    }
+
+    fn head(&self) -> Position {
+        self.durable().last().map_or(Position(0), Batch::end)
+    }
+
+    /// The index of the first batch that reaches beyond this position.
+    fn first_from(&self, position: Position) -> usize {
+        self.batches.partition_point(|batch| batch.end() <= position)
     }
 }
 
@@ -113,7 +125,7 @@ impl Store for MemoryStore {
         self.durable = self.batches.len();
         if let Some(every) = self.snapshot_every.filter(|_| self.durable > before) {
             let taken = self.snapshot.as_ref().map_or(0, |books| books.position().0);
-            if self.durable_status().head.0 >= taken + every.get() {
+            if self.head().0 >= taken + every.get() {
                 self.take_snapshot();
             }
         }
@@ -126,8 +138,7 @@ impl Store for MemoryStore {
             let (id, of, chunk) = books.chunk_for(chunk, self.limits.chunk_weight);
             return Ok(LedgerAnswer::Chunk { id, of, chunk });
         }
-        let records = self
-            .batches
+        let records = self.batches[self.first_from(from)..]
             .iter()
             .flat_map(|batch| (0_usize..).zip(&batch.records).map(|(nth, record)| (batch.position.plus(nth), record)));
         let records = records
@@ -140,7 +151,8 @@ impl Store for MemoryStore {
 
     fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, Infallible> {
         let (mut batches, mut records) = (Vec::new(), 0);
-        for batch in self.batches.iter().filter(|batch| batch.position >= from && batch.end() <= upto) {
+        let rest = self.batches[self.first_from(from)..].iter();
+        for batch in rest.filter(|batch| batch.position >= from && batch.end() <= upto) {
             records += batch.records.len();
             if records > self.limits.read_records as usize && !batches.is_empty() {
                 break;
