@@ -136,10 +136,10 @@ struct ExploreArguments {
 struct ReplayArguments {
     /// The file with the history, as JSON.
     file: PathBuf,
-    /// Draw the history as a sequence diagram into this file.
+    /// Draw the history as a sequence diagram into this file. Not for simulated histories.
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
-    /// Stop after this step and show the state there.
+    /// Stop after this step and show the state there. Not for simulated histories.
     #[arg(long, value_name = "N")]
     step: Option<usize>,
 }
@@ -317,6 +317,9 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
 
 fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<ExitCode> {
     let text = fs::read_to_string(file).map_err(|error| about(file, &error))?;
+    if let Some(done) = simulate::replay(&text, file, svg.as_deref(), *step) {
+        return done;
+    }
     let trace: Trace = match serde_json::from_str(&text) {
         Ok(trace) => trace,
         Err(error) => return Ok(usage(&format!("{}: not a history: {error}", file.display()))),

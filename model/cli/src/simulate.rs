@@ -29,7 +29,7 @@ use bazaar_model::{
 };
 use serde::Serialize;
 
-use super::{NOT_COMPLETE, about, stdout, threads_or_all, usage, write};
+use super::{NOT_COMPLETE, about, mutants, stdout, threads_or_all, usage, write};
 
 #[derive(Debug, clap::Args)]
 pub struct SimulateArguments {
@@ -267,6 +267,41 @@ fn progress(sum: &Sum, begun: Instant) {
             hours * 60.0 / seconds,
             sum.tally.outcomes()
         );
+    }
+}
+
+/// Shows a simulated history from a file, if the text is one. `None` if it is something else.
+pub fn replay(text: &str, file: &Path, svg: Option<&Path>, step: Option<usize>) -> Option<io::Result<ExitCode>> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    value.get("simulation")?;
+    Some(replay_record(text, file, svg.is_some() || step.is_some()))
+}
+
+fn replay_record(text: &str, file: &Path, is_drawn: bool) -> io::Result<ExitCode> {
+    let wrong = |what: &str| Ok(usage(&format!("{}: {what}", file.display())));
+    if is_drawn {
+        return wrong("it is a simulated history, which is shown in words only; leave out --svg and --step");
+    }
+    let record: Record = match serde_json::from_str(text) {
+        Ok(record) => record,
+        Err(error) => return wrong(&format!("not a simulated history: {error}")),
+    };
+    let mut out = stdout();
+    let replayed = match &record.mutant {
+        None => record.replay(&mut out).map_err(|error| error.to_string()),
+        Some(mutant) => {
+            if let Err(unknown) = mutants::switch(mutant) {
+                return wrong(&unknown);
+            }
+            let record: bazaar_model_mutants::simulator::history::Record =
+                serde_json::from_str(text).map_err(io::Error::other)?;
+            record.replay(&mut out).map_err(|error| error.to_string())
+        }
+    };
+    match replayed {
+        Ok(()) if record.violation.is_some() => Ok(ExitCode::from(1)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => wrong(&error),
     }
 }
 
