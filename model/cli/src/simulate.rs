@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{self, IsTerminal, Write},
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -25,6 +25,7 @@ use bazaar_model::{
         history::{Outcome, Record, shrink, simulate},
         meter::{Operation, Tally},
         plan::{FaultKind, Network, Plan, SHORTEST, Schedule},
+        table::{Row, Section, Size, legend, measure},
     },
 };
 use serde::Serialize;
@@ -35,35 +36,43 @@ use super::{NOT_COMPLETE, about, mutants, stdout, threads_or_all, usage, write};
 pub struct SimulateArguments {
     /// The seeds to simulate: one, or a range such as 0..1000 (the last one is not included).
     #[arg(long, value_name = "N|A..B", default_value = "0..100", value_parser = seeds)]
-    seeds: std::ops::Range<u64>,
-    /// How many peers: one number, or a range such as 3..12 (the last one included) from which each seed draws.
-    #[arg(long, value_name = "N|A..B", default_value = "3..12", value_parser = peers)]
-    peers: RangeInclusive<u32>,
+    seeds: Range<u64>,
+    /// How many peers: numbers and ranges such as 3..12 (both included), from which each seed draws one; with `--table`,
+    /// the numbers to compare (default: 3..12, with `--table` 2,10,100).
+    #[arg(long, value_name = "N|A..B", value_delimiter = ',', value_parser = peers)]
+    peers: Vec<RangeInclusive<u32>>,
     /// Who is whose neighbour: `random`, `line`, `ring`, or a file with a JSON adjacency list, which also says how many
-    /// peers there are.
-    #[arg(long, value_name = "FILE|line|ring|random", default_value = "random")]
-    network: String,
-    /// How long a buyer thinks before its next request, such as 300ms or 2s; 0s: not at all.
+    /// peers there are. Of several, each seed draws one (default: random; with `--table` line,ring,random).
+    #[arg(long, value_name = "FILE|line|ring|random", value_delimiter = ',')]
+    network: Vec<String>,
+    /// How long a buyer thinks before its next request, such as 300ms or 2s; 0s: not at all (default: 300ms).
     #[arg(long, value_name = "TIME", value_parser = duration)]
     think: Option<Duration>,
-    /// How long each history is in virtual time, such as 120s or 2h. The last minute is without faults.
-    #[arg(long = "for", value_name = "TIME", default_value = "120s", value_parser = duration)]
-    span: Duration,
+    /// How long each history is in virtual time, such as 90s or 2h; its last minute is without faults (default: 120s).
+    /// With `--table`, how long is counted (default: 60s).
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    span: Option<Duration>,
     /// Without any faults.
     #[arg(long)]
     quiet: bool,
+    /// Print what size costs instead, as a table by the number of peers: quiet, and with the trader killed once a minute.
+    #[arg(long, conflicts_with = "save")]
+    table: bool,
+    /// With `--table`: print a Markdown page, such as `docs/scale.md`.
+    #[arg(long, requires = "table")]
+    markdown: bool,
     /// The number of threads (default: the number of processors).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Print the result as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// Write the history of a violation to this file, for `replay`.
-    #[arg(long, value_name = "FILE", default_value = "violation.json")]
-    save: PathBuf,
+    /// Write the history of a violation to this file, for `replay` (default: violation.json).
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
 }
 
-fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
+fn seeds(text: &str) -> Result<Range<u64>, String> {
     let wrong = || format!("{text:?} is neither a seed nor a range of seeds such as 0..1000");
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
     let range = match text.split_once("..") {
@@ -71,10 +80,9 @@ fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
         None => number(text).and_then(|seed| Ok(seed..seed.checked_add(1).ok_or_else(wrong)?))?,
     };
     if range.is_empty() {
-        Err(format!("there is no seed in {text}; the second number must be larger"))
-    } else {
-        Ok(range)
+        return Err(format!("there is no seed in {text}; the second number must be larger"));
     }
+    Ok(range)
 }
 
 fn peers(text: &str) -> Result<RangeInclusive<u32>, String> {
@@ -86,7 +94,10 @@ fn peers(text: &str) -> Result<RangeInclusive<u32>, String> {
         Some((least, most)) => number(least)?..=number(most)?,
         None => number(text).map(|peers| peers..=peers)?,
     };
-    if range.is_empty() { Err(format!("{text} is empty; the second number must not be smaller")) } else { Ok(range) }
+    if range.is_empty() {
+        return Err(format!("there is no number in {text}; the second must not be smaller"));
+    }
+    Ok(range)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -101,6 +112,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn networks(names: &[String], otherwise: &[Network]) -> io::Result<Vec<Network>> {
+    if names.is_empty() {
+        return Ok(otherwise.to_vec());
+    }
+    names.iter().map(|name| network(name)).collect()
 }
 
 fn network(name: &str) -> io::Result<Network> {
@@ -123,45 +141,57 @@ fn network(name: &str) -> io::Result<Network> {
 /// What is simulated, seed by seed.
 struct Campaign<'a> {
     arguments: &'a SimulateArguments,
-    network: Network,
+    peers: Vec<RangeInclusive<u32>>,
+    networks: Vec<Network>,
+    span: Duration,
 }
 
-impl Campaign<'_> {
-    fn plan(&self, seed: u64) -> Plan {
-        let range = &self.arguments.peers;
-        let spread = u64::from(range.end() - range.start()) + 1;
-        let peers = match &self.network {
-            Network::Given(graph) => graph.len(),
-            // At most the end of the range.
-            Network::Random | Network::Line | Network::Ring => {
-                range.start() + SplitMix64::new(seed, "peers").below(spread) as u32
-            }
-        };
-        Plan {
-            seed,
-            peers,
-            network: self.network.clone(),
-            think: self.arguments.think.or(Pace::DEFAULT.think).unwrap_or_default(),
-            span: self.arguments.span,
-            quiet: self.arguments.quiet,
+impl<'a> Campaign<'a> {
+    /// # Errors
+    /// A network cannot be read, or the histories are too short.
+    fn of(arguments: &'a SimulateArguments) -> io::Result<Campaign<'a>> {
+        let span = arguments.span.unwrap_or(SPAN);
+        if span < SHORTEST {
+            return Err(io::Error::other(format!(
+                "--for {span:?} is too short: a history takes at least {SHORTEST:?}, of which the last minute is \
+                 without faults"
+            )));
         }
+        let peers = if arguments.peers.is_empty() { vec![3..=12] } else { arguments.peers.clone() };
+        let networks = networks(&arguments.network, &[Network::Random])?;
+        Ok(Campaign { arguments, peers, networks, span })
+    }
+
+    fn plan(&self, seed: u64) -> Plan {
+        let mut random = SplitMix64::new(seed, "peers");
+        // Not empty, and neither is any range.
+        let range = self.peers[random.index(self.peers.len())].clone();
+        let spread = u64::from(range.end() - range.start()) + 1;
+        // At most the end of the range.
+        let drawn = range.start() + random.below(spread) as u32;
+        let network = self.networks[random.index(self.networks.len())].clone();
+        let peers = match &network {
+            Network::Given(graph) => graph.len(),
+            Network::Random | Network::Line | Network::Ring => drawn,
+        };
+        let SimulateArguments { think, quiet, .. } = *self.arguments;
+        let think = think.or(Pace::DEFAULT.think).unwrap_or_default();
+        Plan { seed, peers, network, think, span: self.span, quiet }
     }
 
     /// The command that repeats one seed.
     fn command(&self, plan: &Plan) -> String {
-        let SimulateArguments { network, think, span, quiet, .. } = self.arguments;
-        let mut command = format!("bazaar-model simulate --seeds {} --network {network}", plan.seed);
-        if !matches!(plan.network, Network::Given(_)) {
-            command += &format!(" --peers {}", plan.peers);
-        }
-        if let Some(think) = think {
-            command += &format!(" --think {}ms", think.as_millis());
-        }
-        command += &format!(" --for {}ms", span.as_millis());
-        if *quiet {
-            command += " --quiet";
-        }
-        command
+        let mut command = format!("bazaar-model simulate --seeds {}", plan.seed);
+        let flag = |name: &str, values: Vec<String>| {
+            if values.is_empty() { String::new() } else { format!(" --{name} {}", values.join(",")) }
+        };
+        let range = |range: &RangeInclusive<u32>| format!("{}..{}", range.start(), range.end());
+        command += &flag("peers", self.arguments.peers.iter().map(range).collect());
+        command += &flag("network", self.arguments.network.clone());
+        let millis = |time: Duration| format!("{}ms", time.as_millis());
+        command += &flag("think", self.arguments.think.map(millis).into_iter().collect());
+        command += &flag("for", self.arguments.span.map(millis).into_iter().collect());
+        command + if self.arguments.quiet { " --quiet" } else { "" }
     }
 }
 
@@ -214,14 +244,18 @@ impl Sum {
 /// One in so many seeds is simulated twice.
 const TWICE: u64 = 100;
 
+/// How long a history is by default.
+const SPAN: Duration = Duration::from_secs(120);
+
+/// Simulates, and says what came of it.
+///
+/// # Errors
+/// What cannot be read, written, or simulated.
 pub fn run(arguments: &SimulateArguments) -> io::Result<ExitCode> {
-    if arguments.span < SHORTEST {
-        return Ok(usage(&format!(
-            "--for {:?} is too short: a history takes at least {SHORTEST:?}, of which the last minute is without faults",
-            arguments.span
-        )));
+    if arguments.table {
+        return table(arguments);
     }
-    let campaign = Campaign { network: network(&arguments.network)?, arguments };
+    let campaign = Campaign::of(arguments)?;
     let threads = threads_or_all(arguments.threads);
     let next = AtomicU64::new(arguments.seeds.start);
     let stops = AtomicBool::new(false);
@@ -268,6 +302,111 @@ fn progress(sum: &Sum, begun: Instant) {
             sum.tally.outcomes()
         );
     }
+}
+
+/// The numbers of peers that are compared by default.
+const SIZES: [u32; 3] = [2, 10, 100];
+
+/// How long is counted by default.
+const COUNTED: Duration = Duration::from_secs(60);
+
+/// Simulates networks of several sizes and prints what each costs.
+fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
+    let mut sizes: Vec<u32> = Vec::new();
+    for range in &arguments.peers {
+        if range.start() != range.end() {
+            return Err(io::Error::other("--table compares numbers of peers, such as --peers 10,100, and no ranges"));
+        }
+        sizes.push(*range.start());
+    }
+    if sizes.is_empty() {
+        sizes = SIZES.to_vec();
+    }
+    let networks = networks(&arguments.network, &[Network::Line, Network::Ring, Network::Random])?;
+    let span = arguments.span.unwrap_or(COUNTED);
+    if span.is_zero() {
+        return Err(io::Error::other("--for 0s counts nothing; give a minute or more"));
+    }
+    let think = arguments.think.or(Pace::DEFAULT.think).unwrap_or_default();
+    let mut tasks: Vec<Size> = Vec::new();
+    for network in &networks {
+        for is_killed in [false, true].into_iter().filter(|is_killed| !is_killed || !arguments.quiet) {
+            match network {
+                Network::Given(graph) => {
+                    tasks.push(Size { peers: graph.len(), network: network.clone(), think, is_killed, span });
+                }
+                Network::Random | Network::Line | Network::Ring => {
+                    let size = |peers: &u32| Size { peers: *peers, network: network.clone(), think, is_killed, span };
+                    tasks.extend(sizes.iter().map(size));
+                }
+            }
+        }
+    }
+    let rows: Mutex<Vec<Option<Result<Row, String>>>> = Mutex::new(vec![None; tasks.len()]);
+    // The largest first, so that no thread begins one when the others are done.
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|nth| std::cmp::Reverse(tasks[*nth].peers));
+    let next = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..threads_or_all(arguments.threads) {
+            scope.spawn(|| {
+                while let Some(nth) = order.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let size = &tasks[*nth];
+                    if io::stderr().is_terminal() {
+                        let killed = if size.is_killed { ", with kills" } else { "" };
+                        let _ = write!(io::stderr(), "\r\x1b[K{} peers, {}{killed}", size.peers, size.network);
+                    }
+                    let row = measure(size, arguments.seeds.start);
+                    let row = row.map_err(|violation| format!("{} peers, {}: {violation}", size.peers, size.network));
+                    rows.lock().unwrap_or_else(PoisonError::into_inner)[*nth] = Some(row);
+                }
+            });
+        }
+    });
+    if io::stderr().is_terminal() {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let rows: Result<Vec<Row>, String> = rows.into_iter().flatten().collect();
+    match rows {
+        Ok(rows) => print_table(arguments, &rows).map(|()| ExitCode::SUCCESS),
+        Err(violation) => {
+            eprintln!("VIOLATED {violation}");
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+fn print_table(arguments: &SimulateArguments, rows: &[Row]) -> io::Result<()> {
+    let mut out = stdout();
+    if arguments.json {
+        return writeln!(out, "{}", serde_json::to_string_pretty(rows).map_err(io::Error::other)?);
+    }
+    if arguments.markdown {
+        let command: Vec<String> = std::env::args().skip(1).collect();
+        writeln!(out, "# What size costs\n")?;
+        writeln!(out, "Written by `cargo run --release --bin bazaar-model -- {}`.\n", command.join(" "))?;
+        writeln!(
+            out,
+            "Simulated, in virtual time: a hop takes a millisecond, or as much less as lets a message cross the"
+        )?;
+        writeln!(out, "network within 100 ms; an envelope keeps a link busy for 5 µs, an input a peer for 10 µs; the")?;
+        writeln!(out, "ledger is a millisecond away and syncs in 0.25 ms. Counted after ten seconds.\n")?;
+        writeln!(out, "{}", legend())?;
+    }
+    let mut begun: Option<(&str, bool)> = None;
+    for row in rows {
+        let section = (row.network.as_str(), row.is_killed);
+        if begun.replace(section) == Some(section) {
+            continue;
+        }
+        let of_section = rows.iter().filter(|row| (row.network.as_str(), row.is_killed) == section).collect();
+        let killed = if row.is_killed { ", the trader is killed once a minute" } else { ", quiet" };
+        let title = format!("{}{killed}", row.network);
+        writeln!(out, "{}{title}\n", if arguments.markdown { "## " } else { "" })?;
+        writeln!(out, "{}", Section::new(of_section, arguments.markdown))?;
+    }
+    Ok(())
 }
 
 /// Shows a simulated history from a file, if the text is one. `None` if it is something else.
@@ -333,8 +472,9 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         let outcome = simulate(shrunk.clone());
         (campaign.command(&schedule.plan), Record::of(shrunk, None, &outcome))
     });
+    let save = arguments.save.clone().unwrap_or_else(|| PathBuf::from("violation.json"));
     if let Some((_, record)) = &failed {
-        write(&arguments.save, record)?;
+        write(&save, record)?;
     }
     let idle = sum.idle();
     let mut out = stdout();
@@ -381,7 +521,7 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
             }
             writeln!(out, "  {:?}; the faults stop at {}", record.simulation.noise, record.simulation.faults_stop)?;
             writeln!(out, "again: {command}")?;
-            writeln!(out, "shown: bazaar-model replay {}", arguments.save.display())?;
+            writeln!(out, "shown: bazaar-model replay {}", save.display())?;
         }
     }
     if let Some(seed) = sum.differs {

@@ -34,6 +34,12 @@ impl<E> Events<E> {
         self.heap.push(Reverse((at, self.number, slot)));
     }
 
+    /// When the next event is.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Takes the next event and its time.
     pub fn pop(&mut self) -> Option<(u64, E)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;

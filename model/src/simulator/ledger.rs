@@ -264,7 +264,7 @@ impl World {
             self.tally.operation(operation);
         }
         if let Some(survey) = &mut self.survey {
-            survey.batch(self.now, batch);
+            survey.batch(batch);
         }
     }
 

@@ -152,7 +152,7 @@ pub struct Tally {
     pub overflowed: u64,
     /// Clocks that a newer one in the same queue replaced.
     pub superseded: u64,
-    /// Unicasts that were sent or passed on, flooded or not.
+    /// Unicasts that were sent, flooded or not.
     pub unicasts: u64,
     /// Unicasts that a peer has begun to flood.
     pub detours: u64,

@@ -10,6 +10,7 @@ mod peers;
 pub mod plan;
 pub mod story;
 pub mod survey;
+pub mod table;
 mod world;
 
 pub use world::World;

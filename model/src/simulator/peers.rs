@@ -228,13 +228,19 @@ impl World {
             self.check(found);
             match effect {
                 Effect::Send { to, envelope } => {
-                    if let Route::Flood { id, to: Some(_) } = envelope.route {
-                        let node = &mut self.nodes[nth];
-                        if id.origin.0 as usize == nth && id.number > node.last_detour {
-                            node.last_detour = id.number;
-                            self.tally.detours += 1;
-                            self.on_detour(nth, &envelope);
+                    let is_mine = envelope.source.0 as usize == nth;
+                    match envelope.route {
+                        Route::Flood { id, to: Some(_) } => {
+                            let node = &mut self.nodes[nth];
+                            if id.origin.0 as usize == nth && id.number > node.last_detour {
+                                node.last_detour = id.number;
+                                self.tally.detours += 1;
+                                self.tally.unicasts += u64::from(is_mine);
+                                self.on_detour(nth, &envelope);
+                            }
                         }
+                        Route::Direct { .. } => self.tally.unicasts += u64::from(is_mine),
+                        Route::Flood { to: None, .. } => {}
                     }
                     let link = self.nodes[nth].links.iter().find(|(neighbour, _)| *neighbour == to);
                     if let Some((_, link)) = link {

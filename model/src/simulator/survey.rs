@@ -48,7 +48,7 @@ impl Survey {
         self.vacancies.extend(self.killed.take().map(|killed| now - killed));
     }
 
-    pub(super) fn batch(&mut self, _: u64, batch: &Batch) {
+    pub(super) fn batch(&mut self, batch: &Batch) {
         for record in &batch.records {
             let id = match &record.entry {
                 Entry::Admitted(request) => {

@@ -422,6 +422,35 @@ impl World {
         }
     }
 
+    /// Lets happen what happens up to this time, or to the first violation.
+    pub(super) fn run_up_to(&mut self, time: u64) {
+        while self.violation.is_none() && self.events.next().is_some_and(|at| at <= time) {
+            let Some((at, event)) = self.events.pop() else { break };
+            self.now = at;
+            self.happen(event);
+        }
+    }
+
+    /// Counts from here on.
+    pub(super) fn begin_survey(&mut self) {
+        self.survey = Some(Survey::default());
+        self.tally = Tally::default();
+        for link in &mut self.links {
+            (link.peak, link.in_second) = (0, 0);
+        }
+    }
+
+    /// What was measured.
+    pub(super) fn end_survey(&mut self) -> Survey {
+        self.survey.take().unwrap_or_default()
+    }
+
+    /// The most envelopes that one direction of a link was given in a second.
+    #[must_use]
+    pub fn peak(&self) -> u32 {
+        self.links.iter().map(|link| link.peak).max().unwrap_or(0)
+    }
+
     /// Like [`World::run`], and tells what happens.
     #[must_use]
     pub fn tell(&mut self) -> Story {
