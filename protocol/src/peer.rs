@@ -183,12 +183,6 @@ impl Peer {
         &self.journal
     }
 
-    /// What it knows of the network.
-    #[must_use]
-    pub fn overlay(&self) -> &Overlay {
-        &self.overlay
-    }
-
     /// What it knows of the clock multicasts.
     #[must_use]
     pub fn gossip(&self) -> &Gossip {

@@ -184,7 +184,7 @@ impl World {
             story.input(*now, nth, &input);
         }
         let arrival = match &input {
-            Input::Received { envelope, .. } => Some(envelope.clone()),
+            Input::Received { from, envelope } => Some((*from, envelope.clone())),
             Input::LinkUp(_)
             | Input::LinkDown(_)
             | Input::Fired(_)
@@ -194,7 +194,7 @@ impl World {
             | Input::Written(_)
             | Input::Chose { .. } => None,
         };
-        let is_known = arrival.as_ref().is_some_and(|envelope| match envelope.route {
+        let is_known = arrival.as_ref().is_some_and(|(_, envelope)| match envelope.route {
             Route::Flood { id, .. } => observer.was_handed(PeerId(nth as u32), id),
             Route::Direct { .. } => false,
         });
@@ -206,10 +206,14 @@ impl World {
             found = observer.on_step_since(&before, &given, said, after);
             heard = Some(given);
         });
-        if let Some(envelope) = &arrival {
-            let has_changed =
-                || heard.is_some() || !effects.is_empty() || overlay.is_some_and(|overlay| overlay != *peer.overlay());
-            found = found.and_then(|()| observer.on_handed(envelope, heard.as_ref(), peer, has_changed));
+        if let Some((from, envelope)) = &arrival {
+            let passes_on = |effect: &Effect| matches!(effect, Effect::Send { .. });
+            let has_changed = || {
+                let has_done = heard.is_none() && effects.iter().any(passes_on);
+                has_done || overlay.is_some_and(|overlay| overlay != *peer.overlay())
+            };
+            found =
+                found.and_then(|()| observer.on_handed(&before, *from, envelope, heard.as_ref(), peer, has_changed));
         }
         let found = found.and_then(|()| observer.on_written_ahead(peer));
         running.take(&effects);

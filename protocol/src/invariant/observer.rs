@@ -1273,10 +1273,8 @@ impl Observer {
         heard: Option<&ParticipantInput>,
         after: &Peer,
     ) -> Checked {
-        let has_changed = || {
-            before.overlay() != after.overlay()
-                || (heard.is_none() && before.participant() != after.participant())
-        };
+        let has_changed =
+            || before.overlay() != after.overlay() || (heard.is_none() && before.participant() != after.participant());
         self.on_handed(&Before::of(before.participant()), from, envelope, heard, after, has_changed)
     }
 
@@ -1313,7 +1311,8 @@ impl Observer {
                 return violated(Property::S10, what);
             }
         }
-        let is_refused = [envelope.clock, envelope.multicast].iter().any(|clock| !Clock::is_plausible_at(before.clock, *clock));
+        let is_refused =
+            [envelope.clock, envelope.multicast].iter().any(|clock| !Clock::is_plausible_at(before.clock, *clock));
         if is_refused {
             return Ok(());
         }
