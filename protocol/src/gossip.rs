@@ -103,6 +103,13 @@ impl Gossip {
         self.raise(clock);
     }
 
+    /// A neighbour does not know that this peer knows what it has told it, and waits to hear so.
+    pub fn asked(&mut self, by: PeerId) {
+        if let Some(link) = self.links.get_mut(&by) {
+            link.told = link.told.max(mutant!(Lag::FRESH; QuestionUnanswered => Lag(0)));
+        }
+    }
+
     /// A neighbour has said which multicast is the highest it has heard of. Whether that is news.
     pub fn hear(&mut self, from: PeerId, multicast: Time) -> bool {
         let is_news = multicast > self.highest;
@@ -135,15 +142,16 @@ impl Gossip {
         starts
     }
 
-    /// The timer has fired. Returns the neighbours to which an envelope must go for this alone.
-    pub fn tick(&mut self) -> Vec<PeerId> {
+    /// The timer has fired. Returns the neighbours to which an envelope must go for this alone, and whether each is known
+    /// to know the highest multicast; one that is not must answer.
+    pub fn tick(&mut self) -> Vec<(PeerId, bool)> {
         self.ticked = None;
         let mut due = Vec::new();
         for (neighbour, link) in &mut self.links {
             let is_untold = link.told.tick(Lag::UNTOLD);
             let is_unknown = link.known.tick(Lag::UNKNOWN);
             if is_untold || mutant!(is_unknown; LostClockNotToldAgain => false) {
-                due.push(*neighbour);
+                due.push((*neighbour, link.known == Lag(0)));
             }
         }
         due
@@ -173,10 +181,10 @@ mod tests {
     }
 
     /// Lets both timers run until neither has anything to tell. Returns how many envelopes went for this alone, of which
-    /// the first `lost` are lost.
-    fn settle(peers: &mut [Gossip; 2], lost: u32) -> u32 {
+    /// these are `lost`, counted from 1.
+    fn settle(peers: &mut [Gossip; 2], lost: &[u32]) -> u32 {
         let mut sent = 0;
-        for _ in 0..20 {
+        for _ in 0..40 {
             for speaker in [0, 1] {
                 // The timer has run since the last round.
                 let due = if peers[speaker].starts() || peers[speaker].is_unsettled() {
@@ -185,11 +193,14 @@ mod tests {
                     Vec::new()
                 };
                 peers[speaker].starts();
-                for neighbour in due {
+                for (neighbour, is_known) in due {
                     sent += 1;
                     let said = peers[speaker].say(neighbour);
-                    if sent > lost {
+                    if !lost.contains(&sent) {
                         peers[1 - speaker].hear(PeerId(speaker as u32), said);
+                        if !is_known {
+                            peers[1 - speaker].asked(PeerId(speaker as u32));
+                        }
                     }
                 }
             }
@@ -202,17 +213,18 @@ mod tests {
     fn a_multicast_reaches_a_quiet_neighbour_once_and_is_acknowledged_once() {
         let mut peers = two();
         peers[0].multicast(Time(7));
-        assert_eq!(settle(&mut peers, 0), 2);
+        assert_eq!(settle(&mut peers, &[]), 2);
         assert_eq!(peers[1].highest(), Time(7));
-        assert_eq!(settle(&mut peers, 0), 0, "then they are silent");
+        assert_eq!(settle(&mut peers, &[]), 0, "then they are silent");
     }
 
     #[test]
     fn a_lost_multicast_is_told_again() {
-        for lost in 1..4 {
+        // The multicast, the answer, both, and the multicast when it is told again.
+        for lost in [&[1][..], &[2], &[1, 2], &[1, 2, 3], &[2, 3]] {
             let mut peers = two();
             peers[0].multicast(Time(7));
-            assert!(settle(&mut peers, lost) > lost);
+            assert!(settle(&mut peers, lost) > lost.len() as u32);
             assert_eq!(peers[1].highest(), Time(7));
         }
     }
@@ -240,13 +252,13 @@ mod tests {
     fn a_neighbour_that_comes_back_is_told_anew() {
         let mut peers = two();
         peers[0].multicast(Time(7));
-        settle(&mut peers, 0);
+        settle(&mut peers, &[]);
         let [a, b] = &mut peers;
         a.link_down(PeerId(1));
         *b = Gossip::default();
         a.link_up(PeerId(1));
         b.link_up(PeerId(0));
-        settle(&mut peers, 0);
+        settle(&mut peers, &[]);
         assert_eq!(peers[1].highest(), Time(7));
     }
 }

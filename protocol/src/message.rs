@@ -15,7 +15,8 @@ use crate::{
 pub struct Envelope {
     /// The peer that wrote it.
     pub source: PeerId,
-    /// The writer's clock when it was sent. Only its destination merges it (SPEC C1).
+    /// The writer's clock when it was sent. Only its destination merges it (SPEC C1). With a clock multicast and nothing
+    /// else: the multicast that the neighbour is known to have heard of; if that is not this one, it answers.
     pub clock: Time,
     /// How it travels.
     pub route: Route,

@@ -332,6 +332,8 @@ mod catalogue {
             "a peer's clock multicast leaves before the clock is durable",
         LostClockNotToldAgain("lost-clock-not-told-again") =
             "a neighbour that was told of a clock multicast once is not told again, even if it does not show that it knows",
+        QuestionUnanswered("question-unanswered") =
+            "a neighbour that does not know whether its clock multicast has been heard gets no answer",
         RestartedNotTold("restarted-not-told") =
             "a neighbour whose link has come up again is told only of new clock multicasts",
         HopsNotCounted("hops-not-counted") =

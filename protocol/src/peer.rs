@@ -275,6 +275,9 @@ impl Step<'_> {
         // A multicast is for everybody, so each peer on its way takes it, and merges it where it is news (SPEC C2).
         let multicast = self.peer.gossip.hear(from, envelope.multicast).then_some(envelope.multicast);
         let delivered = if envelope.body == Body::Clock {
+            if envelope.clock < envelope.multicast {
+                self.peer.gossip.asked(from);
+            }
             None
         } else {
             let arrival = self.peer.overlay.receive(from, envelope);
@@ -296,9 +299,10 @@ impl Step<'_> {
     fn on_clock_interval(&mut self) {
         let me = self.peer.participant.me().peer;
         let multicast = self.peer.gossip.highest();
-        let due = self.peer.gossip.tick().into_iter().map(|to| {
+        let due = self.peer.gossip.tick().into_iter().map(|(to, is_known)| {
+            let clock = if is_known { multicast } else { Time(0) };
             let route = Route::Direct { to, hops: 0 };
-            (to, Envelope { source: me, clock: multicast, route, body: Body::Clock, multicast })
+            (to, Envelope { source: me, clock, route, body: Body::Clock, multicast })
         });
         self.send(None, due.collect());
     }

@@ -110,6 +110,8 @@ pub struct Handed {
     from: PeerId,
     to: PeerId,
     multicast: Time,
+    /// Whether it asks for an answer.
+    asks: bool,
 }
 
 /// A step of one peer, or of what carries its envelopes.
@@ -187,28 +189,33 @@ impl Scene {
         done
     }
 
-    fn send(&mut self, from: PeerId, to: PeerId) {
+    fn send(&mut self, from: PeerId, to: PeerId, asks: bool) {
         let multicast = self.change(from, |peer| peer.gossip.say(to));
         if self.up(to).is_some() {
-            self.under_way.insert(Handed { from, to, multicast });
+            self.under_way.insert(Handed { from, to, multicast, asks });
         }
     }
 
-    /// Fires a peer's timer; returns the neighbours that are told.
-    fn fire(&mut self, peer: PeerId) -> Vec<PeerId> {
+    /// Fires a peer's timer; returns whether a neighbour is told.
+    fn fire(&mut self, peer: PeerId) -> bool {
         let due = self.change(peer, |peer| {
             peer.is_armed = false;
             peer.gossip.tick()
         });
-        for neighbour in &due {
-            self.send(peer, *neighbour);
+        for (neighbour, is_known) in &due {
+            self.send(peer, *neighbour, !is_known);
         }
-        due
+        !due.is_empty()
     }
 
     fn arrive(&mut self, handed: &Handed) {
         self.under_way.remove(handed);
-        self.change(handed.to, |peer| peer.gossip.hear(handed.from, handed.multicast));
+        self.change(handed.to, |peer| {
+            peer.gossip.hear(handed.from, handed.multicast);
+            if handed.asks {
+                peer.gossip.asked(handed.from);
+            }
+        });
     }
 
     fn notice(&mut self, at: PeerId, neighbour: PeerId) {
@@ -289,10 +296,10 @@ impl Gossips {
             }
             Step::Other { from, to } => {
                 scene.left.others -= 1;
-                scene.send(from, to);
+                scene.send(from, to, false);
             }
             Step::Fire(peer) => {
-                if !scene.fire(peer).is_empty() {
+                if scene.fire(peer) {
                     landmarks.note(Landmark::ToldOfClock);
                 }
             }
@@ -447,8 +454,10 @@ impl Subject for Gossips {
             }
             Step::Other { from, to } => format!("peer {from} sends peer {to} something else"),
             Step::Fire(peer) => format!("peer {peer}'s timer fires; under way from it: to {}", told(peer)),
-            Step::Arrive(Handed { from, to, multicast }) => format!("peer {to} hears of {multicast} from peer {from}"),
-            Step::Lose(Handed { from, to, multicast }) => {
+            Step::Arrive(Handed { from, to, multicast, .. }) => {
+                format!("peer {to} hears of {multicast} from peer {from}")
+            }
+            Step::Lose(Handed { from, to, multicast, .. }) => {
                 format!("an envelope with {multicast} from peer {from} to peer {to} is lost")
             }
             Step::Crash(peer) => format!("peer {peer} crashes"),
@@ -470,7 +479,7 @@ impl Subject for Gossips {
                 }
             };
         }
-        for Handed { from, to, multicast } in &scene.under_way {
+        for Handed { from, to, multicast, .. } in &scene.under_way {
             let _ = writeln!(text, "under way from peer {from} to peer {to}: {multicast}");
         }
         let Budget { multicasts, others, losses, crashes, restarts } = scene.left;

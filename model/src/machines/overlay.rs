@@ -84,6 +84,8 @@ pub struct Overlays {
     pub sizes: RangeInclusive<u32>,
     /// Only this network, by its index among all, with this speaker.
     pub only: Option<(usize, PeerId)>,
+    /// Unicasts go between the speaker and this peer only.
+    pub partner: Option<PeerId>,
     /// How many floods are told apart out of order, and how many hops a unicast may make.
     pub limits: Limits,
     /// How often each kind of event may happen.
@@ -911,6 +913,19 @@ impl Subject for Overlays {
             Some(scene) => {
                 if let Some(network) = network::all().get(scene.network) {
                     scene.steps(network, actions);
+                    let is_meant = |peer: &PeerId| self.partner.is_none_or(|partner| partner == *peer);
+                    actions.retain(|step| match step {
+                        Step::Tell(peer) | Step::Answer(peer) => is_meant(peer),
+                        Step::Choose { .. }
+                        | Step::Broadcast
+                        | Step::Arrive { .. }
+                        | Step::Lose(_)
+                        | Step::Crash(_)
+                        | Step::Restart(_)
+                        | Step::LinkDown { .. }
+                        | Step::LinkUp { .. }
+                        | Step::Break { .. } => true,
+                    });
                     if self.calm {
                         scene.calm(network, self.budget.breaks > 0, actions);
                     }
@@ -948,7 +963,8 @@ impl Subject for Overlays {
         let place = match self.only {
             Some((network, speaker)) => {
                 let links = network::all().get(network).map(Network::to_string).unwrap_or_default();
-                format!("the network {links}, speaker {speaker}")
+                let partner = self.partner.map(|partner| format!(", unicasts between it and peer {partner} only"));
+                format!("the network {links}, speaker {speaker}{}", partner.unwrap_or_default())
             }
             None => format!("any network of {} to {} peers, any speaker", self.sizes.start(), self.sizes.end()),
         };

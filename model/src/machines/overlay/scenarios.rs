@@ -3,7 +3,7 @@
 use bazaar_protocol::{config::Limits, id::PeerId};
 
 use super::{Budget, Overlays};
-use crate::machines::network;
+use crate::machines::network::{self, Network};
 use crate::subject::{
     landmark::Landmark,
     scenario::{Family, Scenario},
@@ -13,12 +13,13 @@ use crate::subject::{
 #[must_use]
 pub fn scenarios() -> Vec<Scenario<Overlays>> {
     let limits = Limits::DEFAULT;
-    let any_time = |sizes, budget| Overlays { sizes, only: None, limits, budget, calm: false };
-    let calm = |sizes, budget| Overlays { sizes, only: None, limits, budget, calm: true };
+    let any_time = |sizes, budget| Overlays { sizes, only: None, partner: None, limits, budget, calm: false };
+    let calm = |sizes, budget| Overlays { sizes, only: None, partner: None, limits, budget, calm: true };
     let window = |sizes, flood_window, budget| {
         let limits = Limits { flood_window, ..limits };
-        Overlays { sizes, only: None, limits, budget, calm: false }
+        Overlays { sizes, only: None, partner: None, limits, budget, calm: false }
     };
+    let (line, one, other) = line_of(6);
     let broadcast = Budget { broadcasts: 1, ..Budget::default() };
     let answered = Budget { to_speaker: 1, ..broadcast };
     let asked = Budget { broadcasts: 0, from_speaker: 1, ..answered };
@@ -131,6 +132,7 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             case: Overlays {
                 sizes: 4..=4,
                 only: Some((TAILED_TRIANGLE, PeerId(3))),
+                partner: None,
                 limits,
                 budget: lives,
                 calm: false,
@@ -153,14 +155,15 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
             family: Family::Overlay,
             about: "the same on a line of six, the shortest on which a flood comes back to a peer that is a neighbour of \
                     neither end of the way",
-            bounds: "1 broadcast of one end, 2 unicasts to it and 2 from it, 1 link that breaks and may come back \
-                     between any two.",
+            bounds: "1 broadcast of one end, 3 unicasts to it from the other and 2 back, 1 link that breaks and may \
+                     come back between any two: one shows the way, one is flooded, and then two each way.",
             landmarks: vec![Landmark::WentAround, Landmark::EndedBeside, Landmark::PathFollowed, Landmark::PathUnknown],
             case: Overlays {
                 sizes: 6..=6,
-                only: line(6),
+                only: Some((line, one)),
+                partner: Some(other),
                 limits,
-                budget: Budget { from_speaker: 2, to_speaker: 2, breaks: 1, ..broadcast },
+                budget: Budget { from_speaker: 2, to_speaker: 3, breaks: 1, ..broadcast },
                 calm: true,
             },
             further: None,
@@ -210,16 +213,21 @@ pub fn scenarios() -> Vec<Scenario<Overlays>> {
     ]
 }
 
-/// The line of so many peers, by its index among all networks, and one of its ends.
-fn line(peers: u32) -> Option<(usize, PeerId)> {
-    network::all().iter().enumerate().find_map(|(nth, network)| {
-        let degree = |peer: &PeerId| network.neighbours(*peer).count();
-        let is_line = network.peers == peers
-            && network.links.len() + 1 == peers as usize
-            && (0..peers).map(PeerId).all(|peer| degree(&peer) <= 2);
-        let end = (0..peers).map(PeerId).find(|peer| degree(peer) == 1);
-        end.filter(|_| is_line).map(|end| (nth, end))
-    })
+/// The line of so many peers, by its index among all networks, and its ends.
+fn line_of(peers: u32) -> (usize, PeerId, PeerId) {
+    let ends = |network: &Network| -> Vec<PeerId> {
+        (0..peers).map(PeerId).filter(|peer| network.neighbours(*peer).count() == 1).collect()
+    };
+    let lines = network::all().iter().enumerate().filter(|(_, network)| {
+        let is_tree = network.peers == peers && network.links.len() + 1 == peers as usize;
+        is_tree && ends(network).len() == 2
+    });
+    let found = lines.map(|(nth, network)| (nth, ends(network))).next();
+    // There is one line of each size, and it has two ends.
+    match found {
+        Some((nth, ends)) => (nth, ends[0], ends[1]),
+        None => (0, PeerId(0), PeerId(1)),
+    }
 }
 
 /// The index among all networks of 0-1, 0-2, 1-2, 0-3.

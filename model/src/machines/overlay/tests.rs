@@ -47,7 +47,8 @@ fn what_is_needless_at_a_peer_stays_so_as_long_as_it_lives() {
     let overtaken = Budget { broadcasts: 4, ..Budget::default() };
     for (budget, flood_window) in [(crash, Limits::DEFAULT.flood_window), (overtaken, 1)] {
         let limits = Limits { flood_window, ..Limits::DEFAULT };
-        let overlays = Overlays { sizes: 3..=3, only: Some((TRIANGLE, PeerId(0))), limits, budget, calm: false };
+        let overlays =
+            Overlays { sizes: 3..=3, only: Some((TRIANGLE, PeerId(0))), partner: None, limits, budget, calm: false };
         let (steps, all) = walk(&overlays);
         let mut compared = 0;
         for (before, after) in &steps {
