@@ -19,6 +19,7 @@ use bazaar_model::{
     protocol::{
         config::Pace,
         graph::{Graph, MOST_PEERS},
+        invariant::Property,
         random::SplitMix64,
     },
     simulator::{
@@ -55,6 +56,9 @@ pub struct SimulateArguments {
     /// Without any faults.
     #[arg(long)]
     quiet: bool,
+    /// Pass over violations of these properties, such as A9, since they are known.
+    #[arg(long, value_name = "PROPERTY", value_delimiter = ',', value_parser = property)]
+    without: Vec<Property>,
     /// Print what size costs instead, as a table by the number of peers: quiet, and with the trader killed once a minute.
     #[arg(long, conflicts_with = "save")]
     table: bool,
@@ -70,6 +74,12 @@ pub struct SimulateArguments {
     /// Write the history of a violation to this file, for `replay` (default: violation.json).
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+}
+
+fn property(text: &str) -> Result<Property, String> {
+    let named = |property: &Property| property.to_string().eq_ignore_ascii_case(text);
+    let all = || Property::ALL.map(|property| property.to_string()).join(", ");
+    Property::ALL.into_iter().find(named).ok_or_else(|| format!("{text:?} is no property; there are {}", all()))
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -174,9 +184,10 @@ impl<'a> Campaign<'a> {
             Network::Given(graph) => graph.len(),
             Network::Random | Network::Line | Network::Ring => drawn,
         };
-        let SimulateArguments { think, quiet, .. } = *self.arguments;
+        let SimulateArguments { think, quiet, without, .. } = self.arguments;
         let think = think.or(Pace::DEFAULT.think).unwrap_or_default();
-        Plan { seed, peers, network, think, span: self.span, quiet }
+        let without = without.iter().copied().collect();
+        Plan { seed, peers, network, think, span: self.span, quiet: *quiet, without }
     }
 
     /// The command that repeats one seed.
@@ -191,6 +202,7 @@ impl<'a> Campaign<'a> {
         let millis = |time: Duration| format!("{}ms", time.as_millis());
         command += &flag("think", self.arguments.think.map(millis).into_iter().collect());
         command += &flag("for", self.arguments.span.map(millis).into_iter().collect());
+        command += &flag("without", self.arguments.without.iter().map(Property::to_string).collect());
         command + if self.arguments.quiet { " --quiet" } else { "" }
     }
 }

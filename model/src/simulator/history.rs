@@ -56,17 +56,24 @@ fn outcome(world: &World) -> Outcome {
 /// How many histories are tried to shrink one.
 const TRIES: usize = 200;
 
-/// A schedule with fewer faults that violates the same property: kinds of faults are switched off, the tail is cut off,
-/// faults are left out one by one, as long as the property still fails.
+/// A schedule with fewer faults that violates the same property.
 #[must_use]
 pub fn shrink(schedule: Schedule, property: Property) -> Schedule {
+    let violates =
+        |schedule: &Schedule| simulate(schedule.clone()).violation.is_some_and(|found| found.property == property);
+    shrink_while(schedule, violates)
+}
+
+/// A schedule with fewer faults that still fails: kinds of faults are switched off, the tail is cut off, faults are left
+/// out one by one.
+fn shrink_while(schedule: Schedule, mut still_fails: impl FnMut(&Schedule) -> bool) -> Schedule {
     let mut tries = TRIES;
     let mut fails = |schedule: &Schedule| {
         if tries == 0 {
             return false;
         }
         tries -= 1;
-        simulate(schedule.clone()).violation.is_some_and(|found| found.property == property)
+        still_fails(schedule)
     };
     let mut best = schedule;
     let mut attempt = |best: &mut Schedule, change: &dyn Fn(&mut Schedule)| {
@@ -102,11 +109,13 @@ pub fn shrink(schedule: Schedule, property: Property) -> Schedule {
         });
     }
     // The faults stop earlier, by halves.
-    while attempt(&mut best, &|schedule| {
-        let half = Millis(schedule.faults_stop.0 / 2);
-        schedule.faults_stop = half;
-        schedule.faults.retain(|fault| fault.at < half);
-    }) {}
+    while best.faults_stop > Millis(0)
+        && attempt(&mut best, &|schedule| {
+            let half = Millis(schedule.faults_stop.0 / 2);
+            schedule.faults_stop = half;
+            schedule.faults.retain(|fault| fault.at < half);
+        })
+    {}
     let mut chunk = best.faults.len();
     while chunk > 0 {
         let mut at = 0;
@@ -214,5 +223,45 @@ impl Record {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use bazaar_protocol::id::PeerId;
+
+    use super::*;
+    use crate::simulator::plan::{Network, Plan, What};
+
+    fn plan(seed: u64) -> Plan {
+        Plan {
+            seed,
+            peers: 5,
+            network: Network::Random,
+            think: Duration::from_millis(300),
+            span: Duration::from_secs(120),
+            quiet: false,
+            without: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_shrunk_to_what_it_needs_to_fail() {
+        let needs = |schedule: &Schedule| {
+            schedule.faults.iter().any(|fault| matches!(fault.what, What::Pause { peer: PeerId(2), .. }))
+        };
+        let wild = (0..).map(|seed| Schedule::draw(plan(seed))).find(|drawn| needs(drawn) && drawn.faults.len() > 20);
+        let wild = wild.expect("some seed is wild");
+        let shrunk = shrink_while(wild.clone(), needs);
+        assert_eq!((shrunk.faults.len(), shrunk.noise), (1, Noise::default()));
+        assert!(shrunk.faults_stop <= wild.faults_stop && needs(&shrunk));
+    }
+
+    #[test]
+    fn a_schedule_that_fails_whatever_is_left_out_is_shrunk_to_nothing() {
+        let shrunk = shrink_while(Schedule::draw(plan(3)), |_| true);
+        assert!(shrunk.is_quiet() && shrunk.faults_stop == Millis(0), "{shrunk:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! What a seed fixes: the network, the cast, the conditions, and every fault.
 
-use std::{fmt, num::NonZeroU64, time::Duration};
+use std::{collections::BTreeSet, fmt, num::NonZeroU64, time::Duration};
 
 use bazaar_protocol::{
     cast::{self, Assortment},
     config::{Config, Limits, Pace, Terms, Timeouts},
     graph::Graph,
     id::PeerId,
+    invariant::Property,
     random::SplitMix64,
 };
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct Plan {
     pub span: Duration,
     /// Whether nothing goes wrong.
     pub quiet: bool,
+    /// Properties whose violations are passed over, since they are known.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub without: BTreeSet<Property>,
 }
 
 /// Who is whose neighbour.
@@ -617,4 +621,86 @@ pub const LIMITS: Limits = Limits::DEFAULT;
 pub fn snapshot_every(seed: u64) -> Option<NonZeroU64> {
     // Often enough that most claimants read one.
     NonZeroU64::new(50 << SplitMix64::new(seed, "snapshots").below(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(seed: u64, peers: u32) -> Plan {
+        Plan {
+            seed,
+            peers,
+            network: Network::Random,
+            think: Duration::from_millis(300),
+            span: Duration::from_secs(120),
+            quiet: false,
+            without: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn quiet_and_wild_histories_are_drawn_and_every_kind_of_fault() {
+        let drawn: Vec<Schedule> = (0..400).map(|seed| Schedule::draw(plan(seed, 3 + seed as u32 % 10))).collect();
+        let kinds: BTreeSet<FaultKind> = drawn.iter().flat_map(Schedule::kinds).collect();
+        assert_eq!(kinds.len(), FaultKind::ALL.len(), "{kinds:?}");
+        assert!(drawn.iter().filter(|schedule| schedule.is_quiet()).count() > 20);
+        assert!(drawn.iter().filter(|schedule| schedule.faults.len() > 20).count() > 20);
+        assert!(drawn.iter().all(|schedule| schedule.check().is_ok()));
+    }
+
+    #[test]
+    fn what_is_cut_for_good_leaves_the_network_connected() {
+        let is_cut = |fault: &Fault| match fault.what {
+            What::Cut { from, to, lasts: None, .. } => Some((from, to)),
+            What::Cut { .. }
+            | What::CutLedger { .. }
+            | What::Pause { .. }
+            | What::Slow { .. }
+            | What::Crash { .. }
+            | What::CrashTrader { .. }
+            | What::CrashLedger { .. } => None,
+        };
+        let mut seen = 0;
+        for seed in 0..400 {
+            let schedule = Schedule::draw(plan(seed, 10));
+            let gone: Vec<_> = schedule.faults.iter().filter_map(is_cut).collect();
+            assert!(is_connected(&schedule.graph(), &gone), "seed {seed}");
+            seen += gone.len();
+        }
+        assert!(seen > 50);
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_for_ever() {
+        let schedule = Schedule::draw(plan(4, 7));
+        assert_eq!(schedule, Schedule::draw(plan(4, 7)));
+        assert_ne!(schedule.faults, Schedule::draw(plan(5, 7)).faults);
+        let written = serde_json::to_string(&schedule).unwrap();
+        assert_eq!(serde_json::from_str::<Schedule>(&written).unwrap(), schedule);
+    }
+
+    #[test]
+    fn a_schedule_that_cannot_be_is_refused_with_the_reason() {
+        let with = |what| Schedule { faults: vec![Fault { at: Millis(5), what }], ..Schedule::draw(plan(4, 7)) };
+        let nobody = with(What::Crash { peer: PeerId(7), lasts: None }).check().unwrap_err();
+        assert_eq!(nobody, "\"at 0.005 s peer 7 crashes for good\": there is no peer 7; ids run from 0 to 6");
+        let graph = Schedule::draw(plan(4, 7)).graph();
+        let stranger = graph.peers().find(|peer| peer.0 > 0 && !graph.are_neighbours(PeerId(0), *peer)).unwrap();
+        let apart = with(What::Cut { from: PeerId(0), to: stranger, both: true, lasts: None }).check().unwrap_err();
+        assert!(apart.ends_with("they are not neighbours"), "{apart}");
+        let short = Schedule { faults_stop: Millis(110_000), ..Schedule::draw(plan(4, 7)) }.check().unwrap_err();
+        assert!(short.contains("too short"), "{short}");
+    }
+
+    #[test]
+    fn the_further_apart_the_peers_the_faster_the_links() {
+        for (graph, hops) in [(Graph::line(1_000), 999), (Graph::ring(100), 50), (Graph::random(10, 1), 3)] {
+            assert_eq!(diameter(&graph), hops);
+            for seed in 0..20 {
+                let conditions = Conditions::draw(&plan(seed, graph.len()), &graph);
+                assert!(conditions.hop.1 * u64::from(hops) <= ACROSS, "{conditions:?}");
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What size costs: one row of numbers for a number of peers, a network, and whether traders are killed.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Write as _},
     time::Duration,
 };
@@ -96,8 +97,15 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
     let end = WARM_UP + span;
     // Nothing is judged before the faults stop, and by then the counting is over.
     let faults_stop = end + Duration::from_secs(1);
-    let plan =
-        Plan { seed, peers, network: network.clone(), think, span: faults_stop + AFTER_FAULTS, quiet: !is_killed };
+    let plan = Plan {
+        seed,
+        peers,
+        network: network.clone(),
+        think,
+        span: faults_stop + AFTER_FAULTS,
+        quiet: !is_killed,
+        without: BTreeSet::new(),
+    };
     let schedule = Schedule { plan, noise: Noise::default(), faults, faults_stop: whole(faults_stop) };
     let graph = schedule.graph();
     let mut world = World::under(schedule, &graph, Conditions::fixed(&graph));

@@ -518,7 +518,9 @@ impl World {
 
     /// Remembers the first violation.
     pub(super) fn check(&mut self, found: Checked) {
-        if let Err(violation) = found {
+        if let Err(violation) = found
+            && !self.schedule.plan.without.contains(&violation.property)
+        {
             self.violation.get_or_insert(violation);
         }
     }

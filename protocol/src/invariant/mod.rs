@@ -110,6 +110,41 @@ pub enum Property {
 }
 
 impl Property {
+    /// All properties.
+    pub const ALL: [Property; 31] = [
+        Property::S1,
+        Property::S2,
+        Property::S3,
+        Property::S4,
+        Property::S5,
+        Property::S6,
+        Property::S7,
+        Property::S8,
+        Property::S9,
+        Property::S10,
+        Property::S11,
+        Property::S12,
+        Property::S13,
+        Property::R1,
+        Property::R2,
+        Property::R3,
+        Property::R5,
+        Property::R10,
+        Property::A2,
+        Property::A9,
+        Property::B4,
+        Property::B5,
+        Property::B6,
+        Property::B7,
+        Property::B9,
+        Property::Y1,
+        Property::Y2,
+        Property::L1,
+        Property::L2,
+        Property::L3,
+        Property::L4,
+    ];
+
     /// The property in one sentence.
     #[must_use]
     pub fn sentence(self) -> &'static str {
