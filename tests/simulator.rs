@@ -63,7 +63,9 @@ fn a_history_is_shown_again_from_its_file_and_refused_if_it_ends_otherwise() {
     let mut shown = Vec::new();
     record.replay(&mut shown).unwrap();
     let shown = String::from_utf8(shown).unwrap();
-    for part in ["seed 6, 4 peers, ring network\n", "I am the new coordinator", "the faults stop\n", "the last 80 steps:\n"] {
+    for part in
+        ["seed 6, 4 peers, ring network\n", "I am the new coordinator", "the faults stop\n", "the last 80 steps:\n"]
+    {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
     let other = Record { digest: "0".to_owned(), ..record.clone() };

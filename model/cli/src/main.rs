@@ -102,6 +102,12 @@ struct MutantsArguments {
     /// property fails, smaller scenarios first.
     #[arg(long, value_name = "MODEL", value_parser = family, conflicts_with_all = ["gallery", "save", "json", "list"])]
     model: Option<Family>,
+    /// Look for the mutants with the simulator instead: for each, the first seed in whose history anything is violated.
+    #[arg(long, conflicts_with_all = ["gallery", "save", "json", "list", "model"])]
+    simulate: bool,
+    /// With `--simulate`: how many seeds are tried.
+    #[arg(long, value_name = "N", default_value_t = 300, requires = "simulate")]
+    seeds: u64,
     /// With `--model`: skip scenarios with more states than this, which would take hours.
     #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model")]
     up_to: usize,

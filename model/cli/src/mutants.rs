@@ -7,7 +7,7 @@ use std::{
 
 use bazaar_model_mutants::protocol::mutant::{self, Mutant};
 use bazaar_model_mutants::search::mutants::{
-    CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios, smaller_first,
+    CATALOGUE, Finding, Line, caught_by, control, find, line, scenarios, simulated, smaller_first,
 };
 use bazaar_model_mutants::subject::scenario::Family;
 
@@ -32,7 +32,7 @@ fn unknown(name: &str) -> String {
 
 /// Looks for the violation that each chosen mutant must lead to.
 pub fn hunt(
-    MutantsArguments { mutants, model, up_to, gallery, save, threads, json, list }: &MutantsArguments,
+    MutantsArguments { mutants, model, up_to, gallery, save, threads, json, list, simulate, seeds }: &MutantsArguments,
 ) -> io::Result<ExitCode> {
     if *list {
         let mut out = stdout();
@@ -52,6 +52,9 @@ pub fn hunt(
             Some(_) => CATALOGUE.iter().copied().filter(|line| gallery::shows(line.mutant)).collect(),
             None => CATALOGUE.to_vec(),
         };
+    }
+    if *simulate {
+        return what_simulation_finds(&lines, *seeds, threads_or_all(*threads));
     }
     if let Some(family) = model {
         return what_it_catches(*family, &lines, *up_to);
@@ -126,6 +129,26 @@ fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<E
     tell("");
     let of = lines.len();
     writeln!(out, "{family} catches {caught} of {of} mutants in its {scenarios} scenarios of up to {up_to} states")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the simulator finds, and compares it with what is recorded.
+fn what_simulation_finds(lines: &[Line], seeds: u64, threads: usize) -> io::Result<ExitCode> {
+    let mut out = stdout();
+    let mut found = 0;
+    for Line { mutant, .. } in lines {
+        tell(mutant.name());
+        match simulated(*mutant, seeds, threads) {
+            Some((seed, violation)) => {
+                found += 1;
+                writeln!(out, "{:<30} {} in seed {seed}", mutant.name(), violation.property)?;
+            }
+            None => writeln!(out, "{:<30} -", mutant.name())?,
+        }
+        out.flush()?;
+    }
+    tell("");
+    writeln!(out, "the simulator finds {found} of {} mutants within {seeds} seeds", lines.len())?;
     Ok(ExitCode::SUCCESS)
 }
 

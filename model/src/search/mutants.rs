@@ -6,10 +6,15 @@
 //! finding is the shortest history there, found breadth first. This build also checks that the unmutated machine passes
 //! the same scenario with the recorded number of states ([`control`]), so the seam itself changes nothing.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeSet,
+    panic::resume_unwind,
+    thread,
+    time::{Duration, Instant},
+};
 
 use bazaar_protocol::{
-    invariant::Property,
+    invariant::{Property, Violation},
     mutant::{self, Mutant},
 };
 use serde::Serialize;
@@ -19,6 +24,10 @@ use crate::{
     search::{
         check::{self, Report},
         trace::{self, Trace},
+    },
+    simulator::{
+        history::simulate,
+        plan::{Network, Plan, Schedule},
     },
     subject::Subject,
     subject::scenario::{Extent, Family},
@@ -127,6 +136,37 @@ pub fn smaller_first(family: Family, up_to: usize) -> Vec<Entry> {
     scenarios.retain(|scenario| scenario.family == family && states(scenario) <= up_to);
     scenarios.sort_by_key(states);
     scenarios
+}
+
+/// The first seed, below `seeds`, in whose history the simulator finds that a mutant violates something, and what.
+/// `None` if it does not find it. No other search may run in this process meanwhile.
+#[must_use]
+pub fn simulated(mutant: Mutant, seeds: u64, threads: usize) -> Option<(u64, Violation)> {
+    mutant::switch(Some(mutant));
+    let threads = threads.max(1) as u64;
+    let mut found = None;
+    let mut first = 0;
+    while found.is_none() && first < seeds {
+        let upto = seeds.min(first + threads);
+        let outcomes: Vec<Option<(u64, Violation)>> = thread::scope(|scope| {
+            let run = |seed| scope.spawn(move || Some((seed, simulate(Schedule::draw(plan(seed))).violation?)));
+            let running: Vec<_> = (first..upto).map(run).collect();
+            // A mutant that makes a machine panic is found as well, but must not: it would hide what it was made for.
+            running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        found = outcomes.into_iter().flatten().next();
+        first = upto;
+    }
+    mutant::switch(None);
+    found
+}
+
+/// The history of a seed in which mutants are looked for.
+fn plan(seed: u64) -> Plan {
+    let (think, span) = (Duration::from_millis(300), Duration::from_secs(90));
+    // Three to eight.
+    let peers = 3 + (seed % 6) as u32;
+    Plan { seed, peers, network: Network::Random, think, span, quiet: false, without: BTreeSet::new() }
 }
 
 struct Catch {

@@ -491,14 +491,16 @@ impl Schedule {
 
     /// The configuration of each peer.
     #[must_use]
-    pub fn configs(&self, graph: &Graph) -> Vec<Config> {
+    pub fn configs(&self, graph: &Graph, conditions: &Conditions) -> Vec<Config> {
         let Plan { seed, peers, think, .. } = self.plan;
         let roles = cast::roles(peers, seed, &Assortment::DEFAULT);
         let config = |(me, role)| Config {
             // SPEC B2.
             first_caller: PeerId(if peers < 3 { 0 } else { 2 }),
             timeouts: Timeouts::DEFAULT,
-            terms: Terms::DEFAULT,
+            terms: conditions.terms,
+            limits: conditions.limits,
+            clock_range: conditions.clock_range,
             pace: Pace { think: Some(think), ..Pace::DEFAULT },
             ..Config::new(me, peers, graph.neighbours(me).iter().copied(), role)
         };
@@ -551,6 +553,14 @@ pub struct Conditions {
     pub write: u64,
     /// The least and the most that it takes to make it durable.
     pub sync: (u64, u64),
+    /// The terms of trade.
+    pub terms: Terms,
+    /// The limits of the run.
+    pub limits: Limits,
+    /// How many ticks ahead clocks are written.
+    pub clock_range: u64,
+    /// After how many records the ledger takes a snapshot.
+    pub snapshot_every: Option<NonZeroU64>,
 }
 
 const MICRO: u64 = 1_000;
@@ -565,7 +575,7 @@ impl Conditions {
     #[must_use]
     pub fn draw(plan: &Plan, graph: &Graph) -> Conditions {
         let mut random = SplitMix64::new(plan.seed, "conditions");
-        let most = (ACROSS / u64::from(diameter(graph).max(1))).min(100 * MICRO << random.below(6));
+        let most = (ACROSS / u64::from(diameter(graph).max(1))).min((100 * MICRO) << random.below(6));
         let least = most / (1 + random.below(8));
         let sync = (100 * MICRO) << random.below(6);
         Conditions {
@@ -578,6 +588,11 @@ impl Conditions {
             disk: (sync / 2, sync * 2),
             write: 1 + random.below(50 * MICRO),
             sync: (sync / 2, sync * 2),
+            terms: terms(plan.seed),
+            limits: limits(plan.seed),
+            clock_range: Config::CLOCK_RANGE >> (2 * SplitMix64::new(plan.seed, "clocks").below(4)),
+            // Often enough that most claimants read one.
+            snapshot_every: NonZeroU64::new(50 << SplitMix64::new(plan.seed, "snapshots").below(5)),
         }
     }
 
@@ -596,7 +611,40 @@ impl Conditions {
             disk: (200 * MICRO, 300 * MICRO),
             write: 20 * MICRO,
             sync: (200 * MICRO, 300 * MICRO),
+            terms: Terms::DEFAULT,
+            limits: Limits::DEFAULT,
+            clock_range: Config::CLOCK_RANGE,
+            snapshot_every: NonZeroU64::new(10_000),
         }
+    }
+}
+
+/// Of four seeds, three have the default terms.
+fn terms(seed: u64) -> Terms {
+    let mut random = SplitMix64::new(seed, "terms");
+    if random.below(4) > 0 {
+        return Terms::DEFAULT;
+    }
+    // Below a thousand.
+    let (sales, records) = (5 + random.below(200) as u32, 2 + random.below(12) as u32);
+    Terms { resign_after: sales, batch_limit: records, ..Terms::DEFAULT }
+}
+
+/// Of two seeds, one has the default limits. The others come close to them; not to those of the overlay and of what is
+/// held back, which lose messages where nothing else goes wrong.
+fn limits(seed: u64) -> Limits {
+    let mut random = SplitMix64::new(seed, "limits");
+    if random.below(2) == 0 {
+        return Limits::DEFAULT;
+    }
+    // Below a hundred.
+    let mut few = |least: u64, spread: u64| (least + random.below(spread)) as u32;
+    Limits {
+        chunk_weight: few(1, 16),
+        read_records: few(2, 30),
+        sales_kept: few(1, 6),
+        waiting_calls: few(0, 8),
+        ..Limits::DEFAULT
     }
 }
 
@@ -611,16 +659,6 @@ pub fn diameter(graph: &Graph) -> u32 {
     // From anywhere to the furthest, and from there to its furthest: exact in lines and trees.
     let (_, end) = furthest(PeerId(0));
     furthest(end).0
-}
-
-/// The limits of every simulated run.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// After how many records the ledger takes a snapshot.
-#[must_use]
-pub fn snapshot_every(seed: u64) -> Option<NonZeroU64> {
-    // Often enough that most claimants read one.
-    NonZeroU64::new(50 << SplitMix64::new(seed, "snapshots").below(5))
 }
 
 #[cfg(test)]

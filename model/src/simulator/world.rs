@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bazaar_protocol::{
     archive::Archive,
-    config::{Config, Terms},
+    config::Config,
     effect::Durable,
     graph::Graph,
     id::PeerId,
@@ -23,7 +23,7 @@ use bazaar_protocol::{
 use super::{
     events::Events,
     meter::{Running, Tally},
-    plan::{AFTER_FAULTS, Conditions, DRAIN, LIMITS, Noise, SETTLE, Schedule, snapshot_every},
+    plan::{AFTER_FAULTS, Conditions, DRAIN, Noise, SETTLE, Schedule},
     story::Story,
     survey::Survey,
 };
@@ -314,7 +314,7 @@ impl World {
 
     /// The same under given conditions.
     pub(super) fn under(schedule: Schedule, graph: &Graph, conditions: Conditions) -> World {
-        let configs = schedule.configs(graph);
+        let configs = schedule.configs(graph, &conditions);
         let timeouts = configs.first().map(|config| config.timeouts).unwrap_or_default();
         let seed = schedule.plan.seed;
         let mut streams = Streams::of(seed);
@@ -358,9 +358,10 @@ impl World {
             last_detour: 0,
             is_gone: false,
         });
-        let store = MemoryStore::snapshotting(LIMITS, snapshot_every(seed));
-        let archive = Archive::new(LedgerConfig { lease: timeouts.lease, limits: LIMITS }, store);
-        let rules = Rules { terms: Terms::DEFAULT, limits: LIMITS, is_synchronous: false, only: None };
+        let Conditions { terms, limits, snapshot_every, .. } = conditions;
+        let store = MemoryStore::snapshotting(limits, snapshot_every);
+        let archive = Archive::new(LedgerConfig { lease: timeouts.lease, limits }, store);
+        let rules = Rules { terms, limits, is_synchronous: false, only: None };
         let mut world = World {
             noise: schedule.noise,
             conditions,

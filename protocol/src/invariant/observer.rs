@@ -645,8 +645,8 @@ impl Observer {
         let offered: Vec<DepositId> = offered.range(deposits[0]..=deposits[1]).map(|(id, _)| *id).collect();
         if !asked.is_empty() || !offered.is_empty() {
             let decided = Arc::make_mut(&mut self.decided);
-            asked.iter().for_each(|id| drop(decided.requests.remove(id)));
-            offered.iter().for_each(|id| drop(decided.deposits.remove(id)));
+            decided.requests.retain(|id, _| !asked.contains(id));
+            decided.deposits.retain(|id, _| !offered.contains(id));
         }
     }
 
