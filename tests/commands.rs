@@ -15,11 +15,16 @@ use std::{
 
 use bazaar::{Answer, Bazaar, ask, bazaar, deposit, free_port, note, process_event, processes_below, sale, until};
 use bazaar_protocol::{
+    books::Books,
+    clock::{Clock, Stamp},
+    config::Terms,
     effect::Note,
-    id::{Epoch, PeerId},
-    money::Cents,
-    record::{Batch, Entry},
+    id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, Sequence, Units},
+    message::ClientMessage,
+    money::{Cents, Price},
+    record::{Batch, Deposit, Entry, Record, Request},
     store::Store as _,
+    trader::Trader,
 };
 use bazaar_runtime::{
     processes::report::ProcessEvent,
@@ -208,6 +213,83 @@ fn the_books_of_an_ended_run_can_be_read_and_agree_with_each_other() {
     for property in ["S1", "S2", "S3", "S4", "S5", "S6", "S8"] {
         assert!(audit["verdicts"].as_array().unwrap().iter().any(|verdict| verdict[0] == property), "{property}");
     }
+}
+
+/// Adds a term of peer 3 to a log, in which peer 0 buys a million of `price` from peer 1 or 2, so many times.
+fn sell_more(log: &mut Vec<Batch>, sales: u32, price: Price) {
+    let mut books = Books::default();
+    log.iter().flat_map(|batch| &batch.records).for_each(|record| books.apply(record).unwrap());
+    let (me, item, million) = (PeerId(3), Item(0), Units(1_000_000));
+    let mut clock = Clock::resume(me, books.latest());
+    let (epoch, terms) = (books.epoch().next(), Terms { resign_after: sales, ..Terms::DEFAULT });
+    let claim = Entry::Claimed { epoch, holder: Life { peer: me, incarnation: Incarnation(1) } };
+    let mut trader = Trader::new(me, books);
+    let mut records = vec![Record { stamp: clock.tick(), entry: claim }];
+    while !records.is_empty() {
+        let batch = Batch { epoch, position: trader.books().position(), records };
+        trader.on_appended(&batch).unwrap();
+        log.push(batch);
+        for seller in [PeerId(1), PeerId(2)] {
+            let previous = trader.books().seller_status(seller, None).deposit.map(|deposit| deposit.number);
+            let id = DepositId { seller, number: DepositNumber(previous.map_or(1, |last| last.0 + 1)) };
+            let stamp = Stamp { time: clock.tick().time, peer: seller };
+            let deposit = Deposit { id, previous, item, count: million, price, stamp };
+            trader.on_client(seller, ClientMessage::Deposit(deposit));
+        }
+        let buyer = PeerId(0);
+        let previous = trader.books().buyer_status(buyer).last.map(|(sequence, _)| sequence);
+        let id = RequestId { buyer, sequence: Sequence(previous.map_or(1, |last| last.0 + 1)) };
+        let stamp = Stamp { time: clock.tick().time, peer: buyer };
+        let request = Request { id, previous, item, quantity: million, stamp };
+        trader.on_client(buyer, ClientMessage::Request(request));
+        records = trader.plan(&terms, &mut clock);
+    }
+}
+
+// SPEC D6: after 4,295 of the largest orders an account no longer fits in 64 bits.
+#[test]
+fn the_largest_amounts_that_a_configuration_accepts_stop_nothing() {
+    let goods = "[goods]\nitems = [\"gold\"]\nunits = 1000000\nquantity = 1000000\n";
+    let prices = "lowest_price = \"42949672.95\"\nhighest_price = \"42949672.95\"\n";
+    let terms = "[terms]\nresign_after = 4300\n";
+    let peers = "[[peer]]\nid = 0\nrole = \"buyer\"\n[[peer]]\nid = 1\nrole = \"seller\"\n";
+    let mut bazaar = Bazaar::run(&format!("{QUICK}{goods}{prices}{terms}{peers}"), &["--purchases", "2"]);
+    assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
+    let store = bazaar.dir().join("ledger/store");
+    let mut batches: Vec<Batch> = {
+        let ledger = SledLedger::open(&store, LedgerOptions::default()).unwrap();
+        ledger.verified_batches().unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let had = batches.len();
+    sell_more(&mut batches, 4_300, Price(u32::MAX));
+    {
+        let mut ledger = SledLedger::open(&store, LedgerOptions::default()).unwrap();
+        batches[had..].iter().for_each(|batch| ledger.append(batch).unwrap());
+        ledger.sync().unwrap();
+    }
+    let before = bazaar.sales().len();
+    bazaar.start(&["--purchases", "4310"]);
+    assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
+
+    let sales = bazaar.sales();
+    assert!(sales.len() > before, "the market goes on");
+    let paid = |sales: usize| Cents(4_294_967_295 * 1_000_000 * sales as u128);
+    assert!(sales.iter().all(|sale| sale.paid() == paid(1)));
+    let cents = |value: &serde_json::Value| serde_json::from_value::<Cents>(value.clone()).unwrap();
+    let accounts = bazaar.page("accounts");
+    let sum = |key: &str| accounts.iter().map(|account| cents(&account[key])).sum::<Cents>();
+    assert_eq!(sum("spent_cents"), paid(sales.len()));
+    assert_eq!(sum("earned_cents").plus(sum("commission_cents")), paid(sales.len()));
+    assert!(accounts[0]["spent_cents"].is_string(), "more than 64 bits hold: {}", accounts[0]);
+    for page in ["stock", "queue", "sales", "accounts", "terms", "log"] {
+        bazaar.page(page);
+        bazaar.ask(&["books", page]).ends(0);
+    }
+    assert!(bazaar.ask(&["books", "accounts"]).ends(0).out.contains(&format!("{} spent", paid(sales.len()))));
+    assert!(bazaar.ask(&["audit"]).ends(0).out.contains("the audit holds"));
+    let totals = &bazaar.ask(&["audit", "--json"]).ends(0).json()["totals"];
+    assert_eq!((cents(&totals["paid"]), totals["sales"].as_u64()), (paid(sales.len()), Some(sales.len() as u64)));
+    assert_eq!(totals, &bazaar.summary()["audit"]["totals"]);
 }
 
 #[test]

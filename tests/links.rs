@@ -818,8 +818,8 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         item,
         quantity: Units(u32::MAX),
         price: Price(u32::MAX),
-        commission: Cents(many),
-        earned: Cents(many),
+        commission: Cents(many.into()),
+        earned: Cents(many.into()),
     };
     // The largest message to a seller, and the largest chunk of a snapshot: one account.
     let deposit = DepositStatus {
@@ -833,7 +833,7 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
     assert!(Limits { sales_kept: most, ..Limits::DEFAULT }.check().is_ok());
     assert!(Limits { sales_kept: most + 1, ..Limits::DEFAULT }.check().is_err());
     let recent = vec![sale.clone(); most as usize];
-    let (sales, earned) = (SaleNumber(many), Cents(many));
+    let (sales, earned) = (SaleNumber(many), Cents(u128::MAX));
     let account =
         SellerAccount { deposit: Some(deposit.clone()), clock: Time(many), sales, earned, recent: recent.clone() };
     let told = SellerStatus { deposit: Some(deposit), sales, earned, recent };
@@ -857,7 +857,7 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         open: Some(QueueKey { time: Time(many), id: RequestId { buyer: peer, sequence: Sequence(many) } }),
         last: Some((Sequence(many), Outcome::Sold(sale))),
         bought: many,
-        spent: Cents(many),
+        spent: Cents(u128::MAX),
     };
     // Each account weighs two.
     assert!(wire::size_of(&vec![(0_u8, peer, buyer); Limits::FRAME as usize / 2]) + head <= wire::MAX_BODY);

@@ -146,7 +146,7 @@ fn buyer_and_seller_are_told_the_stock_falls_and_the_seller_gets_80_percent() {
         assert_eq!(*seller, PeerId(1));
         assert_eq!((sale.price.0, sale.earned.0, sale.commission.0), (900, 720, 180));
         // Each sale is told once; a new deposit follows the tenth unit.
-        assert_eq!((*total, *left), (u64::from(nth) * 720, (10 - nth % 10) % 10), "{sale:?}");
+        assert_eq!((*total, *left), (u128::from(nth) * 720, (10 - nth % 10) % 10), "{sale:?}");
     }
     let bought: Vec<_> = events
         .iter()

@@ -62,7 +62,8 @@ pub struct BuyerAccount {
     pub open: Option<QueueKey>,
     /// Its last request with an outcome, and that outcome.
     pub last: Option<(Sequence, Outcome)>,
-    /// How many units it has bought in total.
+    /// How many units it has bought in total; capped at the largest number there is, which takes 2^32 sales of the
+    /// largest quantity.
     pub bought: u64,
     /// What it has paid for them in total.
     pub spent: Cents,

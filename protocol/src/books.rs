@@ -68,8 +68,6 @@ pub enum BooksFault {
     SaleOutOfTurn,
     /// A sale whose two parts do not add up to the price paid.
     MoneyDoesNotAddUp,
-    /// An account that would exceed 64 bits of cents.
-    AccountOverflow,
 }
 
 impl fmt::Display for BooksError {
@@ -85,7 +83,6 @@ impl fmt::Display for BooksError {
             BooksFault::NoSuchStock => "the sale is from a deposit that has not that much left",
             BooksFault::SaleOutOfTurn => "the sale's number is not the seller's next",
             BooksFault::MoneyDoesNotAddUp => "commission and earnings do not add up to what is paid",
-            BooksFault::AccountOverflow => "an account exceeds 64 bits of cents",
         };
         write!(f, "record {}: {reason}", self.position)
     }
@@ -304,12 +301,11 @@ impl Books {
         if request.item != sale.item || request.quantity != sale.quantity {
             return Err(BooksFault::NoSuchRequest);
         }
-        let adds_up = sale.commission.plus(sale.earned) == Some(sale.paid());
+        let adds_up = sale.commission.plus(sale.earned) == sale.paid();
         if !mutant!(adds_up; CommissionRoundedTwice => true) {
             return Err(BooksFault::MoneyDoesNotAddUp);
         }
         let trader = self.traders.get(&stamp.peer).copied().unwrap_or_default();
-        let buyer = self.buyers.get(&sale.request.buyer).ok_or(BooksFault::NoSuchRequest)?;
         let seller = self.sellers.get_mut(&sale.deposit.seller).ok_or(BooksFault::NoSuchStock)?;
         let DepositId { number, .. } = sale.deposit;
         let deposit = seller
@@ -326,24 +322,22 @@ impl Books {
         if sale.number != seller.sales.next() {
             return Err(BooksFault::SaleOutOfTurn);
         }
-        let earned = seller.earned.plus(sale.earned).ok_or(BooksFault::AccountOverflow)?;
-        let commission = trader.commission.plus(sale.commission).ok_or(BooksFault::AccountOverflow)?;
-        let spent = buyer.spent.plus(sale.paid()).ok_or(BooksFault::AccountOverflow)?;
 
         // Nothing below can fail.
         deposit.left = Units(left);
         mutant!(seller.clock = seller.clock.max(stamp.time); SellerClockStays => {});
         seller.sales = sale.number;
-        seller.earned = earned;
+        seller.earned = seller.earned.plus(sale.earned);
         seller.recent.push(sale.clone());
         keep_latest(&mut seller.recent, self.sales_kept);
-        self.traders.insert(stamp.peer, TraderAccount { sales: trader.sales + 1, commission });
+        let trader = TraderAccount { sales: trader.sales + 1, commission: trader.commission.plus(sale.commission) };
+        self.traders.insert(stamp.peer, trader);
         if let Some(term) = &mut self.term {
             term.sales += 1;
         }
         let buyer = self.close(key, Outcome::Sold(sale.clone()));
-        buyer.bought += u64::from(sale.quantity.0);
-        buyer.spent = spent;
+        buyer.bought = buyer.bought.saturating_add(sale.quantity.0.into());
+        buyer.spent = buyer.spent.plus(sale.paid());
         Ok(())
     }
 

@@ -258,7 +258,7 @@ impl Step<'_, '_> {
                 for sale in recent.filter(|sale| mutant!(sale.number > before.sales; SaleCountedTwice => true)) {
                     // SPEC C2: a completed sale is an event.
                     self.ctx.clock.tick();
-                    total = Cents(total.0.saturating_add(sale.earned.0));
+                    total = total.plus(sale.earned);
                     let left = self.left_after(sale.deposit.number, sale.quantity);
                     self.effects.push(ClientEffect::Note(Note::Earned { sale: sale.clone(), total, left }));
                 }

@@ -88,7 +88,7 @@ fn a_record_that_cannot_follow_changes_nothing() {
         (sell(sale(&waits, &Deposit { price: Price(800), ..stock.clone() }, 2)), BooksFault::NoSuchStock),
         (sell(Sale { number: SaleNumber(3), ..sold.clone() }), BooksFault::SaleOutOfTurn),
         (sell(Sale { earned: Cents(721), ..sold.clone() }), BooksFault::MoneyDoesNotAddUp),
-        (sell(Sale { commission: Cents(u64::MAX), ..sold.clone() }), BooksFault::MoneyDoesNotAddUp),
+        (sell(Sale { commission: Cents(u128::MAX), ..sold.clone() }), BooksFault::MoneyDoesNotAddUp),
     ];
     let before = fold(log());
     for (record, reason) in wrong {
@@ -121,33 +121,30 @@ fn nothing_is_written_in_a_term_after_it_was_resigned() {
     assert_eq!(books.apply(&claim(22, 8, 2)), Ok(()));
 }
 
-// SPEC D6. The whole price on either side of the split, twice.
+// SPEC D6. The whole price on either side of the split, twice: more than 64 bits hold.
 #[test]
-fn an_account_that_would_overflow_refuses_the_sale_whole() {
+fn an_account_holds_more_than_one_of_the_largest_orders() {
     let dear = |seller, number| Deposit { price: Price(u32::MAX), ..deposit(seller, number, u32::MAX) };
     let all = |buyer, sequence| Request { quantity: Units(u32::MAX), ..request(2, buyer, sequence) };
-    let sold = |request: &Request, deposit: &Deposit, number, share: u64| {
-        let sale = sale(request, deposit, number);
-        let commission = Cents(sale.paid().0 / 2 * share);
-        Sale { commission, earned: Cents(sale.paid().0 - commission.0), ..sale }
+    let total = u128::from(u32::MAX) * u128::from(u32::MAX);
+    let sold = |request: &Request, deposit: &Deposit, number, share: u128| {
+        let commission = Cents(total * share);
+        Sale { commission, earned: Cents(total - commission.0), ..sale(request, deposit, number) }
     };
-    // (seller and buyer of the second sale, the share of the commission): whose account overflows.
-    for (seller, buyer, share) in [(1, 4, 0), (2, 4, 2), (2, 3, 1)] {
-        let (first, second) = (all(3, 1), all(buyer, if buyer == 3 { 2 } else { 1 }));
-        let next = dear(seller, if seller == 1 { 2 } else { 1 });
-        let entries = [
-            Entry::Deposited(dear(1, 1)),
-            Entry::Admitted(first.clone()),
-            Entry::Sold(sold(&first, &dear(1, 1), 1, share)),
-            Entry::Deposited(next.clone()),
-            Entry::Admitted(second.clone()),
-        ];
-        let entries = entries.into_iter().map(|entry| record(6, 9, entry));
-        let mut books = fold(core::iter::once(claim(5, 9, 1)).chain(entries));
-        let before = books.clone();
-        let number = if seller == 1 { 2 } else { 1 };
-        let error = books.apply(&record(7, 9, Entry::Sold(sold(&second, &next, number, share)))).unwrap_err();
-        assert_eq!((error.reason, &books), (BooksFault::AccountOverflow, &before), "seller {seller}, buyer {buyer}");
+    for share in [0, 1] {
+        let mut books = fold([claim(5, 9, 1)]);
+        for number in 1..=3 {
+            let (stock, wish) = (dear(1, number), all(3, number));
+            let sale = sold(&wish, &stock, number, share);
+            for entry in [Entry::Deposited(stock), Entry::Admitted(wish), Entry::Sold(sale)] {
+                books.apply(&record(6, 9, entry)).unwrap();
+            }
+        }
+        assert_eq!(books.buyers()[&PeerId(3)].spent, Cents(3 * total));
+        assert_eq!(books.buyers()[&PeerId(3)].bought, 3 * u64::from(u32::MAX));
+        assert_eq!(books.sellers()[&PeerId(1)].earned, Cents(3 * total * (1 - share)));
+        assert_eq!(books.traders()[&PeerId(9)].commission, Cents(3 * total * share));
+        assert_eq!(crate::invariant::the_accounts_add_up(&books), Ok(()));
     }
 }
 

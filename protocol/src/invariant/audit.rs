@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Property, Violation,
-    history::History,
+    history::{History, Stock},
     log::{BATCH_CHECKS, CHECKS, admitted_are_open_or_settled, the_last_sale_was_followed},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub struct AuditTotals {
     pub epoch: Epoch,
     /// How many deposits were booked.
     pub deposits: u64,
-    /// How many units were deposited.
+    /// How many units were deposited. Units are capped at the largest number there is.
     pub units_deposited: u64,
     /// How many units were sold.
     pub units_sold: u64,
@@ -88,7 +88,7 @@ pub struct AuditTotals {
     pub sales: u64,
     /// How many requests were refused.
     pub refusals: u64,
-    /// What the buyers paid in total. Amounts that do not fit are capped at the largest that does.
+    /// What the buyers paid in total.
     pub paid: Cents,
     /// What the sellers earned in total.
     pub earned: Cents,
@@ -205,7 +205,6 @@ impl LogAudit {
 
     fn totals(&self) -> AuditTotals {
         let sums = &self.history.sums;
-        let cents = |sum: u128| Cents(u64::try_from(sum).unwrap_or(u64::MAX));
         AuditTotals {
             records: self.history.position.0,
             terms: sums.claims,
@@ -214,14 +213,14 @@ impl LogAudit {
             deposits: sums.deposits,
             units_deposited: sums.deposited,
             units_sold: sums.sold,
-            units_left: self.history.deposits.values().map(|stock| stock.left()).sum(),
+            units_left: self.history.deposits.values().map(Stock::left).fold(0, u64::saturating_add),
             requests: sums.admissions,
             open: self.history.queue.len() as u64,
             sales: sums.sales,
             refusals: sums.refusals,
-            paid: cents(sums.paid),
-            earned: cents(sums.earned),
-            commission: cents(sums.commission),
+            paid: Cents(sums.paid),
+            earned: Cents(sums.earned),
+            commission: Cents(sums.commission),
         }
     }
 }

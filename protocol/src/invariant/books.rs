@@ -15,6 +15,7 @@ use crate::{
     account::BooksTerm,
     books::Books,
     id::{Epoch, PeerId},
+    money::Cents,
     record::{Batch, Entry, Record},
 };
 
@@ -106,11 +107,11 @@ pub(super) fn the_batch_changed_what_was_audited(books: &Books, audit: &LogAudit
 /// # Errors
 /// When it is not; the position is the books'.
 pub fn the_accounts_add_up(books: &Books) -> Result<(), Violation> {
-    let spent: u128 = books.buyers().values().map(|account| u128::from(account.spent.0)).sum();
-    let earned: u128 = books.sellers().values().map(|account| u128::from(account.earned.0)).sum();
-    let kept: u128 = books.traders().values().map(|account| u128::from(account.commission.0)).sum();
-    if spent != earned + kept {
-        let what = format!("buyers spent {spent} cents, sellers earned {earned} and traders kept {kept}");
+    let spent: Cents = books.buyers().values().map(|account| account.spent).sum();
+    let earned: Cents = books.sellers().values().map(|account| account.earned).sum();
+    let kept: Cents = books.traders().values().map(|account| account.commission).sum();
+    if spent != earned.plus(kept) {
+        let what = format!("buyers spent {spent}, sellers earned {earned} and traders kept {kept}");
         return Err(Violation::at(Property::S6, books.position(), what));
     }
     Ok(())

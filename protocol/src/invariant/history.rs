@@ -226,7 +226,7 @@ impl History {
 
     fn absorb_deposit(&mut self, deposit: &Deposit) {
         self.sums.deposits += 1;
-        self.sums.deposited += u64::from(deposit.count.0);
+        self.sums.deposited = self.sums.deposited.saturating_add(deposit.count.0.into());
         let DepositId { seller, number } = deposit.id;
         self.raise_seller(seller, deposit.stamp.time);
         let of = self.sellers.entry(seller).or_default();
@@ -256,18 +256,18 @@ impl History {
     fn absorb_sale(&mut self, record: &Record, sale: &Sale) {
         let (quantity, paid) = (u64::from(sale.quantity.0), paid_for(sale));
         self.sums.sales += 1;
-        self.sums.sold += quantity;
+        self.sums.sold = self.sums.sold.saturating_add(quantity);
         self.sums.paid += paid;
-        self.sums.earned += u128::from(sale.earned.0);
-        self.sums.commission += u128::from(sale.commission.0);
+        self.sums.earned = self.sums.earned.saturating_add(sale.earned.0);
+        self.sums.commission = self.sums.commission.saturating_add(sale.commission.0);
 
         let buyer = self.buyers.entry(sale.request.buyer).or_default();
-        buyer.bought += quantity;
+        buyer.bought = buyer.bought.saturating_add(quantity);
         buyer.spent += paid;
 
         let trader = self.traders.entry(record.stamp.peer).or_default();
         trader.sales += 1;
-        trader.commission += u128::from(sale.commission.0);
+        trader.commission = trader.commission.saturating_add(sale.commission.0);
         if let Some(term) = &mut self.term {
             term.sales += 1;
         }
@@ -276,9 +276,9 @@ impl History {
         self.raise_seller(seller, record.stamp.time);
         let of = self.sellers.entry(seller).or_default();
         of.sales = sale.number;
-        of.earned += u128::from(sale.earned.0);
+        of.earned = of.earned.saturating_add(sale.earned.0);
         if let Some(stock) = self.deposits.get_mut(&sale.deposit) {
-            stock.sold += quantity;
+            stock.sold = stock.sold.saturating_add(quantity);
             if stock.left() == 0 {
                 of.open.remove(&(stock.deposit.item, number));
                 let place = place_of_deposit(of.clock, sale.deposit);

@@ -1023,7 +1023,7 @@ impl Observer {
                 if !is_booked {
                     return believes("a sale");
                 }
-                if earned != u128::from(total.0) {
+                if earned != total.0 {
                     let what =
                         format!("peer {peer} counts {total}, its sales up to {} earned {earned} cents", sale.number);
                     return violated(Property::S4, what);

@@ -380,12 +380,12 @@ fn a_commission_that_is_rounded_up_is_found() {
 #[test]
 fn the_share_of_the_largest_order_is_that_of_any_other() {
     let order = Sale { price: Price(u32::MAX), quantity: Units(u32::MAX), ..sale(BUYER, 1, SELLER, 1) };
-    let total = 18_446_744_065_119_617_025;
+    let total = 18_446_744_065_119_617_025_u128;
     for (basis_points, due) in
         [(0, 0), (1, 1_844_674_406_511_961), (9_999, 18_444_899_390_713_105_063), (10_000, total)]
     {
         let commission = Commission::new(basis_points);
-        let log = |kept: u64| {
+        let log = |kept: u128| {
             let sale = Sale { commission: Cents(kept), earned: Cents(total - kept), ..order.clone() };
             [claim(10, TRADER, 1), sold(11, sale)]
         };

@@ -107,10 +107,10 @@ impl ClientSoFar {
             deposit.left = Units(deposit.left.0.saturating_sub(sale.quantity.0));
         }
         seller.sales = sale.number;
-        seller.earned = Cents(seller.earned.0.saturating_add(sale.earned.0));
+        seller.earned = seller.earned.plus(sale.earned);
         let before = self.sales.last();
         self.is_in_order &= before.is_none_or(|before| before.sale.number < sale.number);
-        let earned = before.map_or(0, |before| before.earned) + u128::from(sale.earned.0);
+        let earned = before.map_or(0, |before| before.earned) + sale.earned.0;
         self.sales.push(MadeSale { sale: sale.clone(), earned });
     }
 
@@ -134,7 +134,7 @@ impl ClientSoFar {
             return last.map_or((false, 0), |made| (made.sale == *sale, made.earned));
         }
         let upto = || self.sales.iter().filter(|made| made.sale.number <= sale.number);
-        (upto().any(|made| made.sale == *sale), upto().map(|made| u128::from(made.sale.earned.0)).sum())
+        (upto().any(|made| made.sale == *sale), upto().map(|made| made.sale.earned.0).sum())
     }
 }
 

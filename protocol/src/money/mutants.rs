@@ -5,6 +5,6 @@ use super::*;
 impl Commission {
     /// The seller's part, rounded down too.
     pub(super) fn rest_of(self, total: Cents) -> Cents {
-        Cents((u128::from(total.0) * u128::from(10_000 - self.0) / 10_000) as u64)
+        Cents(total.0 * u128::from(10_000 - self.0) / 10_000)
     }
 }

@@ -37,7 +37,7 @@ impl Stall {
 fn status(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStatus {
     let number = DepositNumber(number);
     let deposit = DepositStatus { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
-    let earned = Cents(720 * sales);
+    let earned = Cents(720 * u128::from(sales));
     SellerStatus { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
 }
 
@@ -77,7 +77,7 @@ fn ask(after: Option<u64>) -> Vec<ClientEffect<SellerTimer>> {
 }
 
 /// What it was told it has earned: by which sale, the total by then, and what is left.
-fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u64, u32)> {
+fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u128, u32)> {
     let earned = effects.iter().filter_map(|effect| match effect {
         ClientEffect::Note(Note::Earned { sale, total, left }) => Some((sale.number.0, total.0, left.0)),
         ClientEffect::Note(_)
@@ -150,7 +150,7 @@ fn a_seller_that_missed_more_sales_than_are_kept_adopts_its_account_from_the_boo
     let recent: Vec<_> = (2..2 + kept).map(|number| sold(FIRST, number)).collect();
     assert_eq!(stall.told(FIRST, 1, kept + 1, &recent[1..]), ask(Some(0)), "one fewer, so more may have been kept");
     let effects = stall.told(FIRST, 1, kept + 1, &recent);
-    let resumed = Note::ResumedAccount { sales: kept + 1, earned: Cents(720 * (kept + 1)) };
+    let resumed = Note::ResumedAccount { sales: kept + 1, earned: Cents(720 * u128::from(kept + 1)) };
     assert_eq!(effects[0], ClientEffect::Note(resumed));
     assert_eq!((earned(&effects), stall.fire()), (vec![], ask(Some(kept + 1))));
 }

@@ -191,7 +191,7 @@ pub fn parse_price(text: &str) -> Result<Price, String> {
 /// Writes a price as [`parse_price`] reads it.
 #[must_use]
 pub fn format_price(price: Price) -> String {
-    Cents(u64::from(price.0)).to_string()
+    Cents(price.0.into()).to_string()
 }
 
 pub(super) fn graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> {
