@@ -103,7 +103,7 @@ pub struct BuyerStatus {
 }
 
 /// A seller's status: its account as far as the seller is told.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SellerStatus {
     /// Its last deposit; `None` before its first.
     pub deposit: Option<DepositStatus>,

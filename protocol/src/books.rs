@@ -1,11 +1,13 @@
 //! The books: a pure fold over the log. Stock, queue, accounts and the term are what the records add up to; none of it
 //! is stored anywhere else (DESIGN 3).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{fmt, mem};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::ahead::Ahead;
+use self::sellers::Sellers;
 use crate::{
     account::{
         BooksTerm, BuyerAccount, BuyerStatus, DepositStatus, Outcome, QueueKey, SellerAccount, SellerStatus,
@@ -13,12 +15,16 @@ use crate::{
     },
     clock::{Stamp, Time},
     config::Limits,
-    id::{DepositId, Epoch, Life, PeerId, Position, RequestId, SaleNumber, Units},
+    id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Units},
     record::{Deposit, Entry, Record, Request, Sale},
     snapshot::{ChunkEntry, ChunkId, SnapshotChunk},
 };
 
-/// The state of the bazaar after a number of records.
+mod ahead;
+mod sellers;
+
+/// The state of the bazaar after a number of records. Every operation costs at most the logarithm of what the books
+/// hold, but for those about all of it: copying, comparing, [`chunks`](Books::chunks), [`sales`](Books::sales).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Books {
     position: Position,
@@ -26,7 +32,7 @@ pub struct Books {
     term: Option<BooksTerm>,
     queue: BTreeMap<QueueKey, Request>,
     buyers: BTreeMap<PeerId, BuyerAccount>,
-    sellers: BTreeMap<PeerId, SellerAccount>,
+    sellers: Sellers,
     traders: BTreeMap<PeerId, TraderAccount>,
     refusals: u64,
     /// How many sales of each seller are kept ([`Limits::sales_kept`]).
@@ -100,7 +106,7 @@ impl Books {
             term: None,
             queue: BTreeMap::new(),
             buyers: BTreeMap::new(),
-            sellers: BTreeMap::new(),
+            sellers: Sellers::default(),
             traders: BTreeMap::new(),
             refusals: 0,
             sales_kept,
@@ -160,8 +166,21 @@ impl Books {
 
     /// All sellers that ever made a deposit, by id.
     #[must_use]
-    pub fn sellers(&self) -> &BTreeMap<PeerId, SellerAccount> {
-        &self.sellers
+    pub fn sellers(&self) -> &BTreeMap<PeerId, Arc<SellerAccount>> {
+        self.sellers.accounts()
+    }
+
+    /// Of the sellers that have at least so much of the item left in one deposit, and that `may` sell it, the one with
+    /// the smallest (clock, seller), with the clocks of the books (SPEC C4). Looks past those that may not.
+    #[must_use]
+    pub fn seller_for(
+        &self,
+        item: Item,
+        quantity: Units,
+        may: impl Fn(PeerId) -> bool,
+    ) -> Option<(PeerId, &SellerAccount)> {
+        let seller = self.sellers.first_with(item, quantity, may)?;
+        self.sellers.get(seller).map(|account| (seller, account))
     }
 
     /// All peers that ever made a sale in office, by id.
@@ -199,7 +218,7 @@ impl Books {
     /// Whether this deposit may be booked: its seller knows that the last one is sold out, and it is (DESIGN R8).
     #[must_use]
     pub fn is_depositable(&self, deposit: &Deposit) -> bool {
-        let last = self.sellers.get(&deposit.id.seller).and_then(|account| account.deposit.as_ref());
+        let last = self.sellers.get(deposit.id.seller).and_then(|account| account.deposit.as_ref());
         let number = last.map(|last| last.number);
         let open = last.is_some_and(|last| last.left.0 > 0);
         let follows = mutant!(
@@ -223,9 +242,11 @@ impl Books {
     /// The seller's status according to the books, with its sales after `after` as far as they are kept.
     #[must_use]
     pub fn seller_status(&self, seller: PeerId, after: Option<SaleNumber>) -> SellerStatus {
-        let account = self.sellers.get(&seller).cloned().unwrap_or_default();
-        let recent = account.recent.into_iter().filter(|sale| Some(sale.number) > after).collect();
-        SellerStatus { deposit: account.deposit, sales: account.sales, earned: account.earned, recent }
+        let Some(SellerAccount { deposit, sales, earned, recent, .. }) = self.sellers.get(seller) else {
+            return SellerStatus::default();
+        };
+        let recent = recent.iter().filter(|sale| Some(sale.number) > after).cloned().collect();
+        SellerStatus { deposit: deposit.clone(), sales: *sales, earned: *earned, recent }
     }
 
     /// Folds one more record. If it fails, nothing has changed.
@@ -273,14 +294,15 @@ impl Books {
         if !self.is_depositable(deposit) {
             return Err(BooksFault::DepositOutOfTurn);
         }
-        let account = self.sellers.entry(deposit.id.seller).or_default();
-        account.clock = account.clock.max(deposit.stamp.time);
-        account.deposit = Some(DepositStatus {
-            number: deposit.id.number,
-            item: deposit.item,
-            count: deposit.count,
-            left: deposit.count,
-            price: deposit.price,
+        self.sellers.change(deposit.id.seller, |account| {
+            account.clock = account.clock.max(deposit.stamp.time);
+            account.deposit = Some(DepositStatus {
+                number: deposit.id.number,
+                item: deposit.item,
+                count: deposit.count,
+                left: deposit.count,
+                price: deposit.price,
+            });
         });
         Ok(())
     }
@@ -306,11 +328,11 @@ impl Books {
             return Err(BooksFault::MoneyDoesNotAddUp);
         }
         let trader = self.traders.get(&stamp.peer).copied().unwrap_or_default();
-        let seller = self.sellers.get_mut(&sale.deposit.seller).ok_or(BooksFault::NoSuchStock)?;
-        let DepositId { number, .. } = sale.deposit;
+        let DepositId { seller: id, number } = sale.deposit;
+        let seller = self.sellers.get(id).ok_or(BooksFault::NoSuchStock)?;
         let deposit = seller
             .deposit
-            .as_mut()
+            .as_ref()
             .filter(|deposit| deposit.number == number && deposit.item == sale.item && deposit.price == sale.price)
             .ok_or(BooksFault::NoSuchStock)?;
         let left = mutant!(
@@ -324,12 +346,17 @@ impl Books {
         }
 
         // Nothing below can fail.
-        deposit.left = Units(left);
-        mutant!(seller.clock = seller.clock.max(stamp.time); SellerClockStays => {});
-        seller.sales = sale.number;
-        seller.earned = seller.earned.plus(sale.earned);
-        seller.recent.push(sale.clone());
-        keep_latest(&mut seller.recent, self.sales_kept);
+        let kept = self.sales_kept;
+        self.sellers.change(id, |seller| {
+            if let Some(deposit) = &mut seller.deposit {
+                deposit.left = Units(left);
+            }
+            mutant!(seller.clock = seller.clock.max(stamp.time); SellerClockStays => {});
+            seller.sales = sale.number;
+            seller.earned = seller.earned.plus(sale.earned);
+            seller.recent.push(sale.clone());
+            keep_latest(&mut seller.recent, kept);
+        });
         let trader = TraderAccount { sales: trader.sales + 1, commission: trader.commission.plus(sale.commission) };
         self.traders.insert(stamp.peer, trader);
         if let Some(term) = &mut self.term {
@@ -378,7 +405,7 @@ impl Books {
         let entries = core::iter::once(totals)
             .chain(self.queue.values().cloned().map(ChunkEntry::Queued))
             .chain(self.buyers.iter().map(|(id, account)| ChunkEntry::Buyer(*id, account.clone())))
-            .chain(self.sellers.iter().map(|(id, account)| ChunkEntry::Seller(*id, account.clone())))
+            .chain(self.sellers().iter().map(|(id, account)| ChunkEntry::Seller(*id, Arc::clone(account))))
             .chain(self.traders.iter().map(|(id, account)| ChunkEntry::Trader(*id, *account)));
         let mut chunks = Vec::new();
         let mut chunk = SnapshotChunk::default();
@@ -409,8 +436,8 @@ impl Books {
                     books.buyers.insert(id, account);
                 }
                 ChunkEntry::Seller(id, mut account) => {
-                    keep_latest(&mut account.recent, sales_kept);
-                    books.sellers.insert(id, account);
+                    keep_latest(&mut Arc::make_mut(&mut account).recent, sales_kept);
+                    books.sellers.replace(id, Some(account));
                 }
                 ChunkEntry::Trader(id, account) => {
                     books.traders.insert(id, account);

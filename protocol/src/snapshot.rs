@@ -1,6 +1,6 @@
 //! Snapshots: the books in chunks, each small enough for a frame.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub(crate) enum ChunkEntry {
     Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64 },
     Queued(Request),
     Buyer(PeerId, BuyerAccount),
-    Seller(PeerId, SellerAccount),
+    Seller(PeerId, Arc<SellerAccount>),
     Trader(PeerId, TraderAccount),
 }
 

@@ -3,14 +3,15 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::QueueKey,
-    books::{Books, BooksError},
+    account::{QueueKey, SellerAccount},
+    books::{Ahead, Books, BooksError},
     clock::Clock,
     config::Terms,
     effect::Note,
@@ -24,8 +25,9 @@ use crate::{
 pub struct Trader {
     me: PeerId,
     /// What it serves from: always the fold of the durable log, never what is only planned (DESIGN R4, S12).
-    books: Books,
-    requests: BTreeMap<PeerId, Request>,
+    /// Whoever looks at the trader before and after a step shares them until they change.
+    books: Arc<Books>,
+    requests: Requests,
     deposits: BTreeMap<PeerId, Deposit>,
 }
 
@@ -33,7 +35,7 @@ impl Trader {
     /// The trade of `me`, starting from the books as it has read and claimed them.
     #[must_use]
     pub fn new(me: PeerId, books: Books) -> Trader {
-        Trader { me, books, requests: BTreeMap::new(), deposits: BTreeMap::new() }
+        Trader { me, books: Arc::new(books), requests: Requests::default(), deposits: BTreeMap::new() }
     }
 
     /// The books it serves from: the fold of the durable log.
@@ -45,7 +47,7 @@ impl Trader {
     /// How many client messages are waiting for the next batch.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.requests.len() + self.deposits.len()
+        self.requests.in_order.len() + self.deposits.len()
     }
 
     /// Takes a client's message. If it can be answered already, the answer comes from the durable books; a message that
@@ -55,14 +57,17 @@ impl Trader {
             ClientMessage::Request(request) => {
                 if request.id.buyer == from && self.may_trade(from) && self.books.is_admissible(&request) {
                     mutant!(ToldOnArrival => return Some(self.accept_at_once(request)));
-                    keep_latest(&mut self.requests, from, request, |request| request.id.sequence);
+                    self.requests.put(request);
                     return None;
                 }
                 Some(TraderMessage::Buyer(self.books.buyer_status(from)))
             }
             ClientMessage::Deposit(deposit) => {
                 if deposit.id.seller == from && self.may_trade(from) && self.books.is_depositable(&deposit) {
-                    keep_latest(&mut self.deposits, from, deposit, |deposit| deposit.id.number);
+                    // The other is from a former life, or overtaken.
+                    if self.deposits.get(&from).is_none_or(|kept| kept.id.number < deposit.id.number) {
+                        self.deposits.insert(from, deposit);
+                    }
                     return None;
                 }
                 Some(TraderMessage::Seller(self.books.seller_status(from, None)))
@@ -87,63 +92,35 @@ impl Trader {
         mutant!(ResignsInOwnAppend => if term.sales >= terms.resign_after && !term.ended {
             return alloc::vec![Record { stamp: clock.tick(), entry: Entry::Resigned }];
         });
-        let idle = self.deposits.is_empty() && self.requests.is_empty();
+        let idle = self.deposits.is_empty() && self.requests.in_order.is_empty();
         if has_ended || (idle && self.books.queue().len() == 0) {
             return Vec::new();
         }
-        let mut plan = Plan { ahead: self.books.clone(), limit: terms.batch_limit as usize, records: Vec::new() };
+        let Trader { me, books, requests, deposits } = self;
+        let limit = terms.batch_limit as usize;
+        let mut plan = Plan { me: *me, terms, ahead: Ahead::of(Arc::make_mut(books)), limit, records: Vec::new() };
 
-        for (seller, deposit) in core::mem::take(&mut self.deposits) {
-            if plan.room() == 0 {
-                self.deposits.insert(seller, deposit);
-            } else if plan.ahead.is_depositable(&deposit) {
+        while plan.room() > 0
+            && let Some((_, deposit)) = deposits.pop_first()
+        {
+            if plan.ahead.is_depositable(&deposit) {
                 plan.write(clock, Entry::Deposited(deposit));
             }
         }
 
-        mutant!(OutcomesBeforeAdmissions => self.serve(&mut plan, terms, clock));
+        mutant!(OutcomesBeforeAdmissions => plan.serve(clock));
         // DESIGN R4: nothing new is admitted before the inherited queue is empty.
-        if may_admit {
-            let mut requests: Vec<_> = core::mem::take(&mut self.requests).into_values().collect();
-            requests.sort_by_key(QueueKey::of);
-            for request in requests {
-                if plan.room() == 0 {
-                    self.requests.insert(request.id.buyer, request);
-                } else if plan.ahead.is_admissible(&request) {
-                    plan.write(clock, Entry::Admitted(request));
-                }
+        while may_admit
+            && plan.room() > 0
+            && let Some(request) = requests.pop_first()
+        {
+            if plan.ahead.is_admissible(&request) {
+                plan.write(clock, Entry::Admitted(request));
             }
         }
 
-        self.serve(&mut plan, terms, clock);
+        plan.serve(clock);
         plan.records
-    }
-
-    /// Adds outcomes, up to the last sale of the term.
-    fn serve(&self, plan: &mut Plan, terms: &Terms, clock: &mut Clock) {
-        // SPEC C4: the smallest stamp first.
-        while let Some(request) = plan.ahead.first_in_queue().cloned() {
-            let sale = sale_for(&plan.ahead, terms, self.me, &request);
-            let sales = plan.ahead.term().map_or(0, |term| term.sales);
-            // The last sale of a term needs room for the resignation as well.
-            let needed = if sale.is_some() && sales + 1 >= terms.resign_after { 2 } else { 1 };
-            if plan.room() < needed {
-                break;
-            }
-            let entry = sale.map_or(Entry::Refused { request: request.id }, Entry::Sold);
-            if !plan.write(clock, entry) {
-                break;
-            }
-            if plan.ahead.term().is_some_and(|term| term.sales >= terms.resign_after) {
-                // SPEC B6. In one step with the last sale; otherwise a trader that dies in between has not resigned.
-                mutant!(
-                    plan.write(clock, Entry::Resigned);
-                    ResignationForgotten => continue,
-                    ResignsInOwnAppend => break
-                );
-                break;
-            }
-        }
     }
 
     /// A batch has been appended: it counts from now on, and the clients it concerns are told their status.
@@ -155,8 +132,9 @@ impl Trader {
         let mut buyers = BTreeSet::new();
         // The sellers, each with the last sale it was told of before this batch.
         let mut sellers = BTreeMap::new();
+        let books = Arc::make_mut(&mut self.books);
         for record in &batch.records {
-            self.books.apply(record)?;
+            books.apply(record)?;
             match &record.entry {
                 Entry::Deposited(deposit) => {
                     sellers.entry(deposit.id.seller).or_insert(None);
@@ -198,17 +176,73 @@ pub struct Told {
     pub messages: Vec<(PeerId, TraderMessage)>,
 }
 
+/// The requests that wait for the next batch, at most one of each buyer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Requests {
+    of_buyer: BTreeMap<PeerId, Request>,
+    in_order: BTreeSet<QueueKey>,
+}
+
+impl Requests {
+    /// Of two requests of one buyer only the one decided later counts; the other is from a former life, or overtaken.
+    fn put(&mut self, request: Request) {
+        let buyer = request.id.buyer;
+        if let Some(kept) = self.of_buyer.get(&buyer) {
+            if request.id.sequence <= kept.id.sequence {
+                return;
+            }
+            self.in_order.remove(&QueueKey::of(kept));
+        }
+        self.in_order.insert(QueueKey::of(&request));
+        self.of_buyer.insert(buyer, request);
+    }
+
+    /// The one with the smallest stamp (SPEC C4).
+    fn pop_first(&mut self) -> Option<Request> {
+        self.of_buyer.remove(&self.in_order.pop_first()?.id.buyer)
+    }
+}
+
 /// A batch being planned.
-struct Plan {
+struct Plan<'a> {
+    me: PeerId,
+    terms: &'a Terms,
     /// The books as they will be once the batch is appended.
-    ahead: Books,
+    ahead: Ahead<'a>,
     limit: usize,
     records: Vec<Record>,
 }
 
-impl Plan {
+impl Plan<'_> {
     fn room(&self) -> usize {
         mutant!(self.limit.saturating_sub(self.records.len()); BatchLimitIgnored => usize::MAX)
+    }
+
+    /// Adds outcomes, up to the last sale of the term.
+    fn serve(&mut self, clock: &mut Clock) {
+        // SPEC C4: the smallest stamp first.
+        while let Some(request) = self.ahead.first_in_queue() {
+            let sale = sale_for(&self.ahead, self.terms, self.me, request);
+            let sales = self.ahead.term().map_or(0, |term| term.sales);
+            // The last sale of a term needs room for the resignation as well.
+            let needed = if sale.is_some() && sales + 1 >= self.terms.resign_after { 2 } else { 1 };
+            if self.room() < needed {
+                break;
+            }
+            let entry = sale.map_or(Entry::Refused { request: request.id }, Entry::Sold);
+            if !self.write(clock, entry) {
+                break;
+            }
+            if self.ahead.term().is_some_and(|term| term.sales >= self.terms.resign_after) {
+                // SPEC B6. In one step with the last sale; otherwise a trader that dies in between has not resigned.
+                mutant!(
+                    self.write(clock, Entry::Resigned);
+                    ResignationForgotten => continue,
+                    ResignsInOwnAppend => break
+                );
+                break;
+            }
+        }
     }
 
     /// Adds a record, if it can follow those before it. It always can; a record that could not would stop the ledger,
@@ -229,35 +263,25 @@ impl Plan {
 /// books (SPEC C4), and all of it from one deposit (SPEC D8). Nobody sells to themselves, and the trader sells nothing
 /// of its own (SPEC B7).
 fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> Option<Sale> {
-    let buyer = request.id.buyer;
-    let (seller, account, deposit) = books
-        .sellers()
-        .iter()
-        .filter(|(seller, _)| mutant!(**seller != trader; TraderTrades => true))
-        .filter(|(seller, _)| mutant!(**seller != buyer; SellsToItself => true))
-        .filter_map(|(seller, account)| Some((*seller, account, account.deposit.as_ref()?)))
-        .filter(|(_, _, deposit)| deposit.item == request.item)
-        .filter(|(_, _, deposit)| mutant!(deposit.left >= request.quantity; StockUnchecked | AsksOneSellerOnly => true))
-        .min_by_key(|(seller, account, _)| (mutant!(account.clock; SellerById => crate::clock::Time(0)), *seller))?;
-    mutant!(AsksOneSellerOnly => if deposit.left < request.quantity { return None });
+    let may_sell = |seller: PeerId| {
+        mutant!(seller != trader; TraderTrades => true) && mutant!(seller != request.id.buyer; SellsToItself => true)
+    };
+    let (seller, account) = mutant!(
+        books.seller_for(request.item, request.quantity, may_sell);
+        StockUnchecked | SellerById | AsksOneSellerOnly => mutants::seller_for(books, request, may_sell)
+    )?;
+    let SellerAccount { deposit: Some(deposit), sales, .. } = account else { return None };
     let split = terms.commission.split(deposit.price.times(request.quantity));
     Some(Sale {
         request: request.id,
         deposit: DepositId { seller, number: deposit.number },
-        number: account.sales.next(),
+        number: sales.next(),
         item: request.item,
         quantity: request.quantity,
         price: deposit.price,
         commission: split.commission,
         earned: split.earned,
     })
-}
-
-/// Of two messages from one client only the one decided later counts; the other is from a former life, or overtaken.
-fn keep_latest<T, N: Ord>(kept: &mut BTreeMap<PeerId, T>, from: PeerId, new: T, number: impl Fn(&T) -> N) {
-    if kept.get(&from).is_none_or(|old| number(old) < number(&new)) {
-        kept.insert(from, new);
-    }
 }
 
 #[cfg(feature = "mutants")]

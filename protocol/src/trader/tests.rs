@@ -138,7 +138,7 @@ fn a_request_is_filled_whole_from_one_deposit_or_not_at_all() {
 // DESIGN R4, SPEC D9.
 #[test]
 fn inherited_requests_are_served_before_anything_new_is_admitted() {
-    let mut books = trader([Entry::Admitted(request(6, 3, 1)), Entry::Admitted(request(8, 4, 1))]).books;
+    let mut books = trader([Entry::Admitted(request(6, 3, 1)), Entry::Admitted(request(8, 4, 1))]).books().clone();
     books.apply(&claim(9, 8, 2)).unwrap();
     let mut next = Trader::new(PeerId(8), books);
     ask(&mut next, &request(7, 5, 1));
