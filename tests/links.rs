@@ -16,7 +16,7 @@ use bazaar_protocol::{
     account::{BuyerAccount, Outcome, QueueKey, SellerAccount},
     account::{DepositStatus, SellerStatus},
     clock::{Stamp, Time},
-    config::Limits,
+    config::{Limits, Terms},
     id::{
         DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
         Units,
@@ -829,6 +829,8 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         left: Units(u32::MAX),
         price: Price(u32::MAX),
     };
+    // Of a batch all of whose records are sales of one seller, that seller is told in one message.
+    let sold = vec![sale.clone(); Terms::LARGEST_BATCH as usize];
     let most = 510;
     assert!(Limits { sales_kept: most, ..Limits::DEFAULT }.check().is_ok());
     assert!(Limits { sales_kept: most + 1, ..Limits::DEFAULT }.check().is_err());
@@ -836,7 +838,7 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
     let (sales, earned) = (SaleNumber(many), Cents(u128::MAX));
     let account =
         SellerAccount { deposit: Some(deposit.clone()), clock: Time(many), sales, earned, recent: recent.clone() };
-    let told = SellerStatus { deposit: Some(deposit), sales, earned, recent };
+    let told = SellerStatus { deposit: Some(deposit), sales, earned, recent: sold };
     let envelope = Envelope {
         source: peer,
         clock: Time(many),

@@ -111,7 +111,9 @@ pub struct SellerStatus {
     pub sales: SaleNumber,
     /// What it has earned with them in total.
     pub earned: Cents,
-    /// The latest of those sales, up to and including the last; at most as many as the books keep.
+    /// The latest of those sales, up to and including the last. What is told of a batch has all of its sales; what
+    /// answers a question has those asked for, at most as many as the books keep
+    /// ([`Limits::sales_kept`](crate::config::Limits::sales_kept)).
     pub recent: Vec<Sale>,
 }
 

@@ -300,7 +300,8 @@ pub struct Limits {
     /// The most records in one answer to a read; from 1 to [`Limits::FRAME`].
     pub read_records: u32,
     /// How many of each seller's latest sales the books keep to be told again; a seller that missed more adopts its
-    /// account from the books (SPEC D7). At least 1, and few enough that the account fits in one frame.
+    /// account from the books (SPEC D7). A seller that misses nothing is told of every sale, however few are kept. At
+    /// least 1, and few enough that the account fits in one frame.
     pub sales_kept: u32,
     /// How many floods of one origin can be told apart when they arrive out of order; an older one counts as already
     /// taken. From 1 to a million.

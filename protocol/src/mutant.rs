@@ -165,6 +165,8 @@ mod catalogue {
             "a trader that has resigned continues, and the ledger and the books accept what it writes",
         ToldOnArrival("told-on-arrival") =
             "a buyer is told that its request is open as soon as it arrives",
+        ToldWhatIsKept("told-what-is-kept") =
+            "a seller is told only of those sales of a batch that the books keep for it",
         ToldWhenPlanned("told-when-planned") =
             "clients are told of a batch when it is sent to the ledger, not when it is appended",
 

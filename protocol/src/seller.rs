@@ -226,7 +226,8 @@ impl Step<'_, '_> {
     }
 
     /// Whether sales are missing before those it was told of, but are still kept to be told (SPEC D7). A seller that is
-    /// told of as many as are kept, and is still missing some, has missed too many.
+    /// told of as many as are kept, and is still missing some, has missed too many: what is told of a batch may be more
+    /// than what is kept, but then all that is kept is in it.
     fn has_gap(&self, status: &SellerStatus) -> bool {
         let Some(Account { sales, .. }) = self.account_before(status) else { return false };
         let first = status.recent.iter().map(|sale| sale.number).find(|number| *number > sales);

@@ -10,12 +10,12 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::{QueueKey, SellerAccount},
+    account::{QueueKey, SellerAccount, SellerStatus},
     books::{Ahead, Books, BooksError},
     clock::Clock,
     config::Terms,
     effect::Note,
-    id::{DepositId, PeerId, SaleNumber},
+    id::{DepositId, PeerId},
     message::{ClientMessage, TraderMessage},
     record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
@@ -130,14 +130,14 @@ impl Trader {
     pub fn on_appended(&mut self, batch: &Batch) -> Result<Told, BooksError> {
         let mut notes = Vec::new();
         let mut buyers = BTreeSet::new();
-        // The sellers, each with the last sale it was told of before this batch.
-        let mut sellers = BTreeMap::new();
+        // The sellers, each with its sales in this batch.
+        let mut sellers: BTreeMap<PeerId, Vec<Sale>> = BTreeMap::new();
         let books = Arc::make_mut(&mut self.books);
         for record in &batch.records {
             books.apply(record)?;
             match &record.entry {
                 Entry::Deposited(deposit) => {
-                    sellers.entry(deposit.id.seller).or_insert(None);
+                    sellers.entry(deposit.id.seller).or_default();
                     let Deposit { id, item, count, price, .. } = *deposit;
                     notes.push(Note::Deposited { deposit: id, item, count, price });
                 }
@@ -148,7 +148,7 @@ impl Trader {
                 }
                 Entry::Sold(sale) => {
                     buyers.insert(sale.request.buyer);
-                    sellers.entry(sale.deposit.seller).or_insert(None).get_or_insert(SaleNumber(sale.number.0 - 1));
+                    sellers.entry(sale.deposit.seller).or_default().push(sale.clone());
                     notes.push(Note::Sold { sale: sale.clone() });
                 }
                 Entry::Refused { request } => {
@@ -159,9 +159,11 @@ impl Trader {
             }
         }
         let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_status(buyer))));
-        let sellers = sellers.into_iter().map(|(seller, after)| {
-            let after = after.or(self.books.sellers().get(&seller).map(|account| account.sales));
-            (seller, TraderMessage::Seller(self.books.seller_status(seller, after)))
+        // SPEC D7: a seller is told of all of them, also of those that the books do not keep for it.
+        let sellers = sellers.into_iter().map(|(seller, recent)| {
+            let status = self.books.seller_status(seller, None);
+            let recent = mutant!(recent; ToldWhatIsKept => mutants::kept_of(recent, &status));
+            (seller, TraderMessage::Seller(SellerStatus { recent, ..status }))
         });
         Ok(Told { notes, messages: buyers.chain(sellers).collect() })
     }

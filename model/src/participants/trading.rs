@@ -711,6 +711,32 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         ),
         scenario(
             both(
+                converging(Participants {
+                    limits: Limits { sales_kept: 1, ..SMALL },
+                    ..Participants::new(
+                        vec![
+                            Role::trader(),
+                            Role::buyer(FISH, 1).eager().deaf(),
+                            Role::buyer(FISH, 1).eager().deaf(),
+                            Role::seller(FISH, 2, 0),
+                        ],
+                        8,
+                    )
+                }),
+                Budget { stands: 1, ..none },
+                Budget { stands: 1, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "sales-together",
+                about: "a batch makes more sales of one seller than the trader keeps in order to repeat them",
+                bounds: "1 sale kept, 2 sales, in one batch or in two, with the deposit or after it: the seller is told \
+                         of both.",
+                landmarks: vec![Landmark::ToldMoreThanKept, Landmark::Sold, Landmark::SoldOut],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
                 converging(usual()),
                 Budget { stands: 2, ..none },
                 Budget { stands: 2, yields: 1, crashes: 1, ..none },

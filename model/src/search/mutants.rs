@@ -242,6 +242,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::ResignsInOwnAppend, P::B6, "resignation", 14),
         on(M::ServesAfterResigning, P::S2, "resignation", 19),
         on(M::ToldOnArrival, P::S11, "last-unit", 7),
+        on(M::ToldWhatIsKept, P::D7, "sales-together", 17),
         on(M::ToldWhenPlanned, P::S11, "last-unit", 7),
         on(M::RecordsOutOfPlace, P::S12, "snapshot-chunks", 16),
         on(M::FirstChunkOnly, P::S12, "snapshot-chunks", 8),

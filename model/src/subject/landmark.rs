@@ -86,6 +86,8 @@ landmarks! {
     ResumedRequest = "a restarted buyer waits for its former life's request",
     /// A seller has missed more sales than the trader keeps in order to repeat them.
     MissedTooMuch = "a seller missed more sales than are kept, and takes over its account",
+    /// A trader tells a seller at once of more sales than the books keep.
+    ToldMoreThanKept = "a seller is told at once of more sales than are kept",
     /// A peer that called an election is answered by a higher one.
     Answered = "a higher peer answers a call",
     /// A peer that resigned stands for office because nobody else can.

@@ -117,6 +117,12 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
                 seen.note(Landmark::FromTheBooks);
             }
         }
+        ParticipantEffect::Tell { body: Body::Trader(TraderMessage::Seller(status)), .. } => {
+            let kept = before.office().and_then(|office| office.books()).map(|books| books.sales_kept() as usize);
+            if kept.is_some_and(|kept| status.recent.len() > kept) {
+                seen.note(Landmark::ToldMoreThanKept);
+            }
+        }
         ParticipantEffect::TellAll { body: Body::Heartbeat { .. }, .. } => seen.note(Landmark::Heartbeat),
         ParticipantEffect::Note { note, .. } => {
             let had_account = before.seller().is_some_and(|seller| seller.account().is_some());

@@ -95,6 +95,8 @@ pub enum Property {
     C2,
     /// A trader or winner that does not hear the ledger steps down (SPEC B9).
     B9,
+    /// Everybody whom a sale concerns is told of it by itself, however many there are in a batch (SPEC D7).
+    D7,
     /// Under synchrony there is at most one trader, and it is the highest of the peers that could be.
     Y1,
     /// Under synchrony a trader that resigned does not hold the next epoch if anybody else can.
@@ -177,6 +179,7 @@ impl Property {
                 "a clock multicast is merged where it is news, and once it is quiet everybody has heard of it"
             }
             Property::B9 => "a trader or winner that hears no ledger steps down",
+            Property::D7 => "everybody whom a sale concerns is told of it by itself",
             Property::Y1 => "under synchrony there is at most one trader, the highest of the peers that could be",
             Property::Y2 => "under synchrony a peer that resigned does not hold the next epoch if anybody else can",
             Property::L1 => "once faults stop there is one trader, known to all",
@@ -216,6 +219,7 @@ impl fmt::Display for Property {
             Property::B7 => "B7",
             Property::B9 => "B9",
             Property::C2 => "C2",
+            Property::D7 => "D7",
             Property::Y1 => "Y1",
             Property::Y2 => "Y2",
             Property::L1 => "L1",

@@ -13,7 +13,7 @@
 //! on_call           the ledger has taken a call     S3, of an old image put back as well, R2, R3
 //! on_answered       it has answered for a batch     R2, R3
 //! on_read           its store has answered a read   R3
-//! on_start, on_step what a participant made of it   S1, S3, S4, S7, S11-S13, B4-B6, B9, R1
+//! on_start, on_step what a participant made of it   S1, S3, S4, S7, S11-S13, B4-B6, B9, D7, R1
 //! on_leave          what leaves a peer              S7, S10, R7
 //! on_arrival        what a peer is handed           S10
 //! on_instant        everybody, under synchrony      Y1, Y2
@@ -57,7 +57,7 @@ use crate::{
     message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
     participant::{Participant, ParticipantEffect, ParticipantInput},
     peer::Peer,
-    record::{Batch, Deposit, Entry, Record, Request},
+    record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
 
 /// What a property says about what has just happened.
@@ -689,6 +689,8 @@ impl Observer {
         let found = self.on_effects(after, Some(before), effects);
         self.asked(found)?;
         let found = self.check_sales(peer, effects);
+        self.asked(found)?;
+        let found = everybody_is_told_of_every_sale(step);
         self.asked(found)?;
         let found = self.check_leader(before, after);
         self.asked(found)?;
@@ -1485,6 +1487,46 @@ fn nothing_is_renamed(before: &Before, after: &Participant) -> Checked {
     let renamed = before.asking.as_ref().zip(asking).is_some_and(|(was, is)| was.id == is.id && was != is)
         || before.depositing.as_ref().zip(depositing).is_some_and(|(was, is)| was.id == is.id && was != is);
     once_and_for_all(!renamed, after.me().peer, "wish")
+}
+
+/// D7: when a trader notes that a sale is booked, it tells the buyer and the seller of that very sale.
+fn everybody_is_told_of_every_sale(Stepped { effects, after, .. }: Stepped<'_>) -> Checked {
+    let me = after.me().peer;
+    let mut told: BTreeMap<PeerId, Vec<&Sale>> = BTreeMap::new();
+    let mut booked = Vec::new();
+    for effect in effects {
+        match effect {
+            ParticipantEffect::Note { note: Note::Sold { sale }, .. } => booked.push(sale),
+            ParticipantEffect::Tell { to, body: Body::Trader(TraderMessage::Seller(status)), .. } => {
+                told.entry(*to).or_default().extend(&status.recent);
+            }
+            ParticipantEffect::Tell { to, body: Body::Trader(TraderMessage::Buyer(status)), .. } => {
+                if let Some((_, Outcome::Sold(sale))) = &status.last {
+                    told.entry(*to).or_default().push(sale);
+                }
+            }
+            ParticipantEffect::Tell { .. }
+            | ParticipantEffect::TellAll { .. }
+            | ParticipantEffect::Ledger(_)
+            | ParticipantEffect::Arm { .. }
+            | ParticipantEffect::Disarm(_)
+            | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Note { .. } => {}
+        }
+    }
+    for sale in booked {
+        // What concerns the trader itself does not leave it.
+        for client in [sale.request.buyer, sale.deposit.seller].into_iter().filter(|client| *client != me) {
+            if !told.get(&client).is_some_and(|told| told.contains(&sale)) {
+                let what = format!(
+                    "sale {} of peer {} is booked, but peer {client} is not told of it",
+                    sale.number, sale.deposit.seller
+                );
+                return violated(Property::D7, what);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// S13: a buyer that is told that a request of its own waits, and does not know the outcome of that one, waits for it.

@@ -12,6 +12,11 @@ impl Trader {
     }
 }
 
+/// Those of the sales of a batch that the books tell as well.
+pub(super) fn kept_of(sales: Vec<Sale>, status: &SellerStatus) -> Vec<Sale> {
+    sales.into_iter().filter(|sale| status.recent.contains(sale)).collect()
+}
+
 /// The seller that the mutants choose which do not ask the books for the right one.
 pub(super) fn seller_for<'a>(
     books: &'a Books,

@@ -1,10 +1,13 @@
 use super::*;
-use crate::testing::{TERMS, batch, claim, deposit, record, request, sale};
+use crate::testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, deposit, life, record, request, sale};
 use crate::{
     account::BuyerStatus,
     account::Outcome,
+    client::{ClientEffect, ClientInput},
     clock::Time,
+    config::{Limits, Offer, Offers},
     id::{Epoch, Item, Sequence, Units},
+    seller::{Seller, SellerContext, SellerTimer},
 };
 use alloc::{format, string::String};
 
@@ -206,6 +209,50 @@ fn clients_are_told_when_a_batch_is_appended_and_only_what_is_new() {
     assert_eq!(told.notes.len(), 2);
     let all = trader.on_client(PeerId(1), ClientMessage::AskSales { after: None });
     assert_eq!(all, Some(TraderMessage::Seller(trader.books().seller_status(PeerId(1), None))));
+}
+
+/// The seller with fish for all, as the trader of these tests tells it.
+fn seller_of(count: u32) -> (Seller, Offers) {
+    let offer = Offer { count: Units(count), ..FISH };
+    (Seller::new(life(1, 1), offer), Offers(alloc::vec![offer]))
+}
+
+// SPEC D7: nothing is lost, doubled or overtaken, and the books keep one sale.
+#[test]
+fn a_seller_that_misses_nothing_counts_every_sale_however_few_are_kept() {
+    let limits = Limits { sales_kept: 1, ..Limits::DEFAULT };
+    let mut books = Books::keeping(limits.sales_kept);
+    books.apply(&claim(1, 9, 1)).unwrap();
+    let mut trader = Trader::new(PeerId(9), books);
+    let (mut seller, offers) = seller_of(7);
+    let mut clock = Clock::resume(PeerId(1), Time(0));
+    let mut notes = Vec::new();
+    let mut tell = |seller: &mut Seller, trader: &mut Trader, input| {
+        let (pace, timeouts) = (&PACE, &TIMEOUTS);
+        let mut ctx = SellerContext { offers: &offers, pace, timeouts, limits: &limits, clock: &mut clock };
+        for effect in seller.step(&mut ctx, input) {
+            match effect {
+                ClientEffect::Tell(message) => drop(trader.on_client(PeerId(1), message)),
+                ClientEffect::Note(note) => notes.push(note),
+                ClientEffect::MulticastClock | ClientEffect::Arm(..) | ClientEffect::Choose(..) => {}
+            }
+        }
+    };
+    tell(&mut seller, &mut trader, ClientInput::TraderKnown);
+    tell(&mut seller, &mut trader, ClientInput::Fired(SellerTimer));
+    for (sequence, buyers) in [(1, 3..6), (2, 3..6)] {
+        for buyer in buyers {
+            ask(&mut trader, &request(sequence + 5, buyer, sequence));
+        }
+        let (_, batch) = plan(&mut trader, &TERMS);
+        for (to, message) in trader.on_appended(&batch).unwrap().messages {
+            if let (PeerId(1), TraderMessage::Seller(status)) = (to, message) {
+                tell(&mut seller, &mut trader, ClientInput::Told(status));
+            }
+        }
+    }
+    let sales = notes.iter().filter(|note| matches!(note, Note::Earned { .. })).count();
+    assert_eq!((sales, notes.len()), (6, 7), "its deposit and each sale, and no account is taken over: {notes:?}");
 }
 
 #[test]
