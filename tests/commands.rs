@@ -246,6 +246,27 @@ fn sell_more(log: &mut Vec<Batch>, sales: u32, price: Price) {
     }
 }
 
+// SPEC D8: three sales leave one of each deposit, too little for anybody.
+#[test]
+fn the_market_goes_on_when_something_is_left_of_every_deposit() {
+    let goods = "[goods]\nitems = [\"fish\"]\nunits = 10\nquantity = 3\n";
+    let mut bazaar = Bazaar::run(&format!("{QUICK}{goods}").replace("peers = 4", "peers = 5"), &["--purchases", "30"]);
+    assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
+    let sales = bazaar.sales();
+    assert!(sales.len() >= 30 && sales.iter().all(|sale| sale.quantity == Units(3)));
+    let log = bazaar.log();
+    let named = log.iter().filter(|(_, record)| matches!(record.entry, Entry::Refused { leftover: Some(_), .. }));
+    assert!(named.count() >= 3, "it went on for another reason");
+    let said = bazaar.ask(&["books", "log"]).ends(0).out;
+    assert!(said.contains("has too little left"), "{said}");
+    let totals = &bazaar.ask(&["audit", "--json"]).ends(0).json()["totals"];
+    let [deposited, sold, left, returned] =
+        ["deposited", "sold", "left", "returned"].map(|units| totals[&format!("units_{units}")].as_u64().unwrap());
+    assert_eq!(deposited, sold + left + returned);
+    assert!(returned >= 2, "{totals}");
+    bazaar.check();
+}
+
 // SPEC D6: after 4,295 of the largest orders an account no longer fits in 64 bits.
 #[test]
 fn the_largest_amounts_that_a_configuration_accepts_stop_nothing() {

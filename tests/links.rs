@@ -828,6 +828,7 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         count: Units(u32::MAX),
         left: Units(u32::MAX),
         price: Price(u32::MAX),
+        leftover: true,
     };
     // Of a batch all of whose records are sales of one seller, that seller is told in one message.
     let sold = vec![sale.clone(); Terms::LARGEST_BATCH as usize];

@@ -558,7 +558,7 @@ fn the_log_keeps_its_epochs_and_their_holders_whoever_appends_what() {
                 0 | 1 => (next, vec![record(Entry::Claimed { epoch: next, holder: caller })]),
                 2 => (mine, vec![record(Entry::Resigned)]),
                 3 => (mine, Vec::new()),
-                _ => (mine, vec![record(Entry::Refused { request })]),
+                _ => (mine, vec![record(Entry::Refused { request, leftover: None })]),
             };
             let is_renewal = records.is_empty();
             let batch = Batch { epoch, position: Position((head.0 + position).saturating_sub(1)), records };

@@ -256,7 +256,7 @@ fn pending_requests_are_served_first_by_the_new_trader() {
                 None
             }
             Entry::Sold(sale) => Some(sale.request),
-            Entry::Refused { request } => Some(request),
+            Entry::Refused { request, .. } => Some(request),
             Entry::Deposited(_) | Entry::Resigned => None,
         };
         if let Some(request) = outcome {

@@ -28,8 +28,8 @@
 //! - **[`trading`]** runs the same `Participant`s without an election, buyers and sellers among them, and the ledger.
 //!   The adversary decides who stands for office and who yields, at any moment. Otherwise it has the same powers as
 //!   above, and clients crash, clocks rise spontaneously, snapshots are taken, and messages reach any peer that holds
-//!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7; and L2 from every
-//!   unique state of the scenarios `told…`, `former-request` and `sales-missed`.
+//!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7, D7, D8; and L2 from
+//!   every unique state of the scenarios `told…`, `former-request`, `sales-…` and `leftover…`.
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
 //!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened
@@ -42,7 +42,7 @@
 //!   and the ledger. Connections keep their order and are cut one way or both, including those to the ledger; the cut
 //!   is noticed early, late or never. Messages are lost, duplicated and reordered; peers and the ledger crash and lose
 //!   what was not durable; an old image of the ledger is put back. Checked: S1 to S8, S10 to S13, R1 to R3, R5, R10,
-//!   A2, B4 to B7, B9; and L1, L2, L3 from every unique state of three scenarios.
+//!   A2, B4 to B7, B9, D7, D8; and L1, L2, L3 from every unique state of three scenarios.
 //!
 //! With free timing, "a message may never arrive" also covers links that are lost, cut (one way, too) and healed, and
 //! machines that pause and come back: the bags of messages under way only ever grow, and nothing has to be taken from

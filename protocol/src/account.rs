@@ -117,7 +117,8 @@ pub struct SellerStatus {
     pub recent: Vec<Sale>,
 }
 
-/// A seller's last deposit and what is left of it. When nothing is left it is sold out and another may follow.
+/// A seller's last deposit and what is left of it. When nothing is left it is sold out, and another may follow; so may
+/// one when it is left over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DepositStatus {
     /// The seller's number for this deposit.
@@ -130,4 +131,15 @@ pub struct DepositStatus {
     pub left: Units,
     /// The price of one unit.
     pub price: Price,
+    /// Whether a request was refused for want of what was sold of it ([`Entry::Refused`](crate::record::Entry)). What
+    /// is left stays for sale until the seller deposits again.
+    pub leftover: bool,
+}
+
+impl DepositStatus {
+    /// Whether another deposit may follow this one (DESIGN R8).
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left == Units(0) || self.leftover
+    }
 }

@@ -62,13 +62,15 @@ pub enum BooksFault {
     ClaimOutOfTurn,
     /// Written by a peer that does not hold the latest term, or after that term was resigned.
     NotInOffice,
-    /// A deposit that does not name the seller's last one, or comes before that is sold out, or is of nothing.
+    /// A deposit that does not name the seller's last one, or comes before that is sold out or left over, or is of
+    /// nothing.
     DepositOutOfTurn,
     /// A request that does not name the buyer's last one, or comes while one is open, or is for nothing.
     RequestOutOfTurn,
     /// An outcome for a request that is not in the queue, or that differs from it.
     NoSuchRequest,
-    /// A sale from a deposit that does not exist, differs from the sale, or has too little left.
+    /// A sale from a deposit that does not exist, differs from the sale, or has too little left. A refusal that names a
+    /// deposit that does not exist or could not have been wanted for the request.
     NoSuchStock,
     /// A sale whose number is not the seller's next one.
     SaleOutOfTurn,
@@ -82,11 +84,11 @@ impl fmt::Display for BooksError {
             BooksFault::ClaimOutOfTurn => "the claim is not for the next epoch, or not stamped by its holder",
             BooksFault::NotInOffice => "its writer does not hold the latest term",
             BooksFault::DepositOutOfTurn => {
-                "the deposit does not follow the seller's last one, or that is not sold out"
+                "the deposit does not follow the seller's last one, or that is neither sold out nor left over"
             }
             BooksFault::RequestOutOfTurn => "the request does not follow the buyer's last one, or one is open",
             BooksFault::NoSuchRequest => "the outcome is for a request that is not in the queue",
-            BooksFault::NoSuchStock => "the sale is from a deposit that has not that much left",
+            BooksFault::NoSuchStock => "the deposit that it names does not exist, or has not so much left as it says",
             BooksFault::SaleOutOfTurn => "the sale's number is not the seller's next",
             BooksFault::MoneyDoesNotAddUp => "commission and earnings do not add up to what is paid",
         };
@@ -183,6 +185,16 @@ impl Books {
         self.sellers.get(seller).map(|account| (seller, account))
     }
 
+    /// Of the deposits that would have filled such a request when they were whole, and of which something was sold, the
+    /// one of the smallest (clock, seller) that no refusal has named yet and whose seller `may` sell. Where nobody
+    /// [can fill it](Books::seller_for), it has too little left (SPEC D8).
+    #[must_use]
+    pub fn leftover_for(&self, item: Item, quantity: Units, may: impl Fn(PeerId) -> bool) -> Option<DepositId> {
+        let seller = self.sellers.first_begun(item, quantity, may)?;
+        let number = self.sellers.get(seller)?.deposit.as_ref()?.number;
+        Some(DepositId { seller, number })
+    }
+
     /// All peers that ever made a sale in office, by id.
     #[must_use]
     pub fn traders(&self) -> &BTreeMap<PeerId, TraderAccount> {
@@ -215,12 +227,13 @@ impl Books {
         mutant!(!open; RequestCountedTwice => true) && follows && request.quantity.0 > 0
     }
 
-    /// Whether this deposit may be booked: its seller knows that the last one is sold out, and it is (DESIGN R8).
+    /// Whether this deposit may be booked: its seller knows that the last one is sold out or left over, and it is
+    /// (DESIGN R8).
     #[must_use]
     pub fn is_depositable(&self, deposit: &Deposit) -> bool {
         let last = self.sellers.get(deposit.id.seller).and_then(|account| account.deposit.as_ref());
         let number = last.map(|last| last.number);
-        let open = last.is_some_and(|last| last.left.0 > 0);
+        let open = last.is_some_and(|last| !last.is_over());
         let follows = mutant!(
             deposit.previous == number && number < Some(deposit.id.number);
             DepositCountedTwice => true,
@@ -259,7 +272,9 @@ impl Books {
             Entry::Deposited(deposit) => self.in_office(record.stamp).and_then(|()| self.apply_deposit(deposit)),
             Entry::Admitted(request) => self.in_office(record.stamp).and_then(|()| self.apply_admission(request)),
             Entry::Sold(sale) => self.in_office(record.stamp).and_then(|()| self.apply_sale(record.stamp, sale)),
-            Entry::Refused { request } => self.in_office(record.stamp).and_then(|()| self.apply_refusal(*request)),
+            Entry::Refused { request, leftover } => {
+                self.in_office(record.stamp).and_then(|()| self.apply_refusal(*request, *leftover))
+            }
             Entry::Resigned => self.in_office(record.stamp).map(|()| {
                 if let Some(term) = &mut self.term {
                     term.ended = true;
@@ -296,12 +311,14 @@ impl Books {
         }
         self.sellers.change(deposit.id.seller, |account| {
             account.clock = account.clock.max(deposit.stamp.time);
+            // Whatever was left of the last one goes back to its seller.
             account.deposit = Some(DepositStatus {
                 number: deposit.id.number,
                 item: deposit.item,
                 count: deposit.count,
-                left: deposit.count,
+                left: mutant!(deposit.count; LeftoverSoldTwice => mutants::with_the_rest(deposit.count, account)),
                 price: deposit.price,
+                leftover: false,
             });
         });
         Ok(())
@@ -368,9 +385,27 @@ impl Books {
         Ok(())
     }
 
-    fn apply_refusal(&mut self, id: RequestId) -> Result<(), BooksFault> {
+    fn apply_refusal(&mut self, id: RequestId, leftover: Option<DepositId>) -> Result<(), BooksFault> {
         let (key, request) = self.open_request(id).ok_or(BooksFault::NoSuchRequest)?;
-        let item = request.item;
+        let (item, quantity) = (request.item, request.quantity);
+        if let Some(DepositId { seller, number }) = leftover {
+            let deposit = self.sellers.get(seller).and_then(|account| account.deposit.as_ref());
+            let is_one = |deposit: &DepositStatus| {
+                deposit.number == number
+                    && deposit.item == item
+                    && (Units(1)..quantity).contains(&deposit.left)
+                    && quantity <= deposit.count
+                    && !deposit.leftover
+            };
+            if !deposit.is_some_and(is_one) {
+                return Err(BooksFault::NoSuchStock);
+            }
+            self.sellers.change(seller, |account| {
+                if let Some(deposit) = &mut account.deposit {
+                    deposit.leftover = true;
+                }
+            });
+        }
         self.close(key, Outcome::Refused { item });
         self.refusals += 1;
         Ok(())

@@ -205,6 +205,16 @@ pub enum Note {
         /// The item that is sold out.
         item: Item,
     },
+    /// Seller: its deposit has too little left for a request that was refused. It takes the rest back and deposits
+    /// again.
+    LeftOver {
+        /// The deposit.
+        deposit: DepositId,
+        /// The item.
+        item: Item,
+        /// How many units are left, as far as it was told.
+        left: Units,
+    },
     /// Seller: it took over its account from the books (after a restart, or after missing too many sales).
     ResumedAccount {
         /// How many sales the account holds.

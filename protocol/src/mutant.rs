@@ -147,6 +147,10 @@ mod catalogue {
             "the smallest id among those who can fill a request sells, whatever their clocks",
         AsksOneSellerOnly("asks-one-seller-only") =
             "a request is refused when the seller with the smallest clock has too little, although another has enough",
+        LeftoverNotNamed("leftover-not-named") =
+            "a refusal does not say which deposit has too little left, so its seller never learns of it",
+        LeftoverSoldTwice("leftover-sold-twice") =
+            "what is left of a deposit stays for sale although its seller has taken it back",
         SellsToItself("sells-to-itself") =
             "a buyer's request may be filled from its own stock",
         TraderTrades("trader-trades") =
@@ -268,6 +272,8 @@ mod catalogue {
             "a buyer that is told that a request of its own is waiting makes another one anyway",
         SoldOutForGood("sold-out-for-good") =
             "a seller that is sold out makes no more deposits",
+        LeftoverForGood("leftover-for-good") =
+            "a seller whose deposit has too little left does not deposit again",
         GapAskedForEver("gap-asked-for-ever") =
             "a seller that has missed more sales than are kept asks for them again and again",
         MissedSaleNotAsked("missed-sale-not-asked") =

@@ -33,8 +33,8 @@ pub struct Request {
 pub struct Deposit {
     /// The seller, and its number for this deposit.
     pub id: DepositId,
-    /// The seller's last deposit that it knows to be sold out; booked only if that is also the last in the books
-    /// (DESIGN R8).
+    /// The seller's last deposit that it knows to be sold out or left over; booked only if that is also the last in the
+    /// books (DESIGN R8). Of a deposit that is left over, the seller takes the rest back with this one.
     pub previous: Option<DepositNumber>,
     /// The item deposited.
     pub item: Item,
@@ -96,6 +96,10 @@ pub enum Entry {
     Refused {
         /// The request that is refused.
         request: RequestId,
+        /// The deposit that would have filled it when it was whole, and has too little left: its seller may take the
+        /// rest back and deposit again. Of several, the one of the smallest (clock, seller) that no refusal has named
+        /// before.
+        leftover: Option<DepositId>,
     },
     /// The holder of the epoch gives it back (SPEC B6).
     Resigned,

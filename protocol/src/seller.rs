@@ -1,4 +1,5 @@
-//! The seller: deposits goods, learns what was sold from them, and deposits others when they are sold out.
+//! The seller: deposits goods, learns what was sold from them, and deposits others when they are sold out, or when too
+//! little of them is left for what is asked.
 //!
 //! Like the buyer it writes nothing to disk and names the predecessor of each deposit (DESIGN R8). It polls: from time
 //! to time, and with each new trader, it asks for the sales after the last one it knows (DESIGN R9).
@@ -26,8 +27,10 @@ pub struct Seller {
     me: Life,
     /// How many deposits this life has numbered.
     numbered: u32,
-    /// The last deposit it knows to be sold out.
+    /// The last deposit it knows to be sold out or left over.
     known: Option<DepositNumber>,
+    /// How many units of that deposit are left, by its own count.
+    rest: Units,
     /// Its account as far as it was told; `None` until this life has been told anything.
     account: Option<Account>,
     has_trader: bool,
@@ -88,7 +91,15 @@ impl Seller {
     /// A new life of a seller, which starts with `first`. It knows nothing about its former lives.
     #[must_use]
     pub fn new(me: Life, first: Offer) -> Seller {
-        Seller { me, numbered: 0, known: None, account: None, has_trader: false, state: State::Ready(first) }
+        Seller {
+            me,
+            numbered: 0,
+            known: None,
+            rest: Units(0),
+            account: None,
+            has_trader: false,
+            state: State::Ready(first),
+        }
     }
 
     /// Its account, as far as it was told.
@@ -290,6 +301,11 @@ impl Step<'_, '_> {
                 }
                 left
             }
+            // Something of what it is about to take back was sold first.
+            State::Ready(_) | State::Choosing(_) | State::Depositing(_) if self.seller.known == Some(of) => {
+                self.seller.rest = Units(self.seller.rest.0.saturating_sub(sold.0));
+                self.seller.rest
+            }
             State::Ready(_) | State::Choosing(_) | State::Depositing(_) | State::Selling { .. } => Units(0),
         }
     }
@@ -298,7 +314,7 @@ impl Step<'_, '_> {
         match &self.seller.state {
             State::Depositing(deposit) if deposit.id.number == booked.number => self.register(),
             State::Selling { number, .. } if *number == booked.number => {}
-            // The last deposit it knows to be sold out: nothing new.
+            // The last deposit it knows to be sold out or left over: nothing new.
             State::Depositing(_) | State::Ready(_) | State::Choosing(_) if Some(booked.number) <= self.seller.known => {
                 return;
             }
@@ -309,6 +325,8 @@ impl Step<'_, '_> {
         self.seller.state = State::Selling { number: booked.number, item: booked.item, left: booked.left };
         if booked.left == Units(0) {
             self.sell_out();
+        } else if mutant!(booked.leftover; LeftoverForGood => false) {
+            self.take_back(&booked);
         } else {
             self.arm(self.ctx.timeouts.resend * Seller::RESENDS_BETWEEN_QUESTIONS);
         }
@@ -325,11 +343,32 @@ impl Step<'_, '_> {
     // SPEC D8: the seller is told, and picks another item.
     fn sell_out(&mut self) {
         let State::Selling { number, item, .. } = self.seller.state else { return };
-        self.seller.known = Some(number);
+        (self.seller.known, self.seller.rest) = (Some(number), Units(0));
         let deposit = DepositId { seller: self.seller.me.peer, number };
         self.effects.push(ClientEffect::Note(Note::SoldOut { deposit, item }));
         self.seller.state = State::Choosing(item);
         mutant!(SoldOutForGood => return);
+        self.choose(item);
+    }
+
+    // SPEC D8: the item is wanted, so it brings the same again, and takes back what is left. Until that is booked the
+    // rest stays for sale (DESIGN R8).
+    fn take_back(&mut self, DepositStatus { number, item, count, left, .. }: &DepositStatus) {
+        (self.seller.known, self.seller.rest) = (Some(*number), *left);
+        let deposit = DepositId { seller: self.seller.me.peer, number: *number };
+        self.effects.push(ClientEffect::Note(Note::LeftOver { deposit, item: *item, left: *left }));
+        let same = self.ctx.offers.0.iter().find(|offer| offer.item == *item && offer.count >= *count);
+        match same.copied() {
+            Some(offer) => self.deposit(offer),
+            // A former life offered it.
+            None => {
+                self.seller.state = State::Choosing(*item);
+                self.choose(*item);
+            }
+        }
+    }
+
+    fn choose(&mut self, item: Item) {
         let among = choices(self.ctx.offers, item).count() as u32;
         self.effects.push(ClientEffect::Choose(Choice::Offer, among));
     }

@@ -151,8 +151,11 @@ impl Trader {
                     sellers.entry(sale.deposit.seller).or_default().push(sale.clone());
                     notes.push(Note::Sold { sale: sale.clone() });
                 }
-                Entry::Refused { request } => {
+                Entry::Refused { request, leftover } => {
                     buyers.insert(request.buyer);
+                    if let Some(deposit) = leftover {
+                        sellers.entry(deposit.seller).or_default();
+                    }
                     notes.push(Note::Refused { request: *request });
                 }
                 Entry::Claimed { .. } | Entry::Resigned => {}
@@ -231,7 +234,7 @@ impl Plan<'_> {
             if self.room() < needed {
                 break;
             }
-            let entry = sale.map_or(Entry::Refused { request: request.id }, Entry::Sold);
+            let entry = sale.map_or_else(|| refusal(&self.ahead, self.me, request), Entry::Sold);
             if !self.write(clock, entry) {
                 break;
             }
@@ -261,13 +264,23 @@ impl Plan<'_> {
     }
 }
 
+fn may_sell(seller: PeerId, trader: PeerId, request: &Request) -> bool {
+    mutant!(seller != trader; TraderTrades => true) && mutant!(seller != request.id.buyer; SellsToItself => true)
+}
+
+/// The refusal of a request that nobody can fill. It names the deposit that could have, had nothing been sold of it: its
+/// seller is told, and brings more (SPEC D8).
+fn refusal(books: &Books, trader: PeerId, request: &Request) -> Entry {
+    let may_sell = |seller| may_sell(seller, trader, request);
+    let leftover = books.leftover_for(request.item, request.quantity, may_sell);
+    Entry::Refused { request: request.id, leftover: mutant!(leftover; LeftoverNotNamed => None) }
+}
+
 /// The sale that fills this request: from the smallest (clock, seller) among those who can, with the clocks in the
 /// books (SPEC C4), and all of it from one deposit (SPEC D8). Nobody sells to themselves, and the trader sells nothing
 /// of its own (SPEC B7).
 fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> Option<Sale> {
-    let may_sell = |seller: PeerId| {
-        mutant!(seller != trader; TraderTrades => true) && mutant!(seller != request.id.buyer; SellsToItself => true)
-    };
+    let may_sell = |seller| may_sell(seller, trader, request);
     let (seller, account) = mutant!(
         books.seller_for(request.item, request.quantity, may_sell);
         StockUnchecked | SellerById | AsksOneSellerOnly => mutants::seller_for(books, request, may_sell)

@@ -131,6 +131,9 @@ impl<N: Names> fmt::Display for Told<'_, N> {
             Note::Recalled { outcome: Outcome::Refused { item: what }, .. } => {
                 write!(f, "learns that {} was not available to its former life", item(*what))
             }
+            Note::LeftOver { item: what, left, .. } => {
+                write!(f, "takes back {left} {}: too little for what was asked", item(*what))
+            }
             Note::Registered { item: what, count, price, .. } => {
                 write!(f, "registered {count} {} at {} with the trader", item(*what), price.times(Units(1)))
             }

@@ -346,7 +346,9 @@ impl Bazaar {
             log.iter().filter_map(|(_, record)| sale(record)).map(|sale| (sale.request, sale)).collect();
         let refused: BTreeSet<RequestId> = log
             .iter()
-            .filter_map(|(_, record)| if let Entry::Refused { request } = record.entry { Some(request) } else { None })
+            .filter_map(
+                |(_, record)| if let Entry::Refused { request, .. } = record.entry { Some(request) } else { None },
+            )
             .collect();
         let deposits: BTreeSet<DepositId> =
             log.iter().filter_map(|(_, record)| deposit(record).map(|deposit| deposit.id)).collect();

@@ -400,6 +400,7 @@ impl World {
             | Note::Registered { .. }
             | Note::Earned { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::BooksRefused { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
@@ -538,7 +539,12 @@ impl World {
                     Entry::Deposited(_) => self.stats.count("deposits"),
                     Entry::Admitted(_) => self.stats.count("admissions"),
                     Entry::Sold(_) => self.stats.count("sales"),
-                    Entry::Refused { .. } => self.stats.count("refusals"),
+                    Entry::Refused { leftover, .. } => {
+                        self.stats.count("refusals");
+                        if leftover.is_some() {
+                            self.stats.count("deposits left over");
+                        }
+                    }
                     Entry::Resigned => self.stats.count("resignations"),
                 }
             }

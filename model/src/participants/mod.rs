@@ -395,12 +395,13 @@ impl Subject for Participants {
 
     fn properties(&self) -> Vec<Property> {
         use Property::{
-            B4, B5, B6, B7, B9, D7, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1, Y2,
+            B4, B5, B6, B7, B9, D7, D8, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1,
+            Y2,
         };
         let safety = if self.is_elected() {
             vec![S1, S2, S7, R1, R2, R3, B4, B5, B6, B9]
         } else {
-            vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R1, R2, R3, R5, B6, B7, D7]
+            vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R1, R2, R3, R5, B6, B7, D7, D8]
         };
         let synchronous = if self.is_synchronous() { vec![Y1, Y2] } else { Vec::new() };
         let liveness = match self.convergence {

@@ -737,6 +737,53 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         ),
         scenario(
             both(
+                converging(Participants::new(
+                    vec![
+                        Role::trader(),
+                        Role::buyer(FISH, 2).by(2),
+                        Role::buyer(FISH, 1).eager().deaf(),
+                        Role::seller(FISH, 3, 0),
+                    ],
+                    8,
+                )),
+                Budget { stands: 1, ..none },
+                Budget { stands: 1, asks: 1, ..none },
+            ),
+            Scenario {
+                name: "leftovers",
+                about: "a buyer of two units at a time finds one left of a deposit of three, and its seller brings more",
+                bounds: "Two requests for two and one for one: the seller is told that too little is left, while the \
+                         rest is or is not sold to the other buyer before its next deposit is booked.",
+                landmarks: vec![
+                    Landmark::LeftOver,
+                    Landmark::DepositedAgain,
+                    Landmark::Sold,
+                    Landmark::Refused,
+                    Landmark::SoldOut,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
+                converging(Participants::new(
+                    vec![Role::trader().immortal(), Role::buyer(FISH, 2).by(2), Role::seller(FISH, 3, 0).mortal()],
+                    8,
+                )),
+                Budget { stands: 1, crashes: 1, restarts: 1, ..none },
+                Budget { stands: 1, crashes: 2, restarts: 2, ..none },
+            ),
+            Scenario {
+                name: "leftover-restart",
+                about: "a seller crashes while it takes back what is left of a deposit",
+                bounds: "1 crash, 1 restart: its next deposit is under way, booked, or decided a second time by a life \
+                         that knows nothing; one of them counts.",
+                landmarks: vec![Landmark::LeftOver, Landmark::Restarted, Landmark::Resumed, Landmark::Sold],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
                 converging(usual()),
                 Budget { stands: 2, ..none },
                 Budget { stands: 2, yields: 1, crashes: 1, ..none },

@@ -486,7 +486,7 @@ fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Pro
             }
         };
     }
-    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 R1 R2 R3 R5 R10 A2 A9 B4 B5 B6 B7 B9 C2 D7 Y1 Y2 L1 L2 L3 L4)
+    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 R1 R2 R3 R5 R10 A2 A9 B4 B5 B6 B7 B9 C2 D7 D8 Y1 Y2 L1 L2 L3 L4)
 }
 
 #[cfg(test)]

@@ -76,6 +76,8 @@ landmarks! {
     Refused = "a request is refused",
     /// A seller learns that its deposit is sold out.
     SoldOut = "a seller's stock is sold out",
+    /// A seller learns that its deposit has too little left.
+    LeftOver = "a seller takes back what is left of a deposit",
     /// A seller makes another deposit after its first.
     DepositedAgain = "a seller's second deposit counts",
     /// A trader has made the sales of its term and leaves.

@@ -2,8 +2,8 @@
 //!
 //! Of the clock readings in the log, only those count on which something can still depend: those of its last batch,
 //! which may be sent again and after which the next record is stamped; those of waiting requests; those of each buyer's
-//! last outcome and of each seller's last deposit and sale, against which the next request or deposit is checked; and
-//! all of them while a read is to be answered from an older head. Everything else in the log counts. Long afterwards,
+//! last outcome and of each seller's last deposit and sale, and of the refusal that named its deposit as left over,
+//! against which the next request or deposit is checked; and all of them while a read is to be answered from an older head. Everything else in the log counts. Long afterwards,
 //! records that led to the same books with other stamps are the same history.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use bazaar_protocol::{
     archive::Archive,
     books::Books,
-    id::{PeerId, Position},
+    id::{DepositId, PeerId, Position},
     ledger::LedgerReply,
     record::{Batch, Entry, Record},
 };
@@ -95,6 +95,7 @@ struct Latest {
     settled: BTreeMap<PeerId, Position>,
     deposits: BTreeMap<PeerId, Position>,
     sales: BTreeMap<PeerId, Position>,
+    leftovers: BTreeMap<PeerId, Position>,
 }
 
 impl Latest {
@@ -113,7 +114,10 @@ impl Latest {
                     latest.settled.insert(sale.request.buyer, position);
                     latest.sales.insert(sale.deposit.seller, position);
                 }
-                Entry::Refused { request } => {
+                Entry::Refused { request, leftover } => {
+                    if let Some(deposit) = leftover {
+                        latest.leftovers.insert(deposit.seller, position);
+                    }
                     latest.settled.insert(request.buyer, position);
                 }
                 Entry::Claimed { .. } | Entry::Resigned => {}
@@ -150,9 +154,14 @@ impl Latest {
                     record.stamp.hash(state);
                 }
             }
-            Entry::Refused { request } => {
-                request.hash(state);
-                if self.settled.get(&request.buyer) == Some(&position) {
+            Entry::Refused { request, leftover } => {
+                (request, leftover).hash(state);
+                // A deposit in place of one that is left over must be stamped later than this.
+                let is_due = |deposit: DepositId| {
+                    self.leftovers.get(&deposit.seller) == Some(&position)
+                        && self.deposits.get(&deposit.seller) < Some(&position)
+                };
+                if self.settled.get(&request.buyer) == Some(&position) || leftover.is_some_and(is_due) {
                     record.stamp.hash(state);
                 }
             }

@@ -154,6 +154,7 @@ fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
         Note::Refused { request } if request.buyer == peer => Landmark::ServedItself,
         Note::Refused { .. } => Landmark::Refused,
         Note::SoldOut { .. } => Landmark::SoldOut,
+        Note::LeftOver { .. } => Landmark::LeftOver,
         Note::ResumedRequest { .. } => Landmark::ResumedRequest,
         Note::ResumedAccount { .. } | Note::Recalled { .. } => Landmark::Resumed,
         Note::Joined { .. }

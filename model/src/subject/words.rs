@@ -116,8 +116,11 @@ pub(crate) fn record(record: &Record) -> String {
                 sale.paid()
             )
         }
-        Entry::Refused { request } => {
-            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
+        Entry::Refused { request, leftover } => {
+            let what = format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer);
+            leftover.map_or(what.clone(), |deposit| {
+                format!("{what} with deposit {} of peer {} left over", number(deposit.number.0), deposit.seller)
+            })
         }
         Entry::Resigned => "resignation".to_owned(),
     };
@@ -139,8 +142,11 @@ pub(crate) fn planned(batch: &Batch) -> String {
         Entry::Deposited(deposit) => format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller),
         Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
         Entry::Sold(sale) => format!("sale {} to peer {}", sale.number, sale.request.buyer),
-        Entry::Refused { request } => {
-            format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer)
+        Entry::Refused { request, leftover } => {
+            let what = format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer);
+            leftover.map_or(what.clone(), |deposit| {
+                format!("{what} with deposit {} of peer {} left over", number(deposit.number.0), deposit.seller)
+            })
         }
         Entry::Resigned => "resignation".to_owned(),
     };

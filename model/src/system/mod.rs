@@ -303,11 +303,12 @@ impl Subject for System {
 
     fn properties(&self) -> Vec<Property> {
         use Property::{
-            A2, B4, B5, B6, B7, B9, C2, D7, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12,
-            S13,
+            A2, B4, B5, B6, B7, B9, C2, D7, D8, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10,
+            S11, S12, S13,
         };
-        let safety =
-            [S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9, C2, D7];
+        let safety = [
+            S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9, C2, D7, D8,
+        ];
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],

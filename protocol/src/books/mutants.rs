@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// So many units and what is left of the account's deposit.
+pub(super) fn with_the_rest(count: Units, account: &SellerAccount) -> Units {
+    Units(count.0 + account.deposit.as_ref().map_or(0, |last| last.left.0))
+}
+
 impl Books {
     pub(super) fn last_of_the_smallest_time(&self) -> Option<&Request> {
         let time = self.queue.keys().next()?.time;

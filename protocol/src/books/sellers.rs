@@ -12,7 +12,7 @@ use core::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    account::SellerAccount,
+    account::{DepositStatus, SellerAccount},
     clock::Time,
     id::{Item, PeerId, Units},
 };
@@ -22,8 +22,11 @@ use crate::{
 #[serde(from = "BTreeMap<PeerId, Arc<SellerAccount>>")]
 pub(super) struct Sellers {
     accounts: BTreeMap<PeerId, Arc<SellerAccount>>,
-    /// What is left of each deposit.
+    /// All deposits, by what is left of them.
     stock: Shelf,
+    /// The deposits of which something was sold and something is left, and which no refusal has named, by how many
+    /// units they were of.
+    begun: Shelf,
 }
 
 impl PartialEq for Sellers {
@@ -48,9 +51,9 @@ impl Serialize for Sellers {
 
 impl From<BTreeMap<PeerId, Arc<SellerAccount>>> for Sellers {
     fn from(accounts: BTreeMap<PeerId, Arc<SellerAccount>>) -> Sellers {
-        let mut stock = Shelf::default();
-        accounts.iter().for_each(|(seller, account)| stock.put(*seller, account));
-        Sellers { accounts, stock }
+        let mut sellers = Sellers::default();
+        accounts.into_iter().for_each(|(seller, account)| sellers.replace(seller, Some(account)));
+        sellers
     }
 }
 
@@ -68,18 +71,22 @@ impl Sellers {
     /// Changes a seller's account, or opens one.
     pub(super) fn change(&mut self, seller: PeerId, change: impl FnOnce(&mut SellerAccount)) {
         let account = self.accounts.entry(seller).or_default();
-        self.stock.take(seller, account);
+        self.stock.take(seller, account, in_stock);
+        self.begun.take(seller, account, begun);
         change(Arc::make_mut(account));
-        self.stock.put(seller, account);
+        self.stock.put(seller, account, in_stock);
+        self.begun.put(seller, account, begun);
     }
 
     /// Puts an account in place of the present one; with `None` there is none.
     pub(super) fn replace(&mut self, seller: PeerId, account: Option<Arc<SellerAccount>>) {
         if let Some(account) = self.accounts.remove(&seller) {
-            self.stock.take(seller, &account);
+            self.stock.take(seller, &account, in_stock);
+            self.begun.take(seller, &account, begun);
         }
         if let Some(account) = account {
-            self.stock.put(seller, &account);
+            self.stock.put(seller, &account, in_stock);
+            self.begun.put(seller, &account, begun);
             self.accounts.insert(seller, account);
         }
     }
@@ -88,39 +95,55 @@ impl Sellers {
     pub(super) fn first_with(&self, item: Item, quantity: Units, may: impl Fn(PeerId) -> bool) -> Option<PeerId> {
         self.stock.first(item, quantity, may)
     }
+
+    /// See [`Books::leftover_for`](super::Books::leftover_for).
+    pub(super) fn first_begun(&self, item: Item, quantity: Units, may: impl Fn(PeerId) -> bool) -> Option<PeerId> {
+        self.begun.first(item, quantity, may)
+    }
 }
 
-/// Deposits, by item and by how many units are left, such that of those with *at least* so many the one of the smallest
+/// Under how many units a deposit stands among all.
+fn in_stock(deposit: &DepositStatus) -> Units {
+    deposit.left
+}
+
+/// Under how many units a deposit stands among those that are begun; 0 for any other.
+fn begun(deposit: &DepositStatus) -> Units {
+    let DepositStatus { left, count, leftover, .. } = *deposit;
+    if Units(0) < left && left < count && !leftover { count } else { Units(0) }
+}
+
+/// Deposits, by item and by a number of units, such that of those with *at least* so many the one of the smallest
 /// (clock, seller) is found without looking at the others.
 ///
-/// More than `wanted` are left exactly if the two numbers agree above some bit in which the number left has a 1 and
-/// `wanted` a 0. So a deposit is listed once for each 1 in the number of units left, under that bit and those above it,
-/// and a search looks once for each 0 in `wanted`. Both are at most 32 steps, each logarithmic in the number of
-/// deposits, whatever the numbers are; with ten units, four.
+/// A number is larger than `wanted` exactly if the two agree above some bit in which it has a 1 and `wanted` a 0. So a
+/// deposit is listed once for each 1 in its number, under that bit and those above it, and a search looks once for each
+/// 0 in `wanted`. Both are at most 32 steps, each logarithmic in the number of deposits, whatever the numbers are; with
+/// ten units, four.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Shelf(BTreeMap<Row, BTreeSet<(Time, PeerId)>>);
 
 /// An item, the number of lower bits that are left out, and the bits above them.
 type Row = (Item, u32, u32);
 
-/// The rows of a deposit with so many units left; none if nothing is left. The row that leaves out nothing is always
-/// among them, for those who want exactly that many.
-fn rows(item: Item, left: Units) -> impl Iterator<Item = Row> {
-    let ones = (1..u32::BITS).filter(move |bit| left.0 >> bit & 1 == 1).map(move |bit| (item, bit, left.0 >> bit));
-    (left.0 > 0).then_some((item, 0, left.0)).into_iter().chain(ones)
+/// The rows of a deposit under so many units; none under 0. The row that leaves out nothing is always among them, for
+/// those who want exactly that many.
+fn rows(item: Item, units: Units) -> impl Iterator<Item = Row> {
+    let ones = (1..u32::BITS).filter(move |bit| units.0 >> bit & 1 == 1).map(move |bit| (item, bit, units.0 >> bit));
+    (units.0 > 0).then_some((item, 0, units.0)).into_iter().chain(ones)
 }
 
 impl Shelf {
-    fn put(&mut self, seller: PeerId, account: &SellerAccount) {
+    fn put(&mut self, seller: PeerId, account: &SellerAccount, units: impl Fn(&DepositStatus) -> Units) {
         let Some(deposit) = &account.deposit else { return };
-        for row in rows(deposit.item, deposit.left) {
+        for row in rows(deposit.item, units(deposit)) {
             self.0.entry(row).or_default().insert((account.clock, seller));
         }
     }
 
-    fn take(&mut self, seller: PeerId, account: &SellerAccount) {
+    fn take(&mut self, seller: PeerId, account: &SellerAccount, units: impl Fn(&DepositStatus) -> Units) {
         let Some(deposit) = &account.deposit else { return };
-        for row in rows(deposit.item, deposit.left) {
+        for row in rows(deposit.item, units(deposit)) {
             if let Some(sellers) = self.0.get_mut(&row) {
                 sellers.remove(&(account.clock, seller));
                 if sellers.is_empty() {
@@ -130,7 +153,7 @@ impl Shelf {
         }
     }
 
-    /// Of the sellers with at least `wanted` units left, and at least 1, the one with the smallest (clock, seller) that
+    /// Of the sellers with at least `wanted` units, and at least 1, the one with the smallest (clock, seller) that
     /// `may` be chosen. Looks past as many as may not be.
     fn first(&self, item: Item, wanted: Units, may: impl Fn(PeerId) -> bool) -> Option<PeerId> {
         let wanted = wanted.0.max(1);
@@ -145,15 +168,18 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{account::DepositStatus, id::DepositNumber, money::Price};
+    use crate::{id::DepositNumber, money::Price};
     use proptest::prelude::*;
 
     /// What is meant by the first: a look at every account.
-    fn scan(sellers: &Sellers, item: Item, quantity: Units, may: impl Fn(PeerId) -> bool) -> Option<PeerId> {
-        let can_fill = |account: &SellerAccount| {
-            account.deposit.as_ref().is_some_and(|deposit| deposit.item == item && deposit.left >= quantity)
-        };
-        let all = sellers.accounts.iter().filter(|(seller, account)| may(**seller) && can_fill(account));
+    fn scan(
+        sellers: &Sellers,
+        item: Item,
+        may: impl Fn(PeerId) -> bool,
+        fits: impl Fn(&DepositStatus) -> bool,
+    ) -> Option<PeerId> {
+        let fits = |account: &SellerAccount| account.deposit.as_ref().is_some_and(|it| it.item == item && fits(it));
+        let all = sellers.accounts.iter().filter(|(seller, account)| may(**seller) && fits(account));
         all.map(|(seller, account)| (account.clock, *seller)).min().map(|(_, seller)| seller)
     }
 
@@ -166,9 +192,15 @@ mod tests {
         ]
     }
 
-    fn account(item: u16, left: u32, clock: u64) -> SellerAccount {
-        let (item, left) = (Item(item), Units(left));
-        let deposit = DepositStatus { number: DepositNumber(1), item, count: Units(u32::MAX), left, price: Price(1) };
+    /// Item, count, how many of them are sold, and whether a refusal has named it.
+    fn deposits() -> impl Strategy<Value = (u16, u32, u32, bool)> {
+        let sold = prop_oneof![Just(0), Just(1), units()];
+        (0..2_u16, units(), sold, prop::bool::weighted(0.2))
+    }
+
+    fn account((item, count, sold, leftover): (u16, u32, u32, bool), clock: u64) -> SellerAccount {
+        let (item, count, left) = (Item(item), Units(count), Units(count.saturating_sub(sold)));
+        let deposit = DepositStatus { number: DepositNumber(1), item, count, left, price: Price(1), leftover };
         SellerAccount { deposit: Some(deposit), clock: Time(clock), ..SellerAccount::default() }
     }
 
@@ -176,16 +208,16 @@ mod tests {
         // SPEC C4.
         #[test]
         fn the_first_is_the_one_that_a_look_at_every_account_finds(
-            changes in prop::collection::vec((0..12_u32, 0..2_u16, units(), 0..6_u64, any::<bool>()), 1..60),
+            changes in prop::collection::vec((0..12_u32, deposits(), 0..6_u64, any::<bool>()), 1..60),
             wanted in prop::collection::vec((0..3_u16, units(), 0..13_u32), 1..20),
         ) {
             let mut sellers = Sellers::default();
-            for (seller, item, left, clock, stays) in changes {
+            for (seller, deposit, clock, stays) in changes {
                 if stays {
-                    sellers.change(PeerId(seller), |present| *present = account(item, left, clock));
+                    sellers.change(PeerId(seller), |present| *present = account(deposit, clock));
                 } else {
                     let former = sellers.accounts.get(&PeerId(seller)).cloned();
-                    sellers.change(PeerId(seller), |present| *present = account(item, left, clock));
+                    sellers.change(PeerId(seller), |present| *present = account(deposit, clock));
                     sellers.replace(PeerId(seller), former);
                 }
             }
@@ -193,12 +225,20 @@ mod tests {
                 // Quantities of nothing are never asked for.
                 let (item, quantity) = (Item(item), Units(quantity.max(1)));
                 let may = |seller: PeerId| seller.0 != but && seller.0 != but / 2;
-                prop_assert_eq!(sellers.first_with(item, quantity, may), scan(&sellers, item, quantity, may));
+                let has_enough = |deposit: &DepositStatus| deposit.left >= quantity;
+                prop_assert_eq!(sellers.first_with(item, quantity, may), scan(&sellers, item, may, has_enough));
+                let had_enough = |deposit: &DepositStatus| {
+                    let is_begun = Units(0) < deposit.left && deposit.left < deposit.count;
+                    is_begun && deposit.count >= quantity && !deposit.leftover
+                };
+                prop_assert_eq!(sellers.first_begun(item, quantity, may), scan(&sellers, item, may, had_enough));
             }
-            prop_assert_eq!(&Sellers::from(sellers.accounts.clone()).stock, &sellers.stock, "left over from changes");
+            let anew = Sellers::from(sellers.accounts.clone());
+            prop_assert_eq!((&anew.stock, &anew.begun), (&sellers.stock, &sellers.begun), "left over from changes");
             let json = serde_json::to_string(&sellers).unwrap();
             prop_assert_eq!(&json, &serde_json::to_string(&sellers.accounts).unwrap(), "only accounts are saved");
-            prop_assert_eq!(&serde_json::from_str::<Sellers>(&json).unwrap().stock, &sellers.stock);
+            let read: Sellers = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!((&read.stock, &read.begun), (&sellers.stock, &sellers.begun));
         }
     }
 }

@@ -79,7 +79,7 @@ fn a_record_that_cannot_follow_changes_nothing() {
         (admit(request(20, 3, 3)), BooksFault::RequestOutOfTurn),
         (admit(free), BooksFault::RequestOutOfTurn),
         (admit(Request { quantity: Units(0), ..request(20, 5, 1) }), BooksFault::RequestOutOfTurn),
-        (record(20, 9, Entry::Refused { request: request(2, 3, 1).id }), BooksFault::NoSuchRequest),
+        (record(20, 9, Entry::Refused { request: request(2, 3, 1).id, leftover: None }), BooksFault::NoSuchRequest),
         (sell(sale(&request(2, 3, 1), &stock, 2)), BooksFault::NoSuchRequest),
         (sell(Sale { item: Item::SALT, ..sold.clone() }), BooksFault::NoSuchRequest),
         (sell(Sale { quantity: Units(2), ..sold.clone() }), BooksFault::NoSuchRequest),
@@ -116,7 +116,8 @@ fn no_deposit_sells_more_than_is_left_of_it() {
 fn nothing_is_written_in_a_term_after_it_was_resigned() {
     let mut books = fold(log().into_iter().chain([record(20, 9, Entry::Resigned)]));
     let before = books.clone();
-    let error = books.apply(&record(21, 9, Entry::Refused { request: request(6, 4, 1).id })).unwrap_err();
+    let error =
+        books.apply(&record(21, 9, Entry::Refused { request: request(6, 4, 1).id, leftover: None })).unwrap_err();
     assert_eq!((error.reason, &books), (BooksFault::NotInOffice, &before));
     assert_eq!(books.apply(&claim(22, 8, 2)), Ok(()));
 }
@@ -148,12 +149,54 @@ fn an_account_holds_more_than_one_of_the_largest_orders() {
     }
 }
 
+// SPEC D8.
+#[test]
+fn a_refusal_names_only_what_is_left_of_a_deposit_that_was_enough_when_it_was_whole() {
+    let wish = |buyer, sequence, quantity| Request { quantity: Units(quantity), ..request(6, buyer, sequence) };
+    let stock = deposit(1, 1, 3);
+    let first = wish(3, 1, 2);
+    let start = [
+        claim(5, 9, 1),
+        record(6, 9, Entry::Deposited(stock.clone())),
+        record(7, 9, Entry::Admitted(first.clone())),
+        record(8, 9, Entry::Sold(sale(&first, &stock, 1))),
+    ];
+    let refusal =
+        |deposit: &Deposit| record(10, 9, Entry::Refused { request: wish(4, 1, 1).id, leftover: Some(deposit.id) });
+    for (quantity, named, is_fine) in [
+        (2, deposit(1, 1, 3), true),
+        (3, deposit(1, 1, 3), true),
+        (1, deposit(1, 1, 3), false),
+        (4, deposit(1, 1, 3), false),
+        (2, deposit(1, 2, 3), false),
+        (2, deposit(2, 1, 3), false),
+    ] {
+        let mut books = fold(start.clone());
+        books.apply(&record(9, 9, Entry::Admitted(wish(4, 1, quantity)))).unwrap();
+        let before = books.clone();
+        let applied = books.apply(&refusal(&named));
+        assert_eq!(applied.is_ok(), is_fine, "{quantity} of {named:?}: {applied:?}");
+        assert!(is_fine || books == before);
+        if is_fine {
+            assert!(books.seller_status(PeerId(1), None).deposit.is_some_and(|deposit| deposit.leftover));
+            books.apply(&record(11, 9, Entry::Admitted(wish(4, 2, quantity)))).unwrap();
+            let again = Entry::Refused { request: wish(4, 2, quantity).id, leftover: Some(stock.id) };
+            let error = books.apply(&record(12, 9, again)).unwrap_err();
+            assert_eq!(error.reason, BooksFault::NoSuchStock, "it is named once");
+            books.apply(&record(13, 9, Entry::Deposited(deposit(1, 2, 3)))).unwrap();
+            let status = books.seller_status(PeerId(1), None).deposit.unwrap();
+            assert_eq!((status.left, status.leftover), (Units(3), false), "the rest is not counted twice");
+        }
+    }
+    assert!(!fold(start).is_depositable(&deposit(1, 2, 3)), "nobody has said that too little is left");
+}
+
 // DESIGN R4.
 #[test]
 fn a_claim_inherits_the_queue_and_each_outcome_shortens_it() {
     let mut books = fold(log().into_iter().chain([claim(20, 8, 2)]));
     assert_eq!(books.term().map(|term| (term.sales, term.inherited)), Some((0, 2)));
-    books.apply(&record(21, 8, Entry::Refused { request: request(6, 4, 1).id })).unwrap();
+    books.apply(&record(21, 8, Entry::Refused { request: request(6, 4, 1).id, leftover: None })).unwrap();
     assert_eq!(books.term().map(|term| term.inherited), Some(1));
     assert_eq!((books.refusals(), books.latest()), (1, Time(21)));
     let outcome = Outcome::Refused { item: Item::FISH };

@@ -78,6 +78,8 @@ pub struct AuditTotals {
     pub units_deposited: u64,
     /// How many units were sold.
     pub units_sold: u64,
+    /// How many units their sellers took back, when too little was left for what was asked.
+    pub units_returned: u64,
     /// How many units are left, added up deposit by deposit.
     pub units_left: u64,
     /// How many requests were admitted.
@@ -109,7 +111,7 @@ pub struct LogAudit {
 
 impl LogAudit {
     /// The properties that show in a log. R5 shows only if the log is divided into batches.
-    pub const PROPERTIES: [Property; 12] = [
+    pub const PROPERTIES: [Property; 13] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -122,6 +124,7 @@ impl LogAudit {
         Property::R5,
         Property::B6,
         Property::B7,
+        Property::D8,
     ];
 
     /// An audit before the first record.
@@ -213,6 +216,7 @@ impl LogAudit {
             deposits: sums.deposits,
             units_deposited: sums.deposited,
             units_sold: sums.sold,
+            units_returned: sums.returned,
             units_left: self.history.deposits.values().map(Stock::left).fold(0, u64::saturating_add),
             requests: sums.admissions,
             open: self.history.queue.len() as u64,

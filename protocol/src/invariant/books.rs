@@ -90,7 +90,7 @@ pub(super) fn the_batch_changed_what_was_audited(books: &Books, audit: &LogAudit
                 Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
                 Entry::Admitted(request) => (Some(request.id.buyer), None),
                 Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
-                Entry::Refused { request } => (Some(request.buyer), None),
+                Entry::Refused { request, leftover } => (Some(request.buyer), leftover.map(|deposit| deposit.seller)),
                 Entry::Claimed { .. } | Entry::Resigned => (None, None),
             };
             buyer.map_or(Ok(()), |buyer| compare_buyer(books, history, buyer))?;
@@ -165,6 +165,9 @@ fn compare_seller(books: &Books, history: &History, id: PeerId) -> Result<(), St
             == (stock.deposit.item, stock.deposit.count, stock.deposit.price);
         if !is_as_deposited {
             return Err(format!("seller {id}: its deposit is not as it was made"));
+        }
+        if deposit.leftover != stock.leftover.is_some() {
+            return Err(format!("seller {id}: whether its deposit is left over differs"));
         }
     }
     equal(format_args!("seller {id}'s clock"), account.clock.0, seller.clock.0)?;

@@ -35,7 +35,7 @@ pub(super) struct History {
     pub(super) queue: BTreeMap<Place, (Position, Request)>,
     /// Every deposit, by its id.
     pub(super) deposits: BTreeMap<DepositId, Stock>,
-    /// The deposits that are not sold out, by item and then in order.
+    /// The deposits that have something left, by item and then in order.
     offers: BTreeMap<Item, BTreeMap<Place, DepositId>>,
     /// Every buyer that was admitted.
     pub(super) buyers: BTreeMap<PeerId, BuyerSoFar>,
@@ -82,11 +82,15 @@ pub(super) enum Fate {
 pub(super) struct Stock {
     pub(super) deposit: Deposit,
     pub(super) sold: u64,
+    /// When a refusal named it as left over.
+    pub(super) leftover: Option<Time>,
+    /// How many units its seller took back with its next deposit.
+    pub(super) returned: u64,
 }
 
 impl Stock {
     pub(super) fn left(&self) -> u64 {
-        u64::from(self.deposit.count.0).saturating_sub(self.sold)
+        u64::from(self.deposit.count.0).saturating_sub(self.sold).saturating_sub(self.returned)
     }
 }
 
@@ -105,15 +109,15 @@ pub(super) struct SellerSoFar {
     pub(super) clock: Time,
     pub(super) sales: SaleNumber,
     pub(super) last_deposit: Option<DepositNumber>,
-    /// Its deposits that are not sold out; at most one in a good log.
+    /// Its deposits that have something left; at most one in a good log.
     open: BTreeSet<(Item, DepositNumber)>,
     pub(super) earned: u128,
 }
 
 impl SellerSoFar {
-    /// Whether a deposit of it is not sold out.
-    pub(super) fn has_stock(&self) -> bool {
-        !self.open.is_empty()
+    /// Its deposits that have something left.
+    pub(super) fn in_stock(&self) -> impl Iterator<Item = DepositNumber> {
+        self.open.iter().map(|(_, number)| *number)
     }
 }
 
@@ -129,6 +133,7 @@ pub(super) struct Sums {
     pub(super) resignations: u64,
     pub(super) deposits: u64,
     pub(super) deposited: u64,
+    pub(super) returned: u64,
     pub(super) admissions: u64,
     pub(super) sales: u64,
     pub(super) sold: u64,
@@ -183,6 +188,22 @@ impl History {
         offers.iter().find(can_fill).map(|((clock, ..), id)| (Time(*clock), *id))
     }
 
+    /// The deposit that a refusal of this request must name: of those that could have filled it when they were whole,
+    /// have something sold and something left and are not named yet, the one whose seller has the smallest (clock,
+    /// seller) (SPEC D8).
+    pub(super) fn smallest_leftover(&self, request: &Request) -> Option<DepositId> {
+        let offers = self.offers.get(&request.item)?;
+        let is_one = |id: &&DepositId| {
+            Some(id.seller) != self.in_office()
+                && id.seller != request.id.buyer
+                && self.deposits.get(*id).is_some_and(|stock| {
+                    let count = stock.deposit.count.0;
+                    stock.leftover.is_none() && stock.left() < u64::from(count) && request.quantity.0 <= count
+                })
+        };
+        offers.values().find(is_one).copied()
+    }
+
     /// A deposit and what was sold from it.
     pub(super) fn stock(&self, seller: PeerId, number: DepositNumber) -> Option<&Stock> {
         self.deposits.get(&DepositId { seller, number })
@@ -194,8 +215,11 @@ impl History {
             Entry::Deposited(deposit) => self.absorb_deposit(deposit),
             Entry::Admitted(request) => self.absorb_admission(request),
             Entry::Sold(sale) => self.absorb_sale(record, sale),
-            Entry::Refused { request } => {
+            Entry::Refused { request, leftover } => {
                 self.sums.refusals += 1;
+                if let Some(stock) = leftover.as_ref().and_then(|deposit| self.deposits.get_mut(deposit)) {
+                    stock.leftover = Some(record.stamp.time);
+                }
                 self.settle(*request, record.stamp.time);
             }
             Entry::Resigned => {
@@ -228,6 +252,7 @@ impl History {
         self.sums.deposits += 1;
         self.sums.deposited = self.sums.deposited.saturating_add(deposit.count.0.into());
         let DepositId { seller, number } = deposit.id;
+        self.take_back(seller);
         self.raise_seller(seller, deposit.stamp.time);
         let of = self.sellers.entry(seller).or_default();
         of.last_deposit = Some(number);
@@ -235,11 +260,28 @@ impl History {
         if self.deposits.contains_key(&deposit.id) {
             return;
         }
-        self.deposits.insert(deposit.id, Stock { deposit: deposit.clone(), sold: 0 });
+        let stock = Stock { deposit: deposit.clone(), sold: 0, leftover: None, returned: 0 };
+        self.deposits.insert(deposit.id, stock);
         if deposit.count.0 > 0 {
             of.open.insert((deposit.item, number));
             let place = place_of_deposit(of.clock, deposit.id);
             self.offers.entry(deposit.item).or_default().insert(place, deposit.id);
+        }
+    }
+
+    /// A seller that deposits again takes back what is left of its deposits that are left over.
+    fn take_back(&mut self, seller: PeerId) {
+        let of = self.sellers.entry(seller).or_default();
+        for (item, number) in core::mem::take(&mut of.open) {
+            let id = DepositId { seller, number };
+            match self.deposits.get_mut(&id) {
+                Some(stock) if stock.leftover.is_some() => {
+                    stock.returned = stock.left();
+                    self.sums.returned = self.sums.returned.saturating_add(stock.returned);
+                    self.offers.entry(item).or_default().remove(&place_of_deposit(of.clock, id));
+                }
+                Some(_) | None => drop(of.open.insert((item, number))),
+            }
         }
     }
 

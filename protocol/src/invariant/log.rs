@@ -1,4 +1,4 @@
-//! The log, read from its first record (S1 to S8, S13, R5, SPEC B6 and B7).
+//! The log, read from its first record (S1 to S8, S13, R5, SPEC B6, B7 and D8).
 //!
 //! The public functions each run one check over a whole log. [`LogAudit`](super::LogAudit) runs all of them at once.
 
@@ -12,7 +12,7 @@ use super::{
     number, request_name,
 };
 use crate::{
-    id::{Position, RequestId},
+    id::{DepositId, Position, RequestId},
     money::Commission,
     record::{Batch, Entry, Record, Request, Sale},
 };
@@ -21,7 +21,7 @@ use crate::{
 type Check = fn(&History, &AuditTerms, &Record) -> Result<(), Violation>;
 
 /// All checks of single records, by property.
-pub(super) const CHECKS: [Check; 14] = [
+pub(super) const CHECKS: [Check; 15] = [
     holders,
     writers,
     outcomes_of_admitted,
@@ -32,6 +32,7 @@ pub(super) const CHECKS: [Check; 14] = [
     stamps,
     answers,
     serving_order,
+    leftovers,
     inherited_first,
     names_outcome,
     last_sale,
@@ -86,7 +87,7 @@ pub fn every_request_has_at_most_one_outcome<'a>(log: impl IntoIterator<Item = &
     run(log, AuditTerms::default(), numbers).map(drop)
 }
 
-/// S4: a deposit names the seller's last one, and that is sold out: so what a former life of the seller left in the
+/// S4: a deposit names the seller's last one, and that is sold out or was named as left over: so what a former life of the seller left in the
 /// network does not count beside what the present one decided (DESIGN R8).
 ///
 /// # Errors
@@ -153,6 +154,18 @@ pub fn the_smallest_stamp_is_served_first_from_the_smallest_seller<'a>(
     log: impl IntoIterator<Item = &'a Record>,
 ) -> Result<(), Violation> {
     run(log, AuditTerms::default(), serving_order).map(drop)
+}
+
+/// SPEC D8: a refusal names the deposit that is left over: of those of the item that were of as many units as were asked
+/// for, have been sold in part and have not been named before, the one of the smallest (clock, seller). The trader's and
+/// the buyer's own do not count.
+///
+/// # Errors
+/// At the refusal that names another or none.
+pub fn a_refusal_names_the_deposit_that_is_left_over<'a>(
+    log: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), leftovers).map(drop)
 }
 
 /// S8: within a term nothing is admitted before every request that waited at its claim has an outcome (SPEC D9).
@@ -385,8 +398,13 @@ fn deposits_in_turn(history: &History, _: &AuditTerms, record: &Record) -> Resul
         );
         return history.violated(Property::S4, what);
     }
-    if seller.is_some_and(|seller| seller.has_stock()) {
-        let what = format!("{} is booked while another of its seller's is not sold out", deposit_name(deposit.id));
+    let is_open = |number| {
+        let stock = history.stock(deposit.id.seller, number);
+        stock.is_some_and(|stock| stock.leftover.is_none())
+    };
+    if seller.is_some_and(|seller| seller.in_stock().any(is_open)) {
+        let name = deposit_name(deposit.id);
+        let what = format!("{name} is booked while another of its seller's is neither sold out nor left over");
         return history.violated(Property::S4, what);
     }
     Ok(())
@@ -463,7 +481,10 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
     let written = record.stamp.time;
     let (name, owner, stamp, heard) = match &record.entry {
         Entry::Deposited(deposit) => {
-            let heard = history.sellers.get(&deposit.id.seller).map(|seller| seller.clock);
+            // Of a deposit that was named as left over, the seller need not have heard more than that.
+            let last = deposit.previous.and_then(|number| history.stock(deposit.id.seller, number));
+            let sold_out = history.sellers.get(&deposit.id.seller).map(|seller| seller.clock);
+            let heard = last.and_then(|stock| stock.leftover).or(sold_out);
             (deposit_name(deposit.id), deposit.id.seller, deposit.stamp, heard.filter(|_| deposit.previous.is_some()))
         }
         Entry::Admitted(request) => {
@@ -471,7 +492,7 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             let heard = last.filter(|(sequence, _)| Some(*sequence) == request.previous).map(|(_, time)| time);
             (request_name(request.id), request.id.buyer, request.stamp, heard)
         }
-        Entry::Sold(Sale { request: id, .. }) | Entry::Refused { request: id } => match history.open(*id) {
+        Entry::Sold(Sale { request: id, .. }) | Entry::Refused { request: id, .. } => match history.open(*id) {
             Some((_, request)) => (request_name(*id), id.buyer, request.stamp, None),
             None => return Ok(()),
         },
@@ -530,6 +551,23 @@ fn serving_order(history: &History, _: &AuditTerms, record: &Record) -> Result<(
             history.violated(Property::S8, format!("{name} is refused while {} can fill it", deposit_name(smallest)))
         }
     }
+}
+
+fn leftovers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Refused { request: id, leftover } = &record.entry else { return Ok(()) };
+    let Some((_, request)) = history.open(*id) else { return Ok(()) };
+    let due = history.smallest_leftover(request);
+    if *leftover != due {
+        let name = |deposit: Option<DepositId>| deposit.map_or_else(|| String::from("none"), deposit_name);
+        let what = format!(
+            "the refusal of {} names {} as left over, where {} is due",
+            request_name(*id),
+            name(*leftover),
+            name(due)
+        );
+        return history.violated(Property::D8, what);
+    }
+    Ok(())
 }
 
 fn inherited_first(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
@@ -676,7 +714,7 @@ fn kind(record: &Record) -> &'static str {
 /// The request whose outcome a record is.
 fn served(record: &Record) -> Option<RequestId> {
     match &record.entry {
-        Entry::Sold(Sale { request, .. }) | Entry::Refused { request } => Some(*request),
+        Entry::Sold(Sale { request, .. }) | Entry::Refused { request, .. } => Some(*request),
         Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => None,
     }
 }

@@ -97,6 +97,8 @@ pub enum Property {
     B9,
     /// Everybody whom a sale concerns is told of it by itself, however many there are in a batch (SPEC D7).
     D7,
+    /// A refusal names the deposit that has too little left, if one would have filled the request (SPEC D8).
+    D8,
     /// Under synchrony there is at most one trader, and it is the highest of the peers that could be.
     Y1,
     /// Under synchrony a trader that resigned does not hold the next epoch if anybody else can.
@@ -180,6 +182,7 @@ impl Property {
             }
             Property::B9 => "a trader or winner that hears no ledger steps down",
             Property::D7 => "everybody whom a sale concerns is told of it by itself",
+            Property::D8 => "a refusal names the deposit that has too little left",
             Property::Y1 => "under synchrony there is at most one trader, the highest of the peers that could be",
             Property::Y2 => "under synchrony a peer that resigned does not hold the next epoch if anybody else can",
             Property::L1 => "once faults stop there is one trader, known to all",
@@ -220,6 +223,7 @@ impl fmt::Display for Property {
             Property::B9 => "B9",
             Property::C2 => "C2",
             Property::D7 => "D7",
+            Property::D8 => "D8",
             Property::Y1 => "Y1",
             Property::Y2 => "Y2",
             Property::L1 => "L1",

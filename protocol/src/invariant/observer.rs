@@ -347,7 +347,7 @@ impl Log {
                 Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
                 Entry::Admitted(request) => (Some(request.id.buyer), None),
                 Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
-                Entry::Refused { request } => (Some(request.buyer), None),
+                Entry::Refused { request, leftover } => (Some(request.buyer), leftover.map(|deposit| deposit.seller)),
                 Entry::Claimed { .. } | Entry::Resigned => (None, None),
             };
             for client in buyer.into_iter().chain(seller.filter(|seller| Some(*seller) != buyer)) {
@@ -1003,7 +1003,9 @@ impl Observer {
                 self.conclude(peer, sale.request.sequence)
             }
             Note::Unavailable { request, .. } => {
-                if self.log.outcome(*request) != Some(&Entry::Refused { request: *request }) {
+                let is_refused =
+                    |entry: &Entry| matches!(entry, Entry::Refused { request: refused, .. } if refused == request);
+                if !self.log.outcome(*request).is_some_and(is_refused) {
                     return believes("a refusal");
                 }
                 self.conclude(peer, request.sequence)
@@ -1059,6 +1061,7 @@ impl Observer {
             | Note::Wanted { .. }
             | Note::ResumedRequest { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
@@ -1490,7 +1493,7 @@ fn nothing_is_renamed(before: &Before, after: &Participant) -> Checked {
 }
 
 /// D7: when a trader notes that a sale is booked, it tells the buyer and the seller of that very sale.
-fn everybody_is_told_of_every_sale(Stepped { effects, after, .. }: Stepped<'_>) -> Checked {
+fn everybody_is_told_of_every_sale(Step { effects, after, .. }: Step<'_>) -> Checked {
     let me = after.me().peer;
     let mut told: BTreeMap<PeerId, Vec<&Sale>> = BTreeMap::new();
     let mut booked = Vec::new();

@@ -6,7 +6,7 @@ use super::{Checked, Property, Violation};
 use crate::{
     books::Books,
     election::{Eligibility, Phase},
-    id::{Epoch, PeerId, Units},
+    id::{Epoch, PeerId},
     ledger::LedgerStatus,
     participant::Participant,
 };
@@ -110,7 +110,7 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// L2: every seller has goods with the trader: what was sold out was followed by other goods (SPEC D8).
+    /// L2: every seller has goods with the trader: what was sold out or left over was followed by other goods (SPEC D8).
     ///
     /// # Errors
     /// Names a seller that has none.
@@ -118,8 +118,8 @@ impl Settled<'_> {
         for participant in self.clients().filter(|participant| participant.seller().is_some()) {
             let peer = participant.me().peer;
             let deposit = self.books.sellers().get(&peer).and_then(|account| account.deposit.as_ref());
-            if deposit.is_none_or(|deposit| deposit.left == Units(0)) {
-                return self.missing(Property::L2, format!("peer {peer} is a seller but has nothing for sale"));
+            if deposit.is_none_or(|deposit| deposit.is_over()) {
+                return self.missing(Property::L2, format!("peer {peer} is a seller but brings no goods"));
             }
         }
         Ok(())

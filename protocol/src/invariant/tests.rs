@@ -100,7 +100,7 @@ fn sold(time: u64, sale: Sale) -> Record {
 }
 
 fn refused(time: u64, buyer: PeerId, sequence: u64) -> Record {
-    record(time, TRADER, Entry::Refused { request: id(buyer, sequence) })
+    record(time, TRADER, Entry::Refused { request: id(buyer, sequence), leftover: None })
 }
 
 fn resigned(time: u64) -> Record {
@@ -316,6 +316,94 @@ fn a_deposit_of_a_former_life_is_found() {
     let left_over = Deposit { previous: None, ..deposit(5, SELLER, 2, 1) };
     let log = good_then(6, deposited(20, left_over));
     violates(a_deposit_follows_the_sold_out_one_before_it(&log), Property::S4, 6);
+}
+
+// SPEC D8.
+
+/// A log in which one of three is left when two are asked for, and the seller takes it back and deposits three more.
+fn left_over() -> Log {
+    let two = |time, sequence| Request { quantity: Units(2), ..request(time, BUYER, sequence) };
+    let sold_two =
+        Sale { quantity: Units(2), commission: Cents(360), earned: Cents(1440), ..sale(BUYER, 1, SELLER, 1) };
+    let leftover = Some(sold_two.deposit);
+    vec![
+        claim(10, TRADER, 1),
+        deposited(11, deposit(1, SELLER, 1, 3)),
+        admitted(12, two(2, 1)),
+        sold(13, sold_two),
+        admitted(16, two(15, 2)),
+        record(17, TRADER, Entry::Refused { request: id(BUYER, 2), leftover }),
+        deposited(20, deposit(18, SELLER, 2, 3)),
+        admitted(22, request(21, OTHER_BUYER, 1)),
+        sold(
+            23,
+            Sale { deposit: DepositId { seller: SELLER, number: DepositNumber(2) }, ..sale(OTHER_BUYER, 1, SELLER, 2) },
+        ),
+    ]
+}
+
+#[test]
+fn what_is_left_over_goes_back_to_its_seller() {
+    let terms = AuditTerms { resign_after: None, ..TERMS };
+    let report = audit(&left_over(), terms);
+    assert!(report.is_clean(), "{report:?}");
+    let AuditTotals { units_deposited, units_sold, units_returned, units_left, .. } = report.totals;
+    assert_eq!((units_deposited, units_sold, units_returned, units_left), (6, 3, 1, 2));
+    let mut books = Books::default();
+    left_over().iter().for_each(|record| books.apply(record).unwrap());
+    the_books_say_what_the_records_say(&books, &left_over()).unwrap();
+
+    // Before its next deposit is booked, the rest may be sold, and then nothing is taken back.
+    let mut log = left_over();
+    log.insert(6, admitted(18, request(14, OTHER_BUYER, 1)));
+    log.insert(7, sold(19, sale(OTHER_BUYER, 1, SELLER, 2)));
+    log.truncate(9);
+    let report = audit(&log, terms);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.totals.units_returned, report.totals.units_left), (0, 3));
+}
+
+#[test]
+fn a_refusal_that_names_another_deposit_as_left_over_is_found() {
+    let log = left_over();
+    a_refusal_names_the_deposit_that_is_left_over(&log).unwrap();
+    let other = DepositId { seller: OTHER_SELLER, number: DepositNumber(1) };
+    for leftover in [None, Some(other)] {
+        let mut log = log.clone();
+        log[5] = record(17, TRADER, Entry::Refused { request: id(BUYER, 2), leftover });
+        violates(a_refusal_names_the_deposit_that_is_left_over(&log), Property::D8, 5);
+        assert!(audit(&log, TERMS).violations().any(|found| found.property == Property::D8));
+    }
+    // One is left of three; of five there never was enough.
+    let mut log = log;
+    log[4] = admitted(16, Request { quantity: Units(5), ..request(15, BUYER, 2) });
+    violates(a_refusal_names_the_deposit_that_is_left_over(&log), Property::D8, 5);
+}
+
+#[test]
+fn what_was_taken_back_is_not_sold_and_is_taken_back_only_when_left_over() {
+    let mut log = left_over();
+    log[8] = sold(23, sale(OTHER_BUYER, 1, SELLER, 2));
+    violates(stock_is_what_was_deposited_less_what_was_sold(&log), Property::S5, 8);
+    let mut log = left_over();
+    log[5] = refused(17, BUYER, 2);
+    violates(a_deposit_follows_the_sold_out_one_before_it(&log), Property::S4, 6);
+    let mut log = left_over();
+    log[6] = deposited(20, deposit(17, SELLER, 2, 3));
+    violates(what_answers_is_later_than_what_it_answers(&log), Property::S7, 6);
+}
+
+#[test]
+fn a_seller_that_is_told_that_something_is_left_over_was_told_the_truth() {
+    let log = left_over();
+    let mut books = Books::default();
+    log[..6].iter().for_each(|record| books.apply(record).unwrap());
+    let status = books.seller_status(SELLER, None);
+    assert!(status.deposit.as_ref().is_some_and(|deposit| deposit.leftover));
+    let told = TraderMessage::Seller(status);
+    whatever_a_client_was_told_is_in_the_log(&told, SELLER, &log).unwrap();
+    let early = whatever_a_client_was_told_is_in_the_log(&told, SELLER, &log[..5]);
+    violates_off_the_log(early, Property::S11);
 }
 
 // S5, S6.
@@ -792,6 +880,7 @@ fn an_audit_of_a_good_log_is_clean_and_adds_it_up() {
         epoch: Epoch(2),
         deposits: 2,
         units_deposited: 2,
+        units_returned: 0,
         units_sold: 2,
         units_left: 0,
         requests: 4,

@@ -74,6 +74,7 @@ impl ClientSoFar {
                     count: deposit.count,
                     left: deposit.count,
                     price: deposit.price,
+                    leftover: false,
                 });
                 (false, true)
             }
@@ -88,16 +89,21 @@ impl ClientSoFar {
                 }
                 (buys, sells)
             }
-            Entry::Refused { request } if request.buyer == client => {
-                let item = self.buyer.open.take().map(|open| open.item);
-                self.buyer.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
-                (true, false)
+            Entry::Refused { request, leftover } => {
+                let (buys, sells) = (request.buyer == client, leftover.is_some_and(|deposit| deposit.seller == client));
+                if buys {
+                    let item = self.buyer.open.take().map(|open| open.item);
+                    self.buyer.last = item.map(|item| (request.sequence, Outcome::Refused { item }));
+                }
+                let deposit = self.seller.deposit.as_mut().filter(|last| {
+                    leftover.is_some_and(|deposit| deposit.seller == client && deposit.number == last.number)
+                });
+                if let Some(deposit) = deposit {
+                    deposit.leftover = true;
+                }
+                (buys, sells)
             }
-            Entry::Claimed { .. }
-            | Entry::Deposited(_)
-            | Entry::Admitted(_)
-            | Entry::Refused { .. }
-            | Entry::Resigned => (false, false),
+            Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => (false, false),
         }
     }
 

@@ -8,7 +8,7 @@ const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, limits: Limits { waiti
 
 /// A record that means nothing here: the ledger does not look at what it keeps.
 fn word(time: u64, writer: u32) -> Record {
-    record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id })
+    record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id, leftover: None })
 }
 
 fn ask(ledger: &mut Ledger, caller: Life, seen: HighWaterMark, request: LedgerRequest) -> Vec<LedgerEffect> {

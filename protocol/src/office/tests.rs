@@ -133,7 +133,7 @@ fn a_standing_peer_reads_to_the_head_and_claims_there() {
     let effects = desk.append(false);
     assert!(effects.contains(&OfficeEffect::Granted(Epoch(4))));
     assert!(effects.contains(&OfficeEffect::Note(Note::TookOffice { inherited: 1 })));
-    let refusal = record(52, 1, Entry::Refused { request: request(3, 2, 1).id });
+    let refusal = record(52, 1, Entry::Refused { request: request(3, 2, 1).id, leftover: None });
     assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 5, [refusal]))], "SPEC D9: what waited comes first");
 }
 

@@ -36,7 +36,8 @@ impl Stall {
 
 fn status(number: u64, left: u32, sales: u64, recent: &[Sale]) -> SellerStatus {
     let number = DepositNumber(number);
-    let deposit = DepositStatus { number, item: Item::FISH, count: Units(2), left: Units(left), price: Price(900) };
+    let (item, count, left, price) = (Item::FISH, Units(2), Units(left), Price(900));
+    let deposit = DepositStatus { number, item, count, left, price, leftover: false };
     let earned = Cents(720 * u128::from(sales));
     SellerStatus { deposit: Some(deposit), sales: SaleNumber(sales), earned, recent: recent.to_vec() }
 }
@@ -116,6 +117,55 @@ fn a_seller_that_is_sold_out_picks_another_item_and_names_the_last_deposit() {
     assert_eq!((deposit.item, deposit.previous), (Item::SALT, Some(DepositNumber(FIRST))), "DESIGN R8");
     assert_eq!(stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]), [], "told again");
     assert_eq!(stall.seller.depositing().map(|deposit| deposit.id.number), Some(DepositNumber(FIRST + 1)));
+}
+
+/// The status of a deposit of which one is left, and which a refusal has named.
+fn left_over(number: u64) -> SellerStatus {
+    let mut status = status(number, 1, 1, &[sold(number, 1)]);
+    status.deposit.as_mut().unwrap().leftover = true;
+    status
+}
+
+// SPEC D8, DESIGN R8.
+#[test]
+fn a_seller_with_too_little_left_takes_it_back_and_brings_the_same_again() {
+    let mut stall = selling();
+    let effects = stall.take(ClientInput::Told(left_over(FIRST)));
+    let deposit = DepositId { seller: PeerId(1), number: DepositNumber(FIRST) };
+    let left_over_note = Note::LeftOver { deposit, item: Item::FISH, left: Units(1) };
+    assert!(effects.contains(&ClientEffect::Note(left_over_note)), "{effects:?}");
+    let next = stall.seller.depositing().expect("a deposit").clone();
+    assert_eq!((next.item, next.count, next.previous), (Item::FISH, Units(2), Some(DepositNumber(FIRST))));
+    assert_eq!(next.id.number, DepositNumber(FIRST + 1));
+    assert_eq!(stall.take(ClientInput::Told(left_over(FIRST))), [], "told again, it decides nothing new");
+    // The rest is sold before its next deposit is booked.
+    let effects = stall.told(FIRST, 0, 2, &[sold(FIRST, 2)]);
+    assert_eq!(earned(&effects), [(2, 1_440, 0)]);
+    assert_eq!(stall.seller.depositing(), Some(&next));
+    stall.told(FIRST + 1, 2, 2, &[]);
+    assert_eq!(stall.seller.depositing(), None);
+    assert_eq!(stall.fire(), ask(Some(2)));
+}
+
+// SPEC D8, DESIGN R8: its former life was told, and what that decided may be booked yet.
+#[test]
+fn a_seller_that_comes_back_to_a_leftover_deposits_in_its_place() {
+    let mut stall = stall();
+    stall.take(ClientInput::TraderKnown);
+    stall.take(ClientInput::Told(left_over(1)));
+    assert_eq!(stall.seller.depositing().map(|deposit| deposit.previous), Some(Some(DepositNumber(1))));
+    stall.told(2, 2, 1, &[]);
+    assert_eq!(stall.seller.depositing(), None, "the former life's counts instead");
+}
+
+#[test]
+fn a_leftover_that_it_no_longer_offers_is_followed_by_another_item() {
+    let mut stall = selling();
+    stall.offers = Offers(vec![SALT]);
+    let effects = stall.take(ClientInput::Told(left_over(FIRST)));
+    assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)));
+    stall.take(ClientInput::Chose(0));
+    assert_eq!(stall.seller.depositing().map(|deposit| deposit.item), Some(Item::SALT));
 }
 
 #[test]

@@ -193,7 +193,9 @@ impl Author {
                 account.deposit.as_ref().filter(|deposit| deposit.item == request.item && deposit.left.0 > 0)?;
             Some((*seller, account.sales, deposit))
         });
-        let Some((seller, sales, deposit)) = stock else { return Entry::Refused { request: request.id } };
+        let Some((seller, sales, deposit)) = stock else {
+            return Entry::Refused { request: request.id, leftover: None };
+        };
         let split = Commission::TWENTY_PERCENT.split(deposit.price.times(request.quantity));
         Entry::Sold(Sale {
             request: request.id,

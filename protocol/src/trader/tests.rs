@@ -30,7 +30,7 @@ fn offer(trader: &mut Trader, deposit: &Deposit) -> Option<TraderMessage> {
 }
 
 /// The next batch, in short: c for a claim, d for a deposit, a for an admission, s for a sale, r for a refusal, each
-/// with its client; R for the resignation.
+/// with its client, and a refusal with whose deposit is left over; R for the resignation.
 fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
     let mut clock = Clock::resume(PeerId(9), Time(100));
     let position = trader.books().position().0;
@@ -40,7 +40,8 @@ fn plan(trader: &mut Trader, terms: &Terms) -> (String, Batch) {
         Entry::Deposited(deposit) => format!("d{} ", deposit.id.seller),
         Entry::Admitted(request) => format!("a{} ", request.id.buyer),
         Entry::Sold(sale) => format!("s{}<{} ", sale.request.buyer, sale.deposit.seller),
-        Entry::Refused { request } => format!("r{} ", request.buyer),
+        Entry::Refused { request, leftover: None } => format!("r{} ", request.buyer),
+        Entry::Refused { request, leftover: Some(deposit) } => format!("r{}:{} ", request.buyer, deposit.seller),
         Entry::Resigned => String::from("R "),
     });
     (words.collect::<String>().trim_end().into(), batch)
@@ -138,6 +139,78 @@ fn a_request_is_filled_whole_from_one_deposit_or_not_at_all() {
     assert_eq!(trade(&mut trader, &TERMS), ["d1 d2 a3 a4 r3 r4"]);
 }
 
+/// A buyer's request for so many.
+fn wish(time: u64, buyer: u32, sequence: u64, quantity: u32) -> Request {
+    Request { quantity: Units(quantity), ..request(time, buyer, sequence) }
+}
+
+// SPEC D8.
+#[test]
+fn a_refusal_names_the_deposit_that_would_have_been_enough_when_it_was_whole() {
+    let mut trader = trader([]);
+    for (seller, count) in [(1, 3), (2, 4), (5, 2)] {
+        offer(&mut trader, &deposit(seller, 1, count));
+    }
+    ask(&mut trader, &wish(6, 3, 1, 2));
+    ask(&mut trader, &wish(7, 4, 1, 3));
+    assert_eq!(trade(&mut trader, &TERMS), ["d1 d2 d5 a3 a4 s3<1 s4<2"]);
+    // One is left of three, one of four, and two of two.
+    ask(&mut trader, &wish(200, 3, 2, 5));
+    ask(&mut trader, &wish(201, 4, 2, 3));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 a4 r3 r4:1"], "of five there never was enough");
+    ask(&mut trader, &wish(300, 3, 3, 3));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 r3:2"], "the next one");
+    ask(&mut trader, &wish(400, 3, 4, 3));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 r3"], "each is named once");
+    ask(&mut trader, &wish(500, 3, 5, 1));
+    assert_eq!(trade(&mut trader, &TERMS), ["a3 s3<5"], "what is left is for sale, by whoever has the smallest clock");
+}
+
+// SPEC D8, B7.
+#[test]
+fn the_trader_s_and_the_buyer_s_own_deposits_are_not_left_over() {
+    let entries = |seller| {
+        let (first, stock) = (wish(6, 7, 1, 2), deposit(seller, 1, 3));
+        [Entry::Deposited(stock.clone()), Entry::Admitted(first.clone()), Entry::Sold(sale(&first, &stock, 1))]
+    };
+    let mut own = trader(entries(9));
+    ask(&mut own, &wish(8, 3, 1, 2));
+    assert_eq!(trade(&mut own, &TERMS), ["a3 r3"]);
+    let mut other = trader(entries(4));
+    ask(&mut other, &wish(8, 4, 1, 2));
+    assert_eq!(trade(&mut other, &TERMS), ["a4 r4"]);
+}
+
+// SPEC D8, DESIGN R8, R9: five peers, three at a time, ten units: three sales, and then one is left of each deposit.
+#[test]
+fn the_market_goes_on_when_something_is_left_of_every_deposit() {
+    let mut trader = trader([]);
+    let mut numbers = [0, 0];
+    let mut deposit_again = |trader: &mut Trader, seller: u32| {
+        let number = &mut numbers[seller as usize - 1];
+        *number += 1;
+        offer(trader, &Deposit { count: Units(10), ..deposit(seller, *number, 10) });
+    };
+    (1..=2).for_each(|seller| deposit_again(&mut trader, seller));
+    let mut sold = 0;
+    for sequence in 1..=40 {
+        for buyer in [3, 4] {
+            ask(&mut trader, &wish(100 * sequence, buyer, sequence, 3));
+        }
+        let (_, batch) = plan(&mut trader, &Terms { resign_after: 1_000, ..TERMS });
+        sold += batch.records.iter().filter(|record| matches!(record.entry, Entry::Sold(_))).count();
+        for (to, message) in trader.on_appended(&batch).unwrap().messages {
+            if let TraderMessage::Seller(status) = message
+                && status.deposit.is_some_and(|deposit| deposit.is_over())
+            {
+                deposit_again(&mut trader, to.0);
+            }
+        }
+    }
+    assert!(sold >= 55, "{sold} of 80 requests were filled");
+    assert!(trader.books().refusals() <= 25, "{} refusals", trader.books().refusals());
+}
+
 // DESIGN R4, SPEC D9.
 #[test]
 fn inherited_requests_are_served_before_anything_new_is_admitted() {
@@ -154,7 +227,7 @@ fn inherited_requests_are_served_before_anything_new_is_admitted() {
     next.on_appended(&Batch { epoch: Epoch(2), position: next.books().position(), records: first }).unwrap();
     let second = next.plan(&TERMS, &mut clock);
     assert_eq!(second[0].entry, Entry::Admitted(request(7, 5, 1)));
-    assert_eq!(second[1].entry, Entry::Refused { request: request(7, 5, 1).id });
+    assert_eq!(second[1].entry, Entry::Refused { request: request(7, 5, 1).id, leftover: None });
 }
 
 // DESIGN R8.
@@ -257,6 +330,6 @@ fn a_seller_that_misses_nothing_counts_every_sale_however_few_are_kept() {
 
 #[test]
 fn a_batch_that_cannot_follow_the_books_is_an_error() {
-    let refusal = record(3, 9, Entry::Refused { request: request(6, 3, 1).id });
+    let refusal = record(3, 9, Entry::Refused { request: request(6, 3, 1).id, leftover: None });
     assert!(trader([]).on_appended(&batch(1, 1, [refusal])).is_err());
 }

@@ -134,7 +134,8 @@ fn stock(books: &Books, names: &Names) -> PageOut {
         ]);
         json.push(json!({
             "seller": seller, "number": deposit.number, "item": names.item(deposit.item),
-            "deposited": deposit.count, "left": deposit.left, "price_cents": deposit.price,
+            "deposited": deposit.count, "left": deposit.left, "left_over": deposit.leftover,
+            "price_cents": deposit.price,
         }));
     }
     PageOut { head: vec!["seller", "item", "deposited", "left", "price"], rows, foot: String::new(), json: json.into() }
@@ -329,7 +330,14 @@ fn log_page(log: &[Batch], names: &Names) -> PageOut {
                 sale.earned,
                 sale.commission
             ),
-            Entry::Refused { request } => format!("{} is refused: nobody can fill it", names.peer(request.buyer)),
+            Entry::Refused { request, leftover: None } => {
+                format!("{} is refused: nobody can fill it", names.peer(request.buyer))
+            }
+            Entry::Refused { request, leftover: Some(deposit) } => format!(
+                "{} is refused: nobody can fill it; {} has too little left",
+                names.peer(request.buyer),
+                names.peer(deposit.seller)
+            ),
             Entry::Resigned => "the trader resigns".to_owned(),
         };
         rows.push(vec![position.to_string(), epoch.to_string(), record.stamp.time.to_string(), text]);

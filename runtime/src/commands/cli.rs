@@ -65,7 +65,7 @@ pub enum Command {
     Kill(Kill),
     /// Show what is in the books, while the bazaar runs and afterwards
     Books(Books),
-    /// Check what the whole log shows: chain, sums, and the properties S1 to S8, S13, R5, B6 and B7
+    /// Check what the whole log shows: chain, sums, and the properties S1 to S8, S13, R5, B6, B7 and D8
     Audit(Audit),
     /// Draw the network
     Graph(Graph),

@@ -220,6 +220,7 @@ impl Names {
             | Note::Registered { .. }
             | Note::Earned { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
@@ -263,7 +264,7 @@ fn style_of(what: &What) -> Style {
             Note::SteppedDown { .. } | Note::TraderSuspected { .. } => colour(AnsiColor::Magenta),
             Note::Bought { .. } | Note::Recalled { .. } => colour(AnsiColor::Green),
             Note::Earned { .. } | Note::Registered { .. } | Note::ResumedAccount { .. } => colour(AnsiColor::Cyan),
-            Note::Unavailable { .. } | Note::SoldOut { .. } => colour(AnsiColor::Blue),
+            Note::Unavailable { .. } | Note::SoldOut { .. } | Note::LeftOver { .. } => colour(AnsiColor::Blue),
             Note::LedgerSilent | Note::ClockRefused { .. } | Note::PeerUnknown { .. } | Note::BooksRefused { .. } => {
                 colour(AnsiColor::Red)
             }

@@ -18,7 +18,7 @@ const OVER: Lease = Lease { is_live: false, is_contested: false };
 
 /// A record that means nothing to a ledger.
 fn word(time: u64, writer: u32) -> Record {
-    record(time, writer, Entry::Refused { request: request(1, 3, time).id })
+    record(time, writer, Entry::Refused { request: request(1, 3, time).id, leftover: None })
 }
 
 fn resigned(time: u64, writer: u32) -> Record {
