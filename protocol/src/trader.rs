@@ -163,9 +163,9 @@ impl Trader {
         }
         let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_status(buyer))));
         // SPEC D7: a seller is told of all of them, also of those that the books do not keep for it.
-        let sellers = sellers.into_iter().map(|(seller, recent)| {
+        let sellers = sellers.into_iter().map(|(seller, sold)| {
             let status = self.books.seller_status(seller, None);
-            let recent = mutant!(recent; ToldWhatIsKept => mutants::kept_of(recent, &status));
+            let recent = mutant!(sold; ToldWhatIsKept => mutants::kept_of(sold, &status));
             (seller, TraderMessage::Seller(SellerStatus { recent, ..status }))
         });
         Ok(Told { notes, messages: buyers.chain(sellers).collect() })
@@ -272,8 +272,11 @@ fn may_sell(seller: PeerId, trader: PeerId, request: &Request) -> bool {
 /// seller is told, and brings more (SPEC D8).
 fn refusal(books: &Books, trader: PeerId, request: &Request) -> Entry {
     let may_sell = |seller| may_sell(seller, trader, request);
-    let leftover = books.leftover_for(request.item, request.quantity, may_sell);
-    Entry::Refused { request: request.id, leftover: mutant!(leftover; LeftoverNotNamed => None) }
+    let leftover = mutant!(
+        books.leftover_for(request.item, request.quantity, may_sell);
+        LeftoverNotNamed => None
+    );
+    Entry::Refused { request: request.id, leftover }
 }
 
 /// The sale that fills this request: from the smallest (clock, seller) among those who can, with the clocks in the

@@ -288,7 +288,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::OpenRequestIgnored, P::S13, "former-request", 9),
         on(M::SoldOutForGood, P::L2, "told", 8),
         on(M::LeftoverForGood, P::L2, "leftovers", 20),
-        on(M::GapAskedForEver, P::L2, "sales-missed", 25),
+        on(M::GapAskedForEver, P::L2, "sales-missed", 24),
         on(M::SequenceReused, P::S4, "client-restarts", 4),
         on(M::DepositNumberReused, P::S4, "client-restarts", 2),
         on(M::NamesNoPredecessor, P::L2, "told-twice", 14),

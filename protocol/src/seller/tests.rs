@@ -159,9 +159,15 @@ fn a_seller_that_comes_back_to_a_leftover_deposits_in_its_place() {
 }
 
 #[test]
-fn a_leftover_that_it_no_longer_offers_is_followed_by_another_item() {
+fn a_leftover_is_followed_by_no_less_of_it_or_by_another_item() {
+    let little = Offer { count: Units(1), ..FISH };
     let mut stall = selling();
-    stall.offers = Offers(vec![SALT]);
+    stall.offers = Offers(vec![little, SALT, FISH]);
+    stall.take(ClientInput::Told(left_over(FIRST)));
+    assert_eq!(stall.seller.depositing().map(|deposit| (deposit.item, deposit.count)), Some((Item::FISH, Units(2))));
+
+    let mut stall = selling();
+    stall.offers = Offers(vec![little, SALT]);
     let effects = stall.take(ClientInput::Told(left_over(FIRST)));
     assert_eq!(effects.last(), Some(&ClientEffect::Choose(Choice::Offer, 1)));
     stall.take(ClientInput::Chose(0));

@@ -166,7 +166,7 @@ impl SledLedger {
         };
 
         let from_snapshot = match snapshot::load(&dir.join(SNAPSHOT))? {
-            Loaded::Whole(books, chain) => Some((books, chain)),
+            Loaded::Whole(books, chain) => Some((*books, chain)),
             Loaded::Missing => None,
             Loaded::Damaged(what) => {
                 tracing::warn!(file = %dir.join(SNAPSHOT).display(), what, "damaged snapshot; folding the whole log");

@@ -56,7 +56,7 @@ pub(super) enum Loaded {
     /// It cannot be used, for this reason.
     Damaged(String),
     /// The books, and the chain at their head.
-    Whole(Books, Chain),
+    Whole(Box<Books>, Chain),
 }
 
 /// Writes a snapshot in place of the previous one; a reader finds either of the two, whole. It is durable on return.
@@ -97,7 +97,7 @@ pub(super) fn load(path: &Path) -> Result<Loaded, StoreError> {
         return Ok(Loaded::Damaged("it has another format".into()));
     }
     match (postcard::from_bytes(books), chain.try_into()) {
-        (Ok(books), Ok(chain)) => Ok(Loaded::Whole(books, chain)),
+        (Ok(books), Ok(chain)) => Ok(Loaded::Whole(Box::new(books), chain)),
         (Err(error), _) => Ok(Loaded::Damaged(format!("the books in it cannot be decoded ({error})"))),
         (Ok(_), Err(_)) => Ok(Loaded::Damaged("it ends too early".into())),
     }
