@@ -268,8 +268,8 @@ fn may_sell(seller: PeerId, trader: PeerId, request: &Request) -> bool {
     mutant!(seller != trader; TraderTrades => true) && mutant!(seller != request.id.buyer; SellsToItself => true)
 }
 
-/// The refusal of a request that nobody can fill. It names the deposit that could have, had nothing been sold of it: its
-/// seller is told, and brings more (SPEC D8).
+/// The refusal of a request that nobody can fill. It names the deposit that could have, had nothing been sold of it:
+/// its seller is told, and brings more (SPEC D8).
 fn refusal(books: &Books, trader: PeerId, request: &Request) -> Entry {
     let may_sell = |seller| may_sell(seller, trader, request);
     let leftover = mutant!(

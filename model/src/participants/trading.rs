@@ -729,8 +729,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             Scenario {
                 name: "sales-together",
                 about: "a batch makes more sales of one seller than the trader keeps in order to repeat them",
-                bounds: "1 sale kept, 2 sales, in one batch or in two, with the deposit or after it: the seller is told \
-                         of both.",
+                bounds: "1 sale kept, 2 sales, in one batch or in two, with the deposit or after it: the seller is \
+                         told of both.",
                 landmarks: vec![Landmark::ToldMoreThanKept, Landmark::Sold, Landmark::SoldOut],
                 ..base()
             },
@@ -751,7 +751,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "leftovers",
-                about: "a buyer of two units at a time finds one left of a deposit of three, and its seller brings more",
+                about: "a buyer of two units at a time finds one left of a deposit of three, and its seller brings \
+                        more",
                 bounds: "Two requests for two and one for one: the seller is told that too little is left, while the \
                          rest is or is not sold to the other buyer before its next deposit is booked.",
                 landmarks: vec![

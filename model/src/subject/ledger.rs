@@ -3,8 +3,9 @@
 //! Of the clock readings in the log, only those count on which something can still depend: those of its last batch,
 //! which may be sent again and after which the next record is stamped; those of waiting requests; those of each buyer's
 //! last outcome and of each seller's last deposit and sale, and of the refusal that named its deposit as left over,
-//! against which the next request or deposit is checked; and all of them while a read is to be answered from an older head. Everything else in the log counts. Long afterwards,
-//! records that led to the same books with other stamps are the same history.
+//! against which the next request or deposit is checked; and all of them while a read is to be answered from an older
+//! head. Everything else in the log counts. Long afterwards, records that led to the same books with other stamps are
+//! the same history.
 
 use std::{
     collections::BTreeMap,

@@ -71,8 +71,7 @@ impl Before {
     /// The clients that a record names, and everything that is not kept by client.
     fn of(books: &Books, record: &Record) -> Before {
         // Every field is named, so that none that is added is forgotten.
-        let &Books { position, latest, term, ref queue, ref buyers, ref sellers, ref traders, refusals, sales_kept: _ } =
-            books;
+        let Books { position, latest, term, queue, buyers, sellers, traders, refusals, sales_kept: _ } = books;
         let open = |buyer: PeerId| buyers.get(&buyer).and_then(|account| account.open);
         let (buyer, key, seller) = match &record.entry {
             Entry::Claimed { .. } | Entry::Resigned => (None, None, None),
@@ -84,10 +83,10 @@ impl Before {
             }
         };
         Before {
-            position,
-            latest,
-            term,
-            refusals,
+            position: *position,
+            latest: *latest,
+            term: *term,
+            refusals: *refusals,
             queued: key.map(|key| (key, queue.get(&key).cloned())),
             buyer: buyer.map(|buyer| (buyer, buyers.get(&buyer).cloned())),
             seller: seller.map(|seller| (seller, sellers.accounts().get(&seller).cloned())),

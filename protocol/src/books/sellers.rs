@@ -1,7 +1,7 @@
 //! The sellers' accounts, and among them the deposit that fills a request.
 //!
-//! What is derived here from the accounts is no part of the books' state: it is not compared, hashed, sent or saved, and
-//! every change of an account keeps it up to date.
+//! What is derived here from the accounts is no part of the books' state: it is not compared, hashed, sent or saved.
+//! Every change of an account keeps it up to date.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

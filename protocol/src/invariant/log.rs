@@ -87,8 +87,8 @@ pub fn every_request_has_at_most_one_outcome<'a>(log: impl IntoIterator<Item = &
     run(log, AuditTerms::default(), numbers).map(drop)
 }
 
-/// S4: a deposit names the seller's last one, and that is sold out or was named as left over: so what a former life of the seller left in the
-/// network does not count beside what the present one decided (DESIGN R8).
+/// S4: a deposit names the seller's last one, and that is sold out or was named as left over: so what a former life of
+/// the seller left in the network does not count beside what the present one decided (DESIGN R8).
 ///
 /// # Errors
 /// At the deposit that violates this.
@@ -156,9 +156,9 @@ pub fn the_smallest_stamp_is_served_first_from_the_smallest_seller<'a>(
     run(log, AuditTerms::default(), serving_order).map(drop)
 }
 
-/// SPEC D8: a refusal names the deposit that is left over: of those of the item that were of as many units as were asked
-/// for, have been sold in part and have not been named before, the one of the smallest (clock, seller). The trader's and
-/// the buyer's own do not count.
+/// SPEC D8: a refusal names the deposit that is left over: of those of the item that were of as many units as were
+/// asked for, have been sold in part and have not been named before, the one of the smallest (clock, seller). The
+/// trader's and the buyer's own do not count.
 ///
 /// # Errors
 /// At the refusal that names another or none.

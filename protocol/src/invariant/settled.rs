@@ -110,7 +110,7 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// L2: every seller has goods with the trader: what was sold out or left over was followed by other goods (SPEC D8).
+    /// L2: every seller has goods with the trader: what was sold out or left over was followed by others (SPEC D8).
     ///
     /// # Errors
     /// Names a seller that has none.
