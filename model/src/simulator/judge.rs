@@ -162,6 +162,7 @@ impl World {
             | Note::Registered { .. }
             | Note::Earned { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent

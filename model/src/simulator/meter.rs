@@ -130,6 +130,7 @@ impl Operation {
             | Note::Registered { .. }
             | Note::Earned { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent

@@ -154,6 +154,7 @@ impl Story {
             | Note::Registered { .. }
             | Note::Earned { .. }
             | Note::SoldOut { .. }
+            | Note::LeftOver { .. }
             | Note::ResumedAccount { .. } => {}
         }
         self.step(words);

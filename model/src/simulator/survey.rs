@@ -56,7 +56,7 @@ impl Survey {
                     continue;
                 }
                 Entry::Sold(sale) => sale.request,
-                Entry::Refused { request } => *request,
+                Entry::Refused { request, .. } => *request,
                 Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Resigned => continue,
             };
             let Some(place) = self.places.remove(&id) else { continue };

@@ -22,7 +22,7 @@ use thiserror::Error;
 use crate::config::{BazaarConfig, ConfigError, RawConfig};
 
 /// Which version of the layout this is.
-const FORMAT: &str = "bazaar run 2";
+const FORMAT: &str = "bazaar run 3";
 
 /// How long processes whose supervisor was killed may take to stop.
 const ORPHANS: Duration = Duration::from_secs(10);
