@@ -73,7 +73,8 @@
 //! # What is not proved
 //!
 //! - Anything beyond the bounds: a handful of peers, requests and faults. That larger systems fail in no new way is a
-//!   belief; random schedules of larger ones (`cargo test -p bazaar-protocol --test properties`) support it.
+//!   belief; random schedules of larger ones (`bazaar-model simulate`, and `cargo test -p bazaar-protocol --test
+//!   properties`) support it.
 //! - Anything about `runtime`: sockets, disks, tokio, tarpc and sled are tested, not modelled.
 //! - In [`election`] and [`trading`] the clock of each step counts as written before the step's messages leave, and
 //!   messages carry the clock readings of what is stamped and no others. In all but a few scenarios a read of the
@@ -116,7 +117,7 @@
 //! subject of [`election`] and [`trading`], [`system`] that of whole peers; [`clock`] and [`overlay`] check one machine
 //! each. Then the [`search`]: [`graph`] presents a subject to stateright, [`check`] runs it, [`trace`] finds histories,
 //! [`history`] replays and shortens them, and `mutants` (in the second build only) is the catalogue of mutants. Last
-//! come the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from
+//! comes the [`simulator`], which tries one schedule a seed, at any size, and the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from
 //! a file, and [`explore`] serves the Explorer.
 //!
 //! # To add something

@@ -17,7 +17,7 @@ use bazaar_model::{
     },
     subject::scenario::{Extent, Recorded},
 };
-use bazaar_model_mutants::subject::scenario::Family;
+use bazaar_model_mutants::{search::mutants::WITHIN, subject::scenario::Family};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -103,10 +103,11 @@ struct MutantsArguments {
     #[arg(long, value_name = "MODEL", value_parser = family, conflicts_with_all = ["gallery", "save", "json", "list"])]
     model: Option<Family>,
     /// Look for the mutants with the simulator instead: for each, the first seed in whose history anything is violated.
+    /// Says of those that it misses why.
     #[arg(long, conflicts_with_all = ["gallery", "save", "json", "list", "model"])]
     simulate: bool,
     /// With `--simulate`: how many seeds are tried.
-    #[arg(long, value_name = "N", default_value_t = 300, requires = "simulate")]
+    #[arg(long, value_name = "N", default_value_t = WITHIN, requires = "simulate")]
     seeds: u64,
     /// With `--model`: skip scenarios with more states than this, which would take hours.
     #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model")]

@@ -283,7 +283,7 @@ pub fn run(arguments: &SimulateArguments) -> io::Result<ExitCode> {
                     }
                     let schedule = Schedule::draw(campaign.plan(seed));
                     let outcome = simulate(schedule.clone());
-                    let again = (seed % TWICE == 0).then(|| simulate(schedule.clone()));
+                    let again = seed.is_multiple_of(TWICE).then(|| simulate(schedule.clone()));
                     if outcome.violation.is_some() {
                         stops.store(true, Ordering::Relaxed);
                     }
