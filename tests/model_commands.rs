@@ -143,6 +143,42 @@ fn docs_models_md_is_what_the_command_prints() {
     );
 }
 
+fn simulate(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    said(command.arg("simulate").args(arguments).output().unwrap())
+}
+
+#[test]
+fn a_simulation_that_cannot_be_is_refused_with_what_would_be_right() {
+    let (_directory, place) = place();
+    fs::write(&place, "{\"0\": [1], \"1\": []}").unwrap();
+    let file = place.to_str().unwrap();
+    for (arguments, right) in [
+        (&["--seeds", "9..3"][..], "the second number must be larger"),
+        (&["--seeds", "x"], "neither a seed nor a range of seeds such as 0..1000"),
+        (&["--peers", "0"], "is not a number of peers, 1 to 10000"),
+        (&["--for", "10s"], "a history takes at least 70s"),
+        (&["--for", "10"], "is not a time such as 300ms, 2s, 5min or 1h"),
+        (&["--network", "star"], "a network is random, line, ring, or a file with an adjacency list"),
+        (&["--network", file], "peer 0 lists neighbour 1, but 1 does not list 0"),
+        (&["--without", "S99"], "is no property; there are S1, S2"),
+        (&["--table", "--peers", "3..5"], "--table compares numbers of peers"),
+    ] {
+        let (code, out, says) = simulate(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {says}");
+        assert!(says.contains(right), "{arguments:?}: {says}");
+    }
+}
+
+#[test]
+fn a_simulation_counts_what_it_did_and_gives_the_same_twice() {
+    let (code, out, says) = simulate(&["--seeds", "0..8", "--peers", "3..5", "--for", "70s", "--json"]);
+    assert!(matches!(code, Some(0 | 3)), "{says}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["seeds"], &report["compared"], &report["violation"]), (&8.into(), &1.into(), &().into()));
+    assert!(report["fewest_outcomes"].as_u64() > Some(20), "{report}");
+}
+
 #[test]
 fn a_model_without_a_scenario_small_enough_is_not_said_to_catch_nothing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));

@@ -70,6 +70,8 @@ impl World {
             self.bring_down(pair);
         }
         self.close_line(nth);
+        // If it stood still, that is over.
+        self.relieve_peer(nth);
     }
 
     /// Something for a peer arrives: it is dealt with at once, or waits.
