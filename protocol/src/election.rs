@@ -92,8 +92,9 @@ pub enum Eligibility {
     Resigned,
     /// The ledger does not answer it: it starts nothing and answers nothing (SPEC B9).
     Unreachable,
-    /// It heard no neighbour while another peer claimed its office, and left. It leaves the next epoch to the others
-    /// for as long as it hears none of them; otherwise it would be back before them (DESIGN R6).
+    /// It heard no neighbour while another peer claimed its office, and left. As long as it hears none of them it leaves
+    /// the next epoch to the others for as long as any of them could take to claim it; otherwise it would be back before
+    /// them. If nobody has by then, they may all be gone (DESIGN R6).
     Isolated {
         /// The epoch it left.
         left: Epoch,
@@ -364,9 +365,17 @@ impl Step<'_> {
                 self.effects.push(ElectionEffect::TellAll(ElectionMessage::Anyone));
                 self.enter(Phase::Asking, self.waits.victory);
             }
-            Eligibility::Unreachable | Eligibility::Isolated { .. } => {
-                self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest())
+            // It has waited for a turn of its own; the others may have given a claim up just before, and need as long, an
+            // election and another claim.
+            Eligibility::Isolated { .. } if self.election.phase != Phase::Waiting => {
+                self.enter(Phase::Waiting, self.waits.suspicion + self.waits.victory);
             }
+            // Nobody hears it, so there is nobody to ask.
+            Eligibility::Isolated { .. } => mutant!(
+                self.stand();
+                IsolatedForGood => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest())
+            ),
+            Eligibility::Unreachable => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest()),
         }
     }
 
@@ -827,6 +836,19 @@ mod tests {
         let effects = say(&mut leader, 1, ElectionMessage::Resigned { epoch: Epoch(5) });
         assert_eq!(effects[0], ElectionEffect::Yield);
         assert!(!leader.is_leading());
+    }
+
+    // DESIGN R6, L3. Found by the simulator: it never stood again, though all others had died.
+    #[test]
+    fn a_peer_that_left_in_isolation_stands_when_the_others_have_had_the_time() {
+        let mut alone = eligible(2, 3);
+        alone.step(&WAITS, ElectionInput::Fired);
+        alone.step(&WAITS, ElectionInput::Granted(Epoch(4)));
+        alone.step(&WAITS, ElectionInput::Vacated { resigned: None });
+        alone.step(&WAITS, ElectionInput::Eligibility(Eligibility::Isolated { left: Epoch(4) }));
+        let effects = alone.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(effects, [ElectionEffect::Arm(WAITS.suspicion + WAITS.victory)]);
+        assert_eq!(alone.step(&WAITS, ElectionInput::Fired), [ElectionEffect::Stand]);
     }
 
     #[test]

@@ -310,6 +310,8 @@ mod catalogue {
             "a peer that wins an election says that it is the coordinator before anything is granted",
         JoinsEveryElection("joins-every-election") =
             "a peer that hears the trader runs for office anyway when another calls",
+        IsolatedForGood("isolated-for-good") =
+            "a trader that left because it heard nobody never stands again, even if nobody else claims",
         LoneSurvivorWaits("lone-survivor-waits") =
             "a peer that has resigned never stands, even though nobody else is there",
 

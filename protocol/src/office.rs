@@ -141,6 +141,8 @@ pub struct OfficeContext<'a> {
 pub struct Office {
     me: Life,
     eligibility: Eligibility,
+    /// The term that it left because it heard no neighbour, until it hears one or another term begins.
+    left: Option<Epoch>,
     /// The head of the books by which its eligibility was last judged.
     judged: Position,
     seen: HighWaterMark,
@@ -160,7 +162,8 @@ impl Office {
     /// The office at the start of a new life: out of office, and unreachable until it hears from the ledger.
     #[must_use]
     pub fn new(me: Life, seen: HighWaterMark) -> Office {
-        Office { me, eligibility: Eligibility::Unreachable, judged: Position(0), seen, state: State::Out }
+        let eligibility = Eligibility::Unreachable;
+        Office { me, eligibility, left: None, judged: Position(0), seen, state: State::Out }
     }
 
     /// The epoch it holds. It serves only while it holds one.
@@ -332,7 +335,7 @@ impl Step<'_, '_> {
 
     /// The ledger does not answer, so this peer is not eligible until it does.
     fn fall_silent(&mut self) {
-        if !self.office.eligibility.is_cut_off() {
+        if self.office.eligibility != Eligibility::Unreachable {
             self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
             self.set_eligibility(Eligibility::Unreachable);
         }
@@ -399,16 +402,20 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let left = Eligibility::Isolated { left: status.epoch() };
-        let has_left = mutant!(self.office.eligibility == left; IsolatedReturns => false);
-        if self.ctx.isolated && has_left {
-            return;
+        let stays_out =
+            self.ctx.isolated && mutant!(self.office.left == Some(status.epoch()); IsolatedReturns => false);
+        if !stays_out {
+            self.office.left = None;
         }
         let resigned = status.term.is_some_and(|term| {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
         let sits_out = mutant!(resigned; ResignedStaysEligible => false);
-        let eligibility = if sits_out { Eligibility::Resigned } else { Eligibility::Eligible };
+        let eligibility = match self.office.left {
+            Some(left) => Eligibility::Isolated { left },
+            None if sits_out => Eligibility::Resigned,
+            None => Eligibility::Eligible,
+        };
         if eligibility != self.office.eligibility {
             if self.office.eligibility.is_cut_off() {
                 self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
@@ -575,6 +582,7 @@ impl Step<'_, '_> {
         if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {
             let left = *epoch;
             self.step_down(Departure::Isolated);
+            self.office.left = Some(left);
             self.set_eligibility(Eligibility::Isolated { left });
             self.ask_again();
             return;

@@ -26,7 +26,7 @@ use bazaar_model::{
         history::{Outcome, Record, shrink, simulate},
         meter::{Operation, Tally},
         plan::{FaultKind, Network, Plan, SHORTEST, Schedule},
-        table::{Row, Section, Size, legend, measure},
+        table::{Row, Section, Size, Turnover, legend, measure},
     },
 };
 use serde::Serialize;
@@ -59,7 +59,8 @@ pub struct SimulateArguments {
     /// Pass over violations of these properties, such as A9, since they are known.
     #[arg(long, value_name = "PROPERTY", value_delimiter = ',', value_parser = property)]
     without: Vec<Property>,
-    /// Print what size costs instead, as a table by the number of peers: quiet, and with the trader killed once a minute.
+    /// Print what size costs instead, as a table by the number of peers: with one trader, with traders that resign, and
+    /// with the trader killed once a minute.
     #[arg(long, conflicts_with = "save")]
     table: bool,
     /// With `--table`: print a Markdown page, such as `docs/scale.md`.
@@ -342,13 +343,14 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
     let think = arguments.think.or(Pace::DEFAULT.think).unwrap_or_default();
     let mut tasks: Vec<Size> = Vec::new();
     for network in &networks {
-        for is_killed in [false, true].into_iter().filter(|is_killed| !is_killed || !arguments.quiet) {
+        let is_asked = |turnover: &Turnover| *turnover != Turnover::Killed || !arguments.quiet;
+        for turnover in Turnover::ALL.into_iter().filter(is_asked) {
             match network {
                 Network::Given(graph) => {
-                    tasks.push(Size { peers: graph.len(), network: network.clone(), think, is_killed, span });
+                    tasks.push(Size { peers: graph.len(), network: network.clone(), think, turnover, span });
                 }
                 Network::Random | Network::Line | Network::Ring => {
-                    let size = |peers: &u32| Size { peers: *peers, network: network.clone(), think, is_killed, span };
+                    let size = |peers: &u32| Size { peers: *peers, network: network.clone(), think, turnover, span };
                     tasks.extend(sizes.iter().map(size));
                 }
             }
@@ -365,8 +367,8 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
                 while let Some(nth) = order.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let size = &tasks[*nth];
                     if io::stderr().is_terminal() {
-                        let killed = if size.is_killed { ", with kills" } else { "" };
-                        let _ = write!(io::stderr(), "\r\x1b[K{} peers, {}{killed}", size.peers, size.network);
+                        let Size { peers, network, turnover, .. } = size;
+                        let _ = write!(io::stderr(), "\r\x1b[K{peers} peers, {network}, {turnover}");
                     }
                     let row = measure(size, arguments.seeds.start);
                     let row = row.map_err(|violation| format!("{} peers, {}: {violation}", size.peers, size.network));
@@ -406,15 +408,14 @@ fn print_table(arguments: &SimulateArguments, rows: &[Row]) -> io::Result<()> {
         writeln!(out, "ledger is a millisecond away and syncs in 0.25 ms. Counted after ten seconds.\n")?;
         writeln!(out, "{}", legend())?;
     }
-    let mut begun: Option<(&str, bool)> = None;
+    let mut begun: Option<(&str, Turnover)> = None;
     for row in rows {
-        let section = (row.network.as_str(), row.is_killed);
+        let section = (row.network.as_str(), row.turnover);
         if begun.replace(section) == Some(section) {
             continue;
         }
-        let of_section = rows.iter().filter(|row| (row.network.as_str(), row.is_killed) == section).collect();
-        let killed = if row.is_killed { ", the trader is killed once a minute" } else { ", quiet" };
-        let title = format!("{}{killed}", row.network);
+        let of_section = rows.iter().filter(|row| (row.network.as_str(), row.turnover) == section).collect();
+        let title = format!("{}, {}", row.network, row.turnover);
         writeln!(out, "{}{title}\n", if arguments.markdown { "## " } else { "" })?;
         writeln!(out, "{}", Section::new(of_section, arguments.markdown))?;
     }

@@ -358,6 +358,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::HeartbeatWithoutRenewal, P::B5, "renewals-crash", 8),
         on(M::ContestedAndIsolatedStays, P::L1, "wedge", 1),
         on(M::IsolatedReturns, P::L1, "wedge", 1),
+        on(M::IsolatedForGood, P::L3, "whole-abandoned", 9),
         on(M::NeverGivesUp, P::B9, "silent-ledger", 0),
         on(M::SilenceForgotten, P::L1, "duel", 0),
         on(M::ResignedStaysEligible, P::Y2, "synchronous", 35),

@@ -1,4 +1,4 @@
-//! What size costs: one row of numbers for a number of peers, a network, and whether traders are killed.
+//! What size costs: one row of numbers for a number of peers, a network, and how often the trader changes.
 
 use std::{
     collections::BTreeSet,
@@ -34,10 +34,37 @@ pub struct Size {
     pub network: Network,
     /// How long buyers think.
     pub think: Duration,
-    /// Whether the trader is killed once a minute.
-    pub is_killed: bool,
+    /// How often the trader changes.
+    pub turnover: Turnover,
     /// How long is counted, in virtual time.
     pub span: Duration,
+}
+
+/// How often the trader changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turnover {
+    /// Never: nobody resigns, and nobody is killed.
+    Never,
+    /// The trader resigns after 40 sales.
+    Resigns,
+    /// Nobody resigns, but the trader is killed once a minute.
+    Killed,
+}
+
+impl Turnover {
+    /// All of them, the quietest first.
+    pub const ALL: [Turnover; 3] = [Turnover::Never, Turnover::Resigns, Turnover::Killed];
+}
+
+impl fmt::Display for Turnover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Turnover::Never => "one trader",
+            Turnover::Resigns => "the trader resigns after 40 sales",
+            Turnover::Killed => "the trader is killed once a minute",
+        })
+    }
 }
 
 /// What it costs.
@@ -49,8 +76,8 @@ pub struct Row {
     pub network: String,
     /// The hops between the two peers furthest apart.
     pub diameter: u32,
-    /// Whether the trader is killed once a minute.
-    pub is_killed: bool,
+    /// How often the trader changes.
+    pub turnover: Turnover,
     /// Outcomes a second.
     pub outcomes: f64,
     /// Envelopes for each outcome, by kind, in the order of [`EnvelopeKind::ALL`].
@@ -86,11 +113,11 @@ fn millis(nanos: u64) -> f64 {
 /// # Errors
 /// The violation that stopped it.
 pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
-    let Size { peers, network, think, is_killed, span } = size.clone();
+    let Size { peers, network, think, turnover, span } = size.clone();
     let whole = |duration: Duration| Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let mut faults = Vec::new();
     let mut next = WARM_UP + FIRST_KILL;
-    while is_killed && next < WARM_UP + span {
+    while turnover == Turnover::Killed && next < WARM_UP + span {
         faults.push(Fault { at: whole(next), what: What::CrashTrader { lasts: AWAY } });
         next += Duration::from_secs(60);
     }
@@ -103,12 +130,16 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         network: network.clone(),
         think,
         span: faults_stop + AFTER_FAULTS,
-        quiet: !is_killed,
+        quiet: turnover != Turnover::Killed,
         without: BTreeSet::new(),
     };
     let schedule = Schedule { plan, noise: Noise::default(), faults, faults_stop: whole(faults_stop) };
     let graph = schedule.graph();
-    let mut world = World::under(schedule, &graph, Conditions::fixed(&graph));
+    let mut conditions = Conditions::fixed(&graph);
+    if turnover != Turnover::Resigns {
+        conditions.terms.resign_after = u32::MAX;
+    }
+    let mut world = World::under(schedule, &graph, conditions);
     let survey = world.count(WARM_UP, end)?;
     let tally = world.tally();
     let per_outcome = |count: u64| count as f64 / tally.outcomes().max(1) as f64;
@@ -117,7 +148,7 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         peers,
         network: network.to_string(),
         diameter: diameter(&graph),
-        is_killed,
+        turnover,
         outcomes: tally.outcomes() as f64 / span.as_secs_f64(),
         envelopes: EnvelopeKind::ALL.map(|kind| per_outcome(tally.envelopes(kind))),
         bytes: EnvelopeKind::ALL.map(|kind| per_outcome(survey.bytes(kind))),
@@ -197,7 +228,7 @@ impl Row {
     }
 }
 
-/// Rows of one network and with or without kills, below the names of the columns.
+/// Rows of one network and turnover, below the names of the columns.
 #[derive(Debug)]
 pub struct Section<'a> {
     rows: Vec<&'a Row>,

@@ -284,6 +284,34 @@ pub fn scenarios() -> Vec<Scenario<System>> {
         ),
         scenario(
             both(
+                converging(
+                    System {
+                        weak: vec![link(0, 1)],
+                        ..mortal(
+                            content(System::line(
+                                (0..2).map(|_| Member::both(FISH, 0, Item::FISH, 1).immortal()).collect(),
+                            )),
+                            &[0],
+                        )
+                    },
+                    None,
+                    false,
+                ),
+                Budget { alarms: 3, renewals: 2, cuts: 1, crashes: 1, ..none },
+                Budget { alarms: 4, renewals: 2, cuts: 1, crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "whole-abandoned",
+                about: "the trader leaves because it hears nobody, and the other peer dies before it has claimed the \
+                        office",
+                bounds: "3 election timers, 2 renewals, 1 cut, 1 crash for good: a claim that finds the lease active, \
+                         the trader that learns of it and leaves, and nobody left who could claim again.",
+                landmarks: vec![Landmark::NoticedCut, Landmark::ClaimMetLease, Landmark::Contested, Landmark::Isolated],
+                ..base()
+            },
+        ),
+        scenario(
+            both(
                 converging(mortal(one_fish(triangle()), &[0, 1, 2]), Some(link(0, 2)), true),
                 Budget { crashes: 1, alarms: 1, renewals: 1, ..none },
                 Budget { crashes: 2, alarms: 1, renewals: 1, ..none },

@@ -169,8 +169,15 @@ struct Witness {
     floods: Arc<Floods>,
     /// The last clock that it multicast itself.
     multicast: Option<Time>,
+    /// The highest clock multicast that it was handed.
+    handed: Time,
+}
+
+impl Witness {
     /// The highest clock multicast that it was handed or made.
-    highest: Time,
+    fn highest(&self) -> Time {
+        self.handed.max(self.multicast.unwrap_or_default())
+    }
 }
 
 /// One step of a participant.
@@ -872,9 +879,7 @@ impl Observer {
         for effect in effects {
             let found = match effect {
                 ParticipantEffect::TellAll { clock, body: Body::Clock } => {
-                    let witness = self.witness(me.peer);
-                    witness.multicast = Some(*clock);
-                    witness.highest = witness.highest.max(*clock);
+                    self.witness(me.peer).multicast = Some(*clock);
                     Ok(())
                 }
                 ParticipantEffect::Tell { to, body, .. } => self.check_word(me, Some(*to), body, serves),
@@ -1142,7 +1147,7 @@ impl Observer {
         // How it interprets the silence is up to it, but it is bound by it.
         let hears_ledger = self.seen_of(peer).is_some_and(|witness| witness.hears_ledger);
         match after.eligibility() {
-            Eligibility::Eligible if hears_ledger => Ok(()),
+            Eligibility::Eligible | Eligibility::Isolated { .. } if hears_ledger => Ok(()),
             Eligibility::Resigned if hears_ledger => {
                 let known = self.seen_of(peer).map_or(Epoch(0), |witness| witness.known);
                 match self.log.resigned_by(peer) {
@@ -1234,7 +1239,7 @@ impl Observer {
                     nothing_is_sent_above_the_written_bound(envelope.clock, durable.clock_bound)?;
                 }
                 let witness = self.seen_of(me.peer);
-                let highest = witness.map_or(Time(0), |witness| witness.highest);
+                let highest = witness.map_or(Time(0), Witness::highest);
                 if envelope.multicast > highest {
                     let what = format!(
                         "peer {} tells of a clock multicast of {}, but has heard of none above {highest}",
@@ -1298,8 +1303,11 @@ impl Observer {
         has_changed: impl FnOnce() -> bool,
     ) -> Checked {
         let me = after.participant().me().peer;
-        let highest = self.seen_of(me).map_or(Time(0), |witness| witness.highest);
-        let news = Some(envelope.multicast).filter(|multicast| *multicast > highest);
+        let witness = self.seen_of(me);
+        let news = witness.is_none_or(|witness| envelope.multicast > witness.handed).then_some(envelope.multicast);
+        let news = news.filter(|multicast| *multicast > Time(0));
+        // Its own may have come before, and then this is no news; or it is the answer to this message.
+        let may_be_old = witness.and_then(|witness| witness.multicast) >= news;
         if let Some(heard) = heard {
             let Envelope { source, clock, body, route, .. } = envelope;
             let is_for_me = match route {
@@ -1307,8 +1315,9 @@ impl Observer {
                 Route::Direct { to, .. } => *to == me,
             };
             let merged = news.map_or(*clock, |multicast| multicast.max(*clock));
-            let said = ParticipantInput::Heard { from: *source, clock: merged, body: body.clone() };
-            let is_said = is_for_me && *body != Body::Clock && *heard == said;
+            let said = |clock| ParticipantInput::Heard { from: *source, clock, body: body.clone() };
+            let is_said =
+                is_for_me && *body != Body::Clock && (*heard == said(merged) || (may_be_old && *heard == said(*clock)));
             let is_multicast =
                 news.is_some_and(|clock| *heard == ParticipantInput::Heard { from, clock, body: Body::Clock });
             if !is_said && !is_multicast {
@@ -1322,7 +1331,7 @@ impl Observer {
             return Ok(());
         }
         if let Some(multicast) = news {
-            self.witness(me).highest = multicast;
+            self.witness(me).handed = multicast;
             if after.clock().now() <= multicast {
                 let what = format!("peer {me} was told of a clock multicast of {multicast}, but does not merge it");
                 return violated(Property::C2, what);
@@ -1395,7 +1404,7 @@ impl Observer {
     /// C2: when somebody has not heard of a clock that was multicast, and that another still knows of.
     pub fn on_quiet(&self, everybody: &[&Participant]) -> Checked {
         let known = everybody.iter().filter_map(|participant| self.seen_of(participant.me().peer));
-        let highest = known.map(|witness| witness.highest).max().unwrap_or_default();
+        let highest = known.map(Witness::highest).max().unwrap_or_default();
         everybody.iter().try_for_each(|participant| {
             every_multicast_has_been_heard(participant.me().peer, participant.clock().now(), highest)
         })

@@ -310,6 +310,16 @@ fn a_peer_that_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_so
     assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "it need not be up twice");
 }
 
+// Found by the simulator: it stood, though the ledger had been silent since.
+#[test]
+fn a_peer_that_left_in_isolation_and_loses_the_ledger_is_unreachable_and_then_isolated_again() {
+    let mut desk = isolated();
+    let effects = desk.take(OfficeInput::LedgerDown);
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
+    let effects = desk.reply(status(6, 4, 1), LedgerAnswer::Status);
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Isolated { left: Epoch(4) })));
+}
+
 // SPEC B6, DESIGN 3.
 #[test]
 fn a_peer_that_resigned_sits_out_one_term() {
