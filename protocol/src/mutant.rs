@@ -334,6 +334,8 @@ mod catalogue {
             "a message shows a path to its source even if a newer one has shown another",
         PathKept("path-kept") =
             "a path that is known is kept, whatever newer messages show",
+        GoneForGood("gone-for-good") =
+            "a neighbour whose link has gone down counts as gone even if it is heard",
         FloodsForTheGone("floods-for-the-gone") =
             "a message for a neighbour whose link is down is flooded",
         MulticastUnheard("multicast-unheard") =

@@ -19,8 +19,9 @@
 //! paths form a circle, until a newer message comes. A unicast leaves it by flooding after several times as many hops
 //! as any path has; paths that change under way may cost it some.
 //!
-//! A unicast for a neighbour whose link is down is not flooded: that neighbour has probably crashed, and each resend of
-//! each of its clients would be a flood. If it lives, its next message comes by another way and shows a path.
+//! A unicast for a neighbour whose link has gone down is not flooded: that neighbour has probably crashed, and each
+//! resend of each of its clients would be a flood. If it lives, its next message comes by another way and shows a path;
+//! or it still comes by its own half of the link, and then it is not gone.
 //!
 //! # Late floods
 //!
@@ -47,9 +48,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Overlay {
     me: Life,
-    neighbours: BTreeSet<PeerId>,
     /// The neighbours whose links are up.
     links: BTreeSet<PeerId>,
+    /// The neighbours whose links have gone down and from which nothing has come since.
+    gone: BTreeSet<PeerId>,
     floods: u64,
     origins: BTreeMap<PeerId, Origin>,
     /// The path to each peer from which a message has come.
@@ -95,13 +97,13 @@ pub struct Arrival {
 }
 
 impl Overlay {
-    /// The overlay of one of `peers` peers. Its links to its `neighbours` are all down.
+    /// The overlay of one of `peers` peers. Its links are all down.
     #[must_use]
-    pub fn new(me: Life, peers: u32, neighbours: &BTreeSet<PeerId>, limits: &Limits) -> Overlay {
+    pub fn new(me: Life, peers: u32, limits: &Limits) -> Overlay {
         Overlay {
             me,
-            neighbours: neighbours.clone(),
             links: BTreeSet::new(),
+            gone: BTreeSet::new(),
             floods: 0,
             origins: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -119,11 +121,14 @@ impl Overlay {
     /// A link has come up.
     pub fn link_up(&mut self, neighbour: PeerId) {
         self.links.insert(neighbour);
+        self.gone.remove(&neighbour);
     }
 
     /// A link has gone down.
     pub fn link_down(&mut self, neighbour: PeerId) {
-        self.links.remove(&neighbour);
+        if self.links.remove(&neighbour) {
+            self.gone.insert(neighbour);
+        }
     }
 
     /// Sends a message to everybody else. `clock` is the sender's, later than in any message that it sent before.
@@ -143,6 +148,7 @@ impl Overlay {
 
     /// Takes an envelope from a neighbour: delivers it, forwards it, or both.
     pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
+        mutant!(self.gone.remove(&from); GoneForGood => false);
         match envelope.route {
             Route::Flood { id, to } => {
                 if !self.take(id) {
@@ -236,18 +242,13 @@ impl Overlay {
                 alloc::vec![(hop, Envelope { route: Route::Direct { to, hops }, ..envelope })]
             }
             // SPEC A9: what is meant for a neighbour that is gone is not flooded.
-            None if mutant!(self.is_gone(to); FloodsForTheGone => false) => Vec::new(),
+            None if mutant!(self.gone.contains(&to); FloodsForTheGone => false) => Vec::new(),
             None => {
                 mutant!(RelayNotAround => return Vec::new());
                 let route = self.next_flood(Some(to));
                 self.flood(None, Envelope { route, ..envelope })
             }
         }
-    }
-
-    /// Whether this is a neighbour whose link is down.
-    fn is_gone(&self, peer: PeerId) -> bool {
-        self.neighbours.contains(&peer) && !self.links.contains(&peer)
     }
 
     fn next_hop(&self, to: PeerId) -> Option<PeerId> {
@@ -272,9 +273,8 @@ mod tests {
     }
 
     fn limited(id: u32, links: &[u32], limits: &Limits) -> Overlay {
-        let neighbours = links.iter().copied().map(PeerId).collect();
         let me = Life { peer: PeerId(id), incarnation: Incarnation(1) };
-        let mut overlay = Overlay::new(me, PEERS, &neighbours, limits);
+        let mut overlay = Overlay::new(me, PEERS, limits);
         links.iter().for_each(|link| overlay.link_up(PeerId(*link)));
         overlay
     }
@@ -330,7 +330,7 @@ mod tests {
         let mut former = overlay(0, &[1]);
         let old = former.broadcast(Time(1), Body::Clock).remove(0).1;
         let me = Life { peer: PeerId(0), incarnation: Incarnation(2) };
-        let mut next = Overlay::new(me, PEERS, &[PeerId(1)].into(), &Limits::DEFAULT);
+        let mut next = Overlay::new(me, PEERS, &Limits::DEFAULT);
         next.link_up(PeerId(1));
         assert!(b.receive(PeerId(0), next.broadcast(Time(9), Body::Clock).remove(0).1).delivered.is_some());
         assert!(b.receive(PeerId(0), old).delivered.is_none());
@@ -413,6 +413,14 @@ mod tests {
         assert_eq!(targets(&b.unicast(PeerId(5), Time(1), Body::Clock)), Vec::<u32>::new());
         b.receive(PeerId(2), seen(2));
         assert_eq!(targets(&b.unicast(PeerId(5), Time(2), Body::Clock)), [2], "it lives, and there is another way");
+    }
+
+    #[test]
+    fn a_neighbour_that_is_heard_over_its_own_half_of_a_link_is_not_gone() {
+        let mut b = overlay(1, &[0, 2, 5]);
+        b.link_down(PeerId(5));
+        b.receive(PeerId(5), seen(1));
+        assert_eq!(targets(&b.unicast(PeerId(5), Time(1), Body::Clock)), [0, 2], "there may be another way to it");
     }
 
     // SPEC A9. One link of a line is down for one message; formerly, all later ones were floods.

@@ -108,7 +108,7 @@ impl Peer {
         watch(&participant, &said);
         let me = participant.me();
         let (journal, birth) = Journal::begin(durable, me.incarnation, participant.clock().now(), config.clock_range);
-        let overlay = Overlay::new(me, config.peers, &config.neighbours, &config.limits);
+        let overlay = Overlay::new(me, config.peers, &config.limits);
         let gossip = Gossip::default();
         let mut peer = Peer { config: Arc::new(config), participant, overlay, gossip, journal };
         let mut step = Step { peer: &mut peer, drafts: alloc::vec![Draft::Local(birth)] };
@@ -281,7 +281,7 @@ impl Step<'_> {
             None
         } else {
             let arrival = self.peer.overlay.receive(from, envelope);
-            // A relay neither merges nor ticks (SPEC C1), so its own bound does not hold the message back.
+            // A relay neither merges nor ticks (SPEC C1). Only a clock multicast of its own can hold the message back.
             self.send(None, arrival.forwarded);
             arrival.delivered
         };

@@ -25,7 +25,7 @@ use bazaar_model::{
     simulator::{
         history::{Outcome, Record, shrink, simulate},
         meter::{Operation, Tally},
-        plan::{FaultKind, Network, Plan, SHORTEST, Schedule},
+        plan::{FaultKind, LONGEST, Network, Plan, SHORTEST, Schedule},
         table::{Row, Section, Size, Turnover, legend, measure},
     },
 };
@@ -56,6 +56,9 @@ pub struct SimulateArguments {
     /// Without any faults.
     #[arg(long)]
     quiet: bool,
+    /// Fail if a history has fewer outcomes than this: it would show little.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "table")]
+    floor: u64,
     /// Pass over violations of these properties, such as A9, since they are known.
     #[arg(long, value_name = "PROPERTY", value_delimiter = ',', value_parser = property)]
     without: Vec<Property>,
@@ -122,7 +125,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    let time = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
+    if time > LONGEST {
+        return Err(format!("{text:?} is too long; at most {}h", LONGEST.as_secs() / 3_600));
+    }
+    Ok(time)
 }
 
 fn networks(names: &[String], otherwise: &[Network]) -> io::Result<Vec<Network>> {
@@ -486,9 +493,6 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         (campaign.command(&schedule.plan), Record::of(shrunk, None, &outcome))
     });
     let save = arguments.save.clone().unwrap_or_else(|| PathBuf::from("violation.json"));
-    if let Some((_, record)) = &failed {
-        write(&save, record)?;
-    }
     let idle = sum.idle();
     let mut out = stdout();
     if arguments.json {
@@ -541,15 +545,22 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         eprintln!("error: seed {seed} gave two different histories");
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
-    if failed.is_some() {
+    if let Some((_, record)) = &failed {
+        // Last, so that nothing above is lost where it cannot be written.
+        if let Err(error) = write(&save, record) {
+            eprintln!("error: {error}");
+        }
         return Ok(ExitCode::from(1));
     }
     if !idle.is_empty() {
         eprintln!("error: these faults were on and never happened: {}", idle.join(", "));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
-    if sum.tally.outcomes() == 0 && campaign.plan(arguments.seeds.start).peers >= 3 {
-        eprintln!("error: no request had an outcome, so nothing was shown");
+    // With fewer than three peers nobody trades.
+    if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor)
+        && campaign.plan(seed).peers >= 3
+    {
+        eprintln!("error: seed {seed} had {outcomes} outcomes, fewer than {}, so it shows little", arguments.floor);
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     Ok(ExitCode::SUCCESS)

@@ -161,6 +161,8 @@ struct Up {
     overlay: Overlay,
     /// The floods that have arrived at it.
     handed: BTreeSet<FloodId>,
+    /// The neighbours whose links it has noticed to be down and from which nothing has arrived since.
+    silent: BTreeSet<PeerId>,
     /// The floods that were delivered to it, and the broadcasts it has started.
     delivered: BTreeSet<FloodId>,
     /// The messages that were delivered to it, by flood or by path, by index in `said`.
@@ -382,10 +384,16 @@ impl Run<'_> {
                 }
             }
             Step::LinkDown { at, to } => {
-                self.change(*at, |up| up.overlay.link_down(*to));
+                self.change(*at, |up| {
+                    up.overlay.link_down(*to);
+                    up.silent.insert(*to);
+                });
             }
             Step::LinkUp { at, to } => {
-                self.change(*at, |up| up.overlay.link_up(*to));
+                self.change(*at, |up| {
+                    up.overlay.link_up(*to);
+                    up.silent.remove(to);
+                });
                 if let Some(link) = self.network.link(*at, *to) {
                     self.scene.connected.put(link);
                     self.scene.broken.remove(link);
@@ -455,7 +463,10 @@ impl Run<'_> {
     fn arrive(&mut self, handed: &Handed) {
         let Handed { from, to: at, envelope, hop } = handed;
         let place = place_of(envelope);
-        let arrival = self.change(*at, |up| up.overlay.receive(*from, envelope.clone()));
+        let arrival = self.change(*at, |up| {
+            up.silent.remove(from);
+            up.overlay.receive(*from, envelope.clone())
+        });
         let Arrival { delivered, forwarded } = arrival.unwrap_or_default();
         match envelope.route {
             Route::Flood { id, to } => {
@@ -517,13 +528,11 @@ impl Run<'_> {
         later.any(|(place, said)| said.by().peer == other && up.heard.contains(&(place as u64)))
     }
 
-    /// A peer has neither forwarded nor flooded a unicast: that is right beside its destination if the link there is
-    /// down, and where no link is up at all.
+    /// A peer has neither forwarded nor flooded a unicast: that is right beside its destination if the link there has
+    /// gone down and nothing has come from it since, and where no link is up at all.
     fn end_beside(&mut self, at: PeerId, to: PeerId, place: u64) {
         let Some(up) = self.up(at) else { return };
-        let links = up.overlay.links();
-        let is_gone = self.network.link(at, to).is_some() && !links.contains(&to);
-        if !is_gone {
+        if !up.silent.contains(&to) {
             return;
         }
         self.landmarks.note(Landmark::EndedBeside);
@@ -589,8 +598,7 @@ impl Run<'_> {
             if let Route::Flood { id, to: Some(whom) } = envelope.route
                 && id.origin == from
             {
-                let is_gone =
-                    neighbours.contains(&whom) && self.up(from).is_some_and(|up| !up.overlay.links().contains(&whom));
+                let is_gone = self.up(from).is_some_and(|up| up.silent.contains(&whom));
                 self.check(nothing_is_flooded_for_a_neighbour_that_is_gone(from, whom, is_gone));
             }
             let handed = Shared::new(Handed { from, to, envelope, hop });
@@ -719,8 +727,9 @@ impl Run<'_> {
 impl Up {
     fn new(life: Life, network: &Network, limits: &Limits) -> Up {
         Up {
-            overlay: Overlay::new(life, network.peers, &network.neighbours(life.peer).collect(), limits),
+            overlay: Overlay::new(life, network.peers, limits),
             handed: BTreeSet::new(),
+            silent: BTreeSet::new(),
             delivered: BTreeSet::new(),
             heard: BTreeSet::new(),
         }

@@ -403,6 +403,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::WindowDropsNewest, P::S10, "overlay-window", 9),
         on(M::PathOverwritten, P::A9, "overlay-line", 9),
         on(M::PathKept, P::A9, "overlay-flap", 13),
+        on(M::GoneForGood, P::A2, "overlay-break", 9),
         on(M::FloodsForTheGone, P::A9, "overlay-break", 4),
         on(M::MulticastUnheard, P::C2, "whole-interval", 11),
         on(M::MulticastAboveBound, P::S7, "whole-slow-disks", 11),

@@ -28,6 +28,7 @@ impl World {
         match *what {
             What::Cut { from, to, both, lasts } => {
                 let Some(link) = self.link(from, to) else { return false };
+                let was_up = self.pairs[link as usize / 2].is_up;
                 for link in [link].into_iter().chain(both.then_some(link ^ 1)) {
                     let way = &mut self.links[link as usize];
                     match lasts {
@@ -39,7 +40,7 @@ impl World {
                 if let Some(lasts) = lasts {
                     self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
                 }
-                true
+                was_up
             }
             What::CutLedger { peer, calls, replies, lasts } => {
                 let line = &mut self.nodes[peer.0 as usize].ledger;

@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// L2: the end.
+    /// L2, C2: the end.
     pub(super) fn end(&mut self) {
         for nth in 0..self.nodes.len() {
             self.judge_wait(nth, self.nodes[nth].wants_since);
@@ -194,6 +194,9 @@ impl World {
         let found = settled.there_is_one_trader_that_all_know();
         let found = found.and_then(|()| settled.everybody_was_told());
         let found = found.and_then(|()| settled.every_seller_has_goods());
+        let heard: Vec<_> =
+            settled.live.iter().copied().filter(|live| settled.together.contains(&live.me().peer)).collect();
+        let found = found.and_then(|()| self.observer.on_quiet(&heard));
         self.check(found);
     }
 }

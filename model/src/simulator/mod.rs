@@ -12,8 +12,8 @@
 //!
 //! # What there is
 //!
-//! - Each direction of a link has a latency and a queue. An envelope keeps it busy; what does not fit is dropped; of the
-//!   clocks of one origin only the newest waits. A link through which nothing has come for 1.5 s is taken for down by
+//! - Each direction of a link has a latency and a queue. An envelope keeps it busy; what does not fit is dropped; of
+//!   envelopes with nothing but a clock only the newest waits. A link through which nothing has come for 1.5 s is taken for down by
 //!   both ends, as in the runtime, and what was under way on it is lost.
 //! - Each peer has an inbox, and an input keeps it busy. Timers that are due while it is busy or stands still fire late.
 //! - Each peer's disk makes a write durable after a while, and the peer learns it a moment later. A crash loses what was
@@ -39,6 +39,7 @@
 //! | L4 | nobody suspects the trader, and nobody calls an election but [`plan::ELECTION_BOUND`] after a resignation | from then on |
 //! | L4 | a request has its outcome | [`plan::REQUEST_BOUND`], from then on |
 //! | L2 | nothing waits, everybody was told of everything, and every seller has goods | [`plan::DRAIN`] after the buyers stop |
+//! | C2 | every clock that was multicast has been heard by everybody | the same |
 //!
 //! A9 and L4 are asked where everybody is there again.
 //!

@@ -32,6 +32,9 @@ pub const ELECTION_BOUND: Duration = Duration::from_secs(4);
 /// The shortest history: it ends with [`AFTER_FAULTS`].
 pub const SHORTEST: Duration = Duration::from_secs(70);
 
+/// The longest history.
+pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A history to simulate. Equal plans give equal histories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -274,6 +277,18 @@ impl What {
         }
     }
 
+    /// How long it lasts; `None`: for good.
+    fn lasts(&self) -> Option<Millis> {
+        match self {
+            What::Cut { lasts, .. } | What::Crash { lasts, .. } => *lasts,
+            What::CutLedger { lasts, .. }
+            | What::Pause { lasts, .. }
+            | What::Slow { lasts, .. }
+            | What::CrashTrader { lasts }
+            | What::CrashLedger { lasts, .. } => Some(*lasts),
+        }
+    }
+
     /// The largest id of a peer that it names.
     fn largest_peer(&self) -> Option<PeerId> {
         match self {
@@ -474,6 +489,18 @@ impl Schedule {
         let end = Duration::from_nanos(self.faults_stop.nanos()) + AFTER_FAULTS;
         if *span < SHORTEST || *span < end {
             return Err(format!("a history of {span:?} is too short: faults stop at {}", self.faults_stop));
+        }
+        if *span > LONGEST {
+            return Err(format!("a history of {span:?} is too long; at most {} h", LONGEST.as_secs() / 3_600));
+        }
+        if let Some(fault) = self.faults.iter().find(|fault| fault.at.0 > self.faults_stop.0) {
+            return Err(format!("\"{fault}\": it comes after the faults stop, at {}", self.faults_stop));
+        }
+        let most = LONGEST.as_millis();
+        if let Some(fault) =
+            self.faults.iter().find(|fault| fault.what.lasts().is_some_and(|lasts| lasts.0 as u128 > most))
+        {
+            return Err(format!("\"{fault}\": it lasts longer than any history"));
         }
         let graph = self.graph();
         for fault in &self.faults {

@@ -41,7 +41,7 @@ impl Survey {
     }
 
     pub(super) fn killed(&mut self, now: u64) {
-        self.killed = Some(now);
+        self.killed.get_or_insert(now);
     }
 
     pub(super) fn took_office(&mut self, now: u64) {

@@ -80,7 +80,7 @@ names! {
         BuyerTimer = "buyer's timer",
         /// The seller's timer.
         SellerTimer = "seller's timer",
-        /// The clock may be multicast again.
+        /// Neighbours may be told of a clock multicast by itself.
         ClockTimer = "clock interval timer",
         /// A buyer's choice of what to request.
         WishChosen = "wish chosen",

@@ -286,7 +286,7 @@ pub fn scenarios() -> Vec<Scenario<System>> {
             both(
                 converging(
                     System {
-                        weak: vec![link(0, 1)],
+                        broken: Some(link(0, 1)),
                         ..mortal(
                             content(System::line(
                                 (0..2).map(|_| Member::both(FISH, 0, Item::FISH, 1).immortal()).collect(),
@@ -294,17 +294,17 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                             &[0],
                         )
                     },
-                    None,
+                    Some(link(0, 1)),
                     false,
                 ),
-                Budget { alarms: 3, renewals: 2, cuts: 1, crashes: 1, ..none },
-                Budget { alarms: 4, renewals: 2, cuts: 1, crashes: 1, ..none },
+                Budget { alarms: 3, renewals: 2, crashes: 1, ..none },
+                Budget { alarms: 4, renewals: 3, crashes: 1, ..none },
             ),
             Scenario {
                 name: "whole-abandoned",
                 about: "the trader leaves because it hears nobody, and the other peer dies before it has claimed the \
                         office",
-                bounds: "3 election timers, 2 renewals, 1 cut, 1 crash for good: a claim that finds the lease active, \
+                bounds: "3 election timers, 2 renewals, a cut from the beginning that stays, 1 crash for good: a claim that finds the lease active, \
                          the trader that learns of it and leaves, and nobody left who could claim again.",
                 landmarks: vec![Landmark::NoticedCut, Landmark::ClaimMetLease, Landmark::Contested, Landmark::Isolated],
                 ..base()

@@ -91,9 +91,10 @@ fn heading(table: &str) -> &'static str {
         "terms" => "[terms]\n",
         "waits" => "# How long buyers and sellers wait. `pace` sets all of them.\n[waits]\n",
         "timeouts" => {
-            "# The waits of the protocol. `pace` sets all of them. They must fit together: answer and stagger below\n# \
-                       victory; renewal below lease; retry below give_up_after, give_up_after at most lease, lease \
-                       plus renewal at\n# most suspicion.\n[timeouts]\n"
+            "# The waits of the protocol. `pace` sets all of them. They must fit together: answer below victory; stagger,\n\
+             # times the turns of all peers (15 at 10000 peers), below victory; renewal below lease; retry below\n\
+             # give_up_after, give_up_after at most lease, lease plus renewal at most suspicion.\n\
+             [timeouts]\n"
         }
         "limits" => {
             "# The bounds that affect a decision; nobody needs to change them. They must be the same for all \

@@ -29,7 +29,7 @@ impl Kind {
 }
 
 /// The format of everything a store writes. Any change to it takes a new number.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 
 const SLOT: usize = 4096;
 const CHECKSUM: usize = blake3::OUT_LEN;
