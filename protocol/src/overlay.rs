@@ -112,6 +112,12 @@ impl Overlay {
         }
     }
 
+    /// Whether this and another overlay remember the same floods and paths, whatever links they have.
+    #[must_use]
+    pub fn remembers_the_same(&self, other: &Overlay) -> bool {
+        (self.floods, &self.origins, &self.paths) == (other.floods, &other.origins, &other.paths)
+    }
+
     /// The neighbours whose links are up.
     #[must_use]
     pub fn links(&self) -> &BTreeSet<PeerId> {

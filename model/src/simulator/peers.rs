@@ -212,7 +212,7 @@ impl World {
             let passes_on = |effect: &Effect| matches!(effect, Effect::Send { .. });
             let has_changed = || {
                 let has_done = heard.is_none() && effects.iter().any(passes_on);
-                has_done || overlay.is_some_and(|overlay| overlay != *peer.overlay())
+                has_done || overlay.is_some_and(|overlay| !overlay.remembers_the_same(peer.overlay()))
             };
             found =
                 found.and_then(|()| observer.on_handed(&before, *from, envelope, heard.as_ref(), peer, has_changed));

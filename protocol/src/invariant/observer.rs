@@ -1283,8 +1283,10 @@ impl Observer {
         heard: Option<&ParticipantInput>,
         after: &Peer,
     ) -> Checked {
-        let has_changed =
-            || before.overlay() != after.overlay() || (heard.is_none() && before.participant() != after.participant());
+        let has_changed = || {
+            !before.overlay().remembers_the_same(after.overlay())
+                || (heard.is_none() && before.participant() != after.participant())
+        };
         self.on_handed(&Before::of(before.participant()), from, envelope, heard, after, has_changed)
     }
 
