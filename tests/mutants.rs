@@ -43,7 +43,6 @@ const CAUGHT_BY_WHOLE: &[&str] = &[
     "serves-while-claiming",
     "heartbeat-without-renewal",
     "contested-and-isolated-stays",
-    "isolated-returns",
     "unreachable-competes",
     "hearsay-passed-on",
     "announces-on-winning",

@@ -234,8 +234,6 @@ mod catalogue {
             "a trader sends heartbeats although no renewal has been confirmed since the last",
         ContestedAndIsolatedStays("contested-and-isolated-stays") =
             "a trader that hears no neighbour keeps renewing its term although others claim it",
-        IsolatedReturns("isolated-returns") =
-            "a peer that left the office for want of neighbours is eligible again although it still hears none",
         NeverGivesUp("never-gives-up") =
             "a claimant or trader waits for a silent ledger for ever",
         SilenceForgotten("silence-forgotten") =

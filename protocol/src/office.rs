@@ -402,8 +402,7 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let stays_out =
-            self.ctx.isolated && mutant!(self.office.left == Some(status.epoch()); IsolatedReturns => false);
+        let stays_out = self.ctx.isolated && self.office.left == Some(status.epoch());
         if !stays_out {
             self.office.left = None;
         }

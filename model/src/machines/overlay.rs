@@ -54,8 +54,9 @@ use bazaar_protocol::{
     invariant::{
         Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
         a_new_flood_is_dropped_only_below_the_window, a_unicast_ends_only_where_no_path_is_left,
-        a_unicast_goes_in_no_circle_for_ever, nothing_is_flooded_for_a_neighbour_that_is_gone,
-        nothing_is_sent_to_a_non_neighbour, whoever_was_heard_since_is_reached_without_a_flood,
+        a_unicast_goes_in_no_circle_for_ever, nothing_is_delivered_to_another,
+        nothing_is_flooded_for_a_neighbour_that_is_gone, nothing_is_sent_to_a_non_neighbour,
+        whoever_was_heard_since_is_reached_without_a_flood,
     },
     message::{Body, ClientMessage, Envelope, FloodId, Route},
     overlay::{Arrival, Overlay, most_hops},
@@ -565,6 +566,7 @@ impl Run<'_> {
 
     fn deliver(&mut self, at: PeerId, envelope: &Envelope) {
         self.events.push(Event::Delivered(at));
+        self.check(nothing_is_delivered_to_another(at, envelope.destination()));
         let Some(peer) = self.scene.peers.get(at.0 as usize) else { return };
         let life = Life { peer: at, incarnation: peer.incarnation };
         if let (Route::Flood { id, .. }, Some(up)) = (&envelope.route, &peer.up) {

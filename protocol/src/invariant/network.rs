@@ -49,6 +49,20 @@ pub fn a_flood_is_delivered_at_most_once(
     Ok(())
 }
 
+/// S10: what is meant for one peer is delivered to no other. `to` is whom it is meant for; `None`: everybody.
+///
+/// # Errors
+/// When `at` is another.
+pub fn nothing_is_delivered_to_another(at: PeerId, to: Option<PeerId>) -> Result<(), Violation> {
+    match to {
+        Some(to) if to != at => {
+            let what = format!("a message for peer {to} was delivered to peer {at}");
+            Err(Violation::off_the_log(Property::S10, what))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A2: a flood that reaches a peer for the first time is new there, however late it arrives and whatever is missing
 /// before it. Three kinds may be dropped nevertheless: the peer's own; those from a life of their origin when a later
 /// life has been heard there; and those below the `window`, which more than that many floods of the same life with
