@@ -96,9 +96,7 @@ fn every_scenario_has_its_own_name_and_states_its_bounds() {
     let scenarios = catalogue::all();
     for (nth, scenario) in scenarios.iter().enumerate() {
         assert!(!scenario.landmarks.is_empty() && !scenario.bounds.is_empty(), "{scenario:?}");
-        for extent in [Extent::Default, Extent::Thorough] {
-            assert!(scenario.recorded(extent).is_some_and(|states| states > 0), "{}: {extent:?}", scenario.name);
-        }
+        assert!(scenario.recorded(Extent::Default).is_some_and(|states| states > 0), "{}", scenario.name);
         assert!(scenarios[..nth].iter().all(|other| other.name != scenario.name));
     }
 }

@@ -419,12 +419,11 @@ impl Subject for Gossips {
             let what = format!("peer {peer} still has something to tell after {ROUNDS} rounds");
             return Some(Violation { property: Property::C2, position: None, what });
         }
-        let heard = scene.live().find_map(|(peer, up)| {
+        scene.live().find_map(|(peer, up)| {
             let near = scene.connected(peer);
             let highest = near.iter().filter_map(|peer| known.up(*peer)).map(|up| up.gossip.highest()).max();
             every_multicast_has_been_heard(peer, up.gossip.highest(), highest.unwrap_or_default()).err()
-        });
-        heard
+        })
     }
 
     fn properties(&self) -> Vec<Property> {

@@ -38,7 +38,8 @@
 //!
 //! An envelope that would change nothing at its receiver and make it send nothing is removed as soon as that is so. It
 //! would still be so whenever the envelope arrived, since what a life has accepted stays accepted, and what is under
-//! way to a life ends with it. The machine itself is asked; nothing here decides it.
+//! way to a life ends with it. The machine itself is asked; nothing here decides it. One thing is lost: once the link it
+//! came over has gone down at its receiver, it would show that the neighbour is still there, as any other does.
 
 use std::{
     collections::BTreeSet,

@@ -116,6 +116,8 @@ pub(super) enum Phase {
 
 /// What waits for a peer.
 #[derive(Debug)]
+// Nearly all of them are inputs; a box for each would cost more than the space of the few timers.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Job {
     Input(Input),
     /// A timer that was due; it may have been armed again meanwhile.
