@@ -195,6 +195,25 @@ const MISSED: &[(&[Mutant], &str)] = {
              nothing goes wrong",
         ),
         (&[M::HopsNotCounted], "only a relay that has restarted can close a circle, and heartbeats open it again"),
+        (&[M::NoCatchUp], "every clock is multicast, so hardly anybody is behind what it reads"),
+        (
+            &[M::LeftoverNotNamed, M::LeftoverSoldTwice, M::LeftoverForGood],
+            "orders are of one unit, so nothing is left over",
+        ),
+        (
+            &[M::GapCountsAsTaken, M::PathOverwritten],
+            "floods of one peer rarely overtake one another, and unicasts are rarely flooded, among so few peers",
+        ),
+        (&[M::GoneForGood, M::FloodsForTheGone], "floods are counted only once everybody is there again"),
+        (&[M::MulticastAboveBound], "a peer must pass something on while its own multicast waits for the disk"),
+        (
+            &[M::LostClockNotToldAgain, M::QuestionUnanswered, M::RestartedNotTold],
+            "heartbeats and answers carry the clocks as well, on every link",
+        ),
+        (
+            &[M::RecordsOutOfPlace, M::OldHeartbeatAccepted, M::IsolatedForGood],
+            "the trader must be cut off, or fenced, or its heartbeat late, just when the others are about to act",
+        ),
         (&[M::WaitsWithoutBound], "more calls than there is room for are rare among so few peers"),
         (&[M::LoneSurvivorWaits], "a lone survivor that has resigned is rare"),
         (&[M::ChunksMixed], "a snapshot must be taken between two chunks of one reading"),

@@ -10,7 +10,7 @@ use bazaar_protocol::{
 };
 
 use super::{
-    plan::{ELECTION_BOUND, REQUEST_BOUND, SETTLE},
+    plan::{ACQUAINTED, ELECTION_BOUND, REQUEST_BOUND, SETTLE},
     world::{Event, NEVER, Phase, World},
 };
 
@@ -102,7 +102,9 @@ impl World {
 
     /// A9: a unicast is turned into a flood.
     pub(super) fn on_detour(&mut self, nth: usize, envelope: &Envelope) {
-        if self.is_quiet() && self.is_everybody_there() {
+        // A new trader has not heard of all its clients yet, if it has restarted since they spoke last.
+        let is_new = self.now < self.office_at + nanos(ACQUAINTED);
+        if self.is_quiet() && self.is_everybody_there() && !is_new {
             let to = envelope.destination().map_or(String::new(), |to| format!(" to peer {to}"));
             let what = format!(
                 "{} s after the last fault, peer {nth} floods a unicast of peer {}{to}",
@@ -131,6 +133,7 @@ impl World {
                 self.judge_wait(nth, since);
             }
             Note::TookOffice { .. } => {
+                self.office_at = self.now;
                 self.nodes[nth].wants_since = NEVER;
                 if let Some(survey) = &mut self.survey {
                     survey.took_office(self.now);

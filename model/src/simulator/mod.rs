@@ -35,7 +35,7 @@
 //! | | What | Within |
 //! |---|---|---|
 //! | L1, L3 | there is one trader that all live peers know; one peer alone is it itself | [`plan::SETTLE`] after the last fault |
-//! | A9 | nobody turns a unicast into a flood | from then on |
+//! | A9 | nobody turns a unicast into a flood, but for [`plan::ACQUAINTED`] after a peer took office | from then on |
 //! | L4 | nobody suspects the trader, and nobody calls an election but [`plan::ELECTION_BOUND`] after a resignation | from then on |
 //! | L4 | a request has its outcome | [`plan::REQUEST_BOUND`], from then on |
 //! | L2 | nothing waits, everybody was told of everything, and every seller has goods | [`plan::DRAIN`] after the buyers stop |

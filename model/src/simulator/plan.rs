@@ -32,6 +32,9 @@ pub const ELECTION_BOUND: Duration = Duration::from_secs(4);
 /// The shortest history: it ends with [`AFTER_FAULTS`].
 pub const SHORTEST: Duration = Duration::from_secs(70);
 
+/// For how long after taking office a trader may flood an answer to a client that it has not heard since it restarted.
+pub const ACQUAINTED: Duration = Duration::from_secs(1);
+
 /// The longest history.
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -298,6 +298,8 @@ pub struct World {
     pub(super) has_settled: bool,
     /// When a resignation last became durable.
     pub(super) resigned_at: Option<u64>,
+    /// When a peer last took office.
+    pub(super) office_at: u64,
     /// What a driver answers at once.
     pub(super) answers: VecDeque<(usize, Input)>,
     pub(super) violation: Option<Violation>,
@@ -381,6 +383,7 @@ impl World {
             quiet_since: NEVER,
             has_settled: false,
             resigned_at: None,
+            office_at: 0,
             answers: VecDeque::new(),
             violation: None,
             story: None,
