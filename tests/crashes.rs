@@ -123,6 +123,42 @@ fn a_killed_relay_is_gone_around_and_comes_back() {
     assert!(bought.iter().any(|buyer| *buyer != relay), "peers other than the relay bought: {bought:?}");
 }
 
+/// SPEC A9: a hundred processes, of which the one next to the trader dies. Those that had their paths through it find
+/// others, and from then on nothing but broadcasts is flooded.
+#[test]
+fn a_hundred_peers_lose_the_relay_beside_their_trader_and_flood_no_unicast_for_long() {
+    let market = "peers = 100\nseed = 5\n[terms]\nresign_after = 100000\n[waits]\nthink = \"1s\"\n";
+    let mut bazaar = Bazaar::run(market, &[]);
+    bazaar.wait_for_purchases(0, 200);
+    let trader = bazaar.trader();
+    let graph = bazaar.graph();
+    let is_relay = |id: &&u32| graph[id].len() > 1 && stay_connected(&graph, **id);
+    let relay = graph[&trader.0].iter().find(is_relay).copied().map(PeerId).unwrap();
+    let from = bazaar.now();
+    let pid = bazaar.pid_of(relay);
+    bazaar.signal(pid, Signal::SIGKILL);
+    died(&bazaar, from, pid);
+
+    // All envelopes so far, and those that belonged to the flood of a message for one peer, as the survivors count them.
+    let counts = || {
+        let status = bazaar.status();
+        let peers = status["peers"].as_object().unwrap().values();
+        let links: Vec<_> = peers.filter_map(|peer| peer["links"].as_array()).flatten().cloned().collect();
+        assert!(links.len() >= 150, "{} links", links.len());
+        ["given", "flooded"].map(|name| links.iter().map(|link| link["counts"][name].as_u64().unwrap()).sum::<u64>())
+    };
+    let mut before = counts();
+    until("no unicast is flooded between two looks, with a hundred purchases between them", || {
+        bazaar.wait_for_purchases(bazaar.now(), 100);
+        let after = counts();
+        let [given, flooded] = [0, 1].map(|nth| after[nth] - before[nth]);
+        before = after;
+        (given > 500 && flooded == 0).then_some(())
+    });
+    bazaar.stop();
+    bazaar.check();
+}
+
 fn stay_connected(graph: &BTreeMap<u32, BTreeSet<u32>>, without: u32) -> bool {
     let Some(start) = graph.keys().find(|id| **id != without) else { return true };
     let (mut reached, mut next) = (BTreeSet::from([*start]), vec![*start]);

@@ -1,11 +1,12 @@
 //! The simulator: histories hold, repeat, and are shown again from a file.
 
+use bazaar_protocol::id::PeerId;
 use std::{collections::BTreeSet, time::Duration};
 
 use bazaar_model::simulator::{
-    history::{Outcome, Record, RecordError, simulate},
+    history::{Outcome, Record, RecordError, simulate, tell},
     meter::{Operation, Tally},
-    plan::{FaultKind, Network, Plan, Schedule},
+    plan::{Fault, FaultKind, Millis, Network, Noise, Plan, Schedule, What},
 };
 
 fn plan(seed: u64, peers: u32, network: Network) -> Plan {
@@ -44,6 +45,36 @@ fn a_bazaar_of_one_or_two_settles_too() {
     for (seed, peers) in (0..12).flat_map(|seed| [(seed, 1), (seed, 2)]) {
         run(plan(seed, peers, Network::Random));
     }
+}
+
+// It took office at every other resignation, though nobody heard it.
+#[test]
+fn a_peer_that_hears_only_the_ledger_leaves_the_office_to_the_others() {
+    let (begins, ends) = (Millis(5_000), Millis(30_000));
+    let what = What::Isolate { peer: PeerId(4), lasts: Millis(ends.0 - begins.0) };
+    let mut terms_of_others = 0;
+    for seed in 0..8 {
+        let brisk = Plan { think: Duration::from_millis(30), ..plan(seed, 5, Network::Ring) };
+        let schedule = Schedule {
+            noise: Noise::default(),
+            faults: vec![Fault { at: begins, what: what.clone() }],
+            faults_stop: ends,
+            ..Schedule::draw(brisk)
+        };
+        let (outcome, story) = tell(schedule);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        let chapters = story.chapters();
+        let during = |chapter: &&String| {
+            let seconds: f64 = chapter.split_whitespace().next().unwrap().parse().unwrap();
+            // It may have been claiming when it was cut off.
+            (7.0..30.0).contains(&seconds) && chapter.contains("I am the new coordinator")
+        };
+        let (its, others): (Vec<_>, Vec<_>) =
+            chapters.iter().filter(during).partition(|chapter| chapter.contains("peer 4 "));
+        assert!(its.is_empty(), "seed {seed}: {chapters:#?}");
+        terms_of_others += others.len();
+    }
+    assert!(terms_of_others >= 50, "{terms_of_others}");
 }
 
 #[test]

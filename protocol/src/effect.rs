@@ -261,7 +261,7 @@ pub enum Departure {
     LeaseActive,
     /// It learned while standing that it resigned the last term (DESIGN 3).
     SitsOut,
-    /// It hears no neighbour, and another peer has claimed its office (DESIGN R6).
+    /// It hears no neighbour, and another peer has the office or has claimed it (DESIGN R6).
     Isolated,
     /// The books contain a record that cannot be folded.
     BooksDamaged,

@@ -53,7 +53,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Epoch, PeerId};
+use crate::id::{Epoch, PeerId, Position};
 
 /// What peers say to each other in an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,12 +92,13 @@ pub enum Eligibility {
     Resigned,
     /// The ledger does not answer it: it starts nothing and answers nothing (SPEC B9).
     Unreachable,
-    /// It heard no neighbour while another peer claimed its office, and left. As long as it hears none of them it leaves
-    /// the next epoch to the others for as long as any of them could take to claim it; otherwise it would be back before
-    /// them. If nobody has by then, they may all be gone (DESIGN R6).
+    /// It hears no neighbour, but others have the office or claimed it from this one: it left it to them. As long as it
+    /// hears none of them it stands only once nothing has been written for as long as any of the others could take to
+    /// claim; otherwise it would be back before them, and nobody could trade with it. If nobody has by then, they may
+    /// all be gone (DESIGN R6).
     Isolated {
-        /// The epoch it left.
-        left: Epoch,
+        /// How far the books reach, as it last heard; whenever that changes, somebody else is at work, and it waits anew.
+        head: Position,
     },
 }
 
@@ -845,7 +846,7 @@ mod tests {
         alone.step(&WAITS, ElectionInput::Fired);
         alone.step(&WAITS, ElectionInput::Granted(Epoch(4)));
         alone.step(&WAITS, ElectionInput::Vacated { resigned: None });
-        alone.step(&WAITS, ElectionInput::Eligibility(Eligibility::Isolated { left: Epoch(4) }));
+        alone.step(&WAITS, ElectionInput::Eligibility(Eligibility::Isolated { head: Position(4) }));
         let effects = alone.step(&WAITS, ElectionInput::Fired);
         assert_eq!(effects, [ElectionEffect::Arm(WAITS.suspicion + WAITS.victory)]);
         assert_eq!(alone.step(&WAITS, ElectionInput::Fired), [ElectionEffect::Stand]);

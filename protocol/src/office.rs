@@ -141,8 +141,8 @@ pub struct OfficeContext<'a> {
 pub struct Office {
     me: Life,
     eligibility: Eligibility,
-    /// The term that it left because it heard no neighbour, until it hears one or another term begins.
-    left: Option<Epoch>,
+    /// It heard no neighbour while others had the office or claimed it, and leaves it to them until it hears one.
+    withdrawn: bool,
     /// The head of the books by which its eligibility was last judged.
     judged: Position,
     seen: HighWaterMark,
@@ -163,7 +163,7 @@ impl Office {
     #[must_use]
     pub fn new(me: Life, seen: HighWaterMark) -> Office {
         let eligibility = Eligibility::Unreachable;
-        Office { me, eligibility, left: None, judged: Position(0), seen, state: State::Out }
+        Office { me, eligibility, withdrawn: false, judged: Position(0), seen, state: State::Out }
     }
 
     /// The epoch it holds. It serves only while it holds one.
@@ -402,21 +402,18 @@ impl Step<'_, '_> {
             return;
         }
         self.office.judged = status.head;
-        let stays_out = self.ctx.isolated && self.office.left == Some(status.epoch());
-        if !stays_out {
-            self.office.left = None;
-        }
+        self.office.withdrawn &= self.ctx.isolated;
         let resigned = status.term.is_some_and(|term| {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
         let sits_out = mutant!(resigned; ResignedStaysEligible => false);
-        let eligibility = match self.office.left {
-            Some(left) => Eligibility::Isolated { left },
-            None if sits_out => Eligibility::Resigned,
-            None => Eligibility::Eligible,
+        let eligibility = match self.office.withdrawn {
+            true => Eligibility::Isolated { head: status.head },
+            false if sits_out => Eligibility::Resigned,
+            false => Eligibility::Eligible,
         };
         if eligibility != self.office.eligibility {
-            if self.office.eligibility.is_cut_off() {
+            if self.office.eligibility == Eligibility::Unreachable {
                 self.effects.push(OfficeEffect::Note(Note::LedgerHeard));
             }
             let learns_that_it_resigned = resigned && self.office.eligibility == Eligibility::Eligible;
@@ -494,6 +491,7 @@ impl Step<'_, '_> {
                 self.arm(OfficeTimer::GiveUp, self.ctx.timeouts.give_up_after);
                 self.ask_again();
             }
+            (State::Claiming { .. }, Verdict::LeaseActive) if self.ctx.isolated => self.withdraw(),
             // The retry timer repeats the claim until the give-up timer fires.
             (State::Claiming { lease_active, .. }, Verdict::LeaseActive) => *lease_active = true,
             (State::Claiming { .. } | State::Holding { .. }, Verdict::Fenced) => self.step_down(Departure::Deposed),
@@ -517,6 +515,7 @@ impl Step<'_, '_> {
 
     fn hold(&mut self, epoch: Epoch, trader: Trader) {
         let inherited = trader.books().term().map_or(0, |term| term.inherited);
+        self.office.withdrawn = false;
         self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::GiveUp));
@@ -579,11 +578,7 @@ impl Step<'_, '_> {
     fn on_renewal(&mut self) {
         let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
         if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {
-            let left = *epoch;
-            self.step_down(Departure::Isolated);
-            self.office.left = Some(left);
-            self.set_eligibility(Eligibility::Isolated { left });
-            self.ask_again();
+            self.withdraw();
             return;
         }
         if mutant!(core::mem::take(renewed); HeartbeatWithoutRenewal => true) {
@@ -601,6 +596,15 @@ impl Step<'_, '_> {
             self.effects.push(OfficeEffect::Tell(from, answer));
         }
         self.append_next();
+    }
+
+    /// DESIGN R6: it hears no neighbour, so nobody could trade with it, and somebody else is there for the office. It
+    /// asks the ledger from time to time how far that one has got.
+    fn withdraw(&mut self) {
+        self.step_down(Departure::Isolated);
+        self.office.withdrawn = true;
+        self.set_eligibility(Eligibility::Isolated { head: self.office.judged });
+        self.ask_again();
     }
 
     fn step_down(&mut self, reason: Departure) {

@@ -98,7 +98,7 @@ impl<N: Names> fmt::Display for Told<'_, N> {
                 Departure::LedgerSilent => "steps down: the ledger does not answer",
                 Departure::LeaseActive => "gives up its claim: another trader renews its term",
                 Departure::SitsOut => "does not stand: it resigned the last term",
-                Departure::Isolated => "steps down: it hears no neighbour and its office is claimed",
+                Departure::Isolated => "leaves the office to others: it hears no neighbour",
                 Departure::BooksDamaged => "steps down: the books cannot be folded",
             }),
             Note::Deposited { deposit, item: what, count, price } => {

@@ -42,6 +42,18 @@ impl World {
                 }
                 was_up
             }
+            What::Isolate { peer, lasts } => {
+                let pairs: Vec<u32> = self.nodes[peer.0 as usize].links.iter().map(|(_, link)| link / 2).collect();
+                let were_up = pairs.iter().any(|pair| self.pairs[*pair as usize].is_up);
+                for pair in pairs {
+                    for link in [2 * pair, 2 * pair + 1] {
+                        self.links[link as usize].cuts += 1;
+                    }
+                    self.impede(pair);
+                }
+                self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
+                were_up
+            }
             What::CutLedger { peer, calls, replies, lasts } => {
                 let line = &mut self.nodes[peer.0 as usize].ledger;
                 line.cuts[0] += u32::from(calls);
@@ -116,6 +128,16 @@ impl World {
                     *cuts = cuts.saturating_sub(1);
                 }
                 self.relieve(link / 2);
+            }
+            What::Isolate { peer, .. } => {
+                let pairs: Vec<u32> = self.nodes[peer.0 as usize].links.iter().map(|(_, link)| link / 2).collect();
+                for pair in pairs {
+                    for link in [2 * pair, 2 * pair + 1] {
+                        let cuts = &mut self.links[link as usize].cuts;
+                        *cuts = cuts.saturating_sub(1);
+                    }
+                    self.relieve(pair);
+                }
             }
             What::CutLedger { peer, calls, replies, .. } => {
                 let cuts = &mut self.nodes[peer.0 as usize].ledger.cuts;

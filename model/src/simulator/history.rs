@@ -99,6 +99,7 @@ fn shrink_while(schedule: Schedule, mut still_fails: impl FnMut(&Schedule) -> bo
             FaultKind::Cut
             | FaultKind::OneWayCut
             | FaultKind::PermanentCut
+            | FaultKind::Isolation
             | FaultKind::LedgerCut
             | FaultKind::Pause
             | FaultKind::Slow

@@ -10,6 +10,7 @@ use bazaar_protocol::{
 };
 
 use super::{
+    meter::Operation,
     plan::{ACQUAINTED, ELECTION_BOUND, REQUEST_BOUND, SETTLE},
     world::{Event, NEVER, Phase, World},
 };
@@ -71,9 +72,12 @@ impl World {
             return;
         }
         let together = self.together();
-        if !together.is_empty() && self.settled(together).there_is_one_trader_that_all_know().is_err() {
-            self.events.push(self.now + LOOK, Event::Sample);
-            return;
+        if !together.is_empty() {
+            if self.settled(together).there_is_one_trader_that_all_know().is_err() {
+                self.events.push(self.now + LOOK, Event::Sample);
+                return;
+            }
+            self.tally.operation(Operation::Settled);
         }
         // There is one, or nothing is asked.
         self.has_settled = true;

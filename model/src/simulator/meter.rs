@@ -73,11 +73,14 @@ pub enum Operation {
     LedgerRestart,
     /// The ledger has answered a read with a chunk of a snapshot.
     Snapshot,
+    /// Once the faults had stopped, there was one trader that all knew. Nothing is asked of peers that no link connects
+    /// any more.
+    Settled,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 10] = [
+    pub const ALL: [Operation; 11] = [
         Operation::Request,
         Operation::Sale,
         Operation::Refusal,
@@ -88,6 +91,7 @@ impl Operation {
         Operation::Restart,
         Operation::LedgerRestart,
         Operation::Snapshot,
+        Operation::Settled,
     ];
 
     /// Its name in tables.
@@ -104,6 +108,7 @@ impl Operation {
             Operation::Restart => "peers restarted",
             Operation::LedgerRestart => "ledger restarted",
             Operation::Snapshot => "snapshots read",
+            Operation::Settled => "networks settled",
         }
     }
 

@@ -151,6 +151,13 @@ pub enum What {
         /// How long.
         lasts: Millis,
     },
+    /// All links of a peer are cut both ways; the ledger still hears it.
+    Isolate {
+        /// The peer.
+        peer: PeerId,
+        /// How long.
+        lasts: Millis,
+    },
     /// A peer stands still, as after SIGSTOP: inputs queue up, and timers are late.
     Pause {
         /// The peer.
@@ -205,6 +212,8 @@ pub enum FaultKind {
     OneWayCut,
     /// A link is cut for good.
     PermanentCut,
+    /// A peer hears the ledger and nobody else.
+    Isolation,
     /// A peer is cut off from the ledger.
     LedgerCut,
     /// A peer pauses.
@@ -223,7 +232,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 14] = [
+    pub const ALL: [FaultKind; 15] = [
         FaultKind::Loss,
         FaultKind::Duplication,
         FaultKind::Reordering,
@@ -231,6 +240,7 @@ impl FaultKind {
         FaultKind::Cut,
         FaultKind::OneWayCut,
         FaultKind::PermanentCut,
+        FaultKind::Isolation,
         FaultKind::LedgerCut,
         FaultKind::Pause,
         FaultKind::Slow,
@@ -251,6 +261,7 @@ impl FaultKind {
             FaultKind::Cut => "links cut",
             FaultKind::OneWayCut => "links cut one way",
             FaultKind::PermanentCut => "links cut for good",
+            FaultKind::Isolation => "peers isolated",
             FaultKind::LedgerCut => "cut off from ledger",
             FaultKind::Pause => "peers paused",
             FaultKind::Slow => "peers slow",
@@ -270,6 +281,7 @@ impl What {
             What::Cut { lasts: None, .. } => FaultKind::PermanentCut,
             What::Cut { both: true, .. } => FaultKind::Cut,
             What::Cut { both: false, .. } => FaultKind::OneWayCut,
+            What::Isolate { .. } => FaultKind::Isolation,
             What::CutLedger { .. } => FaultKind::LedgerCut,
             What::Pause { .. } => FaultKind::Pause,
             What::Slow { .. } => FaultKind::Slow,
@@ -284,7 +296,8 @@ impl What {
     fn lasts(&self) -> Option<Millis> {
         match self {
             What::Cut { lasts, .. } | What::Crash { lasts, .. } => *lasts,
-            What::CutLedger { lasts, .. }
+            What::Isolate { lasts, .. }
+            | What::CutLedger { lasts, .. }
             | What::Pause { lasts, .. }
             | What::Slow { lasts, .. }
             | What::CrashTrader { lasts }
@@ -296,7 +309,8 @@ impl What {
     fn largest_peer(&self) -> Option<PeerId> {
         match self {
             What::Cut { from, to, .. } => Some(*from.max(to)),
-            What::CutLedger { peer, .. }
+            What::Isolate { peer, .. }
+            | What::CutLedger { peer, .. }
             | What::Pause { peer, .. }
             | What::Slow { peer, .. }
             | What::Crash { peer, .. } => Some(*peer),
@@ -318,6 +332,7 @@ impl fmt::Display for Fault {
                     None => f.write_str("for good"),
                 }
             }
+            What::Isolate { peer, lasts } => write!(f, "all links of peer {peer} are cut for {lasts}"),
             What::CutLedger { peer, calls, replies, lasts } => {
                 let what = match (calls, replies) {
                     (true, false) => "calls do not reach the ledger",
@@ -433,6 +448,7 @@ impl Schedule {
             }
             at += random.below(2 * gap) + 1;
         }
+        self.draw_isolations();
         if (2..=4).contains(&peers) && random.below(8) == 0 {
             // One is left alone (L3).
             let last = random.below(u64::from(peers)) as u32;
@@ -442,6 +458,22 @@ impl Schedule {
             }
             self.faults.sort_by_key(|fault| fault.at);
         }
+    }
+
+    /// In one of four seeds, peers hear the ledger and nobody else, for long enough that others resign meanwhile.
+    fn draw_isolations(&mut self) {
+        let mut random = SplitMix64::new(self.plan.seed, "isolations");
+        if random.below(4) > 0 {
+            return;
+        }
+        let mut at = random.below(20_000);
+        while at < self.faults_stop.0 {
+            let peer = PeerId(random.below(u64::from(self.plan.peers)) as u32);
+            let lasts = Millis(500 + random.below(20_000));
+            self.faults.push(Fault { at: Millis(at), what: What::Isolate { peer, lasts } });
+            at += 1 + random.below(40_000);
+        }
+        self.faults.sort_by_key(|fault| fault.at);
     }
 
     /// The network.
@@ -722,6 +754,7 @@ mod tests {
         let is_cut = |fault: &Fault| match fault.what {
             What::Cut { from, to, lasts: None, .. } => Some((from, to)),
             What::Cut { .. }
+            | What::Isolate { .. }
             | What::CutLedger { .. }
             | What::Pause { .. }
             | What::Slow { .. }

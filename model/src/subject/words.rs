@@ -373,7 +373,7 @@ fn eligibility(election: &Election) -> Vec<String> {
         Eligibility::Eligible => Vec::new(),
         Eligibility::Resigned => vec!["resigned".to_owned()],
         Eligibility::Unreachable => vec!["unreachable".to_owned()],
-        Eligibility::Isolated { left } => vec![format!("isolated since epoch {left}")],
+        Eligibility::Isolated { head } => vec![format!("isolated, and the books end at {head}")],
     }
 }
 

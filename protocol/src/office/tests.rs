@@ -109,6 +109,10 @@ fn holding() -> Desk {
     desk
 }
 
+fn stays_out(head: Position) -> OfficeEffect {
+    OfficeEffect::Eligibility(Eligibility::Isolated { head })
+}
+
 /// Contested in office without a neighbour, and therefore out again.
 fn isolated() -> Desk {
     let mut desk = holding();
@@ -117,7 +121,7 @@ fn isolated() -> Desk {
     desk.isolated = true;
     let effects = desk.fire(OfficeTimer::Renewal);
     assert!(left(&effects, Departure::Isolated));
-    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Isolated { left: Epoch(4) })));
+    assert!(effects.contains(&stays_out(desk.office.judged)));
     assert_eq!(asked(&effects), [&LedgerRequest::Status]);
     desk
 }
@@ -293,16 +297,14 @@ fn a_trader_leaves_when_it_is_contested_and_hears_no_neighbour_but_not_for_eithe
 
 // DESIGN R6.
 #[test]
-fn a_peer_that_left_in_isolation_does_not_stand_in_that_epoch_before_it_hears_somebody() {
+fn a_peer_that_left_in_isolation_leaves_the_office_to_the_others_before_it_hears_somebody() {
     let eligible = OfficeEffect::Eligibility(Eligibility::Eligible);
     let mut desk = isolated();
     assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Status), []);
     assert_eq!(asked(&desk.fire(OfficeTimer::Retry)), [&LedgerRequest::Status], "it keeps asking");
     let mut elsewhere = Desk { office: desk.office.clone(), clock: desk.clock.clone(), ..desk };
-    assert!(
-        elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status).contains(&eligible),
-        "the others have had their turn"
-    );
+    let effects = elsewhere.reply(status(7, 5, 8), LedgerAnswer::Status);
+    assert_eq!(effects, [stays_out(Position(7))], "another term has begun, of which it could not hear the end");
     desk.isolated = false;
     assert!(desk.reply(status(6, 4, 1), LedgerAnswer::Status).contains(&eligible), "a link is up");
     desk.isolated = true;
@@ -317,7 +319,20 @@ fn a_peer_that_left_in_isolation_and_loses_the_ledger_is_unreachable_and_then_is
     let effects = desk.take(OfficeInput::LedgerDown);
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Unreachable)));
     let effects = desk.reply(status(6, 4, 1), LedgerAnswer::Status);
-    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Isolated { left: Epoch(4) })));
+    assert!(effects.contains(&stays_out(Position(6))));
+}
+
+// It took office at the next resignation, alone, and each time that cost the others a suspicion.
+#[test]
+fn a_peer_that_hears_nobody_withdraws_its_claim_when_another_has_the_office() {
+    let mut desk = claiming();
+    assert_eq!(desk.settle(status(4, 3, 7), Verdict::LeaseActive), [], "the others are heard");
+    assert!(desk.office.is_standing());
+    desk.isolated = true;
+    let effects = desk.settle(status(4, 3, 7), Verdict::LeaseActive);
+    assert!(left(&effects, Departure::Isolated));
+    assert!(effects.contains(&stays_out(Position(4))));
+    assert!(!desk.office.is_standing());
 }
 
 // SPEC B6, DESIGN 3.
