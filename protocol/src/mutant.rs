@@ -234,6 +234,8 @@ mod catalogue {
             "a trader sends heartbeats although no renewal has been confirmed since the last",
         ContestedAndIsolatedStays("contested-and-isolated-stays") =
             "a trader that hears no neighbour keeps renewing its term although others claim it",
+        AsksNoMore("asks-no-more") =
+            "a peer that leaves the office, or a claim, cut off does not ask the ledger until it answers",
         NeverGivesUp("never-gives-up") =
             "a claimant or trader waits for a silent ledger for ever",
         SilenceForgotten("silence-forgotten") =

@@ -311,7 +311,10 @@ impl Step<'_, '_> {
 
     fn on_ledger_down(&mut self) {
         match &self.office.state {
-            State::Out => self.fall_silent(),
+            State::Out => {
+                self.fall_silent();
+                self.ask_again();
+            }
             // The give-up timer decides; the ledger may be back before it fires (SPEC B9).
             State::Reading(_) | State::Claiming { .. } | State::Holding { .. } => {}
         }
@@ -327,19 +330,18 @@ impl Step<'_, '_> {
             State::Reading(_)
             | State::Claiming { lease_active: false, .. }
             | State::Holding { in_flight: Some(_), .. } => {
-                self.step_down(Departure::LedgerSilent);
                 mutant!(self.fall_silent(); SilenceForgotten => {});
+                self.step_down(Departure::LedgerSilent);
             }
         }
     }
 
-    /// The ledger does not answer, so this peer is not eligible until it does.
+    /// The ledger does not answer, so this peer is not eligible until it does. Out of office, it asks.
     fn fall_silent(&mut self) {
         if self.office.eligibility != Eligibility::Unreachable {
             self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
             self.set_eligibility(Eligibility::Unreachable);
         }
-        self.ask_again();
     }
 
     fn set_eligibility(&mut self, eligibility: Eligibility) {
@@ -601,10 +603,9 @@ impl Step<'_, '_> {
     /// DESIGN R6: it hears no neighbour, so nobody could trade with it, and somebody else is there for the office. It
     /// asks the ledger from time to time how far that one has got.
     fn withdraw(&mut self) {
-        self.step_down(Departure::Isolated);
         self.office.withdrawn = true;
         self.set_eligibility(Eligibility::Isolated { head: self.office.judged });
-        self.ask_again();
+        self.step_down(Departure::Isolated);
     }
 
     fn step_down(&mut self, reason: Departure) {
@@ -619,6 +620,10 @@ impl Step<'_, '_> {
         }
         self.effects.push(OfficeEffect::Note(Note::SteppedDown { reason }));
         self.effects.push(OfficeEffect::Vacated { resigned });
+        // Out of office, a peer that is cut off asks the ledger until it is not.
+        if mutant!(self.office.eligibility.is_cut_off(); AsksNoMore => false) {
+            self.ask_again();
+        }
     }
 
     fn arm(&mut self, timer: OfficeTimer, after: core::time::Duration) {

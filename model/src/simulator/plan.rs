@@ -6,7 +6,7 @@ use bazaar_protocol::{
     cast::{self, Assortment},
     config::{Config, Limits, Pace, Terms, Timeouts},
     graph::Graph,
-    id::PeerId,
+    id::{PeerId, Units},
     invariant::Property,
     random::SplitMix64,
 };
@@ -555,7 +555,7 @@ impl Schedule {
     #[must_use]
     pub fn configs(&self, graph: &Graph, conditions: &Conditions) -> Vec<Config> {
         let Plan { seed, peers, think, .. } = self.plan;
-        let roles = cast::roles(peers, seed, &Assortment::DEFAULT);
+        let roles = cast::roles(peers, seed, &Assortment { quantity: conditions.quantity, ..Assortment::DEFAULT });
         let config = |(me, role)| Config {
             // SPEC B2.
             first_caller: PeerId(if peers < 3 { 0 } else { 2 }),
@@ -623,6 +623,8 @@ pub struct Conditions {
     pub clock_range: u64,
     /// After how many records the ledger takes a snapshot.
     pub snapshot_every: Option<NonZeroU64>,
+    /// How many units an order is of.
+    pub quantity: Units,
 }
 
 const MICRO: u64 = 1_000;
@@ -655,6 +657,7 @@ impl Conditions {
             clock_range: Config::CLOCK_RANGE >> (2 * SplitMix64::new(plan.seed, "clocks").below(4)),
             // Often enough that most claimants read one.
             snapshot_every: NonZeroU64::new(50 << SplitMix64::new(plan.seed, "snapshots").below(5)),
+            quantity: quantity(plan.seed),
         }
     }
 
@@ -677,6 +680,7 @@ impl Conditions {
             limits: Limits::DEFAULT,
             clock_range: Config::CLOCK_RANGE,
             snapshot_every: NonZeroU64::new(10_000),
+            quantity: Assortment::DEFAULT.quantity,
         }
     }
 }
@@ -690,6 +694,13 @@ fn terms(seed: u64) -> Terms {
     // Below a thousand.
     let (sales, records) = (5 + random.below(200) as u32, 2 + random.below(12) as u32);
     Terms { resign_after: sales, batch_limit: records, ..Terms::DEFAULT }
+}
+
+/// Of four seeds, one has orders of several units, which leave something over (SPEC D8).
+fn quantity(seed: u64) -> Units {
+    let mut random = SplitMix64::new(seed, "quantity");
+    // At most four.
+    if random.below(4) > 0 { Assortment::DEFAULT.quantity } else { Units(2 + random.below(3) as u32) }
 }
 
 /// Of two seeds, one has the default limits. The others come close to them; not to those of the overlay and of what is

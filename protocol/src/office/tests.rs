@@ -322,6 +322,19 @@ fn a_peer_that_left_in_isolation_and_loses_the_ledger_is_unreachable_and_then_is
     assert!(effects.contains(&stays_out(Position(6))));
 }
 
+// Found by the random schedules: it stood, heard of a new trader before the ledger answered, and never asked again.
+#[test]
+fn an_isolated_peer_whose_claim_is_cut_short_goes_on_asking_the_ledger() {
+    let mut desk = isolated();
+    desk.take(OfficeInput::Stand);
+    desk.isolated = false;
+    let effects = desk.take(OfficeInput::Yield);
+    assert!(left(&effects, Departure::Deposed));
+    assert_eq!(asked(&effects), [&LedgerRequest::Status]);
+    desk.reply(status(6, 4, 1), LedgerAnswer::Status);
+    assert_eq!(desk.office.eligibility, Eligibility::Eligible);
+}
+
 // It took office at the next resignation, alone, and each time that cost the others a suspicion.
 #[test]
 fn a_peer_that_hears_nobody_withdraws_its_claim_when_another_has_the_office() {
