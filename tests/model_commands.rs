@@ -152,7 +152,9 @@ fn simulate(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn a_simulation_that_cannot_be_is_refused_with_what_would_be_right() {
     let (_directory, place) = place();
     fs::write(&place, "{\"0\": [1], \"1\": []}").unwrap();
-    let file = place.to_str().unwrap();
+    let pair = place.with_file_name("pair.json");
+    fs::write(&pair, "{\"0\": [1], \"1\": [0]}").unwrap();
+    let [file, pair] = [&place, &pair].map(|path| path.to_str().unwrap());
     for (arguments, right) in [
         (&["--seeds", "9..3"][..], "the second number must be larger"),
         (&["--seeds", "x"], "neither a seed nor a range of seeds such as 0..1000"),
@@ -161,6 +163,7 @@ fn a_simulation_that_cannot_be_is_refused_with_what_would_be_right() {
         (&["--for", "10"], "is not a time such as 300ms, 2s, 5min or 1h"),
         (&["--network", "star"], "a network is random, line, ring, or a file with an adjacency list"),
         (&["--network", file], "peer 0 lists neighbour 1, but 1 does not list 0"),
+        (&["--network", pair, "--peers", "5"], "the file of the network says how many there are"),
         (&["--without", "S99"], "is no property; there are S1, S2"),
         (&["--table", "--peers", "3..5"], "--table compares numbers of peers"),
     ] {

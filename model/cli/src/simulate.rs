@@ -132,11 +132,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-fn networks(names: &[String], otherwise: &[Network]) -> io::Result<Vec<Network>> {
+fn networks(arguments: &SimulateArguments, otherwise: &[Network]) -> io::Result<Vec<Network>> {
+    let SimulateArguments { network: names, peers, .. } = arguments;
     if names.is_empty() {
         return Ok(otherwise.to_vec());
     }
-    names.iter().map(|name| network(name)).collect()
+    let networks: Vec<Network> = names.iter().map(|name| network(name)).collect::<io::Result<_>>()?;
+    if !peers.is_empty() && networks.iter().all(|network| matches!(network, Network::Given(_))) {
+        return Err(io::Error::other("leave out --peers: the file of the network says how many there are"));
+    }
+    Ok(networks)
 }
 
 fn network(name: &str) -> io::Result<Network> {
@@ -176,7 +181,7 @@ impl<'a> Campaign<'a> {
             )));
         }
         let peers = if arguments.peers.is_empty() { vec![3..=12] } else { arguments.peers.clone() };
-        let networks = networks(&arguments.network, &[Network::Random])?;
+        let networks = networks(arguments, &[Network::Random])?;
         Ok(Campaign { arguments, peers, networks, span })
     }
 
@@ -342,7 +347,7 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
     if sizes.is_empty() {
         sizes = SIZES.to_vec();
     }
-    let networks = networks(&arguments.network, &[Network::Line, Network::Ring, Network::Random])?;
+    let networks = networks(arguments, &[Network::Line, Network::Ring, Network::Random])?;
     let span = arguments.span.unwrap_or(COUNTED);
     if span.is_zero() {
         return Err(io::Error::other("--for 0s counts nothing; give a minute or more"));
