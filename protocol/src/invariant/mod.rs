@@ -115,7 +115,7 @@ pub enum Property {
 
 impl Property {
     /// All properties.
-    pub const ALL: [Property; 31] = [
+    pub const ALL: [Property; 34] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -140,7 +140,10 @@ impl Property {
         Property::B5,
         Property::B6,
         Property::B7,
+        Property::C2,
         Property::B9,
+        Property::D7,
+        Property::D8,
         Property::Y1,
         Property::Y2,
         Property::L1,

@@ -985,3 +985,10 @@ fn a_long_log_is_audited_in_one_pass() {
     assert!(report.is_clean(), "{:?}", report.violations().next());
     assert_eq!((report.totals.sales, report.totals.units_left), (100_000, 0));
 }
+
+// C2, D7 and D8 were missing, and `simulate --without` refused them.
+#[test]
+fn all_properties_are_listed_in_order() {
+    assert!(Property::ALL.iter().enumerate().all(|(nth, property)| *property as usize == nth));
+    assert_eq!(Property::ALL.len(), Property::L4 as usize + 1, "the last one");
+}
