@@ -1,4 +1,5 @@
 //! The simulator: histories hold, repeat, and are shown again from a file.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{collections::BTreeSet, time::Duration};
 
