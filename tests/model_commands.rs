@@ -182,6 +182,15 @@ fn a_simulation_counts_what_it_did_and_gives_the_same_twice() {
     assert!(report["fewest_outcomes"].as_u64() > Some(20), "{report}");
 }
 
+// Seed 2 has one or two peers, which cannot trade; its outcomes hid those of all others from the floor.
+#[test]
+fn a_history_in_which_nobody_can_trade_does_not_hide_the_others_from_the_floor() {
+    let most = ["--seeds", "0..6", "--peers", "1..4", "--for", "70s", "--quiet", "--floor", "1000000"];
+    let (code, _, says) = simulate(&most);
+    assert_eq!(code, Some(3), "{says}");
+    assert!(says.contains("fewer than 1000000, so it shows little"), "{says}");
+}
+
 #[test]
 fn a_model_without_a_scenario_small_enough_is_not_said_to_catch_nothing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));

@@ -226,7 +226,7 @@ struct Sum {
     tally: Tally,
     seeds: u64,
     nanos: u128,
-    /// The fewest outcomes that a history without a violation had, and its seed.
+    /// The fewest outcomes that a history of three or more peers without a violation had, and its seed.
     fewest: Option<(u64, u64)>,
     compared: u64,
     /// The kinds of faults that were on in some seed.
@@ -241,7 +241,7 @@ impl Sum {
         self.tally.add(&outcome.tally);
         self.nanos += u128::from(outcome.nanos);
         self.on.extend(schedule.kinds());
-        let seed = schedule.plan.seed;
+        let (seed, peers) = (schedule.plan.seed, schedule.plan.peers);
         if let Some(again) = again {
             self.compared += 1;
             if again != outcome {
@@ -253,6 +253,10 @@ impl Sum {
             if self.failed.as_ref().is_none_or(|(other, _)| seed < other.plan.seed) {
                 self.failed = Some((schedule, outcome));
             }
+            return;
+        }
+        // With fewer than three peers nobody trades.
+        if peers < 3 {
             return;
         }
         let few = (outcome.tally.outcomes(), seed);
@@ -548,7 +552,6 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
     }
     if let Some(seed) = sum.differs {
         eprintln!("error: seed {seed} gave two different histories");
-        return Ok(ExitCode::from(NOT_COMPLETE));
     }
     if let Some((_, record)) = &failed {
         // Last, so that nothing above is lost where it cannot be written.
@@ -557,14 +560,14 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         }
         return Ok(ExitCode::from(1));
     }
+    if sum.differs.is_some() {
+        return Ok(ExitCode::from(NOT_COMPLETE));
+    }
     if !idle.is_empty() {
         eprintln!("error: these faults were on and never happened: {}", idle.join(", "));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
-    // With fewer than three peers nobody trades.
-    if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor)
-        && campaign.plan(seed).peers >= 3
-    {
+    if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor) {
         eprintln!("error: seed {seed} had {outcomes} outcomes, fewer than {}, so it shows little", arguments.floor);
         return Ok(ExitCode::from(NOT_COMPLETE));
     }

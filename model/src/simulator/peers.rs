@@ -4,7 +4,7 @@ use bazaar_protocol::{
     effect::{Effect, Effects, Note},
     id::PeerId,
     input::{Choice, Input, Timer},
-    invariant::Before,
+    invariant::{Before, is_untold},
     message::Route,
     peer::Peer,
 };
@@ -267,8 +267,11 @@ impl World {
                 }
                 Effect::Disarm(timer) => self.nodes[nth].timers[slot(timer)].due = NEVER,
                 Effect::Choose { choice, among } => {
-                    // Nobody wants anything new at the end.
-                    if choice == Choice::Offer || self.phase != Phase::Draining {
+                    // Nobody wants anything new at the end, but a buyer that was not told how its last request ended
+                    // learns that by asking: it may have been trader all the time since it came back.
+                    let is_untold = |peer: &Peer| is_untold(peer.participant(), self.observer.log().books());
+                    let may_want = || self.nodes[nth].peer.as_ref().is_some_and(is_untold);
+                    if choice == Choice::Offer || self.phase != Phase::Draining || may_want() {
                         // Below `among`, which is a `u32`.
                         let pick = self.streams.choices.below(u64::from(among)) as u32;
                         self.answers.push_back((nth, Input::Chose { choice, pick }));
