@@ -152,7 +152,10 @@ fn every_column_of_the_table_is_explained() {
     let explained: Vec<&str> = legend.lines().map(|line| line.split("**").nth(1).expect("a name")).collect();
     assert_eq!(columns, explained);
     let page = include_str!("../docs/scale.md");
-    assert!(page.contains(&legend) && page.contains(table.lines().next().expect("a head")), "docs/scale.md is anew");
+    assert!(
+        page.contains(&legend) && page.contains(table.lines().next().expect("a head")),
+        "docs/scale.md is out of date"
+    );
 }
 
 // It came back, was trader at once, and resigned just before the buyers wanted nothing more.

@@ -103,7 +103,8 @@ pub enum Eligibility {
 }
 
 impl Eligibility {
-    /// Whether it could not serve, since nobody that matters would hear it. It starts nothing and answers nothing.
+    /// Whether it could not serve, since nobody that matters would hear it. It calls nobody and answers nobody; it
+    /// stands only where it is isolated, and then late.
     #[must_use]
     pub fn is_cut_off(self) -> bool {
         match self {

@@ -409,10 +409,12 @@ impl Step<'_, '_> {
             term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
         });
         let sits_out = mutant!(resigned; ResignedStaysEligible => false);
-        let eligibility = match self.office.withdrawn {
-            true => Eligibility::Isolated { head: status.head },
-            false if sits_out => Eligibility::Resigned,
-            false => Eligibility::Eligible,
+        let eligibility = if self.office.withdrawn {
+            Eligibility::Isolated { head: status.head }
+        } else if sits_out {
+            Eligibility::Resigned
+        } else {
+            Eligibility::Eligible
         };
         if eligibility != self.office.eligibility {
             if self.office.eligibility == Eligibility::Unreachable {

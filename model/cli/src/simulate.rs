@@ -42,7 +42,7 @@ pub struct SimulateArguments {
     /// the numbers to compare (default: 3..12, with `--table` 2,10,100).
     #[arg(long, value_name = "N|A..B", value_delimiter = ',', value_parser = peers)]
     peers: Vec<RangeInclusive<u32>>,
-    /// Who is whose neighbour: `random`, `line`, `ring`, or a file with a JSON adjacency list, which also says how many
+    /// The network: `random`, `line`, `ring`, or a file with a JSON adjacency list, which also says how many
     /// peers there are. Of several, each seed draws one (default: random; with `--table` line,ring,random).
     #[arg(long, value_name = "FILE|line|ring|random", value_delimiter = ',')]
     network: Vec<String>,
@@ -161,7 +161,7 @@ fn network(name: &str) -> io::Result<Network> {
     })
 }
 
-/// What is simulated, seed by seed.
+/// The histories to simulate, seed by seed.
 struct Campaign<'a> {
     arguments: &'a SimulateArguments,
     peers: Vec<RangeInclusive<u32>>,
@@ -220,7 +220,7 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// What came of all seeds.
+/// The results of all seeds together.
 #[derive(Default)]
 struct Sum {
     tally: Tally,
@@ -279,7 +279,7 @@ const SPAN: Duration = Duration::from_secs(120);
 /// Simulates, and says what came of it.
 ///
 /// # Errors
-/// What cannot be read, written, or simulated.
+/// A file cannot be read or written, or the arguments describe nothing that can be simulated.
 pub fn run(arguments: &SimulateArguments) -> io::Result<ExitCode> {
     if arguments.table {
         return table(arguments);
@@ -522,7 +522,7 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
     } else {
         writeln!(
             out,
-            "{} seeds, {hours:.2} simulated hours in {seconds:.1} s ({:.1} hours a minute), {} steps; {} seeds twice",
+            "{} seeds, {hours:.2} simulated hours in {seconds:.1} s ({:.1} hours a minute), {} steps; simulated twice: {}",
             sum.seeds,
             hours * 60.0 / seconds,
             sum.tally.steps,
@@ -565,6 +565,14 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
     }
     if !idle.is_empty() {
         eprintln!("error: these faults were on and never happened: {}", idle.join(", "));
+        return Ok(ExitCode::from(NOT_COMPLETE));
+    }
+    let settled = sum.tally.operations(Operation::Settled);
+    if settled * 2 < sum.seeds {
+        eprintln!(
+            "error: only {settled} of {} networks settled; of the others nothing was asked at the end",
+            sum.seeds
+        );
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor) {

@@ -71,11 +71,11 @@ pub struct Clocks {
     pub start: Time,
     /// How far above its reading a clock is written ahead.
     pub range: u64,
-    /// What keeps the exchange finite.
+    /// The bound that keeps the exchange finite.
     pub exchange: Exchange,
 }
 
-/// What keeps an exchange finite.
+/// A bound that keeps an exchange finite.
 #[derive(Clone, Debug)]
 pub enum Exchange {
     /// A budget for every kind of step. What was sent stays under way: it may arrive late, again, in any order, or

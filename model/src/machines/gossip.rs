@@ -106,7 +106,7 @@ struct Peer {
     is_armed: bool,
 }
 
-/// What an envelope says, between two neighbours.
+/// The words of an envelope between two neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Handed {
     from: PeerId,
@@ -154,7 +154,7 @@ impl Peer {
         Peer { gossip: Gossip::default(), links: BTreeMap::new(), is_armed: false }
     }
 
-    /// What a peer does at the end of each of its steps.
+    /// Every step of a peer ends with this.
     fn finish(&mut self) {
         self.is_armed |= self.gossip.starts();
     }

@@ -26,33 +26,21 @@ impl World {
     /// Whether it made a difference.
     fn inflict(&mut self, what: &What, nth: u32) -> bool {
         match *what {
-            What::Cut { from, to, both, lasts } => {
-                let Some(link) = self.link(from, to) else { return false };
-                let was_up = self.pairs[link as usize / 2].is_up;
-                for link in [link].into_iter().chain(both.then_some(link ^ 1)) {
+            What::Cut { .. } | What::Isolate { .. } => {
+                let cut = self.cut_by(what);
+                let was_up = cut.iter().any(|link| self.pairs[*link as usize / 2].is_up);
+                for link in cut {
                     let way = &mut self.links[link as usize];
-                    match lasts {
+                    match what.lasts() {
                         Some(_) => way.cuts += 1,
                         None => way.is_gone = true,
                     }
+                    self.impede(link / 2);
                 }
-                self.impede(link / 2);
-                if let Some(lasts) = lasts {
+                if let Some(lasts) = what.lasts() {
                     self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
                 }
                 was_up
-            }
-            What::Isolate { peer, lasts } => {
-                let pairs: Vec<u32> = self.nodes[peer.0 as usize].links.iter().map(|(_, link)| link / 2).collect();
-                let were_up = pairs.iter().any(|pair| self.pairs[*pair as usize].is_up);
-                for pair in pairs {
-                    for link in [2 * pair, 2 * pair + 1] {
-                        self.links[link as usize].cuts += 1;
-                    }
-                    self.impede(pair);
-                }
-                self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
-                were_up
             }
             What::CutLedger { peer, calls, replies, lasts } => {
                 let line = &mut self.nodes[peer.0 as usize].ledger;
@@ -121,23 +109,16 @@ impl World {
         }
         let Some(fault) = self.schedule.faults.get(nth as usize) else { return };
         match fault.what {
-            What::Cut { from, to, both, .. } => {
-                let Some(link) = self.link(from, to) else { return };
-                for link in [link].into_iter().chain(both.then_some(link ^ 1)) {
-                    let cuts = &mut self.links[link as usize].cuts;
+            What::Cut { .. } | What::Isolate { .. } => {
+                let cut = self.cut_by(&fault.what);
+                for link in &cut {
+                    let cuts = &mut self.links[*link as usize].cuts;
                     *cuts = cuts.saturating_sub(1);
                 }
-                self.relieve(link / 2);
-            }
-            What::Isolate { peer, .. } => {
-                let pairs: Vec<u32> = self.nodes[peer.0 as usize].links.iter().map(|(_, link)| link / 2).collect();
-                for pair in pairs {
-                    for link in [2 * pair, 2 * pair + 1] {
-                        let cuts = &mut self.links[link as usize].cuts;
-                        *cuts = cuts.saturating_sub(1);
-                    }
-                    self.relieve(pair);
-                }
+                // Each pair once, when nothing is left of the cut; both directions of one stand side by side.
+                let mut pairs: Vec<u32> = cut.into_iter().map(|link| link / 2).collect();
+                pairs.dedup();
+                pairs.into_iter().for_each(|pair| self.relieve(pair));
             }
             What::CutLedger { peer, calls, replies, .. } => {
                 let cuts = &mut self.nodes[peer.0 as usize].ledger.cuts;
@@ -183,6 +164,25 @@ impl World {
             }
         }
         self.events.push(self.now, Event::Sample);
+    }
+
+    /// The directions of links that a fault cuts.
+    fn cut_by(&self, what: &What) -> Vec<u32> {
+        match *what {
+            What::Cut { from, to, both, .. } => {
+                let there = self.link(from, to);
+                there.into_iter().chain(there.filter(|_| both).map(|link| link ^ 1)).collect()
+            }
+            What::Isolate { peer, .. } => {
+                self.nodes[peer.0 as usize].links.iter().flat_map(|(_, link)| [*link, link ^ 1]).collect()
+            }
+            What::CutLedger { .. }
+            | What::Pause { .. }
+            | What::Slow { .. }
+            | What::Crash { .. }
+            | What::CrashTrader { .. }
+            | What::CrashLedger { .. } => Vec::new(),
+        }
     }
 
     fn link(&self, from: PeerId, to: PeerId) -> Option<u32> {

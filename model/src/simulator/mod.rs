@@ -13,8 +13,8 @@
 //! # What there is
 //!
 //! - Each direction of a link has a latency and a queue. An envelope keeps it busy; what does not fit is dropped; of
-//!   envelopes with nothing but a clock only the newest waits. A link through which nothing has come for 1.5 s is taken for down by
-//!   both ends, as in the runtime, and what was under way on it is lost.
+//!   envelopes with nothing but a clock only the newest waits. A link through which nothing has come for 1.5 s is
+//!   considered down by both ends, as in the runtime, and what was under way on it is lost.
 //! - Each peer has an inbox, and an input keeps it busy. Timers that are due while it is busy or stands still fire late.
 //! - Each peer's disk makes a write durable after a while, and the peer learns it a moment later. A crash loses what was
 //!   not durable yet.

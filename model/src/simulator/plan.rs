@@ -293,7 +293,7 @@ impl What {
     }
 
     /// How long it lasts; `None`: for good.
-    fn lasts(&self) -> Option<Millis> {
+    pub(super) fn lasts(&self) -> Option<Millis> {
         match self {
             What::Cut { lasts, .. } | What::Crash { lasts, .. } => *lasts,
             What::Isolate { lasts, .. }

@@ -59,13 +59,13 @@ pub(super) enum Event {
     Start { peer: u32 },
     /// A peer that stood still goes on.
     Resume { peer: u32, life: u32 },
-    /// A link that nothing came through for long enough is taken for down.
+    /// A link that nothing came through for long enough is considered down.
     Notice { pair: u32, token: u32 },
     /// A link that is down is tried again.
     Reconnect { pair: u32 },
     /// The same for a peer's connection to the ledger.
     NoticeLedger { peer: u32, token: u32 },
-    /// The same for a peer's connection to the ledger.
+    /// A peer's connection to the ledger that is down is tried again.
     ReconnectLedger { peer: u32 },
     /// A call reaches the ledger.
     Call { peer: u32, generation: u32, call: LedgerCall },
