@@ -124,10 +124,10 @@ fn a_killed_relay_is_gone_around_and_comes_back() {
 }
 
 /// SPEC A9: a hundred processes, of which the one next to the trader dies. Those that had their paths through it find
-/// others, and from then on nothing but broadcasts is flooded.
+/// others within seconds, and from then on nothing but broadcasts is flooded.
 #[test]
 fn a_hundred_peers_lose_the_relay_beside_their_trader_and_flood_no_unicast_for_long() {
-    let market = "peers = 100\nseed = 5\n[terms]\nresign_after = 100000\n[waits]\nthink = \"1s\"\n";
+    let market = "peers = 100\nseed = 5\n[terms]\nresign_after = 100000\n";
     let mut bazaar = Bazaar::run(market, &[]);
     bazaar.wait_for_purchases(0, 200);
     let trader = bazaar.trader();
@@ -147,16 +147,15 @@ fn a_hundred_peers_lose_the_relay_beside_their_trader_and_flood_no_unicast_for_l
         assert!(links.len() >= 150, "{} links", links.len());
         ["given", "flooded"].map(|name| links.iter().map(|link| link["counts"][name].as_u64().unwrap()).sum::<u64>())
     };
-    let mut before = counts();
-    until("no unicast is flooded between two looks, with a hundred purchases between them", || {
-        bazaar.wait_for_purchases(bazaar.now(), 100);
-        let after = counts();
-        let [given, flooded] = [0, 1].map(|nth| after[nth] - before[nth]);
-        before = after;
-        println!("{given} envelopes, {flooded} of them of floods for one peer");
-        (given > 500 && flooded == 0).then_some(())
-    });
-    assert!(before[1] > 0, "floods for one peer are counted, and there were some");
+    bazaar.wait_for_purchases(bazaar.now(), 1_000);
+    let settled = counts();
+    assert!(settled[1] > 0, "floods for one peer are counted, and there were some");
+    // Long enough for paths that spoil each other to meet: with those, floods end now and then, and come back.
+    bazaar.wait_for_purchases(bazaar.now(), 1_500);
+    let after = counts();
+    let [given, flooded] = [0, 1].map(|nth| after[nth] - settled[nth]);
+    assert!(given > 15_000, "{given} envelopes");
+    assert_eq!(flooded, 0, "of {given} envelopes, so many belonged to floods for one peer");
     bazaar.stop();
     bazaar.check();
 }
