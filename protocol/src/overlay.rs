@@ -152,9 +152,14 @@ impl Overlay {
         Envelope { source: self.me.peer, clock, route, body, multicast: Time(0) }
     }
 
+    /// Something has come from a neighbour: it lives.
+    pub fn heard(&mut self, from: PeerId) {
+        mutant!(self.gone.remove(&from); GoneForGood => false);
+    }
+
     /// Takes an envelope from a neighbour: delivers it, forwards it, or both.
     pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
-        mutant!(self.gone.remove(&from); GoneForGood => false);
+        self.heard(from);
         match envelope.route {
             Route::Flood { id, to } => {
                 if !self.take(id) {

@@ -275,6 +275,7 @@ impl Step<'_> {
         // A multicast is for everybody, so each peer on its way takes it, and merges it where it is news (SPEC C2).
         let multicast = self.peer.gossip.hear(from, envelope.multicast).then_some(envelope.multicast);
         let delivered = if envelope.body == Body::Clock {
+            self.peer.overlay.heard(from);
             if envelope.clock < envelope.multicast {
                 self.peer.gossip.asked(from);
             }

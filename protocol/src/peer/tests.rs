@@ -311,6 +311,20 @@ fn a_quiet_link_gets_an_envelope_of_its_own_for_a_clock() {
     assert_eq!(told, [(0, &Body::Clock, Time(500)), (1, &Body::Clock, Time(500))]);
 }
 
+// SPEC A9: a neighbour from which anything comes, be it a clock and nothing else, is not gone.
+#[test]
+fn a_neighbour_whose_clock_comes_after_its_link_went_down_is_sought_by_a_flood() {
+    for (multicast, is_sought) in [(None, false), (Some(500), true)] {
+        let mut peer = peer();
+        peer.step(Input::LinkDown(PeerId(0)));
+        if let Some(multicast) = multicast {
+            peer.step(with_multicast(multicast, direct(0, 2, multicast, Body::Clock)));
+        }
+        let effects = peer.step(direct(1, 0, 600, Body::Election(ElectionMessage::Call)));
+        assert_eq!(!sent(&effects).is_empty(), is_sought, "{effects:?}");
+    }
+}
+
 // DESIGN 4.
 #[test]
 fn an_invalid_configuration_is_refused() {
