@@ -166,6 +166,8 @@ fn a_simulation_that_cannot_be_is_refused_with_what_would_be_right() {
         (&["--network", pair, "--peers", "5"], "the file of the network says how many there are"),
         (&["--without", "S99"], "is no property; there are S1, S2"),
         (&["--table", "--peers", "3..5"], "--table compares numbers of peers"),
+        (&["--table", "--seeds", "0..5"], "--table takes one seed"),
+        (&["--table", "--without", "A9"], "cannot be used with '--without"),
     ] {
         let (code, out, says) = simulate(arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {says}");

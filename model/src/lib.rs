@@ -8,7 +8,7 @@
 //!
 //! For each scenario of the catalogue (`bazaar-model list`), the named properties hold in every state that can be
 //! reached from the first one by the steps of its machines and of an adversary with the stated budgets. That is an
-//! enumeration, not an induction: it says nothing beyond the bounds. There are five models, each a
+//! enumeration, not an induction: it says nothing beyond the bounds. There are six models, each a
 //! [`Subject`](subject::Subject) or a way of setting one up:
 //!
 //! - **[`election`]** runs two to five `Participant`s that elect a leader and hold office, and the ledger (`Archive`).
@@ -117,8 +117,8 @@
 //! subject of [`election`] and [`trading`], [`system`] that of whole peers; [`clock`] and [`overlay`] check one machine
 //! each. Then the [`search`]: [`graph`] presents a subject to stateright, [`check`] runs it, [`trace`] finds histories,
 //! [`history`] replays and shortens them, and `mutants` (in the second build only) is the catalogue of mutants. Last
-//! comes the [`simulator`], which tries one schedule a seed, at any size, and the [`pictures`]: a [`picture`] says what is to be seen, [`diagram`] draws it, [`replay`] shows a history from
-//! a file, and [`explore`] serves the Explorer.
+//! comes the [`simulator`], which tries one schedule a seed, at any size, and the [`pictures`]: a [`picture`] says what
+//! is to be seen, [`diagram`] draws it, [`replay`] shows a history from a file, and [`explore`] serves the Explorer.
 //!
 //! # To add something
 //!

@@ -1,8 +1,9 @@
 //! Random choices that a seed fixes forever.
 //!
-//! A seed names a graph, a cast of roles, and a history of the simulator. It must name the same ones with the next release of any
-//! library, so the generator is written out here in full: SplitMix64 (Steele, Lea, Flood 2014), which is eight lines
-//! long and passes the usual statistical suites. It is not a source of secrets; keys come from the operating system.
+//! A seed names a graph, a cast of roles, and a history of the simulator. It must name the same ones with the next
+//! release of any library, so the generator is written out here in full: SplitMix64 (Steele, Lea, Flood 2014), which is
+//! eight lines long and passes the usual statistical suites. It is not a source of secrets; keys come from the operating
+//! system.
 
 /// A stream of numbers fixed by a seed.
 #[derive(Clone, Debug)]

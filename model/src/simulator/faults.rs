@@ -4,7 +4,7 @@ use bazaar_protocol::id::PeerId;
 
 use super::{
     plan::{Fault, Noise, What},
-    world::{Event, Phase, World},
+    world::{CAPACITY, Event, Phase, World},
 };
 
 impl World {
@@ -28,7 +28,12 @@ impl World {
         match *what {
             What::Cut { .. } | What::Isolate { .. } => {
                 let cut = self.cut_by(what);
-                let was_up = cut.iter().any(|link| self.pairs[*link as usize / 2].is_up);
+                // One that is cut for good would have come up again.
+                let matters = |link: &u32| match what.lasts() {
+                    Some(_) => self.pairs[*link as usize / 2].is_up,
+                    None => !self.links[*link as usize].is_gone,
+                };
+                let had_effect = cut.iter().any(matters);
                 for link in cut {
                     let way = &mut self.links[link as usize];
                     match what.lasts() {
@@ -40,15 +45,16 @@ impl World {
                 if let Some(lasts) = what.lasts() {
                     self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
                 }
-                was_up
+                had_effect
             }
             What::CutLedger { peer, calls, replies, lasts } => {
                 let line = &mut self.nodes[peer.0 as usize].ledger;
+                let was_up = line.is_up;
                 line.cuts[0] += u32::from(calls);
                 line.cuts[1] += u32::from(replies);
                 self.impede_line(peer.0 as usize);
                 self.events.push(self.now + lasts.nanos(), Event::Mend { nth });
-                true
+                was_up
             }
             What::Pause { peer, lasts } => {
                 let node = &mut self.nodes[peer.0 as usize];
@@ -134,7 +140,7 @@ impl World {
     /// The faults stop: everybody comes back, and everything works, but for what is gone for good.
     pub(super) fn heal(&mut self) {
         self.phase = Phase::Settling;
-        self.noise = Noise::default();
+        (self.noise, self.capacity) = (Noise::default(), CAPACITY);
         if let Some(story) = &mut self.story {
             story.remark(self.now, "the faults stop");
         }

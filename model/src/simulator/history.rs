@@ -96,6 +96,7 @@ fn shrink_while(schedule: Schedule, mut still_fails: impl FnMut(&Schedule) -> bo
             FaultKind::Duplication => schedule.noise.duplication = 0,
             FaultKind::Reordering => schedule.noise.reordering = 0,
             FaultKind::Stall => schedule.noise.stalls = 0,
+            FaultKind::Congestion => schedule.noise.congestion = 0,
             FaultKind::Cut
             | FaultKind::OneWayCut
             | FaultKind::PermanentCut
@@ -105,7 +106,7 @@ fn shrink_while(schedule: Schedule, mut still_fails: impl FnMut(&Schedule) -> bo
             | FaultKind::Slow
             | FaultKind::Crash
             | FaultKind::TraderCrash
-            | FaultKind::LoneSurvivor
+            | FaultKind::PermanentCrash
             | FaultKind::LedgerCrash => schedule.faults.retain(|fault| fault.what.kind() != kind),
         });
     }
@@ -193,12 +194,12 @@ impl Record {
         if let Some(mutant) = &self.mutant {
             writeln!(out, "mutant {mutant}")?;
         }
-        let Noise { loss, duplication, reordering, stalls } = self.simulation.noise;
+        let Noise { loss, duplication, reordering, stalls, congestion } = self.simulation.noise;
         if self.simulation.noise != Noise::default() {
             writeln!(
                 out,
                 "in a million messages {loss} are lost, {duplication} doubled and {reordering} overtaken; of a million \
-                 writes {stalls} stall"
+                 writes {stalls} stall; an envelope keeps its link busy for {congestion} µs longer"
             )?;
         }
         let (outcome, story) = tell(self.simulation.clone());

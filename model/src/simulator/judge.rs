@@ -71,12 +71,16 @@ impl World {
         if self.phase != Phase::Settling {
             return;
         }
+        // Before all are up that will be, there is nobody to ask.
+        let are_up = self.nodes.iter().all(|node| node.peer.is_some() || node.is_gone);
         let together = self.together();
+        if !are_up
+            || !together.is_empty() && self.settled(together.clone()).there_is_one_trader_that_all_know().is_err()
+        {
+            self.events.push(self.now + LOOK, Event::Sample);
+            return;
+        }
         if !together.is_empty() {
-            if self.settled(together).there_is_one_trader_that_all_know().is_err() {
-                self.events.push(self.now + LOOK, Event::Sample);
-                return;
-            }
             self.tally.operation(Operation::Settled);
         }
         // There is one, or nothing is asked.
@@ -87,6 +91,9 @@ impl World {
     pub(super) fn be_quiet(&mut self) {
         self.phase = Phase::Quiet;
         self.quiet_since = self.now;
+        if self.conditions.terms.resign_after == u32::MAX && self.is_everybody_there() {
+            self.tally.operation(Operation::QuietTerm);
+        }
         if let Some(story) = &mut self.story {
             story.remark(self.now, "the network must be quiet from here on");
         }
@@ -104,11 +111,17 @@ impl World {
         matches!(self.phase, Phase::Quiet | Phase::Draining)
     }
 
+    /// Whether a unicast of this peer must find its path (A9).
+    pub(super) fn may_not_be_flooded(&self, source: usize) -> bool {
+        // A new trader has not heard of all its clients yet, if it has restarted since they spoke last.
+        let (trader, since) = self.took_office;
+        let is_new = source == trader && self.now < since + nanos(ACQUAINTED);
+        self.is_quiet() && !is_new && self.is_everybody_there()
+    }
+
     /// A9: a unicast is turned into a flood.
     pub(super) fn on_detour(&mut self, nth: usize, envelope: &Envelope) {
-        // A new trader has not heard of all its clients yet, if it has restarted since they spoke last.
-        let is_new = self.now < self.office_at + nanos(ACQUAINTED);
-        if self.is_quiet() && self.is_everybody_there() && !is_new {
+        if self.may_not_be_flooded(envelope.source.0 as usize) {
             let to = envelope.destination().map_or(String::new(), |to| format!(" to peer {to}"));
             let what = format!(
                 "{} s after the last fault, peer {nth} floods a unicast of peer {}{to}",
@@ -137,7 +150,7 @@ impl World {
                 self.judge_wait(nth, since);
             }
             Note::TookOffice { .. } => {
-                self.office_at = self.now;
+                self.took_office = (nth, self.now);
                 self.nodes[nth].wants_since = NEVER;
                 if let Some(survey) = &mut self.survey {
                     survey.took_office(self.now);

@@ -10,15 +10,12 @@ use bazaar_protocol::{
 
 use super::{
     meter::Operation,
-    plan::FaultKind,
-    world::{DISARMED, Event, Job, SILENCE, World, between, happens},
+    network::Travel,
+    world::{DISARMED, Event, Job, SILENCE, World, between},
 };
 
 /// How long it takes from a batch's being durable to its answer, and to answer a read.
 const MOMENT: u64 = 20_000;
-
-/// The most by which a call or a reply that others overtake is late.
-const LATE: u64 = 50_000_000;
 
 /// The two directions of a peer's connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,24 +27,12 @@ enum Direction {
 impl World {
     // Connections.
 
-    /// When what leaves now arrives; twice if it is doubled, never if it is lost.
-    fn travel_times(&mut self, nth: usize, direction: Direction) -> [Option<u64>; 2] {
-        if happens(&mut self.streams.loss, self.noise.loss) {
-            self.tally.fault(FaultKind::Loss);
-            return [None, None];
-        }
-        let soonest = self.now + self.conditions.to_ledger + self.streams.latency.below(self.conditions.jitter);
-        let again = happens(&mut self.streams.duplication, self.noise.duplication).then(|| {
-            self.tally.fault(FaultKind::Duplication);
-            soonest + self.streams.duplication.below(LATE)
-        });
-        if happens(&mut self.streams.reordering, self.noise.reordering) {
-            self.tally.fault(FaultKind::Reordering);
-            return [Some(soonest + self.streams.reordering.below(LATE)), again];
-        }
-        let last = &mut self.nodes[nth].ledger.last[direction as usize];
-        *last = soonest.max(*last);
-        [Some(*last), again]
+    /// What becomes of a call or a reply that leaves now; `None`: it is lost.
+    fn line_travels(&mut self, nth: usize, direction: Direction) -> Option<Travel> {
+        let last = self.nodes[nth].ledger.last[direction as usize];
+        let travel = self.travels(self.now + self.conditions.to_ledger, last)?;
+        self.nodes[nth].ledger.last[direction as usize] = travel.last;
+        Some(travel)
     }
 
     /// A peer calls the ledger.
@@ -57,13 +42,11 @@ impl World {
             return;
         }
         let (peer, generation) = (nth as u32, line.generation);
-        let times = self.travel_times(nth, Direction::Calls);
-        if let Some(again) = times[1] {
+        let Some(travel) = self.line_travels(nth, Direction::Calls) else { return };
+        if let Some(again) = travel.again {
             self.events.push(again, Event::Call { peer, generation, call: call.clone() });
         }
-        if let Some(at) = times[0] {
-            self.events.push(at, Event::Call { peer, generation, call });
-        }
+        self.events.push(travel.at, Event::Call { peer, generation, call });
     }
 
     pub(super) fn receive_call(&mut self, nth: usize, generation: u32, call: LedgerCall) {
@@ -91,13 +74,11 @@ impl World {
         if !node.ledger.is_up {
             return;
         }
-        let times = self.travel_times(peer as usize, Direction::Replies);
-        if let Some(again) = times[1] {
+        let Some(travel) = self.line_travels(peer as usize, Direction::Replies) else { return };
+        if let Some(again) = travel.again {
             self.events.push(again, Event::Reply { peer, generation, reply: reply.clone() });
         }
-        if let Some(at) = times[0] {
-            self.events.push(at, Event::Reply { peer, generation, reply });
-        }
+        self.events.push(travel.at, Event::Reply { peer, generation, reply });
     }
 
     fn is_line_blocked(&self, nth: usize) -> bool {

@@ -76,11 +76,15 @@ pub enum Operation {
     /// Once the faults had stopped, there was one trader that all knew. Nothing is asked of peers that no link connects
     /// any more.
     Settled,
+    /// Once the network was quiet, a unicast was sent that must find its path (A9).
+    QuietUnicast,
+    /// A network was quiet in which nobody resigns, so that nobody may call an election (L4).
+    QuietTerm,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 11] = [
+    pub const ALL: [Operation; 13] = [
         Operation::Request,
         Operation::Sale,
         Operation::Refusal,
@@ -92,6 +96,8 @@ impl Operation {
         Operation::LedgerRestart,
         Operation::Snapshot,
         Operation::Settled,
+        Operation::QuietUnicast,
+        Operation::QuietTerm,
     ];
 
     /// Its name in tables.
@@ -109,6 +115,8 @@ impl Operation {
             Operation::LedgerRestart => "ledger restarted",
             Operation::Snapshot => "snapshots read",
             Operation::Settled => "networks settled",
+            Operation::QuietUnicast => "unicasts while quiet",
+            Operation::QuietTerm => "quiet, one trader",
         }
     }
 

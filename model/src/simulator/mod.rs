@@ -23,7 +23,7 @@
 //!
 //! # What goes wrong
 //!
-//! Messages and calls are lost, doubled and overtaken; writes stall; links and connections to the ledger are cut, one
+//! Messages and calls are lost, doubled and overtaken; links are so slow that queues overflow; writes stall; links and connections to the ledger are cut, one
 //! way or both, for a while or (links) for good; peers stand still, are slow, and crash; the ledger crashes. How much of
 //! it is drawn: one seed in eight is quiet. What begins at a certain time is an explicit list
 //! ([`plan::Schedule`]), so that a history that fails can be shrunk ([`history::shrink`]).
@@ -35,7 +35,7 @@
 //! | | What | Within |
 //! |---|---|---|
 //! | L1, L3 | there is one trader that all live peers know; one peer alone is it itself | [`plan::SETTLE`] after the last fault |
-//! | A9 | nobody turns a unicast into a flood, but for [`plan::ACQUAINTED`] after a peer took office | from then on |
+//! | A9 | nobody turns a unicast into a flood, but for those of a trader up to [`plan::ACQUAINTED`] after it took office | from then on |
 //! | L4 | nobody suspects the trader, and nobody calls an election but [`plan::ELECTION_BOUND`] after a resignation | from then on |
 //! | L4 | a request has its outcome | [`plan::REQUEST_BOUND`], from then on |
 //! | L2 | nothing waits, everybody was told of everything, and every seller has goods | [`plan::DRAIN`] after the buyers stop |

@@ -5,13 +5,43 @@ use bazaar_protocol::{input::Input, message::Envelope};
 use super::{
     meter::EnvelopeKind,
     plan::FaultKind,
-    world::{Event, Job, QUEUE, SILENCE, World, happens},
+    world::{Event, Job, SILENCE, World, happens},
 };
 
 /// The most by which a message that others overtake is late.
 const LATE: u64 = 50_000_000;
 
+/// When something that is sent arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Travel {
+    pub(super) at: u64,
+    /// It arrives once more.
+    pub(super) again: Option<u64>,
+    /// What is sent the same way later arrives no earlier, unless it overtakes.
+    pub(super) last: u64,
+}
+
 impl World {
+    /// What becomes of something that takes until `soonest`, and longer by chance, on a way on which nothing arrives
+    /// before `last`; `None`: it is lost.
+    pub(super) fn travels(&mut self, soonest: u64, last: u64) -> Option<Travel> {
+        if happens(&mut self.streams.loss, self.noise.loss) {
+            self.tally.fault(FaultKind::Loss);
+            return None;
+        }
+        let soonest = soonest + self.streams.latency.below(self.conditions.jitter);
+        let again = happens(&mut self.streams.duplication, self.noise.duplication).then(|| {
+            self.tally.fault(FaultKind::Duplication);
+            soonest + self.streams.duplication.below(LATE)
+        });
+        if happens(&mut self.streams.reordering, self.noise.reordering) {
+            self.tally.fault(FaultKind::Reordering);
+            return Some(Travel { at: soonest + self.streams.reordering.below(LATE), again, last });
+        }
+        let at = soonest.max(last);
+        Some(Travel { at, again, last: at })
+    }
+
     /// Puts an envelope on a link.
     pub(super) fn send(&mut self, link: u32, envelope: Envelope) {
         let kind = EnvelopeKind::of(&envelope);
@@ -38,8 +68,8 @@ impl World {
             way.waiting.remove(older);
             self.tally.superseded += 1;
         }
-        if way.waiting.len() >= QUEUE {
-            self.tally.overflowed += 1;
+        if way.waiting.len() >= self.capacity {
+            self.overflow();
             return;
         }
         if way.waiting.is_empty() {
@@ -60,26 +90,23 @@ impl World {
 
     fn travel(&mut self, link: u32, envelope: Envelope) {
         let way = &mut self.links[link as usize];
-        way.free = self.now + self.conditions.per_envelope;
+        way.free = self.now + self.conditions.per_envelope + u64::from(self.noise.congestion) * 1_000;
         let generation = self.pairs[link as usize / 2].generation;
-        if happens(&mut self.streams.loss, self.noise.loss) {
-            self.tally.fault(FaultKind::Loss);
-            return;
+        let (soonest, last) = (way.free + way.latency, way.last);
+        let Some(Travel { at, again, last }) = self.travels(soonest, last) else { return };
+        self.links[link as usize].last = last;
+        if let Some(again) = again {
+            self.events.push(again, Event::Arrive { link, generation, envelope: envelope.clone() });
         }
-        let soonest = way.free + way.latency + self.streams.latency.below(self.conditions.jitter);
-        if happens(&mut self.streams.duplication, self.noise.duplication) {
-            self.tally.fault(FaultKind::Duplication);
-            let at = soonest + self.streams.duplication.below(LATE);
-            self.events.push(at, Event::Arrive { link, generation, envelope: envelope.clone() });
-        }
-        let at = if happens(&mut self.streams.reordering, self.noise.reordering) {
-            self.tally.fault(FaultKind::Reordering);
-            soonest + self.streams.reordering.below(LATE)
-        } else {
-            way.last = way.last.max(soonest);
-            way.last
-        };
         self.events.push(at, Event::Arrive { link, generation, envelope });
+    }
+
+    /// A link or an inbox has no room for an envelope.
+    pub(super) fn overflow(&mut self) {
+        self.tally.overflowed += 1;
+        if self.noise.congestion > 0 {
+            self.tally.fault(FaultKind::Congestion);
+        }
     }
 
     pub(super) fn arrive(&mut self, link: u32, generation: u32, envelope: Envelope) {

@@ -5,19 +5,21 @@ use bazaar_protocol::{
     id::PeerId,
     input::{Choice, Input, Timer},
     invariant::{Before, is_untold},
-    message::Route,
+    message::{Body, Route},
     peer::Peer,
 };
 
 use super::{
     meter::Operation,
     plan::FaultKind,
-    world::{DISARMED, Event, INBOX, Job, NEVER, Phase, TIMERS, World, between, happens, slot},
+    world::{DISARMED, Event, Job, NEVER, Phase, TIMERS, World, between, happens, slot},
 };
 
-/// Up to this many peers, an overlay is compared before and after every flood that it has seen before; beyond that,
-/// once in so many times, since copying it costs as much as there are peers.
-const COMPARED: u64 = 64;
+/// Up to this many peers, an overlay is compared before and after every flood that it has seen before.
+const ALWAYS_COMPARED: u32 = 64;
+
+/// Beyond that, in one of so many steps, since copying it costs as much as there are peers.
+const COMPARED_ONCE_IN: u64 = 64;
 
 /// The most by which a write is slowed down.
 const STALL: u64 = 400_000_000;
@@ -86,8 +88,8 @@ impl World {
             self.perform(nth, job);
             return;
         }
-        if node.inbox.len() >= INBOX && matches!(job, Job::Input(Input::Received { .. })) {
-            self.tally.overflowed += 1;
+        if node.inbox.len() >= self.capacity && matches!(job, Job::Input(Input::Received { .. })) {
+            self.overflow();
             return;
         }
         node.inbox.push_back(job);
@@ -200,7 +202,7 @@ impl World {
             Route::Flood { id, .. } => observer.was_handed(PeerId(nth as u32), id),
             Route::Direct { .. } => false,
         });
-        let is_compared = u64::from(peer.config().peers) <= COMPARED || tally.steps % COMPARED == 0;
+        let is_compared = peer.config().peers <= ALWAYS_COMPARED || tally.steps.is_multiple_of(COMPARED_ONCE_IN);
         let overlay = (is_known && is_compared).then(|| peer.overlay().clone());
         let before = Before::of(peer.participant());
         let (mut found, mut heard) = (Ok(()), None);
@@ -241,11 +243,12 @@ impl World {
                             if id.origin.0 as usize == nth && id.number > node.last_detour {
                                 node.last_detour = id.number;
                                 self.tally.detours += 1;
-                                self.tally.unicasts += u64::from(is_mine);
+                                self.count_unicast(nth, is_mine);
                                 self.on_detour(nth, &envelope);
                             }
                         }
-                        Route::Direct { .. } => self.tally.unicasts += u64::from(is_mine),
+                        // A bare clock is for the neighbour alone.
+                        Route::Direct { .. } => self.count_unicast(nth, is_mine && envelope.body != Body::Clock),
                         Route::Flood { to: None, .. } => {}
                     }
                     let link = self.nodes[nth].links.iter().find(|(neighbour, _)| *neighbour == to);
@@ -278,6 +281,15 @@ impl World {
                     }
                 }
                 Effect::Note { note, .. } => self.noted(nth, &note),
+            }
+        }
+    }
+
+    fn count_unicast(&mut self, nth: usize, is_mine: bool) {
+        if is_mine {
+            self.tally.unicasts += 1;
+            if self.may_not_be_flooded(nth) {
+                self.tally.operation(Operation::QuietUnicast);
             }
         }
     }

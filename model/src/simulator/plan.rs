@@ -102,7 +102,8 @@ impl fmt::Display for Millis {
     }
 }
 
-/// What happens at random to messages and writes, as chances in a million, until the faults stop.
+/// What happens at random to messages and writes, as chances in a million, and how congested links are, until the
+/// faults stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noise {
     /// A message is lost.
@@ -113,6 +114,10 @@ pub struct Noise {
     pub reordering: u32,
     /// A write to a disk takes up to 400 ms.
     pub stalls: u32,
+    /// By how many microseconds longer each envelope keeps its link busy, which then has little room for those that
+    /// wait. This is no chance.
+    #[serde(default)]
+    pub congestion: u32,
 }
 
 /// Something that goes wrong at a certain time. Those that last are over at the latest when the faults stop, except
@@ -206,6 +211,8 @@ pub enum FaultKind {
     Reordering,
     /// A write takes long.
     Stall,
+    /// A link or an inbox has no room for a message.
+    Congestion,
     /// A link is cut both ways.
     Cut,
     /// A link is cut one way.
@@ -224,19 +231,20 @@ pub enum FaultKind {
     Crash,
     /// The trader crashes.
     TraderCrash,
-    /// All peers but one crash for good.
-    LoneSurvivor,
+    /// A peer crashes for good.
+    PermanentCrash,
     /// The ledger crashes.
     LedgerCrash,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 15] = [
+    pub const ALL: [FaultKind; 16] = [
         FaultKind::Loss,
         FaultKind::Duplication,
         FaultKind::Reordering,
         FaultKind::Stall,
+        FaultKind::Congestion,
         FaultKind::Cut,
         FaultKind::OneWayCut,
         FaultKind::PermanentCut,
@@ -246,7 +254,7 @@ impl FaultKind {
         FaultKind::Slow,
         FaultKind::Crash,
         FaultKind::TraderCrash,
-        FaultKind::LoneSurvivor,
+        FaultKind::PermanentCrash,
         FaultKind::LedgerCrash,
     ];
 
@@ -258,6 +266,7 @@ impl FaultKind {
             FaultKind::Duplication => "messages doubled",
             FaultKind::Reordering => "messages overtaken",
             FaultKind::Stall => "writes stalled",
+            FaultKind::Congestion => "without room",
             FaultKind::Cut => "links cut",
             FaultKind::OneWayCut => "links cut one way",
             FaultKind::PermanentCut => "links cut for good",
@@ -267,7 +276,7 @@ impl FaultKind {
             FaultKind::Slow => "peers slow",
             FaultKind::Crash => "peers crashed",
             FaultKind::TraderCrash => "traders crashed",
-            FaultKind::LoneSurvivor => "peers gone for good",
+            FaultKind::PermanentCrash => "peers gone for good",
             FaultKind::LedgerCrash => "ledger crashed",
         }
     }
@@ -285,7 +294,7 @@ impl What {
             What::CutLedger { .. } => FaultKind::LedgerCut,
             What::Pause { .. } => FaultKind::Pause,
             What::Slow { .. } => FaultKind::Slow,
-            What::Crash { lasts: None, .. } => FaultKind::LoneSurvivor,
+            What::Crash { lasts: None, .. } => FaultKind::PermanentCrash,
             What::Crash { .. } => FaultKind::Crash,
             What::CrashTrader { .. } => FaultKind::TraderCrash,
             What::CrashLedger { .. } => FaultKind::LedgerCrash,
@@ -387,6 +396,7 @@ impl Schedule {
                 duplication: rate(&mut random, 50_000),
                 reordering: rate(&mut random, 100_000),
                 stalls: rate(&mut random, 20_000),
+                congestion: congestion(schedule.plan.seed),
             };
         }
         if temper >= 2 {
@@ -496,12 +506,13 @@ impl Schedule {
 
     /// The kinds of faults that can happen in it.
     pub fn kinds(&self) -> impl Iterator<Item = FaultKind> + '_ {
-        let Noise { loss, duplication, reordering, stalls } = self.noise;
+        let Noise { loss, duplication, reordering, stalls, congestion } = self.noise;
         let noise = [
             (loss, FaultKind::Loss),
             (duplication, FaultKind::Duplication),
             (reordering, FaultKind::Reordering),
             (stalls, FaultKind::Stall),
+            (congestion, FaultKind::Congestion),
         ];
         let noise = noise.into_iter().filter(|(chance, _)| *chance > 0).map(|(_, kind)| kind);
         noise.chain(self.faults.iter().map(|fault| fault.what.kind()))
@@ -576,6 +587,13 @@ fn rate(random: &mut SplitMix64, most: u64) -> u32 {
     let drawn = random.below((most >> shift).max(1)) + 1;
     // At most a million.
     if random.below(2) == 0 { 0 } else { drawn as u32 }
+}
+
+/// Of two seeds with noise, one has none.
+fn congestion(seed: u64) -> u32 {
+    let mut random = SplitMix64::new(seed, "congestion");
+    // At most an eighth of a second; a link carries tens of envelopes a second.
+    if random.below(2) > 0 { 0 } else { 8_000 << random.below(5) }
 }
 
 /// Whether the graph without some links is still connected.
@@ -685,15 +703,17 @@ impl Conditions {
     }
 }
 
-/// Of four seeds, three have the default terms.
+/// Of four seeds, three have the default terms; but in one of three nobody resigns, so that the end is quiet at any pace.
 fn terms(seed: u64) -> Terms {
     let mut random = SplitMix64::new(seed, "terms");
-    if random.below(4) > 0 {
-        return Terms::DEFAULT;
-    }
-    // Below a thousand.
-    let (sales, records) = (5 + random.below(200) as u32, 2 + random.below(12) as u32);
-    Terms { resign_after: sales, batch_limit: records, ..Terms::DEFAULT }
+    let terms = if random.below(4) > 0 {
+        Terms::DEFAULT
+    } else {
+        // Below a thousand.
+        let (sales, records) = (5 + random.below(200) as u32, 2 + random.below(12) as u32);
+        Terms { resign_after: sales, batch_limit: records, ..Terms::DEFAULT }
+    };
+    if SplitMix64::new(seed, "resignations").below(3) > 0 { terms } else { Terms { resign_after: u32::MAX, ..terms } }
 }
 
 /// Of four seeds, one has orders of several units, which leave something over (SPEC D8).

@@ -78,6 +78,12 @@ impl Survey {
         quantile(&self.waits, share)
     }
 
+    /// After how many kills another trader has taken office.
+    #[must_use]
+    pub fn kills(&self) -> usize {
+        self.vacancies.len()
+    }
+
     /// The longest time without a trader after one was killed, in nanoseconds.
     #[must_use]
     pub fn longest_vacancy(&self) -> Option<u64> {

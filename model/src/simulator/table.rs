@@ -90,6 +90,8 @@ pub struct Row {
     pub overflowed: f64,
     /// How many elections were called for each term.
     pub callers: Option<f64>,
+    /// How often the trader was killed, and another has taken office since.
+    pub kills: usize,
     /// The usual time without a trader after a kill, in milliseconds.
     pub vacancy: Option<f64>,
     /// The longest.
@@ -155,6 +157,7 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         peak: world.peak(),
         overflowed: per_outcome(tally.overflowed),
         callers: (terms > 0).then(|| tally.operations(Operation::Call) as f64 / terms as f64),
+        kills: survey.kills(),
         vacancy: survey.usual_vacancy().map(millis),
         longest_vacancy: survey.longest_vacancy().map(millis),
         p50: survey.wait(0.5).map(millis),
@@ -179,7 +182,7 @@ impl World {
 }
 
 /// The names of the columns, and what they mean.
-const COLUMNS: [(&str, &str); 18] = [
+const COLUMNS: [(&str, &str); 21] = [
     ("peers", "how many peers"),
     ("hops", "between the two that are furthest apart"),
     ("outcomes/s", "requests that got an outcome, a second of virtual time"),
@@ -190,10 +193,13 @@ const COLUMNS: [(&str, &str); 18] = [
     ("election", "messages of elections"),
     ("flooded", "unicasts that were flooded, because no path was known"),
     ("bytes", "for each outcome, without frames"),
+    ("by kind", "of these, those of clocks, of trade, of heartbeats, of elections, and of flooded unicasts"),
     ("peak", "the most envelopes on one direction of a link in a second"),
     ("dropped", "for each outcome, because a link or an inbox was full"),
     ("callers", "elections called for each term"),
+    ("kills", "of the trader, after which another took office"),
     ("vacant ms", "the usual time without a trader after a kill"),
+    ("longest ms", "the longest"),
     ("p50 ms", "how long half of the requests waited at most"),
     ("p99 ms", "how long 99 % of them waited at most"),
     ("late %", "outcomes after one of a later-stamped request"),
@@ -216,10 +222,13 @@ impl Row {
             election,
             flooded,
             number(self.bytes.iter().sum()),
+            self.bytes.map(|bytes| format!("{bytes:.0}")).join(" / "),
             self.peak.to_string(),
             number(self.overflowed),
             maybe(self.callers),
+            self.kills.to_string(),
             maybe(self.vacancy),
+            maybe(self.longest_vacancy),
             maybe(self.p50),
             maybe(self.p99),
             number(self.overtaken * 100.0),

@@ -31,11 +31,11 @@ use super::{
 /// How long a link may be silent before both ends take it for down, as in the runtime.
 pub(super) const SILENCE: u64 = 1_500_000_000;
 
-/// How many envelopes wait for a link, as in the runtime.
-pub(super) const QUEUE: usize = 1_024;
+/// How many envelopes wait for a link, and how many inputs for a peer, as in the runtime.
+pub(super) const CAPACITY: usize = 1_024;
 
-/// How many inputs wait for a peer, as in the runtime.
-pub(super) const INBOX: usize = 1_024;
+/// The same while there is congestion, so that it shows in small networks.
+const CONGESTED_CAPACITY: usize = 4;
 
 /// Later than everything.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -281,6 +281,8 @@ pub struct World {
     pub(super) schedule: Schedule,
     pub(super) conditions: Conditions,
     pub(super) noise: Noise,
+    /// How many envelopes wait for a link, and how many inputs for a peer.
+    pub(super) capacity: usize,
     pub(super) now: u64,
     pub(super) events: Events<Event>,
     pub(super) nodes: Vec<Node>,
@@ -298,8 +300,8 @@ pub struct World {
     pub(super) has_settled: bool,
     /// When a resignation last became durable.
     pub(super) resigned_at: Option<u64>,
-    /// When a peer last took office.
-    pub(super) office_at: u64,
+    /// The last peer that took office, and when.
+    pub(super) took_office: (usize, u64),
     /// What a driver answers at once.
     pub(super) answers: VecDeque<(usize, Input)>,
     pub(super) violation: Option<Violation>,
@@ -368,6 +370,7 @@ impl World {
         let rules = Rules { terms, limits, is_synchronous: false, only: None };
         let mut world = World {
             noise: schedule.noise,
+            capacity: if schedule.noise.congestion > 0 { CONGESTED_CAPACITY } else { CAPACITY },
             conditions,
             now: 0,
             events: Events::default(),
@@ -383,7 +386,7 @@ impl World {
             quiet_since: NEVER,
             has_settled: false,
             resigned_at: None,
-            office_at: 0,
+            took_office: (0, 0),
             answers: VecDeque::new(),
             violation: None,
             story: None,
