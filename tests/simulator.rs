@@ -126,7 +126,7 @@ fn an_outcome_costs_few_envelopes_at_any_size_and_clocks_hardly_any() {
         assert!(all <= most, "{peers} peers: {all} envelopes for an outcome");
         let clocks = row.envelopes[EnvelopeKind::Clock as usize];
         assert!(clocks < 0.25 * all, "{peers} peers: {clocks} of {all} envelopes are clocks");
-        assert!(row.flooded == 0.0 && row.overflowed == 0.0, "{peers} peers: {row:?}");
+        assert!(row.detours == 0.0 && row.overflowed == 0.0, "{peers} peers: {row:?}");
     }
 }
 

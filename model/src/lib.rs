@@ -8,7 +8,7 @@
 //!
 //! For each scenario of the catalogue (`bazaar-model list`), the named properties hold in every state that can be
 //! reached from the first one by the steps of its machines and of an adversary with the stated budgets. That is an
-//! enumeration, not an induction: it says nothing beyond the bounds. There are six models, each a
+//! enumeration, not an induction: it says nothing beyond the bounds. There are five models, each a
 //! [`Subject`](subject::Subject) or a way of setting one up:
 //!
 //! - **[`election`]** runs two to five `Participant`s that elect a leader and hold office, and the ledger (`Archive`).
@@ -33,7 +33,8 @@
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
 //!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened
-//!   before has the earlier stamp.
+//!   before has the earlier stamp. With it goes [`gossip`](machines::gossip), which runs the `Gossip` that carries clock
+//!   multicasts on small networks. Checked: C2.
 //! - **[`overlay`]** runs `Overlay`s on all 112 connected [networks](machines::network) of 2 to 7 peers with at most
 //!   three neighbours each. Messages are lost, duplicated and delivered in any order; relays crash, noticed or not, and
 //!   come back. Checked: S10, and A2: every peer connected to the source by sound links is reached, and a new flood

@@ -152,7 +152,8 @@ impl Overlay {
         Envelope { source: self.me.peer, clock, route, body, multicast: Time(0) }
     }
 
-    /// Something has come from a neighbour: it lives.
+    /// Something that is not given to [`receive`](Overlay::receive), such as a clock and nothing else, has come from a
+    /// neighbour: it is not gone.
     pub fn heard(&mut self, from: PeerId) {
         mutant!(self.gone.remove(&from); GoneForGood => false);
     }

@@ -26,7 +26,7 @@ use bazaar_model::{
         history::{Outcome, Record, shrink, simulate},
         meter::{Operation, Tally},
         plan::{FaultKind, LONGEST, Network, Plan, SHORTEST, Schedule},
-        table::{Row, Section, Size, Turnover, legend, measure},
+        table::{FIRST_KILL, Row, Section, Size, Turnover, legend, measure},
     },
 };
 use serde::Serialize;
@@ -57,7 +57,8 @@ pub struct SimulateArguments {
     /// Without any faults.
     #[arg(long)]
     quiet: bool,
-    /// Fail if a history has fewer outcomes than this: it would show little.
+    /// Fail if a history has fewer outcomes than this: it would show little. Histories in which fewer than three peers are
+    /// left do not count.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "table")]
     floor: u64,
     /// Pass over violations of these properties, such as A9, since they are known.
@@ -88,7 +89,7 @@ fn property(text: &str) -> Result<Property, String> {
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let wrong = || format!("{text:?} is neither a seed nor a range of seeds such as 0..1000");
+    let wrong = || format!("{text:?} is neither a seed below {} nor a range of seeds such as 0..1000", u64::MAX);
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
     let range = match text.split_once("..") {
         Some((first, end)) => number(first)?..number(end)?,
@@ -227,7 +228,7 @@ struct Sum {
     tally: Tally,
     seeds: u64,
     nanos: u128,
-    /// The fewest outcomes that a history of three or more peers without a violation had, and its seed.
+    /// The fewest outcomes that a history without a violation had, and its seed; of three or more peers, which come back.
     fewest: Option<(u64, u64)>,
     compared: u64,
     /// In how many seeds each kind of fault was on.
@@ -241,8 +242,9 @@ impl Sum {
         self.seeds += 1;
         self.tally.add(&outcome.tally);
         self.nanos += u128::from(outcome.nanos);
-        for kind in schedule.kinds().collect::<BTreeSet<_>>() {
-            *self.on.entry(kind).or_default() += 1;
+        let kinds: BTreeSet<FaultKind> = schedule.kinds().collect();
+        for kind in &kinds {
+            *self.on.entry(*kind).or_default() += 1;
         }
         let (seed, peers) = (schedule.plan.seed, schedule.plan.peers);
         if let Some(again) = again {
@@ -258,8 +260,8 @@ impl Sum {
             }
             return;
         }
-        // With fewer than three peers nobody trades.
-        if peers < 3 {
+        // With fewer than three peers nobody trades, and one that is left alone does not.
+        if peers < 3 || kinds.contains(&FaultKind::PermanentCrash) {
             return;
         }
         let few = (outcome.tally.outcomes(), seed);
@@ -371,8 +373,10 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
         None => 0,
     };
     let span = arguments.span.unwrap_or(COUNTED);
-    if span.is_zero() {
-        return Err(io::Error::other("--for 0s counts nothing; give a minute or more"));
+    if span.is_zero() || (span <= FIRST_KILL && !arguments.quiet) {
+        let what =
+            format!("--for {span:?} is too short: the trader is killed after {FIRST_KILL:?}, unless --quiet is given");
+        return Err(io::Error::other(what));
     }
     let think = arguments.think.or(Pace::DEFAULT.think).unwrap_or_default();
     let mut tasks: Vec<Size> = Vec::new();
@@ -585,12 +589,17 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         eprintln!("error: these faults were on in {OFTEN} seeds or more and never happened: {}", idle.join(", "));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
-    let settled = sum.tally.operations(Operation::Settled);
-    if settled * 2 < sum.seeds {
-        eprintln!(
-            "error: only {settled} of {} networks settled; of the others nothing was asked at the end",
-            sum.seeds
-        );
+    let done = |operation| sum.tally.operations(operation);
+    let settled = done(Operation::Settled);
+    if settled < sum.seeds {
+        let of = sum.seeds;
+        eprintln!("error: only {settled} of {of} networks settled; of the others nothing was asked at the end");
+        return Ok(ExitCode::from(NOT_COMPLETE));
+    }
+    // Of fewer seeds, it may be that everybody resigns, or that nobody trades.
+    let asked = [Operation::QuietUnicast, Operation::QuietTerm];
+    if let Some(never) = asked.into_iter().find(|one| done(*one) == 0 && sum.seeds >= TWICE && sum.fewest.is_some()) {
+        eprintln!("error: never \"{}\", so A9 and L4 were hardly asked", never.name());
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor) {

@@ -216,7 +216,7 @@ const MISSED: &[(&[Mutant], &str)] = {
                 M::NeverGivesUp,
                 M::ContestedAndIsolatedStays,
             ],
-            "it takes a fault that stays; here all of them but cuts of links end",
+            "it takes a fault that stays; here all of them end but cuts of links and crashes of all peers but one",
         ),
         (&[M::OpenRequestIgnored], "a former life's request must arrive after the next one"),
         (

@@ -76,8 +76,11 @@ impl World {
                 node.peer.is_some()
             }
             What::Crash { peer, lasts } => {
-                self.nodes[peer.0 as usize].is_gone |= lasts.is_none();
-                self.crash_for(peer, lasts.map(|lasts| lasts.nanos()))
+                let was_up = self.crash_for(peer, lasts.map(|lasts| lasts.nanos()));
+                // One that is down already would have come back.
+                let is_gone = &mut self.nodes[peer.0 as usize].is_gone;
+                let ends = lasts.is_none() && !std::mem::replace(is_gone, true);
+                was_up || ends
             }
             What::CrashTrader { lasts } => match self.trader() {
                 Some(peer) => {

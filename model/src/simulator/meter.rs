@@ -116,7 +116,7 @@ impl Operation {
             Operation::Snapshot => "snapshots read",
             Operation::Settled => "networks settled",
             Operation::QuietUnicast => "unicasts while quiet",
-            Operation::QuietTerm => "quiet, one trader",
+            Operation::QuietTerm => "nobody may resign",
         }
     }
 

@@ -23,10 +23,11 @@
 //!
 //! # What goes wrong
 //!
-//! Messages and calls are lost, doubled and overtaken; links are so slow that queues overflow; writes stall; links and connections to the ledger are cut, one
-//! way or both, for a while or (links) for good; peers stand still, are slow, and crash; the ledger crashes. How much of
-//! it is drawn: one seed in eight is quiet. What begins at a certain time is an explicit list
-//! ([`plan::Schedule`]), so that a history that fails can be shrunk ([`history::shrink`]).
+//! Messages and calls are lost, doubled and overtaken; links are so slow that queues and inboxes overflow; writes stall;
+//! links and connections to the ledger are cut, one way or both, for a while or (links) for good; peers stand still, are
+//! slow, and crash, in small networks all but one for good; the ledger crashes. How much of it is drawn: one seed in
+//! eight is quiet. What begins at a certain time is an explicit list ([`plan::Schedule`]), so that a history that fails
+//! can be shrunk ([`history::shrink`]).
 //!
 //! # What must hold afterwards
 //!
@@ -41,7 +42,7 @@
 //! | L2 | nothing waits, everybody was told of everything, and every seller has goods | [`plan::DRAIN`] after the buyers stop |
 //! | C2 | every clock that was multicast has been heard by everybody | the same |
 //!
-//! A9 and L4 are asked where everybody is there again.
+//! A9, and who suspects and calls, are asked where everybody is there again.
 //!
 //! # What is not simulated
 //!

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub const AFTER_FAULTS: Duration = Duration::from_secs(60);
 
 /// How long after the last fault there must be one trader that all live peers know (L1), and from when on nothing but
-/// broadcasts is flooded (A9) and nobody calls an election without a resignation (L4).
+/// broadcasts is flooded (A9; see [`ACQUAINTED`]) and nobody calls an election without a resignation (L4).
 pub const SETTLE: Duration = Duration::from_secs(20);
 
 /// How long the buyers want nothing more, at the end, until everybody must have been told of everything (L2).
@@ -114,8 +114,8 @@ pub struct Noise {
     pub reordering: u32,
     /// A write to a disk takes up to 400 ms.
     pub stalls: u32,
-    /// By how many microseconds longer each envelope keeps its link busy, which then has little room for those that
-    /// wait. This is no chance.
+    /// By how many microseconds longer each envelope keeps its link busy; above 0, links and inboxes also have little
+    /// room for those that wait. Not a chance; at most a million.
     #[serde(default)]
     pub congestion: u32,
 }
@@ -266,7 +266,7 @@ impl FaultKind {
             FaultKind::Duplication => "messages doubled",
             FaultKind::Reordering => "messages overtaken",
             FaultKind::Stall => "writes stalled",
-            FaultKind::Congestion => "without room",
+            FaultKind::Congestion => "messages without room",
             FaultKind::Cut => "links cut",
             FaultKind::OneWayCut => "links cut one way",
             FaultKind::PermanentCut => "links cut for good",
@@ -387,6 +387,7 @@ impl Schedule {
             schedule.faults_stop = Millis(0);
             return schedule;
         }
+        let graph = schedule.graph();
         let mut random = SplitMix64::new(schedule.plan.seed, "faults");
         // Of eight seeds one is quiet, one has noise only, two have no noise, and four have everything.
         let temper = random.below(8);
@@ -396,11 +397,10 @@ impl Schedule {
                 duplication: rate(&mut random, 50_000),
                 reordering: rate(&mut random, 100_000),
                 stalls: rate(&mut random, 20_000),
-                congestion: congestion(schedule.plan.seed),
+                congestion: if graph.links().next().is_some() { congestion(schedule.plan.seed) } else { 0 },
             };
         }
         if temper >= 2 {
-            let graph = schedule.graph();
             schedule.draw_faults(&graph, &mut random);
         }
         schedule
@@ -458,7 +458,9 @@ impl Schedule {
             }
             at += random.below(2 * gap) + 1;
         }
-        self.draw_isolations();
+        if !links.is_empty() {
+            self.draw_isolations();
+        }
         if (2..=4).contains(&peers) && random.below(8) == 0 {
             // One is left alone (L3).
             let last = random.below(u64::from(peers)) as u32;
@@ -548,6 +550,12 @@ impl Schedule {
         {
             return Err(format!("\"{fault}\": it lasts longer than any history"));
         }
+        let Noise { loss, duplication, reordering, stalls, congestion } = self.noise;
+        let all = [("loss", loss), ("duplication", duplication), ("reordering", reordering), ("stalls", stalls)];
+        let noise = all.into_iter().chain([("congestion", congestion)]);
+        if let Some((name, value)) = noise.into_iter().find(|(_, value)| *value > 1_000_000) {
+            return Err(format!("{name} is {value}; it is at most 1000000"));
+        }
         let graph = self.graph();
         for fault in &self.faults {
             if let Some(peer) = fault.what.largest_peer().filter(|peer| peer.0 >= *peers) {
@@ -592,8 +600,8 @@ fn rate(random: &mut SplitMix64, most: u64) -> u32 {
 /// Of two seeds with noise, one has none.
 fn congestion(seed: u64) -> u32 {
     let mut random = SplitMix64::new(seed, "congestion");
-    // At most an eighth of a second; a link carries tens of envelopes a second.
-    if random.below(2) > 0 { 0 } else { 8_000 << random.below(5) }
+    // Up to 128 ms: a link that carries tens of envelopes a second has no room for all of them.
+    if random.below(2) > 0 { 0 } else { 16_000 << random.below(4) }
 }
 
 /// Whether the graph without some links is still connected.
@@ -703,7 +711,8 @@ impl Conditions {
     }
 }
 
-/// Of four seeds, three have the default terms; but in one of three nobody resigns, so that the end is quiet at any pace.
+/// Of four seeds, three have the default terms, but that in one of three nobody resigns, so that A9 and L4 are asked at
+/// any pace.
 fn terms(seed: u64) -> Terms {
     let mut random = SplitMix64::new(seed, "terms");
     let terms = if random.below(4) > 0 {
@@ -823,6 +832,9 @@ mod tests {
         assert!(apart.ends_with("they are not neighbours"), "{apart}");
         let short = Schedule { faults_stop: Millis(110_000), ..Schedule::draw(plan(4, 7)) }.check().unwrap_err();
         assert!(short.contains("too short"), "{short}");
+        let noise = Noise { congestion: 1_000_001, ..Noise::default() };
+        let loud = Schedule { noise, ..Schedule::draw(plan(4, 7)) }.check().unwrap_err();
+        assert_eq!(loud, "congestion is 1000001; it is at most 1000000");
     }
 
     #[test]

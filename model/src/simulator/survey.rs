@@ -44,6 +44,12 @@ impl Survey {
         self.killed.get_or_insert(now);
     }
 
+    /// The end: a trader that was killed and has no successor yet counts as well.
+    pub(super) fn up_to(mut self, now: u64) -> Survey {
+        self.took_office(now);
+        self
+    }
+
     pub(super) fn took_office(&mut self, now: u64) {
         self.vacancies.extend(self.killed.take().map(|killed| now - killed));
     }
@@ -78,7 +84,7 @@ impl Survey {
         quantile(&self.waits, share)
     }
 
-    /// After how many kills another trader has taken office.
+    /// How often a trader was killed while there was one.
     #[must_use]
     pub fn kills(&self) -> usize {
         self.vacancies.len()

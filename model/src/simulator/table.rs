@@ -20,7 +20,7 @@ use super::{
 pub const WARM_UP: Duration = Duration::from_secs(10);
 
 /// How long after the counting begins the trader is killed for the first time; then it is killed once a minute.
-const FIRST_KILL: Duration = Duration::from_secs(10);
+pub const FIRST_KILL: Duration = Duration::from_secs(10);
 
 /// How long a killed trader is away.
 const AWAY: Millis = Millis(20_000);
@@ -90,7 +90,7 @@ pub struct Row {
     pub overflowed: f64,
     /// How many elections were called for each term.
     pub callers: Option<f64>,
-    /// How often the trader was killed, and another has taken office since.
+    /// How often the trader was killed.
     pub kills: usize,
     /// The usual time without a trader after a kill, in milliseconds.
     pub vacancy: Option<f64>,
@@ -103,7 +103,7 @@ pub struct Row {
     /// The share of outcomes after one of a later-stamped request.
     pub overtaken: f64,
     /// The unicasts that were flooded, for each that was sent.
-    pub flooded: f64,
+    pub detours: f64,
 }
 
 fn millis(nanos: u64) -> f64 {
@@ -163,7 +163,7 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         p50: survey.wait(0.5).map(millis),
         p99: survey.wait(0.99).map(millis),
         overtaken: survey.overtaken(),
-        flooded: tally.detours as f64 / tally.unicasts.max(1) as f64,
+        detours: tally.detours as f64 / tally.unicasts.max(1) as f64,
     })
 }
 
@@ -197,9 +197,9 @@ const COLUMNS: [(&str, &str); 21] = [
     ("peak", "the most envelopes on one direction of a link in a second"),
     ("dropped", "for each outcome, because a link or an inbox was full"),
     ("callers", "elections called for each term"),
-    ("kills", "of the trader, after which another took office"),
+    ("kills", "how often the trader was killed"),
     ("vacant ms", "the usual time without a trader after a kill"),
-    ("longest ms", "the longest"),
+    ("longest ms", "the longest time without a trader after a kill"),
     ("p50 ms", "how long half of the requests waited at most"),
     ("p99 ms", "how long 99 % of them waited at most"),
     ("late %", "outcomes after one of a later-stamped request"),
@@ -232,7 +232,7 @@ impl Row {
             maybe(self.p50),
             maybe(self.p99),
             number(self.overtaken * 100.0),
-            number(self.flooded * 100.0),
+            number(self.detours * 100.0),
         ]
     }
 }

@@ -35,7 +35,7 @@ pub(super) const SILENCE: u64 = 1_500_000_000;
 pub(super) const CAPACITY: usize = 1_024;
 
 /// The same while there is congestion, so that it shows in small networks.
-const CONGESTED_CAPACITY: usize = 4;
+const CONGESTED_CAPACITY: usize = 2;
 
 /// Later than everything.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -451,7 +451,7 @@ impl World {
 
     /// What was measured.
     pub(super) fn end_survey(&mut self) -> Survey {
-        self.survey.take().unwrap_or_default()
+        self.survey.take().map(|survey| survey.up_to(self.now)).unwrap_or_default()
     }
 
     /// The most envelopes that one direction of a link was given in a second.
