@@ -644,6 +644,9 @@ impl Run<'_> {
                 self.landmarks.note(Landmark::BelowWindow);
                 self.lose(handed);
             }
+        } else if let Route::Direct { to, .. } = handed.envelope.route {
+            // It would end there, whenever it arrived.
+            self.end_beside(handed.to, to, place_of(&handed.envelope));
         } else {
             self.landmarks.note(Landmark::FloodDropped);
         }
