@@ -241,7 +241,7 @@ impl Scene {
         self.up(peer).and_then(|_| self.lives.get(peer.0 as usize).copied())
     }
 
-    /// Who has yet to notice which neighbour.
+    /// The peers that have yet to notice a neighbour, each with that neighbour.
     fn notices(&self) -> Vec<(PeerId, PeerId)> {
         let Some(network) = self.network() else { return Vec::new() };
         let ends = network.links.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
