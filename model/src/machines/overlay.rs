@@ -36,8 +36,8 @@
 //!
 //! # What is left out
 //!
-//! An envelope that would change nothing at its receiver and make it send nothing is removed as soon as that is so. It
-//! would still be so whenever the envelope arrived, since what a life has accepted stays accepted, and what is under
+//! An envelope of a flood that would change nothing at its receiver and make it send nothing is removed as soon as that is
+//! so. It would still be so whenever the envelope arrived, since what a life has accepted stays accepted, and what is under
 //! way to a life ends with it. The machine itself is asked; nothing here decides it. One thing is lost: once the link it
 //! came over has gone down at its receiver, it would show that the neighbour is still there, as any other does.
 
@@ -624,8 +624,12 @@ impl Run<'_> {
         }
     }
 
-    /// Whether an envelope changes nothing at its receiver and makes it send nothing.
+    /// Whether an envelope of a flood changes nothing at its receiver and makes it send nothing. A unicast that would end
+    /// beside a neighbour that is gone stays under way: it is passed on if it arrives once that neighbour is back.
     fn is_needless(&mut self, handed: &Handed) -> bool {
+        if matches!(handed.envelope.route, Route::Direct { .. }) {
+            return false;
+        }
         let Some(up) = self.up(handed.to) else { return false };
         let mut overlay = up.overlay.clone();
         if overlay.receive(handed.from, handed.envelope.clone()) != Arrival::default() || overlay != up.overlay {
@@ -644,9 +648,6 @@ impl Run<'_> {
                 self.landmarks.note(Landmark::BelowWindow);
                 self.lose(handed);
             }
-        } else if let Route::Direct { to, .. } = handed.envelope.route {
-            // It would end there, whenever it arrived.
-            self.end_beside(handed.to, to, place_of(&handed.envelope));
         } else {
             self.landmarks.note(Landmark::FloodDropped);
         }
