@@ -4,11 +4,11 @@
 use std::{path::Path, time::Duration};
 
 use bazaar_protocol::{
-    config::{Limits, Role},
+    config::{Limits, Ordering, Role},
     id::{Item, PeerId, Units},
     money::{Commission, Price},
 };
-use bazaar_runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed};
+use bazaar_runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed, Think};
 use proptest::prelude::*;
 
 fn check(text: &str) -> Result<BazaarConfig, String> {
@@ -82,7 +82,7 @@ fn limits_reach_every_peer_and_the_ledger() {
         Limits { chunk_weight: 1, read_records: 2, sales_kept: 3, flood_window: 4, held_back: 6, waiting_calls: 0 };
     assert_eq!((config.limits(), config.ledger_config().limits), (limits, limits));
     assert_eq!(config.peer(PeerId(4)).unwrap().limits, limits);
-    assert_eq!(check(&config.to_toml()).unwrap(), config);
+    assert_eq!(check(&config.to_toml()).unwrap().in_dir(config.dir()), config);
     let differences = check("limits.flood_window = 6").unwrap().differences(&check("").unwrap());
     assert_eq!(differences, ["limits.flood_window: was 6, now 256"]);
 }
@@ -114,7 +114,7 @@ fn unknown_keys_are_refused_with_what_may_have_been_meant() {
     refused(
         "[terms]\nwhatever = 3",
         "bazaar.toml:2: terms.whatever: there is no such key; the known keys here are commission, \
-         resign_after, batch_limit",
+         resign_after, batch_limit, ordering",
     );
     refused("[[peer]]\nid = 3\nroll = \"buyer\"", "bazaar.toml:3: peer.roll: there is no such key; did you mean role?");
 }
@@ -156,8 +156,27 @@ fn wrong_texts_are_refused() {
 fn wrong_durations_are_refused() {
     refused(
         "[waits]\nthink = \"fast\"",
-        "bazaar.toml:2: waits.think = \"fast\": not a duration; write a whole number and a unit (ms, s, m or h), \
-         such as \"500ms\" or \"20s\"",
+        "bazaar.toml:2: waits.think = \"fast\": not a duration; write numbers with units (h, m, s or ms), such \
+         as \"500ms\", \"1.5s\" or \"1h30m\"",
+    );
+    refused(
+        "[waits]\nthink = \"2s..50ms\"",
+        "bazaar.toml:2: waits.think = \"2s..50ms\": a range goes from the shorter to the longer duration; write \
+         \"50ms..2s\"",
+    );
+    refused(
+        "[waits]\nthink = \"50..2s\"",
+        "bazaar.toml:2: waits.think = \"50..2s\": at \"50\": a duration needs a unit; write \"50ms\", \"50s\", \"50m\" or \
+         \"50h\"; a range is two durations, such as \"50ms..2s\"",
+    );
+    refused(
+        "[waits]\nthink = 50",
+        "bazaar.toml:2: waits.think = 50: a duration is a text with a unit; write \"50ms\" or \"50s\"",
+    );
+    refused(
+        "[waits]\ntrade_after = \"50ms..2s\"",
+        "bazaar.toml:2: waits.trade_after = \"50ms..2s\": not a duration; write numbers with units (h, m, s or ms), such \
+         as \"500ms\", \"1.5s\" or \"1h30m\"",
     );
     refused(
         "[timeouts]\nlease = 3",
@@ -415,7 +434,7 @@ fn roles_given_by_hand_are_kept_and_the_others_see_to_it_that_trade_is_possible(
     assert_eq!((wishes.items, wishes.quantity), (vec![Item(0), Item(1)], Units(1)));
     assert_eq!((offers.0[0].item, offers.0[0].count, offers.0[0].price), (Item(1), Units(5), Price(950)));
     assert_eq!(config.item_name(Item(1)), "menhir");
-    assert_eq!(config.role_name(&role(1)), "both menhir");
+    assert_eq!(config.role_name(&role(1)), "buyer and seller of menhir");
     // Without peer 1, peer 0 can only buy from peer 2.
     assert!(role(2).offers().is_some());
     assert_eq!(config.trade_is_possible(), Ok(()));
@@ -428,28 +447,73 @@ fn roles_given_by_hand_that_leave_nobody_to_trade_with_are_reported() {
         let peers: String = (0..).zip(roles).map(|(id, role)| peer(id, role)).collect();
         check(&format!("peers = 3\n{peers}")).unwrap().trade_is_possible()
     };
+    let under = |ids: &[u32]| NoTrade::Under { traders: ids.iter().copied().map(PeerId).collect(), first: PeerId(2) };
     assert_eq!(all(["buyer", "buyer", "buyer"]), Err(NoTrade::Nobody));
-    assert_eq!(all(["seller", "buyer", "buyer"]), Err(NoTrade::Under(PeerId(0))));
+    assert_eq!(all(["seller", "buyer", "buyer"]), Err(under(&[0])));
     assert_eq!(all(["both", "both", "both"]), Ok(()));
-    let told = NoTrade::Under(PeerId(0)).to_string();
-    assert!(told.starts_with("no trade is possible while peer 0 is the trader: "), "{told}");
+    assert_eq!(all(["buyer", "buyer", "seller"]), Err(under(&[2])));
+    // All that stand in the way are named, and who is elected first.
+    let told = |config: &str| check(config).unwrap().trade_is_possible().unwrap_err().to_string();
+    let fish = |role: &str, item: &str| format!("role = \"{role}\"\nwants = [\"{item}\"]\n");
+    let two = format!(
+        "peers = 3\n[[peer]]\nid = 0\n{}[[peer]]\nid = 1\nrole = \"seller\"\n[[peer]]\nid = 2\nrole = \"seller\"\n",
+        fish("buyer", "fish")
+    );
+    assert!(told(&two).starts_with("no trade is possible while peer 0 is the trader (peer 2 is not one of them"));
+    let two = two.replace("id = 2\nrole = \"seller\"", "id = 2\nrole = \"buyer\"");
+    let said = told(&two);
+    assert!(said.starts_with("no trade is possible while peer 1 is the trader (peer 2 is not one of"), "{said}");
+    let apart = "peers = 4\ngoods.items = [\"fish\", \"salt\"]\n[[peer]]\nid = 0\nrole = \"seller\"\noffers = [{ item = \
+                 \"fish\", price = \"1.00\" }]\n[[peer]]\nid = 1\nrole = \"buyer\"\nwants = [\"salt\"]\n[[peer]]\nid = \
+                 2\nrole = \"buyer\"\nwants = [\"salt\"]\n[[peer]]\nid = 3\nrole = \"buyer\"\nwants = [\"fish\"]\n";
+    let said = told(apart);
+    assert!(said.contains("while peer 0 or peer 3 is the trader (peer 3 is elected first): "), "{said}");
 }
 
 #[test]
 fn a_bazaar_in_which_nobody_wants_anything_can_be_configured() {
     let config = check("pace = \"flat-out\"\n[waits]\nthink = \"never\"").unwrap();
-    assert_eq!(config.waits().think, None);
-    assert_eq!(check("pace = \"flat-out\"").unwrap().waits().think, Some(Duration::ZERO));
+    assert_eq!(config.waits().think, Think::Never);
+    assert_eq!(config.peer(PeerId(0)).unwrap().pace.think, None);
+    assert_eq!(check("pace = \"flat-out\"").unwrap().waits().think, Think::always(Duration::ZERO));
+}
+
+#[test]
+fn each_buyer_draws_its_own_time_to_think_from_a_range_by_the_seed() {
+    let drawn = |seed: u64| -> Vec<Duration> {
+        let config = check(&format!("peers = 50\nseed = {seed}\n[waits]\nthink = \"50ms..2s\"")).unwrap();
+        config.graph().peers().map(|peer| config.peer(peer).unwrap().pace.think.unwrap()).collect()
+    };
+    let (first, again, other) = (drawn(7), drawn(7), drawn(8));
+    assert_eq!(first, again, "it is fixed for the life of the run");
+    assert_ne!(first, other);
+    let millis = Duration::from_millis;
+    assert!(first.iter().all(|think| (millis(50)..=millis(2_000)).contains(think)), "{first:?}");
+    let quick = first.iter().filter(|think| **think < millis(1_025)).count();
+    assert!((10..40).contains(&quick), "{quick} of 50 are in the lower half: {first:?}");
+}
+
+#[test]
+fn the_pace_decides_the_order_unless_it_is_given() {
+    let of = |text: &str| check(text).unwrap().terms().ordering;
+    for speed in ["reference", "brisk"] {
+        assert_eq!(of(&format!("pace = \"{speed}\"")), Ordering::Stable, "{speed}");
+    }
+    assert_eq!(of("pace = \"flat-out\""), Ordering::SmallestOpen);
+    assert_eq!(of("pace = \"flat-out\"\nterms.ordering = \"stable\""), Ordering::Stable);
+    assert_eq!(of("terms.ordering = \"smallest-open\""), Ordering::SmallestOpen);
+    refused(
+        "[terms]\nordering = \"stabel\"",
+        "bazaar.toml:2: terms.ordering = \"stabel\": must be \"stable\" or \"smallest-open\"; did you mean \"stable\"?",
+    );
 }
 
 #[test]
 fn changes_are_reported_key_by_key() {
     let was = check("peers = 4").unwrap();
     let now = check("peers = 4\nledger.address = \"h:1\"\nterms.resign_after = 9\ndir = \"x\"").unwrap();
-    assert_eq!(
-        was.differences(&now),
-        ["ledger.address: was not set, now \"h:1\"", "terms.resign_after: was 40, now 9"]
-    );
+    // Where its members listen is no difference.
+    assert_eq!(was.differences(&now), ["terms.resign_after: was 40, now 9"]);
     assert_eq!(was.differences(&check("peers = 5").unwrap()), ["peers: was 4, now 5"]);
     let now = check("peers = 4\n[[peer]]\nid = 2\nrole = \"buyer\"\nwants = [\"boar\"]\nquantity = 3").unwrap();
     let told = was.differences(&now);
@@ -474,7 +538,7 @@ fn a_key_is_never_printed() {
 fn the_largest_bazaar_is_set_up_quickly() {
     let start = std::time::Instant::now();
     let config = check("peers = 10000").unwrap();
-    assert_eq!(check(&config.to_toml()).unwrap(), config);
+    assert_eq!(check(&config.to_toml()).unwrap().in_dir(config.dir()), config);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
@@ -506,6 +570,7 @@ fn any_line() -> impl Strategy<Value = String> {
         "terms.commission",
         "terms.resign_after",
         "terms.batch_limit",
+        "terms.ordering",
         "waits.think",
         "waits.trade_after",
         "timeouts.lease",
@@ -537,6 +602,8 @@ fn any_line() -> impl Strategy<Value = String> {
         "\"9.50\"",
         "\"h:1\"",
         "\"brisk\"",
+        "\"stable\"",
+        "\"1ms..2ms\"",
         "[]",
         "[1]",
         "[\"fish\", \"tuna\"]",
@@ -563,7 +630,7 @@ proptest! {
         match check(&lines.join("\n")) {
             Ok(config) => {
                 let saved = config.to_toml();
-                prop_assert_eq!(check(&saved), Ok(config), "{}", saved);
+                prop_assert_eq!(check(&saved).map(|read| read.in_dir(config.dir())), Ok(config), "{}", saved);
             }
             Err(error) => prop_assert!(error.starts_with("bazaar.toml:"), "{}", error),
         }

@@ -96,13 +96,6 @@ impl Running {
         running
     }
 
-    /// The link on the line with this beginning.
-    fn link(&self, beginning: &str) -> &str {
-        let line = self.said.iter().find(|line| line.starts_with(beginning));
-        let line = line.unwrap_or_else(|| panic!("no link begins with {beginning}: {:#?}", self.said));
-        line.split_once(": http").map(|(before, _)| &line[before.len() + 2..]).unwrap()
-    }
-
     fn tell(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
@@ -214,7 +207,7 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     let shown: String = unique.chars().filter(char::is_ascii_digit).collect();
     assert_eq!(shown, states.to_string(), "unique states, found and recorded");
 
-    page.press(CHOICE, "Init 0").await?;
+    // The page opens on the first state, and says what it is about.
     for expected in EXPLORED.at_first {
         page.sees(STATE, expected).await?;
     }
@@ -228,7 +221,8 @@ async fn a_history_can_be_followed_in_a_browser() -> WebDriverResult<()> {
     }
 
     let (line, sentence, portrait, drawn) = EXPLORED.link;
-    browser.session.goto(running.link(line)).await?;
+    page.sees("#bazaar", &format!("Scenario {SCENARIO}: ")).await?;
+    page.press("#bazaar a", line).await?;
     page.sees(".path-list a.is-selected-state", sentence).await?;
     page.sees(STATE, portrait).await?;
     page.sees(PICTURE, drawn).await?;
@@ -251,8 +245,10 @@ async fn the_violation_of_a_mutant_is_marked_in_a_browser() -> WebDriverResult<(
     let browser = installed.start().await;
     let page = Page(&browser);
 
-    let (_, breaks) = EXPLORED.mutant;
-    browser.session.goto(running.link("violated, ")).await?;
+    let (mutant, breaks) = EXPLORED.mutant;
+    // The page opens on the violation.
+    browser.session.goto(&running.page).await?;
+    page.sees("#bazaar", &format!("Mutant {mutant}: ")).await?;
     page.sees(RED, "Violated").await?;
     page.sees(STATE, "VIOLATED HERE: ").await?;
     page.press("button", "Run to completion").await?;
@@ -297,9 +293,6 @@ fn it_serves_its_own_page_in_any_working_directory() {
     let mut command = explorer(None, "127.0.0.1:0");
     command.current_dir(folder.path());
     let running = Running::start(command);
-    let is_warning = |line: &String| line.starts_with("warning: ") && line.contains("/ui is not the Explorer's page");
-    let warned = running.said.iter().any(is_warning);
-    assert!(warned, "{:#?}", running.said);
     let page = get(&running.page);
     assert!(page.contains("Stateright Explorer") && !page.contains("somebody else's"), "{page}");
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bazaar_protocol::{
-    account::{BuyerAccount, Outcome, QueueKey, SellerAccount},
+    account::{BuyerAccount, Outcome, QueueKey, Seat, SellerAccount},
     account::{DepositStatus, SellerStatus},
     clock::{Stamp, Time},
     config::{Limits, Terms},
@@ -22,10 +22,10 @@ use bazaar_protocol::{
         Units,
     },
     input::Input,
-    ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus},
-    message::{Body, Envelope, FloodId, Route, TraderMessage},
+    ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Secret, Word},
+    message::{Body, Envelope, FloodId, Promise, Route, TraderMessage},
     money::{Cents, Price},
-    record::{Entry, Record, Sale},
+    record::{Batch, Entry, Record, Request, Sale},
 };
 use bazaar_runtime::{
     network::service::within,
@@ -33,10 +33,11 @@ use bazaar_runtime::{
         directory::{Addresses, Directory, RegisterError, Registration, Unavailable},
         hello::{self, AcceptError, ConnectError, Credentials, MAGIC, Purpose, Refusal, RunId, RunKey, VERSION},
         host::Host,
-        hosted::{HostedPeer, StatusRequest},
+        hosted::{self, HostedPeer},
         ledger_client::LedgerClient,
         ledger_service::{Fence, LedgerJob, LedgerServer},
         link::{Links, Outbound},
+        refusals::{Counts, Reason, Refusals},
         service::{LedgerDoorClient, LedgerRefusal, LinkStatus, PeerInfo, PeerLinkClient, PeerStatus},
         settings::Settings,
         wire::{self, MAX_FRAME, Wire},
@@ -47,13 +48,16 @@ use futures::{SinkExt, StreamExt, future::BoxFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tokio_util::bytes::Bytes;
 
 /// Far more than anything here takes, so that a busy machine does not decide the outcome.
 const SOON: Duration = Duration::from_secs(20);
+
+/// How many peers the ledger's process is told that there are.
+const PEERS: u32 = 8;
 
 fn settings() -> Settings {
     Settings {
@@ -75,7 +79,7 @@ fn life(peer: u32, incarnation: u32) -> Life {
 }
 
 fn heartbeat(source: u32, clock: u64) -> Envelope {
-    let body = Body::Heartbeat { epoch: Epoch(1), head: Position(0) };
+    let body = Body::Heartbeat { epoch: Epoch(1), waits: None };
     let route = Route::Direct { to: PeerId(9), hops: 1 };
     Envelope { source: PeerId(source), clock: Time(clock), route, body, multicast: Time(0) }
 }
@@ -110,14 +114,14 @@ async fn received(inbox: &mut mpsc::Receiver<Input>) -> (PeerId, Envelope) {
 }
 
 fn registration(life: Life, address: SocketAddr) -> Registration {
-    Registration { life, address: address.to_string(), pid: std::process::id(), host: "localhost".into() }
+    Registration { life, instance: 1, address: address.to_string(), pid: std::process::id(), host: "localhost".into() }
 }
 
 /// A peer without a machine: its links, and the inputs that a driver would feed it.
 struct Peer {
     links: Links,
     inbox: mpsc::Receiver<Input>,
-    status: mpsc::Receiver<StatusRequest>,
+    requests: mpsc::Receiver<hosted::Request>,
 }
 
 impl Peer {
@@ -127,10 +131,10 @@ impl Peer {
 
     fn with_room(host: &Host, life: Life, neighbours: &[u32], addresses: &Arc<dyn Addresses>, room: usize) -> Peer {
         let (inbox, received) = mpsc::channel(room);
-        let (status, asked) = mpsc::channel(4);
+        let (requests, asked) = mpsc::channel(4);
         let neighbours = neighbours.iter().copied().map(PeerId).collect::<BTreeSet<_>>();
-        let links = host.settle(HostedPeer { life, neighbours, inbox, status }, addresses).unwrap();
-        Peer { links, inbox: received, status: asked }
+        let links = host.settle(HostedPeer { life, neighbours, inbox, requests }, addresses).unwrap();
+        Peer { links, inbox: received, requests: asked }
     }
 
     fn link(&self, neighbour: u32) -> LinkStatus {
@@ -223,6 +227,15 @@ async fn strangers_are_told_why_they_are_refused_and_neighbours_are_still_served
         }
         still_serves(&host, &mut peer, 1).await;
     }
+    let reasons =
+        [Reason::Key, Reason::Run, Reason::NotHere, Reason::NotNeighbours, Reason::OldLife, Reason::WrongDoor];
+    assert_eq!(refused_at(&host).await, reasons.map(|reason| (reason, 1)).into(), "each is counted");
+}
+
+/// What a host has refused so far, as it tells a tool.
+async fn refused_at(host: &Host) -> Counts {
+    let tool = soon(tools::host(host.address(), &credentials(), &settings())).await.unwrap();
+    soon(tool.status(within(SOON), None)).await.unwrap().door.refused
 }
 
 /// The opening as bytes, so that a change to it is noticed and raises [`VERSION`].
@@ -311,27 +324,25 @@ async fn garbage_and_silence_are_closed_with_a_reason() {
     }
 }
 
+/// SPEC I7. All come from one source, so the oldest goes.
 #[tokio::test]
-async fn silent_strangers_hold_up_the_others_for_one_handshake_at_most() {
+async fn a_member_gets_in_at_once_however_many_strangers_are_silent() {
     let (_, addresses) = directory();
-    let few = Settings { strangers: 2, ..settings() };
+    let few = Settings { strangers: 2, handshake: SOON * 4, ..settings() };
     let host = Host::listen("127.0.0.1:0", credentials(), few).await.unwrap();
     let mut peer = Peer::settle(&host, life(1, 1), &[0], &addresses);
-    let since = Instant::now();
     let mut silent = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..9 {
         silent.push(TcpStream::connect(host.address()).await.unwrap());
     }
-    let purpose = Purpose::Link { from: life(0, 1), to: PeerId(1) };
-    let patient = Settings { handshake: SOON, ..settings() };
-    let frames = soon(hello::connect(host.address(), &credentials(), purpose, &patient)).await.unwrap();
-    let client = PeerLinkClient::new(tarpc::client::Config::default(), Wire::new(frames, "test")).spawn();
-    soon(client.deliver(within(SOON), vec![heartbeat(0, 1)])).await.unwrap().unwrap();
-    assert_eq!(received(&mut peer.inbox).await.1, heartbeat(0, 1));
-    assert!(since.elapsed() >= settings().handshake, "there were never more than two at a time");
-    for mut stream in silent {
-        let mut rest = Vec::new();
-        soon(stream.read_to_end(&mut rest)).await.unwrap();
+    // None of the strangers runs out of time before this has ended.
+    still_serves(&host, &mut peer, 1).await;
+    let refused = refused_at(&host).await;
+    assert!(refused[&Reason::CrowdedOut] >= 7, "{refused:?}");
+    for mut stream in silent.drain(..7) {
+        let mut challenge = Vec::new();
+        soon(stream.read_to_end(&mut challenge)).await.unwrap();
+        assert!(!challenge.is_empty(), "the oldest were shown out");
     }
 }
 
@@ -352,6 +363,7 @@ async fn nonsense_after_the_hello_ends_only_that_connection() {
         assert!(end.is_none() || matches!(end, Some(Err(_))), "{end:?}");
         still_serves(&host, &mut peer, 1).await;
     }
+    assert_eq!(refused_at(&host).await, Counts::from([(Reason::BadFrame, 4)]));
 }
 
 #[tokio::test]
@@ -605,11 +617,12 @@ async fn only_neighbours_are_ever_looked_for() {
 }
 
 fn status_call(caller: Life) -> LedgerCall {
-    LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Status }
+    LedgerCall { caller, seen: HighWaterMark::default(), heard: Epoch(0), request: LedgerRequest::Status }
 }
 
 fn reply_to(call: &LedgerCall) -> LedgerReply {
-    LedgerReply { to: call.caller, status: LedgerStatus::default(), answer: LedgerAnswer::Status }
+    let word = Word::of(call.caller, call.heard, LedgerStatus::default(), Secret::default());
+    LedgerReply { word, answer: LedgerAnswer::Status }
 }
 
 /// A ledger that answers everything at once.
@@ -618,15 +631,31 @@ async fn ledger() -> LedgerServer {
     tokio::spawn(async move {
         while let Some(job) = driver.recv().await {
             match job {
-                LedgerJob::Call { call, reply } => drop(reply.send(reply_to(&call))),
+                LedgerJob::Call { call, reply } => drop(reply.send(Ok(reply_to(&call)))),
                 LedgerJob::Log { reply, .. } => drop(reply.send(Vec::new())),
+                LedgerJob::Hand { reply, .. } => drop(reply.send(())),
                 LedgerJob::Info { reply } => {
-                    let _ = reply.send(Fence { status: LedgerStatus::default(), live: true });
+                    let _ = reply.send(Fence { status: LedgerStatus::default(), live: true, trouble: None });
                 }
             }
         }
     });
-    LedgerServer::listen("127.0.0.1:0", credentials(), settings(), jobs).await.unwrap()
+    LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5))).await.unwrap()
+}
+
+/// What the ledger tells with every sign of life, which tells it apart from other answers.
+fn fence() -> watch::Receiver<LedgerStatus> {
+    watch::channel(LedgerStatus { head: Position(7), ..LedgerStatus::default() }).1
+}
+
+/// What arrives apart from signs of life.
+async fn beside_signs_of_life(inbox: &mut mpsc::Receiver<Input>) -> Option<Input> {
+    loop {
+        match inbox.recv().await {
+            Some(Input::Ledger(reply)) if reply.word.status == *fence().borrow() => {}
+            other => return other,
+        }
+    }
 }
 
 fn client_of(
@@ -637,7 +666,14 @@ fn client_of(
     let (inbox, received) = mpsc::channel(64);
     let address = Arc::clone(address);
     let address = Box::new(move || address.lock().unwrap().map(|address| address.to_string()));
-    let client = LedgerClient::open(credentials(), settings(), registration(life, listens), address, inbox);
+    let client = LedgerClient::open(
+        credentials(),
+        settings(),
+        registration(life, listens),
+        address,
+        inbox,
+        Refusals::none_yet(),
+    );
     (client, received)
 }
 
@@ -650,21 +686,21 @@ async fn a_peer_registers_calls_the_ledger_and_finds_it_again_elsewhere() {
     let addresses = client.addresses();
     assert_eq!(addresses.address(PeerId(0), PeerId(0)).await, Err(Unavailable));
     *address.lock().unwrap() = Some(server.address());
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
     assert_eq!(soon(addresses.address(PeerId(0), PeerId(0))).await, Ok(Some(here.to_string())));
     assert_eq!(soon(addresses.address(PeerId(7), PeerId(0))).await, Ok(None));
     client.call(status_call(life(0, 1)));
-    assert_eq!(soon(inbox.recv()).await, Some(Input::Ledger(reply_to(&status_call(life(0, 1))))));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::Ledger(reply_to(&status_call(life(0, 1))))));
 
     let entries = |server: &LedgerServer| server.directory().lock().unwrap().entries(None).collect::<Vec<_>>();
     assert!(entries(&server)[0].connected);
     drop(server);
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerDown));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerDown));
     client.call(status_call(life(0, 1)));
     assert_eq!(client.dropped(), 1);
     let server = ledger().await;
     *address.lock().unwrap() = Some(server.address());
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
     assert_eq!(entries(&server)[0].registration.address, here.to_string());
     drop(client);
     soon(async {
@@ -687,10 +723,10 @@ async fn a_ledger_that_falls_silent_counts_as_down() {
     let registered: Result<(), RegisterError> = Ok(());
     let answer = wire::encode(&(0_u64, 0_u32, 2_u32, registered)).unwrap();
     frames.send(answer).await.unwrap();
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
     assert!(client.is_up());
     let since = Instant::now();
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerDown));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerDown));
     assert!(since.elapsed() <= settings().silence + Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
@@ -700,51 +736,157 @@ async fn a_call_in_another_peers_name_is_refused() {
     let purpose = Purpose::Ledger { from: life(0, 2) };
     let frames = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await.unwrap();
     let client = LedgerDoorClient::new(tarpc::client::Config::default(), Wire::new(frames, "test")).spawn();
+    let call = status_call(life(0, 2));
+    assert_eq!(client.call(within(SOON), call.clone()).await.unwrap(), Err(LedgerRefusal::NotRegistered));
     for caller in [life(1, 2), life(0, 1)] {
-        assert_eq!(client.call(within(SOON), status_call(caller)).await.unwrap(), Err(LedgerRefusal::NotYou));
         let foreign = registration(caller, server.address());
         assert_eq!(client.register(within(SOON), foreign).await.unwrap(), Err(RegisterError::NotYours));
     }
-    let call = status_call(life(0, 2));
-    assert_eq!(client.call(within(SOON), call.clone()).await.unwrap(), Ok(reply_to(&call)));
     client.register(within(SOON), registration(life(0, 2), server.address())).await.unwrap().unwrap();
+    for caller in [life(1, 2), life(0, 1)] {
+        assert_eq!(client.call(within(SOON), status_call(caller)).await.unwrap(), Err(LedgerRefusal::NotYou));
+    }
+    assert_eq!(client.call(within(SOON), call.clone()).await.unwrap(), Ok(reply_to(&call)));
+    let tool = soon(tools::ledger(server.address(), &credentials(), &settings())).await.unwrap();
+    let refused = soon(tool.status(within(SOON), None)).await.unwrap().unwrap().door.refused;
+    assert_eq!(refused, Counts::from([(Reason::OtherName, 4)]));
+}
+
+// SPEC I8.
+#[tokio::test]
+async fn a_batch_that_names_an_absurd_clock_is_refused() {
+    let server = ledger().await;
     let purpose = Purpose::Ledger { from: life(0, 1) };
-    let former = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await;
-    assert!(
-        matches!(former, Err(ConnectError::Refused(Refusal::OldLife { latest: Incarnation(2) }))),
-        "an earlier life may not even connect: {former:?}"
-    );
+    let frames = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await.unwrap();
+    let client = LedgerDoorClient::new(tarpc::client::Config::default(), Wire::new(frames, "test")).spawn();
+    client.register(within(SOON), registration(life(0, 1), server.address())).await.unwrap().unwrap();
+    for (reading, is_fine) in [(5, true), (1 << 60, false), (u64::MAX, false)] {
+        let stamp = Stamp { time: Time(reading), peer: PeerId(0) };
+        let records = vec![Record { stamp, entry: Entry::Resigned }];
+        let batch = Batch { epoch: Epoch(1), position: Position(0), records };
+        let call = LedgerCall { request: LedgerRequest::Append(batch), ..status_call(life(0, 1)) };
+        let answer = client.call(within(SOON), call).await.unwrap();
+        assert_eq!(answer.err(), (!is_fine).then_some(LedgerRefusal::ClockAbsurd));
+    }
+}
+
+// SPEC I5: both are told.
+#[tokio::test]
+async fn of_two_processes_of_a_peer_one_is_refused_for_good_and_told_of_the_other() {
+    let server = ledger().await;
+    let address = Arc::new(Mutex::new(Some(server.address())));
+    let here: SocketAddr = "127.0.0.1:4711".parse().unwrap();
+    let (first, mut inbox) = client_of(&address, life(0, 3), here);
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
+    let of = |incarnation, instance| Registration { instance, ..registration(life(0, incarnation), here) };
+    let open = |registration| {
+        let address = Arc::clone(&address);
+        let address = Box::new(move || address.lock().unwrap().map(|address| address.to_string()));
+        let (inbox, received) = mpsc::channel(64);
+        let refusals = Refusals::none_yet();
+        (LedgerClient::open(credentials(), settings(), registration, address, inbox, refusals), received)
+    };
+    let by = || Box::new(of(3, 1));
+    for incarnation in [2, 3] {
+        let (twin, _inbox) = open(of(incarnation, 2));
+        assert_eq!(soon(twin.refused()).await, RegisterError::Outlived { by: by() });
+    }
+    let (later, _inbox) = open(of(4, 2));
+    assert_eq!(soon(later.refused()).await, RegisterError::Taken { by: by() });
+    assert!(first.is_up(), "it has noticed nothing");
+
+    // A later life that comes when the first is not heard has its place, and the first is told when it is back.
+    drop(first);
+    let (later, mut inbox) = open(of(4, 2));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
+    let (first, _inbox) = client_of(&address, life(0, 3), here);
+    assert_eq!(soon(first.refused()).await, RegisterError::Outlived { by: Box::new(of(4, 2)) });
+    assert!(later.is_up());
+}
+
+/// SPEC I7, I8. Otherwise a member with a wrong number would have a place in the directory and in the books, and one in a
+/// life that nobody can have got to could never come back.
+#[tokio::test]
+async fn a_peer_that_the_configuration_does_not_have_and_a_life_that_nobody_has_are_refused_by_the_ledger() {
+    let server = ledger().await;
+    for peer in [PEERS, u32::MAX] {
+        let purpose = Purpose::Ledger { from: life(peer, 1) };
+        let refused = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await;
+        let expected = Refusal::NoSuchPeer { peer: PeerId(peer), peers: PEERS };
+        assert!(matches!(refused, Err(ConnectError::Refused(refusal)) if refusal == expected));
+    }
+    let absurd = Incarnation(Incarnation::MOST.0 + 1);
+    let purpose = Purpose::Ledger { from: Life { peer: PeerId(0), incarnation: absurd } };
+    let refused = soon(hello::connect(server.address(), &credentials(), purpose, &settings())).await;
+    assert!(matches!(refused, Err(ConnectError::Refused(refusal)) if refusal == Refusal::NoSuchLife(absurd)));
+    let last = Purpose::Ledger { from: life(PEERS - 1, 1) };
+    assert!(soon(hello::connect(server.address(), &credentials(), last, &settings())).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_job_that_is_not_answered_costs_the_caller_nothing_but_the_answer() {
     let (jobs, mut driver) = mpsc::channel(16);
-    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), jobs).await.unwrap();
+    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5)))
+        .await
+        .unwrap();
     let address = Arc::new(Mutex::new(Some(server.address())));
     let (client, mut inbox) = client_of(&address, life(0, 1), server.address());
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
     client.call(status_call(life(0, 1)));
     drop(soon(driver.recv()).await.unwrap());
     client.call(status_call(life(0, 1)));
     let Some(LedgerJob::Call { call, reply }) = soon(driver.recv()).await else { panic!("no call") };
-    reply.send(reply_to(&call)).unwrap();
-    assert_eq!(soon(inbox.recv()).await, Some(Input::Ledger(reply_to(&status_call(life(0, 1))))));
+    reply.send(Ok(reply_to(&call))).unwrap();
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::Ledger(reply_to(&status_call(life(0, 1))))));
     assert_eq!(client.dropped(), 1);
+}
+
+/// SPEC I8. A peer with neighbours that are gone asks for their addresses again and again, and must still hear the ledger's
+/// word of the epochs that were named to it.
+#[tokio::test]
+async fn lookups_do_not_hold_up_the_signs_of_life() {
+    let server = ledger().await;
+    let address = Arc::new(Mutex::new(Some(server.address())));
+    let (client, mut inbox) = client_of(&address, life(0, 1), server.address());
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
+    client.tell_heard(Epoch(9));
+    let addresses = client.addresses();
+    let lookups = async {
+        loop {
+            assert!(addresses.address(PeerId(1), PeerId(0)).await.is_ok());
+        }
+    };
+    let heard = async {
+        let mut words = 0;
+        while words < 2 {
+            let Some(Input::Ledger(reply)) = inbox.recv().await else { panic!("no sign of life") };
+            words += u32::from(reply.word.heard == Epoch(9));
+        }
+    };
+    tokio::select! {
+        () = lookups => {}
+        () = soon(heard) => {}
+    }
 }
 
 #[tokio::test]
 async fn a_slow_disk_does_not_make_the_ledger_seem_down() {
     let (jobs, mut driver) = mpsc::channel(16);
-    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), jobs).await.unwrap();
+    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5)))
+        .await
+        .unwrap();
     let address = Arc::new(Mutex::new(Some(server.address())));
     let (client, mut inbox) = client_of(&address, life(0, 1), server.address());
-    assert_eq!(soon(inbox.recv()).await, Some(Input::LedgerUp));
+    assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
     client.call(status_call(life(0, 1)));
     let job = soon(driver.recv()).await.unwrap();
-    assert!(timeout(settings().silence * 2, inbox.recv()).await.is_err(), "the call waits, and the ledger is up");
+    assert!(
+        timeout(settings().silence * 2, beside_signs_of_life(&mut inbox)).await.is_err(),
+        "the call waits, and the ledger is up"
+    );
     let LedgerJob::Call { call, reply } = job else { panic!("no call") };
-    reply.send(reply_to(&call)).unwrap();
-    assert!(matches!(soon(inbox.recv()).await, Some(Input::Ledger(_))));
+    reply.send(Ok(reply_to(&call))).unwrap();
+    assert!(matches!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::Ledger(_))));
 }
 
 #[tokio::test]
@@ -779,8 +921,8 @@ async fn tools_see_the_ledger_and_the_hosts_and_nothing_else() {
     let _stuck = Peer::settle(&host, life(4, 1), &[], &addresses);
     let tool = soon(tools::host(host.address(), &credentials(), &settings())).await.unwrap();
     let driver = async {
-        let request = well.status.recv().await.unwrap();
-        request
+        let Some(hosted::Request::Status(answer)) = well.requests.recv().await else { panic!("no request") };
+        answer
             .send(PeerStatus {
                 id: PeerId(1),
                 incarnation: Incarnation(1),
@@ -793,6 +935,10 @@ async fn tools_see_the_ledger_and_the_hosts_and_nothing_else() {
                 epoch: Some(Epoch(u64::MAX)),
                 in_office: false,
                 waiting: 0,
+                ordering: None,
+                seats: Vec::new(),
+                waits: None,
+                trouble: None,
             })
             .unwrap();
     };
@@ -851,6 +997,12 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         multicast: Time(many),
     };
     assert!(wire::size_of(&envelope) <= wire::MAX_BODY);
+    // As many promises as an answer to a wave takes, each with a request (SPEC C5).
+    let id = RequestId { buyer: peer, sequence: Sequence(many) };
+    let request = Request { id, previous: Some(Sequence(many)), item, quantity: Units(u32::MAX), stamp };
+    let promise = Promise { incarnation: Incarnation(u32::MAX), above: Time(many), open: Some(request) };
+    let body = Body::Promises { promises: vec![(peer, promise); Limits::FRAME as usize], more: true };
+    assert!(wire::size_of(&Envelope { body, ..envelope }) <= wire::MAX_BODY);
     // What surrounds the answer to a read: the reader, the state of the fence, and the kind of answer.
     let head = 128;
     assert!(wire::size_of(&account) + head <= wire::MAX_BODY);
@@ -861,6 +1013,8 @@ fn every_message_that_the_limits_allow_fits_one_frame() {
         last: Some((Sequence(many), Outcome::Sold(sale))),
         bought: many,
         spent: Cents(u128::MAX),
+        seat: Some(Seat { incarnation: Incarnation(u32::MAX), is_taken: true, changes: u32::MAX }),
+        bound: Time(many),
     };
     // Each account weighs two.
     assert!(wire::size_of(&vec![(0_u8, peer, buyer); Limits::FRAME as usize / 2]) + head <= wire::MAX_BODY);

@@ -2,6 +2,8 @@
 //! wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod documented;
+
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use documented::assert_documented;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -21,6 +24,9 @@ use tempfile::TempDir;
 /// Scenarios that take no time, and one that takes a while.
 const SMALL: [&str; 2] = ["own-stock", "whole-interval"];
 const LARGE: &str = "whole-convergence";
+
+/// Below these keys the names are a history's or a count's own.
+const OWN: [&str; 4] = ["operations", "faults", "trace", "counterexample"];
 
 /// Longer than anything here takes.
 const BOUND: Duration = Duration::from_secs(60);
@@ -53,7 +59,7 @@ fn a_scenario_that_holds_in_the_journal_is_not_checked_again() {
     let (_directory, journal) = place();
     let (code, _, says) = run(&SMALL[..1], &journal);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("0 of 1 scenarios are done and hold; left: own-stock\n"), "{says}");
+    assert!(says.contains("0 of 1 scenario is done and holds; left: own-stock\n"), "{says}");
     let before = fs::read_to_string(&journal).unwrap();
 
     let (code, table, says) = run(&SMALL, &journal);
@@ -67,13 +73,13 @@ fn a_scenario_that_holds_in_the_journal_is_not_checked_again() {
     // A different extent is a different check.
     let (code, _, says) = said(check(&SMALL[..1], &journal).arg("--thorough").output().unwrap());
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("0 of 1 scenarios are done"), "{says}");
+    assert!(says.contains("0 of 1 scenario is done"), "{says}");
 
     // What does not hold is checked again.
     fs::write(&journal, before.replace(r#""holds""#, r#""incomplete""#)).unwrap();
     let (code, _, says) = run(&SMALL[..1], &journal);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("0 of 1 scenarios are done"), "{says}");
+    assert!(says.contains("0 of 1 scenario is done"), "{says}");
 }
 
 #[test]
@@ -82,14 +88,14 @@ fn reports_of_another_build_are_ignored() {
     run(&SMALL[..1], &journal);
     let mut content: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal).unwrap()).unwrap();
     content["program"] = "another".into();
-    content["reports"][0]["family"] = "a removed family".into();
+    content["reports"][0]["model"] = "a removed family".into();
     fs::write(&journal, content.to_string()).unwrap();
     let (code, table, says) = run(&SMALL[..1], &journal);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("its 1 reports are from another build of this program and are ignored"), "{says}");
-    assert!(says.contains("0 of 1 scenarios are done") && table.contains("own-stock "), "{says}");
+    assert!(says.contains("its 1 report is from another build of this program and is ignored"), "{says}");
+    assert!(says.contains("0 of 1 scenario is done") && table.contains("own-stock "), "{says}");
     let (_, _, says) = run(&SMALL[..1], &journal);
-    assert!(says.contains("1 of 1 scenarios are done"), "{says}");
+    assert!(says.contains("1 of 1 scenario is done"), "{says}");
 }
 
 #[test]
@@ -129,6 +135,54 @@ fn a_file_that_is_not_a_journal_is_refused_and_left_unchanged() {
     }
 }
 
+fn model(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    said(command.args(arguments).output().unwrap())
+}
+
+#[test]
+fn scenarios_are_listed_briefly_and_described_by_name() {
+    let (code, all, says) = model(&["list"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(all.lines().count() < 200 && all.lines().any(|line| line.starts_with("own-stock ")), "{all}");
+    assert!(all.contains("`bazaar-model list NAME` describes one"), "{all}");
+    let (code, one, says) = model(&["list", "own-stock"]);
+    assert_eq!(code, Some(0), "{says}");
+    for part in ["scenario", "adversary", "bounds", "own-stock"] {
+        assert!(one.contains(part), "{part}: {one}");
+    }
+    let (code, json, says) = model(&["list", "--json", "own-stock"]);
+    assert_eq!(code, Some(0), "{says}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["scenario"], "own-stock");
+    assert_documented(&json, &OWN);
+    let (code, _, says) = model(&["list", "nowhere"]);
+    assert_eq!(code, Some(2));
+    assert!(says.contains("there is no scenario \"nowhere\""), "{says}");
+}
+
+#[test]
+fn a_check_ends_in_a_verdict_and_shows_its_matrix_when_asked() {
+    let (code, out, says) = model(&["check", SMALL[0], SMALL[1]]);
+    assert_eq!(code, Some(0), "{says}");
+    let last = out.lines().next_back().unwrap();
+    assert!(last.starts_with("2 of 2 scenarios hold and are complete: "), "{out}");
+    assert!(!out.contains("steps tried, by role") && out.lines().all(|line| line.len() <= 80), "{out}");
+    let (_, out, _) = model(&["check", SMALL[0], "--matrix"]);
+    assert!(out.contains("steps tried, by role"), "{out}");
+    let (_, out, _) = model(&["check", SMALL[0], "--json"]);
+    assert_documented(&serde_json::from_str(&out).unwrap(), &OWN);
+}
+
+#[test]
+fn mutants_print_each_name_once() {
+    let (code, out, says) = model(&["mutants", "no-fence", "stock-unchecked"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert_eq!((out.matches("no-fence").count(), says.as_str()), (1, ""), "{out}");
+    let (_, out, _) = model(&["mutants", "no-fence", "--json"]);
+    assert_documented(&serde_json::from_str(&out).unwrap(), &OWN);
+}
+
 #[test]
 fn docs_models_md_is_what_the_command_prints() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
@@ -160,7 +214,7 @@ fn a_simulation_that_cannot_be_is_refused_with_what_would_be_right() {
         (&["--seeds", "x"], "neither a seed below 18446744073709551615 nor a range of seeds such as 0..1000"),
         (&["--peers", "0"], "is not a number of peers, 1 to 10000"),
         (&["--for", "10s"], "a history takes at least 70s"),
-        (&["--for", "10"], "is not a time such as 300ms, 2s, 5min or 1h"),
+        (&["--for", "10"], "is not a time such as 300ms, 1.5s, 5min or 1h30m"),
         (&["--network", "star"], "a network is random, line, ring, or a file with an adjacency list"),
         (&["--network", file], "peer 0 lists neighbour 1, but 1 does not list 0"),
         (&["--network", pair, "--peers", "5"], "the file of the network says how many there are"),
@@ -183,10 +237,8 @@ fn a_simulation_counts_what_it_did_and_gives_the_same_twice() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&report["seeds"], &report["compared"], &report["violation"]), (&8.into(), &1.into(), &().into()));
     assert!(report["fewest_outcomes"].as_u64() > Some(20), "{report}");
-    let done = |name: &str| {
-        let all = report["operations"].as_array().unwrap();
-        all.iter().find(|one| one[0] == name).unwrap_or_else(|| panic!("{name}: {report}"))[1].as_u64()
-    };
+    assert_documented(&report, &OWN);
+    let done = |name: &str| report["operations"][name].as_u64();
     assert_eq!(done("networks settled"), Some(8));
     assert!(done("unicasts while quiet") > Some(100), "{report}");
 }
@@ -243,4 +295,50 @@ fn the_gallery_is_what_the_command_writes() {
             name.display()
         );
     }
+}
+
+/// SPEC I2.
+#[test]
+fn output_that_is_lost_is_an_error_and_blames_no_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("no-fence.json");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/defeats/no-fence.json"), &history).unwrap();
+    let history = history.to_str().unwrap();
+    let cases = [
+        "--help",
+        "list",
+        "list --markdown",
+        "check own-stock",
+        "check own-stock --json",
+        "mutants --list",
+        "replay FILE",
+    ];
+    for case in cases {
+        let args: Vec<&str> = case.split(' ').map(|word| if word == "FILE" { history } else { word }).collect();
+        let to = |redirection: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}"), env!("CARGO_BIN_EXE_bazaar-model")]);
+            said(command.args(&args).stdin(Stdio::null()).output().unwrap())
+        };
+        let (code, _, says) = to("> /dev/full");
+        assert_eq!(code, Some(3), "{case}: {says}");
+        assert!(says.contains("error: cannot write standard output: No space left on device"), "{case}: {says}");
+        assert!(!says.contains("no-fence.json"), "the input is not to blame: {says}");
+        let mut gone = Command::new("sh");
+        let script = r#"{ "$0" "$@"; echo "code $?" >&2; } | true"#;
+        gone.args(["-c", script, env!("CARGO_BIN_EXE_bazaar-model")]).args(&args).stdin(Stdio::null());
+        let (_, _, says) = said(gone.output().unwrap());
+        let code = if case.starts_with("replay") { "code 1" } else { "code 0" };
+        assert!(says.ends_with(&format!("{code}\n")), "{case}: {says}");
+    }
+    // A file that cannot be written is named, and the one that is read is not.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    let (code, _, says) = said(command.args(["replay", history, "--svg", "/proc/nowhere.svg"]).output().unwrap());
+    assert_eq!(code, Some(3), "{says}");
+    assert!(says.contains("error: cannot write /proc/nowhere.svg: ") && !says.contains("no-fence.json"), "{says}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));
+    let (code, _, says) =
+        said(command.args(["check", "own-stock", "--journal", "/proc/nowhere.json"]).output().unwrap());
+    assert_eq!(code, Some(3), "{says}");
+    assert!(says.contains("error: cannot write /proc/nowhere.json: "), "{says}");
 }

@@ -23,7 +23,7 @@ const THREADS: usize = 2;
 fn all() -> impl Iterator<Item = (Entry, System)> {
     catalogue::all().into_iter().filter_map(|scenario| match scenario.case.clone() {
         Case::System(whole) => Some((scenario, whole)),
-        Case::Participants(_) | Case::Clock(_) | Case::Gossip(_) | Case::Overlay(_) => None,
+        Case::Participants(_) | Case::Clock(_) | Case::Gossip(_) | Case::Gather(_) | Case::Overlay(_) => None,
     })
 }
 

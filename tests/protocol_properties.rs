@@ -12,19 +12,19 @@ use std::{cell::RefCell, collections::BTreeSet, env, time::Duration};
 use bazaar_protocol::{
     books::Books,
     clock::{Clock, Stamp, Time},
-    config::{Limits, Terms},
+    config::{Limits, Ordering, Terms},
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
-    id::{DepositId, DepositNumber, Epoch, Item, PeerId, Position, RequestId, Sequence, Units},
+    id::{DepositId, DepositNumber, Epoch, Incarnation, Item, PeerId, Position, RequestId, Sequence, Units},
     invariant::{
-        AuditTerms, LogAudit, each_epoch_has_one_holder_and_epochs_rise_by_one,
+        AuditTerms, AuditTotals, LogAudit, each_epoch_has_one_holder_and_epochs_rise_by_one,
         every_record_is_stamped_by_the_holder_of_its_epoch, the_books_equal_the_fold_of_the_log,
         whatever_a_client_was_told_is_in_the_log,
     },
     ledger::{
         CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply,
-        LedgerRequest, LedgerStatus, Tail, Term, Verdict,
+        LedgerRequest, LedgerStatus, Secret, Tail, Term, Verdict,
     },
-    message::{Body, ClientMessage, Envelope, Route, TraderMessage},
+    message::{Body, ClientMessage, Envelope, Promise, Route, TraderMessage},
     money::{Commission, Price},
     office::{Office, OfficeContext, OfficeEffect, OfficeInput, OfficeTimer},
     overlay::Overlay,
@@ -422,6 +422,21 @@ enum Word {
         count: u32,
         time: u64,
     },
+    /// A life asks for its seat, and knows how often that has changed, or does not.
+    Join {
+        from: u32,
+        life: u32,
+        knows: bool,
+    },
+    /// A life promises that what it asks for from now on is stamped later.
+    Promise {
+        from: u32,
+        life: u32,
+        time: u64,
+    },
+    /// A heartbeat has gone out.
+    Heartbeat,
+    /// The next batch is planned, or, if one is under way, that one is appended.
     Plan,
     /// Another peer takes office.
     Claim(u32),
@@ -438,7 +453,10 @@ fn words() -> impl Strategy<Value = Word> {
         5 => client.prop_map(|(from, number, previous, item, count, time)| {
             Word::Deposit { from, number, previous, item, count: 2 * count, time }
         }),
-        4 => Just(Word::Plan),
+        2 => (0..5_u32, 0..2_u32, any::<bool>()).prop_map(|(from, life, knows)| Word::Join { from, life, knows }),
+        3 => (0..5_u32, 0..2_u32, 0..60_u64).prop_map(|(from, life, time)| Word::Promise { from, life, time }),
+        3 => Just(Word::Heartbeat),
+        8 => Just(Word::Plan),
         1 => (0..5_u32).prop_map(Word::Claim),
     ]
 }
@@ -446,9 +464,11 @@ fn words() -> impl Strategy<Value = Word> {
 #[test]
 fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
     let name = "whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order";
-    let sales = RefCell::new((0, 0));
-    check(name, 2_000, (2..=6_u32, 2..=5_u32, vec(words(), 1..80)), |(batch_limit, resign_after, words)| {
-        let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit };
+    let counts = RefCell::new([0; 6]);
+    let ordering = prop_oneof![Just(Ordering::SmallestOpen), Just(Ordering::Stable)];
+    let drawn = (2..=6_u32, 2..=5_u32, ordering, vec(words(), 1..120));
+    check(name, 2_000, drawn, |(batch_limit, resign_after, ordering, words)| {
+        let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit, ordering };
         let audited = AuditTerms {
             commission: Some(terms.commission),
             resign_after: Some(resign_after),
@@ -457,6 +477,9 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
         let mut audit = LogAudit::new(audited);
         let mut log: Vec<Record> = Vec::new();
         let (mut trader, mut clock) = (Trader::new(PeerId(9), Books::default()), Clock::resume(PeerId(9), Time(0)));
+        let mut in_flight: Option<Batch> = None;
+        // Clients' clocks rise, and they keep their promises.
+        let mut promised = [0; 5];
         for word in std::iter::once(Word::Claim(4)).chain(words) {
             let books = trader.books().clone();
             // A client that names a predecessor has heard what became of it; one that names none may be far behind.
@@ -470,8 +493,12 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
                         previous: previous.or(last).map(Sequence),
                         item: Item(item),
                         quantity: Units(quantity),
-                        stamp: Stamp { time: Time(heard(last) + time), peer: PeerId(from) },
+                        stamp: Stamp {
+                            time: Time(heard(last).max(promised[from as usize] + 1) + time),
+                            peer: PeerId(from),
+                        },
                     };
+                    promised[from as usize] = request.stamp.time.0;
                     clock.receive(request.stamp.time);
                     let answer = trader.on_client(PeerId(from), ClientMessage::Request(request));
                     prop_assert_eq!(told_truly(answer.map(|answer| (PeerId(from), answer)), &log), Ok(()));
@@ -493,16 +520,41 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
                     prop_assert_eq!(told_truly(answer.map(|answer| (PeerId(from), answer)), &log), Ok(()));
                     continue;
                 }
-                Word::Plan => {
-                    let records = trader.plan(&terms, &mut clock);
-                    Batch { epoch: books.epoch(), position: books.position(), records }
+                Word::Join { from, life, knows } => {
+                    let changes = if knows { books.buyer_status(PeerId(from)).changes() } else { 0 };
+                    let join = ClientMessage::Join { incarnation: Incarnation(life), changes };
+                    let answer = trader.on_client(PeerId(from), join);
+                    prop_assert_eq!(told_truly(answer.map(|answer| (PeerId(from), answer)), &log), Ok(()));
+                    continue;
                 }
+                Word::Promise { from, life, time } => {
+                    let above = promised[from as usize] + time;
+                    promised[from as usize] = above;
+                    clock.receive(Time(above));
+                    let promise = Promise { incarnation: Incarnation(life), above: Time(above), open: None };
+                    trader.on_promises(vec![(PeerId(from), promise)]);
+                    continue;
+                }
+                Word::Heartbeat => {
+                    trader.count_silence(0);
+                    continue;
+                }
+                Word::Plan => match in_flight.take() {
+                    Some(batch) => batch,
+                    None => {
+                        let records = trader.plan(&terms, &mut clock);
+                        in_flight = Some(Batch { epoch: books.epoch(), position: books.position(), records });
+                        continue;
+                    }
+                },
                 Word::Claim(by) => {
+                    in_flight = None;
                     let holder = world::life(by, 1);
                     clock = Clock::resume(PeerId(by), clock.now());
                     trader = Trader::new(PeerId(by), books.clone());
                     let epoch = books.epoch().next();
-                    let records = vec![Record { stamp: clock.tick(), entry: Entry::Claimed { epoch, holder } }];
+                    let records =
+                        vec![Record { stamp: clock.tick(), entry: Entry::Claimed { epoch, holder, ordering } }];
                     Batch { epoch, position: books.position(), records }
                 }
             };
@@ -516,14 +568,30 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
         }
         let report = audit.report();
         prop_assert!(report.is_clean(), "{:?}", report.violations().next());
-        let mut sales = sales.borrow_mut();
-        *sales = (sales.0 + report.totals.sales, sales.1 + report.totals.refusals);
+        let count = |is_one: fn(&Entry) -> bool| log.iter().filter(|record| is_one(&record.entry)).count() as u64;
+        let [seats, lost] = [
+            count(|entry| matches!(entry, Entry::Seated { .. })),
+            count(|entry| matches!(entry, Entry::Unseated { .. })),
+        ];
+        let held = u64::from(trader.waits().is_some());
+        let AuditTotals { sales, refusals, late, .. } = report.totals;
+        for (sum, more) in counts.borrow_mut().iter_mut().zip([sales, refusals, seats, lost, late, held]) {
+            *sum += more;
+        }
         Ok(())
     });
-    let (sales, refusals) = sales.into_inner();
-    println!("{name}: {sales} sales, {refusals} refusals");
-    at_least("sales", sales, 2_000);
-    at_least("refusals", refusals, 2_000);
+    let floors = [
+        ("sales", 1_000),
+        ("refusals", 1_000),
+        ("seats", 1_000),
+        ("seats lost", 100),
+        ("late requests", 5),
+        ("requests held at the end", 100),
+    ];
+    for ((name, floor), count) in floors.into_iter().zip(counts.into_inner()) {
+        println!("{count} {name}");
+        at_least(name, count, floor);
+    }
 }
 
 fn told_truly(
@@ -546,27 +614,35 @@ fn the_log_keeps_its_epochs_and_their_holders_whoever_appends_what() {
     let appended = RefCell::new(0);
     check(name, 2_000, vec(appends(), 1..60), |calls| {
         let limits = Limits { waiting_calls: 4, ..Limits::DEFAULT };
-        let config = LedgerConfig { lease: TIMEOUTS.lease, limits };
+        let config = LedgerConfig { lease: TIMEOUTS.lease, limits, secret: Secret::default() };
         let (mut ledger, _) = Ledger::recover(config, Tail::default());
         let mut log: Vec<Record> = Vec::new();
         for (time, (epoch, position, by, what, lease)) in (1..).zip(calls) {
             if lease {
                 ledger.step(LedgerInput::LeaseFired);
             }
-            let LedgerStatus { head, term } = ledger.status();
+            let LedgerStatus { head, term, .. } = ledger.status();
             let (caller, latest) = (world::life(by, 1), ledger.status().epoch().0);
             let (mine, next) = (Epoch((latest + epoch).saturating_sub(1)), Epoch(latest + epoch));
             let record = |entry| Record { stamp: Stamp { time: Time(time), peer: PeerId(by) }, entry };
             let request = RequestId { buyer: PeerId(7), sequence: Sequence(time) };
             let (epoch, records) = match what {
-                0 | 1 => (next, vec![record(Entry::Claimed { epoch: next, holder: caller })]),
+                0 | 1 => (
+                    next,
+                    vec![record(Entry::Claimed { epoch: next, holder: caller, ordering: Ordering::SmallestOpen })],
+                ),
                 2 => (mine, vec![record(Entry::Resigned)]),
                 3 => (mine, Vec::new()),
                 _ => (mine, vec![record(Entry::Refused { request, leftover: None })]),
             };
             let is_renewal = records.is_empty();
             let batch = Batch { epoch, position: Position((head.0 + position).saturating_sub(1)), records };
-            let call = LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Append(batch) };
+            let call = LedgerCall {
+                caller,
+                seen: HighWaterMark::default(),
+                heard: Epoch(0),
+                request: LedgerRequest::Append(batch),
+            };
             for effect in ledger.step(LedgerInput::Call { id: CallId(0), call }) {
                 match effect {
                     LedgerEffect::Persist(batch) => {
@@ -587,7 +663,10 @@ fn the_log_keeps_its_epochs_and_their_holders_whoever_appends_what() {
                         let in_office = Some(Term { epoch, holder: caller, ended: false });
                         prop_assert!(!is_renewal || !confirmed || term == in_office, "R6: a term renewed by another");
                     }
-                    LedgerEffect::Read { .. } | LedgerEffect::ArmLease(_) | LedgerEffect::Drop(_) => {}
+                    LedgerEffect::Read { .. }
+                    | LedgerEffect::ArmLease(_)
+                    | LedgerEffect::Drop(_)
+                    | LedgerEffect::Refuse(_) => {}
                     LedgerEffect::Fail(fault) => return Err(TestCaseError::fail(format!("{fault:?}"))),
                 }
             }
@@ -601,16 +680,23 @@ fn the_log_keeps_its_epochs_and_their_holders_whoever_appends_what() {
 
 /// One step of an office on its own.
 fn office_step(office: &mut Office, input: OfficeInput) -> Vec<OfficeEffect> {
-    let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 2, batch_limit: 2 };
+    let terms = Terms {
+        commission: Commission::TWENTY_PERCENT,
+        resign_after: 2,
+        batch_limit: 2,
+        ordering: Ordering::SmallestOpen,
+    };
     let mut clock = Clock::resume(PeerId(1), Time(0));
     let limits = &Limits::DEFAULT;
-    let mut ctx = OfficeContext { timeouts: &TIMEOUTS, terms: &terms, limits, clock: &mut clock, isolated: false };
+    let mut ctx =
+        OfficeContext { timeouts: &TIMEOUTS, terms: &terms, limits, clock: &mut clock, asking: None, isolated: false };
     office.step(&mut ctx, input)
 }
 
 fn status(head: u64, term: Option<Term>) -> OfficeInput {
-    let status = LedgerStatus { head: Position(head), term };
-    OfficeInput::Reply(LedgerReply { to: world::life(1, 1), status, answer: LedgerAnswer::Status })
+    let status = LedgerStatus { head: Position(head), term, latest: Time(0) };
+    let word = bazaar_protocol::ledger::Word::of(world::life(1, 1), Epoch(0), status, Secret::default());
+    OfficeInput::Reply(LedgerReply { word, answer: LedgerAnswer::Status })
 }
 
 // Found by the schedules above: once every peer had resigned a term, nobody was ever eligible again.

@@ -6,13 +6,13 @@ use std::{collections::BTreeSet, time::Duration};
 use bazaar_model::simulator::{
     history::{Outcome, Record, RecordError, simulate, tell},
     meter::{EnvelopeKind, Operation, Tally},
-    plan::{Fault, FaultKind, Millis, Network, Noise, Plan, Schedule, What},
-    table::{Row, Section, Size, Turnover, legend, measure},
+    plan::{Fault, FaultKind, Millis, Network, Noise, Plan, Schedule, Think, What},
+    table::{Order, Row, Section, Size, Turnover, legend, measure},
 };
 use bazaar_protocol::{config::Timeouts, id::PeerId};
 
 fn plan(seed: u64, peers: u32, network: Network) -> Plan {
-    let (think, span) = (Duration::from_millis(300), Duration::from_secs(90));
+    let (think, span) = (Think::evenly(300), Duration::from_secs(90));
     Plan { seed, peers, network, think, span, quiet: false, without: BTreeSet::new() }
 }
 
@@ -56,7 +56,7 @@ fn a_peer_that_hears_only_the_ledger_leaves_the_office_to_the_others() {
     let what = What::Isolate { peer: PeerId(4), lasts: Millis(ends.0 - begins.0) };
     let mut terms_of_others = 0;
     for seed in 0..8 {
-        let brisk = Plan { think: Duration::from_millis(30), ..plan(seed, 5, Network::Ring) };
+        let brisk = Plan { think: Think::evenly(30), ..plan(seed, 5, Network::Ring) };
         let schedule = Schedule {
             noise: Noise::default(),
             faults: vec![Fault { at: begins, what: what.clone() }],
@@ -110,9 +110,10 @@ fn a_history_is_shown_again_from_its_file_and_refused_if_it_ends_otherwise() {
 
 /// What a brisk random network of this size costs.
 fn cost(peers: u32, turnover: Turnover) -> Row {
-    let (think, span) = (Duration::from_millis(300), Duration::from_secs(20));
-    let row =
-        measure(&Size { peers, network: Network::Random, think, turnover, span }, 0).expect("every property holds");
+    let (think, span) = (Think::evenly(300), Duration::from_secs(20));
+    let order = Order::default();
+    let row = measure(&Size { peers, network: Network::Random, think, order, turnover, span }, 0)
+        .expect("every property holds");
     assert!(row.outcomes * span.as_secs_f64() >= 200.0, "{peers} peers: {} outcomes a second", row.outcomes);
     row
 }

@@ -3,24 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     env,
     fmt::Debug,
     fs,
+    mem::MaybeUninit,
     num::NonZeroU64,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bazaar_protocol::{
     account::QueueKey,
     books::{Books, BooksFault},
     clock::Time,
-    config::Limits,
+    config::{Limits, Ordering},
     effect::Durable,
     id::{Epoch, Incarnation, PeerId, Position},
-    ledger::{HighWaterMark, LedgerAnswer, LedgerConfig, Tail},
+    ledger::{HighWaterMark, LedgerAnswer, LedgerConfig, Secret, Tail},
     record::Batch,
     snapshot::ChunkId,
     store::{
@@ -39,10 +41,14 @@ use bazaar_runtime::{
         ledger_driver::{LedgerDriverConfig, run_ledger},
         report::Form,
     },
-    store::{LedgerOptions, PeerStore, SledLedger, StoreError, install_panic_filter, open_copy},
+    store::{
+        Backup, BackupHeader, LedgerOptions, PeerStore, Place, SledLedger, StoreError, examine, install_panic_filter,
+        read_acknowledged,
+    },
     tools,
 };
 use proptest::prelude::*;
+use rustix::fs::inotify;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -139,6 +145,11 @@ impl Crashing for Disk {
 fn temporary() -> TempDir {
     let fast = Path::new("/dev/shm");
     if fast.is_dir() { tempfile::tempdir_in(fast) } else { tempfile::tempdir() }.expect("a directory")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    Image::of(from).put_back(to);
 }
 
 /// All files of a directory.
@@ -277,6 +288,9 @@ proptest! {
             prop_assert_eq!(disk.ledger.books(), author.books());
         }
         prop_assert_eq!(all_batches(&memory), all_batches(&disk));
+        disk.sync().unwrap();
+        // Whatever sled has made of its file meanwhile.
+        prop_assert_eq!(read_acknowledged(disk.dir.path()).unwrap(), all_batches(&memory));
         let head = disk.tail().status.head;
         prop_assert_eq!(read_all(&disk, Books::keeping(limits.sales_kept), head).0, author.books().clone());
     }
@@ -315,6 +329,14 @@ fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     Image::of(dir).put_back(dir);
 }
 
+/// What is wrong with a ledger that cannot be opened, apart from what of it is intact.
+#[track_caller]
+fn damage_of(opened: Result<SledLedger, StoreError>) -> (Position, PathBuf) {
+    let Err(StoreError::DamagedLedger { why, .. }) = opened else { panic!("{opened:?}") };
+    let StoreError::DamagedLog { record, file, .. } = *why else { panic!("{why:?}") };
+    (record, file)
+}
+
 #[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
     let (dir, ..) = ledger_dir(NO_SNAPSHOTS, &[1]);
@@ -328,12 +350,8 @@ fn a_second_process_is_told_that_the_store_is_in_use() {
 fn a_log_shorter_than_the_second_head_is_damage_that_names_the_record() {
     let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 6, 2]);
     tamper(dir.path(), |db| drop(db.remove(batches[3].position.0.to_be_bytes()).unwrap()));
-    match SledLedger::open(dir.path(), NO_SNAPSHOTS) {
-        Err(StoreError::DamagedLog { record, file, .. }) => {
-            assert_eq!((record, file), (Position(11), dir.path().join("log")));
-        }
-        other => panic!("{other:?}"),
-    }
+    let damage = damage_of(SledLedger::open(dir.path(), NO_SNAPSHOTS));
+    assert_eq!(damage, (Position(11), dir.path().join("log")));
 }
 
 #[test]
@@ -350,10 +368,7 @@ fn a_missing_or_changed_batch_below_the_second_head_is_damage_that_names_the_rec
     for change in change {
         let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 6, 2]);
         tamper(dir.path(), |db| change(db, batches[1].position.0.to_be_bytes()));
-        match SledLedger::open(dir.path(), NO_SNAPSHOTS) {
-            Err(StoreError::DamagedLog { record, .. }) => assert_eq!(record, Position(1)),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(damage_of(SledLedger::open(dir.path(), NO_SNAPSHOTS)).0, Position(1));
     }
 }
 
@@ -362,10 +377,7 @@ fn another_log_of_the_same_length_is_not_taken_for_the_acknowledged_one() {
     let (dir, ..) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 6]);
     let (other, ..) = ledger_dir(NO_SNAPSHOTS, &[1, 6, 4]);
     fs::copy(other.path().join("head"), dir.path().join("head")).unwrap();
-    match SledLedger::open(dir.path(), NO_SNAPSHOTS) {
-        Err(StoreError::DamagedLog { record, .. }) => assert_eq!(record, Position(11)),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(damage_of(SledLedger::open(dir.path(), NO_SNAPSHOTS)).0, Position(11));
 }
 
 #[test]
@@ -382,7 +394,7 @@ fn a_chained_suffix_above_the_second_head_is_kept_and_acknowledged_from_then_on(
     drop(ledger);
     // A reader may rely on it by now, so its loss is damage.
     tamper(dir.path(), |db| drop(db.remove(batches[2].position.0.to_be_bytes()).unwrap()));
-    assert!(matches!(SledLedger::open(dir.path(), NO_SNAPSHOTS), Err(StoreError::DamagedLog { .. })));
+    assert_eq!(damage_of(SledLedger::open(dir.path(), NO_SNAPSHOTS)).0, batches[2].position);
 }
 
 #[test]
@@ -554,8 +566,7 @@ fn a_record_that_cannot_be_folded_stops_the_store_before_it_is_written() {
     assert!(matches!(ledger.sync(), Err(StoreError::Stopped { .. })));
     assert!(matches!(ledger.read(Position(0), None, Position(5)), Err(StoreError::Stopped { .. })));
     drop(ledger);
-    let copy = open_copy(dir.path()).expect("opens");
-    assert_eq!(copy.batches().unwrap().map(Result::unwrap).collect::<Vec<_>>(), batches);
+    assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
 }
 
 #[test]
@@ -582,53 +593,98 @@ fn an_index_that_a_crash_left_half_written_does_not_keep_the_store_shut() {
     assert_eq!(all_batches(&ledger), batches);
 }
 
+/// What a healthy ledger's start leaves alone, and what it does not need.
 #[test]
-fn a_copy_shows_everything_and_changes_nothing() {
-    // DESIGN 3: with the ledger down, `books` and `audit` open a copy, and change nothing.
-    let options = snapshots(10);
-    let (dir, batches, author) = ledger_dir(options, &[1, 9, 6]);
-    let before = Image::of(dir.path());
-    let copy = open_copy(dir.path()).expect("opens");
-    assert_eq!(copy.books(), author.books());
-    assert_eq!((copy.folded(), copy.tail().status.head), (Ok(()), Position(16)));
-    assert_eq!(copy.batches().unwrap().map(Result::unwrap).collect::<Vec<_>>(), batches);
-    drop(copy);
-    assert_eq!(Image::of(dir.path()), before);
+fn opening_a_healthy_log_copies_nothing_onto_the_disk() {
+    let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1].into_iter().chain([500; 12]).collect::<Vec<_>>());
+    let log = dir.path().join("log");
+    let size = fs::metadata(log.join("db")).unwrap().len();
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let made = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&watch, dir.path(), made).unwrap();
+    let ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
+    assert_eq!(all_batches(&ledger), batches);
+    let (mut buffer, mut names) = ([MaybeUninit::uninit(); 4_096], BTreeSet::new());
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    while let Ok(event) = events.next() {
+        names.insert(event.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    assert_eq!(names, BTreeSet::from(["log.trial".to_owned()]), "links only");
+    assert!(!dir.path().join("log.trial").exists());
+    assert!(fs::metadata(log.join("db")).unwrap().len() <= size + 2 * 256 * 1024, "{size}");
+}
+
+/// DESIGN 3: with the ledger down, tools read its files, and change nothing (SPEC I9).
+#[test]
+fn reading_without_sled_shows_all_that_was_acknowledged_and_changes_nothing() {
+    let many = [1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(30);
+    let large = [1].into_iter().chain([500; 12]).collect::<Vec<_>>();
+    // sled writes a leaf anew and anew while it fills, so this file has most batches several times, out of order.
+    let mixed = (0..900).map(|n| 1 + n * 7 % 23).collect::<Vec<_>>();
+    for sizes in [&[1, 9, 6][..], &[], &many, &large, &mixed] {
+        let (dir, batches, _) = ledger_dir(snapshots(2_000), sizes);
+        let before = Image::of(dir.path());
+        assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
+        assert_eq!(Image::of(dir.path()), before);
+    }
 }
 
 #[test]
-fn a_copy_of_a_torn_store_says_what_opening_would_cut_and_leaves_it() {
+fn reading_without_sled_stops_at_the_acknowledged_end() {
     let (dir, batches, mut author) = ledger_dir(NO_SNAPSHOTS, &[1, 4]);
-    let torn = author.trade(3);
-    tamper(dir.path(), |db| drop(db.insert(torn.position.0.to_be_bytes(), b"half").unwrap()));
-    let before = Image::of(dir.path());
-    let copy = open_copy(dir.path()).expect("opens");
-    assert_eq!(copy.cut().map(|cut| cut.from), Some(Position(5)));
-    assert_eq!(copy.batches().unwrap().count(), batches.len());
-    drop(copy);
-    assert_eq!(Image::of(dir.path()), before);
+    let head = fs::read(dir.path().join("head")).unwrap();
+    let mut ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
+    ledger.append(&author.trade(3)).unwrap();
+    ledger.sync().unwrap();
+    drop(ledger);
+    // As if it had crashed before it wrote the second head, and so before anybody was told.
+    fs::write(dir.path().join("head"), head).unwrap();
+    assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
 }
 
 #[test]
-fn a_copy_can_be_taken_beside_a_running_ledger() {
-    let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 9, 6]);
-    let _ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
-    let copy = open_copy(dir.path()).expect("opens");
-    assert_eq!(copy.batches().unwrap().map(Result::unwrap).collect::<Vec<_>>(), batches);
+fn reading_without_sled_works_beside_a_running_ledger() {
+    let (dir, mut batches, mut author) = ledger_dir(NO_SNAPSHOTS, &[1, 9, 6]);
+    let mut ledger = SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens");
+    for _ in 0..50 {
+        batches.push(author.trade(5));
+        ledger.append(batches.last().unwrap()).unwrap();
+        ledger.sync().unwrap();
+        assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
+    }
+}
+
+/// Where in a file these bytes are.
+fn places(bytes: &[u8], of: &[u8]) -> Vec<usize> {
+    (0..=bytes.len() - of.len()).filter(|at| bytes[*at..].starts_with(of)).collect()
 }
 
 #[test]
-fn errors_about_a_copy_of_nothing_or_of_damage_name_the_original() {
+fn reading_nothing_or_what_is_damaged_names_the_directory_and_the_last_intact_record() {
     let dir = temporary();
     let missing = dir.path().join("nowhere");
-    assert!(matches!(open_copy(&missing), Err(StoreError::NotFound { .. })));
+    assert!(matches!(examine(&missing), Err(StoreError::NotFound { .. })));
     assert!(!missing.exists());
 
     let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 6]);
-    tamper(dir.path(), |db| drop(db.remove(batches[1].position.0.to_be_bytes()).unwrap()));
-    let error = open_copy(dir.path()).expect_err("damaged").to_string();
-    let named = format!("the log in {} is damaged at record 1: ", dir.path().join("log").display());
-    assert!(error.starts_with(&named), "{error}");
+    let db = dir.path().join("log/db");
+    let mut bytes = fs::read(&db).unwrap();
+    let batch = postcard::to_allocvec(&batches[2]).unwrap();
+    let copies = places(&bytes, &batch);
+    assert!(!copies.is_empty());
+    // Every version of it that sled has left in the file.
+    copies.iter().for_each(|at| bytes[at + batch.len() - 1] ^= 1);
+    fs::write(&db, &bytes).unwrap();
+    let error = read_acknowledged(dir.path()).expect_err("damaged").to_string();
+    let log = dir.path().join("log");
+    assert!(error.starts_with(&format!("the log in {} is damaged at record 5: ", log.display())), "{error}");
+    assert!(error.contains("the last intact record is 4, and 11 records were acknowledged"), "{error}");
+    assert!(error.contains("`bazaar backup") && error.contains("`bazaar restore"), "{error}");
+    assert_eq!(examine(dir.path()).unwrap().into_batches(), batches[..2]);
+
+    fs::write(dir.path().join("head"), b"").unwrap();
+    let error = read_acknowledged(dir.path()).expect_err("damaged").to_string();
+    assert!(error.contains("the last intact record is 4, and how many were acknowledged is not known"), "{error}");
 }
 
 // -------------------------------------------------------------------------------------------------------- damage
@@ -739,6 +795,11 @@ fn damage_to_any_byte_of_a_ledger_loses_no_acknowledged_record_unnoticed() {
     let sizes = [1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(30);
     let (dir, batches, author) = ledger_dir(options, &sizes);
     let outcomes = damage_everything(dir.path(), 300, |dir, context| {
+        if let Ok(remains) = examine(dir)
+            && remains.intact().is_everything()
+        {
+            assert_eq!(remains.into_batches(), batches, "a tool, {context}");
+        }
         let ledger = SledLedger::open(dir, options)?;
         assert_eq!(all_batches(&ledger), batches, "{context}");
         assert_eq!(ledger.books(), &author.books().clone(), "{context}");
@@ -748,6 +809,274 @@ fn damage_to_any_byte_of_a_ledger_loses_no_acknowledged_record_unnoticed() {
     assert!(db.refused > 200, "the damage reached the records: {db:?}");
     let others = sum(&outcomes, |name| !name.ends_with("db"));
     assert!(others.intact > 200 && others.refused > 0, "{others:?}");
+}
+
+/// With one bit wrong, sled drops what came after it, and soon overwrites that.
+#[test]
+fn a_ledger_that_cannot_be_opened_stays_as_it_was_found_and_its_last_intact_record_is_named() {
+    install_panic_filter();
+    let mut random = Random::seeded();
+    let (dir, batches, _) = ledger_dir(snapshots(1_000), &[1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(10));
+    let (image, work, name) = (Image::of(dir.path()), temporary(), Path::new("log/db"));
+    let of_log = |image: &Image| {
+        image.0.iter().filter(|(name, _)| name.starts_with("log")).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let (mut refused, mut whole) = (0, 0);
+    for damage in damage_for(&image.0[name], 60, &mut random) {
+        let Damage::Flip { .. } = damage else { continue };
+        let mut damaged = image.clone();
+        damage.apply(damaged.0.get_mut(name).unwrap());
+        damaged.put_back(work.path());
+        let Err(error) = SledLedger::open(work.path(), snapshots(1_000)) else { continue };
+        refused += 1;
+        let after = Image::of(work.path());
+        assert_eq!(of_log(&after), of_log(&damaged), "{damage:?}");
+        assert!(of_log(&damaged).iter().all(|name| after.0[name] == damaged.0[name]), "{damage:?}");
+        let said = error.to_string();
+        let remains = examine(work.path()).unwrap();
+        let intact = remains.intact();
+        if intact.is_everything() {
+            whole += 1;
+            assert_eq!(remains.into_batches(), batches, "{damage:?}");
+            assert!(said.contains(&format!("all {} acknowledged records can be read", intact.records)), "{said}");
+        } else {
+            assert!(batches.starts_with(&remains.into_batches()), "{damage:?}");
+            assert!(said.contains(&format!("the last intact record is {}", intact.records.0 - 1)), "{said}");
+        }
+        assert!(said.contains("`bazaar backup FILE`") && said.contains("`bazaar restore FILE --replace`"), "{said}");
+    }
+    println!("{refused} refused, in {whole} of them everything is intact");
+    assert!(refused > 20 && whole > 10, "{refused} refused, {whole} whole");
+}
+
+/// SPEC I9: neither what an opening that was killed leaves behind, nor what is in the way, changes what is there.
+#[test]
+fn an_opening_that_was_killed_at_any_moment_has_changed_nothing_that_counts() {
+    let (dir, batches, _) = ledger_dir(snapshots(20), &[1, 4, 6, 90, 3]);
+    let whole = Image::of(dir.path());
+    // Killed while it was being tried out: some links are there, to all sorts of things; then the log is opened anew, and
+    // read by tools.
+    let log: Vec<_> = whole.0.keys().filter_map(|name| name.strip_prefix("log").ok()).collect();
+    for made in 0..=log.len() {
+        whole.put_back(dir.path());
+        let trial = dir.path().join("log.trial");
+        for name in &log[..made] {
+            let link = trial.join(name);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            if name.ends_with("db") {
+                std::os::unix::fs::symlink("/proc/self/fd/9999", link).unwrap();
+            } else {
+                fs::hard_link(dir.path().join("log").join(name), link).unwrap();
+            }
+        }
+        assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
+        let ledger = SledLedger::open(dir.path(), snapshots(20)).expect("opens");
+        assert_eq!(all_batches(&ledger), batches);
+        drop(ledger);
+        assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches);
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
+        assert_eq!(left, BTreeSet::from(["head", "lock", "log", "snapshot"].map(Into::into)));
+    }
+}
+
+/// The opening itself never touches a log that it would refuse: what a tool reads at any moment of it is all there.
+#[test]
+fn a_damaged_log_is_tried_out_on_a_copy_and_not_on_the_disk() {
+    install_panic_filter();
+    let mut random = Random::seeded();
+    let (dir, ..) = ledger_dir(NO_SNAPSHOTS, &[1, 7, 3, 12, 1, 1, 90, 2, 9, 4].repeat(10));
+    let (image, work, name) = (Image::of(dir.path()), temporary(), Path::new("log/db"));
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let mut refused = 0;
+    for damage in damage_for(&image.0[name], 20, &mut random) {
+        let mut damaged = image.clone();
+        damage.apply(damaged.0.get_mut(name).unwrap());
+        damaged.put_back(work.path());
+        let changed = inotify::WatchFlags::MODIFY | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM;
+        let log = inotify::add_watch(&watch, work.path().join("log"), changed).unwrap();
+        if SledLedger::open(work.path(), NO_SNAPSHOTS).is_err() {
+            refused += 1;
+            let mut buffer = [MaybeUninit::uninit(); 4_096];
+            let event = inotify::Reader::new(&watch, &mut buffer).next().map(|event| format!("{event:?}"));
+            assert!(event.is_err(), "{damage:?}: {event:?}");
+        }
+        // Forget the rest.
+        inotify::remove_watch(&watch, log).unwrap();
+        let mut buffer = [MaybeUninit::uninit(); 4_096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        while events.next().is_ok() {}
+    }
+    assert!(refused > 5, "{refused}");
+}
+
+/// A tool that reads holds the store's lock for a moment, and not sled's.
+#[test]
+fn a_tool_that_reads_keeps_no_ledger_from_starting() {
+    let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 6]);
+    let reading = fs::File::open(dir.path().join("lock")).unwrap();
+    reading.try_lock_shared().unwrap();
+    let opening = held_up({
+        let dir = dir.path().to_owned();
+        move || SledLedger::open(dir, NO_SNAPSHOTS)
+    });
+    drop(reading);
+    assert_eq!(all_batches(&opening.join().unwrap().expect("opens")), batches);
+    // Of a damaged log it can say so at once, whoever has sled's lock.
+    let db = dir.path().join("log/db");
+    fs::write(&db, b"").unwrap();
+    let file = fs::File::open(&db).unwrap();
+    file.try_lock().unwrap();
+    assert_eq!(examine(dir.path()).expect("not in use").intact().records, Position(0));
+}
+
+/// One bit of the second head is wrong: the slot that was written last, or the one before it.
+#[test]
+fn damage_to_any_byte_of_the_second_head_hides_no_acknowledged_record_from_tools() {
+    for sizes in [&[1][..], &[1, 4], &[1, 4, 6], &[1, 4, 6, 2]] {
+        let (dir, batches, _) = ledger_dir(NO_SNAPSHOTS, sizes);
+        let head = dir.path().join("head");
+        let whole = fs::read(&head).unwrap();
+        let all = batches.last().unwrap().end();
+        for at in (0..whole.len()).filter(|at| whole[*at] != 0 || at % 512 == 0) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&head, damaged).unwrap();
+            let remains = examine(dir.path()).unwrap();
+            assert_eq!(remains.intact().acknowledged, Some(all), "{sizes:?}, byte {at}");
+            assert_eq!(remains.into_batches(), batches, "{sizes:?}, byte {at}");
+        }
+        // Opening brings the head back.
+        let mut damaged = whole.clone();
+        damaged[(sizes.len() % 2) * 4_096 + 10] ^= 1;
+        fs::write(&head, damaged).unwrap();
+        assert_eq!(all_batches(&SledLedger::open(dir.path(), NO_SNAPSHOTS).expect("opens")), batches);
+        let again = fs::read(&head).unwrap();
+        assert!((0..2).all(|slot| again[slot * 4_096..].starts_with(b"bzr-head")));
+        fs::write(&head, b"").unwrap();
+        assert_eq!(examine(dir.path()).unwrap().intact().acknowledged, None);
+    }
+}
+
+/// SPEC I6.
+#[test]
+fn a_backup_survives_its_file_and_a_restore_puts_exactly_that_in_place() {
+    let (dir, batches, mut author) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 60]);
+    let file = dir.path().join("books.backup");
+    let header = BackupHeader {
+        taken: "2026-11-28T20:51:26Z".parse().unwrap(),
+        run: [7; 32],
+        config: "peers = 4".into(),
+        acknowledged: Some(Position(65)),
+    };
+    let backup = Backup { header, batches: batches.clone() };
+    backup.write(&file).expect("written");
+    assert_eq!(Backup::read(&file).expect("read"), backup);
+    assert!(matches!(backup.write(&file), Err(StoreError::Io { .. })), "it is not overwritten");
+    let bytes = fs::read(&file).unwrap();
+    let mut random = Random::seeded();
+    for damage in damage_for(&bytes, 200, &mut random) {
+        let mut damaged = bytes.clone();
+        damage.apply(&mut damaged);
+        if damaged == bytes {
+            continue;
+        }
+        fs::write(&file, damaged).unwrap();
+        let error = Backup::read(&file).expect_err("damaged");
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{damage:?}: {error}");
+    }
+
+    let store = dir.path().join("ledger/store");
+    let restore = |batches: &[Batch]| Place::hold(&store).expect("free").restore(batches, snapshots(3));
+    assert_eq!(restore(&batches[..2]).expect("restored"), None);
+    assert_eq!(read_acknowledged(&store).unwrap(), batches[..2]);
+    let aside = restore(&batches).expect("restored").expect("set aside");
+    assert_eq!(
+        (read_acknowledged(&store).unwrap(), read_acknowledged(&aside).unwrap()),
+        (batches.clone(), batches[..2].to_vec())
+    );
+    let mut ledger = SledLedger::open(&store, snapshots(3)).expect("opens");
+    ledger.append(&author.trade(2)).expect("goes on");
+    ledger.sync().unwrap();
+}
+
+/// Runs something on a thread of its own, and makes sure that it is still not done after a while.
+#[track_caller]
+fn held_up<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    let running = thread::spawn(what);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(100) {
+        assert!(!running.is_finished(), "it does not wait");
+        thread::yield_now();
+    }
+    running
+}
+
+#[test]
+fn a_store_is_not_restored_under_a_ledger_and_no_ledger_is_opened_during_it() {
+    let dir = temporary();
+    let store = dir.path().join("store");
+    let (source, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 60]);
+    copy(source.path(), &store);
+    let ledger = SledLedger::open(&store, NO_SNAPSHOTS).expect("opens");
+    assert!(matches!(Place::hold(&store), Err(StoreError::InUse { .. })));
+    drop(ledger);
+
+    let place = Place::hold(&store).expect("free");
+    assert_eq!(place.examine().unwrap().into_batches(), batches, "whoever holds it may look");
+    assert!(matches!(SledLedger::open(&store, NO_SNAPSHOTS), Err(StoreError::InUse { .. })));
+    // One that waits for the old store gets the new one, and that to itself.
+    let waiting = held_up({
+        let store = store.clone();
+        move || loop {
+            match SledLedger::open(&store, NO_SNAPSHOTS) {
+                Err(StoreError::InUse { .. }) => {}
+                opened => break opened,
+            }
+        }
+    });
+    place.restore(&batches[..2], NO_SNAPSHOTS).expect("restored").expect("set aside");
+    let ledger = waiting.join().unwrap().expect("opens");
+    assert_eq!(all_batches(&ledger), batches[..2]);
+    assert!(matches!(SledLedger::open(&store, NO_SNAPSHOTS), Err(StoreError::InUse { .. })));
+}
+
+/// Wherever a restore is killed, each store that was in place is still there, whatever is restored after it.
+#[test]
+fn an_interrupted_restore_and_another_lose_no_store() {
+    let (source, batches, _) = ledger_dir(NO_SNAPSHOTS, &[1, 4, 60]);
+    let (newer, ..) = ledger_dir(NO_SNAPSHOTS, &[1, 4]);
+    let restored = |dir: &Path, batches: &[Batch]| {
+        let store = dir.join("store");
+        Place::hold(&store).expect("free").restore(batches, NO_SNAPSHOTS).expect("restored");
+        assert_eq!(read_acknowledged(&store).unwrap(), batches);
+        let stores = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        stores.map(|store| read_acknowledged(&store).unwrap()).collect::<Vec<_>>()
+    };
+    // What is in place and what is beside it: while it is written, before the exchange, and after it.
+    for (in_place, beside, name) in [
+        (source.path(), newer.path(), "store.restoring"),
+        (source.path(), newer.path(), "store.replaced-20261128-205126.123"),
+        (newer.path(), source.path(), "store.replaced-20261128-205126.123"),
+    ] {
+        let dir = temporary();
+        copy(in_place, &dir.path().join("store"));
+        copy(beside, &dir.path().join(name));
+        assert!(restored(dir.path(), &batches[..1]).contains(&batches), "{name}");
+    }
+    // Nothing that was in place ever has the name of what the next one removes.
+    let dir = temporary();
+    copy(source.path(), &dir.path().join("store"));
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, dir.path(), inotify::WatchFlags::MOVED_TO).unwrap();
+    restored(dir.path(), &batches[..1]);
+    let (mut buffer, mut moved_to) = ([MaybeUninit::uninit(); 4_096], Vec::new());
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    while let Ok(event) = events.next() {
+        moved_to.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    let replaced = |name: &str| name.starts_with("store.replaced-");
+    assert!(moved_to.iter().all(|name| name == "store" || replaced(name)), "{moved_to:?}");
+    assert_eq!(moved_to.len(), 3, "named, and exchanged: {moved_to:?}");
 }
 
 #[test]
@@ -771,7 +1100,7 @@ fn durable(n: u32) -> Durable {
     Durable {
         incarnation: Incarnation(n),
         clock_bound: Time(u64::from(n) * 1_000),
-        seen: HighWaterMark { epoch: Epoch(u64::from(n / 3)), head: Position(u64::from(n) * 17) },
+        seen: HighWaterMark::sealed(Epoch(u64::from(n / 3)), Position(u64::from(n) * 17), Secret(5)),
     }
 }
 
@@ -895,7 +1224,9 @@ async fn a_ledger_process_keeps_its_books_in_any_store() {
     let config = LedgerDriverConfig {
         dir: dir.path().to_owned(),
         address: "127.0.0.1:0".to_owned(),
-        ledger: LedgerConfig { lease: Duration::from_secs(1), limits: Limits::DEFAULT },
+        ledger: LedgerConfig { lease: Duration::from_secs(1), limits: Limits::DEFAULT, secret: Secret::default() },
+        ordering: Ordering::SmallestOpen,
+        peers: 1,
         credentials: credentials.clone(),
         settings: Settings::default(),
         form: Form::Quiet,

@@ -10,7 +10,7 @@ use std::{env, process::Command};
 use bazaar_protocol::{
     books::Books,
     clock::{Clock, Stamp, Time},
-    config::Terms,
+    config::{Ordering, Terms},
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, Sequence, Units},
     message::ClientMessage,
     money::Price,
@@ -75,7 +75,11 @@ fn market(sellers: u32) -> (Trader, Clock) {
     let me = PeerId(1_000_000);
     let mut clock = Clock::resume(me, Time(0));
     let mut trader = Trader::new(me, Books::default());
-    let claim = Entry::Claimed { epoch: Epoch(1), holder: Life { peer: me, incarnation: Incarnation(1) } };
+    let claim = Entry::Claimed {
+        epoch: Epoch(1),
+        holder: Life { peer: me, incarnation: Incarnation(1) },
+        ordering: Ordering::SmallestOpen,
+    };
     let claim = Record { stamp: clock.tick(), entry: claim };
     trader.on_appended(&Batch { epoch: Epoch(1), position: trader.books().position(), records: vec![claim] }).unwrap();
     for nth in 0..sellers {

@@ -3,10 +3,11 @@
 use crate::{
     machines::{
         clock::{self, Clocks},
+        gather::{self, Gatherings},
         gossip::{self, Gossips},
         overlay::{self, Overlays},
     },
-    participants::{Participants, election, trading},
+    participants::{Participants, election, order, trading},
     subject::{
         Subject,
         scenario::{Family, Scenario},
@@ -26,6 +27,8 @@ pub enum Case {
     Clock(Clocks),
     /// The gossip of clock multicasts alone.
     Gossip(Gossips),
+    /// The gathering of promises alone.
+    Gather(Gatherings),
     /// Overlays alone.
     Overlay(Overlays),
     /// Whole peers, their overlay, and the ledger.
@@ -48,6 +51,7 @@ impl Case {
             Case::Participants(subject) => visitor.visit(subject),
             Case::Clock(clocks) => visitor.visit(clocks),
             Case::Gossip(gossips) => visitor.visit(gossips),
+            Case::Gather(gatherings) => visitor.visit(gatherings),
             Case::Overlay(overlays) => visitor.visit(overlays),
             Case::System(subject) => visitor.visit(subject),
         }
@@ -64,13 +68,14 @@ pub fn small(family: Family) -> Vec<&'static str> {
 /// All scenarios, in the order in which they are checked.
 #[must_use]
 pub fn all() -> Vec<Entry> {
-    let participants = election::scenarios().into_iter().chain(trading::scenarios());
+    let participants = election::scenarios().into_iter().chain(trading::scenarios()).chain(order::scenarios());
     let participants = participants.map(|scenario| scenario.map(Case::Participants));
     let system = system::scenarios().into_iter().map(|scenario| scenario.map(Case::System));
     let clock = clock::scenarios().into_iter().map(|scenario| scenario.map(Case::Clock));
     let overlay = overlay::scenarios().into_iter().map(|scenario| scenario.map(Case::Overlay));
     let gossip = gossip::scenarios().into_iter().map(|scenario| scenario.map(Case::Gossip));
-    participants.chain(system).chain(clock).chain(gossip).chain(overlay).collect()
+    let gather = gather::scenarios().into_iter().map(|scenario| scenario.map(Case::Gather));
+    participants.chain(system).chain(clock).chain(gossip).chain(gather).chain(overlay).collect()
 }
 
 /// The scenario of this name, if there is one.

@@ -28,13 +28,15 @@
 //! - **[`trading`]** runs the same `Participant`s without an election, buyers and sellers among them, and the ledger.
 //!   The adversary decides who stands for office and who yields, at any moment. Otherwise it has the same powers as
 //!   above, and clients crash, clocks rise spontaneously, snapshots are taken, and messages reach any peer that holds
-//!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7, D7, D8; and L2 from
-//!   every unique state of the scenarios `told…`, `former-request`, `sales-…` and `leftover…`.
+//!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7, D7, D8; in the
+//!   scenarios `in-order…` of [`order`], whose buyers trade in the stable order, also S9, S14 and C5; and L2 from every unique state
+//!   of the scenarios `told…`, `former-request`, `sales-…`, `leftover…` and seven of `in-order…`.
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
 //!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened
 //!   before has the earlier stamp. With it goes [`gossip`](machines::gossip), which runs the `Gossip` that carries clock
-//!   multicasts on small networks. Checked: C2.
+//!   multicasts on small networks. Checked: C2. And [`gather`](machines::gather), which runs `Overlay`s on all 112
+//!   networks with waves that everybody answers. Checked: F12.
 //! - **[`overlay`]** runs `Overlay`s on all 112 connected [networks](machines::network) of 2 to 7 peers with at most
 //!   three neighbours each. Messages are lost, duplicated and delivered in any order; relays crash, noticed or not, and
 //!   come back. Checked: S10, and A2: every peer connected to the source by sound links is reached, and a new flood
@@ -136,6 +138,7 @@
 //!   which it fails. `bazaar-model mutants NAME` says after how many steps it does.
 //!
 //! [`election`]: participants::election
+//! [`order`]: participants::order
 //! [`trading`]: participants::trading
 //! [`clock`]: machines::clock
 //! [`overlay`]: machines::overlay

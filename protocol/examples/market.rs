@@ -24,7 +24,7 @@ use bazaar_protocol::{
     Wishes,
     digest::Digest,
     invariant::{AuditTerms, audit_batches},
-    ledger::{LedgerAnswer, Tail},
+    ledger::{LedgerAnswer, Secret, Tail, Word},
     record::Batch,
     snapshot::ChunkId,
     store::conformance::{Crashing, all_batches, conforms},
@@ -186,17 +186,22 @@ fn decode(line: &str, chain: Digest) -> Option<(Batch, Digest)> {
 const PEERS: u32 = 5;
 
 /// How long a message takes, to a neighbour or to the ledger.
+/// By what the ledger knows its own word again. A real one derives it from the key of its bazaar.
+const SECRET: Secret = Secret(7);
+
 const HOP: Duration = Duration::from_millis(1);
 
 /// Something that happens at a certain time.
 enum Event {
     /// To a peer, in the life for which it was meant.
-    Peer(PeerId, u32, Input),
+    Peer(PeerId, u32, Box<Input>),
     /// A peer's timer, if it is still armed for this time.
     Timer(PeerId, Timer),
     Ledger(LedgerInput),
     /// The lease runs out, if it has not been renewed since.
     Lease,
+    /// All peers are told how far the books reach.
+    Witnesses,
 }
 
 /// A peer, its disk, and its timers.
@@ -226,7 +231,7 @@ struct Market<S> {
 
 impl<S: Store<Error: std::fmt::Debug>> Market<S> {
     fn open(store: S, configs: Vec<Config>, limits: Limits) -> Market<S> {
-        let config = LedgerConfig { lease: Timeouts::DEFAULT.lease, limits };
+        let config = LedgerConfig { lease: Timeouts::DEFAULT.lease, limits, secret: SECRET };
         let (ledger, effects) = Ledger::recover(config, store.tail());
         let nodes = configs.into_iter().map(|config| Node {
             config,
@@ -308,7 +313,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
             match effect {
                 Effect::Send { to, envelope } => {
                     let to_life = self.node(to).lives;
-                    self.later(HOP, Event::Peer(to, to_life, Input::Received { from: peer, envelope }));
+                    self.later(HOP, Event::Peer(to, to_life, Box::new(Input::Received { from: peer, envelope })));
                 }
                 Effect::Ledger(call) => {
                     self.number += 1;
@@ -318,7 +323,7 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
                 }
                 Effect::Write { id, durable } => {
                     self.node(peer).disk = durable;
-                    self.later(Duration::ZERO, Event::Peer(peer, life, Input::Written(id)));
+                    self.later(Duration::ZERO, Event::Peer(peer, life, Box::new(Input::Written(id))));
                 }
                 Effect::Arm { timer, after } => {
                     let at = self.now + after;
@@ -328,11 +333,13 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
                 Effect::Disarm(timer) => {
                     self.node(peer).timers.remove(&timer);
                 }
+                // Never here, where no disk is ever lost or put back.
+                Effect::Stop(forgotten) => panic!("peer {peer} has forgotten {forgotten}"),
                 Effect::Choose { choice, among } => {
                     // Any source of randomness will do, but the driver must supply it: the machine has none.
                     self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let pick = (self.chance >> 33) as u32 % among;
-                    self.later(Duration::ZERO, Event::Peer(peer, life, Input::Chose { choice, pick }));
+                    self.later(Duration::ZERO, Event::Peer(peer, life, Box::new(Input::Chose { choice, pick })));
                 }
                 Effect::Note { epoch, note, .. } => self.tell(peer, epoch, &note),
             }
@@ -355,17 +362,18 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
                 LedgerEffect::Persist(batch) => {
                     self.store.append(&batch).and_then(|()| self.store.sync()).expect("a log that can be written");
                     self.later(Duration::ZERO, Event::Ledger(LedgerInput::Persisted));
+                    self.later(HOP, Event::Witnesses);
                 }
                 LedgerEffect::Reply { id, reply } => self.answer(id, reply),
-                LedgerEffect::Read { id, to, status, from, chunk } => {
-                    let answer = self.store.read(from, chunk, status.head).expect("a log that can be read");
-                    self.answer(id, LedgerReply { to, status, answer });
+                LedgerEffect::Read { id, word, from, chunk } => {
+                    let answer = self.store.read(from, chunk, word.status.head).expect("a log that can be read");
+                    self.answer(id, LedgerReply { word, answer });
                 }
                 LedgerEffect::ArmLease(after) => {
                     self.lease = Some(self.now + after);
                     self.later(after, Event::Lease);
                 }
-                LedgerEffect::Drop(id) => {
+                LedgerEffect::Drop(id) | LedgerEffect::Refuse(id) => {
                     self.calls.remove(&id);
                 }
                 LedgerEffect::Fail(fault) => panic!("acknowledged records are gone: {fault:?}"),
@@ -373,9 +381,21 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
         }
     }
 
+    /// The ledger may tell a peer its state unasked, so that everybody knows how far the books reach and an old copy of
+    /// them would be noticed. A driver over a network does so with every sign of life.
+    fn tell_how_far(&mut self) {
+        let status = self.ledger.status();
+        let heard = |peer: &Peer| (peer.view().me, peer.participant().latest_epoch());
+        let asked: Vec<_> = self.nodes.iter().filter_map(|node| node.peer.as_ref().map(heard)).collect();
+        for (life, heard) in asked {
+            let word = Word::of(life, heard, status, SECRET);
+            self.give(life.peer, Input::Ledger(LedgerReply { word, answer: LedgerAnswer::Status }));
+        }
+    }
+
     fn answer(&mut self, id: CallId, reply: LedgerReply) {
         if let Some((peer, life)) = self.calls.remove(&id) {
-            self.later(HOP, Event::Peer(peer, life, Input::Ledger(reply)));
+            self.later(HOP, Event::Peer(peer, life, Box::new(Input::Ledger(reply))));
         }
     }
 
@@ -388,9 +408,10 @@ impl<S: Store<Error: std::fmt::Debug>> Market<S> {
                 Event::Peer(peer, life, input) => {
                     // An input that was meant for a former life is lost, like the contents of a connection.
                     if self.node(peer).lives == life {
-                        self.give(peer, input);
+                        self.give(peer, *input);
                     }
                 }
+                Event::Witnesses => self.tell_how_far(),
                 Event::Timer(peer, timer) => {
                     if self.node(peer).timers.get(&timer) == Some(&time) {
                         self.node(peer).timers.remove(&timer);

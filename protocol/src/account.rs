@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Time,
-    id::{DepositNumber, Epoch, Item, Life, RequestId, SaleNumber, Sequence, Units},
+    config::Ordering,
+    id::{DepositNumber, Epoch, Incarnation, Item, Life, RequestId, SaleNumber, Sequence, Units},
     money::{Cents, Price},
     record::{Request, Sale},
 };
@@ -26,14 +27,14 @@ pub enum Outcome {
 /// A request's place in the queue, ordered by (time, buyer, sequence) (SPEC C4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueueKey {
-    /// When the request was made, by its buyer's clock.
+    /// When the request was made, by its buyer's clock; of a late one, the place it was given instead (SPEC C5).
     pub time: Time,
     /// The buyer, and its number for the request.
     pub id: RequestId,
 }
 
 impl QueueKey {
-    /// The place of `request` in the queue.
+    /// The place of `request` by its own stamp.
     #[must_use]
     pub fn of(request: &Request) -> QueueKey {
         QueueKey { time: request.stamp.time, id: request.id }
@@ -51,8 +52,11 @@ pub struct BooksTerm {
     pub ended: bool,
     /// How many sales were booked in this term.
     pub sales: u32,
-    /// Requests of earlier terms that still wait; nothing new is admitted before they have outcomes (DESIGN R4).
+    /// Requests of earlier terms that still wait; nothing new is admitted before they have outcomes (DESIGN R4). In the
+    /// stable order, which needs no such rule: how many there were at the claim.
     pub inherited: u32,
+    /// In which order requests are served.
+    pub ordering: Ordering,
 }
 
 /// A buyer's account.
@@ -67,6 +71,38 @@ pub struct BuyerAccount {
     pub bought: u64,
     /// What it has paid for them in total.
     pub spent: Cents,
+    /// Its seat, if it ever had one (SPEC C5).
+    pub seat: Option<Seat>,
+    /// What it asks for next is stamped above this, as the log alone shows: the request or the promise with which it was
+    /// seated, or the record of its seat; the record of its last outcome, which it must know first (S13); and the last
+    /// record that it wrote in office.
+    pub bound: Time,
+}
+
+impl BuyerAccount {
+    /// The life that counts, if one does: nothing is served before it was heard past it (SPEC C5).
+    #[must_use]
+    pub fn seated(&self) -> Option<Incarnation> {
+        self.seat.filter(|seat| seat.is_taken).map(|seat| seat.incarnation)
+    }
+
+    /// Whether this life may be given a seat: it has none, and no later life ever had one.
+    #[must_use]
+    pub fn may_be_seated(&self, incarnation: Incarnation) -> bool {
+        let has_one = |seat: Seat| seat.is_taken && seat.incarnation == incarnation;
+        self.seat.is_none_or(|seat| seat.incarnation <= incarnation && !has_one(seat))
+    }
+}
+
+/// A buyer's seat: whoever has one is waited for (SPEC C5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seat {
+    /// The latest life that was given one.
+    pub incarnation: Incarnation,
+    /// Whether it still has it.
+    pub is_taken: bool,
+    /// How often a seat was given to this buyer or taken from it; at most 4,294,967,295.
+    pub changes: u32,
 }
 
 /// A seller's account.
@@ -94,12 +130,26 @@ pub struct TraderAccount {
 }
 
 /// A buyer's status: its account as far as the buyer is told.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuyerStatus {
     /// Its request that is in the queue, if there is one.
     pub open: Option<Request>,
     /// Its last request with an outcome, and that outcome.
     pub last: Option<(Sequence, Outcome)>,
+    /// Its seat, if it ever had one (SPEC C5).
+    pub seat: Option<Seat>,
+    /// A request that is stamped at or below this, and that neither waits nor has its outcome, is never admitted any more:
+    /// its buyer has done something since that is stamped later, or its place was passed before it came (SPEC C5). It asks
+    /// anew.
+    pub bound: Time,
+}
+
+impl BuyerStatus {
+    /// How often a seat was given to the buyer or taken from it.
+    #[must_use]
+    pub fn changes(&self) -> u32 {
+        self.seat.map_or(0, |seat| seat.changes)
+    }
 }
 
 /// A seller's status: its account as far as the seller is told.

@@ -10,10 +10,10 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Life, Position},
+    id::Position,
     ledger::{
         CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerRequest,
-        LedgerStatus,
+        LedgerStatus, Word,
     },
     record::Batch,
     snapshot::ChunkId,
@@ -48,10 +48,8 @@ enum Write {
 /// A read that the store has not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Read {
-    /// The life that asked.
-    pub to: Life,
-    /// The durable state that the answer is drawn from.
-    pub status: LedgerStatus,
+    /// What the reply says in any case; its status is what the answer is drawn from.
+    pub word: Word,
     /// The first position wanted.
     pub from: Position,
     /// The chunk of a snapshot to continue with; `None` to begin.
@@ -72,6 +70,8 @@ pub enum Deed {
     ArmLease(Duration),
     /// It has no room for a call and does not answer it.
     Drop(LedgerCall),
+    /// It does not believe what a call shows, and does not answer it.
+    Refuse(LedgerCall),
     /// It has stopped for good and no longer answers anything.
     Fail(LedgerFault),
 }
@@ -212,9 +212,9 @@ impl Archive {
         if nth >= self.reads.len() {
             return None;
         }
-        let Read { to, status, from, chunk } = self.reads.remove(nth);
-        let Ok(answer) = self.store.read(from, chunk, status.head);
-        Some(LedgerReply { to, status, answer })
+        let Read { word, from, chunk } = self.reads.remove(nth);
+        let Ok(answer) = self.store.read(from, chunk, word.status.head);
+        Some(LedgerReply { word, answer })
     }
 
     /// The lease runs out.
@@ -241,12 +241,13 @@ impl Archive {
                     });
                     deeds.push(Deed::Reply { reply, batch });
                 }
-                LedgerEffect::Read { id, to, status, from, chunk } => {
+                LedgerEffect::Read { id, word, from, chunk } => {
                     self.calls.remove(&id);
-                    self.reads.push(Read { to, status, from, chunk });
+                    self.reads.push(Read { word, from, chunk });
                 }
                 LedgerEffect::ArmLease(wait) => deeds.push(Deed::ArmLease(wait)),
                 LedgerEffect::Drop(id) => deeds.extend(self.calls.remove(&id).map(Deed::Drop)),
+                LedgerEffect::Refuse(id) => deeds.extend(self.calls.remove(&id).map(Deed::Refuse)),
                 LedgerEffect::Fail(fault) => deeds.push(Deed::Fail(fault)),
             }
         }
@@ -259,19 +260,23 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        ledger::{HighWaterMark, LedgerAnswer, Verdict},
+        id::Epoch,
+        ledger::{HighWaterMark, LedgerAnswer, Secret, Verdict},
         testing::{TIMEOUTS, batch, claim, life},
     };
 
     fn archive() -> Archive {
         let limits = Limits { waiting_calls: 1, ..Limits::DEFAULT };
-        let mut archive = Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits }, MemoryStore::new(limits));
+        let mut archive = Archive::new(
+            LedgerConfig { lease: TIMEOUTS.lease, limits, secret: Secret::default() },
+            MemoryStore::new(limits),
+        );
         assert_eq!(archive.start(), []);
         archive
     }
 
     fn call(request: LedgerRequest) -> LedgerCall {
-        LedgerCall { caller: life(1, 1), seen: HighWaterMark::default(), request }
+        LedgerCall { caller: life(1, 1), seen: HighWaterMark::default(), heard: Epoch(0), request }
     }
 
     fn claims() -> LedgerCall {
@@ -333,7 +338,10 @@ mod tests {
     #[test]
     fn an_append_is_answered_with_its_batch_whatever_else_waits() {
         let limits = Limits { waiting_calls: 2, ..Limits::DEFAULT };
-        let mut archive = Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits }, MemoryStore::new(limits));
+        let mut archive = Archive::new(
+            LedgerConfig { lease: TIMEOUTS.lease, limits, secret: Secret::default() },
+            MemoryStore::new(limits),
+        );
         archive.start();
         for call in [claims(), call(LedgerRequest::Status), claims()] {
             assert_eq!(archive.take(call), []);
@@ -352,7 +360,7 @@ mod tests {
         archive.sync();
         archive.answer();
         let reply = archive.answer_read(0).unwrap();
-        assert_eq!(reply.status.head, Position(0));
+        assert_eq!(reply.word.status.head, Position(0));
         assert_eq!(reply.answer, LedgerAnswer::Records { from: Position(0), records: Vec::new() });
         assert_eq!(archive.answer_read(0), None);
     }
@@ -367,7 +375,7 @@ mod tests {
         archive.crash(0);
         archive.put_back(0);
         archive.start();
-        let seen = HighWaterMark { epoch: crate::id::Epoch(1), head: Position(1) };
+        let seen = HighWaterMark::sealed(Epoch(1), Position(1), Secret::default());
         let deeds = archive.take(LedgerCall { seen, ..claims() });
         assert!(matches!(deeds[..], [Deed::Fail(_)]), "{deeds:?}");
         assert_eq!(archive.take(claims()), [], "it answers nothing");

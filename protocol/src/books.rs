@@ -10,11 +10,11 @@ pub(crate) use self::ahead::Ahead;
 use self::sellers::Sellers;
 use crate::{
     account::{
-        BooksTerm, BuyerAccount, BuyerStatus, DepositStatus, Outcome, QueueKey, SellerAccount, SellerStatus,
+        BooksTerm, BuyerAccount, BuyerStatus, DepositStatus, Outcome, QueueKey, Seat, SellerAccount, SellerStatus,
         TraderAccount,
     },
-    clock::{Stamp, Time},
-    config::Limits,
+    clock::{Clock, Stamp, Time},
+    config::{Limits, Ordering},
     id::{DepositId, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Units},
     record::{Deposit, Entry, Record, Request, Sale},
     snapshot::{ChunkEntry, ChunkId, SnapshotChunk},
@@ -35,6 +35,8 @@ pub struct Books {
     sellers: Sellers,
     traders: BTreeMap<PeerId, TraderAccount>,
     refusals: u64,
+    /// The place of the last request that was served (SPEC C5).
+    floor: Option<QueueKey>,
     /// How many sales of each seller are kept ([`Limits::sales_kept`]).
     sales_kept: u32,
 }
@@ -58,8 +60,19 @@ pub struct BooksError {
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BooksFault {
-    /// A claim whose epoch does not follow the latest one, or that another peer stamped.
+    /// A claim whose epoch does not follow the latest one, or that another peer stamped, or of another ordering.
     ClaimOutOfTurn,
+    /// A record that names a clock reading above every possible one ([`Clock::MOST`]).
+    ClockImpossible,
+    /// In the stable order, a record that is not stamped above all before it.
+    StampOutOfTurn,
+    /// A request at a place that is neither its own nor, if that was passed, the next after the last that was served.
+    PlaceOutOfTurn,
+    /// In the stable order, an outcome for a request that is not the first in the queue.
+    OutcomeOutOfTurn,
+    /// A seat for a life that has one, or comes before one that had it, or whose promise is below what was served; the end
+    /// of a seat that there is not.
+    SeatOutOfTurn,
     /// Written by a peer that does not hold the latest term, or after that term was resigned.
     NotInOffice,
     /// A deposit that does not name the seller's last one, or comes before that is sold out or left over, or is of
@@ -81,7 +94,14 @@ pub enum BooksFault {
 impl fmt::Display for BooksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = match self.reason {
-            BooksFault::ClaimOutOfTurn => "the claim is not for the next epoch, or not stamped by its holder",
+            BooksFault::ClaimOutOfTurn => {
+                "the claim is not for the next epoch, not stamped by its holder, or of another ordering"
+            }
+            BooksFault::ClockImpossible => "it names a clock reading that is above every possible one",
+            BooksFault::StampOutOfTurn => "it is not stamped above all before it",
+            BooksFault::PlaceOutOfTurn => "the request is neither at its own place nor at the next one that is left",
+            BooksFault::OutcomeOutOfTurn => "the outcome is for a request that is not the first in the queue",
+            BooksFault::SeatOutOfTurn => "the buyer has that seat already, has none, or promises less than was served",
             BooksFault::NotInOffice => "its writer does not hold the latest term",
             BooksFault::DepositOutOfTurn => {
                 "the deposit does not follow the seller's last one, or that is neither sold out nor left over"
@@ -111,6 +131,7 @@ impl Books {
             sellers: Sellers::default(),
             traders: BTreeMap::new(),
             refusals: 0,
+            floor: None,
             sales_kept,
         }
     }
@@ -150,7 +171,8 @@ impl Books {
         self.queue.values()
     }
 
-    /// The request to be served next: the one with the smallest stamp (SPEC C4).
+    /// The request to be served next: the one with the smallest stamp (SPEC C4); in the stable order, with the smallest
+    /// place (SPEC C5).
     #[must_use]
     pub fn first_in_queue(&self) -> Option<&Request> {
         mutant!(
@@ -160,7 +182,63 @@ impl Books {
         )
     }
 
-    /// All buyers that ever made a request, by id.
+    /// In which order requests are served, if there has been a claim.
+    #[must_use]
+    pub fn ordering(&self) -> Option<Ordering> {
+        self.term.map(|term| term.ordering)
+    }
+
+    /// The place of the request that was served last; nothing is admitted at or below it in the stable order (SPEC C5).
+    #[must_use]
+    pub fn floor(&self) -> Option<QueueKey> {
+        self.floor
+    }
+
+    /// The place of the request to be served next.
+    #[must_use]
+    pub fn first_place(&self) -> Option<QueueKey> {
+        self.queue.keys().next().copied()
+    }
+
+    /// Where a request would be admitted: at its own stamp, or, where that place has been passed in the stable order,
+    /// at the next one that is left: then it is late (SPEC C5).
+    #[must_use]
+    pub fn place_for(&self, request: &Request) -> Time {
+        let own = QueueKey::of(request);
+        match self.floor {
+            Some(floor) if mutant!(self.is_passed(own); LateWithItsOwnStamp => false) => floor.time.next(),
+            Some(_) | None => own.time,
+        }
+    }
+
+    /// Whether nothing is admitted at this place any more (SPEC C5).
+    #[must_use]
+    pub fn is_passed(&self, place: QueueKey) -> bool {
+        self.is_stable() && Some(place) <= self.floor
+    }
+
+    fn is_stable(&self) -> bool {
+        self.ordering() == Some(Ordering::Stable)
+    }
+
+    /// Whether a request cannot be its buyer's next, by what the log shows of the buyer (SPEC C5): it was made before
+    /// something that the buyer has done since, or its place was passed before it came and seated its buyer, or it is of a
+    /// life before the last that had a seat.
+    #[must_use]
+    pub fn is_stale(&self, request: &Request) -> bool {
+        let Some(account) = self.buyers.get(&request.id.buyer) else { return false };
+        let of_former_life = account.seat.is_some_and(|seat| request.id.sequence.split().0 < seat.incarnation);
+        self.is_stable() && (request.stamp.time <= account.bound || of_former_life)
+    }
+
+    /// Whether a request is of a life that never had a seat, nor any later one.
+    #[must_use]
+    pub fn is_first(&self, request: &Request) -> bool {
+        let seat = self.buyers.get(&request.id.buyer).and_then(|account| account.seat);
+        seat.is_none_or(|seat| seat.incarnation < request.id.sequence.split().0)
+    }
+
+    /// All buyers that ever had a seat or made a request, by id.
     #[must_use]
     pub fn buyers(&self) -> &BTreeMap<PeerId, BuyerAccount> {
         &self.buyers
@@ -224,7 +302,7 @@ impl Books {
             RequestCountedTwice => true,
             RequestPredecessorUnchecked => last < Some(request.id.sequence)
         );
-        mutant!(!open; RequestCountedTwice => true) && follows && request.quantity.0 > 0
+        mutant!(!open; RequestCountedTwice => true) && follows && request.quantity.0 > 0 && !self.is_stale(request)
     }
 
     /// Whether this deposit may be booked: its seller knows that the last one is sold out or left over, and it is
@@ -249,6 +327,8 @@ impl Books {
         BuyerStatus {
             open: account.and_then(|account| account.open).and_then(|key| self.queue.get(&key)).cloned(),
             last: account.and_then(|account| account.last.clone()),
+            seat: account.and_then(|account| account.seat),
+            bound: account.map_or(Time(0), |account| account.bound),
         }
     }
 
@@ -268,12 +348,20 @@ impl Books {
     /// When the record cannot follow the ones before it; see [`BooksError`].
     pub fn apply(&mut self, record: &Record) -> Result<(), BooksError> {
         let applied = match &record.entry {
-            Entry::Claimed { epoch, holder } => self.apply_claim(record.stamp, *epoch, *holder),
+            _ if record.furthest() > Clock::MOST => Err(BooksFault::ClockImpossible),
+            _ if self.is_stable() && record.stamp.time <= self.latest => Err(BooksFault::StampOutOfTurn),
+            Entry::Claimed { epoch, holder, ordering } => self.apply_claim(record.stamp, *epoch, *holder, *ordering),
+            Entry::Seated { buyer, above } => {
+                self.in_office(record.stamp).and_then(|()| self.apply_seat(*buyer, *above))
+            }
+            Entry::Unseated { buyer } => self.in_office(record.stamp).and_then(|()| self.apply_unseating(*buyer)),
             Entry::Deposited(deposit) => self.in_office(record.stamp).and_then(|()| self.apply_deposit(deposit)),
-            Entry::Admitted(request) => self.in_office(record.stamp).and_then(|()| self.apply_admission(request)),
+            Entry::Admitted { request, place } => {
+                self.in_office(record.stamp).and_then(|()| self.apply_admission(request, *place))
+            }
             Entry::Sold(sale) => self.in_office(record.stamp).and_then(|()| self.apply_sale(record.stamp, sale)),
             Entry::Refused { request, leftover } => {
-                self.in_office(record.stamp).and_then(|()| self.apply_refusal(*request, *leftover))
+                self.in_office(record.stamp).and_then(|()| self.apply_refusal(record.stamp, *request, *leftover))
             }
             Entry::Resigned => self.in_office(record.stamp).map(|()| {
                 if let Some(term) = &mut self.term {
@@ -287,12 +375,20 @@ impl Books {
         Ok(())
     }
 
-    fn apply_claim(&mut self, stamp: Stamp, epoch: Epoch, holder: Life) -> Result<(), BooksFault> {
-        if epoch != self.epoch().next() || stamp.peer != holder.peer {
+    fn apply_claim(&mut self, stamp: Stamp, epoch: Epoch, holder: Life, ordering: Ordering) -> Result<(), BooksFault> {
+        let goes_on = self.ordering().is_none_or(|before| before == ordering);
+        if epoch != self.epoch().next() || stamp.peer != holder.peer || !goes_on {
             return Err(BooksFault::ClaimOutOfTurn);
         }
+        // All records since the last claim are of the one that held that term.
+        if let Some(term) = self.term.filter(|_| ordering == Ordering::Stable)
+            && let Some(account) = self.buyers.get_mut(&term.holder.peer)
+        {
+            account.bound = account.bound.max(self.latest);
+        }
         mutant!(QueueForgotten => self.forget_queue());
-        self.term = Some(BooksTerm { epoch, holder, ended: false, sales: 0, inherited: self.queue.len() as u32 });
+        self.term =
+            Some(BooksTerm { epoch, holder, ended: false, sales: 0, inherited: self.queue.len() as u32, ordering });
         Ok(())
     }
 
@@ -324,11 +420,35 @@ impl Books {
         Ok(())
     }
 
-    fn apply_admission(&mut self, request: &Request) -> Result<(), BooksFault> {
+    fn apply_seat(&mut self, buyer: Life, above: Time) -> Result<(), BooksFault> {
+        let is_behind = mutant!(self.floor.is_some_and(|floor| above < floor.time); SeatBelowFloor => false);
+        let may_be = self.buyers.get(&buyer.peer).is_none_or(|account| account.may_be_seated(buyer.incarnation));
+        if !self.is_stable() || is_behind || !may_be {
+            return Err(BooksFault::SeatOutOfTurn);
+        }
+        let account = self.buyers.entry(buyer.peer).or_default();
+        let changes = account.seat.map_or(0, |seat| seat.changes).saturating_add(1);
+        account.seat = Some(Seat { incarnation: buyer.incarnation, is_taken: true, changes });
+        account.bound = account.bound.max(above);
+        Ok(())
+    }
+
+    fn apply_unseating(&mut self, buyer: PeerId) -> Result<(), BooksFault> {
+        let seat = self.buyers.get_mut(&buyer).and_then(|account| account.seat.as_mut());
+        let seat = seat.filter(|seat| seat.is_taken).ok_or(BooksFault::SeatOutOfTurn)?;
+        seat.is_taken = false;
+        seat.changes = seat.changes.saturating_add(1);
+        Ok(())
+    }
+
+    fn apply_admission(&mut self, request: &Request, place: Time) -> Result<(), BooksFault> {
         if !self.is_admissible(request) {
             return Err(BooksFault::RequestOutOfTurn);
         }
-        let key = QueueKey::of(request);
+        if mutant!(place != self.place_for(request); PlaceRecedes => place < self.place_for(request)) {
+            return Err(BooksFault::PlaceOutOfTurn);
+        }
+        let key = QueueKey { time: place, id: request.id };
         self.buyers.entry(request.id.buyer).or_default().open = Some(key);
         self.queue.insert(key, request.clone());
         Ok(())
@@ -340,6 +460,7 @@ impl Books {
         if request.item != sale.item || request.quantity != sale.quantity {
             return Err(BooksFault::NoSuchRequest);
         }
+        self.is_next(key)?;
         let adds_up = sale.commission.plus(sale.earned) == sale.paid();
         if !mutant!(adds_up; CommissionRoundedTwice => true) {
             return Err(BooksFault::MoneyDoesNotAddUp);
@@ -374,20 +495,24 @@ impl Books {
             seller.recent.push(sale.clone());
             keep_latest(&mut seller.recent, kept);
         });
-        let trader = TraderAccount { sales: trader.sales + 1, commission: trader.commission.plus(sale.commission) };
+        let trader = TraderAccount {
+            sales: trader.sales.saturating_add(1),
+            commission: trader.commission.plus(sale.commission),
+        };
         self.traders.insert(stamp.peer, trader);
         if let Some(term) = &mut self.term {
-            term.sales += 1;
+            term.sales = term.sales.saturating_add(1);
         }
-        let buyer = self.close(key, Outcome::Sold(sale.clone()));
+        let buyer = self.close(stamp, key, Outcome::Sold(sale.clone()));
         buyer.bought = buyer.bought.saturating_add(sale.quantity.0.into());
         buyer.spent = buyer.spent.plus(sale.paid());
         Ok(())
     }
 
-    fn apply_refusal(&mut self, id: RequestId, leftover: Option<DepositId>) -> Result<(), BooksFault> {
+    fn apply_refusal(&mut self, stamp: Stamp, id: RequestId, leftover: Option<DepositId>) -> Result<(), BooksFault> {
         let (key, request) = self.open_request(id).ok_or(BooksFault::NoSuchRequest)?;
         let (item, quantity) = (request.item, request.quantity);
+        self.is_next(key)?;
         if let Some(DepositId { seller, number }) = leftover {
             let deposit = self.sellers.get(seller).and_then(|account| account.deposit.as_ref());
             let is_one = |deposit: &DepositStatus| {
@@ -406,8 +531,8 @@ impl Books {
                 }
             });
         }
-        self.close(key, Outcome::Refused { item });
-        self.refusals += 1;
+        self.close(stamp, key, Outcome::Refused { item });
+        self.refusals = self.refusals.saturating_add(1);
         Ok(())
     }
 
@@ -416,14 +541,27 @@ impl Books {
         self.queue.get(&key).map(|request| (key, request))
     }
 
-    fn close(&mut self, key: QueueKey, outcome: Outcome) -> &mut BuyerAccount {
+    /// In the stable order, outcomes stand in the order of their places.
+    fn is_next(&self, key: QueueKey) -> Result<(), BooksFault> {
+        if self.is_stable() && self.first_place() != Some(key) { Err(BooksFault::OutcomeOutOfTurn) } else { Ok(()) }
+    }
+
+    fn close(&mut self, stamp: Stamp, key: QueueKey, outcome: Outcome) -> &mut BuyerAccount {
         self.queue.remove(&key);
-        if let Some(term) = &mut self.term {
+        let is_stable = self.is_stable();
+        if is_stable {
+            self.floor = Some(key);
+        }
+        if let Some(term) = self.term.as_mut().filter(|_| !is_stable) {
             term.inherited = term.inherited.saturating_sub(1);
         }
         let account = self.buyers.entry(key.id.buyer).or_default();
         account.open = None;
         account.last = Some((key.id.sequence, outcome));
+        // S13: its next request names this outcome, so that it is made after this record.
+        if is_stable {
+            account.bound = account.bound.max(stamp.time);
+        }
         account
     }
 
@@ -436,16 +574,21 @@ impl Books {
             latest: self.latest,
             term: self.term,
             refusals: self.refusals,
+            floor: self.floor,
         };
         let entries = core::iter::once(totals)
-            .chain(self.queue.values().cloned().map(ChunkEntry::Queued))
+            .chain(
+                self.queue
+                    .iter()
+                    .map(|(key, request)| ChunkEntry::Queued { place: key.time, request: request.clone() }),
+            )
             .chain(self.buyers.iter().map(|(id, account)| ChunkEntry::Buyer(*id, account.clone())))
             .chain(self.sellers().iter().map(|(id, account)| ChunkEntry::Seller(*id, Arc::clone(account))))
             .chain(self.traders.iter().map(|(id, account)| ChunkEntry::Trader(*id, *account)));
         let mut chunks = Vec::new();
         let mut chunk = SnapshotChunk::default();
         for entry in entries {
-            if !chunk.0.is_empty() && chunk.weight() + entry.weight() > heaviest as usize {
+            if !chunk.0.is_empty() && chunk.weight().saturating_add(entry.weight()) > heaviest as usize {
                 chunks.push(mem::take(&mut chunk));
             }
             chunk.0.push(entry);
@@ -461,11 +604,12 @@ impl Books {
         let mut books = Books::keeping(sales_kept);
         for entry in chunks.into_iter().flat_map(|chunk| chunk.0) {
             match entry {
-                ChunkEntry::Totals { position, latest, term, refusals } => {
+                ChunkEntry::Totals { position, latest, term, refusals, floor } => {
                     (books.position, books.latest, books.term, books.refusals) = (position, latest, term, refusals);
+                    books.floor = floor;
                 }
-                ChunkEntry::Queued(request) => {
-                    books.queue.insert(QueueKey::of(&request), request);
+                ChunkEntry::Queued { place, request } => {
+                    books.queue.insert(QueueKey { time: place, id: request.id }, request);
                 }
                 ChunkEntry::Buyer(id, account) => {
                     books.buyers.insert(id, account);

@@ -8,15 +8,14 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::BuyerStatus,
-    account::Outcome,
+    account::{BuyerStatus, Outcome, Seat},
     client::{ClientEffect, ClientInput},
-    clock::Clock,
+    clock::{Clock, Time},
     config::{Pace, Timeouts, Wishes},
     effect::Note,
-    id::{Item, Life, RequestId, Sequence, numbered},
+    id::{Item, Life, PeerId, RequestId, Sequence, numbered},
     input::{Choice, Timer},
-    message::ClientMessage,
+    message::{ClientMessage, Promise},
     record::Request,
 };
 
@@ -31,6 +30,9 @@ pub struct Buyer {
     /// The item refused last; it picks something else if it can.
     refused: Option<Item>,
     has_trader: bool,
+    /// Its seat, and the bound of its account, by the latest status that it was told.
+    seat: Option<Seat>,
+    bound: Time,
     state: State,
 }
 
@@ -40,6 +42,8 @@ enum State {
     Resting,
     /// It wants something, but has no trader to ask.
     Ready,
+    /// It has lost its seat, and asks for it so that its next request is not late (SPEC C5).
+    Joining,
     /// It waits for its choice of an item.
     Choosing,
     /// It asks until it knows the outcome.
@@ -73,7 +77,16 @@ impl Buyer {
     /// A new life of a buyer. It knows nothing about its former lives.
     #[must_use]
     pub fn new(me: Life) -> Buyer {
-        Buyer { me, numbered: 0, known: None, refused: None, has_trader: false, state: State::Ready }
+        Buyer {
+            me,
+            numbered: 0,
+            known: None,
+            refused: None,
+            has_trader: false,
+            seat: None,
+            bound: Time(0),
+            state: State::Ready,
+        }
     }
 
     /// The request it is making, if there is one.
@@ -81,8 +94,20 @@ impl Buyer {
     pub fn asking(&self) -> Option<&Request> {
         match &self.state {
             State::Asking(request) => Some(request),
-            State::Resting | State::Ready | State::Choosing => None,
+            State::Resting | State::Ready | State::Joining | State::Choosing => None,
         }
+    }
+
+    /// Whether it asks for its seat, and wants something once it has it.
+    #[must_use]
+    pub fn is_joining(&self) -> bool {
+        self.state == State::Joining
+    }
+
+    /// How many requests this life has made.
+    #[must_use]
+    pub fn numbered(&self) -> u32 {
+        self.numbered
     }
 
     /// The last request whose outcome it knows.
@@ -101,6 +126,7 @@ impl Buyer {
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.buyer.has_trader = false,
+            ClientInput::Asked(trader) => step.answer_wave(trader),
             ClientInput::Fired(BuyerTimer) => step.on_fired(),
             ClientInput::Chose(pick) => step.on_chose(pick),
             ClientInput::Told(status) => step.on_status(status),
@@ -125,25 +151,62 @@ impl Step<'_, '_> {
     fn on_trader_known(&mut self) {
         self.buyer.has_trader = true;
         match &self.buyer.state {
-            State::Resting | State::Ready if self.ctx.pace.think.is_some() => {
-                // SPEC E2: sellers deposit first.
+            // SPEC E2: sellers deposit first.
+            State::Resting | State::Ready | State::Joining if self.ctx.pace.think.is_some() => {
                 self.rest(self.ctx.pace.trade_after);
             }
-            State::Resting | State::Ready | State::Choosing => {}
+            State::Resting | State::Ready | State::Joining | State::Choosing => {}
             State::Asking(_) => self.ask(),
         }
+    }
+
+    /// Whether this life has lost its seat, so that what it asks for now could be late.
+    fn needs_seat(&self) -> bool {
+        let is_mine = |seat: Seat| seat.incarnation == self.buyer.me.incarnation;
+        self.buyer.seat.is_some_and(|seat| is_mine(seat) && !seat.is_taken)
+    }
+
+    fn join(&mut self) {
+        self.buyer.state = State::Joining;
+        let (incarnation, changes) = (self.buyer.me.incarnation, self.buyer.seat.map_or(0, |seat| seat.changes));
+        self.effects.push(ClientEffect::Tell(ClientMessage::Join { incarnation, changes }));
+        self.effects.push(ClientEffect::Arm(BuyerTimer, self.ctx.timeouts.resend));
+    }
+
+    fn answer_wave(&mut self, trader: PeerId) {
+        // Whoever asks serves in the stable order, whatever this peer is set up for.
+        if self.buyer.has_trader && self.ctx.pace.think.is_some() {
+            self.effects.push(ClientEffect::Promise(trader, self.promise()));
+        }
+    }
+
+    fn promise(&self) -> Promise {
+        Promise {
+            incarnation: self.buyer.me.incarnation,
+            above: self.ctx.clock.now(),
+            open: mutant!(self.buyer.asking().cloned(); PromiseWithoutRequest => None),
+        }
+    }
+
+    fn choose(&mut self) {
+        self.buyer.state = State::Choosing;
+        let among = self.buyer.choices(self.ctx.wishes).count() as u32;
+        self.effects.push(ClientEffect::Choose(Choice::Wish, among));
     }
 
     fn on_fired(&mut self) {
         match &self.buyer.state {
             State::Resting if self.buyer.has_trader => {
-                self.buyer.state = State::Choosing;
-                let among = self.buyer.choices(self.ctx.wishes).count() as u32;
-                self.effects.push(ClientEffect::Choose(Choice::Wish, among));
+                if self.needs_seat() {
+                    self.join()
+                } else {
+                    self.choose()
+                }
             }
             // SPEC B8: no new request while there is no trader.
             State::Resting => self.buyer.state = State::Ready,
-            State::Ready | State::Choosing => {}
+            State::Joining if self.buyer.has_trader => self.join(),
+            State::Ready | State::Joining | State::Choosing => {}
             State::Asking(_) => self.ask(),
         }
     }
@@ -157,14 +220,24 @@ impl Step<'_, '_> {
             self.buyer.state = State::Ready;
             return;
         }
+        if self.needs_seat() {
+            // It has been told so meanwhile.
+            self.join();
+            return;
+        }
         let item = self.buyer.choices(self.ctx.wishes).nth(pick as usize);
         if let Some(item) = item {
             self.want(item);
         }
     }
 
+    /// Asks for the same item in another request, or, where it has to have a seat first, for that.
+    fn want_anew(&mut self, item: Item) {
+        if self.needs_seat() { self.join() } else { self.want(item) }
+    }
+
     fn want(&mut self, item: Item) {
-        self.buyer.numbered += 1;
+        self.buyer.numbered = self.buyer.numbered.saturating_add(1);
         let number = numbered(self.buyer.me.incarnation, self.buyer.numbered);
         let sequence = Sequence(mutant!(number; SequenceReused => self.buyer.numbered.into()));
         let request = Request {
@@ -189,20 +262,40 @@ impl Step<'_, '_> {
         }
     }
 
-    // DESIGN R8. A buyer's last and open request in the books only ever rise; that is how an older status is
-    // recognised.
+    // DESIGN R8. A buyer's last and open request in the books only ever rise, as do its bound and the changes of its seat;
+    // that is how an older status is recognised.
     fn on_status(&mut self, status: BuyerStatus) {
         let last = status.last.as_ref().map(|(sequence, _)| *sequence);
-        if mutant!(last < self.buyer.known; OldStatusBelieved => false) {
+        let changes = self.buyer.seat.map_or(0, |seat| seat.changes);
+        let is_older = last < self.buyer.known || status.bound < self.buyer.bound || status.changes() < changes;
+        if mutant!(is_older; OldStatusBelieved => false) {
             return;
+        }
+        let has_moved = status.changes() > changes;
+        (self.buyer.seat, self.buyer.bound) = (status.seat, status.bound);
+        if self.buyer.state == State::Joining && self.buyer.has_trader {
+            if !self.needs_seat() {
+                self.choose();
+            } else if has_moved {
+                self.join();
+            }
         }
         let mine = self.buyer.asking().map(|request| request.id.sequence);
         let is_news = last > self.buyer.known;
+        let is_bound = |request: &Request| request.stamp.time <= status.bound;
+        let is_stale = mutant!(self.buyer.asking().is_some_and(is_bound); OwnRequestKept => false);
         if let Some((sequence, outcome)) = status.last.filter(|_| mutant!(is_news; OutcomeCountedTwice => true)) {
             self.learn(sequence, outcome, mine);
         }
         if let Some(open) = status.open {
             self.adopt(open);
+        } else if let (true, State::Asking(request)) = (is_stale && mine != last, &self.buyer.state) {
+            // It has been in office since, or its claim was granted and it never knew; or the place of its first request
+            // had been passed before that came. It asks anew.
+            let item = request.item;
+            if self.buyer.has_trader {
+                self.want_anew(item);
+            }
         } else if is_news && mine == last {
             match self.ctx.pace.think {
                 Some(think) => self.rest(think),
@@ -213,7 +306,7 @@ impl Step<'_, '_> {
             // a trader (SPEC B8).
             let item = request.item;
             if self.buyer.has_trader {
-                self.want(item);
+                self.want_anew(item);
             } else {
                 self.buyer.state = State::Ready;
             }

@@ -1,7 +1,7 @@
 //! Who buys and who sells (SPEC A7).
 
-use alloc::{collections::BTreeSet, vec::Vec};
-use core::fmt;
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use core::{fmt, ops::RangeInclusive, time::Duration};
 
 use crate::{
     config::{Offer, Offers, Role, Wishes},
@@ -69,8 +69,13 @@ pub enum NoTrade {
     TooFewPeers(u32),
     /// Nobody wants what another offers.
     Nobody,
-    /// While one peer is trader, none of the others wants what another of them offers.
-    Under(PeerId),
+    /// While one of these peers is trader, none of the others wants what another of them offers.
+    Under {
+        /// One or two: the only pair that could trade, or a part of each.
+        traders: Vec<PeerId>,
+        /// The peer that is elected first if all are up: the one with the highest id.
+        first: PeerId,
+    },
 }
 
 impl fmt::Display for NoTrade {
@@ -86,11 +91,16 @@ impl fmt::Display for NoTrade {
                 "no trade is possible: nobody offers what another wants, in the quantity wanted; give some peer the \
                  role both"
             ),
-            NoTrade::Under(trader) => write!(
-                f,
-                "no trade is possible while peer {trader} is the trader: of the others, nobody offers what another \
-                 wants, in the quantity wanted; give another peer the role both"
-            ),
+            NoTrade::Under { traders, first } => {
+                let named: Vec<String> = traders.iter().map(|trader| format!("peer {trader}")).collect();
+                let elected = if traders.contains(first) { "is" } else { "is not one of them and is" };
+                write!(
+                    f,
+                    "no trade is possible while {} is the trader (peer {first} {elected} elected first): of the others, \
+                     nobody offers what another wants, in the quantity wanted; give another peer the role both",
+                    named.join(" or ")
+                )
+            }
         }
     }
 }
@@ -134,6 +144,16 @@ fn card(number: u32) -> Kind {
         rest if rest % 2 == 0 => Kind::Buyer,
         _ => Kind::Seller,
     }
+}
+
+/// How long this buyer thinks between an outcome and its next request: as long as it always does in a run with this seed,
+/// in whole milliseconds of this range; its start where it is empty.
+#[must_use]
+pub fn think_time(buyer: PeerId, seed: u64, range: RangeInclusive<Duration>) -> Duration {
+    let span = range.end().saturating_sub(*range.start()).as_millis();
+    let choices = u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1);
+    let drawn = SplitMix64::new(seed, &format!("think of {buyer}")).below(choices);
+    range.start().saturating_add(Duration::from_millis(drawn))
 }
 
 fn draw_one(kind: Kind, random: &mut SplitMix64, goods: &Assortment) -> Drawn {
@@ -183,12 +203,14 @@ pub fn check(roles: &[Role]) -> Result<(), NoTrade> {
     }
     let (buyer, seller) = find_pair(roles, None).ok_or(NoTrade::Nobody)?;
     // Under any other trader these two trade.
-    for trader in [buyer.min(seller), buyer.max(seller)] {
-        if find_pair(roles, Some(trader)).is_none() {
-            return Err(NoTrade::Under(PeerId(trader as u32)));
-        }
-    }
-    Ok(())
+    let hinders = |trader: &usize| find_pair(roles, Some(*trader)).is_none();
+    let traders: Vec<PeerId> = [buyer.min(seller), buyer.max(seller)]
+        .into_iter()
+        .filter(hinders)
+        .map(|trader| PeerId(trader as u32))
+        .collect();
+    let first = PeerId(roles.len() as u32 - 1);
+    if traders.is_empty() { Ok(()) } else { Err(NoTrade::Under { traders, first }) }
 }
 
 /// A buyer and another peer that offers something it wants; neither is the trader.
@@ -266,13 +288,16 @@ mod tests {
         #[test]
         fn the_check_agrees_with_the_rule_as_stated(roles in prop::collection::vec(any_role(), 1..6)) {
             prop_assert_eq!(check(&roles).is_ok(), trades_under_anybody(&roles));
-            if let Err(NoTrade::Under(trader)) = check(&roles) {
-                let without: Vec<&Role> =
-                    (0..).zip(&roles).filter(|(peer, _)| PeerId(*peer) != trader).map(|(_, role)| role).collect();
-                for (a, buyer) in without.iter().enumerate() {
-                    for (b, seller) in without.iter().enumerate() {
-                        prop_assert!(a == b || !trades(buyer, seller));
-                    }
+            if let Err(NoTrade::Under { traders, first }) = check(&roles) {
+                prop_assert_eq!(first.0 as usize, roles.len() - 1);
+                // It names every peer under which nobody can trade, and no other.
+                for trader in (0..).zip(&roles).map(|(peer, _)| PeerId(peer)) {
+                    let without: Vec<&Role> =
+                        (0..).zip(&roles).filter(|(peer, _)| PeerId(*peer) != trader).map(|(_, role)| role).collect();
+                    let mut pairs = without.iter().enumerate().flat_map(|(a, buyer)| {
+                        without.iter().enumerate().map(move |(b, seller)| a != b && trades(buyer, seller))
+                    });
+                    prop_assert_eq!(traders.contains(&trader), !pairs.any(|trades| trades));
                 }
             }
         }

@@ -4,7 +4,12 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{effect::Note, input::Choice, message::ClientMessage};
+use crate::{
+    effect::Note,
+    id::PeerId,
+    input::Choice,
+    message::{ClientMessage, Promise},
+};
 
 /// What can happen to a client. `S` is its status in the books, `T` its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,6 +18,8 @@ pub enum ClientInput<S, T> {
     TraderKnown,
     /// There is no trader, or the peer is in office itself and does not trade (SPEC B7, B8).
     TraderGone,
+    /// A trader's wave asks for a promise (SPEC C5).
+    Asked(PeerId),
     /// One of its timers has fired.
     Fired(T),
     /// The index it was given for its choice, from 0.
@@ -26,6 +33,8 @@ pub enum ClientInput<S, T> {
 pub enum ClientEffect<T> {
     /// Send this to the trader.
     Tell(ClientMessage),
+    /// Answer the wave of this trader.
+    Promise(PeerId, Promise),
     /// Multicast the clock to everybody (SPEC C2).
     MulticastClock,
     /// Start a timer afresh.

@@ -3,6 +3,7 @@
 use core::{
     fmt,
     hash::{Hash, Hasher},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,20 @@ impl fmt::Display for Time {
     }
 }
 
+impl Time {
+    /// The reading that is `ticks` later.
+    #[must_use]
+    pub fn plus(self, ticks: u64) -> Time {
+        Time(self.0.saturating_add(ticks))
+    }
+
+    /// The next reading.
+    #[must_use]
+    pub fn next(self) -> Time {
+        self.plus(1)
+    }
+}
+
 /// A reading together with the peer whose clock it is. Stamps are totally ordered by (time, peer) (SPEC C1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
@@ -51,9 +66,31 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A reading further ahead of one's own than this is absurd, and the message that carries it is refused: at a
-    /// million ticks a second it is 12 days ahead.
-    pub const MAX_LEAD: u64 = 1 << 40;
+    /// The highest reading of all; every other is absurd, wherever it comes from (SPEC I8). At a million ticks a second
+    /// it is 146,000 years ahead, and a clock that is raised to it can still tick for longer.
+    ///
+    /// How far a reading is ahead of one's own clock says nothing: a life that begins late is far behind all others, and
+    /// a member with a bug that raises one clock must not have that peer refused by all the rest.
+    pub const MOST: Time = Time(1 << 62);
+
+    /// How much a clock may have read by the end of 2025.
+    const HEAD_START: u64 = 1 << 51;
+
+    /// By how much the ceiling rises in a second.
+    const CEILING_RATE: u64 = 1 << 24;
+
+    /// The highest reading that a driver may let in from elsewhere (SPEC I8), `since_2026` after the start of that year by
+    /// its wall clock; no time at all if it is before.
+    ///
+    /// No clock gets there by honest work: the ceiling begins where a million ticks a second lead in 71 years, and
+    /// rises by 16.7 million a second. A member with a bug raises the clocks no further than that, and from there on the
+    /// others still have those 16.7 million ticks a second.
+    #[must_use]
+    pub fn ceiling(since_2026: Duration) -> Time {
+        // It rises with every microsecond: whoever has just been raised to it is below it when its answer arrives.
+        let risen = since_2026.as_micros().saturating_mul(u128::from(Self::CEILING_RATE)) / 1_000_000;
+        Time(Self::HEAD_START.saturating_add(u64::try_from(risen).unwrap_or(u64::MAX))).min(Self::MOST)
+    }
 
     /// The clock of `peer`, resuming at the durable bound of its former lives; 0 for a first life.
     #[must_use]
@@ -75,32 +112,20 @@ impl Clock {
 
     /// A local event or a send: the clock advances by one. The stamp is unique, since no reading is used twice.
     pub fn tick(&mut self) -> Stamp {
-        self.now.0 += 1;
+        self.now = self.now.next();
         Stamp { time: self.now, peer: self.peer }
     }
 
     /// A message stamped `sent` has been received at its destination: max + 1 (Lamport 1978, IR2).
     pub fn receive(&mut self, sent: Time) {
         let latest = mutant!(self.now.max(sent); ReceiveIgnoresSender => self.now);
-        self.now = Time(latest.0 + mutant!(1; ReceiveWithoutPlusOne => 0));
+        self.now = mutant!(latest.next(); ReceiveWithoutPlusOne => latest);
     }
 
     /// Something stamped `read` was read, like the books on taking office. That is no event of its own, so there is no
     /// + 1.
     pub fn catch_up(&mut self, read: Time) {
         self.now = self.now.max(read);
-    }
-
-    /// Whether `sent` is at most [`Clock::MAX_LEAD`] ahead of this clock.
-    #[must_use]
-    pub fn is_plausible(&self, sent: Time) -> bool {
-        Clock::is_plausible_at(self.now, sent)
-    }
-
-    /// Whether `sent` is at most [`Clock::MAX_LEAD`] ahead of a clock at `now`.
-    #[must_use]
-    pub fn is_plausible_at(now: Time, sent: Time) -> bool {
-        sent.0 <= now.0.saturating_add(Self::MAX_LEAD)
     }
 
     /// A bound has become durable.
@@ -131,6 +156,16 @@ mod tests {
         clock.extend(Time(8));
         let sent = clock.tick();
         assert!(Clock::resume(PeerId(1), clock.bound()).tick() > sent);
+    }
+
+    // SPEC I8. Where it rose once a second, a member that sat at it muted all others for most of that second.
+    #[test]
+    fn the_ceiling_rises_faster_than_clocks_tick_at_any_moment() {
+        let at = |micros| Clock::ceiling(Duration::from_micros(micros)).0;
+        for micros in [0, 1, 999_999, 86_400_000_000] {
+            assert!((16..=17).contains(&(at(micros + 1) - at(micros))), "{micros}");
+        }
+        assert_eq!(Clock::ceiling(Duration::MAX), Clock::MOST);
     }
 
     #[test]

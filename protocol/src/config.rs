@@ -94,6 +94,29 @@ pub struct Offer {
     pub price: Price,
 }
 
+/// In which order requests are served. The first claim fixes it for the life of the books.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ordering {
+    /// Of the requests that are open together, the one with the smallest stamp first (SPEC C4).
+    #[default]
+    SmallestOpen,
+    /// Outcomes stand in the log in the order of their requests' stamps, over all terms; no request is served after one
+    /// that it happened before (SPEC C5). A request waits until every buyer that has a seat was heard past its stamp.
+    Stable,
+}
+
+impl Ordering {
+    /// Its name in configurations and on pages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ordering::SmallestOpen => "smallest-open",
+            Ordering::Stable => "stable",
+        }
+    }
+}
+
 /// The terms of trade; the same at every peer of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Terms {
@@ -104,6 +127,8 @@ pub struct Terms {
     /// The most records in a batch, from 2 (a last sale and its resignation are one step) to [`Terms::LARGEST_BATCH`]
     /// (DESIGN R5).
     pub batch_limit: u32,
+    /// In which order requests are served, in books that have no claim yet; afterwards the books say.
+    pub ordering: Ordering,
 }
 
 impl Default for Terms {
@@ -114,7 +139,12 @@ impl Default for Terms {
 
 impl Terms {
     /// The terms of the reference: 20 % for the trader, which resigns after 40 sales.
-    pub const DEFAULT: Terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 256 };
+    pub const DEFAULT: Terms = Terms {
+        commission: Commission::TWENTY_PERCENT,
+        resign_after: 40,
+        batch_limit: 256,
+        ordering: Ordering::SmallestOpen,
+    };
 
     /// The largest batch limit for which a batch fits a frame of 64 KiB, whatever its records are.
     pub const LARGEST_BATCH: u32 = Limits::FRAME;
@@ -171,6 +201,9 @@ pub struct Timeouts {
     pub give_up_after: Duration,
     /// How long a buyer or seller waits for the trader's answer before it asks again.
     pub resend: Duration,
+    /// How long after the last one a trader whose next request waits sends a wave of its own to ask buyers for their
+    /// promises (SPEC C5). Zero: its heartbeats alone ask.
+    pub wave: Duration,
     /// How long a link may be quiet before the neighbour gets an envelope of its own for a clock multicast (SPEC C2);
     /// it gets one after this time or twice this time.
     pub clock_interval: Duration,
@@ -218,6 +251,9 @@ impl Default for Timeouts {
     }
 }
 
+/// How many crossings of the network a peer waits for answers to a wave.
+const GATHER: u32 = 3;
+
 impl Timeouts {
     /// The default table, for peers on one machine or in one rack. A crashed trader is replaced in about three seconds.
     pub const DEFAULT: Timeouts = Timeouts::in_units_of(Duration::from_millis(100));
@@ -238,8 +274,23 @@ impl Timeouts {
             retry: unit.saturating_mul(3),
             give_up_after: unit.saturating_mul(14),
             resend: unit.saturating_mul(8),
+            wave: Duration::ZERO,
             clock_interval: unit.saturating_mul(5),
         }
+    }
+
+    /// How many heartbeats a trader sends within the time after which a silent peer is suspected.
+    #[must_use]
+    pub fn heartbeats_before_suspicion(&self) -> u32 {
+        let heartbeats = self.suspicion.as_nanos().div_ceil(self.renewal.as_nanos().max(1));
+        u32::try_from(heartbeats).unwrap_or(u32::MAX)
+    }
+
+    /// How long a peer waits at least for its neighbours' answers to a wave before it gives its own without them (SPEC
+    /// C5): a wave crosses the network in this time and its answers come back, even if they take half as long again.
+    #[must_use]
+    pub fn gather(&self) -> Duration {
+        self.stagger.saturating_mul(GATHER)
     }
 
     /// Checks the inequalities of the table, for a bazaar of `peers` peers.
@@ -268,6 +319,18 @@ impl Timeouts {
         if self.stagger.saturating_mul(times) >= self.victory {
             let because = "even the last of all peers must get its turn before one that was answered asks again";
             return Err(TimeoutError { smaller: stagger, times, plus: None, larger: victory, strict: below, because });
+        }
+        if self.gather().saturating_add(self.renewal) >= self.suspicion {
+            let because =
+                "a silent neighbour must not keep others' promises from the trader until they lose their seats";
+            return Err(TimeoutError {
+                smaller: stagger,
+                times: GATHER,
+                plus: Some(renewal),
+                larger: suspicion,
+                strict: below,
+                because,
+            });
         }
         let rules = [
             (zero, answer, below, "a candidate must leave time for an answer"),

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     account::Outcome,
     clock::Time,
+    forgotten::Forgotten,
     id::{DepositId, Epoch, Incarnation, Item, PeerId, Position, RequestId, Units},
     input::{Choice, Timer, WriteId},
     ledger::{HighWaterMark, LedgerCall},
     message::Envelope,
     money::{Cents, Price},
+    plausible::Implausible,
     record::Sale,
 };
 
@@ -49,6 +51,9 @@ pub enum Effect {
     },
     /// Disarm this timer.
     Disarm(Timer),
+    /// This life must not go on: its store is an old copy, or is not the peer's at all, since others know more of it than
+    /// it does (SPEC I5). The driver stops the peer and says so.
+    Stop(Forgotten),
     /// Pick a number below `among` (at least 1) and answer with [`Input::Chose`](crate::input::Input::Chose).
     Choose {
         /// The choice to make.
@@ -80,7 +85,6 @@ pub struct Durable {
 
 /// An event, for people and tests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
 pub enum Note {
     /// The peer has started and may speak.
     Joined {
@@ -134,6 +138,22 @@ pub enum Note {
         quantity: Units,
         /// The request's own stamp.
         stamp: Time,
+        /// The place that it is given: its stamp, or a later one if it is late (SPEC C5).
+        place: Time,
+    },
+    /// Trader: a buyer has a seat; what is stamped later than anything heard of it waits for it (SPEC C5).
+    Seated {
+        /// The buyer.
+        buyer: PeerId,
+        /// Its life that has the seat.
+        incarnation: Incarnation,
+    },
+    /// Trader: a buyer was not heard for too long and has lost its seat; nothing waits for it any more (SPEC C5).
+    Unseated {
+        /// The buyer.
+        buyer: PeerId,
+        /// Its life that had the seat.
+        incarnation: Incarnation,
     },
     /// Trader: a sale is booked.
     Sold {
@@ -226,17 +246,31 @@ pub enum Note {
     LedgerHeard,
     /// The ledger does not answer; the peer is not eligible (SPEC B9).
     LedgerSilent,
-    /// An envelope was refused: its clock is absurdly far ahead.
-    ClockRefused {
-        /// The writer of the envelope.
+    /// An envelope was refused, since it names something that cannot be true (SPEC I8).
+    EnvelopeRefused {
+        /// The neighbour that handed it over.
+        from: PeerId,
+        /// Its writer, by its own account.
         source: PeerId,
-        /// The clock reading it carried.
-        clock: Time,
+        /// What cannot be true.
+        implausible: Implausible,
     },
-    /// An envelope was refused: it names a peer that is not in this bazaar.
-    PeerUnknown {
-        /// The id it names.
-        peer: PeerId,
+    /// Epochs up to this one were named, and the ledger, asked since, says that nobody was granted one after the latest: a
+    /// member has a bug. From now on the ledger alone is believed, until it falls silent (SPEC I8).
+    NoSuchEpoch {
+        /// The highest epoch that was named.
+        epoch: Epoch,
+        /// The latest epoch that was granted; 0 before the first.
+        latest: Epoch,
+    },
+    /// What a message says of a term was not believed: the ledger's word is against it (SPEC I8).
+    TermRefused {
+        /// Whose message it was, by its own account.
+        source: PeerId,
+        /// The epoch that it names.
+        epoch: Epoch,
+        /// The peer that holds or held it, according to the message.
+        leader: PeerId,
     },
     /// The books hold a record that cannot follow the ones before it; the peer will not serve from them.
     BooksRefused {

@@ -133,6 +133,14 @@ pub enum ElectionInput {
         /// The leader.
         leader: PeerId,
     },
+    /// Whatever grants epochs has said that there is no later one than this, and a later one had been named. Leaders of
+    /// real ones are heard again (SPEC I8).
+    Refuted {
+        /// The latest epoch that was granted; 0 before the first.
+        latest: Epoch,
+        /// Whether its leader has given it back.
+        ended: bool,
+    },
     /// This peer's eligibility, whenever it changes.
     Eligibility(Eligibility),
     /// The office was granted to this peer, which is standing for it.
@@ -293,6 +301,7 @@ impl Election {
                 mutant!(OldHeartbeatAccepted => step.lower_floor(epoch));
                 step.on_leader(epoch, leader, true);
             }
+            ElectionInput::Refuted { latest, ended } => step.on_refuted(latest, ended),
             ElectionInput::Eligibility(eligibility) => step.on_eligibility(eligibility),
             ElectionInput::Granted(epoch) => step.on_granted(epoch),
             ElectionInput::Vacated { resigned } => step.on_vacated(resigned),
@@ -310,6 +319,7 @@ impl Election {
             ElectionInput::Heard { leader, .. } => (None, Some(*leader)),
             ElectionInput::Started { .. }
             | ElectionInput::Fired
+            | ElectionInput::Refuted { .. }
             | ElectionInput::Eligibility(_)
             | ElectionInput::Granted(_)
             | ElectionInput::Vacated { .. } => (None, None),
@@ -331,7 +341,7 @@ impl Step<'_> {
             self.enter(Phase::Onset, self.waits.turn);
         } else {
             // A leader that is already in office shows itself within the suspicion time.
-            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
+            self.enter(Phase::Onset, self.after_suspicion());
         }
     }
 
@@ -370,14 +380,14 @@ impl Step<'_> {
             // It has waited for a turn of its own; the others may have given a claim up just before, and need as long, an
             // election and another claim.
             Eligibility::Isolated { .. } if self.election.phase != Phase::Waiting => {
-                self.enter(Phase::Waiting, self.waits.suspicion + self.waits.victory);
+                self.enter(Phase::Waiting, self.waits.suspicion.saturating_add(self.waits.victory));
             }
             // Nobody hears it, so there is nobody to ask.
             Eligibility::Isolated { .. } => mutant!(
                 self.stand();
-                IsolatedForGood => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest())
+                IsolatedForGood => self.enter(Phase::Onset, self.after_answer())
             ),
-            Eligibility::Unreachable => self.enter(Phase::Onset, self.waits.answer + self.turn_of_lowest()),
+            Eligibility::Unreachable => self.enter(Phase::Onset, self.after_answer()),
         }
     }
 
@@ -424,7 +434,7 @@ impl Step<'_> {
     }
 
     fn is_highest(&self) -> bool {
-        mutant!(self.election.me.0 + 1 >= self.election.peers; IdsComparedAsText | IdsComparedByLastDigit =>
+        mutant!(self.election.me.0.saturating_add(1) >= self.election.peers; IdsComparedAsText | IdsComparedByLastDigit =>
                 !(0..self.election.peers).any(|id| self.is_higher(PeerId(id))))
     }
 
@@ -565,18 +575,34 @@ impl Step<'_> {
         }
     }
 
+    /// Of what was named, only epochs up to the latest exist.
+    fn on_refuted(&mut self, latest: Epoch, ended: bool) {
+        if self.election.is_leading() {
+            // What it holds was granted; if that is over, its next write or renewal tells it.
+            return;
+        }
+        let floor = if ended { latest.next() } else { latest };
+        self.election.floor = self.election.floor.min(floor);
+        if let Phase::Following { epoch, leader, .. } = self.election.phase
+            && epoch > latest
+        {
+            self.effects.push(ElectionEffect::Event(ElectionEvent::Suspected(leader)));
+            self.enter(Phase::Onset, self.turn_of_lowest());
+        }
+    }
+
     fn on_eligibility(&mut self, eligibility: Eligibility) {
         mutant!(ResignedCompetes => if eligibility == Eligibility::Resigned { return self.compete() });
         mutant!(UnreachableCompetes => if eligibility.is_cut_off() { return self.compete() });
         self.election.eligibility = eligibility;
         let runs = matches!(self.election.phase, Phase::Roused | Phase::Calling | Phase::Asking | Phase::Waiting);
         if mutant!(eligibility.is_cut_off() && runs; UnreachableRunsOn => false) {
-            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
+            self.enter(Phase::Onset, self.after_suspicion());
         }
     }
 
     fn on_granted(&mut self, epoch: Epoch) {
-        if self.election.phase != Phase::Standing {
+        if !matches!(self.election.phase, Phase::Standing) {
             return;
         }
         let is_over = epoch < self.election.floor;
@@ -600,7 +626,7 @@ impl Step<'_> {
             self.election.floor = self.election.floor.max(epoch.next());
         }
         if matches!(self.election.phase, Phase::Standing | Phase::Leading { .. }) {
-            self.enter(Phase::Onset, self.waits.suspicion + self.turn_of_lowest());
+            self.enter(Phase::Onset, self.after_suspicion());
         }
     }
 
@@ -614,13 +640,23 @@ impl Step<'_> {
         self.turn(self.election.me.0)
     }
 
+    /// As long as a leader takes to show itself, and then its turn.
+    fn after_suspicion(&self) -> Duration {
+        self.waits.suspicion.saturating_add(self.turn_of_lowest())
+    }
+
+    /// As long as an answer takes, and then its turn.
+    fn after_answer(&self) -> Duration {
+        self.waits.answer.saturating_add(self.turn_of_lowest())
+    }
+
     /// Its turn when it runs because a lower peer called: the highest goes first, so that it is usually the only one.
     fn turn_of_highest(&self) -> Duration {
         self.turn(self.election.peers.saturating_sub(self.election.me.0.saturating_add(1)))
     }
 
     fn turn(&self, rank: u32) -> Duration {
-        self.waits.stagger * turns_before(rank)
+        self.waits.stagger.saturating_mul(turns_before(rank))
     }
 }
 
@@ -631,7 +667,8 @@ impl Step<'_> {
 pub fn turns_before(rank: u32) -> u32 {
     match rank {
         0 | 1 => rank,
-        _ => 1 + u32::BITS - (rank - 1).leading_zeros(),
+        // Below 33 in any case.
+        _ => (u32::BITS + 1).saturating_sub(rank.saturating_sub(1).leading_zeros()),
     }
 }
 
@@ -804,6 +841,49 @@ mod tests {
         assert_eq!(follower.leader(), None);
         follower.step(&WAITS, ElectionInput::Heard { epoch: Epoch(3), leader: PeerId(2) });
         assert_eq!(follower.leader(), None, "a late heartbeat of the epoch that is over");
+    }
+
+    // SPEC I8.
+    #[test]
+    fn an_epoch_that_is_refuted_is_forgotten_and_so_is_its_leader() {
+        let lied_to = || {
+            let mut election = following(2, 3, Epoch(9), PeerId(1));
+            election.step(&WAITS, ElectionInput::Fired);
+            election.step(&WAITS, ElectionInput::Fired);
+            election
+        };
+        let hears = |election: &mut Election, epoch| {
+            election.step(&WAITS, ElectionInput::Vacated { resigned: None });
+            election.step(&WAITS, ElectionInput::Heard { epoch: Epoch(epoch), leader: PeerId(0) });
+            election.leader() == Some((Epoch(epoch), PeerId(0)))
+        };
+        let refute = |election: &mut Election, latest, ended| {
+            election.step(&WAITS, ElectionInput::Refuted { latest: Epoch(latest), ended })
+        };
+        assert!(!hears(&mut lied_to(), 3), "it knows no better");
+        for (latest, ended) in [(3, false), (8, false), (3, true)] {
+            let mut election = lied_to();
+            assert_eq!(refute(&mut election, latest, ended), []);
+            assert_eq!(hears(&mut election, latest), !ended, "{latest}");
+            assert!(hears(&mut election, latest + 1));
+        }
+        // Or its own claim is granted.
+        let mut election = lied_to();
+        refute(&mut election, 3, false);
+        election.step(&WAITS, ElectionInput::Granted(Epoch(4)));
+        assert!(election.is_leading());
+        assert_eq!(refute(&mut election, 3, false), [], "it has been told before");
+        assert!(election.is_leading());
+        // Whoever follows nobody follows nobody then.
+        let mut election = following(1, 3, Epoch(9), PeerId(2));
+        let told = refute(&mut election, 8, false);
+        assert_eq!(told.first(), Some(&ElectionEffect::Event(ElectionEvent::Suspected(PeerId(2)))));
+        assert_eq!((election.leader(), election.phase()), (None, Phase::Onset));
+        // And who follows a real leader goes on.
+        let mut election = following(1, 3, Epoch(3), PeerId(2));
+        say(&mut election, 0, ElectionMessage::Resigned { epoch: Epoch(9) });
+        election.step(&WAITS, ElectionInput::Refuted { latest: Epoch(3), ended: false });
+        assert!(hears(&mut election, 3));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Lag {
     fn tick(&mut self, limit: Lag) -> bool {
         let is_due = *self >= limit;
         if Lag(0) < *self && *self < Lag::UNKNOWN {
-            self.0 += 1;
+            self.0 = self.0.saturating_add(1);
         }
         is_due
     }

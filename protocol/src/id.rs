@@ -68,18 +68,27 @@ impl Item {
 }
 
 impl Incarnation {
+    /// No message may name a life above this (SPEC I8): nobody starts as often. A peer that somebody has said to be in this
+    /// very life, and whose store is lost, can't be let in again.
+    pub const MOST: Incarnation = Incarnation(1 << 31);
+
     /// The incarnation of the next life (DESIGN R7).
     #[must_use]
     pub fn next(self) -> Incarnation {
-        mutant!(Incarnation(self.0 + 1); IncarnationNotRaised => Incarnation(self.0.max(1)))
+        mutant!(Incarnation(self.0.saturating_add(1)); IncarnationNotRaised => Incarnation(self.0.max(1)))
     }
 }
 
 impl Epoch {
+    /// No message may name an epoch that is further above the latest one known than this (SPEC I8). A peer that heard of
+    /// no term for as long, and does not reach the ledger, is out of touch anyway: a million terms take 12 days if
+    /// each lasts a second.
+    pub const MAX_LEAD: u64 = 1 << 20;
+
     /// The epoch that a claimant asks for when this one is the latest.
     #[must_use]
     pub fn next(self) -> Epoch {
-        Epoch(self.0 + 1)
+        Epoch(self.0.saturating_add(1))
     }
 }
 
@@ -87,7 +96,7 @@ impl Position {
     /// The position that is `records` further on.
     #[must_use]
     pub fn plus(self, records: usize) -> Position {
-        Position(self.0 + records as u64)
+        Position(self.0.saturating_add(records as u64))
     }
 }
 
@@ -95,7 +104,7 @@ impl SaleNumber {
     /// The number of the next sale.
     #[must_use]
     pub fn next(self) -> SaleNumber {
-        SaleNumber(self.0 + 1)
+        SaleNumber(self.0.saturating_add(1))
     }
 }
 

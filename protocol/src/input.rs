@@ -37,6 +37,8 @@ pub enum Input {
         /// The index that was picked, from 0 and below the number of options. Anything else is ignored.
         pick: u32,
     },
+    /// Somebody wants the trader to give the office back, before its number of sales. Ignored out of office.
+    Resign,
 }
 
 /// The timers of a peer. Each is armed at most once; arming it again replaces it.
@@ -54,6 +56,10 @@ pub enum Timer {
     Buyer,
     /// The seller deposits, or asks again what has been sold.
     Seller,
+    /// The trader's next request still waits; ask its buyers again (SPEC C5).
+    Wave,
+    /// Neighbours have not answered a wave; answer without them (SPEC C5).
+    Gather,
     /// Neighbours may be told of a clock multicast by an envelope of its own (SPEC C2).
     ClockInterval,
 }

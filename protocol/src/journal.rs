@@ -66,7 +66,7 @@ impl Journal {
     /// `now` this life's clock, and `range` how far ahead of it to write.
     #[must_use]
     pub fn begin(former: Durable, life: Incarnation, now: Time, range: u64) -> (Journal, Effect) {
-        let clock_bound = Time(now.max(former.clock_bound).0 + range);
+        let clock_bound = now.max(former.clock_bound).plus(range);
         let mut journal = Journal {
             requested: former,
             last_id: WriteId(0),
@@ -79,7 +79,7 @@ impl Journal {
     }
 
     fn write(&mut self, durable: Durable) -> Effect {
-        self.last_id = WriteId(self.last_id.0 + 1);
+        self.last_id = WriteId(self.last_id.0.saturating_add(1));
         self.requested = durable;
         self.pending.push_back((self.last_id, durable.clock_bound));
         Effect::Write { id: self.last_id, durable }
@@ -119,13 +119,13 @@ impl Journal {
     /// of the books, once that is an epoch further on, or as many records as the clock's range.
     pub fn write_ahead(&mut self, now: Time, seen: HighWaterMark, range: u64) -> Option<Effect> {
         let written = self.requested;
-        let is_used_up = now.0 + range / 2 >= written.clock_bound.0;
+        let is_used_up = now.plus(range / 2) >= written.clock_bound;
         let has_seen_more = mutant!(
-            seen.epoch > written.seen.epoch || seen.head.0 >= written.seen.head.0 + range;
+            seen.epoch > written.seen.epoch || seen.head.0 >= written.seen.head.0.saturating_add(range);
             SeenNotWritten => false
         );
         let bound = written.clock_bound;
-        let clock_bound = if is_used_up { Time(now.max(bound).0 + range) } else { bound };
+        let clock_bound = if is_used_up { now.max(bound).plus(range) } else { bound };
         (is_used_up || has_seen_more).then(|| self.write(Durable { clock_bound, seen, ..written }))
     }
 

@@ -32,10 +32,11 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Limits,
+    clock::Time,
+    config::{Limits, Ordering},
     digest::Digest,
     id::{Epoch, Incarnation, Life, Position},
-    record::{Batch, Record},
+    record::{Batch, Entry, Record},
     snapshot::{ChunkId, SnapshotChunk},
 };
 
@@ -47,18 +48,46 @@ pub struct HighWaterMark {
     pub epoch: Epoch,
     /// How many records those books held.
     pub head: Position,
+    /// Shows that a ledger of this bazaar has said so.
+    pub seal: Seal,
 }
 
 impl HighWaterMark {
-    /// Raises this mark to `other` if that is further on.
-    pub fn raise(&mut self, other: HighWaterMark) {
-        self.epoch = self.epoch.max(other.epoch);
-        self.head = self.head.max(other.head);
+    /// The mark of books with this latest epoch and this many records, sealed by whoever knows the ledger's secret.
+    #[must_use]
+    pub fn sealed(epoch: Epoch, head: Position, secret: Secret) -> HighWaterMark {
+        HighWaterMark { epoch, head, seal: Seal::of(epoch, head, secret) }
     }
 
-    /// Takes over a later epoch of which nothing more is known.
-    pub fn raise_epoch(&mut self, epoch: Epoch) {
-        self.epoch = self.epoch.max(epoch);
+    /// Raises this mark to `other` if that is further on.
+    pub fn raise(&mut self, other: HighWaterMark) {
+        if other.is_beyond(*self) {
+            *self = other;
+        }
+    }
+
+    /// Whether these books hold something that `other` does not.
+    #[must_use]
+    pub fn is_beyond(&self, other: HighWaterMark) -> bool {
+        self.head > other.head || self.epoch > other.epoch
+    }
+}
+
+/// By what a ledger knows its own word again. All ledgers of a bazaar have the same, also one whose store was lost, so
+/// it does not come out of a store. Nobody but a ledger, or a tool that stands in for it, is given it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub u64);
+
+/// The ledger's seal on a mark: a member with a bug can name any numbers, but not numbers and the seal that belongs to
+/// them (SPEC I8). It is no protection from somebody who has the bazaar's key and means harm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seal(u64);
+
+impl Seal {
+    fn of(epoch: Epoch, head: Position, secret: Secret) -> Seal {
+        Seal(Digest::of(&(secret, epoch, head)).0)
     }
 }
 
@@ -80,6 +109,9 @@ pub struct LedgerStatus {
     pub head: Position,
     /// The latest term; `None` before the first claim.
     pub term: Option<Term>,
+    /// In the stable order, the largest time that any of these records carries: whoever is shown it stamps above it from
+    /// then on (SPEC C5). 0 in the other order, which promises nothing of the kind.
+    pub latest: Time,
 }
 
 impl LedgerStatus {
@@ -93,6 +125,20 @@ impl LedgerStatus {
     #[must_use]
     pub fn after(mut self, batch: &Batch) -> LedgerStatus {
         self.head = batch.end();
+        let is_stable = |record: &Record| match record.entry {
+            Entry::Claimed { ordering, .. } => ordering == Ordering::Stable,
+            Entry::Seated { .. }
+            | Entry::Unseated { .. }
+            | Entry::Deposited(_)
+            | Entry::Admitted { .. }
+            | Entry::Sold(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => false,
+        };
+        // A log begins with a claim, and all of it is in one order.
+        if self.latest > Time(0) || batch.records.first().is_some_and(is_stable) {
+            self.latest = batch.records.iter().map(|record| record.stamp.time).fold(self.latest, Time::max);
+        }
         if let Some(holder) = batch.claimant() {
             self.term = Some(Term { epoch: batch.epoch, holder, ended: false });
         } else if let Some(term) = &mut self.term {
@@ -101,10 +147,10 @@ impl LedgerStatus {
         self
     }
 
-    /// This status as a peer remembers it.
+    /// How far these books reach, as a ledger with this secret says it.
     #[must_use]
-    pub fn seen(&self) -> HighWaterMark {
-        HighWaterMark { epoch: self.epoch(), head: self.head }
+    pub fn seen(&self, secret: Secret) -> HighWaterMark {
+        HighWaterMark::sealed(self.epoch(), self.head, secret)
     }
 }
 
@@ -131,17 +177,40 @@ pub struct LedgerCall {
     pub caller: Life,
     /// The furthest durable books it knows of.
     pub seen: HighWaterMark,
+    /// The latest epoch that anybody had named to it when it asked. The reply repeats it.
+    pub heard: Epoch,
     /// The question itself.
     pub request: LedgerRequest,
 }
 
-/// The ledger's reply: the state of the fence, and the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LedgerReply {
+/// What every reply says, whatever the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Word {
     /// The life that is answered.
     pub to: Life,
+    /// The latest epoch that anybody had named to that life when it asked. Epochs are named once they are durable, so one
+    /// that is later than the status of this word was not: nobody was granted it, and a member has a bug (SPEC I8).
+    pub heard: Epoch,
     /// The durable state of the fence at the moment of the answer.
     pub status: LedgerStatus,
+    /// How far the books reach in that state, for the caller to remember and to show.
+    pub seen: HighWaterMark,
+}
+
+impl Word {
+    /// What a ledger with this secret and this durable state of the fence tells a life. A driver may give a peer this word
+    /// at any time, as the answer to a [`LedgerRequest::Status`] that nobody has called with.
+    #[must_use]
+    pub fn of(to: Life, heard: Epoch, status: LedgerStatus, secret: Secret) -> Word {
+        Word { to, heard, status, seen: status.seen(secret) }
+    }
+}
+
+/// The ledger's reply: its word, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LedgerReply {
+    /// What it says in any case.
+    pub word: Word,
     /// The answer to the request.
     pub answer: LedgerAnswer,
 }
@@ -250,15 +319,13 @@ pub enum LedgerEffect {
         /// The reply to it.
         reply: LedgerReply,
     },
-    /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `status.head` and no
-    /// further: nothing above it is durable yet.
+    /// Answer a read from the store with [`Store::read`](crate::store::Store::read), up to `word.status.head` and
+    /// no further: nothing above it is durable yet.
     Read {
         /// The call to answer.
         id: CallId,
-        /// The life that asked.
-        to: Life,
-        /// The durable state that the answer is drawn from.
-        status: LedgerStatus,
+        /// What the reply says in any case; its status is what the answer is drawn from.
+        word: Word,
         /// The first position wanted.
         from: Position,
         /// The chunk of a snapshot to continue with; `None` to begin.
@@ -268,6 +335,9 @@ pub enum LedgerEffect {
     ArmLease(Duration),
     /// Too many calls are waiting for the disk. This one is not answered; its caller will ask again.
     Drop(CallId),
+    /// The caller has a bug: it shows a mark that is beyond these books and that no ledger of this bazaar has given it, or
+    /// its batch cannot be what it says it is ([`Batch::is_of`]). The call is not answered.
+    Refuse(CallId),
     /// Acknowledged records are gone. The ledger no longer answers anything, and its operator must investigate.
     Fail(LedgerFault),
 }
@@ -319,6 +389,8 @@ pub struct LedgerConfig {
     pub lease: Duration,
     /// The limits of the run. This machine uses [`Limits::waiting_calls`]; its store uses the others.
     pub limits: Limits,
+    /// By what it knows its own word again.
+    pub secret: Secret,
 }
 
 /// The ledger machine.
@@ -328,20 +400,23 @@ pub struct LedgerConfig {
 ///     CallId, Epoch, Incarnation, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, Life, Limits,
 ///     MemoryStore, PeerId, Position, Store, Timeouts,
 ///     clock::{Stamp, Time},
-///     ledger::{HighWaterMark, LedgerAnswer, LedgerRequest, Verdict},
+///     config::Ordering,
+///     ledger::{HighWaterMark, LedgerAnswer, LedgerRequest, Secret, Verdict},
 ///     record::{Batch, Entry, Record},
 /// };
 ///
 /// let mut store = MemoryStore::default();
-/// let config = LedgerConfig { lease: Timeouts::DEFAULT.lease, limits: Limits::DEFAULT };
+/// let (lease, limits) = (Timeouts::DEFAULT.lease, Limits::DEFAULT);
+/// let config = LedgerConfig { lease, limits, secret: Secret(7) };
 /// let (mut ledger, _) = Ledger::recover(config, store.tail());
 ///
 /// // Peer 3 claims the first epoch, at the head of an empty log.
 /// let caller = Life { peer: PeerId(3), incarnation: Incarnation(1) };
-/// let entry = Entry::Claimed { epoch: Epoch(1), holder: caller };
+/// let entry = Entry::Claimed { epoch: Epoch(1), holder: caller, ordering: Ordering::SmallestOpen };
 /// let claim = Record { stamp: Stamp { time: Time(1), peer: caller.peer }, entry };
 /// let batch = Batch { epoch: Epoch(1), position: Position(0), records: vec![claim] };
-/// let call = LedgerCall { caller, seen: HighWaterMark::default(), request: LedgerRequest::Append(batch) };
+/// let (seen, request) = (HighWaterMark::default(), LedgerRequest::Append(batch));
+/// let call = LedgerCall { caller, seen, heard: Epoch(0), request };
 /// let effects = ledger.step(LedgerInput::Call { id: CallId(1), call });
 ///
 /// // Nothing is answered before it is durable.
@@ -369,8 +444,15 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     Ready,
-    Persisting { id: CallId, caller: Life, batch: Batch, waiting: VecDeque<(CallId, LedgerCall)> },
+    Persisting { id: CallId, asker: Asker, batch: Batch, waiting: VecDeque<(CallId, LedgerCall)> },
     Failed,
+}
+
+/// Who asks, and the latest epoch that it had been named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Asker {
+    caller: Life,
+    heard: Epoch,
 }
 
 impl Ledger {
@@ -425,8 +507,21 @@ impl Ledger {
     /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so they
     /// were lost, or an old copy was put back.
     fn is_behind(&self, call: &LedgerCall) -> bool {
-        let here = self.durable.status.seen();
-        mutant!(call.seen.head > here.head || call.seen.epoch > here.epoch; OldImageServed => false)
+        mutant!(call.seen.is_beyond(self.holds()); OldImageServed => false)
+    }
+
+    /// Whether a ledger of this bazaar has given a mark.
+    fn is_own(&self, mark: HighWaterMark) -> bool {
+        let own = HighWaterMark::sealed(mark.epoch, mark.head, self.config.secret);
+        mutant!(mark == own; BelievesAnyMark => true)
+    }
+
+    fn holds(&self) -> HighWaterMark {
+        self.durable.status.seen(self.config.secret)
+    }
+
+    fn word(&self, Asker { caller, heard }: Asker, status: LedgerStatus) -> Word {
+        Word::of(caller, heard, status, self.config.secret)
     }
 
     fn is_last(&self, batch: &Batch) -> bool {
@@ -472,17 +567,11 @@ impl Ledger {
         Verdict::Appended { head, contested: mutant!(is_contested; ContestedNeverTold => false) }
     }
 
-    fn settle(&self, id: CallId, caller: Life, batch: &Batch, verdict: Verdict) -> LedgerEffect {
-        let asked = Echo::of(caller, batch);
+    fn settle(&self, id: CallId, asker: Asker, batch: &Batch, verdict: Verdict) -> LedgerEffect {
+        let asked = Echo::of(asker.caller, batch);
         let echo = mutant!(asked; AnsweredAsAnother => Echo { position: self.durable.status.head, ..asked });
-        LedgerEffect::Reply {
-            id,
-            reply: LedgerReply {
-                to: caller,
-                status: self.durable.status,
-                answer: LedgerAnswer::Append { echo, verdict },
-            },
-        }
+        let word = self.word(asker, self.durable.status);
+        LedgerEffect::Reply { id, reply: LedgerReply { word, answer: LedgerAnswer::Append { echo, verdict } } }
     }
 }
 
@@ -494,11 +583,19 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn on_call(&mut self, id: CallId, call: LedgerCall) {
-        let is_behind = self.ledger.is_behind(&call);
+        let (is_behind, is_own) = (self.ledger.is_behind(&call), self.ledger.is_own(call.seen));
+        let is_absurd = match &call.request {
+            LedgerRequest::Append(batch) => mutant!(!batch.is_of(call.caller); BatchUnread => false),
+            LedgerRequest::Status | LedgerRequest::Read { .. } => false,
+        };
         match &mut self.ledger.state {
             State::Failed => {}
+            State::Ready | State::Persisting { .. } if is_absurd => self.effects.push(LedgerEffect::Refuse(id)),
+            State::Ready | State::Persisting { .. } if is_behind && !is_own => {
+                self.effects.push(LedgerEffect::Refuse(id))
+            }
             State::Ready | State::Persisting { .. } if is_behind => {
-                let holds = self.ledger.durable.status.seen();
+                let holds = self.ledger.holds();
                 self.ledger.state = State::Failed;
                 self.effects.push(LedgerEffect::Fail(LedgerFault { witness: call.caller, seen: call.seen, holds }));
             }
@@ -526,14 +623,14 @@ impl Step<'_> {
 
     fn on_persisted(&mut self) {
         match core::mem::replace(&mut self.ledger.state, State::Ready) {
-            State::Persisting { id, caller, batch, waiting } => {
+            State::Persisting { id, asker, batch, waiting } => {
                 self.ledger.durable = self.ledger.durable.after(&batch);
                 if batch.claimant().is_some() {
                     self.ledger.contested = false;
                 }
                 self.renew();
                 let verdict = self.ledger.appended(batch.end());
-                self.effects.push(self.ledger.settle(id, caller, &batch, verdict));
+                self.effects.push(self.ledger.settle(id, asker, &batch, verdict));
                 for (id, call) in waiting {
                     self.on_call(id, call);
                 }
@@ -544,24 +641,25 @@ impl Step<'_> {
 
     fn answer(&mut self, id: CallId, call: LedgerCall) {
         let status = mutant!(self.ledger.durable.status; UnsyncedReads => self.ledger.written().status);
-        match call.request {
-            LedgerRequest::Status => self.effects.push(LedgerEffect::Reply {
-                id,
-                reply: LedgerReply { to: call.caller, status, answer: LedgerAnswer::Status },
-            }),
-            LedgerRequest::Read { from, chunk } => {
-                self.effects.push(LedgerEffect::Read { id, to: call.caller, status, from, chunk });
+        let LedgerCall { caller, heard, request, .. } = call;
+        let asker = Asker { caller, heard };
+        let word = self.ledger.word(asker, status);
+        match request {
+            LedgerRequest::Status => {
+                self.effects
+                    .push(LedgerEffect::Reply { id, reply: LedgerReply { word, answer: LedgerAnswer::Status } });
             }
-            LedgerRequest::Append(batch) => self.on_append(id, call.caller, batch),
+            LedgerRequest::Read { from, chunk } => self.effects.push(LedgerEffect::Read { id, word, from, chunk }),
+            LedgerRequest::Append(batch) => self.on_append(id, asker, batch),
         }
     }
 
     // DESIGN R2: the checks, in this order.
-    fn on_append(&mut self, id: CallId, caller: Life, batch: Batch) {
+    fn on_append(&mut self, id: CallId, asker: Asker, batch: Batch) {
         let verdict = if self.ledger.is_last(&batch) {
             self.renew();
             Some(self.ledger.appended(batch.end()))
-        } else if self.ledger.is_fenced(caller, &batch) {
+        } else if self.ledger.is_fenced(asker.caller, &batch) {
             Some(mutant!(Verdict::Fenced; ConflictBeforeFenced => self.ledger.place_before_epoch(&batch)))
         } else if self.ledger.is_out_of_place(&batch) {
             Some(mutant!(Verdict::Conflict; LeaseBeforeConflict => self.ledger.lease_before_place(&batch)))
@@ -575,15 +673,15 @@ impl Step<'_> {
             None
         };
         match verdict {
-            Some(verdict) => self.effects.push(self.ledger.settle(id, caller, &batch, verdict)),
+            Some(verdict) => self.effects.push(self.ledger.settle(id, asker, &batch, verdict)),
             None => {
                 let kept = mutant!(batch; NoFence | PositionUnchecked => self.ledger.at_head(batch));
                 self.effects.push(LedgerEffect::Persist(kept.clone()));
                 mutant!(
                     ClaimNotDurable | AcknowledgedBeforeDurable =>
-                        self.effects.extend(self.ledger.answer_early(id, caller, &kept))
+                        self.effects.extend(self.ledger.answer_early(id, asker, &kept))
                 );
-                self.ledger.state = State::Persisting { id, caller, batch: kept, waiting: VecDeque::new() };
+                self.ledger.state = State::Persisting { id, asker, batch: kept, waiting: VecDeque::new() };
             }
         }
     }

@@ -21,7 +21,8 @@
 //!
 //! 1. The vocabulary: [`id`], [`money`], [`clock`], [`digest`], [`record`], [`account`], [`snapshot`] and [`message`].
 //!    The ways in and out: [`config`], [`input`] and [`effect`], which [`words`] puts into sentences. What a seed fixes
-//!    for every driver: [`random`] numbers, the [`graph`] of neighbours, the [`cast`] of buyers and sellers.
+//!    for every driver: [`random`] numbers, the [`graph`] of neighbours, the [`cast`] of buyers and sellers. What every
+//!    tool does with [`text`] from outside.
 //! 2. The authority: [`books`] says what records mean, [`ledger`] is the log with its fence, on top of a [`store`];
 //!    [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
 //! 3. The machines of a peer: [`election`] suggests who should ask the ledger for the office; [`office`] asks for it,
@@ -55,6 +56,8 @@ pub mod config;
 pub mod digest;
 pub mod effect;
 pub mod election;
+pub mod forgotten;
+pub mod gather;
 pub mod gossip;
 pub mod graph;
 pub mod id;
@@ -68,6 +71,7 @@ pub mod office;
 pub mod overlay;
 pub mod participant;
 pub mod peer;
+pub mod plausible;
 pub mod random;
 pub mod reading;
 pub mod record;
@@ -76,6 +80,7 @@ pub mod snapshot;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod trader;
 pub mod words;
 

@@ -174,6 +174,43 @@ mod catalogue {
         ToldWhenPlanned("told-when-planned") =
             "clients are told of a batch when it is sent to the ledger, not when it is appended",
 
+        // The stable order.
+        PromiseWithoutRequest("promise-without-request") =
+            "a buyer promises without saying what it has asked for and does not know to be admitted",
+        SeatsForgotten("seats-forgotten") =
+            "a new trader waits for those buyers only that have promised it something",
+        UnseatingNotWritten("unseating-not-written") =
+            "a trader stops waiting for a buyer that it does not hear, and writes nothing of it",
+        ServedAtThePromise("served-at-the-promise") =
+            "a request is served as soon as all others are heard up to the tick before its place",
+        SeatBelowFloor("seat-below-floor") =
+            "a buyer is seated although something later than its promise has been served",
+        OldPromiseSeats("old-promise-seats") =
+            "a buyer that lost its seat is seated again by what it promised before",
+        OldJoinSeats("old-join-seats") =
+            "a buyer that lost its seat is given it back because of an old copy of what it said to get it",
+        FirstIsLate("first-is-late") =
+            "the first request of a life is admitted although its place was passed",
+        JoinUnanswered("join-unanswered") = "a buyer that lost its seat and asks for it back gets no answer",
+        NewLifeOnOldSeat("new-life-on-old-seat") =
+            "a promise of a buyer's new life counts for the seat of its former one",
+        OwnRequestKept("own-request-kept") =
+            "a buyer that was in office goes on asking for what it asked for before",
+        LateWithItsOwnStamp("late-with-its-own-stamp") =
+            "a request that comes late is placed at its own stamp",
+        PlaceRecedes("place-recedes") =
+            "a request that comes late is placed at the trader's clock, which is later in each plan",
+        WaitsForTheDead("waits-for-the-dead") =
+            "a buyer that is never heard again keeps its seat",
+        WaitsForItself("waits-for-itself") =
+            "a trader with a seat as a buyer waits for itself",
+        InheritedBarrierKept("inherited-barrier-kept") =
+            "a trader in the stable order admits nothing while its term has a count of inherited requests",
+        MulticastNotMerged("multicast-not-merged") =
+            "a participant that hears a clock multicast does not merge it",
+        ReplyWithoutStamp("reply-without-stamp") =
+            "a peer does not merge the largest stamp of the log when the ledger shows it",
+
         RecordsOutOfPlace("records-out-of-place") =
             "a reader folds records from the log wherever they begin",
         FirstChunkOnly("first-chunk-only") =
@@ -298,6 +335,10 @@ mod catalogue {
             "a heartbeat from an epoch that is over counts",
         HigherEpochIgnored("higher-epoch-ignored") =
             "a leader does not yield when it hears of a higher epoch",
+        BelievesInNoSuchEpoch("believes-in-no-such-epoch") =
+            "a peer that was told of an epoch that does not exist follows no leader of a real one, whatever the ledger says",
+        BelievesLiars("believes-liars") =
+            "a peer that knows from the ledger that an epoch does not exist follows whoever names it again",
         OverGrantTaken("over-grant-taken") =
             "a peer that is granted an epoch that it knows to be over leads anyway, and forgets the later one",
         HearsayPassedOn("hearsay-passed-on") =
@@ -348,6 +389,10 @@ mod catalogue {
             "a neighbour that does not know whether its clock multicast has been heard gets no answer",
         RestartedNotTold("restarted-not-told") =
             "a neighbour whose link has come up again is told only of new clock multicasts",
+        CopyNotCounted("copy-not-counted") =
+            "a peer waits for the answer of a neighbour that answers to another",
+        AnswersAtOnce("answers-at-once") =
+            "a peer answers a wave before its neighbours have answered it",
         HopsNotCounted("hops-not-counted") =
             "a relay that forwards a message along its path does not count the hop",
         SentAboveBound("sent-above-bound") =
@@ -364,6 +409,10 @@ mod catalogue {
             "a restarted peer forgets what its former life had seen of the books",
         SeenNotShown("seen-not-shown") =
             "a peer does not tell the ledger what it has seen of the books",
+        BatchUnread("batch-unread") =
+            "a ledger takes whatever a batch claims, though no reader of the books could go on from there",
+        BelievesAnyMark("believes-any-mark") =
+            "a ledger stops for the sake of records that no ledger has ever shown to anybody",
         OldImageServed("old-image-served") =
             "a ledger continues although its caller has seen more than it holds",
     }

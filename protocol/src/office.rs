@@ -11,21 +11,22 @@
 //! reply settles nothing (DESIGN R2).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     books::Books,
-    clock::Clock,
+    clock::{Clock, Time},
     config::{Limits, Terms, Timeouts},
     effect::{Departure, Note},
     election::Eligibility,
     id::{Epoch, Life, PeerId, Position},
     input::Timer,
-    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Verdict},
-    message::{ClientMessage, TraderMessage},
+    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerRequest, LedgerStatus, Term, Verdict, Word},
+    message::{ClientMessage, Promise, TermSaid, TraderMessage},
     reading::Reading,
-    record::{Batch, Entry, Record},
+    record::{Batch, Entry, Record, Request},
     snapshot::ChunkId,
     trader::Trader,
 };
@@ -39,6 +40,8 @@ pub enum OfficeTimer {
     GiveUp,
     /// The trader renews its term and shows that it is alive.
     Renewal,
+    /// The trader's next request still waits for buyers (SPEC C5).
+    Wave,
 }
 
 impl From<OfficeTimer> for Timer {
@@ -47,6 +50,7 @@ impl From<OfficeTimer> for Timer {
             OfficeTimer::Retry => Timer::LedgerRetry,
             OfficeTimer::GiveUp => Timer::LedgerGiveUp,
             OfficeTimer::Renewal => Timer::Renewal,
+            OfficeTimer::Wave => Timer::Wave,
         }
     }
 }
@@ -60,26 +64,30 @@ pub enum OfficeInput {
     Stand,
     /// The election asks it to leave the office.
     Yield,
+    /// Somebody wants the trader to give the office back, before its number of sales.
+    Resign,
     /// The ledger has become reachable.
     LedgerUp,
     /// The ledger has become unreachable.
     LedgerDown,
     /// A reply from the ledger.
     Reply(LedgerReply),
-    /// Another peer has named an epoch. It can only know that epoch from a durable claim, and after a short term this
-    /// may be all that is ever heard of it.
+    /// Another peer has named an epoch. Unless it has a bug it knows that epoch from a durable claim, and after a short term
+    /// this may be all that is ever heard of it.
     Heard(Epoch),
-    /// The trader of an epoch is alive, and reports how far the durable books reach.
+    /// The trader of an epoch is alive.
     Heartbeat {
         /// The trader that sent the heartbeat.
         from: PeerId,
-        /// The trader's epoch, and a durable head.
-        seen: HighWaterMark,
+        /// The trader's epoch.
+        epoch: Epoch,
     },
     /// One of its timers has fired.
     Fired(OfficeTimer),
     /// A message from a client.
     Client(PeerId, ClientMessage),
+    /// Buyers answer a wave.
+    Promises(Vec<(PeerId, Promise)>),
 }
 
 /// What an office wants done.
@@ -93,15 +101,24 @@ pub enum OfficeEffect {
     Heartbeat {
         /// The epoch this peer holds.
         epoch: Epoch,
-        /// A durable head of the log.
-        head: Position,
+        /// The place of the next request, if that waits for buyers (SPEC C5).
+        waits: Option<Time>,
     },
+    /// Ask all buyers for their promises (SPEC C5).
+    Wave,
     /// This peer now holds the office.
     Granted(Epoch),
     /// The office was left, or could not be had.
     Vacated {
         /// The epoch that was given back, if one was.
         resigned: Option<Epoch>,
+    },
+    /// The ledger has said that nobody was granted a later epoch than this, and somebody had named one when it was asked.
+    Refuted {
+        /// The latest epoch; 0 before the first.
+        latest: Epoch,
+        /// Whether its holder has resigned it.
+        ended: bool,
     },
     /// Whether this peer may stand.
     Eligibility(Eligibility),
@@ -114,7 +131,7 @@ pub enum OfficeEffect {
         leader: PeerId,
     },
     /// Start a timer afresh.
-    Arm(OfficeTimer, core::time::Duration),
+    Arm(OfficeTimer, Duration),
     /// Stop a timer.
     Disarm(OfficeTimer),
     /// An event that people may want to read about.
@@ -132,6 +149,8 @@ pub struct OfficeContext<'a> {
     pub limits: &'a Limits,
     /// The peer's clock.
     pub clock: &'a mut Clock,
+    /// What the peer asks for as a buyer.
+    pub asking: Option<&'a Request>,
     /// Whether the peer has neighbours but none that it can hear.
     pub isolated: bool,
 }
@@ -145,7 +164,16 @@ pub struct Office {
     withdrawn: bool,
     /// The head of the books by which its eligibility was last judged.
     judged: Position,
+    /// The furthest durable books that the ledger itself has told of.
     seen: HighWaterMark,
+    /// The latest term in those books, as the ledger has told this life.
+    term: Option<Term>,
+    /// Somebody has named an epoch that nobody was granted. As long as the ledger answers, no epoch is believed that it has
+    /// not told of itself (SPEC I8).
+    doubts: bool,
+    /// The latest epoch that anybody has named. A member may have named one that does not exist, so nothing of it becomes
+    /// durable or is shown to the ledger as seen (SPEC I8).
+    latest: Epoch,
     state: State,
 }
 
@@ -155,7 +183,7 @@ enum State {
     Out,
     Reading(Reading),
     Claiming { books: Books, claim: Batch, lease_active: bool },
-    Holding { epoch: Epoch, trader: Trader, in_flight: Option<Batch>, renewed: bool, contested: bool },
+    Holding { epoch: Epoch, trader: Trader, in_flight: Option<Batch>, renewed: bool, contested: bool, asks: bool },
 }
 
 impl Office {
@@ -163,7 +191,17 @@ impl Office {
     #[must_use]
     pub fn new(me: Life, seen: HighWaterMark) -> Office {
         let eligibility = Eligibility::Unreachable;
-        Office { me, eligibility, withdrawn: false, judged: Position(0), seen, state: State::Out }
+        Office {
+            me,
+            eligibility,
+            withdrawn: false,
+            judged: Position(0),
+            seen,
+            term: None,
+            doubts: false,
+            latest: seen.epoch,
+            state: State::Out,
+        }
     }
 
     /// The epoch it holds. It serves only while it holds one.
@@ -226,10 +264,35 @@ impl Office {
         matches!(self.state, State::Claiming { lease_active: true, .. })
     }
 
-    /// The furthest durable books it knows of.
+    /// The furthest durable books that the ledger has told it of.
     #[must_use]
     pub fn seen(&self) -> HighWaterMark {
         self.seen
+    }
+
+    /// Who holds the latest term, as the ledger has told it; `None` if that was resigned, or it has not been told.
+    #[must_use]
+    pub fn holder(&self) -> Option<PeerId> {
+        self.term.filter(|term| !term.ended).map(|term| term.holder.peer)
+    }
+
+    /// The latest epoch that anybody has named to it.
+    #[must_use]
+    pub fn latest(&self) -> Epoch {
+        self.latest
+    }
+
+    /// Whether somebody has named an epoch to it that nobody was granted, so that it believes the ledger only.
+    #[must_use]
+    pub fn doubts(&self) -> bool {
+        self.doubts
+    }
+
+    /// Whether the ledger's word contradicts this message about a term, or is waited for.
+    #[must_use]
+    pub fn disbelieves(&self, said: &TermSaid) -> bool {
+        let is_unheard_of = self.doubts && said.epoch > self.seen.epoch;
+        mutant!(is_unheard_of || said.is_contradicted(self.term); BelievesLiars => false)
     }
 
     /// Takes one input. Cannot fail.
@@ -239,15 +302,19 @@ impl Office {
             OfficeInput::Started | OfficeInput::LedgerUp => step.ask_again(),
             OfficeInput::Stand => step.on_stand(),
             OfficeInput::Yield => step.on_yield(),
+            OfficeInput::Resign => step.on_resign(),
             OfficeInput::LedgerDown => step.on_ledger_down(),
             OfficeInput::Reply(reply) => step.on_reply(reply),
-            OfficeInput::Heard(epoch) => step.on_heard(|mark| mark.raise_epoch(epoch)),
-            OfficeInput::Heartbeat { from, seen } => step.on_heartbeat(from, seen),
+            OfficeInput::Heard(epoch) => step.on_heard(epoch),
+            OfficeInput::Heartbeat { from, epoch } => step.on_heartbeat(from, epoch),
             OfficeInput::Fired(OfficeTimer::Retry) => step.on_retry(),
             OfficeInput::Fired(OfficeTimer::GiveUp) => step.on_give_up(),
             OfficeInput::Fired(OfficeTimer::Renewal) => step.on_renewal(),
+            OfficeInput::Fired(OfficeTimer::Wave) => step.on_wave(),
             OfficeInput::Client(from, message) => step.on_client(from, message),
+            OfficeInput::Promises(promises) => step.on_promises(promises),
         }
+        step.ask_for_promises();
         step.effects
     }
 }
@@ -285,6 +352,13 @@ impl Step<'_, '_> {
                 self.step_down(Departure::Deposed);
             }
         }
+    }
+
+    /// The next append is the resignation. Whatever else waits is asked of the next trader.
+    fn on_resign(&mut self) {
+        let State::Holding { trader, .. } = &mut self.office.state else { return };
+        trader.resign();
+        self.append_next();
     }
 
     /// Sends the ledger whatever question is due now, for the first time or again, and starts the retry timer.
@@ -339,6 +413,8 @@ impl Step<'_, '_> {
     /// The ledger does not answer, so this peer is not eligible until it does. Out of office, it asks.
     fn fall_silent(&mut self) {
         if self.office.eligibility != Eligibility::Unreachable {
+            // Nothing but what others say is left to go by.
+            self.office.doubts = false;
             self.effects.push(OfficeEffect::Note(Note::LedgerSilent));
             self.set_eligibility(Eligibility::Unreachable);
         }
@@ -352,14 +428,14 @@ impl Step<'_, '_> {
     fn on_reply(&mut self, reply: LedgerReply) {
         // A reply to a former life answers nothing that this one has asked.
         let is_mine = mutant!(
-            reply.to == self.office.me;
-            SettledByPosition | SettledByAnything => reply.to.peer == self.office.me.peer
+            reply.word.to == self.office.me;
+            SettledByPosition | SettledByAnything => reply.word.to.peer == self.office.me.peer
         );
         if !is_mine {
             return;
         }
-        self.office.seen.raise(reply.status.seen());
-        self.learn_eligibility(reply.status);
+        self.learn(&reply.word);
+        self.learn_eligibility(reply.word.status);
         match reply.answer {
             LedgerAnswer::Status => {
                 // A stale status leaves it ineligible. It must keep asking, or it would stay ineligible for ever.
@@ -367,31 +443,54 @@ impl Step<'_, '_> {
                     self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
                 }
             }
-            answer @ (LedgerAnswer::Chunk { .. } | LedgerAnswer::Records { .. }) => self.on_read(answer, reply.status),
+            answer @ (LedgerAnswer::Chunk { .. } | LedgerAnswer::Records { .. }) => {
+                self.on_read(answer, reply.word.status)
+            }
             LedgerAnswer::Append { echo, verdict } => self.on_verdict(echo, verdict),
+        }
+    }
+
+    /// How far the books have got, and what that says of what others have named.
+    fn learn(&mut self, word: &Word) {
+        let Word { heard, status, seen, .. } = *word;
+        if self.office.seen.is_beyond(seen) {
+            // A late reply.
+            return;
+        }
+        self.office.seen = seen;
+        self.office.term = status.term;
+        self.office.latest = self.office.latest.max(status.epoch());
+        // What is named was granted before, and it was named before the ledger was asked.
+        if mutant!(heard > status.epoch(); BelievesInNoSuchEpoch => false) {
+            self.office.latest = status.epoch();
+            if !self.office.doubts {
+                self.office.doubts = true;
+                self.effects.push(OfficeEffect::Note(Note::NoSuchEpoch { epoch: heard, latest: status.epoch() }));
+            }
+            let ended = status.term.is_some_and(|term| term.ended);
+            self.effects.push(OfficeEffect::Refuted { latest: status.epoch(), ended });
         }
     }
 
     /// The ledger has said that the trader whose term this peer wants to end is renewing it, and here is a sign that
     /// this trader is alive: give up the claim. Without the ledger's word the claim may have been granted already, so
     /// it is not given up.
-    fn on_heartbeat(&mut self, from: PeerId, seen: HighWaterMark) {
-        self.on_heard(|mark| mark.raise(seen));
+    fn on_heartbeat(&mut self, from: PeerId, epoch: Epoch) {
+        self.on_heard(epoch);
         if let State::Claiming { claim, lease_active: true, .. } = &self.office.state
-            && seen.epoch.next() == claim.epoch
+            && epoch.next() == claim.epoch
         {
             self.step_down(Departure::LeaseActive);
         }
-        self.effects.push(OfficeEffect::LeaderLives { epoch: seen.epoch, leader: from });
+        self.effects.push(OfficeEffect::LeaderLives { epoch, leader: from });
     }
 
     // A peer that resigned sits out one term and does not query the ledger meanwhile; it learns that the next term has
     // begun from any peer that names its epoch. Otherwise the peers would drop out one after another for good, and it
     // would no longer matter which is the highest (DESIGN 3).
-    fn on_heard(&mut self, raise: impl FnOnce(&mut HighWaterMark)) {
-        let known = self.office.seen.epoch;
-        raise(&mut self.office.seen);
-        let has_begun = mutant!(self.office.seen.epoch > known; ResignedForGood => false);
+    fn on_heard(&mut self, epoch: Epoch) {
+        let has_begun = mutant!(epoch > self.office.latest; ResignedForGood => false);
+        self.office.latest = self.office.latest.max(epoch);
         if self.office.eligibility == Eligibility::Resigned && has_begun {
             self.set_eligibility(Eligibility::Eligible);
         }
@@ -406,7 +505,7 @@ impl Step<'_, '_> {
         self.office.judged = status.head;
         self.office.withdrawn &= self.ctx.isolated;
         let resigned = status.term.is_some_and(|term| {
-            term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.seen.epoch
+            term.ended && term.holder.peer == self.office.me.peer && term.epoch == self.office.latest
         });
         let sits_out = mutant!(resigned; ResignedStaysEligible => false);
         let eligibility = if self.office.withdrawn {
@@ -460,7 +559,8 @@ impl Step<'_, '_> {
         // DESIGN R10: a peer that takes office stamps above everything it takes over.
         mutant!(self.ctx.clock.catch_up(books.latest()); NoCatchUp => {});
         let epoch = books.epoch().next();
-        let entry = Entry::Claimed { epoch, holder: self.office.me };
+        let ordering = books.ordering().unwrap_or(self.ctx.terms.ordering);
+        let entry = Entry::Claimed { epoch, holder: self.office.me, ordering };
         let records = alloc::vec![Record { stamp: self.ctx.clock.tick(), entry }];
         let position = mutant!(books.position(); ClaimsAtHeardHead => self.office.seen.head);
         let claim = Batch { epoch, position, records };
@@ -508,11 +608,20 @@ impl Step<'_, '_> {
     fn take_office(&mut self) {
         let State::Claiming { books, claim, .. } = &mut self.office.state else { return };
         let claim = claim.clone();
+        if self.office.seen.epoch > claim.epoch {
+            // The answer comes late: the ledger has told of a later term since.
+            self.step_down(Departure::Deposed);
+            return;
+        }
         let mut trader = Trader::new(self.office.me.peer, core::mem::take(books));
         // A claim follows the very books it was planned on, so it applies.
         if trader.on_appended(&claim).is_err() {
             self.step_down(Departure::BooksDamaged);
             return;
+        }
+        let claimed = claim.records.first().map(|record| record.stamp);
+        if let Some(own) = self.ctx.asking.filter(|own| Some(own.stamp) < claimed) {
+            trader.take_own(own);
         }
         self.hold(claim.epoch, trader);
     }
@@ -520,7 +629,10 @@ impl Step<'_, '_> {
     fn hold(&mut self, epoch: Epoch, trader: Trader) {
         let inherited = trader.books().term().map_or(0, |term| term.inherited);
         self.office.withdrawn = false;
-        self.office.state = State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false };
+        // The ledger has granted it and told of no later one, whatever was said before.
+        self.office.latest = epoch;
+        self.office.state =
+            State::Holding { epoch, trader, in_flight: None, renewed: true, contested: false, asks: false };
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::Retry));
         self.effects.push(OfficeEffect::Disarm(OfficeTimer::GiveUp));
         self.effects.push(OfficeEffect::Granted(epoch));
@@ -531,7 +643,9 @@ impl Step<'_, '_> {
     }
 
     fn on_appended(&mut self, is_contested: bool) {
-        let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
+        let State::Holding { epoch, trader, in_flight, renewed, contested, .. } = &mut self.office.state else {
+            return;
+        };
         let Some(batch) = in_flight.take() else { return };
         let epoch = *epoch;
         *renewed = true;
@@ -580,16 +694,20 @@ impl Step<'_, '_> {
 
     // DESIGN R6: a heartbeat is sent only after a renewal confirmed since the last one.
     fn on_renewal(&mut self) {
-        let State::Holding { epoch, trader, in_flight, renewed, contested } = &mut self.office.state else { return };
+        let State::Holding { epoch, trader, in_flight, renewed, contested, .. } = &mut self.office.state else {
+            return;
+        };
         if mutant!(*contested && self.ctx.isolated; ContestedAndIsolatedStays => false) {
             self.withdraw();
             return;
         }
         if mutant!(core::mem::take(renewed); HeartbeatWithoutRenewal => true) {
-            self.effects.push(OfficeEffect::Heartbeat { epoch: *epoch, head: trader.books().position() });
+            self.effects.push(OfficeEffect::Heartbeat { epoch: *epoch, waits: trader.waits() });
+            trader.count_silence(self.ctx.timeouts.heartbeats_before_suspicion());
         }
         if in_flight.is_none() {
-            self.append(Vec::new());
+            let records = trader.plan(self.ctx.terms, self.ctx.clock);
+            self.append(records);
         }
         self.arm(OfficeTimer::Renewal, self.ctx.timeouts.renewal);
     }
@@ -600,6 +718,30 @@ impl Step<'_, '_> {
             self.effects.push(OfficeEffect::Tell(from, answer));
         }
         self.append_next();
+    }
+
+    fn on_promises(&mut self, promises: Vec<(PeerId, Promise)>) {
+        let State::Holding { trader, .. } = &mut self.office.state else { return };
+        trader.on_promises(promises);
+        self.append_next();
+    }
+
+    fn on_wave(&mut self) {
+        let State::Holding { trader, asks, .. } = &mut self.office.state else { return };
+        *asks = false;
+        if trader.waits().is_some() {
+            self.effects.push(OfficeEffect::Wave);
+        }
+    }
+
+    /// Starts the timer of the next wave, if one is due.
+    fn ask_for_promises(&mut self) {
+        let wave = self.ctx.timeouts.wave;
+        let State::Holding { trader, asks, .. } = &mut self.office.state else { return };
+        if wave > Duration::ZERO && !*asks && trader.waits().is_some() {
+            *asks = true;
+            self.arm(OfficeTimer::Wave, wave);
+        }
     }
 
     /// DESIGN R6: it hears no neighbour, so nobody could trade with it, and somebody else is there for the office. It
@@ -617,7 +759,7 @@ impl Step<'_, '_> {
     fn leave(&mut self, reason: Departure, resigned: Option<Epoch>) {
         self.office.state = State::Out;
         mutant!(ClockResetOnStepDown => self.ctx.clock.reset());
-        for timer in [OfficeTimer::Retry, OfficeTimer::GiveUp, OfficeTimer::Renewal] {
+        for timer in [OfficeTimer::Retry, OfficeTimer::GiveUp, OfficeTimer::Renewal, OfficeTimer::Wave] {
             self.effects.push(OfficeEffect::Disarm(timer));
         }
         self.effects.push(OfficeEffect::Note(Note::SteppedDown { reason }));
@@ -628,7 +770,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn arm(&mut self, timer: OfficeTimer, after: core::time::Duration) {
+    fn arm(&mut self, timer: OfficeTimer, after: Duration) {
         self.effects.push(OfficeEffect::Arm(timer, after));
     }
 }

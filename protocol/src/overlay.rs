@@ -40,8 +40,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Time,
     config::Limits,
+    gather::Gather,
     id::{Incarnation, Life, PeerId},
-    message::{Body, Envelope, FloodId, Route},
+    message::{Body, Envelope, FloodId, Promise, Route},
 };
 
 /// One peer's part of the overlay.
@@ -56,6 +57,7 @@ pub struct Overlay {
     origins: BTreeMap<PeerId, Origin>,
     /// The path to each peer from which a message has come.
     paths: BTreeMap<PeerId, Path>,
+    gather: Gather,
     /// How many floods of one origin can be told apart out of order ([`Limits::flood_window`]).
     window: u32,
     /// The number of hops after which a unicast is flooded instead.
@@ -107,6 +109,7 @@ impl Overlay {
             floods: 0,
             origins: BTreeMap::new(),
             paths: BTreeMap::new(),
+            gather: Gather::default(),
             window: limits.flood_window,
             hops: most_hops(peers),
         }
@@ -135,12 +138,58 @@ impl Overlay {
         if self.links.remove(&neighbour) {
             self.gone.insert(neighbour);
         }
+        self.gather.link_down(neighbour);
     }
 
-    /// Sends a message to everybody else. `clock` is the sender's, later than in any message that it sent before.
+    /// Sends a message to everybody else. `clock` is the sender's, later than in any message that it sent before. If the
+    /// message is a wave, this peer gathers the answers.
     pub fn broadcast(&mut self, clock: Time, body: Body) -> Vec<(PeerId, Envelope)> {
         let route = self.next_flood(None);
-        self.flood(None, self.envelope(clock, route, body))
+        let envelope = self.envelope(clock, route, body);
+        if let Some(wave) = envelope.wave() {
+            self.gather.start(wave, &self.links);
+        }
+        self.flood(None, envelope)
+    }
+
+    /// A buyer's promise, that of this peer, for the answer to the wave that it has heard last.
+    pub fn promise(&mut self, buyer: PeerId, promise: Promise) {
+        self.gather.promise(buyer, promise);
+    }
+
+    /// Whether answers to the last wave are still to come.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.gather.is_open()
+    }
+
+    /// Whether the timer of waves must be started afresh now that a step is over.
+    pub fn starts_waiting(&mut self) -> bool {
+        self.gather.starts()
+    }
+
+    /// The timer of waves has fired: who has been silent for so long is not waited for.
+    pub fn stop_waiting(&mut self) {
+        self.gather.on_timer();
+    }
+
+    /// This peer's answer to the last wave, if it is due now that a step is over. Each of its envelopes carries the clock
+    /// that this peer has promised, or 0.
+    pub fn answers(&mut self) -> Vec<(PeerId, Envelope)> {
+        let Some((to, promises)) = self.gather.due(&self.links) else { return Vec::new() };
+        let clock = promises.get(&self.me.peer).map_or(Time(0), |promise| promise.above);
+        let promises: Vec<_> = promises.into_iter().collect();
+        let mut parts: Vec<&[_]> = promises.chunks(Limits::FRAME as usize).collect();
+        // A peer that has nothing to promise answers as well.
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        let last = parts.len().saturating_sub(1);
+        let answer = |(nth, part): (usize, &[(PeerId, Promise)])| {
+            let body = Body::Promises { promises: part.to_vec(), more: nth < last };
+            (to, self.envelope(clock, Route::Direct { to, hops: 0 }, body))
+        };
+        parts.into_iter().enumerate().map(answer).collect()
     }
 
     /// Sends a message to one other peer. `clock` is the sender's, later than in any message that it sent before.
@@ -161,9 +210,18 @@ impl Overlay {
     /// Takes an envelope from a neighbour: delivers it, forwards it, or both.
     pub fn receive(&mut self, from: PeerId, envelope: Envelope) -> Arrival {
         self.heard(from);
+        if let Body::Promises { promises, more } = envelope.body {
+            let promises: Vec<_> = self.gather.on_answer(from, promises, more).into_iter().collect();
+            let is_news = !promises.is_empty();
+            let (clock, body) = (Promise::furthest(&promises), Body::Promises { promises, more: false });
+            let delivered = is_news.then_some(Envelope { clock, body, ..envelope });
+            return Arrival { delivered, ..Arrival::default() };
+        }
+        let wave = envelope.wave();
         match envelope.route {
             Route::Flood { id, to } => {
                 if !self.take(id) {
+                    self.gather.on_copy(id, from);
                     mutant!(FloodDeliveredAgain => return self.again(id, to, envelope));
                     return Arrival::default();
                 }
@@ -174,7 +232,12 @@ impl Overlay {
                         delivered: mutant!(None; RelayHears => Some(envelope.clone())),
                         forwarded: self.flood(Some(from), envelope),
                     },
-                    None => Arrival { forwarded: self.flood(Some(from), envelope.clone()), delivered: Some(envelope) },
+                    None => {
+                        if let Some(wave) = wave {
+                            self.gather.on_wave(wave, from, &self.links);
+                        }
+                        Arrival { forwarded: self.flood(Some(from), envelope.clone()), delivered: Some(envelope) }
+                    }
                 }
             }
             Route::Direct { to, .. } => {
@@ -227,15 +290,15 @@ impl Overlay {
             let oldest = mutant!(origin.taken.pop_first(); WindowDropsNewest => origin.taken.pop_last().and(None));
             origin.floor = oldest.unwrap_or(origin.floor);
         }
-        while origin.taken.first() == Some(&(origin.floor + 1)) {
+        while origin.taken.first() == Some(&origin.floor.saturating_add(1)) {
             origin.taken.pop_first();
-            origin.floor += 1;
+            origin.floor = origin.floor.saturating_add(1);
         }
         true
     }
 
     fn next_flood(&mut self, to: Option<PeerId>) -> Route {
-        self.floods += 1;
+        self.floods = self.floods.saturating_add(1);
         let incarnation = mutant!(self.me.incarnation; FloodNumbersRestart => Incarnation(1));
         let id = FloodId { origin: self.me.peer, incarnation, number: self.floods };
         Route::Flood { id, to }
@@ -250,7 +313,10 @@ impl Overlay {
         let Route::Direct { to, hops } = envelope.route else { return Vec::new() };
         match self.next_hop(to).filter(|_| hops > 0) {
             Some(hop) => {
-                let hops = mutant!(hops - 1; HopsNotCounted => hops - u32::from(envelope.source == self.me.peer));
+                let hops = mutant!(
+                    hops.saturating_sub(1);
+                    HopsNotCounted => hops.saturating_sub(u32::from(envelope.source == self.me.peer))
+                );
                 alloc::vec![(hop, Envelope { route: Route::Direct { to, hops }, ..envelope })]
             }
             // SPEC A9: what is meant for a neighbour that is gone is not flooded.

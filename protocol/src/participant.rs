@@ -39,11 +39,13 @@ use crate::{
     config::Config,
     effect::{Durable, Note},
     election::{Election, ElectionEffect, ElectionEvent, ElectionInput, Eligibility, Waits},
+    forgotten::{self, Forgotten},
     id::{Epoch, Incarnation, Life, PeerId},
     input::{Choice, Timer},
-    ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
-    message::{Body, ClientMessage, TraderMessage},
+    ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest, Word},
+    message::{Body, ClientMessage, Promise, TermSaid, TraderMessage},
     office::{Office, OfficeContext, OfficeEffect, OfficeInput, OfficeTimer},
+    plausible::Implausible,
     seller::{Seller, SellerContext, SellerTimer},
 };
 
@@ -114,6 +116,8 @@ pub enum ParticipantInput {
         /// The index that was picked, from 0.
         pick: u32,
     },
+    /// Give the office back, says somebody. Ignored out of office.
+    Resign,
     /// Take office, says the driver. Ignored where the participants elect.
     Stand,
     /// Leave the office or give up trying, says the driver. Ignored where the participants elect.
@@ -150,6 +154,8 @@ pub enum ParticipantEffect {
     },
     /// Disarm this timer.
     Disarm(Timer),
+    /// This life must not go on: others know more of it than it does (SPEC I5).
+    Stop(Forgotten),
     /// Pick a number below `among` (at least 1).
     Choose {
         /// The choice to make.
@@ -184,7 +190,10 @@ impl ParticipantEffect {
                 }
                 LedgerRequest::Status | LedgerRequest::Read { .. } => None,
             },
-            ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => None,
+            ParticipantEffect::Arm { .. }
+            | ParticipantEffect::Disarm(_)
+            | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Stop(_) => None,
         }
     }
 }
@@ -324,10 +333,28 @@ impl Participant {
         self.election().map_or(Eligibility::Unreachable, Election::eligibility)
     }
 
-    /// The furthest durable books it knows of.
+    /// The furthest durable books that the ledger has told it of.
     #[must_use]
     pub fn seen(&self) -> HighWaterMark {
         self.office.as_ref().map(Office::seen).unwrap_or_default()
+    }
+
+    /// The latest epoch that anybody has named to it.
+    #[must_use]
+    pub fn latest_epoch(&self) -> Epoch {
+        self.office.as_ref().map(Office::latest).unwrap_or_default()
+    }
+
+    /// Whether this is not the ledger's word, nor that of the peer which by the ledger's word holds the office.
+    fn is_hearsay(&self, input: &ParticipantInput) -> bool {
+        let holder = self.office.as_ref().and_then(Office::holder);
+        matches!(input, ParticipantInput::Heard { from, .. } if holder != Some(*from))
+    }
+
+    /// What this message says of a term, if the ledger's word is against it.
+    fn disbelieved(&self, from: PeerId, body: &Body) -> Option<TermSaid> {
+        let said = body.says_of_term(from)?;
+        self.office.as_ref().is_some_and(|office| office.disbelieves(&said)).then_some(said)
     }
 
     /// A note with the current clock and epoch.
@@ -348,15 +375,35 @@ impl Participant {
         }
     }
 
+    /// SPEC C5: what the ledger shows is read, so that what follows is stamped later, unless it is nothing that a clock can
+    /// show. A life that begins long after the others has far to go at once.
+    fn read(&mut self, word: &Word) {
+        let latest = word.status.latest;
+        if word.to == self.me && latest <= Clock::MOST {
+            mutant!(self.clock.catch_up(latest); ReplyWithoutStamp | NoCatchUp => {});
+        }
+    }
+
     /// The clock reading with which a message leaves.
     fn reading_for(&mut self, body: &Body) -> Time {
         match self.readings {
+            // Promises name their readings themselves.
+            Readings::OfEachWord if matches!(body, Body::Promises { .. }) => Promise::furthest(body.promises()),
             Readings::OfEachWord => self.clock.tick().time,
             Readings::OfWhatIsStamped => match body {
-                Body::Election(_) | Body::Heartbeat { .. } | Body::Client(ClientMessage::AskSales { .. }) => Time(0),
+                Body::Election(_) | Body::Client(ClientMessage::AskSales { .. } | ClientMessage::Join { .. }) => {
+                    Time(0)
+                }
+                // A buyer that is asked to promise something past that place is behind it no longer.
+                Body::Heartbeat { waits, .. } => waits.unwrap_or_default(),
+                Body::Wave => {
+                    let trader = self.office.as_ref().and_then(Office::trader);
+                    trader.and_then(|trader| trader.waits()).unwrap_or_default()
+                }
                 Body::Clock => self.clock.now(),
                 Body::Client(ClientMessage::Request(request)) => request.stamp.time,
                 Body::Client(ClientMessage::Deposit(deposit)) => deposit.stamp.time,
+                Body::Promises { promises, .. } => Promise::furthest(promises),
                 // Once it resigns, its books are closed.
                 Body::Trader(_) => {
                     let trader = self.office.as_ref().and_then(Office::trader);
@@ -380,19 +427,37 @@ struct Step<'a> {
     participant: &'a mut Participant,
     context: Context<'a>,
     work: VecDeque<Work>,
+    /// The trader whose wave asks for a promise.
+    asked: Option<PeerId>,
     effects: Vec<ParticipantEffect>,
 }
 
 impl<'a> Step<'a> {
     fn of(participant: &'a mut Participant, context: Context<'a>) -> Step<'a> {
-        Step { participant, context, work: VecDeque::new(), effects: Vec::new() }
+        Step { participant, context, work: VecDeque::new(), asked: None, effects: Vec::new() }
     }
 
     fn dispatch(&mut self, input: ParticipantInput) {
+        let forgotten = forgotten::told_by(&input, self.participant);
+        let is_hearsay = self.participant.is_hearsay(&input);
+        self.effects.extend(forgotten.filter(|_| !is_hearsay).map(ParticipantEffect::Stop));
         let is_outside = matches!(self.participant.leading, Leading::Outside(_));
         self.work.extend(match input {
             ParticipantInput::Heard { from, clock, body } => {
-                self.participant.receive(clock);
+                self.asked = body.asks().then_some(from);
+                mutant!(
+                    self.participant.receive(clock);
+                    MulticastNotMerged => if body != Body::Clock { self.participant.receive(clock) }
+                );
+                if let Some(TermSaid { epoch, holder, .. }) = self.participant.disbelieved(from, &body) {
+                    self.note(Note::TermRefused { source: from, epoch, leader: holder });
+                    return;
+                }
+                if let Some(forgotten) = forgotten.filter(|_| is_hearsay) {
+                    let implausible = Implausible::Life(forgotten.life());
+                    self.note(Note::EnvelopeRefused { from, source: from, implausible });
+                    return;
+                }
                 work_of(from, body)
             }
             ParticipantInput::Fired(timer) => Some(match timer {
@@ -400,16 +465,22 @@ impl<'a> Step<'a> {
                 Timer::LedgerRetry => Work::Office(OfficeInput::Fired(OfficeTimer::Retry)),
                 Timer::LedgerGiveUp => Work::Office(OfficeInput::Fired(OfficeTimer::GiveUp)),
                 Timer::Renewal => Work::Office(OfficeInput::Fired(OfficeTimer::Renewal)),
+                Timer::Wave => Work::Office(OfficeInput::Fired(OfficeTimer::Wave)),
                 Timer::Buyer => Work::Buyer(ClientInput::Fired(BuyerTimer)),
                 Timer::Seller => Work::Seller(ClientInput::Fired(SellerTimer)),
-                // A peer's gossip has this timer; a participant says only that a clock is multicast.
-                Timer::ClockInterval => return,
+                // A peer's gossip and its gathering have these; a participant says only that a clock is multicast, and what
+                // it promises.
+                Timer::ClockInterval | Timer::Gather => return,
             }),
             ParticipantInput::LedgerUp => Some(Work::Office(OfficeInput::LedgerUp)),
             ParticipantInput::LedgerDown => Some(Work::Office(OfficeInput::LedgerDown)),
-            ParticipantInput::Ledger(reply) => Some(Work::Office(OfficeInput::Reply(reply))),
+            ParticipantInput::Ledger(reply) => {
+                self.participant.read(&reply.word);
+                Some(Work::Office(OfficeInput::Reply(reply)))
+            }
             ParticipantInput::Chose { choice: Choice::Wish, pick } => Some(Work::Buyer(ClientInput::Chose(pick))),
             ParticipantInput::Chose { choice: Choice::Offer, pick } => Some(Work::Seller(ClientInput::Chose(pick))),
+            ParticipantInput::Resign => Some(Work::Office(OfficeInput::Resign)),
             ParticipantInput::Stand => is_outside.then_some(Work::Office(OfficeInput::Stand)),
             ParticipantInput::Yield => is_outside.then_some(Work::Office(OfficeInput::Yield)),
         });
@@ -428,6 +499,11 @@ impl<'a> Step<'a> {
             }
             let leader = self.participant.leader();
             if leader == self.participant.leader {
+                // The buyer is told of the trader first.
+                if let Some(trader) = self.asked.take() {
+                    self.work.push_back(Work::Buyer(ClientInput::Asked(trader)));
+                    continue;
+                }
                 return self.effects;
             }
             self.participant.leader = leader;
@@ -469,22 +545,34 @@ impl<'a> Step<'a> {
     }
 
     fn office(&mut self, input: OfficeInput) {
-        let Participant { clock, office: Some(office), .. } = &mut *self.participant else { return };
+        let Participant { clock, office: Some(office), buyer, .. } = &mut *self.participant else { return };
         let Context { config, is_isolated: isolated } = self.context;
-        let mut ctx =
-            OfficeContext { timeouts: &config.timeouts, terms: &config.terms, limits: &config.limits, clock, isolated };
+        let asking = buyer.as_ref().and_then(Buyer::asking);
+        let mut ctx = OfficeContext {
+            timeouts: &config.timeouts,
+            terms: &config.terms,
+            limits: &config.limits,
+            clock,
+            asking,
+            isolated,
+        };
         for effect in office.step(&mut ctx, input) {
             match effect {
                 OfficeEffect::Ask(request) => {
                     let seen = mutant!(self.participant.seen(); SeenNotShown => HighWaterMark::default());
-                    let call = LedgerCall { caller: self.participant.me, seen, request };
+                    let heard = self.participant.latest_epoch();
+                    let call = LedgerCall { caller: self.participant.me, seen, heard, request };
                     self.effects.push(ParticipantEffect::Ledger(call));
                 }
                 OfficeEffect::Tell(to, message) => self.tell(to, Body::Trader(message)),
-                OfficeEffect::Heartbeat { epoch, head } => self.tell_all(Body::Heartbeat { epoch, head }),
+                OfficeEffect::Heartbeat { epoch, waits } => self.tell_all(Body::Heartbeat { epoch, waits }),
+                OfficeEffect::Wave => self.tell_all(Body::Wave),
                 OfficeEffect::Granted(epoch) => self.work.push_back(Work::Election(ElectionInput::Granted(epoch))),
                 OfficeEffect::Vacated { resigned } => {
                     self.work.push_back(Work::Election(ElectionInput::Vacated { resigned }));
+                }
+                OfficeEffect::Refuted { latest, ended } => {
+                    self.work.push_back(Work::Election(ElectionInput::Refuted { latest, ended }));
                 }
                 OfficeEffect::Eligibility(eligibility) => {
                     self.work.push_back(Work::Election(ElectionInput::Eligibility(eligibility)));
@@ -529,6 +617,10 @@ impl<'a> Step<'a> {
                     self.tell(trader, Body::Client(message));
                 }
             }
+            ClientEffect::Promise(trader, promise) => {
+                let promises = alloc::vec![(self.participant.me.peer, promise)];
+                self.tell(trader, Body::Promises { promises, more: false });
+            }
             ClientEffect::MulticastClock => self.tell_all(Body::Clock),
             ClientEffect::Arm(timer, after) => {
                 self.effects.push(ParticipantEffect::Arm { timer: timer.into(), after });
@@ -563,10 +655,10 @@ impl<'a> Step<'a> {
 fn work_of(from: PeerId, body: Body) -> Option<Work> {
     match body {
         Body::Election(message) => Some(Work::Election(ElectionInput::Received(from, message))),
-        Body::Heartbeat { epoch, head } => {
-            Some(Work::Office(OfficeInput::Heartbeat { from, seen: HighWaterMark { epoch, head } }))
-        }
-        Body::Clock => None,
+        Body::Heartbeat { epoch, .. } => Some(Work::Office(OfficeInput::Heartbeat { from, epoch })),
+        Body::Promises { promises, .. } => Some(Work::Office(OfficeInput::Promises(promises))),
+        // What a wave asks for comes once the buyer knows who leads.
+        Body::Clock | Body::Wave => None,
         Body::Client(message) => Some(Work::Office(OfficeInput::Client(from, message))),
         Body::Trader(TraderMessage::Buyer(status)) => Some(Work::Buyer(ClientInput::Told(status))),
         Body::Trader(TraderMessage::Seller(status)) => Some(Work::Seller(ClientInput::Told(status))),

@@ -20,6 +20,7 @@ use crate::{
     message::{Body, Envelope, Route},
     overlay::Overlay,
     participant::{Context, Participant, ParticipantEffect, ParticipantInput, Parts},
+    plausible::Known,
     seller::Seller,
 };
 
@@ -248,11 +249,13 @@ impl Step<'_> {
             }
             Input::Written(id) => self.on_written(id),
             Input::Fired(Timer::ClockInterval) => self.on_clock_interval(),
+            Input::Fired(Timer::Gather) => self.peer.overlay.stop_waiting(),
             Input::Fired(timer) => return Some(ParticipantInput::Fired(timer)),
             Input::LedgerUp => return Some(ParticipantInput::LedgerUp),
             Input::LedgerDown => return Some(ParticipantInput::LedgerDown),
             Input::Ledger(reply) => return Some(ParticipantInput::Ledger(reply)),
             Input::Chose { choice, pick } => return Some(ParticipantInput::Chose { choice, pick }),
+            Input::Resign => return Some(ParticipantInput::Resign),
         }
         None
     }
@@ -261,15 +264,10 @@ impl Step<'_> {
         if !self.peer.config.neighbours.contains(&from) {
             return None;
         }
-        let named = [Some(envelope.source), envelope.destination(), envelope.origin()];
-        if let Some(peer) = named.into_iter().flatten().find(|peer| peer.0 >= self.peer.config.peers) {
-            self.note(Note::PeerUnknown { peer });
-            return None;
-        }
-        let readings = [(envelope.source, envelope.clock), (from, envelope.multicast)];
-        let absurd = readings.into_iter().find(|(_, clock)| !self.peer.clock().is_plausible(*clock));
-        if let Some((source, clock)) = absurd {
-            self.note(Note::ClockRefused { source, clock });
+        let Peer { config, participant, .. } = &*self.peer;
+        let known = Known { peers: config.peers, epoch: participant.latest_epoch() };
+        if let Some(implausible) = envelope.implausible(&known) {
+            self.note(Note::EnvelopeRefused { from, source: envelope.source, implausible });
             return None;
         }
         // A multicast is for everybody, so each peer on its way takes it, and merges it where it is news (SPEC C2).
@@ -325,6 +323,12 @@ impl Step<'_> {
         for said in said {
             let clock = said.reading();
             let draft = match said {
+                ParticipantEffect::Tell { body: Body::Promises { promises, .. }, .. } => {
+                    for (buyer, promise) in promises {
+                        self.peer.overlay.promise(buyer, promise);
+                    }
+                    continue;
+                }
                 ParticipantEffect::Tell { to, clock: stamp, body } => {
                     let sent = self.peer.overlay.unicast(to, stamp, body);
                     self.send(clock, sent);
@@ -334,6 +338,8 @@ impl Step<'_> {
                     self.peer.gossip.multicast(clock);
                     continue;
                 }
+                // The last one has not been answered yet.
+                ParticipantEffect::TellAll { body: Body::Wave, .. } if self.peer.overlay.gathers() => continue,
                 ParticipantEffect::TellAll { clock: stamp, body } => {
                     let sent = self.peer.overlay.broadcast(stamp, body);
                     self.send(clock, sent);
@@ -342,6 +348,7 @@ impl Step<'_> {
                 ParticipantEffect::Ledger(call) => Draft::Outgoing { clock, effect: Effect::Ledger(call) },
                 ParticipantEffect::Arm { timer, after } => Draft::Local(Effect::Arm { timer, after }),
                 ParticipantEffect::Disarm(timer) => Draft::Local(Effect::Disarm(timer)),
+                ParticipantEffect::Stop(forgotten) => Draft::Local(Effect::Stop(forgotten)),
                 ParticipantEffect::Choose { choice, among } => Draft::Local(Effect::Choose { choice, among }),
                 // Held back like a message: a reader of the log must not see the clock go back after a crash (SPEC C3).
                 ParticipantEffect::Note { clock: stamp, epoch, note } => {
@@ -367,9 +374,14 @@ impl Step<'_> {
     }
 
     fn finish(mut self) -> Effects {
-        if self.peer.gossip.starts() {
-            let after = self.peer.config.timeouts.clock_interval;
-            self.drafts.push(Draft::Local(Effect::Arm { timer: Timer::ClockInterval, after }));
+        for (to, answer) in self.peer.overlay.answers() {
+            self.send(Some(answer.clock), alloc::vec![(to, answer)]);
+        }
+        let timeouts = &self.peer.config.timeouts;
+        let starts_waiting = self.peer.overlay.starts_waiting().then_some((Timer::Gather, timeouts.gather()));
+        let starts_interval = self.peer.gossip.starts().then_some((Timer::ClockInterval, timeouts.clock_interval));
+        for (timer, after) in starts_waiting.into_iter().chain(starts_interval) {
+            self.drafts.push(Draft::Local(Effect::Arm { timer, after }));
         }
         let Peer { config, participant, journal, .. } = &mut *self.peer;
         let write = journal.write_ahead(participant.clock().now(), participant.seen(), config.clock_range);

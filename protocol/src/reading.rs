@@ -80,8 +80,9 @@ impl Reading {
             self.chunks.clear();
         }
         self.chunks.push(chunk);
-        if mutant!(id.index + 1 < of; FirstChunkOnly => false) {
-            self.next = Some(ChunkId { position: id.position, index: id.index + 1 });
+        let next = id.index.saturating_add(1);
+        if mutant!(next < of; FirstChunkOnly => false) {
+            self.next = Some(ChunkId { position: id.position, index: next });
         } else {
             self.next = None;
             self.books = Books::from_chunks(self.books.sales_kept(), mem::take(&mut self.chunks));

@@ -6,7 +6,8 @@ use core::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock::Stamp,
+    clock::{Stamp, Time},
+    config::Ordering,
     digest::Digest,
     id::{DepositId, DepositNumber, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence, Units},
     money::{Cents, Price},
@@ -26,6 +27,14 @@ pub struct Request {
     pub quantity: Units,
     /// When it was made, by the buyer's clock. Unchanged however often it is sent.
     pub stamp: Stamp,
+}
+
+impl Request {
+    /// Whether it is late when it is admitted at this place: its own was passed before it came (SPEC C5).
+    #[must_use]
+    pub fn is_late_at(&self, place: Time) -> bool {
+        place != self.stamp.time
+    }
 }
 
 /// A seller's goods, handed to the trader (SPEC D1).
@@ -76,6 +85,14 @@ impl Sale {
     }
 }
 
+impl Entry {
+    /// The admission of a request at its own place.
+    #[must_use]
+    pub fn admitted(request: Request) -> Entry {
+        Entry::Admitted { place: request.stamp.time, request }
+    }
+}
+
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Entry {
@@ -85,11 +102,33 @@ pub enum Entry {
         epoch: Epoch,
         /// The life that takes office.
         holder: Life,
+        /// In which order requests are served: what the books say, or, in the first claim, what the run is configured
+        /// for.
+        ordering: Ordering,
+    },
+    /// A buyer is counted from now on: no request is served before it was heard past that request's stamp (SPEC C5).
+    Seated {
+        /// The life that is counted.
+        buyer: Life,
+        /// What this life asks for from now on is stamped above this: it has promised so, or it asks for nothing before
+        /// it has read this record.
+        above: Time,
+    },
+    /// A buyer that was not heard for too long is not counted any more (SPEC C5).
+    Unseated {
+        /// The buyer.
+        buyer: PeerId,
     },
     /// A deposit is booked.
     Deposited(Deposit),
     /// A request enters the queue (SPEC D3).
-    Admitted(Request),
+    Admitted {
+        /// The request.
+        request: Request,
+        /// Its place in the queue. It is the request's own stamp, unless that place had been passed already: then the
+        /// request is *late*, and its place is the next after the last that was served (SPEC C5).
+        place: Time,
+    },
     /// A request's outcome: it was filled.
     Sold(Sale),
     /// A request's outcome: nobody could fill it (SPEC D8).
@@ -145,6 +184,25 @@ impl Batch {
             [Record { entry: Entry::Claimed { holder, .. }, .. }] => Some(*holder),
             _ => None,
         }
+    }
+
+    /// Whether this batch can be this life's: all of it is stamped by its peer, and a claim stands alone and names the batch's
+    /// epoch. Readers refuse anything else for ever, so a ledger does not take it (SPEC I8).
+    #[must_use]
+    pub fn is_of(&self, writer: Life) -> bool {
+        self.records.iter().all(|record| {
+            let is_fine = match record.entry {
+                Entry::Claimed { epoch, .. } => self.records.len() == 1 && epoch == self.epoch,
+                Entry::Seated { .. }
+                | Entry::Unseated { .. }
+                | Entry::Deposited(_)
+                | Entry::Admitted { .. }
+                | Entry::Sold(_)
+                | Entry::Refused { .. }
+                | Entry::Resigned => true,
+            };
+            is_fine && record.stamp.peer == writer.peer
+        })
     }
 
     /// Whether this batch ends the term.

@@ -117,6 +117,12 @@ impl Seller {
         }
     }
 
+    /// How many deposits this life has made.
+    #[must_use]
+    pub fn numbered(&self) -> u32 {
+        self.numbered
+    }
+
     /// Takes one input. Cannot fail.
     pub fn step(
         &mut self,
@@ -127,6 +133,8 @@ impl Seller {
         match input {
             ClientInput::TraderKnown => step.on_trader_known(),
             ClientInput::TraderGone => step.seller.has_trader = false,
+            // Only buyers are awaited.
+            ClientInput::Asked(_) => {}
             ClientInput::Fired(SellerTimer) => step.on_fired(),
             ClientInput::Chose(pick) => step.on_chose(pick),
             ClientInput::Told(status) => step.on_status(status),
@@ -174,7 +182,10 @@ impl Step<'_, '_> {
             State::Depositing(deposit) => (ClientMessage::Deposit(deposit.clone()), self.ctx.timeouts.resend),
             State::Selling { .. } => {
                 let after = self.seller.account.map(|account| account.sales);
-                (ClientMessage::AskSales { after }, self.ctx.timeouts.resend * Seller::RESENDS_BETWEEN_QUESTIONS)
+                (
+                    ClientMessage::AskSales { after },
+                    self.ctx.timeouts.resend.saturating_mul(Seller::RESENDS_BETWEEN_QUESTIONS),
+                )
             }
             State::Ready(_) | State::Choosing(_) => return,
         };
@@ -198,7 +209,7 @@ impl Step<'_, '_> {
             self.seller.state = State::Ready(offer);
             return;
         }
-        self.seller.numbered += 1;
+        self.seller.numbered = self.seller.numbered.saturating_add(1);
         let number = numbered(self.seller.me.incarnation, self.seller.numbered);
         let number = DepositNumber(mutant!(number; DepositNumberReused => self.seller.numbered.into()));
         self.seller.state = State::Depositing(Deposit {
@@ -328,7 +339,7 @@ impl Step<'_, '_> {
         } else if mutant!(booked.leftover; LeftoverForGood => false) {
             self.take_back(&booked);
         } else {
-            self.arm(self.ctx.timeouts.resend * Seller::RESENDS_BETWEEN_QUESTIONS);
+            self.arm(self.ctx.timeouts.resend.saturating_mul(Seller::RESENDS_BETWEEN_QUESTIONS));
         }
     }
 

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::{BooksTerm, BuyerAccount, SellerAccount, TraderAccount},
+    account::{BooksTerm, BuyerAccount, QueueKey, SellerAccount, TraderAccount},
     clock::Time,
     config::Limits,
     id::{PeerId, Position},
@@ -27,8 +27,8 @@ pub struct SnapshotChunk(pub(crate) Vec<ChunkEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ChunkEntry {
-    Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64 },
-    Queued(Request),
+    Totals { position: Position, latest: Time, term: Option<BooksTerm>, refusals: u64, floor: Option<QueueKey> },
+    Queued { place: Time, request: Request },
     Buyer(PeerId, BuyerAccount),
     Seller(PeerId, Arc<SellerAccount>),
     Trader(PeerId, TraderAccount),
@@ -37,9 +37,9 @@ pub(crate) enum ChunkEntry {
 impl ChunkEntry {
     pub(crate) fn weight(&self) -> usize {
         match self {
-            ChunkEntry::Totals { .. } | ChunkEntry::Queued(_) | ChunkEntry::Trader(..) => 1,
+            ChunkEntry::Totals { .. } | ChunkEntry::Queued { .. } | ChunkEntry::Trader(..) => 1,
             ChunkEntry::Buyer(..) => 2,
-            ChunkEntry::Seller(_, account) => Limits::ACCOUNT_WEIGHT as usize + account.recent.len(),
+            ChunkEntry::Seller(_, account) => (Limits::ACCOUNT_WEIGHT as usize).saturating_add(account.recent.len()),
         }
     }
 }

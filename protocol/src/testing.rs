@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::{
     clock::{Stamp, Time},
-    config::{Offer, Pace, Terms, Timeouts},
+    config::{Offer, Ordering, Pace, Terms, Timeouts},
     id::{
         DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
         Units,
@@ -24,10 +24,16 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     retry: Duration::from_millis(250),
     give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
+    wave: Duration::ZERO,
     clock_interval: Duration::from_millis(40),
 };
 
-pub(crate) const TERMS: Terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after: 40, batch_limit: 16 };
+pub(crate) const TERMS: Terms = Terms {
+    commission: Commission::TWENTY_PERCENT,
+    resign_after: 40,
+    batch_limit: 16,
+    ordering: Ordering::SmallestOpen,
+};
 
 pub(crate) const PACE: Pace = Pace {
     deposit_after: Duration::from_millis(10),
@@ -52,7 +58,11 @@ pub(crate) fn record(time: u64, writer: u32, entry: Entry) -> Record {
 
 /// The first life of `holder` claims.
 pub(crate) fn claim(time: u64, holder: u32, epoch: u64) -> Record {
-    record(time, holder, Entry::Claimed { epoch: Epoch(epoch), holder: life(holder, 1) })
+    record(
+        time,
+        holder,
+        Entry::Claimed { epoch: Epoch(epoch), holder: life(holder, 1), ordering: Ordering::SmallestOpen },
+    )
 }
 
 pub(crate) fn batch(epoch: u64, position: u64, records: impl IntoIterator<Item = Record>) -> Batch {

@@ -1,5 +1,8 @@
-//! The trader's trade: what to write next, given the books and the messages that have arrived. It writes nothing itself
-//! and keeps no queue of its own beside the books'; the [office](crate::office) appends for it, one batch at a time.
+//! The trader's trade: what to write next, given the books and the messages that have arrived. It writes nothing itself;
+//! the [office](crate::office) appends for it, one batch at a time.
+//!
+//! Beside the books it keeps what waits for the next batch, and in the stable order what `order` adds to that. All of it may
+//! be lost: clients ask again, and promises are made again.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +12,12 @@ use alloc::{
 
 use serde::{Deserialize, Serialize};
 
+use self::order::Order;
 use crate::{
     account::{QueueKey, SellerAccount, SellerStatus},
     books::{Ahead, Books, BooksError},
     clock::Clock,
-    config::Terms,
+    config::{Ordering, Terms},
     effect::Note,
     id::{DepositId, PeerId},
     message::{ClientMessage, TraderMessage},
@@ -27,15 +31,29 @@ pub struct Trader {
     /// What it serves from: always the fold of the durable log, never what is only planned (DESIGN R4, S12).
     /// Whoever looks at the trader before and after a step shares them until they change.
     books: Arc<Books>,
+    /// Those that wait for the next batch; in the stable order also those that wait until buyers were heard past them.
     requests: Requests,
     deposits: BTreeMap<PeerId, Deposit>,
+    order: Order,
+    /// Somebody wants it to give the office back.
+    resigns: bool,
 }
 
 impl Trader {
     /// The trade of `me`, starting from the books as it has read and claimed them.
     #[must_use]
     pub fn new(me: PeerId, books: Books) -> Trader {
-        Trader { me, books: Arc::new(books), requests: Requests::default(), deposits: BTreeMap::new() }
+        let buyers: Vec<PeerId> = books.buyers().keys().copied().collect();
+        let mut trader = Trader {
+            me,
+            books: Arc::new(books),
+            requests: Requests::default(),
+            deposits: BTreeMap::new(),
+            order: Order::default(),
+            resigns: false,
+        };
+        buyers.into_iter().for_each(|buyer| trader.heed(buyer));
+        trader
     }
 
     /// The books it serves from: the fold of the durable log.
@@ -47,17 +65,30 @@ impl Trader {
     /// How many client messages are waiting for the next batch.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.requests.in_order.len() + self.deposits.len()
+        self.requests.in_order.len().saturating_add(self.deposits.len())
     }
 
     /// Takes a client's message. If it can be answered already, the answer comes from the durable books; a message that
     /// waits for the next batch is answered when that batch is appended.
     pub fn on_client(&mut self, from: PeerId, message: ClientMessage) -> Option<TraderMessage> {
         match message {
+            ClientMessage::Join { incarnation, changes } => {
+                self.hear(from);
+                let status = self.books.buyer_status(from);
+                let is_old = mutant!(changes != status.changes(); OldJoinSeats => false);
+                if is_old || !self.may_be_seated(from, incarnation) || !self.may_trade(from) {
+                    return Some(TraderMessage::Buyer(status));
+                }
+                // It is told when it is seated.
+                mutant!(JoinUnanswered => return None);
+                self.order.join(from, incarnation);
+                None
+            }
             ClientMessage::Request(request) => {
+                self.hear(from);
                 if request.id.buyer == from && self.may_trade(from) && self.books.is_admissible(&request) {
                     mutant!(ToldOnArrival => return Some(self.accept_at_once(request)));
-                    self.requests.put(request);
+                    self.hold(request);
                     return None;
                 }
                 Some(TraderMessage::Buyer(self.books.buyer_status(from)))
@@ -82,11 +113,22 @@ impl Trader {
         mutant!(peer != self.me; TraderTrades => true)
     }
 
+    /// The term is to end: the next batch is the resignation alone.
+    pub fn resign(&mut self) {
+        self.resigns = true;
+    }
+
     /// The next batch: the waiting deposits, then the admissions, then outcomes in order of stamp, and the resignation
-    /// with the last sale of the term (DESIGN R5). Empty when there is nothing to write. What the batch takes up no
-    /// longer waits; should the append fail, the term is over and the clients ask the next trader.
+    /// with the last sale of the term (DESIGN R5); or the resignation alone. Empty when there is nothing to write. What the
+    /// batch takes up no longer waits; should the append fail, the term is over and the clients ask the next trader.
     pub fn plan(&mut self, terms: &Terms, clock: &mut Clock) -> Vec<Record> {
         let Some(term) = self.books.term().copied() else { return Vec::new() };
+        if self.resigns && !term.ended {
+            return alloc::vec![Record { stamp: clock.tick(), entry: Entry::Resigned }];
+        }
+        if term.ordering == Ordering::Stable {
+            return self.plan_in_order(terms, clock);
+        }
         let may_admit = mutant!(term.inherited == 0; AdmitsBeforeInherited => true);
         let has_ended = mutant!(term.ended; ServesAfterResigning => false);
         mutant!(ResignsInOwnAppend => if term.sales >= terms.resign_after && !term.ended {
@@ -96,27 +138,18 @@ impl Trader {
         if has_ended || (idle && self.books.queue().len() == 0) {
             return Vec::new();
         }
-        let Trader { me, books, requests, deposits } = self;
+        let Trader { me, books, requests, deposits, .. } = self;
         let limit = terms.batch_limit as usize;
         let mut plan = Plan { me: *me, terms, ahead: Ahead::of(Arc::make_mut(books)), limit, records: Vec::new() };
 
-        while plan.room() > 0
-            && let Some((_, deposit)) = deposits.pop_first()
-        {
-            if plan.ahead.is_depositable(&deposit) {
-                plan.write(clock, Entry::Deposited(deposit));
-            }
-        }
-
+        plan.book(deposits, clock);
         mutant!(OutcomesBeforeAdmissions => plan.serve(clock));
         // DESIGN R4: nothing new is admitted before the inherited queue is empty.
         while may_admit
             && plan.room() > 0
             && let Some(request) = requests.pop_first()
         {
-            if plan.ahead.is_admissible(&request) {
-                plan.write(clock, Entry::Admitted(request));
-            }
+            plan.admit(Some(request), clock);
         }
 
         plan.serve(clock);
@@ -129,11 +162,17 @@ impl Trader {
     /// When the batch cannot follow the books; these books must no longer be served from.
     pub fn on_appended(&mut self, batch: &Batch) -> Result<Told, BooksError> {
         let mut notes = Vec::new();
-        let mut buyers = BTreeSet::new();
+        let (mut buyers, mut is_claim) = (BTreeSet::new(), false);
         // The sellers, each with its sales in this batch.
         let mut sellers: BTreeMap<PeerId, Vec<Sale>> = BTreeMap::new();
         let books = Arc::make_mut(&mut self.books);
         for record in &batch.records {
+            let seat = |buyer: &PeerId| books.buyers().get(buyer).and_then(|account| account.seated());
+            if let Entry::Unseated { buyer } = &record.entry
+                && let Some(incarnation) = seat(buyer)
+            {
+                notes.push(Note::Unseated { buyer: *buyer, incarnation });
+            }
             books.apply(record)?;
             match &record.entry {
                 Entry::Deposited(deposit) => {
@@ -141,10 +180,10 @@ impl Trader {
                     let Deposit { id, item, count, price, .. } = *deposit;
                     notes.push(Note::Deposited { deposit: id, item, count, price });
                 }
-                Entry::Admitted(request) => {
+                Entry::Admitted { request, place } => {
                     buyers.insert(request.id.buyer);
                     let Request { id, item, quantity, stamp, .. } = *request;
-                    notes.push(Note::Admitted { request: id, item, quantity, stamp: stamp.time });
+                    notes.push(Note::Admitted { request: id, item, quantity, stamp: stamp.time, place: *place });
                 }
                 Entry::Sold(sale) => {
                     buyers.insert(sale.request.buyer);
@@ -158,8 +197,27 @@ impl Trader {
                     }
                     notes.push(Note::Refused { request: *request });
                 }
-                Entry::Claimed { .. } | Entry::Resigned => {}
+                Entry::Seated { buyer, .. } => {
+                    buyers.insert(buyer.peer);
+                    notes.push(Note::Seated { buyer: buyer.peer, incarnation: buyer.incarnation });
+                }
+                Entry::Unseated { buyer } => {
+                    buyers.insert(*buyer);
+                }
+                Entry::Claimed { .. } => is_claim = true,
+                Entry::Resigned => {}
             }
+        }
+        // A claim ends what the former trader may have been about to ask for.
+        let heeded: Vec<PeerId> =
+            if is_claim { self.books.buyers().keys().copied().collect() } else { buyers.iter().copied().collect() };
+        for buyer in heeded {
+            // What came while the batch was under way may be done with.
+            let held = self.requests.of_buyer.get(&buyer);
+            if held.is_some_and(|request| !self.books.is_admissible(request)) {
+                self.requests.take(buyer);
+            }
+            self.heed(buyer);
         }
         let buyers = buyers.into_iter().map(|buyer| (buyer, TraderMessage::Buyer(self.books.buyer_status(buyer))));
         // SPEC D7: a seller is told of all of them, also of those that the books do not keep for it.
@@ -181,7 +239,7 @@ pub struct Told {
     pub messages: Vec<(PeerId, TraderMessage)>,
 }
 
-/// The requests that wait for the next batch, at most one of each buyer.
+/// The requests that wait for the next batch, or are held (DESIGN F10), at most one of each buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Requests {
     of_buyer: BTreeMap<PeerId, Request>,
@@ -200,6 +258,24 @@ impl Requests {
         }
         self.in_order.insert(QueueKey::of(&request));
         self.of_buyer.insert(buyer, request);
+    }
+
+    /// The place and the buyer of the one to be served first; those that are late come before all others.
+    fn first(&self, books: &Books) -> Option<(QueueKey, PeerId)> {
+        let place = |key: &QueueKey| {
+            let request = self.of_buyer.get(&key.id.buyer)?;
+            Some((QueueKey { time: books.place_for(request), id: key.id }, key.id.buyer))
+        };
+        let is_passed = |key: &&QueueKey| books.is_passed(**key);
+        let late = self.in_order.iter().take_while(is_passed).filter_map(place).min();
+        let first = self.in_order.iter().find(|key| !is_passed(key)).and_then(place);
+        late.into_iter().chain(first).min()
+    }
+
+    fn take(&mut self, buyer: PeerId) -> Option<Request> {
+        let request = self.of_buyer.remove(&buyer)?;
+        self.in_order.remove(&QueueKey::of(&request));
+        Some(request)
     }
 
     /// The one with the smallest stamp (SPEC C4).
@@ -223,31 +299,57 @@ impl Plan<'_> {
         mutant!(self.limit.saturating_sub(self.records.len()); BatchLimitIgnored => usize::MAX)
     }
 
-    /// Adds outcomes, up to the last sale of the term.
-    fn serve(&mut self, clock: &mut Clock) {
-        // SPEC C4: the smallest stamp first.
-        while let Some(request) = self.ahead.first_in_queue() {
-            let sale = sale_for(&self.ahead, self.terms, self.me, request);
-            let sales = self.ahead.term().map_or(0, |term| term.sales);
-            // The last sale of a term needs room for the resignation as well.
-            let needed = if sale.is_some() && sales + 1 >= self.terms.resign_after { 2 } else { 1 };
-            if self.room() < needed {
-                break;
-            }
-            let entry = sale.map_or_else(|| refusal(&self.ahead, self.me, request), Entry::Sold);
-            if !self.write(clock, entry) {
-                break;
-            }
-            if self.ahead.term().is_some_and(|term| term.sales >= self.terms.resign_after) {
-                // SPEC B6. In one step with the last sale; otherwise a trader that dies in between has not resigned.
-                mutant!(
-                    self.write(clock, Entry::Resigned);
-                    ResignationForgotten => continue,
-                    ResignsInOwnAppend => break
-                );
-                break;
+    /// Adds the waiting deposits.
+    fn book(&mut self, deposits: &mut BTreeMap<PeerId, Deposit>, clock: &mut Clock) {
+        while self.room() > 0
+            && let Some((_, deposit)) = deposits.pop_first()
+        {
+            if self.ahead.is_depositable(&deposit) {
+                self.write(clock, Entry::Deposited(deposit));
             }
         }
+    }
+
+    /// Adds an admission, at the request's own place or, if it is late, at the next that is left. Whether it could.
+    fn admit(&mut self, request: Option<Request>, clock: &mut Clock) -> bool {
+        let Some(request) = request.filter(|request| self.ahead.is_admissible(request)) else { return false };
+        let next = self.ahead.place_for(&request);
+        let place = mutant!(next; PlaceRecedes => if next == request.stamp.time { next } else { clock.now() });
+        self.write(clock, Entry::Admitted { request, place })
+    }
+
+    /// Whether the next sale is the last of the term.
+    fn is_last_sale(&self) -> bool {
+        self.ahead.term().is_some_and(|term| term.sales.saturating_add(1) >= self.terms.resign_after)
+    }
+
+    /// Adds outcomes, up to the last sale of the term.
+    fn serve(&mut self, clock: &mut Clock) {
+        while self.serve_one(clock) {}
+    }
+
+    /// Adds the outcome of the first request in the queue. Whether another may follow.
+    fn serve_one(&mut self, clock: &mut Clock) -> bool {
+        // SPEC C4: the smallest stamp first.
+        let Some(request) = self.ahead.first_in_queue() else { return false };
+        let sale = sale_for(&self.ahead, self.terms, self.me, request);
+        // The last sale of a term needs room for the resignation as well.
+        let needed = if sale.is_some() && self.is_last_sale() { 2 } else { 1 };
+        if self.room() < needed {
+            return false;
+        }
+        let entry = sale.map_or_else(|| refusal(&self.ahead, self.me, request), Entry::Sold);
+        if !self.write(clock, entry) {
+            return false;
+        }
+        let is_over = self.ahead.term().is_some_and(|term| term.sales >= self.terms.resign_after);
+        // SPEC B6. In one step with the last sale; otherwise a trader that dies in between has not resigned.
+        mutant!(
+            if is_over { self.write(clock, Entry::Resigned); };
+            ResignationForgotten => return true,
+            ResignsInOwnAppend => {}
+        );
+        !is_over
     }
 
     /// Adds a record, if it can follow those before it. It always can; a record that could not would stop the ledger,
@@ -304,6 +406,7 @@ fn sale_for(books: &Books, terms: &Terms, trader: PeerId, request: &Request) -> 
 
 #[cfg(feature = "mutants")]
 mod mutants;
+mod order;
 
 #[cfg(test)]
 mod tests;

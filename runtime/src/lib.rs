@@ -8,11 +8,14 @@
 //! peer's connection to the ledger. The [`processes`] around the machines: [`peer_driver`](processes::peer_driver) and
 //! [`ledger_driver`](processes::ledger_driver), each with one place through which every input and effect passes, and
 //! [`store`] below both. For people: [`supervise`](processes::supervise) runs it all, [`report`](processes::report)
-//! says what happens, [`tools`] inspect it.
+//! says what happens, [`schema`] says how programs read it, [`tools`] inspect it. Below all of it is the [`system`]: its
+//! signals, limits, files and outputs.
 #![deny(missing_docs)]
 
 pub mod config;
 pub mod network;
 pub mod processes;
+pub mod schema;
 pub mod store;
+pub mod system;
 pub mod tools;

@@ -4,7 +4,13 @@ mod commands;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser as _;
+use bazaar_runtime::{
+    processes::report,
+    store,
+    system::{limits, output, signals},
+};
+
+use commands::Failure;
 
 // No mutant gets in here, whatever features a build unifies (DESIGN 6).
 const _: () = assert!(!bazaar_protocol::MUTABLE, "the shipped `bazaar` is built from the protocol without mutants");
@@ -13,17 +19,21 @@ const _: () = assert!(!bazaar_protocol::MUTABLE, "the shipped `bazaar` is built 
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    bazaar_runtime::store::install_panic_filter();
-    // A usage error ends here with code 2, help and version with 0.
-    let cli = commands::cli::Cli::parse();
+    store::install_panic_filter();
+    if let Err(error) = signals::survive_file_size_limits() {
+        output::complain(&format!("warning: a limit on the size of files will end this process unsaid: {error}"));
+    }
+    limits::raise();
+    let cli = match commands::cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     cli.color.write_global();
     let result = commands::run(cli.command);
-    bazaar_runtime::processes::report::flush(OUTPUT_TIMEOUT);
-    match result {
+    // What was lost of the output counts, unless something worse has happened.
+    let flushed = report::flush(OUTPUT_TIMEOUT).map_err(Failure::from);
+    match result.and_then(|code| flushed.map(|()| code)) {
         Ok(code) => code,
-        Err(failure) => {
-            anstream::eprintln!("{}error:{} {failure}", commands::cli::RED, commands::cli::RED.render_reset());
-            failure.code()
-        }
+        Err(failure) => failure.tell(),
     }
 }

@@ -23,7 +23,11 @@ use bazaar_protocol::{
     id::{DepositId, Epoch, PeerId, RequestId},
     record::{Deposit, Entry, Record, Sale},
 };
-use bazaar_runtime::processes::report::{Event, ProcessEvent, What};
+use bazaar_runtime::{
+    config::RawConfig,
+    processes::report::{Event, Names, ProcessEvent, What},
+    schema::Schema as _,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -36,6 +40,18 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How often to ask the kernel for what it does not report on its own.
 const GLANCE: Duration = Duration::from_millis(20);
+
+/// A market whose trade is quick to start.
+pub const QUICK: &str = r#"
+peers = 4
+seed = 7
+[timeouts]
+first_call = "300ms"
+[waits]
+deposit_after = "50ms"
+trade_after = "100ms"
+think = "50ms"
+"#;
 
 pub fn bazaar() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar"));
@@ -108,6 +124,7 @@ struct Heard {
 struct Ears {
     heard: Mutex<Heard>,
     more: Condvar,
+    names: Names,
 }
 
 impl Ears {
@@ -132,13 +149,13 @@ impl Ears {
         let ears = Arc::clone(self);
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Ok(event) = serde_json::from_str::<Event>(&line) {
+                if let Some(event) = ears.names.event(&line) {
                     ears.change(|heard| heard.events.push(event));
                 } else {
                     let value: Value = serde_json::from_str(&line)
                         .unwrap_or_else(|error| panic!("`--json` prints a line that is not JSON ({error}): {line}"));
                     assert_eq!(value["event"], "summary", "an unknown event: {line}");
-                    ears.change(|heard| heard.summary = Some(value));
+                    ears.change(|heard| heard.summary = Some(value["data"].clone()));
                 }
             }
             ears.change(|heard| heard.open -= 1);
@@ -167,8 +184,12 @@ impl Bazaar {
     /// A place for a bazaar with this configuration; nothing runs yet.
     pub fn new(config: &str) -> Bazaar {
         let home = TempDir::with_prefix("bazaar-test-").expect("a directory");
-        fs::write(home.path().join("given.toml"), config).expect("the configuration is written");
-        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::default(), commands: Vec::new() }
+        let given = home.path().join("given.toml");
+        fs::write(&given, config).expect("the configuration is written");
+        // What cannot run prints no events.
+        let names = RawConfig::read(&given).and_then(|raw| raw.check()).map(|config| Names::of(&config));
+        let ears = Ears { names: names.unwrap_or_default(), ..Ears::default() };
+        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::new(ears), commands: Vec::new() }
     }
 
     /// A bazaar that has been started.
@@ -299,7 +320,8 @@ impl Bazaar {
     pub fn log(&self) -> Vec<(Epoch, Record)> {
         let read = |line: Value| {
             let epoch = line["epoch"].as_u64().expect("an epoch");
-            (Epoch(epoch), serde_json::from_value(line["record"].clone()).expect("a record"))
+            let record = serde_json::from_value(line).expect("a record");
+            (Epoch(epoch), Record::read(record, &self.ears.names).expect("known items"))
         };
         self.page("log").into_iter().map(read).collect()
     }
@@ -325,7 +347,7 @@ impl Bazaar {
         until("there is a trader", || {
             let trader = self.status()["trader"].as_u64()?;
             let last = self.page("terms").pop()?;
-            (last["trader"] == trader && last["end"].is_null()).then_some(PeerId(trader as u32))
+            (last["trader"] == trader && last["ended"].is_null()).then_some(PeerId(trader as u32))
         })
     }
 
@@ -450,6 +472,12 @@ impl Bazaar {
         status
     }
 
+    /// How all processes that were started here have ended.
+    #[track_caller]
+    pub fn statuses(&mut self) -> Vec<ExitStatus> {
+        self.started.iter_mut().map(|child| child.wait().expect("a child")).collect()
+    }
+
     /// Ends the run as Ctrl-C does: it must exit with 0, with a summary and an audit that holds, and leave no process.
     #[track_caller]
     pub fn stop(&mut self) {
@@ -458,7 +486,7 @@ impl Bazaar {
         assert_eq!(status.code(), Some(0), "how the run ended; it said: {}", self.errors());
         let summary = self.summary();
         for verdict in summary["audit"]["verdicts"].as_array().expect("verdicts") {
-            assert!(verdict[1].is_null(), "{verdict}");
+            assert_eq!(verdict["holds"], true, "{verdict}");
         }
     }
 
@@ -508,7 +536,7 @@ impl Bazaar {
         }
         eprintln!("the last events:");
         for event in heard.events.iter().rev().take(50).rev() {
-            eprintln!("  {}", serde_json::to_string(event).unwrap_or_default());
+            eprintln!("  {}", serde_json::to_string(&event.show(&self.ears.names)).unwrap_or_default());
         }
     }
 }
@@ -523,6 +551,19 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
         thread::park_timeout(GLANCE);
+    }
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory").map(|entry| entry.expect("an entry")) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a copy");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 
 use bazaar_protocol::{
     archive::{Archive, Deed},
+    buyer::Buyer,
     config::Config,
     effect::{Departure, Durable, Effect, Effects, Note},
     id::{Incarnation, Life, PeerId},
@@ -72,6 +73,8 @@ pub struct World {
     lease: Option<Duration>,
     now: Duration,
     picks: u32,
+    /// Whether buyers are content for the time being, and want nothing new.
+    are_content: bool,
 
     observer: Observer,
     /// How many durable batches the observer has been told of.
@@ -103,10 +106,12 @@ impl World {
             lease: None,
             now: Duration::ZERO,
             picks: 0,
+            are_content: false,
             observer: Observer::new(Rules {
                 terms: setup.terms,
                 limits: setup.limits,
                 is_synchronous: false,
+                follows_causes: true,
                 only: None,
             }),
             observed: 0,
@@ -184,9 +189,10 @@ impl World {
                 if !self.node(id).writes.is_empty() {
                     return self.written(id).map(|()| true);
                 }
-                if !self.node(id).choices.is_empty() {
+                let choices = &self.nodes[id.0 as usize].choices;
+                if let Some(nth) = choices.iter().position(|(choice, _)| self.may_choose(id, *choice)) {
                     let pick = self.next_random();
-                    return self.chosen(id, pick).map(|()| true);
+                    return self.chosen(id, nth, pick).map(|()| true);
                 }
             }
         }
@@ -196,7 +202,7 @@ impl World {
         if !self.calls.is_empty() {
             return self.call(0).map(|()| true);
         }
-        if let Some(nth) = self.replies.iter().position(|reply| !self.is_paused(reply.to.peer)) {
+        if let Some(nth) = self.replies.iter().position(|reply| !self.is_paused(reply.word.to.peer)) {
             return self.reply(nth).map(|()| true);
         }
         match self.envelopes.iter().position(|flying| !self.is_paused(flying.to)) {
@@ -233,8 +239,16 @@ impl World {
         self.give(id, Input::Written(write))
     }
 
-    fn chosen(&mut self, id: PeerId, pick: u32) -> Checked {
-        let (choice, among) = self.node(id).choices.remove(0);
+    /// A buyer that is content wants something all the same if it does not know how its last request ended, and so finds
+    /// out.
+    fn may_choose(&self, id: PeerId, choice: Choice) -> bool {
+        let known = self.peer(id).and_then(Peer::buyer).and_then(Buyer::known);
+        let last = self.observer.log().books().buyers().get(&id).and_then(|account| account.last.as_ref());
+        choice != Choice::Wish || !self.are_content || known < last.map(|(sequence, _)| *sequence)
+    }
+
+    fn chosen(&mut self, id: PeerId, nth: usize, pick: u32) -> Checked {
+        let (choice, among) = self.node(id).choices.remove(nth);
         self.give(id, Input::Chose { choice, pick: pick % among })
     }
 
@@ -337,6 +351,7 @@ impl World {
                 self.observer.on_leave(peer, node.durable, &effect)?;
             }
             match effect {
+                Effect::Stop(forgotten) => panic!("peer {id} has its latest store and forgot {forgotten}"),
                 Effect::Send { to, envelope } => {
                     self.tell(|| format!("  peer {id} -> peer {to}: {envelope:?}"));
                     if !self.cut.contains(&(id, to)) {
@@ -392,6 +407,8 @@ impl World {
             | Note::SteppedDown { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
+            | Note::Unseated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::Wanted { .. }
@@ -404,8 +421,9 @@ impl World {
             | Note::BooksRefused { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. } => {}
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. } => {}
         }
     }
 
@@ -455,7 +473,7 @@ impl World {
         for deed in deeds {
             match deed {
                 Deed::Reply { reply, .. } => {
-                    self.tell(|| format!("  ledger -> peer {}: {:?}", reply.to.peer, reply.answer));
+                    self.tell(|| format!("  ledger -> peer {}: {:?}", reply.word.to.peer, reply.answer));
                     if let LedgerAnswer::Append { verdict, .. } = &reply.answer {
                         match verdict {
                             Verdict::Appended { .. } => {}
@@ -469,6 +487,7 @@ impl World {
                 Deed::ArmLease(after) => self.lease = Some(self.now + after),
                 Deed::Drop(_) => self.stats.count("calls dropped by the ledger"),
                 // The observer has said whether it should.
+                Deed::Refuse(call) => self.tell(|| format!("  the ledger refuses {call:?}")),
                 Deed::Fail(fault) => self.tell(|| format!("  the ledger stops: {fault:?}")),
             }
         }
@@ -477,20 +496,20 @@ impl World {
 
     fn reply(&mut self, nth: usize) -> Checked {
         let reply = self.replies.arrive(nth);
-        let to = reply.to.peer;
+        let to = reply.word.to.peer;
         if self.node(to).reaches_ledger { self.give(to, Input::Ledger(reply)) } else { Ok(()) }
     }
 
     fn answer_read(&mut self, nth: usize) -> Checked {
         let Some(reply) = self.ledger.answer_read(nth) else { return Ok(()) };
         self.observer.on_read(&reply)?;
-        if reply.status.head < self.ledger.status().head {
+        if reply.word.status.head < self.ledger.status().head {
             self.stats.count("reads answered late");
         }
         match &reply.answer {
             LedgerAnswer::Chunk { of: 1, .. } => self.stats.count("snapshots read whole"),
             LedgerAnswer::Chunk { .. } => self.stats.count("parts of snapshots read"),
-            LedgerAnswer::Records { from, records } if from.plus(records.len()) < reply.status.head => {
+            LedgerAnswer::Records { from, records } if from.plus(records.len()) < reply.word.status.head => {
                 self.stats.count("reads that are cut");
             }
             LedgerAnswer::Records { .. } | LedgerAnswer::Status | LedgerAnswer::Append { .. } => {}
@@ -537,7 +556,7 @@ impl World {
                 match &record.entry {
                     Entry::Claimed { .. } => {}
                     Entry::Deposited(_) => self.stats.count("deposits"),
-                    Entry::Admitted(_) => self.stats.count("admissions"),
+                    Entry::Admitted { .. } => self.stats.count("admissions"),
                     Entry::Sold(_) => self.stats.count("sales"),
                     Entry::Refused { leftover, .. } => {
                         self.stats.count("refusals");
@@ -546,6 +565,8 @@ impl World {
                         }
                     }
                     Entry::Resigned => self.stats.count("resignations"),
+                    Entry::Seated { .. } => self.stats.count("seats"),
+                    Entry::Unseated { .. } => self.stats.count("seats lost"),
                 }
             }
             self.observer.on_durable(&batch)?;
@@ -575,7 +596,7 @@ fn appends(deed: &Deed) -> bool {
             let is_in = matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
             is_in && !batch.records.is_empty()
         }
-        Deed::Reply { .. } | Deed::ArmLease(_) | Deed::Drop(_) | Deed::Fail(_) => false,
+        Deed::Reply { .. } | Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => false,
     }
 }
 

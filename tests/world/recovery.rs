@@ -80,8 +80,12 @@ impl World {
 
     /// From now on nothing fails: within [`World::BOUND`] firings there is one trader that everybody knows, everything
     /// that was accepted has its outcome, and buyers and sellers know all that concerns them. Then trading continues.
+    ///
+    /// Until then buyers want nothing new: where some are served while others ask there may never be an instant in which
+    /// everybody knows everything.
     pub fn converge(&mut self) -> Checked {
         self.heal()?;
+        self.are_content = true;
         let mut missing = Ok(());
         for firing in 0..Self::BOUND {
             self.settle()?;
@@ -91,6 +95,7 @@ impl World {
             if missing.is_ok() {
                 self.stats.count("recoveries");
                 self.stats.most_firings = firing;
+                self.are_content = false;
                 return self.gets_on();
             }
             if !self.tick()? {
@@ -117,7 +122,7 @@ impl World {
             self.crash(id, 0);
         }
         self.heal()?;
-        let holds = self.ledger.status().seen();
+        let holds = self.ledger.status().seen(self.setup.ledger().secret);
         for id in self.ids() {
             self.give(id, Input::LedgerDown)?;
             self.give(id, Input::LedgerUp)?;

@@ -210,7 +210,7 @@ impl World {
             }
             Action::Reply(n) => {
                 let replies = self.replies.iter().enumerate();
-                let ready = replies.filter(|(_, reply)| !self.is_paused(reply.to.peer)).map(|(nth, _)| nth);
+                let ready = replies.filter(|(_, reply)| !self.is_paused(reply.word.to.peer)).map(|(nth, _)| nth);
                 if let Some(nth) = one(ready, n) {
                     self.reply(nth)?;
                 }
@@ -227,7 +227,7 @@ impl World {
             Action::ReplayReply(n) => {
                 let is_again = self.replies.again(n);
                 self.count_duplicate(is_again);
-                let to = self.replies.iter().last().map(|reply| reply.to.peer);
+                let to = self.replies.iter().last().map(|reply| reply.word.to.peer);
                 if is_again && to.is_some_and(|to| self.acts(to)) {
                     self.reply(self.replies.len() - 1)?;
                 }
@@ -248,7 +248,7 @@ impl World {
             Action::Choose(n) => {
                 let chooses = |id: &PeerId| self.acts(*id) && !self.nodes[id.0 as usize].choices.is_empty();
                 if let Some(id) = one(self.ids().filter(chooses), n) {
-                    self.chosen(id, u32::from(n))?;
+                    self.chosen(id, 0, u32::from(n))?;
                 }
             }
             Action::Cut { link, both, told } => {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bazaar_protocol::{
-    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    config::{Config, Limits, Offer, Offers, Ordering, Pace, Role, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},
-    ledger::LedgerConfig,
+    ledger::{LedgerConfig, Secret},
     money::{Commission, Price},
 };
 use proptest::{collection::vec, prelude::*};
@@ -31,6 +31,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     retry: Duration::from_millis(250),
     give_up_after: Duration::from_millis(1_000),
     resend: Duration::from_millis(700),
+    wave: Duration::from_millis(70),
     clock_interval: Duration::from_millis(100),
 };
 
@@ -64,7 +65,7 @@ impl Setup {
     }
 
     pub fn ledger(&self) -> LedgerConfig {
-        LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits }
+        LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits, secret: Secret::default() }
     }
 }
 
@@ -131,12 +132,13 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 pub fn setups() -> impl Strategy<Value = Setup> {
     let shape = (3..=7_u32).prop_flat_map(|n| (graphs(n), vec(roles(), n as usize)));
-    let terms = (2..=6_u32, 2..=5_u32);
+    let ordering = prop_oneof![Just(Ordering::SmallestOpen), Just(Ordering::Stable)];
+    let terms = (2..=6_u32, 2..=5_u32, ordering);
     (shape, terms, 2..=8_u64, limits()).prop_map(
-        |((links, roles), (batch_limit, resign_after), clock_range, limits)| Setup {
+        |((links, roles), (batch_limit, resign_after, ordering), clock_range, limits)| Setup {
             links,
             roles,
-            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit },
+            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit, ordering },
             clock_range,
             limits,
         },

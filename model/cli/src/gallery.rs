@@ -1,11 +1,11 @@
 //! The gallery of defeats: what happens when a safety line is removed, as a page with pictures.
 
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{fmt::Write as _, io, path::Path};
 
 use bazaar_model_mutants::protocol::mutant::{self, Mutant};
 use bazaar_model_mutants::search::mutants::Finding;
 
-use super::{about, write};
+use super::output::{write_json, write_whole};
 
 /// The text beside one picture: what the defeat teaches, and which real systems suffered it.
 struct Defeat {
@@ -209,7 +209,7 @@ pub fn write_page(directory: &Path, findings: &[Finding]) -> io::Result<()> {
                 let _ = writeln!(page, "- {words}");
             }
         }
-        write(&directory.join(format!("{name}.json")), trace)?;
+        write_json(&directory.join(format!("{name}.json")), trace)?;
         let picture = directory.join(format!("{name}.svg"));
         mutant::switch(Some(*broken));
         let show = bazaar_model_mutants::pictures::replay::Show { svg: Some(&picture), step: None };
@@ -218,7 +218,7 @@ pub fn write_page(directory: &Path, findings: &[Finding]) -> io::Result<()> {
         drawn.map_err(io::Error::other)?;
     }
     let index = directory.join("README.md");
-    fs::write(&index, page).map_err(|error| about(&index, &error))
+    write_whole(&index, &page)
 }
 
 fn sentence(text: &str) -> String {

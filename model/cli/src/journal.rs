@@ -5,8 +5,7 @@
 //! its digest shows whether they are still the same.
 
 use std::{
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     path::{Path, PathBuf},
     process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,17 +14,21 @@ use std::{
 
 use bazaar_model::{
     catalogue::Entry,
-    protocol::digest::Digest,
+    pictures::explore::stop_signals,
+    protocol::{
+        digest::Digest,
+        text::{agreeing, counted},
+    },
     search::check::{Outcome, Report},
     subject::scenario::Extent,
 };
 use serde::{Deserialize, Serialize};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use signal_hook::iterator::Signals;
 
-use super::{NOT_COMPLETE, about, write};
+use super::{
+    NOT_COMPLETE, about,
+    output::{complain, read_text, write_json},
+};
 
 /// The content of the file, generic over the reports because those of another build may have any form.
 #[derive(Serialize, Deserialize)]
@@ -57,15 +60,15 @@ impl Journal {
         let pages = Pages::read(file, chosen, extent, program()?)?;
         // If it cannot be written, that shows here and not after the first hour.
         pages.write()?;
-        tell(&pages.says());
+        complain(&pages.says());
         let journal = Journal(Arc::new(Mutex::new(pages)));
         let ours = Journal(Arc::clone(&journal.0));
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let mut signals = Signals::new(stop_signals())?;
         thread::spawn(move || {
             if signals.forever().next().is_some() {
                 // Held until the process ends, so that no write is cut short.
                 let pages = ours.lock();
-                tell(&format!("\ninterrupted; {}; the same command resumes from there", pages.says()));
+                complain(&format!("\ninterrupted; {}; the same command resumes from there", pages.says()));
                 process::exit(NOT_COMPLETE.into());
             }
         });
@@ -84,7 +87,7 @@ impl Journal {
         pages.content.reports.retain(is_of_another);
         pages.content.reports.push(report.clone());
         if let Err(error) = pages.write() {
-            tell(&format!("warning: {} is not in the journal: {error}", report.scenario));
+            complain(&format!("warning: {} is not in the journal: {error}", report.scenario));
         }
     }
 
@@ -100,7 +103,7 @@ impl Pages {
             about(file, &io::Error::new(io::ErrorKind::InvalidData, format!("{what} ({error})")))
         };
         let mut reports = Vec::new();
-        match fs::read_to_string(file) {
+        match read_text(file) {
             Ok(text) => {
                 let content: Content<serde_json::Value> = serde_json::from_str(&text).map_err(bad)?;
                 if content.program == program {
@@ -112,8 +115,11 @@ impl Pages {
                         .map_err(bad)?;
                 } else {
                     let (file, old) = (file.display(), content.reports.len());
-                    let why = "are from another build of this program and are ignored";
-                    tell(&format!("{file}: its {old} reports {why}"));
+                    let be = agreeing(old, "is", "are");
+                    complain(&format!(
+                        "{file}: its {} {be} from another build of this program and {be} ignored",
+                        counted(old, "report")
+                    ));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -133,22 +139,19 @@ impl Pages {
         let left: Vec<_> = self.chosen.iter().copied().filter(|name| self.done(name).is_none()).collect();
         let all = self.chosen.len();
         let what = if left.is_empty() { "nothing is left".to_owned() } else { format!("left: {}", left.join(", ")) };
-        format!("{}: {} of {all} scenarios are done and hold; {what}", self.file.display(), all - left.len())
+        format!(
+            "{}: {} of {} {}; {what}",
+            self.file.display(),
+            all - left.len(),
+            counted(all, "scenario"),
+            agreeing(all, "is done and holds", "are done and hold")
+        )
     }
 
     /// Replaces the file as a whole, so that it can be read no matter when the process dies.
     fn write(&self) -> io::Result<()> {
-        let part = self.file.with_added_extension("part");
-        write(&part, &self.content)?;
-        fs::File::open(&part).and_then(|written| written.sync_all()).map_err(|error| about(&part, &error))?;
-        fs::rename(&part, &self.file).map_err(|error| about(&self.file, &error))
+        write_json(&self.file, &self.content)
     }
-}
-
-/// Prints to standard error. If nobody reads it any more, that neither stops a check nor keeps an interrupted one from
-/// ending.
-fn tell(what: &str) {
-    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// A digest of the running program's executable.

@@ -1,33 +1,37 @@
 //! `bazaar-model`: checks the trading post's protocol in every schedule.
 
 use std::{
-    fs,
+    env,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     thread,
-    time::Duration,
 };
 
 use bazaar_model::{
     catalogue::{self, Entry},
+    protocol::text::{number, visible},
     search::{
-        check::{Outcome, Progress, Report, check},
+        check::{Outcome, Report, check},
         trace::Trace,
     },
     subject::scenario::{Extent, Recorded},
 };
 use bazaar_model_mutants::{search::mutants::WITHIN, subject::scenario::Family};
 use clap::{Parser, Subcommand};
-use serde::Serialize;
 
 mod gallery;
 mod journal;
 mod mutants;
+mod output;
+mod progress;
 mod simulate;
 mod table;
 
 use journal::Journal;
+use output::{complain, has_lost, lose, lost, read_text, stdout, write_json};
+use progress::Progress;
 
 /// The exit code if nothing is violated but not everything was shown.
 const NOT_COMPLETE: u8 = 3;
@@ -35,7 +39,7 @@ const NOT_COMPLETE: u8 = 3;
 /// Checks the trading post's protocol exhaustively, within stated bounds.
 ///
 /// Exit codes: 0 all properties hold and all checks are complete, 1 a property is violated, 2 wrong usage, 3 nothing is
-/// violated but a check is not complete or counts a different number of states than recorded.
+/// violated but a check is not complete, or counts other states than are recorded, or none are.
 #[derive(Debug, Parser)]
 #[command(name = "bazaar-model", version)]
 struct Arguments {
@@ -55,12 +59,21 @@ enum Command {
     Simulate(simulate::SimulateArguments),
     /// Replay a history written by `check`, `mutants` or `simulate`, step by step in words, and draw it.
     Replay(ReplayArguments),
-    /// List the scenarios: what runs, the adversary, the bounds and why they suffice, the number of states.
-    List {
-        /// Print a Markdown page with the mutants too: `docs/models.md`.
-        #[arg(long)]
-        markdown: bool,
-    },
+    /// List the scenarios, or describe some: what runs, the adversary, the bounds and why they suffice, the number of
+    /// states.
+    List(ListArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArguments {
+    /// The scenarios to describe; if none is named, all are listed, with a line or two for each.
+    scenarios: Vec<String>,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Print a Markdown page with the mutants too: `docs/models.md`.
+    #[arg(long, conflicts_with = "scenarios")]
+    markdown: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,11 +90,14 @@ struct CheckArguments {
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// The number of threads that search (default: the number of processors).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, &(1..=u16::MAX)))]
     threads: Option<u16>,
     /// Print the reports as JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Print also how often each input was tried in each role.
+    #[arg(long, conflicts_with = "json")]
+    matrix: bool,
     /// Write the history of each violation to this directory, as `SCENARIO.json`, for `replay`.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
@@ -107,10 +123,10 @@ struct MutantsArguments {
     #[arg(long, conflicts_with_all = ["gallery", "save", "json", "list", "model"])]
     simulate: bool,
     /// With `--simulate`: how many seeds are tried.
-    #[arg(long, value_name = "N", default_value_t = WITHIN, requires = "simulate")]
+    #[arg(long, value_name = "N", default_value_t = WITHIN, requires = "simulate", value_parser = |text: &str| number(text, &(1..=u64::MAX)))]
     seeds: u64,
     /// With `--model`: skip scenarios with more states than this, which would take hours.
-    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model")]
+    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "model", value_parser = |text: &str| number(text, &(1..=usize::MAX)))]
     up_to: usize,
     /// Write the gallery of defeats to this directory: one page, and a picture and a history of each instructive
     /// mutant.
@@ -120,7 +136,7 @@ struct MutantsArguments {
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// The number of threads that check the unmutated machine (default: the number of processors).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, &(1..=u16::MAX)))]
     threads: Option<u16>,
     /// Print the findings as JSON instead of a table.
     #[arg(long)]
@@ -147,7 +163,7 @@ struct ReplayArguments {
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
     /// Stop after this step and show the state there. Not for simulated histories.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, &(0..=usize::MAX)))]
     step: Option<usize>,
 }
 
@@ -158,122 +174,143 @@ fn family(name: &str) -> Result<Family, String> {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    // A limit on the size of files makes a write fail, which is reported, instead of ending the process.
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        complain(&format!("warning: a limit on the size of files will end this process unsaid: {error}"));
+    }
+    let done = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command),
+        Err(error) if error.use_stderr() => {
+            // It quotes what was given, which must not control the terminal. Made visible, it is as wrong as it was.
+            let given = env::args_os().map(|arg| visible(&arg.to_string_lossy()));
+            let error = Arguments::try_parse_from(given).err().filter(clap::Error::use_stderr).unwrap_or(error);
+            // If nobody can be told, the exit code still says it.
+            let _ = error.print();
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            let help = help.render();
+            let help = if io::stdout().is_terminal() { help.ansi().to_string() } else { help.to_string() };
+            write!(stdout(), "{help}").map(|()| ExitCode::SUCCESS)
+        }
+    };
+    match (lost(), done) {
+        (Some(lost), done) => {
+            complain(&format!("error: {lost}"));
+            // That something is violated matters more.
+            done.ok().filter(|code| *code == ExitCode::from(1)).unwrap_or(ExitCode::from(NOT_COMPLETE))
+        }
+        (None, Ok(code)) => code,
+        (None, Err(error)) => usage(&error.to_string()),
+    }
+}
+
+fn run(command: Command) -> io::Result<ExitCode> {
+    match command {
         Command::Check(arguments) => check_all(&arguments),
         Command::Mutants(arguments) => mutants::hunt(&arguments),
         Command::Explore(arguments) => explore(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Replay(arguments) => replay(&arguments),
-        Command::List { markdown } => list(markdown),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => usage(&error.to_string()),
+        Command::List(arguments) => list(&arguments),
     }
-}
-
-/// Standard output. The reader may have closed it early: that stops no check and changes no verdict.
-fn stdout() -> impl Write {
-    struct Output(io::Stdout);
-    impl Write for Output {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            match self.0.write(text) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(text.len()),
-                other => other,
-            }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            match self.0.flush() {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                other => other,
-            }
-        }
-    }
-    Output(io::stdout())
 }
 
 fn usage(what: &str) -> ExitCode {
-    eprintln!("error: {what}");
+    complain(&format!("error: {what}"));
     ExitCode::from(2)
 }
 
-fn list(markdown: bool) -> io::Result<ExitCode> {
-    let mut out = stdout();
-    if markdown {
-        table::page(&mut out)?;
-        return Ok(ExitCode::SUCCESS);
+/// The scenarios of these names; all if there are none. The error is the message for the first that does not exist.
+fn chosen(names: &[String]) -> Result<Vec<Entry>, String> {
+    if names.is_empty() {
+        return Ok(catalogue::all());
     }
-    for scenario in catalogue::all() {
-        table::describe(&mut out, &scenario)?;
+    names.iter().map(|name| catalogue::named(name).ok_or_else(|| unknown_scenario(name))).collect()
+}
+
+fn list(ListArguments { scenarios, json, markdown }: &ListArguments) -> io::Result<ExitCode> {
+    let mut out = stdout();
+    let chosen = match chosen(scenarios) {
+        Ok(chosen) => chosen,
+        Err(unknown) => return Ok(usage(&unknown)),
+    };
+    if *json {
+        let all: Vec<_> = chosen.iter().map(table::Described::of).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&all).map_err(io::Error::other)?)?;
+    } else if *markdown {
+        table::page(&mut out)?;
+    } else if scenarios.is_empty() {
+        table::overview(&mut out, &chosen)?;
+    } else {
+        for scenario in &chosen {
+            table::describe(&mut out, &table::Described::of(scenario))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
-    let CheckArguments { scenarios, thorough, journal, threads, json, record, save } = arguments;
-    let chosen: Vec<Entry> = if scenarios.is_empty() {
-        catalogue::all()
-    } else {
-        let mut chosen = Vec::new();
-        for name in scenarios {
-            match catalogue::named(name) {
-                Some(scenario) => chosen.push(scenario),
-                None => return Ok(usage(&unknown_scenario(name))),
-            }
-        }
-        chosen
+    let CheckArguments { scenarios, thorough, journal, threads, json, matrix, record, save } = arguments;
+    let chosen = match chosen(scenarios) {
+        Ok(chosen) => chosen,
+        Err(unknown) => return Ok(usage(&unknown)),
     };
     let extent = if *thorough { Extent::Thorough } else { Extent::Default };
     let threads = threads_or_all(*threads);
     let journal = journal.as_ref().map(|file| Journal::open(file, &chosen, extent)).transpose()?;
     let mut reports = Vec::new();
+    let mut progress = Progress::through(chosen.len());
     for scenario in &chosen {
         if let Some(report) = journal.as_ref().and_then(|journal| journal.done(scenario.name)) {
             reports.push(report);
+            progress.end();
             continue;
         }
-        let mut telling = Telling::new(scenario.name);
-        let report = check(scenario, extent, threads, |progress| telling.tell(progress));
-        telling.end();
+        progress.begin(scenario.name);
+        let report = check(scenario, extent, threads, |far| progress.at(scenario.name, far));
+        progress.end();
         if let Some(journal) = &journal {
             journal.add(&report);
         }
         reports.push(report);
     }
+    drop(progress);
     let mut out = stdout();
-    let mut gaps = 0;
+    let is_whole = scenarios.is_empty() && !thorough;
+    let gaps = if is_whole { table::gaps(&reports) } else { Vec::new() };
     if *json {
         writeln!(out, "{}", serde_json::to_string_pretty(&reports).map_err(io::Error::other)?)?;
     } else {
         table::reports(&mut out, &reports)?;
-        if scenarios.is_empty() && !thorough {
-            gaps = table::matrix(&mut out, &reports)?;
+        if *matrix {
+            table::matrix(&mut out, &reports)?;
         }
+        table::verdict(&mut out, &reports, is_whole.then_some(gaps.as_slice()))?;
     }
     if let Some(directory) = save {
         for (report, trace) in reports.iter().filter_map(|report| Some((report, report.counterexample.as_ref()?))) {
-            write(&directory.join(format!("{}.json", report.scenario)), trace)?;
+            write_json(&directory.join(format!("{}.json", report.scenario)), trace)?;
         }
     }
     if let Some(file) = record {
-        write(file, &recorded(file, &reports)?)?;
+        write_json(file, &recorded(file, &reports)?)?;
     }
-    Ok(verdict(&reports, gaps))
+    Ok(verdict(&reports, gaps.len()))
 }
 
 /// The contents of the file, updated with the numbers of the checks that are complete and found no violation.
 fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
-    let mut recorded = match fs::read_to_string(file) {
+    let mut recorded = match read_text(file) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| about(file, &error.into()))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Recorded::default(),
         Err(error) => return Err(about(file, &error)),
     };
     for report in reports {
-        if matches!(report.verdict, Outcome::Holds | Outcome::CountedDifferently) {
+        if matches!(report.verdict, Outcome::Holds | Outcome::CountedDifferently | Outcome::NotRecorded) {
             recorded.record(&report.scenario, report.extent, report.states);
         } else {
-            eprintln!("warning: {} is not recorded: it does not hold or is not complete", report.scenario);
+            complain(&format!("warning: {} is not recorded: it does not hold or is not complete", report.scenario));
         }
     }
     Ok(recorded)
@@ -281,15 +318,6 @@ fn recorded(file: &Path, reports: &[Report]) -> io::Result<Recorded> {
 
 fn threads_or_all(threads: Option<u16>) -> usize {
     threads.map(usize::from).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
-}
-
-/// Writes a value as JSON, creating the directory if it does not exist.
-fn write(file: &Path, what: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(what).map_err(io::Error::other)?;
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory).map_err(|error| about(directory, &error))?;
-    }
-    fs::write(file, text + "\n").map_err(|error| about(file, &error))
 }
 
 fn about(file: &Path, error: &io::Error) -> io::Error {
@@ -307,15 +335,16 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
             found.case.with(explore).map_err(|error| error.to_string())
         }
         Some(mutant) => {
-            if let Err(unknown) = mutants::switch(mutant) {
-                return Ok(usage(&unknown));
-            }
+            let on = match mutants::switch(mutant) {
+                Ok(on) => on,
+                Err(unknown) => return Ok(usage(&unknown)),
+            };
             let Some(found) = bazaar_model_mutants::catalogue::named(scenario) else {
                 return Ok(usage(&unknown_scenario(scenario)));
             };
             let extent = bazaar_model_mutants::subject::scenario::Extent::Default;
             let explore =
-                bazaar_model_mutants::pictures::explore::Explore::of(&found, extent, Some(mutant), address, &mut out);
+                bazaar_model_mutants::pictures::explore::Explore::of(&found, extent, Some(on), address, &mut out);
             found.case.with(explore).map_err(|error| error.to_string())
         }
     };
@@ -323,7 +352,7 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
 }
 
 fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<ExitCode> {
-    let text = fs::read_to_string(file).map_err(|error| about(file, &error))?;
+    let text = read_text(file).map_err(|error| about(file, &error))?;
     if let Some(done) = simulate::replay(&text, file, svg.as_deref(), *step) {
         return done;
     }
@@ -335,7 +364,13 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
     let replayed = match &trace.mutant {
         None => {
             let show = bazaar_model::pictures::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model::pictures::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            bazaar_model::pictures::replay::replay(&trace, show, &mut out).map_err(|error| {
+                use bazaar_model::pictures::replay::ReplayError;
+                if let ReplayError::Picture { file, source } = &error {
+                    lose(&file.display().to_string(), source);
+                }
+                error.to_string()
+            })
         }
         Some(mutant) => {
             if let Err(unknown) = mutants::switch(mutant) {
@@ -343,13 +378,21 @@ fn replay(ReplayArguments { file, svg, step }: &ReplayArguments) -> io::Result<E
             }
             let trace = serde_json::from_str(&text).map_err(io::Error::other)?;
             let show = bazaar_model_mutants::pictures::replay::Show { svg: svg.as_deref(), step: *step };
-            bazaar_model_mutants::pictures::replay::replay(&trace, show, &mut out).map_err(|error| error.to_string())
+            bazaar_model_mutants::pictures::replay::replay(&trace, show, &mut out).map_err(|error| {
+                use bazaar_model_mutants::pictures::replay::ReplayError;
+                if let ReplayError::Picture { file, source } = &error {
+                    lose(&file.display().to_string(), source);
+                }
+                error.to_string()
+            })
         }
     };
     match replayed {
         // The history was replayed, and it shows a violation.
         Ok(()) if trace.violation.is_some() && step.is_none() => Ok(ExitCode::from(1)),
         Ok(()) => Ok(ExitCode::SUCCESS),
+        // The file that is read is not to blame.
+        Err(_) if has_lost() => Ok(ExitCode::from(NOT_COMPLETE)),
         Err(error) => Ok(usage(&format!("{}: {error}", file.display()))),
     }
 }
@@ -362,42 +405,10 @@ fn verdict(reports: &[Report], gaps: usize) -> ExitCode {
     let has = |verdict| reports.iter().any(|report| report.verdict == verdict);
     if has(Outcome::Violated) {
         ExitCode::from(1)
-    } else if has(Outcome::Incomplete) || has(Outcome::CountedDifferently) || gaps > 0 {
+    } else if [Outcome::Incomplete, Outcome::CountedDifferently, Outcome::NotRecorded].into_iter().any(has) || gaps > 0
+    {
         ExitCode::from(NOT_COMPLETE)
     } else {
         ExitCode::SUCCESS
-    }
-}
-
-/// Reports progress: on a terminal one line that is overwritten, elsewhere a line every few seconds.
-struct Telling {
-    scenario: &'static str,
-    is_terminal: bool,
-    next: Duration,
-}
-
-impl Telling {
-    fn new(scenario: &'static str) -> Telling {
-        let is_terminal = io::stderr().is_terminal();
-        let next = if is_terminal { Duration::ZERO } else { Duration::from_secs(5) };
-        Telling { scenario, is_terminal, next }
-    }
-
-    fn tell(&mut self, Progress { states, depth, elapsed }: Progress) {
-        if elapsed < self.next {
-            return;
-        }
-        let (every, before, after) = if self.is_terminal { (200, "\r\x1b[K", "") } else { (5_000, "", "\n") };
-        self.next = elapsed + Duration::from_millis(every);
-        let seconds = elapsed.as_secs_f64();
-        // If progress cannot be shown, the check still goes on.
-        let _ =
-            write!(io::stderr(), "{before}{}: {states} states, depth {depth}, {seconds:.1} s{after}", self.scenario);
-    }
-
-    fn end(&self) {
-        if self.is_terminal {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
     }
 }

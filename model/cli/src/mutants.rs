@@ -1,26 +1,36 @@
 //! `bazaar-model mutants`: breaks the protocol, one safety line at a time.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
-use bazaar_model_mutants::protocol::mutant::{self, Mutant};
+use bazaar_model_mutants::pictures::explore::On;
+use bazaar_model_mutants::protocol::{
+    mutant::{self, Mutant},
+    text::{agreeing, counted},
+};
 use bazaar_model_mutants::search::mutants::{
     CATALOGUE, Finding, Line, caught_by, control, find, line, missed, scenarios, simulated, smaller_first,
 };
 use bazaar_model_mutants::subject::scenario::Family;
 
-use super::{MutantsArguments, gallery, stdout, threads_or_all, usage, write};
+use super::{
+    MutantsArguments, gallery,
+    output::{stdout, write_json},
+    progress::Progress,
+    threads_or_all, usage,
+};
 
-/// Switches a mutant on for this process.
+/// Switches a mutant on for this process, and says what is known of it.
 ///
 /// # Errors
 /// The message to print, if there is no mutant of this name.
-pub fn switch(name: &str) -> Result<(), String> {
+pub fn switch(name: &str) -> Result<On<'static>, String> {
     let mutant = Mutant::named(name).ok_or_else(|| unknown(name))?;
     mutant::switch(Some(mutant));
-    Ok(())
+    let shown_in = line(mutant).map(|line| line.scenario);
+    Ok(On { name: mutant.name(), sentence: mutant.sentence(), shown_in })
 }
 
 fn unknown(name: &str) -> String {
@@ -63,33 +73,35 @@ pub fn hunt(
     let mut complete = true;
     // The unmutated machine, for comparison. It takes a while, so only when the whole catalogue is asked for.
     if mutants.is_empty() && gallery.is_none() {
-        for scenario in scenarios() {
-            tell(&format!("{} without a mutant", scenario.name));
+        let controls = scenarios();
+        let mut progress = Progress::through(controls.len());
+        for scenario in controls {
+            progress.begin(&format!("{} without a mutant", scenario.name));
             let report = control(&scenario, threads_or_all(*threads));
             let holds = report.verdict == bazaar_model_mutants::search::check::Outcome::Holds;
             complete &= holds;
             if !json || !holds {
                 let verdict = if holds { "holds, as recorded" } else { "DOES NOT HOLD AS RECORDED" };
-                writeln!(out, "{:<28} {verdict}: {} states", scenario.name, report.states)?;
+                progress.aside(|| writeln!(out, "{:<28} {verdict}: {} states", scenario.name, report.states))?;
             }
+            progress.end();
         }
     }
     let mut findings: Vec<Finding> = Vec::new();
+    let mut progress = Progress::through(lines.len());
     for line in lines {
-        tell(line.mutant.name());
+        progress.begin(line.mutant.name());
         let finding = find(line);
+        progress.end();
         if !json {
-            print(&mut out, &finding)?;
+            progress.aside(|| print(&mut out, &finding))?;
         }
         if let (Some(directory), Some(trace)) = (save, &finding.trace) {
-            write(&directory.join(format!("{}.json", finding.mutant)), trace)?;
+            write_json(&directory.join(format!("{}.json", finding.mutant)), trace)?;
         }
         findings.push(finding);
     }
-    if std::io::stderr().is_terminal() {
-        // If progress cannot be shown, the search still goes on.
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    drop(progress);
     if let Some(directory) = gallery {
         gallery::write_page(directory, &findings)?;
     }
@@ -97,7 +109,12 @@ pub fn hunt(
         writeln!(out, "{}", serde_json::to_string_pretty(&findings).map_err(io::Error::other)?)?;
     } else {
         let found = findings.iter().filter(|finding| finding.trace.is_some()).count();
-        writeln!(out, "{found} of {} mutants violate the expected property", findings.len())?;
+        writeln!(
+            out,
+            "{found} of {} {} the expected property",
+            counted(findings.len(), "mutant"),
+            agreeing(findings.len(), "violates", "violate")
+        )?;
     }
     Ok(if findings.iter().any(|finding| finding.trace.is_none()) {
         ExitCode::from(1)
@@ -116,17 +133,16 @@ fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<E
     }
     let mut out = stdout();
     let mut caught = 0;
+    let mut progress = Progress::through(lines.len());
     for Line { mutant, .. } in lines {
-        tell(mutant.name());
-        match caught_by(family, *mutant, up_to) {
-            Some((scenario, property)) => {
-                caught += 1;
-                writeln!(out, "{:<30} {property} in {scenario}", mutant.name())?;
-            }
-            None => writeln!(out, "{:<30} -", mutant.name())?,
-        }
+        progress.begin(mutant.name());
+        let found = caught_by(family, *mutant, up_to);
+        progress.end();
+        caught += usize::from(found.is_some());
+        let found = found.map_or("-".to_owned(), |(scenario, property)| format!("{property} in {scenario}"));
+        progress.aside(|| writeln!(out, "{:<30} {found}", mutant.name()))?;
     }
-    tell("");
+    drop(progress);
     let of = lines.len();
     writeln!(out, "{family} catches {caught} of {of} mutants in its {scenarios} scenarios of up to {up_to} states")?;
     Ok(ExitCode::SUCCESS)
@@ -136,42 +152,42 @@ fn what_it_catches(family: Family, lines: &[Line], up_to: usize) -> io::Result<E
 fn what_simulation_finds(lines: &[Line], seeds: u64, threads: usize) -> io::Result<ExitCode> {
     let mut out = stdout();
     let (mut found, mut survivors) = (0, 0);
+    let mut progress = Progress::through(lines.len());
     for Line { mutant, .. } in lines {
         // Those that are known to be missed are tried only if one is named alone.
         if let Some(why) = missed(*mutant).filter(|_| lines.len() > 1) {
-            writeln!(out, "{:<30} not looked for: {why}", mutant.name())?;
+            progress.end();
+            progress.aside(|| writeln!(out, "{:<30} not looked for: {why}", mutant.name()))?;
             continue;
         }
-        tell(mutant.name());
-        match simulated(*mutant, seeds, threads) {
+        progress.begin(mutant.name());
+        let outcome = match simulated(*mutant, seeds, threads) {
             Some((seed, violation)) => {
                 found += 1;
-                writeln!(out, "{:<30} violates {} in seed {seed}", mutant.name(), violation.property)?;
+                format!("violates {} in seed {seed}", violation.property)
             }
             None => {
                 survivors += 1;
-                writeln!(out, "{:<30} SURVIVES {seeds} seeds", mutant.name())?;
+                format!("SURVIVES {seeds} seeds")
             }
-        }
-        out.flush()?;
+        };
+        progress.end();
+        progress.aside(|| writeln!(out, "{:<30} {outcome}", mutant.name()).and_then(|()| out.flush()))?;
     }
-    tell("");
+    drop(progress);
     writeln!(out, "the simulator finds {found} of {} mutants, each within {seeds} seeds", lines.len())?;
     Ok(if survivors > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-fn tell(what: &str) {
-    if io::stderr().is_terminal() {
-        // If progress cannot be shown, the search still goes on.
-        let _ = write!(io::stderr(), "\r\x1b[K{what}");
-    }
 }
 
 fn print(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     let Finding { mutant, sentence, property, scenario, recorded, trace, seconds } = finding;
     let verdict = match trace {
-        Some(trace) if finding.is_as_recorded() => format!("violates {property} in {} steps", trace.steps.len()),
-        Some(trace) => format!("violates {property} in {} steps, BUT {recorded} ARE RECORDED", trace.steps.len()),
+        Some(trace) if finding.is_as_recorded() => {
+            format!("violates {property} in {}", counted(trace.steps.len(), "step"))
+        }
+        Some(trace) => {
+            format!("violates {property} in {}, BUT {recorded} ARE RECORDED", counted(trace.steps.len(), "step"))
+        }
         None => format!("SURVIVES: {property} holds"),
     };
     writeln!(out, "{mutant:<28} {verdict} ({scenario}, {seconds:.1} s): {sentence}")

@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,21 +16,28 @@ use std::{
 
 use bazaar_model::{
     protocol::{
-        config::Pace,
+        config::Ordering as Serving,
         graph::{Graph, MOST_PEERS},
         invariant::Property,
         random::SplitMix64,
+        text::number,
     },
     simulator::{
         history::{Outcome, Record, shrink, simulate},
         meter::{Operation, Tally},
-        plan::{FaultKind, LONGEST, Network, Plan, SHORTEST, Schedule},
-        table::{FIRST_KILL, Row, Section, Size, Turnover, legend, measure},
+        plan::{FaultKind, LONGEST, Millis, Network, Plan, SHORTEST, Schedule, Think},
+        table::{FIRST_KILL, Order, Row, Section, Size, Turnover, legend, measure},
     },
 };
+use jiff::fmt::friendly::SpanParser;
 use serde::Serialize;
 
-use super::{NOT_COMPLETE, about, mutants, stdout, threads_or_all, usage, write};
+use super::{
+    NOT_COMPLETE, about, mutants,
+    output::{complain, read_text, stdout, write_json},
+    progress::Progress,
+    threads_or_all, usage,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct SimulateArguments {
@@ -47,9 +53,22 @@ pub struct SimulateArguments {
     /// peers there are. Of several, each seed draws one (default: random; with `--table` line,ring,random).
     #[arg(long, value_name = "FILE|line|ring|random", value_delimiter = ',')]
     network: Vec<String>,
-    /// How long a buyer thinks before its next request, such as 300ms or 2s; 0s: not at all (default: 300ms).
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    think: Option<Duration>,
+    /// How long a buyer thinks before its next request, such as 300ms or 2s; 0s: not at all. With 50ms..2s buyers
+    /// differ, and each draws its own. With `--table`, those to compare. (Default: 300ms; in half of the seeds
+    /// 50ms..2s.)
+    #[arg(long, value_name = "TIME|A..B", value_delimiter = ',', value_parser = think)]
+    think: Vec<Think>,
+    /// With `--table`: the orders to compare, `stable` or `smallest-open` (default: stable). Without it, half of the
+    /// seeds have each.
+    #[arg(long, value_name = "ORDER", value_delimiter = ',', value_parser = ordering, requires = "table")]
+    ordering: Vec<Serving>,
+    /// With `--table`: how long after the last wave a trader may ask for promises again, to compare; 0s: with its
+    /// heartbeats only (default: 0s).
+    #[arg(long, value_name = "TIME", value_delimiter = ',', value_parser = duration, requires = "table")]
+    wave: Vec<Duration>,
+    /// With `--table`: how often the trader changes, to compare: `never`, `resigns` or `killed` (default: all).
+    #[arg(long, value_name = "HOW", value_delimiter = ',', value_parser = turnover, requires = "table")]
+    turnover: Vec<Turnover>,
     /// How long each history is in virtual time, such as 90s or 2h; its last minute is without faults (default: 120s).
     /// With `--table`, how long is counted (default: 60s).
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
@@ -59,7 +78,7 @@ pub struct SimulateArguments {
     quiet: bool,
     /// Fail if a history has fewer outcomes than this: it would show little. Histories in which fewer than three peers are
     /// left do not count.
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "table")]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "table", value_parser = |text: &str| number(text, &(0..=u64::MAX)))]
     floor: u64,
     /// Pass over violations of these properties, such as A9, since they are known.
     #[arg(long, value_name = "PROPERTY", value_delimiter = ',', value_parser = property, conflicts_with = "table")]
@@ -72,7 +91,7 @@ pub struct SimulateArguments {
     #[arg(long, requires = "table")]
     markdown: bool,
     /// The number of threads (default: the number of processors).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, &(1..=u16::MAX)))]
     threads: Option<u16>,
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "markdown")]
@@ -86,6 +105,33 @@ fn property(text: &str) -> Result<Property, String> {
     let named = |property: &Property| property.to_string().eq_ignore_ascii_case(text);
     let all = || Property::ALL.map(|property| property.to_string()).join(", ");
     Property::ALL.into_iter().find(named).ok_or_else(|| format!("{text:?} is no property; there are {}", all()))
+}
+
+fn think(text: &str) -> Result<Think, String> {
+    let millis = |text: &str| Ok::<_, String>(Millis(duration(text)?.as_millis() as u64));
+    let think = match text.split_once("..") {
+        Some((least, most)) => Think { least: millis(least)?, most: millis(most)? },
+        None => millis(text).map(|time| Think { least: time, most: time })?,
+    };
+    if think.most < think.least {
+        return Err(format!("there is no time in {text}; the second must not be shorter"));
+    }
+    Ok(think)
+}
+
+fn ordering(text: &str) -> Result<Serving, String> {
+    let named = |ordering: &Serving| ordering.name() == text;
+    let both = [Serving::Stable, Serving::SmallestOpen];
+    both.into_iter().find(named).ok_or_else(|| format!("{text:?} is no order; there are stable and smallest-open"))
+}
+
+fn turnover(text: &str) -> Result<Turnover, String> {
+    match text {
+        "never" => Ok(Turnover::Never),
+        "resigns" => Ok(Turnover::Resigns),
+        "killed" => Ok(Turnover::Killed),
+        _ => Err(format!("{text:?} is not how often a trader changes; there are never, resigns and killed")),
+    }
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -117,17 +163,10 @@ fn peers(text: &str) -> Result<RangeInclusive<u32>, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time such as 300ms, 2s, 5min or 1h");
-    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..unit].parse().map_err(|_| wrong())?;
-    let millis = match &text[unit..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    let time = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
+    let wrong = || format!("{text:?} is not a time such as 300ms, 1.5s, 5min or 1h30m");
+    // The crate would also take a sign, and the durations of ISO 8601.
+    let is_plain = text.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with("ago");
+    let time = SpanParser::new().parse_unsigned_duration(text).ok().filter(|_| is_plain).ok_or_else(wrong)?;
     if time > LONGEST {
         return Err(format!("{text:?} is too long; at most {}h", LONGEST.as_secs() / 3_600));
     }
@@ -153,7 +192,7 @@ fn network(name: &str) -> io::Result<Network> {
         "ring" => Network::Ring,
         file => {
             let path = Path::new(file);
-            let text = fs::read_to_string(path).map_err(|error| {
+            let text = read_text(path).map_err(|error| {
                 let what = format!("{error}; a network is random, line, ring, or a file with an adjacency list");
                 about(path, &io::Error::new(error.kind(), what))
             })?;
@@ -200,7 +239,9 @@ impl<'a> Campaign<'a> {
             Network::Random | Network::Line | Network::Ring => drawn,
         };
         let SimulateArguments { think, quiet, without, .. } = self.arguments;
-        let think = think.or(Pace::DEFAULT.think).unwrap_or_default();
+        let think = think.as_slice();
+        let think = if think.is_empty() { &THINK } else { think };
+        let think = think[SplitMix64::new(seed, "think").index(think.len())];
         let without = without.iter().copied().collect();
         Plan { seed, peers, network, think, span: self.span, quiet: *quiet, without }
     }
@@ -215,12 +256,16 @@ impl<'a> Campaign<'a> {
         command += &flag("peers", self.arguments.peers.iter().map(range).collect());
         command += &flag("network", self.arguments.network.clone());
         let millis = |time: Duration| format!("{}ms", time.as_millis());
-        command += &flag("think", self.arguments.think.map(millis).into_iter().collect());
+        command += &flag("think", self.arguments.think.iter().map(Think::to_string).collect());
         command += &flag("for", self.arguments.span.map(millis).into_iter().collect());
         command += &flag("without", self.arguments.without.iter().map(Property::to_string).collect());
         command + if self.arguments.quiet { " --quiet" } else { "" }
     }
 }
+
+/// How long buyers think, each in half of the seeds.
+const THINK: [Think; 2] =
+    [Think { least: Millis(300), most: Millis(300) }, Think { least: Millis(50), most: Millis(2_000) }];
 
 /// The results of all seeds together.
 #[derive(Default)]
@@ -306,6 +351,7 @@ pub fn run(arguments: &SimulateArguments) -> io::Result<ExitCode> {
     let stops = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     let begun = Instant::now();
+    let progress = Progress::through(seeds.clone().count());
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -322,31 +368,22 @@ pub fn run(arguments: &SimulateArguments) -> io::Result<ExitCode> {
                     }
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.add(schedule, outcome, again);
-                    progress(&sum, begun);
+                    progress.tell(&so_far(&sum, begun));
+                    progress.end();
                 }
             });
         }
     });
-    if io::stderr().is_terminal() {
-        // If progress cannot be shown, the simulation still goes on.
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    drop(progress);
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     report(&campaign, &sum, begun.elapsed())
 }
 
-fn progress(sum: &Sum, begun: Instant) {
-    if io::stderr().is_terminal() {
-        let seconds = begun.elapsed().as_secs_f64().max(0.001);
-        let hours = sum.nanos as f64 / 3.6e12;
-        let _ = write!(
-            io::stderr(),
-            "\r\x1b[K{} seeds, {hours:.1} h simulated, {:.1} h a minute, {} outcomes",
-            sum.seeds,
-            hours * 60.0 / seconds,
-            sum.tally.outcomes()
-        );
-    }
+fn so_far(sum: &Sum, begun: Instant) -> String {
+    let seconds = begun.elapsed().as_secs_f64().max(0.001);
+    let hours = sum.nanos as f64 / 3.6e12;
+    let (pace, outcomes) = (hours * 60.0 / seconds, sum.tally.outcomes());
+    format!("{hours:.1} h simulated, {pace:.1} h a minute, {outcomes} outcomes")
 }
 
 /// The numbers of peers that are compared by default.
@@ -381,19 +418,28 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
             format!("--for {span:?} is too short: the trader is killed after {FIRST_KILL:?}, unless --quiet is given");
         return Err(io::Error::other(what));
     }
-    let think = arguments.think.or(Pace::DEFAULT.think).unwrap_or_default();
+    let thinks = if arguments.think.is_empty() { THINK[..1].to_vec() } else { arguments.think.clone() };
+    let orderings = if arguments.ordering.is_empty() { vec![Serving::Stable] } else { arguments.ordering.clone() };
+    let waves = if arguments.wave.is_empty() { vec![Duration::ZERO] } else { arguments.wave.clone() };
+    let orders = orderings.iter().flat_map(|ordering| {
+        // Nobody promises anything in the other order.
+        let waves = if *ordering == Serving::Stable { waves.as_slice() } else { &[Duration::ZERO] };
+        waves.iter().map(|wave| Order { ordering: *ordering, wave: Millis(wave.as_millis() as u64) })
+    });
+    let orders: Vec<Order> = orders.collect();
+    let turnovers = if arguments.turnover.is_empty() { Turnover::ALL.to_vec() } else { arguments.turnover.clone() };
+    let is_asked = |turnover: &&Turnover| **turnover != Turnover::Killed || !arguments.quiet;
     let mut tasks: Vec<Size> = Vec::new();
     for network in &networks {
-        let is_asked = |turnover: &Turnover| *turnover != Turnover::Killed || !arguments.quiet;
-        for turnover in Turnover::ALL.into_iter().filter(is_asked) {
-            match network {
-                Network::Given(graph) => {
-                    tasks.push(Size { peers: graph.len(), network: network.clone(), think, turnover, span });
-                }
-                Network::Random | Network::Line | Network::Ring => {
-                    let size = |peers: &u32| Size { peers: *peers, network: network.clone(), think, turnover, span };
-                    tasks.extend(sizes.iter().map(size));
-                }
+        let sizes = match network {
+            Network::Given(graph) => &[graph.len()],
+            Network::Random | Network::Line | Network::Ring => sizes.as_slice(),
+        };
+        for turnover in turnovers.iter().filter(is_asked) {
+            for (think, order) in thinks.iter().flat_map(|think| orders.iter().map(move |order| (*think, *order))) {
+                let (network, turnover) = (network.clone(), *turnover);
+                let size = |peers: &u32| Size { peers: *peers, network: network.clone(), think, order, turnover, span };
+                tasks.extend(sizes.iter().map(size));
             }
         }
     }
@@ -402,31 +448,29 @@ fn table(arguments: &SimulateArguments) -> io::Result<ExitCode> {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     order.sort_by_key(|nth| std::cmp::Reverse(tasks[*nth].peers));
     let next = AtomicU64::new(0);
+    let progress = Progress::through(tasks.len());
     thread::scope(|scope| {
         for _ in 0..threads_or_all(arguments.threads) {
             scope.spawn(|| {
                 while let Some(nth) = order.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let size = &tasks[*nth];
-                    if io::stderr().is_terminal() {
-                        let Size { peers, network, turnover, .. } = size;
-                        let _ = write!(io::stderr(), "\r\x1b[K{peers} peers, {network}, {turnover}");
-                    }
+                    let Size { peers, network, turnover, .. } = size;
+                    progress.tell(&format!("{peers} peers, {network}, {turnover}"));
                     let row = measure(size, seed);
+                    progress.end();
                     let row = row.map_err(|violation| format!("{} peers, {}: {violation}", size.peers, size.network));
                     rows.lock().unwrap_or_else(PoisonError::into_inner)[*nth] = Some(row);
                 }
             });
         }
     });
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    drop(progress);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     let rows: Result<Vec<Row>, String> = rows.into_iter().flatten().collect();
     match rows {
         Ok(rows) => print_table(arguments, &rows).map(|()| ExitCode::SUCCESS),
         Err(violation) => {
-            eprintln!("VIOLATED {violation}");
+            complain(&format!("VIOLATED {violation}"));
             Ok(ExitCode::from(1))
         }
     }
@@ -449,14 +493,14 @@ fn print_table(arguments: &SimulateArguments, rows: &[Row]) -> io::Result<()> {
         writeln!(out, "ledger is a millisecond away and syncs in 0.25 ms. Counted after ten seconds.\n")?;
         writeln!(out, "{}", legend())?;
     }
-    let mut begun: Option<(&str, Turnover)> = None;
+    let section = |row: &Row| format!("{}, {}, {}, thinking {}", row.network, row.turnover, row.order, row.think);
+    let mut begun: Option<String> = None;
     for row in rows {
-        let section = (row.network.as_str(), row.turnover);
-        if begun.replace(section) == Some(section) {
+        let title = section(row);
+        if begun.replace(title.clone()).as_ref() == Some(&title) {
             continue;
         }
-        let of_section = rows.iter().filter(|row| (row.network.as_str(), row.turnover) == section).collect();
-        let title = format!("{}, {}", row.network, row.turnover);
+        let of_section = rows.iter().filter(|row| section(row) == title).collect();
         writeln!(out, "{}{title}\n", if arguments.markdown { "## " } else { "" })?;
         writeln!(out, "{}", Section::new(of_section, arguments.markdown))?;
     }
@@ -503,11 +547,11 @@ fn replay_record(text: &str, file: &Path, is_drawn: bool) -> io::Result<ExitCode
 struct Report<'a> {
     seeds: u64,
     compared: u64,
-    hours: f64,
-    hours_a_minute: f64,
+    simulated_hours: f64,
+    hours_per_minute: f64,
     fewest_outcomes: Option<u64>,
-    operations: Vec<(&'a str, u64)>,
-    faults: Vec<(&'a str, u64)>,
+    operations: BTreeMap<&'a str, u64>,
+    faults: BTreeMap<&'a str, u64>,
     idle: Vec<&'a str>,
     violation: Option<Record>,
     command: Option<String>,
@@ -533,11 +577,11 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         let report = Report {
             seeds: sum.seeds,
             compared: sum.compared,
-            hours,
-            hours_a_minute: hours * 60.0 / seconds,
+            simulated_hours: hours,
+            hours_per_minute: hours * 60.0 / seconds,
             fewest_outcomes: sum.fewest.map(|(outcomes, _)| outcomes),
-            operations: Operation::ALL.map(|one| (one.name(), sum.tally.operations(one))).to_vec(),
-            faults: FaultKind::ALL.map(|one| (one.name(), sum.tally.faults(one))).to_vec(),
+            operations: Operation::ALL.map(|one| (one.name(), sum.tally.operations(one))).into(),
+            faults: FaultKind::ALL.map(|one| (one.name(), sum.tally.faults(one))).into(),
             idle: idle.clone(),
             violation: failed.as_ref().map(|(_, record)| record.clone()),
             command: failed.as_ref().map(|(command, _)| command.clone()),
@@ -576,36 +620,42 @@ fn report(campaign: &Campaign<'_>, sum: &Sum, took: Duration) -> io::Result<Exit
         }
     }
     if let Some(seed) = sum.differs {
-        eprintln!("error: seed {seed} gave two different histories");
+        complain(&format!("error: seed {seed} gave two different histories"));
     }
     if let Some((_, record)) = &failed {
-        // Last, so that nothing above is lost where it cannot be written.
-        if let Err(error) = write(&save, record) {
-            eprintln!("error: {error}");
-        }
+        // Last, so that nothing above is lost where it cannot be written; that is said at the end.
+        let _ = write_json(&save, record);
         return Ok(ExitCode::from(1));
     }
     if sum.differs.is_some() {
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     if !idle.is_empty() {
-        eprintln!("error: these faults were on in {OFTEN} seeds or more and never happened: {}", idle.join(", "));
+        complain(&format!(
+            "error: these faults were on in {OFTEN} seeds or more and never happened: {}",
+            idle.join(", ")
+        ));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     let done = |operation| sum.tally.operations(operation);
     let settled = done(Operation::Settled);
     if settled < sum.seeds {
         let of = sum.seeds;
-        eprintln!("error: only {settled} of {of} networks settled; of the others nothing was asked at the end");
+        complain(&format!(
+            "error: only {settled} of {of} networks settled; of the others nothing was asked at the end"
+        ));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     let asked = [Operation::QuietUnicast, Operation::QuietTerm];
     if let Some(never) = asked.into_iter().find(|one| done(*one) == 0 && sum.seeds >= SUFFICE && sum.fewest.is_some()) {
-        eprintln!("error: never \"{}\", so A9 and L4 were hardly asked", never.name());
+        complain(&format!("error: never \"{}\", so A9 and L4 were hardly asked", never.name()));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     if let Some((outcomes, seed)) = sum.fewest.filter(|(outcomes, _)| *outcomes < arguments.floor) {
-        eprintln!("error: seed {seed} had {outcomes} outcomes, fewer than {}, so it shows little", arguments.floor);
+        complain(&format!(
+            "error: seed {seed} had {outcomes} outcomes, fewer than {}, so it shows little",
+            arguments.floor
+        ));
         return Ok(ExitCode::from(NOT_COMPLETE));
     }
     Ok(ExitCode::SUCCESS)

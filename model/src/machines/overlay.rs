@@ -51,7 +51,7 @@ use std::{
 use bazaar_protocol::{
     clock::Time,
     config::Limits,
-    id::{Epoch, Incarnation, Life, PeerId, Position, SaleNumber},
+    id::{Epoch, Incarnation, Life, PeerId, SaleNumber},
     invariant::{
         Property, Violation, a_broadcast_reaches_both_ends_of_a_link_or_neither, a_flood_is_delivered_at_most_once,
         a_new_flood_is_dropped_only_below_the_window, a_unicast_ends_only_where_no_path_is_left,
@@ -310,9 +310,14 @@ fn place_of(envelope: &Envelope) -> u64 {
         Body::Heartbeat { epoch, .. } => epoch.0,
         Body::Client(ClientMessage::AskSales { after: Some(place) }) => place.0,
         Body::Client(
-            ClientMessage::AskSales { after: None } | ClientMessage::Request(_) | ClientMessage::Deposit(_),
+            ClientMessage::AskSales { after: None }
+            | ClientMessage::Request(_)
+            | ClientMessage::Join { .. }
+            | ClientMessage::Deposit(_),
         )
         | Body::Election(_)
+        | Body::Wave
+        | Body::Promises { .. }
         | Body::Clock
         | Body::Trader(_) => u64::MAX,
     }
@@ -436,7 +441,7 @@ impl Run<'_> {
         self.scene.said.push(said);
         let sent = self.change(by, |up| match to {
             None => {
-                let body = Body::Heartbeat { epoch: Epoch(place), head: Position(0) };
+                let body = Body::Heartbeat { epoch: Epoch(place), waits: None };
                 up.overlay.broadcast(Time(place + 1), body)
             }
             Some(to) => {

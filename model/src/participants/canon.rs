@@ -37,8 +37,8 @@ impl Step<'_> {
             let is_up = |life: Life| live(life.peer).is_some_and(|live| live.participant.me() == life);
             let is_there = |peer: PeerId| live(peer).is_some();
             let has_trader = peers.iter().any(|peer| peer.live().is_some_and(|live| live.epoch().is_some()));
-            if !replies.iter().all(|reply| is_up(reply.reply.to)) {
-                replies.change(|replies| replies.retain(|reply| is_up(reply.reply.to)));
+            if !replies.iter().all(|reply| is_up(reply.reply.word.to)) {
+                replies.change(|replies| replies.retain(|reply| is_up(reply.reply.word.to)));
             }
             if !mail.iter().all(|mail| mail.to.map_or(has_trader, is_there)) {
                 mail.change(|bag| bag.retain(|mail| mail.to.map_or(has_trader, is_there)));
@@ -81,7 +81,7 @@ impl Step<'_> {
         // same epoch. An answer to a read stays while its caller reads and could continue from it, or could believe
         // that it could.
         let may_be_mistaken = |reply: &Reply| {
-            let Some(office) = office_of(reply.reply.to) else { return false };
+            let Some(office) = office_of(reply.reply.word.to) else { return false };
             let echo = match &reply.reply.answer {
                 LedgerAnswer::Append { echo, .. } => echo,
                 LedgerAnswer::Records { from, .. } => return office.wanted().is_some_and(|wanted| wanted.0 >= *from),

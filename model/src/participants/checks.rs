@@ -12,6 +12,7 @@ impl World {
     /// The input and the role in this step; `None` where no machine is stepped.
     pub(super) fn stepped(&self, setup: &Participants, action: &Action) -> Option<Stepped> {
         let (peer, kind) = match action {
+            Action::Resign(peer) => (peer, Kind::Resign),
             Action::Stand(peer) => (peer, Kind::Stand),
             Action::Yield(peer) => (peer, Kind::Yield),
             Action::Fire(peer, timer) => (peer, Kind::of_timer(*timer)),
@@ -21,6 +22,7 @@ impl World {
             }
             Action::Tick(peer) => (peer, Kind::Tick),
             Action::Serve(peer) => (peer, Kind::Request),
+            Action::Lie(peer) => (peer, Kind::Heartbeat),
             Action::Consult(peer) => {
                 let kind = match self.live(setup, *peer)?.question.as_ref()? {
                     LedgerRequest::Status => Kind::Status,

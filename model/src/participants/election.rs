@@ -209,15 +209,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         Scenario {
             name: "election-reads",
             about: "two peers whose reads of the ledger, and the answers, take time; meanwhile a trader writes",
-            bounds: "3 alarms, 1 renewal, 1 sale: an answer is out of date when it arrives, and a heartbeat tells of \
-                     more than has been read.",
-            landmarks: vec![
-                Landmark::HeadOvertook,
-                Landmark::SecondEpoch,
-                Landmark::ClaimConflict,
-                Landmark::Heartbeat,
-                Landmark::Resigned,
-            ],
+            bounds: "3 alarms, 1 renewal, 1 sale: an answer is out of date when it arrives.",
+            landmarks: vec![Landmark::SecondEpoch, Landmark::ClaimConflict, Landmark::Heartbeat, Landmark::Resigned],
             case: Participants {
                 slow_reads: true,
                 ..electors(2).with(Budget { alarms: 3, renewals: 1, sales: 1, ..none })
@@ -302,6 +295,28 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 Cut::Nothing,
                 Budget { alarms: 3, crashes: 1, restarts: 1, renewals: 1, ..none },
             )),
+            ..base()
+        },
+        Scenario {
+            name: "dismissed",
+            about: "three peers; somebody wants the trader to resign, before its first sale or with one under way: there \
+                    comes to be another that all know",
+            bounds: "2 alarms, 1 sale, 1 resignation by hand. It is written like any other, and its peer sits out a term.",
+            landmarks: vec![Landmark::TookOffice, Landmark::DismissedInFlight],
+            case: converging(160, Cut::Nothing, Budget { alarms: 2, sales: 1, dismissals: 1, ..none }),
+            further: Some(converging(200, Cut::Nothing, Budget { alarms: 3, sales: 1, dismissals: 1, ..none })),
+            ..base()
+        },
+        Scenario {
+            name: "lied-to",
+            about: "three peers; a member tells one that it leads, in an epoch that nobody was granted, and goes on to tell \
+                    everybody for ever: there comes to be one trader that all know, of a real epoch",
+            bounds: "3 alarms, 1 heartbeat of an epoch that is five too high, to any peer at any moment, whoever else it \
+                     tells: the trader, a peer that stands, calls or follows. The ledger is shown that epoch as well, and \
+                     must not stop.",
+            landmarks: vec![Landmark::TookOffice, Landmark::SecondEpoch, Landmark::NoSuchEpoch, Landmark::MarkRefused],
+            case: converging(700, Cut::Liar, Budget { alarms: 3, lies: 1, ..none }),
+            further: Some(converging(1_000, Cut::Liar, Budget { alarms: 4, lies: 1, ..none })),
             ..base()
         },
         Scenario {

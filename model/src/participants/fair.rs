@@ -135,7 +135,7 @@ impl Step<'_> {
         self.world.calls.change(|calls| {
             calls.retain(|call| cut != Cut::Ledger && cut != Cut::FromLedger(call.caller.peer));
         });
-        self.world.replies.change(|replies| replies.retain(|reply| hears(reply.reply.to.peer)));
+        self.world.replies.change(|replies| replies.retain(|reply| hears(reply.reply.word.to.peer)));
         for peer in self.setup.ids().filter(|peer| !hears(*peer)) {
             self.live(peer, |live| live.question = None);
         }
@@ -179,7 +179,7 @@ impl Step<'_> {
             return Some(Ok(Action::Take(call.clone())));
         }
         if let Some(reply) = self.world.replies.iter().next() {
-            return Some(Ok(Action::Answer(reply.reply.to.peer, reply.clone())));
+            return Some(Ok(Action::Answer(reply.reply.word.to.peer, reply.clone())));
         }
         let picks = self.world.lives().find(|live| live.choice.is_some());
         if let Some(live) = picks {
@@ -199,7 +199,26 @@ impl Step<'_> {
     fn due(&mut self) -> Option<Action> {
         let stands = if self.setup.is_elected() { None } else { self.who_stands() };
         let asks = self.untold().map(|peer| Action::Fire(peer, Timer::Buyer));
-        stands.map(Action::Stand).or(asks).or_else(|| self.slow_answer()).or_else(|| self.next_timer())
+        let told = || if self.cut == Cut::Liar { self.next_told() } else { None };
+        stands.map(Action::Stand).or(asks).or_else(told).or_else(|| self.slow_answer()).or_else(|| self.next_timer())
+    }
+
+    /// Before time passes the ledger tells each peer how it is, as the driver's answer to a sign of life does, and then a
+    /// member with a bug tells that peer of an epoch that nobody was granted.
+    fn next_told(&mut self) -> Option<Action> {
+        let (peer, lies) = (self.told / 2, self.told % 2 == 1);
+        let Some(peer) = self.world.lives().nth(peer).map(Live::id) else {
+            self.told = 0;
+            return None;
+        };
+        self.told += 1;
+        if lies {
+            return Some(Action::Lie(peer));
+        }
+        self.live(peer, |live| {
+            live.question.get_or_insert(LedgerRequest::Status);
+        });
+        Some(Action::Consult(peer))
     }
 
     /// Where reads are slow, an answer comes after [`SLOW`](super::SLOW) unless a timer is due before that.
@@ -261,7 +280,9 @@ impl Step<'_> {
     fn missing(&self) -> Option<Violation> {
         let unheard = match self.cut {
             Cut::FromLedger(peer) | Cut::AnswersOfLedger(peer) => BTreeSet::from([peer]),
-            Cut::Nothing | Cut::FromOverlay(_) | Cut::Ledger | Cut::FirstAnswers | Cut::SlowReads => BTreeSet::new(),
+            Cut::Nothing | Cut::FromOverlay(_) | Cut::Ledger | Cut::FirstAnswers | Cut::SlowReads | Cut::Liar => {
+                BTreeSet::new()
+            }
         };
         let settled = Settled {
             live: self.world.lives().map(|live| &live.participant).collect(),

@@ -1,5 +1,5 @@
-//! Participants and the ledger, without an overlay: the subject of [`election`] and
-//! [`trading`].
+//! Participants and the ledger, without an overlay: the subject of [`election`],
+//! [`trading`] and [`order`].
 //!
 //! [`World`] is a state, [`Action`] a step; [`step`] takes a step, [`canon`] says when two states are the same,
 //! [`fair`] what becomes of a state once faults stop, and [`words`] puts all of it in words and pictures. As in a
@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bazaar_protocol::{
     clock::Time,
-    config::{self, Config, Limits, Offer, Offers, Pace, Terms, Timeouts, Wishes},
+    config::{self, Config, Limits, Offer, Offers, Ordering, Pace, Terms, Timeouts, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
     ledger::{LedgerCall, LedgerReply},
@@ -28,6 +28,7 @@ pub mod canon;
 mod checks;
 pub mod election;
 pub mod fair;
+pub mod order;
 pub mod step;
 pub mod trading;
 pub mod words;
@@ -46,6 +47,8 @@ pub struct Participants {
     pub terms: Terms,
     /// What all clocks show when everything starts; at least 1.
     pub start: Time,
+    /// With how many heartbeats in a row that find it unheard a buyer loses its seat; at least 1.
+    pub heartbeats: u32,
     /// What is in the log when everything starts.
     pub prologue: Vec<Batch>,
     /// When messages arrive and timers fire.
@@ -57,6 +60,12 @@ pub struct Participants {
     /// Whether reads of the ledger and their answers are under way as messages are; otherwise asking and hearing the
     /// answer is one step.
     pub slow_reads: bool,
+    /// Whether buyers hear each other's clock multicasts; otherwise a multicast, which carries nothing but a reading, is
+    /// lost.
+    pub multicasts: bool,
+    /// Whether a heartbeat that asks buyers to promise raises their clocks, as the trader's clock does in a whole peer.
+    /// Where it does not, each promises as little as it can, and there are fewer states.
+    pub asking_raises_clocks: bool,
     /// The limits that decide something. Where no call may wait in the ledger while it writes, calls wait on their way
     /// to it.
     pub limits: Limits,
@@ -111,6 +120,10 @@ pub enum Cut {
     FirstAnswers,
     /// Every answer to a read arrives [`SLOW`] after the question.
     SlowReads,
+    /// Nothing stays cut, but a member with a bug tells everybody, again and again, that it leads in an epoch that nobody
+    /// was granted, and shows the ledger that it has seen that epoch. The ledger tells everybody how it is as often, as a
+    /// driver does with every sign of life.
+    Liar,
 }
 
 /// How long a read takes where reads are slow for good: longer than half the time a peer waits for an answer.
@@ -143,6 +156,10 @@ pub struct Role {
     pub deposits: u8,
     /// Whether it may crash.
     pub crashes: bool,
+    /// How far its clock is ahead of all others when everything starts.
+    pub ahead: u64,
+    /// Whether it stands for office in vain: only while a trader holds a request back, whose lease does not run out.
+    pub stands_in_vain: bool,
 }
 
 /// A change to the ledger's answer to a call.
@@ -165,17 +182,31 @@ impl Participants {
             cast,
             first_id: 0,
             start: Time(1),
+            heartbeats: TIMEOUTS.heartbeats_before_suspicion(),
             prologue: Vec::new(),
-            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit },
+            terms: Terms {
+                commission: Commission::TWENTY_PERCENT,
+                resign_after: 1_000,
+                batch_limit,
+                ordering: Ordering::SmallestOpen,
+            },
             timing: Timing::Free,
             budget: Budget::default(),
             convergence: None,
             slow_reads: false,
+            multicasts: false,
+            asking_raises_clocks: true,
             limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
             only: None,
             keeps_all: false,
             tampering: Tampering::default(),
         }
+    }
+
+    /// The same setup with batches of so many records.
+    #[must_use]
+    pub fn in_batches_of(self, batch_limit: u32) -> Participants {
+        Participants { terms: Terms { batch_limit, ..self.terms }, ..self }
     }
 
     /// The same setup with this budget.
@@ -221,7 +252,7 @@ impl Participants {
             },
             // SPEC B2: one of them calls the first election.
             first_caller: PeerId(self.first_id),
-            timeouts: TIMEOUTS,
+            timeouts: Timeouts { suspicion: TIMEOUTS.renewal * self.heartbeats, ..TIMEOUTS },
             terms: self.terms,
             pace: Pace { deposit_after: Duration::ZERO, trade_after: Duration::ZERO, think },
             clock_range: 1,
@@ -302,6 +333,12 @@ impl Role {
         Role { title: "trader", trades: true, ..self }
     }
 
+    /// The same, but it can only stand for office, and in vain.
+    #[must_use]
+    pub fn and_candidate(self) -> Role {
+        Role { trades: true, stands_in_vain: true, ..self }
+    }
+
     /// The same, but it makes its first request before anything else happens.
     #[must_use]
     pub fn eager(self) -> Role {
@@ -324,6 +361,12 @@ impl Role {
     #[must_use]
     pub fn mortal(self) -> Role {
         Role { crashes: true, ..self }
+    }
+
+    /// The same, but its clock is ahead of all others when everything starts.
+    #[must_use]
+    pub fn ahead_by(self, ahead: u64) -> Role {
+        Role { ahead, ..self }
     }
 
     /// The same, but it asks for `quantity` units at a time.
@@ -354,6 +397,7 @@ pub const TIMEOUTS: Timeouts = {
         retry: tenths(2),
         give_up_after: tenths(8),
         resend: tenths(6),
+        wave: Duration::ZERO,
         clock_interval: tenths(5),
     }
 };
@@ -395,14 +439,16 @@ impl Subject for Participants {
 
     fn properties(&self) -> Vec<Property> {
         use Property::{
-            B4, B5, B6, B7, B9, D7, D8, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, Y1,
-            Y2,
+            B4, B5, B6, B7, B9, C5, D7, D8, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S9, S11, S12,
+            S13, S14, Y1, Y2,
         };
         let safety = if self.is_elected() {
             vec![S1, S2, S7, R1, R2, R3, B4, B5, B6, B9]
         } else {
             vec![S1, S2, S3, S4, S5, S6, S7, S8, S11, S12, S13, R1, R2, R3, R5, B6, B7, D7, D8]
         };
+        let is_in_order = self.terms.ordering == Ordering::Stable && !self.is_elected();
+        let in_order = if is_in_order { vec![S9, S14, C5] } else { Vec::new() };
         let synchronous = if self.is_synchronous() { vec![Y1, Y2] } else { Vec::new() };
         let liveness = match self.convergence {
             Some(Convergence { cut: Cut::Ledger, .. }) => vec![B9],
@@ -410,7 +456,7 @@ impl Subject for Participants {
             Some(_) => vec![L2],
             None => Vec::new(),
         };
-        [safety, synchronous, liveness].concat()
+        [safety, in_order, synchronous, liveness].concat()
     }
 
     fn adversary(&self) -> String {

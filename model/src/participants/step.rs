@@ -7,18 +7,18 @@ use bazaar_protocol::{
     archive::Deed,
     clock::{Stamp, Time},
     effect::Durable,
-    id::{DepositId, DepositNumber, Item, PeerId, RequestId, Sequence, Units},
+    id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, Sequence, Units},
     input::{Choice, Timer},
     invariant::{Checked, Observer, Stepped},
     ledger::{HighWaterMark, LedgerCall, LedgerReply, LedgerRequest},
-    message::{Body, ClientMessage},
+    message::{Body, ClientMessage, TraderMessage},
     money::Price,
     participant::{Context, Participant, ParticipantEffect, ParticipantInput},
-    record::{Batch, Deposit, Request},
+    record::{Batch, Deposit, Entry, Record, Request},
 };
 
 use super::{
-    Cut, OFFICE, Participants,
+    Cut, OFFICE, Participants, Role,
     world::{Action, Call, Live, Mail, State, World},
 };
 use crate::subject::{
@@ -44,6 +44,8 @@ pub struct Step<'a> {
     unanswered: Option<Batch>,
     /// How long a read has been under way, where reads are slow.
     pub(super) reading: Duration,
+    /// How much the ledger and a member with a bug have told the peers since time last passed: each peer twice.
+    pub(super) told: usize,
 }
 
 impl<'a> Step<'a> {
@@ -55,12 +57,21 @@ impl<'a> Step<'a> {
             cut: Cut::Nothing,
             unanswered: None,
             reading: Duration::ZERO,
+            told: 0,
         }
     }
 
     pub(super) fn act(&mut self, action: &Action) {
         let budget = &mut self.world.budget;
         match action {
+            Action::Resign(peer) => {
+                budget.dismissals -= 1;
+                let office = self.world.live(self.setup, *peer).and_then(|live| live.participant.office());
+                if office.is_some_and(|office| office.in_flight().is_some()) {
+                    self.landmarks.note(Landmark::DismissedInFlight);
+                }
+                self.give(*peer, ParticipantInput::Resign);
+            }
             Action::Stand(peer) => {
                 // The fair schedule has no budgets.
                 budget.stands = budget.stands.saturating_sub(1);
@@ -87,6 +98,30 @@ impl<'a> Step<'a> {
             Action::Serve(peer) => {
                 budget.sales -= 1;
                 self.serve(*peer);
+            }
+            Action::Lie(peer) => {
+                // The fair schedule has no budget: there it goes on for ever.
+                budget.lies = budget.lies.saturating_sub(1);
+                let (from, epoch) = self.world.lie(self.setup, *peer);
+                self.watch(|observer| {
+                    observer.on_made_up(epoch);
+                    Ok(())
+                });
+                let body = Body::Heartbeat { epoch, waits: None };
+                self.give(*peer, ParticipantInput::Heard { from, clock: Time(0), body });
+                // It shows the ledger the same.
+                let head = self.world.ledger.status().head.plus(1);
+                let seen = HighWaterMark { epoch, head, ..HighWaterMark::default() };
+                let caller = Life { peer: from, incarnation: Incarnation(1) };
+                let status = self.world.ledger.status();
+                let entry = Entry::Claimed { epoch, holder: caller, ordering: self.setup.terms.ordering };
+                let records = vec![Record { stamp: Stamp { time: Time(1), peer: from }, entry }];
+                let batch = Batch { epoch: status.epoch().next(), position: status.head, records };
+                let unseen = HighWaterMark::default();
+                // And it claims, by a batch that says one thing and holds another.
+                for (seen, request) in [(seen, LedgerRequest::Status), (unseen, LedgerRequest::Append(batch))] {
+                    self.hand_in(LedgerCall { caller, seen, heard: epoch, request });
+                }
             }
             Action::Consult(peer) => self.consult(*peer),
             Action::Arrive(peer, mail) => {
@@ -187,9 +222,9 @@ impl<'a> Step<'a> {
         match timer {
             Timer::Election => budget.alarms -= 1,
             Timer::LedgerGiveUp => budget.give_ups -= 1,
-            Timer::Renewal => budget.renewals -= 1,
+            Timer::Renewal | Timer::Wave => budget.renewals -= 1,
             Timer::Seller => budget.asks -= 1,
-            Timer::Buyer | Timer::LedgerRetry | Timer::ClockInterval => {}
+            Timer::Buyer | Timer::LedgerRetry | Timer::Gather | Timer::ClockInterval => {}
         }
     }
 
@@ -225,6 +260,21 @@ impl<'a> Step<'a> {
         if role.sells.is_some() {
             // It makes its first deposit at once.
             self.fire(peer, Timer::Seller);
+        }
+    }
+
+    /// Whoever the log gives a seat when everything starts was told of it.
+    pub(super) fn tell_of_seat(&mut self, peer: PeerId) {
+        let books = self.world.observer.log().books();
+        let status = books.buyer_status(peer);
+        if let (Some(term), Some(_)) = (books.term(), status.seat) {
+            let (from, clock) = (term.holder.peer, books.latest());
+            self.watch(|observer| {
+                observer.on_outsider(from);
+                Ok(())
+            });
+            let body = Body::Trader(TraderMessage::Buyer(status));
+            self.give(peer, ParticipantInput::Heard { from, clock, body });
         }
     }
 
@@ -356,15 +406,21 @@ impl<'a> Step<'a> {
     fn carry_out(&mut self, peer: PeerId, effects: Vec<ParticipantEffect>) {
         for effect in effects {
             match effect {
+                // It goes on here, so that the observer sees what would come of it.
+                ParticipantEffect::Stop(_) => {}
                 ParticipantEffect::Tell { to, clock, body } => {
                     let to = (to != OFFICE).then_some(to);
                     self.send(Mail { from: peer, to, clock, body });
                 }
-                // It carries only a reading, and is lost.
-                ParticipantEffect::TellAll { body: Body::Clock, .. } => {}
+                ParticipantEffect::TellAll { body: Body::Clock, .. } if !self.setup.multicasts => {}
                 ParticipantEffect::TellAll { clock, body } => {
-                    let elects = |to: &PeerId| self.setup.role(*to).is_some_and(|role| role.elects);
-                    let others: Vec<PeerId> = self.setup.ids().filter(|to| *to != peer).filter(elects).collect();
+                    // In the stable order a trader asks its buyers with its heartbeats.
+                    let is_heartbeat = matches!(body, Body::Heartbeat { .. });
+                    let clock = if is_heartbeat && !self.setup.asking_raises_clocks { Time(0) } else { clock };
+                    let is_for_buyers = body.asks() || body == Body::Clock;
+                    let hears = |role: &Role| role.elects || (is_for_buyers && role.buys.is_some());
+                    let concerns = |to: &PeerId| *to != peer && self.setup.role(*to).is_some_and(hears);
+                    let others: Vec<PeerId> = self.setup.ids().filter(concerns).collect();
                     for to in others {
                         self.send(Mail { from: peer, to: Some(to), clock, body: body.clone() });
                     }
@@ -434,15 +490,15 @@ impl<'a> Step<'a> {
         match self.cut {
             Cut::Ledger => true,
             Cut::FromLedger(cut) | Cut::AnswersOfLedger(cut) => cut == peer,
-            Cut::Nothing | Cut::FromOverlay(_) | Cut::FirstAnswers | Cut::SlowReads => false,
+            Cut::Nothing | Cut::FromOverlay(_) | Cut::FirstAnswers | Cut::SlowReads | Cut::Liar => false,
         }
     }
 
     /// Asks the ledger a peer's question and gives the peer the answer, in one step.
     pub(super) fn consult(&mut self, peer: PeerId) {
         let asked = self.live(peer, |live| {
-            let seen = live.participant.seen();
-            live.question.take().map(|request| LedgerCall { caller: live.participant.me(), seen, request })
+            let (caller, seen, heard) = shows(&live.participant);
+            live.question.take().map(|request| LedgerCall { caller, seen, heard, request })
         });
         for reply in asked.map(|call| self.ask(call)).unwrap_or_default() {
             self.give(peer, ParticipantInput::Ledger(reply));
@@ -456,7 +512,7 @@ impl<'a> Step<'a> {
         self.watch(|observer| read.iter().try_for_each(|reply| observer.on_read(reply)));
         let replies = deeds.into_iter().filter_map(|deed| match deed {
             Deed::Reply { reply, .. } => Some(reply),
-            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Fail(_) => None,
+            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => None,
         });
         replies.chain(read).collect()
     }
@@ -475,8 +531,9 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn take(&mut self, Call { caller, request }: &Call) {
-        let seen = self.world.live(self.setup, caller.peer).map(|live| live.participant.seen()).unwrap_or_default();
-        let call = LedgerCall { caller: *caller, seen, request: request.clone() };
+        let shown = self.world.live(self.setup, caller.peer).map(|live| shows(&live.participant));
+        let (_, seen, heard) = shown.unwrap_or((*caller, HighWaterMark::default(), Epoch(0)));
+        let call = LedgerCall { caller: *caller, seen, heard, request: request.clone() };
         if let LedgerRequest::Read { .. } = request {
             for reply in self.ask(call) {
                 self.reply(Reply { reply, batch: None }, false);
@@ -522,14 +579,14 @@ impl<'a> Step<'a> {
             match deed {
                 Deed::Reply { reply, batch } => self.reply(Reply { reply, batch }, true),
                 Deed::ArmLease(wait) => self.world.lease = self.setup.waits_matter().then_some(wait),
-                Deed::Drop(_) | Deed::Fail(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => {}
             }
         }
     }
 
     /// Puts an answer of the ledger under way; on the fair schedule the first answer to every append may be lost.
     fn reply(&mut self, reply: Reply, is_verdict: bool) {
-        if self.hears_no_ledger(reply.reply.to.peer) {
+        if self.hears_no_ledger(reply.reply.word.to.peer) {
             return;
         }
         if self.cut == Cut::FirstAnswers && is_verdict {
@@ -539,7 +596,7 @@ impl<'a> Step<'a> {
                 return;
             }
         }
-        let is_there = self.world.lives().any(|live| live.participant.me() == reply.reply.to);
+        let is_there = self.world.lives().any(|live| live.participant.me() == reply.reply.word.to);
         let reply = Shared::new(reply);
         if !self.setup.is_synchronous() {
             self.world.replies.change(|replies| replies.add(reply));
@@ -576,4 +633,9 @@ impl<'a> Step<'a> {
         self.prune();
         (self.world, self.landmarks)
     }
+}
+
+/// What a participant shows the ledger with a call.
+fn shows(participant: &Participant) -> (Life, HighWaterMark, Epoch) {
+    (participant.me(), participant.seen(), participant.latest_epoch())
 }

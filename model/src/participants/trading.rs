@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bazaar_protocol::{
     clock::{Stamp, Time},
-    config::{Limits, Terms},
+    config::{Limits, Ordering, Terms},
     id::{Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, Sequence, Units},
     record::{Batch, Entry, Record, Request},
 };
@@ -22,14 +22,15 @@ use crate::{
     },
 };
 
-const FISH: &[Item] = &[Item::FISH];
-const FISH_THEN_SALT: &[Item] = &[Item::FISH, Item::SALT];
+pub(super) const FISH: &[Item] = &[Item::FISH];
+pub(super) const SALT: &[Item] = &[Item::SALT];
+pub(super) const FISH_THEN_SALT: &[Item] = &[Item::FISH, Item::SALT];
 
 /// No call waits in the ledger.
 const SMALL: Limits = Limits { waiting_calls: 0, ..Limits::DEFAULT };
 
 /// Traders that resign after their first sale.
-fn resigning(cast: Vec<Role>) -> Participants {
+pub(super) fn resigning(cast: Vec<Role>) -> Participants {
     let bazaar = Participants::new(cast, 8);
     let terms = Terms { resign_after: 1, ..bazaar.terms };
     Participants { terms, ..bazaar }
@@ -37,20 +38,31 @@ fn resigning(cast: Vec<Role>) -> Participants {
 
 /// The log of a former trader that left this many requests unanswered; their buyers no longer exist.
 pub(crate) fn inheritance(requests: u64) -> Vec<Batch> {
-    let former = Life { peer: PeerId(1_000), incarnation: Incarnation(1) };
+    left_by_a_former_trader(Ordering::SmallestOpen, (1..=requests).map(unanswered))
+}
+
+pub(super) fn first_life(peer: PeerId) -> Life {
+    Life { peer, incarnation: Incarnation(1) }
+}
+
+pub(super) fn unanswered(nth: u64) -> Entry {
+    let buyer = PeerId(1_000 + nth as u32);
+    let id = RequestId { buyer, sequence: Sequence(1) };
+    let stamp = Stamp { time: Time(2), peer: buyer };
+    Entry::admitted(Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp })
+}
+
+pub(super) fn left_by_a_former_trader(ordering: Ordering, entries: impl Iterator<Item = Entry>) -> Vec<Batch> {
+    let former = first_life(PeerId(1_000));
     let epoch = Epoch(1);
     let record = |time, entry| Record { stamp: Stamp { time: Time(time), peer: former.peer }, entry };
-    let admitted = |nth: u64| {
-        let buyer = PeerId(1_000 + nth as u32);
-        let id = RequestId { buyer, sequence: Sequence(1) };
-        let stamp = Stamp { time: Time(2), peer: buyer };
-        let request = Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp };
-        record(2 + nth, Entry::Admitted(request))
+    let claim = Batch {
+        epoch,
+        position: Position(0),
+        records: vec![record(2, Entry::Claimed { epoch, holder: former, ordering })],
     };
-    let claim =
-        Batch { epoch, position: Position(0), records: vec![record(2, Entry::Claimed { epoch, holder: former })] };
-    let mut rest: Vec<Record> = (1..=requests).map(admitted).collect();
-    rest.push(record(3 + requests, Entry::Resigned));
+    let rest = (3..).zip(entries.chain([Entry::Resigned]));
+    let rest: Vec<Record> = rest.map(|(time, entry)| record(time, entry)).collect();
     // In batches small enough for any limit.
     let batch = |(nth, records): (usize, &[Record])| Batch {
         epoch,
@@ -65,16 +77,13 @@ fn converging(bazaar: Participants) -> Participants {
     Participants { convergence: Some(Convergence { within: 60, lasting: Duration::ZERO, cut: Cut::Nothing }), ..bazaar }
 }
 
-/// The scenarios of the model, in the order in which they are checked.
-#[must_use]
-pub fn scenarios() -> Vec<Scenario<Participants>> {
-    let usual =
-        || Participants::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)], 8);
-    let contending = |count| {
-        let buyer = || Role::buyer(FISH, 1).eager().deaf();
-        vec![Role::trader(), Role::trader(), buyer(), buyer(), Role::seller(FISH, count, 0).deaf()]
-    };
-    let base = || Scenario {
+fn usual() -> Participants {
+    Participants::new(vec![Role::trader(), Role::trader(), Role::buyer(FISH, 1), Role::seller(FISH, 1, 0)], 8)
+}
+
+/// What all scenarios have in common.
+pub(super) fn base() -> Scenario<Participants> {
+    Scenario {
         name: "",
         family: Family::Trading,
         about: "",
@@ -82,18 +91,34 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         landmarks: Vec::new(),
         case: usual(),
         further: None,
+    }
+}
+
+/// By default, and a step further.
+pub(super) fn both(bazaar: Participants, budget: Budget, further: Budget) -> (Participants, Option<Participants>) {
+    // More may be under way there, and it takes longer to settle.
+    let slower = bazaar.convergence.map(|asked| Convergence { within: 2 * asked.within, ..asked });
+    let further = Participants { convergence: slower, ..bazaar.clone() }.with(further);
+    (bazaar.with(budget), Some(further))
+}
+
+pub(super) fn scenario(
+    (case, further): (Participants, Option<Participants>),
+    scenario: Scenario<Participants>,
+) -> Scenario<Participants> {
+    Scenario { case, further, ..scenario }
+}
+
+/// The scenarios of the model, in the order in which they are checked.
+#[must_use]
+pub fn scenarios() -> Vec<Scenario<Participants>> {
+    let contending = |count| {
+        let buyer = || Role::buyer(FISH, 1).eager().deaf();
+        vec![Role::trader(), Role::trader(), buyer(), buyer(), Role::seller(FISH, count, 0).deaf()]
     };
     let none = Budget::default();
-    let case = |bazaar: Participants, budget| bazaar.with(budget);
-    let both = |bazaar: Participants, budget, further| {
-        // More may be under way there, and it takes longer to settle.
-        let slower = bazaar.convergence.map(|asked| Convergence { within: 2 * asked.within, ..asked });
-        let further = Some(case(Participants { convergence: slower, ..bazaar.clone() }, further));
-        (case(bazaar, budget), further)
-    };
     // Raising any budget by one gives millions of states; such a search was stopped before it had reached its end.
-    let alone = |bazaar: Participants, budget| (case(bazaar, budget), None);
-    let scenario = |(case, further), scenario: Scenario<Participants>| Scenario { case, further, ..scenario };
+    let alone = |bazaar: Participants, budget| (bazaar.with(budget), None);
     vec![
         scenario(
             both(Participants::new(contending(1), 8), Budget { stands: 2, ..none }, Budget { stands: 3, ..none }),

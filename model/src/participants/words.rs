@@ -38,6 +38,8 @@ pub(super) fn adversary(setup: &Participants) -> String {
         ticks,
         asks,
         sales,
+        dismissals,
+        lies,
     } = setup.budget;
     let budgets = [
         (stands, "claim", "claims"),
@@ -52,6 +54,8 @@ pub(super) fn adversary(setup: &Participants) -> String {
         (ticks, "spontaneous tick of a clock", "spontaneous ticks of clocks"),
         (asks, "early question of a seller", "early questions of sellers"),
         (sales, "sale to a passing customer", "sales to passing customers"),
+        (dismissals, "resignation by hand", "resignations by hand"),
+        (lies, "heartbeat of an epoch that nobody was granted", "heartbeats of epochs that nobody was granted"),
     ];
     let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
     let budgets: Vec<String> =
@@ -72,6 +76,7 @@ pub(super) fn adversary(setup: &Participants) -> String {
                 Cut::FromOverlay(peer) => format!(" while peer {peer} stays cut off from all other peers"),
                 Cut::FirstAnswers => " while the ledger's first answer to every append is lost".to_owned(),
                 Cut::SlowReads => format!(" while every answer to a read takes {:?}", super::SLOW),
+                Cut::Liar => " while a member goes on naming epochs that nobody was granted".to_owned(),
                 Cut::Ledger => " while nobody hears the ledger".to_owned(),
             };
             format!("; then no more faults{cut}, at most {within} steps of the fair schedule from every state")
@@ -84,6 +89,7 @@ pub(super) fn adversary(setup: &Participants) -> String {
 pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, after: &World) -> String {
     let name = |peer: &PeerId| setup.name_of(*peer);
     let what = match action {
+        Action::Resign(peer) => format!("somebody wants {} to resign", name(peer)),
         Action::Stand(peer) => format!("{} is made to stand for office", name(peer)),
         Action::Yield(peer) => format!("{} is made to leave the office", name(peer)),
         Action::Fire(peer, timer) => fires(setup, before, *peer, *timer),
@@ -97,6 +103,10 @@ pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, af
         }
         Action::Tick(peer) => format!("{}'s clock rises spontaneously", name(peer)),
         Action::Serve(peer) => format!("a passing customer asks {} for a fish", name(peer)),
+        Action::Lie(peer) => {
+            let (liar, epoch) = before.lie(setup, *peer);
+            format!("{} has a bug and tells {} and the ledger that it leads in epoch {epoch}", name(&liar), name(peer))
+        }
         Action::Consult(peer) => {
             let asks = before.live(setup, *peer).and_then(|live| live.question.as_ref());
             let what = match asks {
@@ -134,12 +144,14 @@ pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, af
 /// The peer that takes the step, if a peer does.
 fn who(action: &Action) -> Option<PeerId> {
     match action {
-        Action::Stand(peer)
+        Action::Resign(peer)
+        | Action::Stand(peer)
         | Action::Yield(peer)
         | Action::Fire(peer, _)
         | Action::Pick(peer, _)
         | Action::Tick(peer)
         | Action::Serve(peer)
+        | Action::Lie(peer)
         | Action::Consult(peer)
         | Action::Arrive(peer, _)
         | Action::Answer(peer, _)
@@ -176,6 +188,8 @@ fn fires(setup: &Participants, world: &World, peer: PeerId, timer: Timer) -> Str
         Timer::Renewal => format!("{name}'s renewal timer fires"),
         Timer::Buyer => format!("{name} wants something"),
         Timer::Seller => format!("{name}'s timer fires: it asks what was sold"),
+        Timer::Wave => format!("{name}'s wave timer fires"),
+        Timer::Gather => format!("{name} waits for no more promises"),
         Timer::ClockInterval => format!("{name}'s clock interval ends"),
     }
 }
@@ -220,7 +234,7 @@ fn consequences(setup: &Participants, before: &World, action: &Action, after: &W
     );
     comes.extend(
         new(&before.replies, &after.replies)
-            .map(|reply| format!("it answers {} \"{}\"", setup.name_of(reply.reply.to.peer), answered(reply))),
+            .map(|reply| format!("it answers {} \"{}\"", setup.name_of(reply.reply.word.to.peer), answered(reply))),
     );
     if after.ledger.is_writing() && !before.ledger.is_writing() {
         comes.push("it writes".to_owned());
@@ -296,7 +310,7 @@ fn under_way(setup: &Participants, world: &World) -> Vec<String> {
     let replies = world
         .replies
         .iter()
-        .map(|reply| format!("ledger → {}: {}", setup.name_of(reply.reply.to.peer), verdict(reply)));
+        .map(|reply| format!("ledger → {}: {}", setup.name_of(reply.reply.word.to.peer), verdict(reply)));
     mail.chain(calls).chain(replies).collect()
 }
 
@@ -331,6 +345,7 @@ pub(super) fn stays_cut(setup: &Participants, cut: Cut) -> Vec<Mark> {
         }
         Cut::FirstAnswers => at_ledger("loses its first answers"),
         Cut::SlowReads => at_ledger("answers reads slowly"),
+        Cut::Liar => at_ledger("tells everybody how it is"),
         Cut::Ledger => at_ledger("nobody hears it"),
     }
 }
@@ -342,6 +357,7 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
     let ledger = setup.cast.len();
     let happened = |at: usize, label: &str| Mark::Happened { at, label: label.to_owned() };
     match action {
+        Action::Resign(peer) => marks.push(happened(place(*peer), "is asked to resign")),
         Action::Stand(peer) => marks.push(happened(place(*peer), "stands")),
         Action::Yield(peer) => marks.push(happened(place(*peer), "is told to leave")),
         Action::Fire(peer, timer) => {
@@ -352,6 +368,8 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
                 Timer::Renewal => "renewal timer",
                 Timer::Buyer => "wants something",
                 Timer::Seller => "seller's timer",
+                Timer::Wave => "wave timer",
+                Timer::Gather => "waits for no more promises",
                 Timer::ClockInterval => "clock interval",
             };
             marks.push(Mark::Timer { at: place(*peer), label: label.to_owned() });
@@ -359,6 +377,7 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
         Action::Pick(peer, pick) => marks.push(happened(place(*peer), &format!("picks number {pick}"))),
         Action::Tick(peer) => marks.push(happened(place(*peer), "clock rises")),
         Action::Serve(peer) => marks.push(happened(place(*peer), "a customer passes by")),
+        Action::Lie(peer) => marks.push(happened(place(*peer), "is told of an epoch that does not exist")),
         Action::Consult(peer) => {
             let is_read =
                 before.live(setup, *peer).is_some_and(|live| matches!(live.question, Some(LedgerRequest::Read { .. })));
@@ -403,7 +422,7 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
     }));
     marks.extend(new(&before.replies, &after.replies).map(|reply| Mark::Sent {
         from: ledger,
-        to: Some(place(reply.reply.to.peer)),
+        to: Some(place(reply.reply.word.to.peer)),
         message: reply.name(),
         label: brief_verdict(reply),
     }));

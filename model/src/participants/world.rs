@@ -38,7 +38,7 @@ use bazaar_protocol::{
     id::{Epoch, Life, PeerId},
     input::{Choice, Timer},
     invariant::{Observer, Rules, Violation},
-    ledger::{LedgerConfig, LedgerRequest},
+    ledger::{LedgerConfig, LedgerRequest, Secret},
     message::Body,
     office::Office,
     participant::Participant,
@@ -183,12 +183,18 @@ pub struct Budget {
     pub asks: u8,
     /// Let a passing customer buy from a passing seller (where there are no other clients).
     pub sales: u8,
+    /// Let somebody want a trader to resign.
+    pub dismissals: u8,
+    /// Let a member with a bug name an epoch that nobody was granted.
+    pub lies: u8,
 }
 
 /// One step of a machine or of the adversary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
+    /// Somebody wants this trader to resign.
+    Resign(PeerId),
     /// The adversary makes this peer stand for office.
     Stand(PeerId),
     /// The adversary makes this peer leave the office, or give up standing for it.
@@ -201,6 +207,8 @@ pub enum Action {
     Tick(PeerId),
     /// A passing customer buys something from a passing seller.
     Serve(PeerId),
+    /// A member with a bug tells this peer that the first of the others leads, in an epoch far above every real one.
+    Lie(PeerId),
     /// A peer asks the ledger its question and hears the answer.
     Consult(PeerId),
     /// A message arrives at this peer.
@@ -242,14 +250,16 @@ impl World {
             terms: setup.terms,
             limits: setup.limits,
             is_synchronous: setup.is_synchronous(),
+            follows_causes: true,
             only: setup.only,
         };
         let observed = Observer::over(rules, &setup.prologue);
         let violation = observed.as_ref().err().cloned().map(Shared::new);
-        let mut archive = Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits: setup.limits }, store);
+        let config = LedgerConfig { lease: TIMEOUTS.lease, limits: setup.limits, secret: Secret::default() };
+        let mut archive = Archive::new(config, store);
         archive.start();
-        let durable = Durable { clock_bound: setup.start, ..Durable::default() };
         let peers = setup.ids().zip(&setup.cast).map(|(peer, role)| {
+            let durable = Durable { clock_bound: Time(setup.start.0 + role.ahead), ..Durable::default() };
             let plans = Plans { wishes: role.wishes, deposits: role.deposits };
             Shared::new(Peer { config: Arc::new(setup.config(peer, role)), state: State::Down { durable, plans } })
         });
@@ -270,6 +280,7 @@ impl World {
             if setup.is_elected() {
                 step.consult(peer);
             }
+            step.tell_of_seat(peer);
             if setup.role(peer).is_some_and(|role| role.eager) {
                 step.fire(peer, Timer::Buyer);
             }
@@ -350,7 +361,7 @@ impl World {
         }
         let taken = self.calls.iter().filter(|call| self.is_taken(setup, &call.request));
         actions.extend(taken.cloned().map(Action::Take));
-        actions.extend(self.replies.iter().map(|reply| Action::Answer(reply.reply.to.peer, reply.clone())));
+        actions.extend(self.replies.iter().map(|reply| Action::Answer(reply.reply.word.to.peer, reply.clone())));
         if self.budget.ledger_crashes > 0 {
             actions.push(Action::CrashLedger { kept: false });
             if self.ledger.is_unsynced() {
@@ -361,6 +372,11 @@ impl World {
             actions.push(Action::Snapshot);
         }
         self.lapses(setup, actions);
+    }
+
+    /// Whether some trader holds a request back until buyers were heard past it.
+    fn is_held(&self) -> bool {
+        self.lives().filter_map(|live| live.participant.office()?.trader()).any(|trader| trader.waits().is_some())
     }
 
     /// Whether a peer takes note of a message: one for the trader is for any peer that believes it is trader.
@@ -395,8 +411,9 @@ impl World {
             }
             return;
         }
+        let stands_in_vain = |caller: Life| setup.role(caller.peer).is_some_and(|role| role.stands_in_vain);
         let is_kept_out = |call: &Shared<Call>| match &call.request {
-            LedgerRequest::Append(batch) => self.ledger.keeps_out(batch),
+            LedgerRequest::Append(batch) => self.ledger.keeps_out(batch) && !stands_in_vain(call.caller),
             LedgerRequest::Status | LedgerRequest::Read { .. } => false,
         };
         if self.calls.iter().any(is_kept_out) {
@@ -404,12 +421,25 @@ impl World {
         }
     }
 
+    /// Who has a bug and tells this peer that it leads, and in which epoch: far above every real one.
+    pub(super) fn lie(&self, setup: &Participants, to: PeerId) -> (PeerId, Epoch) {
+        let liar = setup.ids().find(|peer| *peer != to).unwrap_or(to);
+        (liar, Epoch(self.ledger.status().epoch().0 + 5))
+    }
+
     fn actions_of(&self, peer: PeerId, live: &Live, setup: &Participants, actions: &mut Vec<Action>) {
-        let Budget { stands, yields, crashes, ticks, sales, .. } = self.budget;
+        let Budget { stands, yields, crashes, ticks, sales, dismissals, lies, .. } = self.budget;
+        if lies > 0 && live.participant.election().is_some() {
+            actions.push(Action::Lie(peer));
+        }
         if let Some(office) = live.participant.office() {
             let is_out = office.epoch().is_none() && !office.is_standing();
+            if dismissals > 0 && office.epoch().is_some() {
+                actions.push(Action::Resign(peer));
+            }
             if live.participant.election().is_none() {
-                if stands > 0 && is_out {
+                let in_vain = setup.role(peer).is_some_and(|role| role.stands_in_vain);
+                if stands > 0 && is_out && (!in_vain || self.is_held()) {
                     actions.push(Action::Stand(peer));
                 }
                 if yields > 0 && !is_out {
@@ -452,14 +482,14 @@ impl World {
         match timer {
             Timer::Election => alarms > 0,
             Timer::LedgerGiveUp => give_ups > 0,
-            Timer::Renewal => renewals > 0,
+            Timer::Renewal | Timer::Wave => renewals > 0,
             Timer::Buyer => live.plans.wishes > 0 && live.may_want(),
             Timer::Seller => asks > 0,
             // Asking again adds nothing to the bags. It matters only to a claim that was answered `LeaseActive`, which
             // then counts as unanswered.
             Timer::LedgerRetry => live.participant.office().is_some_and(Office::met_lease),
-            // A multicast is not modelled here.
-            Timer::ClockInterval => false,
+            // How multicasts and promises travel is not modelled here.
+            Timer::Gather | Timer::ClockInterval => false,
         }
     }
 }
@@ -497,6 +527,7 @@ impl Live {
     /// Whether its buyer could make a new request.
     #[must_use]
     pub fn may_want(&self) -> bool {
-        self.choice.is_none() && self.participant.buyer().is_some_and(|buyer| buyer.asking().is_none())
+        let is_idle = |buyer: &bazaar_protocol::buyer::Buyer| buyer.asking().is_none() && !buyer.is_joining();
+        self.choice.is_none() && self.participant.buyer().is_some_and(is_idle)
     }
 }

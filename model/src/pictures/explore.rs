@@ -10,11 +10,10 @@
 //! is shown; the portrait says which properties hold in that state.
 
 use std::{
-    fmt,
+    fmt, fs,
     hash::{Hash, Hasher},
     io::{self, Write},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
-    path::{Path, PathBuf},
     sync::{Arc, OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
@@ -22,7 +21,7 @@ use std::{
 
 use bazaar_protocol::invariant::{Property, Violation};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use stateright::{Checker, HasDiscoveries, Model};
@@ -41,6 +40,10 @@ use crate::{
         scenario::{Extent, SMALL},
     },
 };
+
+mod page;
+
+use page::{Panel, Place};
 
 /// The number of states searched for links before the Explorer starts; it takes some seconds.
 const LOOK_THROUGH: usize = 200_000;
@@ -67,11 +70,22 @@ pub struct Explore<'a> {
     pub landmarks: &'a [Landmark],
     /// The mutant that is on, if any. The caller has switched it on; here it is only named, and a history that leads to
     /// a violation is looked for.
-    pub mutant: Option<&'a str>,
+    pub mutant: Option<On<'a>>,
     /// Where the Explorer listens: a loopback address and a port; port 0 means any free port.
     pub address: &'a str,
     /// Where the introduction, the links and warnings are written.
     pub out: &'a mut dyn Write,
+}
+
+/// A mutant that is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct On<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it breaks, in one sentence.
+    pub sentence: &'a str,
+    /// The scenario that is known to show it.
+    pub shown_in: Option<&'a str>,
 }
 
 /// Why the Explorer does not run. `bazaar-model` exits with code 2.
@@ -101,10 +115,6 @@ pub enum ExploreError {
         /// Why nothing can listen there.
         source: io::Error,
     },
-    /// The root directory holds files that the Explorer would serve. Move them away, or start from another directory.
-    #[error("{}: the Explorer would serve these files instead of its own, and there is no other directory to move \
-             to", .0.display())]
-    ForeignPage(PathBuf),
     /// The operating system refuses something: the output cannot be written, for instance, or signals cannot be waited
     /// for. The error says what.
     #[error("the operating system refuses a request: {0}")]
@@ -119,7 +129,7 @@ impl<'a> Explore<'a> {
     pub fn of(
         scenario: &'a Entry,
         extent: Extent,
-        mutant: Option<&'a str>,
+        mutant: Option<On<'a>>,
         address: &'a str,
         out: &'a mut dyn Write,
     ) -> Explore<'a> {
@@ -150,13 +160,14 @@ impl Visitor for Explore<'_> {
         // Held until the Explorer takes the port, so that the printed links stay valid.
         let held = listen(self.address)?;
         let address = held.local_addr()?;
-        if let Some(left) = leave_foreign_page()? {
-            writeln!(self.out, "warning: {} is not the Explorer's page; serving from / instead", left.display())?;
-        }
         self.introduce(subject)?;
-        self.link(subject, address)?;
+        let panel = self.link(subject, address)?;
+        let place = Place::enter()?;
         drop(held);
         serve(subject, address, || {
+            if let Err(error) = place.put(&panel, address) {
+                writeln!(self.out, "warning: {error}")?;
+            }
             let all = "\"Run to completion\" on that page searches all states; loopback only; Ctrl-C ends it";
             writeln!(self.out, "\nExplorer: http://{address}/\n{all}")?;
             self.out.flush()
@@ -179,19 +190,36 @@ impl Explore<'_> {
             writeln!(self.out, "warning: \"Run to completion\" will take long here{others}")?;
         }
         if let Some(mutant) = self.mutant {
-            writeln!(self.out, "mutant     {mutant}")?;
+            writeln!(self.out, "mutant     {}: {}", mutant.name, mutant.sentence)?;
+            if let Some(other) = mutant.shown_in.filter(|other| *other != self.name) {
+                writeln!(
+                    self.out,
+                    "           it is known to show in the scenario {other}, and may not show in this one"
+                )?;
+            }
         }
         self.out.flush()
     }
 
-    fn link<S: Subject>(&mut self, subject: &S, address: SocketAddr) -> io::Result<()> {
+    /// Looks for what is worth seeing, and prints a link to each as soon as all are found.
+    fn link<S: Subject>(&mut self, subject: &S, address: SocketAddr) -> io::Result<Panel> {
         writeln!(self.out, "\nLinks, each to a shortest history (searching up to {LOOK_THROUGH} states)")?;
         self.out.flush()?;
         let survey = trace::survey(subject, LOOK_THROUGH, self.landmarks, self.mutant.is_some());
         let Survey { landmarks, violation, states } = survey;
-        writeln!(self.out, "the first state: {}", link(address, &History::empty(subject)))?;
+        let mut panel = Panel {
+            scenario: format!("{}: {}", self.name, self.about),
+            mutant: self.mutant.map(|mutant| format!("{}: {}", mutant.name, mutant.sentence)),
+            ..Panel::default()
+        };
+        let mut to = |words: String, history: &History<'_, S>, out: &mut dyn Write| {
+            writeln!(out, "{words}: {}", link(address, history))?;
+            panel.links.push((words, fragment(history)));
+            io::Result::Ok(())
+        };
+        to("the first state".to_owned(), &History::empty(subject), self.out)?;
         for (landmark, history) in &landmarks {
-            writeln!(self.out, "{landmark} ({}): {}", count(history), link(address, history))?;
+            to(format!("{landmark} ({})", count(history)), history, self.out)?;
         }
         for landmark in self.landmarks.iter().filter(|landmark| !landmarks.contains_key(landmark)) {
             writeln!(self.out, "{landmark}: not found within {states} states")?;
@@ -206,11 +234,22 @@ impl Explore<'_> {
         };
         match (violation, self.mutant) {
             (Some((violation, history)), _) => {
-                writeln!(self.out, "violated, {violation} ({}): {}", count(&history), link(address, &history))
+                to(format!("violated, {violation} ({})", count(&history)), &history, self.out)?;
+                // It is why people look, so the page opens on it.
+                panel.links.rotate_right(1);
             }
-            (None, Some(_)) => writeln!(self.out, "no violation found in the deeper search either"),
-            (None, None) => Ok(()),
+            (None, Some(mutant)) => {
+                let elsewhere = match mutant.shown_in.filter(|other| *other != self.name) {
+                    Some(other) => format!("; `bazaar-model explore {other} --mutant {}` shows one", mutant.name),
+                    None => String::new(),
+                };
+                let note = format!("no violation found in the deeper search either{elsewhere}");
+                writeln!(self.out, "{note}")?;
+                panel.notes.push(note);
+            }
+            (None, None) => {}
         }
+        Ok(panel)
     }
 }
 
@@ -222,8 +261,13 @@ fn count<S: Subject>(history: &History<'_, S>) -> String {
 /// The Explorer's address of the state that a history leads to.
 #[must_use]
 pub fn link<S: Subject>(address: SocketAddr, history: &History<'_, S>) -> String {
+    format!("http://{address}/{}", fragment(history))
+}
+
+/// The part of that address that names the state.
+fn fragment<S: Subject>(history: &History<'_, S>) -> String {
     let numbers = history.numbers().map(|number| format!("/{number}"));
-    format!("http://{address}/#/steps/0{}", numbers.collect::<String>())
+    format!("#/steps/0{}", numbers.collect::<String>())
 }
 
 /// A counterexample that is too deep for a survey, shortened.
@@ -252,28 +296,6 @@ fn listen(address: &str) -> Result<TcpListener, ExploreError> {
     TcpListener::bind(first).map_err(|source| ExploreError::Taken { address: first, source })
 }
 
-/// Changes to a directory in which stateright finds no files that it would serve instead of its own page, since it
-/// takes files of certain names from the working directory. Returns the directory of such files that was left, if there
-/// was one.
-fn leave_foreign_page() -> Result<Option<PathBuf>, ExploreError> {
-    let here = Path::new("ui");
-    if !is_page(here) {
-        return Ok(None);
-    }
-    // Not a directory for temporary files, where anybody could put a page.
-    let root = Path::new("/");
-    if is_page(&root.join("ui")) {
-        return Err(ExploreError::ForeignPage(root.join("ui")));
-    }
-    let left = std::path::absolute(here)?;
-    std::env::set_current_dir(root)?;
-    Ok(Some(left))
-}
-
-fn is_page(folder: &Path) -> bool {
-    ["index.htm", "app.css", "app.js", "knockout-3.5.0.js"].iter().any(|file| folder.join(file).exists())
-}
-
 enum Event {
     Interrupted,
     Ended,
@@ -290,7 +312,7 @@ pub fn serve<S: Subject>(
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), ExploreError> {
     let (events, event) = mpsc::channel();
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new(stop_signals())?;
     let interrupted = events.clone();
     thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -318,6 +340,18 @@ pub fn serve<S: Subject>(
         Ok(Event::Interrupted) => Ok(()),
         Ok(Event::Ended) | Err(mpsc::RecvError) => Err(ExploreError::Ended),
     }
+}
+
+/// The signals that end a program cleanly: SIGINT, SIGTERM and, unless it was started to outlive its terminal as `nohup`
+/// does, SIGHUP.
+#[must_use]
+pub fn stop_signals() -> Vec<i32> {
+    // Asked of the kernel, since catching the signal is what would change it.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let outlives = ignored.unwrap_or_default() >> (SIGHUP - 1) & 1 == 1;
+    let all = [SIGINT, SIGTERM, SIGHUP];
+    all.into_iter().filter(|signal| *signal != SIGHUP || !outlives).collect()
 }
 
 /// A subject as the Explorer shows it. Its states are those of its [`Graph`], so their number is the same.
@@ -486,7 +520,8 @@ fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Pro
             }
         };
     }
-    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 R1 R2 R3 R5 R10 A2 A9 B4 B5 B6 B7 B9 C2 D7 D8 Y1 Y2 L1 L2 L3 L4)
+    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 S14 R1 R2 R3 R5 R10 F12 A2 A9 B4 B5 B6 B7 B9 C2 C5 D7 D8 Y1 Y2
+          L1 L2 L3 L4)
 }
 
 #[cfg(test)]
@@ -504,7 +539,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn explore<'a>(mutant: Option<&'a str>, address: &'a str, out: &'a mut dyn Write) -> Explore<'a> {
+    fn explore<'a>(mutant: Option<On<'a>>, address: &'a str, out: &'a mut dyn Write) -> Explore<'a> {
         let (about, bounds) = ("two peers and a ledger", "small");
         Explore {
             name: "fixture",
@@ -625,10 +660,25 @@ mod tests {
     #[test]
     fn the_violation_of_a_mutant_is_linked() {
         let fixture = Fixture { is_broken: true };
-        let said = said(|out| explore(Some("unfenced"), "127.0.0.1:0", out).link(&fixture, ADDRESS).unwrap());
+        let mutant = Some(On { name: "unfenced", sentence: "no fence", shown_in: Some("fixture") });
+        let mut panel = Panel::default();
+        let said = said(|out| panel = explore(mutant, "127.0.0.1:0", out).link(&fixture, ADDRESS).unwrap());
+        assert!(panel.links[0].0.starts_with("violated, S1: "), "the page opens on it: {panel:?}");
         let expected =
             "violated, S1: epoch 1 is held by peer 1 and by peer 2 (4 steps): http://127.0.0.1:3000/#/steps/0/";
         assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn a_mutant_that_does_not_show_here_is_said_to_show_elsewhere() {
+        let mutant = Some(On { name: "unfenced", sentence: "no fence", shown_in: Some("election") });
+        let said = said(|out| {
+            let mut explore = explore(mutant, "127.0.0.1:0", out);
+            explore.introduce(&Fixture { is_broken: false }).unwrap();
+            explore.link(&Fixture { is_broken: false }, ADDRESS).unwrap();
+        });
+        assert!(said.contains("known to show in the scenario election"), "{said}");
+        assert!(said.contains("`bazaar-model explore election --mutant unfenced` shows one"), "{said}");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bazaar_protocol::text::counted;
+
 use crate::{
     catalogue::{self, Visitor},
     pictures::diagram,
@@ -55,7 +57,7 @@ pub enum ReplayError {
         words: String,
     },
     /// The history has fewer steps. Give a smaller number.
-    #[error("--step {asked}: the history has {steps} steps")]
+    #[error("--step {asked}: the history has {}", counted(*.steps, "step"))]
     NoSuchNumber {
         /// The number that was asked for.
         asked: usize,

@@ -43,6 +43,7 @@ pub struct Report {
     /// The name of the scenario.
     pub scenario: String,
     /// The model it belongs to.
+    #[serde(rename = "model")]
     pub family: Family,
     /// The extent to which it was checked.
     pub extent: Extent,
@@ -51,6 +52,7 @@ pub struct Report {
     /// The number of unique states found.
     pub states: usize,
     /// The recorded number of unique states, if there is one.
+    #[serde(rename = "states_recorded")]
     pub recorded: Option<usize>,
     /// Whether every step of every state was tried.
     pub complete: bool,
@@ -94,8 +96,10 @@ pub enum Outcome {
     /// A property does not hold.
     Violated,
     /// No property fails, every step was tried and every landmark was met, but the number of states is not the recorded
-    /// one, or none is recorded: the machines or the model behave differently from when it was recorded.
+    /// one: the machines or the model behave differently from when it was recorded.
     CountedDifferently,
+    /// No property fails, every step was tried and every landmark was met, but no number of states is recorded yet.
+    NotRecorded,
     /// A machine panicked, states were left, or a landmark was not met.
     Incomplete,
 }
@@ -160,10 +164,12 @@ impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
             Outcome::Violated
         } else if !is_complete || !missing.is_empty() {
             Outcome::Incomplete
-        } else if Some(states) == recorded {
-            Outcome::Holds
         } else {
-            Outcome::CountedDifferently
+            match recorded {
+                None => Outcome::NotRecorded,
+                Some(recorded) if recorded == states => Outcome::Holds,
+                Some(_) => Outcome::CountedDifferently,
+            }
         };
         let cells = Role::ALL.iter().flat_map(|role| Kind::ALL.iter().map(move |kind| (*kind, *role)));
         let cells = cells.map(|(kind, role)| Cell { kind, role, count: tally.matrix.of(kind, role) });

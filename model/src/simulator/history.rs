@@ -235,14 +235,14 @@ mod tests {
     use bazaar_protocol::id::PeerId;
 
     use super::*;
-    use crate::simulator::plan::{Network, Plan, What};
+    use crate::simulator::plan::{Network, Plan, Think, What};
 
     fn plan(seed: u64) -> Plan {
         Plan {
             seed,
             peers: 5,
             network: Network::Random,
-            think: Duration::from_millis(300),
+            think: Think::evenly(300),
             span: Duration::from_secs(120),
             quiet: false,
             without: BTreeSet::new(),

@@ -176,6 +176,8 @@ impl World {
             | Note::SteppedDown { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
+            | Note::Unseated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::ResumedRequest { .. }
@@ -186,8 +188,9 @@ impl World {
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. }
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. }
             | Note::BooksRefused { .. } => {}
         }
     }

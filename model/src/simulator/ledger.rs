@@ -68,7 +68,7 @@ impl World {
         if matches!(reply.answer, LedgerAnswer::Chunk { .. }) {
             self.tally.operation(Operation::Snapshot);
         }
-        let peer = reply.to.peer.0;
+        let peer = reply.word.to.peer.0;
         let Some(node) = self.nodes.get(peer as usize) else { return };
         let generation = node.ledger.generation;
         if !node.ledger.is_up {
@@ -240,7 +240,9 @@ impl World {
                     self.resigned_at = Some(self.now);
                     Operation::Resignation
                 }
-                Entry::Claimed { .. } | Entry::Admitted(_) => continue,
+                Entry::Claimed { .. } | Entry::Seated { .. } | Entry::Unseated { .. } | Entry::Admitted { .. } => {
+                    continue;
+                }
             };
             self.tally.operation(operation);
         }
@@ -288,7 +290,7 @@ impl World {
                     }
                 }
                 // The observer has seen both.
-                Deed::Drop(_) | Deed::Fail(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => {}
             }
         }
     }

@@ -12,6 +12,7 @@ use super::plan::FaultKind;
 
 /// The kinds of envelopes, for what they cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EnvelopeKind {
     /// A buyer's clock.
     Clock,
@@ -19,6 +20,8 @@ pub enum EnvelopeKind {
     Trade,
     /// The trader is alive.
     Heartbeat,
+    /// A wave that is not a heartbeat, or the answer to one.
+    Promise,
     /// A message of the election.
     Election,
     /// A unicast of any content that is being flooded.
@@ -27,10 +30,11 @@ pub enum EnvelopeKind {
 
 impl EnvelopeKind {
     /// All kinds.
-    pub const ALL: [EnvelopeKind; 5] = [
+    pub const ALL: [EnvelopeKind; 6] = [
         EnvelopeKind::Clock,
         EnvelopeKind::Trade,
         EnvelopeKind::Heartbeat,
+        EnvelopeKind::Promise,
         EnvelopeKind::Election,
         EnvelopeKind::FloodedUnicast,
     ];
@@ -45,6 +49,7 @@ impl EnvelopeKind {
             Body::Clock => EnvelopeKind::Clock,
             Body::Client(_) | Body::Trader(_) => EnvelopeKind::Trade,
             Body::Heartbeat { .. } => EnvelopeKind::Heartbeat,
+            Body::Wave | Body::Promises { .. } => EnvelopeKind::Promise,
             Body::Election(_) => EnvelopeKind::Election,
         }
     }
@@ -134,6 +139,8 @@ impl Operation {
             | Note::SteppedDown { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
+            | Note::Unseated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::Bought { .. }
@@ -147,8 +154,9 @@ impl Operation {
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. }
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. }
             | Note::BooksRefused { .. } => None,
         }
     }

@@ -5,7 +5,7 @@ use bazaar_protocol::{
     id::PeerId,
     input::{Choice, Input, Timer},
     invariant::{Before, is_untold},
-    message::{Body, Route},
+    message::{Body, Envelope, Route},
     peer::Peer,
 };
 
@@ -194,6 +194,7 @@ impl World {
             | Input::Fired(_)
             | Input::LedgerUp
             | Input::LedgerDown
+            | Input::Resign
             | Input::Ledger(_)
             | Input::Written(_)
             | Input::Chose { .. } => None,
@@ -211,7 +212,9 @@ impl World {
             heard = Some(given);
         });
         if let Some((from, envelope)) = &arrival {
-            let passes_on = |effect: &Effect| matches!(effect, Effect::Send { .. });
+            // A copy of a wave may be the last that its answer waited for.
+            let is_answer = |envelope: &Envelope| matches!(envelope.body, Body::Promises { .. });
+            let passes_on = |effect: &Effect| matches!(effect, Effect::Send { envelope, .. } if !is_answer(envelope));
             let has_changed = || {
                 let has_done = heard.is_none() && effects.iter().any(passes_on);
                 has_done || overlay.is_some_and(|overlay| !overlay.remembers_the_same(peer.overlay()))
@@ -235,6 +238,7 @@ impl World {
             }
             self.check(found);
             match effect {
+                Effect::Stop(_) => {}
                 Effect::Send { to, envelope } => {
                     let is_mine = envelope.source.0 as usize == nth;
                     match envelope.route {

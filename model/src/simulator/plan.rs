@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU64, time::Duration};
 
 use bazaar_protocol::{
     cast::{self, Assortment},
-    config::{Config, Limits, Pace, Terms, Timeouts},
+    config::{Config, Limits, Ordering, Pace, Terms, Timeouts},
     graph::Graph,
     id::{PeerId, Units},
     invariant::Property,
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Who is whose neighbour.
     pub network: Network,
     /// How long a buyer thinks between an outcome and its next request.
-    pub think: Duration,
+    pub think: Think,
     /// How long it is in virtual time; at least [`SHORTEST`].
     pub span: Duration,
     /// Whether nothing goes wrong.
@@ -56,6 +56,41 @@ pub struct Plan {
     /// Properties whose violations are passed over, since they are known.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub without: BTreeSet<Property>,
+}
+
+/// How long buyers think: each as long as it always does, drawn from these two and what is between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Think {
+    /// The shortest.
+    #[serde(rename = "least_ms")]
+    pub least: Millis,
+    /// The longest.
+    #[serde(rename = "most_ms")]
+    pub most: Millis,
+}
+
+impl Think {
+    /// All think equally long.
+    #[must_use]
+    pub fn evenly(millis: u64) -> Think {
+        Think { least: Millis(millis), most: Millis(millis) }
+    }
+
+    /// How long this buyer thinks.
+    #[must_use]
+    pub fn of(self, seed: u64, buyer: PeerId) -> Duration {
+        let Think { least: Millis(least), most: Millis(most) } = self;
+        let [least, most] = [least, most].map(Duration::from_millis);
+        cast::think_time(buyer, seed, least..=most)
+    }
+}
+
+impl fmt::Display for Think {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Think { least: Millis(least), most: Millis(most) } = self;
+        write!(f, "{least}ms")?;
+        if most > least { write!(f, "..{most}ms") } else { Ok(()) }
+    }
 }
 
 /// Who is whose neighbour.
@@ -575,14 +610,14 @@ impl Schedule {
     pub fn configs(&self, graph: &Graph, conditions: &Conditions) -> Vec<Config> {
         let Plan { seed, peers, think, .. } = self.plan;
         let roles = cast::roles(peers, seed, &Assortment { quantity: conditions.quantity, ..Assortment::DEFAULT });
-        let config = |(me, role)| Config {
+        let config = |(me, role): (PeerId, _)| Config {
             // SPEC B2.
             first_caller: PeerId(if peers < 3 { 0 } else { 2 }),
-            timeouts: Timeouts::DEFAULT,
+            timeouts: Timeouts { wave: conditions.wave, ..Timeouts::DEFAULT },
             terms: conditions.terms,
             limits: conditions.limits,
             clock_range: conditions.clock_range,
-            pace: Pace { think: Some(think), ..Pace::DEFAULT },
+            pace: Pace { think: Some(think.of(seed, me)), ..Pace::DEFAULT },
             ..Config::new(me, peers, graph.neighbours(me).iter().copied(), role)
         };
         (0..peers).map(PeerId).zip(roles).map(config).collect()
@@ -643,6 +678,8 @@ pub struct Conditions {
     pub sync: (u64, u64),
     /// The terms of trade.
     pub terms: Terms,
+    /// How long after the last one a trader may ask buyers again for their promises; zero: only with its heartbeats.
+    pub wave: Duration,
     /// The limits of the run.
     pub limits: Limits,
     /// How many ticks ahead clocks are written.
@@ -679,6 +716,7 @@ impl Conditions {
             write: 1 + random.below(50 * MICRO),
             sync: (sync / 2, sync * 2),
             terms: terms(plan.seed),
+            wave: wave(plan.seed),
             limits: limits(plan.seed),
             clock_range: Config::CLOCK_RANGE >> (2 * SplitMix64::new(plan.seed, "clocks").below(4)),
             // Often enough that most claimants read one.
@@ -703,6 +741,7 @@ impl Conditions {
             write: 20 * MICRO,
             sync: (200 * MICRO, 300 * MICRO),
             terms: Terms::DEFAULT,
+            wave: Duration::ZERO,
             limits: Limits::DEFAULT,
             clock_range: Config::CLOCK_RANGE,
             snapshot_every: NonZeroU64::new(10_000),
@@ -711,8 +750,14 @@ impl Conditions {
     }
 }
 
+/// In half of the seeds only heartbeats ask for promises.
+fn wave(seed: u64) -> Duration {
+    let mut random = SplitMix64::new(seed, "wave");
+    Duration::from_millis(if random.below(2) > 0 { 0 } else { 10 << random.below(5) })
+}
+
 /// Of four seeds, three have the default terms, but that in one of three nobody resigns, so that A9 and L4 are asked at
-/// any pace.
+/// any pace. Half of them serve in the stable order.
 fn terms(seed: u64) -> Terms {
     let mut random = SplitMix64::new(seed, "terms");
     let terms = if random.below(4) > 0 {
@@ -722,6 +767,8 @@ fn terms(seed: u64) -> Terms {
         let (sales, records) = (5 + random.below(200) as u32, 2 + random.below(12) as u32);
         Terms { resign_after: sales, batch_limit: records, ..Terms::DEFAULT }
     };
+    let ordering = if SplitMix64::new(seed, "ordering").below(2) == 0 { Ordering::Stable } else { terms.ordering };
+    let terms = Terms { ordering, ..terms };
     if SplitMix64::new(seed, "resignations").below(3) > 0 { terms } else { Terms { resign_after: u32::MAX, ..terms } }
 }
 
@@ -772,7 +819,7 @@ mod tests {
             seed,
             peers,
             network: Network::Random,
-            think: Duration::from_millis(300),
+            think: Think::evenly(300),
             span: Duration::from_secs(120),
             quiet: false,
             without: BTreeSet::new(),

@@ -76,6 +76,7 @@ impl Story {
             Input::Fired(timer) => format!("has waited long enough: {timer:?}"),
             Input::LedgerUp => "can reach the ledger".to_owned(),
             Input::LedgerDown => "cannot reach the ledger any more".to_owned(),
+            Input::Resign => "is asked to resign".to_owned(),
             Input::Ledger(reply) => {
                 let what = match &reply.answer {
                     LedgerAnswer::Status => "how things stand".to_owned(),
@@ -117,6 +118,7 @@ impl Story {
             | Effect::Arm { .. }
             | Effect::Disarm(_)
             | Effect::Choose { .. }
+            | Effect::Stop(_)
             | Effect::Note { .. } => {}
         }
     }
@@ -136,14 +138,17 @@ impl Story {
             | Note::ElectionWon
             | Note::TookOffice { .. }
             | Note::SteppedDown { .. }
+            | Note::Unseated { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. }
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. }
             | Note::BooksRefused { .. } => self.chapters.push(words.clone()),
             Note::Recognised { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::Wanted { .. }

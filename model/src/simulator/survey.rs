@@ -23,6 +23,8 @@ pub struct Survey {
     served: Option<QueueKey>,
     outcomes: u64,
     overtaken: u64,
+    /// How many requests came after their places had been passed.
+    late: u64,
     /// When the trader was last killed, if nobody has taken office since.
     killed: Option<u64>,
     /// How long there was no trader, each time.
@@ -57,13 +59,18 @@ impl Survey {
     pub(super) fn batch(&mut self, batch: &Batch) {
         for record in &batch.records {
             let id = match &record.entry {
-                Entry::Admitted(request) => {
+                Entry::Admitted { request, place } => {
+                    self.late += u64::from(request.is_late_at(*place));
                     self.places.insert(request.id, QueueKey::of(request));
                     continue;
                 }
                 Entry::Sold(sale) => sale.request,
                 Entry::Refused { request, .. } => *request,
-                Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Resigned => continue,
+                Entry::Claimed { .. }
+                | Entry::Deposited(_)
+                | Entry::Seated { .. }
+                | Entry::Unseated { .. }
+                | Entry::Resigned => continue,
             };
             let Some(place) = self.places.remove(&id) else { continue };
             self.outcomes += 1;
@@ -100,6 +107,12 @@ impl Survey {
     #[must_use]
     pub fn usual_vacancy(&self) -> Option<u64> {
         quantile(&self.vacancies, 0.5)
+    }
+
+    /// How many requests were admitted late (SPEC C5).
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// The share of outcomes that came after one of a later-stamped request.

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bazaar_protocol::invariant::Violation;
-use serde::Serialize;
+use bazaar_protocol::{config::Ordering, invariant::Violation};
+use serde::{Serialize, Serializer};
 
 use super::{
     meter::{EnvelopeKind, Operation},
-    plan::{AFTER_FAULTS, Conditions, Fault, Millis, Network, Noise, Plan, Schedule, What, diameter},
+    plan::{AFTER_FAULTS, Conditions, Fault, Millis, Network, Noise, Plan, Schedule, Think, What, diameter},
     survey::Survey,
     world::World,
 };
@@ -33,11 +33,30 @@ pub struct Size {
     /// Who is whose neighbour.
     pub network: Network,
     /// How long buyers think.
-    pub think: Duration,
+    pub think: Think,
+    /// In which order requests are served, and how often buyers are asked for promises.
+    pub order: Order,
     /// How often the trader changes.
     pub turnover: Turnover,
     /// How long is counted, in virtual time.
     pub span: Duration,
+}
+
+/// In which order requests are served, and how often buyers are asked for promises between two heartbeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// The order.
+    pub ordering: Ordering,
+    /// How long after the last wave another may follow; zero: heartbeats alone ask.
+    #[serde(rename = "wave_ms")]
+    pub wave: Millis,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.ordering.name())?;
+        if self.wave.0 > 0 { write!(f, ", a wave every {} ms", self.wave.0) } else { Ok(()) }
+    }
 }
 
 /// How often the trader changes.
@@ -76,13 +95,20 @@ pub struct Row {
     pub network: String,
     /// The hops between the two peers furthest apart.
     pub diameter: u32,
+    /// How long buyers think.
+    pub think: Think,
+    /// In which order requests are served.
+    pub order: Order,
     /// How often the trader changes.
     pub turnover: Turnover,
     /// Outcomes a second.
+    #[serde(rename = "outcomes_per_second")]
     pub outcomes: f64,
     /// Envelopes for each outcome, by kind, in the order of [`EnvelopeKind::ALL`].
+    #[serde(serialize_with = "by_kind")]
     pub envelopes: [f64; EnvelopeKind::ALL.len()],
     /// Bytes for each outcome, by kind, as the runtime writes them, without frames.
+    #[serde(serialize_with = "by_kind")]
     pub bytes: [f64; EnvelopeKind::ALL.len()],
     /// The most envelopes on one direction of a link in one second.
     pub peak: u32,
@@ -93,17 +119,28 @@ pub struct Row {
     /// How often the trader was killed.
     pub kills: usize,
     /// The usual time without a trader after a kill, in milliseconds.
+    #[serde(rename = "vacancy_ms")]
     pub vacancy: Option<f64>,
     /// The longest.
+    #[serde(rename = "longest_vacancy_ms")]
     pub longest_vacancy: Option<f64>,
     /// How long half of the requests waited at most, in milliseconds.
+    #[serde(rename = "p50_ms")]
     pub p50: Option<f64>,
     /// How long 99 % of them waited at most, in milliseconds.
+    #[serde(rename = "p99_ms")]
     pub p99: Option<f64>,
     /// The share of outcomes after one of a later-stamped request.
     pub overtaken: f64,
+    /// How many requests were late (SPEC C5).
+    pub late: u64,
     /// The unicasts that were flooded, for each that was sent.
     pub detours: f64,
+}
+
+/// In JSON, each has the name of its kind.
+fn by_kind<S: Serializer>(of_each: &[f64; EnvelopeKind::ALL.len()], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(EnvelopeKind::ALL.iter().zip(of_each))
 }
 
 fn millis(nanos: u64) -> f64 {
@@ -115,7 +152,7 @@ fn millis(nanos: u64) -> f64 {
 /// # Errors
 /// The violation that stopped it.
 pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
-    let Size { peers, network, think, turnover, span } = size.clone();
+    let Size { peers, network, think, order, turnover, span } = size.clone();
     let whole = |duration: Duration| Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let mut faults = Vec::new();
     let mut next = WARM_UP + FIRST_KILL;
@@ -138,6 +175,8 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
     let schedule = Schedule { plan, noise: Noise::default(), faults, faults_stop: whole(faults_stop) };
     let graph = schedule.graph();
     let mut conditions = Conditions::fixed(&graph);
+    conditions.terms.ordering = order.ordering;
+    conditions.wave = Duration::from_millis(order.wave.0);
     if turnover != Turnover::Resigns {
         conditions.terms.resign_after = u32::MAX;
     }
@@ -150,6 +189,8 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         peers,
         network: network.to_string(),
         diameter: diameter(&graph),
+        think,
+        order,
         turnover,
         outcomes: tally.outcomes() as f64 / span.as_secs_f64(),
         envelopes: EnvelopeKind::ALL.map(|kind| per_outcome(tally.envelopes(kind))),
@@ -163,6 +204,7 @@ pub fn measure(size: &Size, seed: u64) -> Result<Row, Violation> {
         p50: survey.wait(0.5).map(millis),
         p99: survey.wait(0.99).map(millis),
         overtaken: survey.overtaken(),
+        late: survey.late(),
         detours: tally.detours as f64 / tally.unicasts.max(1) as f64,
     })
 }
@@ -182,7 +224,7 @@ impl World {
 }
 
 /// The names of the columns, and what they mean.
-const COLUMNS: [(&str, &str); 21] = [
+const COLUMNS: [(&str, &str); 23] = [
     ("peers", "how many peers"),
     ("hops", "between the two that are furthest apart"),
     ("outcomes/s", "requests that got an outcome, a second of virtual time"),
@@ -190,10 +232,11 @@ const COLUMNS: [(&str, &str); 21] = [
     ("clock", "of these, buyers' clocks"),
     ("trade", "requests, deposits, and what the trader answers"),
     ("heartbeat", "the trader is alive"),
+    ("promise", "buyers' promises, and waves that ask for them"),
     ("election", "messages of elections"),
     ("flooded", "unicasts that were flooded, because no path was known"),
     ("bytes", "for each outcome, without frames"),
-    ("by kind", "of these, those of clocks, of trade, of heartbeats, of elections, and of flooded unicasts"),
+    ("by kind", "of these, those of clocks, trade, heartbeats, promises, elections, and flooded unicasts"),
     ("peak", "the most envelopes on one direction of a link in a second"),
     ("dropped", "for each outcome, because a link or an inbox was full"),
     ("callers", "elections called for each term"),
@@ -202,7 +245,8 @@ const COLUMNS: [(&str, &str); 21] = [
     ("longest ms", "the longest time without a trader after a kill"),
     ("p50 ms", "how long half of the requests waited at most"),
     ("p99 ms", "how long 99 % of them waited at most"),
-    ("late %", "outcomes after one of a later-stamped request"),
+    ("overtaken %", "outcomes after one of a later-stamped request"),
+    ("late", "requests that came after their places had been passed, in the stable order"),
     ("detours %", "unicasts that were flooded, of those that were sent"),
 ];
 
@@ -210,7 +254,7 @@ impl Row {
     fn cells(&self) -> [String; COLUMNS.len()] {
         let number = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
         let maybe = |value: Option<f64>| value.map_or("–".to_owned(), number);
-        let [clock, trade, heartbeat, election, flooded] = self.envelopes.map(number);
+        let [clock, trade, heartbeat, promise, election, flooded] = self.envelopes.map(number);
         [
             self.peers.to_string(),
             self.diameter.to_string(),
@@ -219,6 +263,7 @@ impl Row {
             clock,
             trade,
             heartbeat,
+            promise,
             election,
             flooded,
             number(self.bytes.iter().sum()),
@@ -232,6 +277,7 @@ impl Row {
             maybe(self.p50),
             maybe(self.p99),
             number(self.overtaken * 100.0),
+            self.late.to_string(),
             number(self.detours * 100.0),
         ]
     }

@@ -13,7 +13,7 @@ use bazaar_protocol::{
     id::PeerId,
     input::{Input, Timer, WriteId},
     invariant::{Checked, Observer, Rules, Violation},
-    ledger::{LedgerCall, LedgerConfig, LedgerReply},
+    ledger::{LedgerCall, LedgerConfig, LedgerReply, Secret},
     message::Envelope,
     peer::Peer,
     random::SplitMix64,
@@ -36,6 +36,9 @@ pub(super) const CAPACITY: usize = 1_024;
 
 /// The same while there is congestion, so that it shows in small networks.
 const CONGESTED_CAPACITY: usize = 2;
+
+/// Up to so many peers, it is followed what each of them can know of the open requests.
+const CAUSES: u32 = 64;
 
 /// Later than everything.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -135,7 +138,7 @@ pub(super) struct Timing {
 pub(super) const DISARMED: Timing = Timing { due: NEVER, queued: NEVER };
 
 /// How many timers there are.
-pub(super) const TIMERS: usize = 7;
+pub(super) const TIMERS: usize = 9;
 
 pub(super) fn slot(timer: Timer) -> usize {
     match timer {
@@ -145,7 +148,9 @@ pub(super) fn slot(timer: Timer) -> usize {
         Timer::Renewal => 3,
         Timer::Buyer => 4,
         Timer::Seller => 5,
-        Timer::ClockInterval => 6,
+        Timer::Wave => 6,
+        Timer::Gather => 7,
+        Timer::ClockInterval => 8,
     }
 }
 
@@ -366,8 +371,9 @@ impl World {
         });
         let Conditions { terms, limits, snapshot_every, .. } = conditions;
         let store = MemoryStore::snapshotting(limits, snapshot_every);
-        let archive = Archive::new(LedgerConfig { lease: timeouts.lease, limits }, store);
-        let rules = Rules { terms, limits, is_synchronous: false, only: None };
+        let archive = Archive::new(LedgerConfig { lease: timeouts.lease, limits, secret: Secret::default() }, store);
+        let rules =
+            Rules { terms, limits, is_synchronous: false, follows_causes: schedule.plan.peers <= CAUSES, only: None };
         let mut world = World {
             noise: schedule.noise,
             capacity: if schedule.noise.congestion > 0 { CONGESTED_CAPACITY } else { CAPACITY },

@@ -70,6 +70,18 @@ landmarks! {
     FromTheBooks = "a request is answered from the books",
     /// A new trader finds requests waiting.
     Inherited = "a new trader inherits a queue",
+    /// The timer fires while a neighbour has not answered a wave.
+    AnsweredWithout = "a peer answers a wave without a neighbour that is silent",
+    /// A buyer promises that what it asks for from now on is stamped later.
+    Promised = "a buyer promises to ask for nothing stamped earlier",
+    /// A buyer is seated, so that nothing is served before it was heard.
+    Seated = "a buyer is seated",
+    /// A buyer that was not heard for too long loses its seat.
+    Unseated = "a buyer that is not heard loses its seat",
+    /// A request waits until another buyer has been heard past it.
+    Held = "a request is held until another buyer was heard past it",
+    /// A request comes after its place was passed.
+    Late = "a request comes late",
     /// A request of another peer ends in a sale.
     Sold = "something is sold",
     /// A request of another peer is refused.
@@ -110,6 +122,12 @@ landmarks! {
     OtherSnapshot = "a later snapshot replaces the one being read",
     /// A read is answered with fewer records than there are.
     CutRead = "a read is cut short and continued",
+    /// A peer that was told of an epoch that does not exist learns that from the ledger.
+    NoSuchEpoch = "what the ledger says ends what was told of an epoch that does not exist",
+    /// Somebody wants a trader to resign while the ledger has not answered its last append.
+    DismissedInFlight = "a trader is asked to resign while an append is in flight",
+    /// A member with a bug shows the ledger a mark that no ledger has given.
+    MarkRefused = "the ledger is shown more than it holds, and has shown it to nobody",
     /// A peer that stands for office hears of a later head than it has read.
     HeadOvertook = "a peer that stands hears of records that it has not read",
     /// A call comes while the ledger writes, and waits there.

@@ -16,6 +16,7 @@ use std::{
 use bazaar_protocol::{
     archive::Archive,
     books::Books,
+    config::Ordering,
     id::{DepositId, PeerId, Position},
     ledger::LedgerReply,
     record::{Batch, Entry, Record},
@@ -97,6 +98,8 @@ struct Latest {
     deposits: BTreeMap<PeerId, Position>,
     sales: BTreeMap<PeerId, Position>,
     leftovers: BTreeMap<PeerId, Position>,
+    /// In the stable order every reading may be compared with a later one.
+    is_stable: bool,
 }
 
 impl Latest {
@@ -108,7 +111,7 @@ impl Latest {
                 Entry::Deposited(deposit) => {
                     latest.deposits.insert(deposit.id.seller, position);
                 }
-                Entry::Admitted(request) => {
+                Entry::Admitted { request, .. } => {
                     latest.admitted.insert(request.id.buyer, position);
                 }
                 Entry::Sold(sale) => {
@@ -121,7 +124,8 @@ impl Latest {
                     }
                     latest.settled.insert(request.buyer, position);
                 }
-                Entry::Claimed { .. } | Entry::Resigned => {}
+                Entry::Claimed { ordering, .. } => latest.is_stable = *ordering == Ordering::Stable,
+                Entry::Seated { .. } | Entry::Unseated { .. } | Entry::Resigned => {}
             }
             position = position.plus(1);
         }
@@ -130,17 +134,21 @@ impl Latest {
 
     /// Hashes the record without the readings on which nothing depends any more.
     fn hash<H: Hasher>(&self, position: Position, record: &Record, state: &mut H) {
+        if self.is_stable {
+            return record.hash(state);
+        }
         record.stamp.peer.hash(state);
         std::mem::discriminant(&record.entry).hash(state);
         match &record.entry {
-            Entry::Claimed { epoch, holder } => (epoch, holder).hash(state),
+            Entry::Claimed { epoch, holder, ordering } => (epoch, holder, ordering).hash(state),
+            Entry::Seated { .. } | Entry::Unseated { .. } => record.hash(state),
             Entry::Deposited(deposit) => {
                 (deposit.id, deposit.previous, deposit.item, deposit.count, deposit.price).hash(state);
                 if self.deposits.get(&deposit.id.seller) == Some(&position) {
                     deposit.stamp.hash(state);
                 }
             }
-            Entry::Admitted(request) => {
+            Entry::Admitted { request, .. } => {
                 (request.id, request.previous, request.item, request.quantity).hash(state);
                 let buyer = &request.id.buyer;
                 if self.admitted.get(buyer) == Some(&position) && self.settled.get(buyer) < Some(&position) {

@@ -60,6 +60,12 @@ names! {
         Request = "request",
         /// A seller's deposit.
         Deposit = "deposit",
+        /// "A seat, please."
+        Join = "request for a seat",
+        /// "Nothing more of mine is stamped up to this", from one or several buyers.
+        Promises = "promises",
+        /// The trader's next request waits, and buyers are asked for promises.
+        Wave = "wave",
         /// "What was sold?"
         AskSales = "question after sales",
         /// A buyer's status.
@@ -80,6 +86,10 @@ names! {
         BuyerTimer = "buyer's timer",
         /// The seller's timer.
         SellerTimer = "seller's timer",
+        /// The trader's next request still waits.
+        WaveTimer = "wave timer",
+        /// A wave is answered without those that are silent.
+        GatherTimer = "gathering timer",
         /// Neighbours may be told of a clock multicast by itself.
         ClockTimer = "clock interval timer",
         /// A buyer's choice of what to request.
@@ -110,6 +120,8 @@ names! {
         LinkDown = "link down",
         /// A write is durable.
         Written = "written",
+        /// Somebody wants a trader to resign.
+        Resign = "resign (by hand)",
         /// The adversary makes a peer stand for office.
         Stand = "stand (by the adversary)",
         /// The adversary makes a peer leave the office.
@@ -172,6 +184,8 @@ impl Kind {
             Timer::Renewal => Kind::RenewalTimer,
             Timer::Buyer => Kind::BuyerTimer,
             Timer::Seller => Kind::SellerTimer,
+            Timer::Wave => Kind::WaveTimer,
+            Timer::Gather => Kind::GatherTimer,
             Timer::ClockInterval => Kind::ClockTimer,
         }
     }
@@ -196,9 +210,12 @@ impl Kind {
             Body::Election(ElectionMessage::Coordinator { .. }) => Kind::Coordinator,
             Body::Election(ElectionMessage::Resigned { .. }) => Kind::Resigned,
             Body::Heartbeat { .. } => Kind::Heartbeat,
+            Body::Wave => Kind::Wave,
+            Body::Promises { .. } => Kind::Promises,
             Body::Clock => Kind::ClockMulticast,
             Body::Client(ClientMessage::Request(_)) => Kind::Request,
             Body::Client(ClientMessage::Deposit(_)) => Kind::Deposit,
+            Body::Client(ClientMessage::Join { .. }) => Kind::Join,
             Body::Client(ClientMessage::AskSales { .. }) => Kind::AskSales,
             Body::Trader(TraderMessage::Buyer(_)) => Kind::BuyerStatus,
             Body::Trader(TraderMessage::Seller(_)) => Kind::SellerStatus,
@@ -270,18 +287,21 @@ impl Kind {
             Kind::Status => role == Peer,
             Kind::RetryTimer => matches!(role, Trader | Candidate),
             Kind::GiveUpTimer => matches!(role, Trader | Candidate),
-            Kind::RenewalTimer => role == Trader,
+            Kind::RenewalTimer | Kind::WaveTimer => role == Trader,
             Kind::Chunk | Kind::Records => role == Candidate,
             // A trader, whose appends nobody can overtake, is told so only in late answers.
             Kind::Conflict => matches!(role, Trader | Candidate),
             Kind::LeaseActive => matches!(role, Candidate | Peer),
             // A peer out of office drops these.
-            Kind::Request | Kind::Deposit | Kind::AskSales => role == Trader,
+            Kind::Request | Kind::Join | Kind::Promises | Kind::Deposit | Kind::AskSales => role == Trader,
+            // To a buyer a wave says what a heartbeat says that asks; that one is tried with whole peers.
+            Kind::Wave | Kind::GatherTimer => role == Relay,
             // In office, or standing for it, a buyer is still a buyer.
             Kind::BuyerStatus | Kind::BuyerTimer | Kind::WishChosen => matches!(role, Trader | Candidate | Buyer),
             // A peer's gossip deals with both, no matter what else the peer is.
             Kind::ClockMulticast | Kind::ClockTimer => matches!(role, Buyer | Relay),
             Kind::SellerStatus | Kind::SellerTimer | Kind::OfferChosen => matches!(role, Trader | Candidate | Seller),
+            Kind::Resign => role == Trader,
             Kind::Stand => role == Peer,
             Kind::Yield => matches!(role, Trader | Candidate),
             Kind::Start => matches!(role, Buyer | Seller | Peer | Ledger | Clock | Relay),

@@ -27,6 +27,10 @@ pub fn in_step(step: Stepped<'_>) -> Landmarks {
             Epoch(3..) => Landmark::ThirdEpoch,
         });
     }
+    let doubts = |participant: &Participant| participant.office().is_some_and(|office| office.doubts());
+    if doubts(after) && !doubts(before) {
+        seen.note(Landmark::NoSuchEpoch);
+    }
     let phase = |participant: &Participant| participant.election().map(|election| election.phase());
     match (phase(before), phase(after)) {
         (Some(Phase::Calling), Some(Phase::Waiting)) => seen.note(Landmark::Answered),
@@ -35,23 +39,25 @@ pub fn in_step(step: Stepped<'_>) -> Landmarks {
         (_, _) => {}
     }
     match input {
-        ParticipantInput::Ledger(reply) => in_reply(before, reply, &mut seen),
+        ParticipantInput::Ledger(reply) => {
+            let office = before.office().filter(|office| office.is_standing());
+            let read = office.and_then(|office| office.books()).map(|books| books.position());
+            if reply.answer == LedgerAnswer::Status && read.is_some_and(|read| read < reply.word.status.head) {
+                seen.note(Landmark::HeadOvertook);
+            }
+            in_reply(before, reply, &mut seen);
+        }
         ParticipantInput::LedgerDown
             if matches!(phase(before), Some(Phase::Calling | Phase::Asking | Phase::Waiting)) =>
         {
             seen.note(Landmark::LedgerLostInElection);
-        }
-        ParticipantInput::Heard { body: Body::Heartbeat { head, .. }, .. } => {
-            let office = before.office().filter(|office| office.is_standing());
-            if office.and_then(|office| office.books()).is_some_and(|books| books.position() < *head) {
-                seen.note(Landmark::HeadOvertook);
-            }
         }
         ParticipantInput::Heard { .. }
         | ParticipantInput::Fired(_)
         | ParticipantInput::LedgerUp
         | ParticipantInput::LedgerDown
         | ParticipantInput::Chose { .. }
+        | ParticipantInput::Resign
         | ParticipantInput::Stand
         | ParticipantInput::Yield => {}
     }
@@ -95,7 +101,7 @@ fn in_reply(before: &Participant, reply: &LedgerReply, seen: &mut Landmarks) {
         }
         LedgerAnswer::Records { from, records } => {
             let reads = before.office().is_some_and(|office| office.wanted().is_some());
-            if reads && !records.is_empty() && from.plus(records.len()) < reply.status.head {
+            if reads && !records.is_empty() && from.plus(records.len()) < reply.word.status.head {
                 seen.note(Landmark::CutRead);
             }
         }
@@ -109,7 +115,9 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
             seen.note(Landmark::ReferredToLeader);
         }
         ParticipantEffect::Tell {
-            to, body: Body::Trader(TraderMessage::Buyer(BuyerStatus { open, last })), ..
+            to,
+            body: Body::Trader(TraderMessage::Buyer(BuyerStatus { open, last, .. })),
+            ..
         } => {
             let open = open.iter().map(|request| request.id);
             let last = last.iter().map(|(sequence, _)| RequestId { buyer: *to, sequence: *sequence });
@@ -123,7 +131,13 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
                 seen.note(Landmark::ToldMoreThanKept);
             }
         }
-        ParticipantEffect::TellAll { body: Body::Heartbeat { .. }, .. } => seen.note(Landmark::Heartbeat),
+        ParticipantEffect::TellAll { body: Body::Heartbeat { waits, .. }, .. } => {
+            seen.note(Landmark::Heartbeat);
+            if waits.is_some() {
+                seen.note(Landmark::Held);
+            }
+        }
+        ParticipantEffect::Tell { body: Body::Promises { .. }, .. } => seen.note(Landmark::Promised),
         ParticipantEffect::Note { note, .. } => {
             let had_account = before.seller().is_some_and(|seller| seller.account().is_some());
             if had_account && matches!(note, Note::ResumedAccount { .. }) {
@@ -137,7 +151,8 @@ fn in_effect(before: &Participant, effect: &ParticipantEffect, asked: Option<Req
         | ParticipantEffect::Ledger(_)
         | ParticipantEffect::Arm { .. }
         | ParticipantEffect::Disarm(_)
-        | ParticipantEffect::Choose { .. } => {}
+        | ParticipantEffect::Choose { .. }
+        | ParticipantEffect::Stop(_) => {}
     }
 }
 
@@ -167,6 +182,8 @@ fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
         | Note::SteppedDown { .. }
         | Note::Deposited { .. }
         | Note::Admitted { .. }
+        | Note::Seated { .. }
+        | Note::Unseated { .. }
         | Note::Wanted { .. }
         | Note::Bought { .. }
         | Note::Unavailable { .. }
@@ -174,8 +191,9 @@ fn of_note(peer: PeerId, note: &Note) -> Option<Landmark> {
         | Note::Earned { .. }
         | Note::LedgerHeard
         | Note::LedgerSilent
-        | Note::ClockRefused { .. }
-        | Note::PeerUnknown { .. }
+        | Note::NoSuchEpoch { .. }
+        | Note::TermRefused { .. }
+        | Note::EnvelopeRefused { .. }
         | Note::BooksRefused { .. } => return None,
     })
 }
@@ -197,6 +215,7 @@ pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
                 }
             }
             Deed::Drop(_) => seen.note(Landmark::CallDropped),
+            Deed::Refuse(_) => seen.note(Landmark::MarkRefused),
             Deed::ArmLease(_) | Deed::Fail(_) => {}
         }
     }
@@ -209,6 +228,19 @@ pub fn in_batch(batch: &Batch, log: &Log, writer: Option<&Participant>) -> Landm
     let mut seen = Landmarks::default();
     if log.books().queue().len() > 0 {
         seen.note(Landmark::Split);
+    }
+    for record in &batch.records {
+        match &record.entry {
+            Entry::Seated { .. } => seen.note(Landmark::Seated),
+            Entry::Unseated { .. } => seen.note(Landmark::Unseated),
+            Entry::Admitted { request, place } if request.is_late_at(*place) => seen.note(Landmark::Late),
+            Entry::Admitted { .. }
+            | Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Sold(_)
+            | Entry::Refused { .. }
+            | Entry::Resigned => {}
+        }
     }
     let deposits_again = |entry: &Entry| matches!(entry, Entry::Deposited(deposit) if deposit.previous.is_some());
     if batch.records.iter().any(|record| deposits_again(&record.entry)) {

@@ -7,7 +7,7 @@ use bazaar_protocol::{
     id::{Epoch, Incarnation, Sequence},
     invariant::Violation,
     ledger::{Ledger, LedgerAnswer, LedgerRequest, Verdict},
-    message::{Body, ClientMessage, TraderMessage},
+    message::{Body, ClientMessage, Promise, TraderMessage},
     office::Office,
     participant::Participant,
     record::{Batch, Entry, Record},
@@ -31,6 +31,12 @@ pub(crate) fn says(body: &Body) -> String {
             ElectionMessage::Resigned { epoch } => format!("I have resigned epoch {epoch}"),
         },
         Body::Heartbeat { epoch, .. } => format!("heartbeat, epoch {epoch}"),
+        Body::Wave => "what do you promise?".to_owned(),
+        Body::Promises { promises, .. } => {
+            let own = promises.iter().map(|(buyer, promise)| format!("of {buyer} {}", promised(promise)));
+            let all: Vec<String> = own.collect();
+            if all.is_empty() { "no promises".to_owned() } else { all.join("; ") }
+        }
         Body::Clock => "my clock".to_owned(),
         Body::Client(ClientMessage::Request(request)) => {
             let previous = request.previous.map_or(String::new(), |previous| format!(", after {}", number(previous.0)));
@@ -42,6 +48,7 @@ pub(crate) fn says(body: &Body) -> String {
             let (id, item) = (number(deposit.id.number.0), deposit.item);
             format!("deposit {id}: {} of item {item}{previous}", deposit.count)
         }
+        Body::Client(ClientMessage::Join { .. }) => "my seat again, please".to_owned(),
         Body::Client(ClientMessage::AskSales { after }) => match after {
             Some(after) => format!("what was sold after sale {after}?"),
             None => "what was sold?".to_owned(),
@@ -67,6 +74,12 @@ pub(crate) fn says(body: &Body) -> String {
     }
 }
 
+fn promised(promise: &Promise) -> String {
+    let open = promise.open.as_ref();
+    let open = open.map_or(String::new(), |open| format!(", after request {}", number(open.id.sequence.0)));
+    format!("nothing more up to {}{open}", promise.above)
+}
+
 /// The content of a message, in few words, for a picture.
 pub(crate) fn brief_says(body: &Body) -> String {
     match body {
@@ -84,8 +97,10 @@ pub(crate) fn brief_says(body: &Body) -> String {
         }
         Body::Election(_)
         | Body::Heartbeat { .. }
+        | Body::Wave
+        | Body::Promises { .. }
         | Body::Clock
-        | Body::Client(ClientMessage::AskSales { .. })
+        | Body::Client(ClientMessage::AskSales { .. } | ClientMessage::Join { .. })
         | Body::Trader(TraderMessage::Buyer(_)) => says(body),
     }
 }
@@ -102,11 +117,13 @@ pub(crate) fn number(n: u64) -> String {
 /// A record of the log, with its clock reading.
 pub(crate) fn record(record: &Record) -> String {
     let what = match &record.entry {
-        Entry::Claimed { epoch, holder } => format!("epoch {epoch} claimed by peer {}", holder.peer),
+        Entry::Claimed { epoch, holder, .. } => format!("epoch {epoch} claimed by peer {}", holder.peer),
         Entry::Deposited(deposit) => {
             format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller)
         }
-        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
+        Entry::Admitted { request, .. } => {
+            format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer)
+        }
         Entry::Sold(sale) => {
             format!(
                 "sale {} of peer {} to peer {} for {}",
@@ -122,6 +139,8 @@ pub(crate) fn record(record: &Record) -> String {
                 format!("{what} with deposit {} of peer {} left over", number(deposit.number.0), deposit.seller)
             })
         }
+        Entry::Seated { buyer, above } => format!("a seat for peer {}, above {above}", buyer.peer),
+        Entry::Unseated { buyer } => format!("no seat for peer {buyer}"),
         Entry::Resigned => "resignation".to_owned(),
     };
     format!("{what} @{}", record.stamp.time)
@@ -140,7 +159,9 @@ pub(crate) fn planned(batch: &Batch) -> String {
     let what = |record: &Record| match &record.entry {
         Entry::Claimed { epoch, .. } => format!("claim of epoch {epoch}"),
         Entry::Deposited(deposit) => format!("deposit {} of peer {}", number(deposit.id.number.0), deposit.id.seller),
-        Entry::Admitted(request) => format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer),
+        Entry::Admitted { request, .. } => {
+            format!("request {} of peer {}", number(request.id.sequence.0), request.id.buyer)
+        }
         Entry::Sold(sale) => format!("sale {} to peer {}", sale.number, sale.request.buyer),
         Entry::Refused { request, leftover } => {
             let what = format!("refusal of request {} of peer {}", number(request.sequence.0), request.buyer);
@@ -148,6 +169,8 @@ pub(crate) fn planned(batch: &Batch) -> String {
                 format!("{what} with deposit {} of peer {} left over", number(deposit.number.0), deposit.seller)
             })
         }
+        Entry::Seated { buyer, above } => format!("a seat for peer {}, above {above}", buyer.peer),
+        Entry::Unseated { buyer } => format!("no seat for peer {buyer}"),
         Entry::Resigned => "resignation".to_owned(),
     };
     match records.iter().map(what).collect::<Vec<_>>().as_slice() {
@@ -160,7 +183,7 @@ pub(crate) fn planned(batch: &Batch) -> String {
 /// An answer of the ledger, for use in a sentence.
 pub(crate) fn answered(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
-        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
+        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.word.status.epoch(), reply.word.status.head),
         LedgerAnswer::Chunk { id, of, .. } => return format!("chunk {} of {of} of a snapshot", id.index + 1),
         LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
         LedgerAnswer::Append { verdict, .. } => verdict,
@@ -225,7 +248,7 @@ pub(crate) fn asks(request: &LedgerRequest) -> String {
 /// An answer of the ledger, with the batch it is about.
 pub(crate) fn verdict(Reply { reply, batch }: &Reply) -> String {
     let verdict = match &reply.answer {
-        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.status.epoch(), reply.status.head),
+        LedgerAnswer::Status => return format!("epoch {}, head {}", reply.word.status.epoch(), reply.word.status.head),
         LedgerAnswer::Chunk { id, of, .. } => return format!("chunk {} of {of} of a snapshot", id.index + 1),
         LedgerAnswer::Records { from, records } => return format!("{} records from {from} on", records.len()),
         LedgerAnswer::Append { verdict, .. } => verdict,
@@ -245,7 +268,9 @@ pub(crate) fn brief(batch: &Batch) -> String {
     let records = batch.records.iter().map(|record| match &record.entry {
         Entry::Claimed { .. } => "claim",
         Entry::Deposited(_) => "deposit",
-        Entry::Admitted(_) => "request",
+        Entry::Seated { .. } => "seat",
+        Entry::Unseated { .. } => "end of a seat",
+        Entry::Admitted { .. } => "request",
         Entry::Sold(_) => "sale",
         Entry::Refused { .. } => "refusal",
         Entry::Resigned => "resignation",

@@ -250,7 +250,13 @@ impl Step<'_> {
             // A buyer with no more requests has nothing to decide.
             Timer::Buyer => !wait.is_zero() || Some(live.id()) == untold,
             Timer::Seller => !wait.is_zero() || !idle,
-            Timer::Election | Timer::LedgerRetry | Timer::LedgerGiveUp | Timer::Renewal | Timer::ClockInterval => true,
+            Timer::Election
+            | Timer::LedgerRetry
+            | Timer::LedgerGiveUp
+            | Timer::Renewal
+            | Timer::Wave
+            | Timer::Gather
+            | Timer::ClockInterval => true,
         };
         let timers = self.world.lives().flat_map(|live| {
             let armed = live.timers.iter().filter(|(timer, wait)| counts(live, **timer, **wait));

@@ -10,10 +10,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bazaar_protocol::{
     clock::Time,
-    config::{Config, Limits, Offer, Offers, Pace, Role, Terms, Wishes},
+    config::{Config, Limits, Offer, Offers, Ordering, Pace, Role, Terms, Wishes},
     id::{Item, PeerId, Units},
     invariant::{Property, Violation},
-    ledger::LedgerConfig,
+    ledger::{LedgerConfig, Secret},
     money::{Commission, Price},
 };
 
@@ -158,7 +158,12 @@ impl System {
         System {
             cast,
             links,
-            terms: Terms { commission: Commission::TWENTY_PERCENT, resign_after: 1_000, batch_limit: 8 },
+            terms: Terms {
+                commission: Commission::TWENTY_PERCENT,
+                resign_after: 1_000,
+                batch_limit: 8,
+                ordering: Ordering::SmallestOpen,
+            },
             start: Time(1),
             clock_range: AGE,
             disk: Disk::AtOnce,
@@ -221,7 +226,7 @@ impl System {
 
     /// The configuration of the ledger.
     fn ledger(&self) -> LedgerConfig {
-        LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits }
+        LedgerConfig { lease: TIMEOUTS.lease, limits: self.limits, secret: Secret::default() }
     }
 
     /// The configuration of a peer.
@@ -303,18 +308,19 @@ impl Subject for System {
 
     fn properties(&self) -> Vec<Property> {
         use Property::{
-            A2, B4, B5, B6, B7, B9, C2, D7, D8, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8, S10,
-            S11, S12, S13,
+            A2, B4, B5, B6, B7, B9, C2, C5, D7, D8, L1, L2, L3, R1, R2, R3, R5, R10, S1, S2, S3, S4, S5, S6, S7, S8,
+            S9, S10, S11, S12, S13, S14,
         };
         let safety = [
             S1, S2, S3, S4, S5, S6, S7, S8, S10, S11, S12, S13, R1, R2, R3, R5, R10, A2, B4, B5, B6, B7, B9, C2, D7, D8,
         ];
+        let in_order: &[Property] = if self.terms.ordering == Ordering::Stable { &[S9, S14, C5] } else { &[] };
         let liveness: &[Property] = match self.convergence {
             Some(Convergence { restarts: false, .. }) => &[L1, L2, L3],
             Some(Convergence { restarts: true, .. }) => &[L1, L2],
             None => &[],
         };
-        [&safety, liveness].concat()
+        [&safety, in_order, liveness].concat()
     }
 
     fn adversary(&self) -> String {

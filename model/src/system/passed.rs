@@ -2,7 +2,12 @@
 //! tries, for the matrix.
 
 use bazaar_protocol::{
-    effect::Effect, id::PeerId, ledger::LedgerRequest, message::Body, participant::ParticipantEffect, peer::Peer,
+    effect::Effect,
+    id::PeerId,
+    ledger::{LedgerAnswer, LedgerRequest},
+    message::Body,
+    participant::ParticipantEffect,
+    peer::Peer,
     record::Batch,
 };
 
@@ -51,7 +56,10 @@ pub(super) fn held_back(
         | ParticipantEffect::TellAll { .. }
         | ParticipantEffect::Ledger(_)
         | ParticipantEffect::Note { .. } => effect.reading() > Some(bound),
-        ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => false,
+        ParticipantEffect::Arm { .. }
+        | ParticipantEffect::Disarm(_)
+        | ParticipantEffect::Choose { .. }
+        | ParticipantEffect::Stop(_) => false,
     };
     let most = after.config().limits.held_back as usize;
     if before.journal().held() + said.iter().filter(waits).count() > most {
@@ -68,6 +76,7 @@ pub(super) fn held_back(
         | ParticipantEffect::Arm { .. }
         | ParticipantEffect::Disarm(_)
         | ParticipantEffect::Choose { .. }
+        | ParticipantEffect::Stop(_)
         | ParticipantEffect::Note { .. } => false,
     };
     if said.iter().any(crosses) {
@@ -103,6 +112,7 @@ impl World {
                 };
                 (*peer, kind)
             }
+            Action::Report(peer) => (*peer, Kind::of_answer(&LedgerAnswer::Status)),
             Action::Confirm(peer) => (*peer, Kind::Written),
             Action::Fire(peer, timer) => (*peer, Kind::of_timer(*timer)),
             Action::Pick(peer, choice, _) => (*peer, Kind::of_choice(*choice)),

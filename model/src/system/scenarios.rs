@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bazaar_protocol::{
-    config::{Limits, Terms},
+    config::{Limits, Ordering, Terms},
     id::{Item, PeerId},
 };
 
@@ -30,6 +30,13 @@ fn one_fish(mut setup: System) -> System {
 /// The same, but each peer is a neighbour of both others.
 fn triangle() -> System {
     System { links: vec![(0, 1), (1, 2), (0, 2)], ..three() }
+}
+
+/// Two buyers and a trader in a line, in the stable order (SPEC C5).
+fn in_order() -> System {
+    let cast = vec![Member::buyer(FISH, 2), Member::buyer(FISH, 2), Member::buyer(FISH, 0)];
+    let setup = System::line(cast.into_iter().map(Member::immortal).collect());
+    System { terms: Terms { ordering: Ordering::Stable, ..setup.terms }, ..setup }
 }
 
 /// The same, but these may crash.
@@ -210,6 +217,23 @@ pub fn scenarios() -> Vec<Scenario<System>> {
                     Landmark::LedgerSilent,
                     Landmark::LedgerLostInElection,
                     Landmark::Healed,
+                ],
+                ..base()
+            },
+        ),
+        scenario(
+            both(in_order(), Budget { renewals: 1, resends: 1, ..none }, Budget { renewals: 2, resends: 1, ..none }),
+            Scenario {
+                name: "whole-in-order",
+                about: "two buyers in a line with the trader ask at any time, and are served in the stable order",
+                bounds: "Two requests each, 1 heartbeat that asks for promises, 1 repeated message: what the farther buyer says goes \
+                         through the nearer one, and their clocks go with everything.",
+                landmarks: vec![
+                    Landmark::Seated,
+                    Landmark::Held,
+                    Landmark::Promised,
+                    Landmark::Refused,
+                    Landmark::Relayed,
                 ],
                 ..base()
             },
@@ -413,14 +437,15 @@ pub fn scenarios() -> Vec<Scenario<System>> {
         scenario(
             both(
                 mortal(three(), &[0, 1, 2]),
-                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 1, retries: 1, ..none },
-                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 2, ..none },
+                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 1, reports: 1, ..none },
+                Budget { put_backs: 1, crashes: 1, restarts: 1, alarms: 2, reports: 1, ..none },
             ),
             Scenario {
                 name: "whole-old-image",
                 about: "an old image of the ledger is put back during a sale; a peer crashes and comes back",
                 bounds: "1 old image, of any length; 1 crash and 1 restart of any peer, before or after, so that what \
-                         peers remember durably counts; 1 election timer, 1 repeated question. A caller that has seen \
+                         peers remember durably counts; 1 election timer; the ledger tells one peer \
+                         unasked how far the books reach. A caller that has seen \
                          more stops the ledger; one that has not may be granted an append, and there the history ends.",
                 landmarks: vec![Landmark::OldImage, Landmark::OldImageNoticed, Landmark::Restarted],
                 ..base()
@@ -429,16 +454,16 @@ pub fn scenarios() -> Vec<Scenario<System>> {
         scenario(
             both(
                 System { asks_at_once: false, opening: Opening::InOffice, ..System::line(readers) },
-                Budget { alarms: 3, renewals: 1, snapshots: 1, ..none },
-                Budget { alarms: 3, renewals: 1, snapshots: 1, ledger_crashes: 1, ..none },
+                Budget { alarms: 3, reports: 1, snapshots: 1, ..none },
+                Budget { alarms: 3, reports: 1, snapshots: 1, ledger_crashes: 1, ..none },
             ),
             Scenario {
                 name: "whole-reads",
                 about: "a peer that stands for office reads the books, which takes time, while the trader keeps \
                         writing",
                 bounds: "Two peers, the lower of which has something to deposit. 3 election timers: it suspects, calls \
-                         and stands. 1 renewal: a heartbeat that tells of more than has been read arrives before the \
-                         answer to the read. 1 snapshot, at any moment.",
+                         and stands. The ledger tells it once unasked how far the books reach: more than has been read, \
+                         before the answer to the read. 1 snapshot, at any moment.",
                 landmarks: vec![
                     Landmark::HeadOvertook,
                     Landmark::ReadSnapshot,

@@ -8,7 +8,7 @@ use bazaar_protocol::{
     id::PeerId,
     input::{Choice, Input, Timer, WriteId},
     invariant::{Checked, Stepped},
-    ledger::LedgerCall,
+    ledger::{LedgerAnswer, LedgerCall, LedgerReply, Word},
     message::Route,
     peer::Peer,
 };
@@ -79,6 +79,10 @@ impl<'a> Step<'a> {
                 let way = Way::to_ledger(*peer);
                 self.arrive(way);
                 self.arrive(way.back());
+            }
+            Action::Report(peer) => {
+                budget.reports -= 1;
+                self.report(*peer);
             }
             Action::Sync => self.sync(),
             Action::Answer => {
@@ -203,6 +207,14 @@ impl<'a> Step<'a> {
         self.give(peer, input);
     }
 
+    fn report(&mut self, peer: PeerId) {
+        let asks = self.world.live(peer).map(|live| (live.peer.view().me, live.peer.participant().latest_epoch()));
+        if let (Some((to, heard)), Some(ledger)) = (asks, self.world.machine()) {
+            let word = Word::of(to, heard, ledger.status(), self.setup.ledger().secret);
+            self.give(peer, Input::Ledger(LedgerReply { word, answer: LedgerAnswer::Status }));
+        }
+    }
+
     pub(super) fn arrive(&mut self, way: Way) {
         let parcel = self.channel(way, |channel| channel.queue.pop_front());
         let Some(parcel) = parcel else { return };
@@ -275,6 +287,7 @@ impl<'a> Step<'a> {
             | Input::LinkDown(_)
             | Input::LedgerUp
             | Input::LedgerDown
+            | Input::Resign
             | Input::Fired(_)
             | Input::Ledger(_)
             | Input::Chose { .. }
@@ -316,6 +329,7 @@ impl<'a> Step<'a> {
         for effect in effects {
             self.leave(peer, &effect);
             match effect {
+                Effect::Stop(_) => {}
                 Effect::Send { to, envelope } => {
                     self.send(Way::between(peer, to), Parcel::Envelope(envelope));
                 }
@@ -387,10 +401,10 @@ impl<'a> Step<'a> {
             Timer::Election => budget.alarms -= 1,
             Timer::LedgerRetry => budget.retries -= 1,
             Timer::LedgerGiveUp => budget.give_ups -= 1,
-            Timer::Renewal => budget.renewals -= 1,
+            Timer::Renewal | Timer::Wave => budget.renewals -= 1,
             Timer::Buyer | Timer::Seller if is_due => {}
             Timer::Buyer | Timer::Seller => budget.resends -= 1,
-            Timer::ClockInterval => budget.ticks -= 1,
+            Timer::Gather | Timer::ClockInterval => budget.ticks -= 1,
         }
     }
 
@@ -457,14 +471,14 @@ impl<'a> Step<'a> {
             match deed {
                 Deed::Reply { reply, batch } => self.reply(Reply { reply, batch }),
                 Deed::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
-                Deed::Drop(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) => {}
                 Deed::Fail(_) => self.landmarks.note(Landmark::OldImageNoticed),
             }
         }
     }
 
     fn reply(&mut self, reply: Reply) {
-        let way = Way::to_ledger(reply.reply.to.peer).back();
+        let way = Way::to_ledger(reply.reply.word.to.peer).back();
         self.send(way, Parcel::Reply(reply));
     }
 

@@ -81,6 +81,7 @@ fn budgets(budget: Budget) -> String {
         losses,
         doubles,
         swaps,
+        reports,
     } = budget;
     let budgets = [
         (alarms, "election timer", "election timers"),
@@ -98,6 +99,7 @@ fn budgets(budget: Budget) -> String {
         (losses, "loss", "losses"),
         (doubles, "duplicated message", "duplicated messages"),
         (swaps, "pair of messages out of order", "pairs of messages out of order"),
+        (reports, "report of the ledger's state, unasked", "reports of the ledger's state, unasked"),
     ];
     let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
     let budgets: Vec<String> =
@@ -148,11 +150,12 @@ pub(super) fn sentence(setup: &System, before: &World, action: &Action, after: &
         Action::Consult(peer) => {
             format!("{} asks the ledger {} and is answered", name(peer), next(&Way::to_ledger(*peer)))
         }
+        Action::Report(peer) => format!("the ledger tells {} how far the books reach", name(peer)),
         Action::Sync => "the ledger's write is durable".to_owned(),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
         Action::Answer => "the ledger learns that its write is durable".to_owned(),
         Action::Read(nth) => match before.ledger.reads().get(*nth) {
-            Some(read) => format!("the ledger's store answers the read of {}", name(&read.to.peer)),
+            Some(read) => format!("the ledger's store answers the read of {}", name(&read.word.to.peer)),
             None => "the ledger's store answers nothing".to_owned(),
         },
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
@@ -182,6 +185,7 @@ fn who(action: &Action) -> Option<PeerId> {
         Action::Arrive(Way { to: Place::Peer(peer), .. })
         | Action::Notice(peer, _)
         | Action::Consult(peer)
+        | Action::Report(peer)
         | Action::Persist(peer)
         | Action::Confirm(peer)
         | Action::Fire(peer, _)
@@ -230,6 +234,8 @@ fn fires(setup: &System, world: &World, peer: PeerId, timer: Timer) -> String {
         Timer::Buyer => format!("{name}'s timer fires: it asks again"),
         Timer::Seller if is_due => format!("{name} has goods to deposit"),
         Timer::Seller => format!("{name}'s timer fires: it deposits again, or asks what was sold"),
+        Timer::Wave => format!("{name}'s wave timer fires"),
+        Timer::Gather => format!("{name} waits for no more promises"),
         Timer::ClockInterval => format!("{name}'s clock interval ends"),
     }
 }
@@ -294,6 +300,7 @@ fn sent<'a>(setup: &System, before: &World, action: &Action, after: &'a World) -
             Action::Consult(peer) => usize::from(Way::to_ledger(*peer) == way),
             Action::Lose(_) | Action::Double(_) | Action::Swap(_) | Action::Cut { .. } | Action::Heal(_) => continue,
             Action::Notice(..)
+            | Action::Report(_)
             | Action::Sync
             | Action::Answer
             | Action::Read(_)
@@ -518,6 +525,7 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
             marks.extend(front(&Way::to_ledger(*peer)).map(|message| Mark::Arrived { at: ledger, message }));
             marks.push(happened(peer_lane(peer), "is answered"));
         }
+        Action::Report(peer) => marks.push(happened(peer_lane(peer), "is told how far the books reach")),
         Action::Sync => marks.push(happened(ledger, "durable")),
         Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
         Action::Answer => {}
@@ -547,6 +555,8 @@ pub(super) fn happenings(setup: &System, before: &World, action: &Action, after:
                 Timer::Renewal => "renewal timer",
                 Timer::Buyer => "buyer's timer",
                 Timer::Seller => "seller's timer",
+                Timer::Wave => "wave timer",
+                Timer::Gather => "waits for no more promises",
                 Timer::ClockInterval => "clock interval",
             };
             marks.push(Mark::Timer { at: peer_lane(peer), label: label.to_owned() });

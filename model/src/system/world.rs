@@ -212,6 +212,8 @@ pub struct Budget {
     pub doubles: u8,
     /// Let the next message of a queue fall behind the one after it.
     pub swaps: u8,
+    /// Let the ledger tell a peer its state unasked.
+    pub reports: u8,
 }
 
 /// One step of a machine or of the adversary.
@@ -239,6 +241,8 @@ pub enum Action {
     Notice(PeerId, Place),
     /// The ledger answers a peer's next question (a read or the status), and the peer hears the answer.
     Consult(PeerId),
+    /// The ledger tells a peer its state, as with every sign of life on their connection.
+    Report(PeerId),
     /// What the ledger has written becomes durable.
     Sync,
     /// The ledger learns that its write is durable, and answers.
@@ -290,6 +294,7 @@ impl World {
                 terms: setup.terms,
                 limits: setup.limits,
                 is_synchronous: false,
+                follows_causes: true,
                 only: setup.only,
             }),
             violation: None,
@@ -468,6 +473,10 @@ impl World {
         if self.is_asking(setup, peer) {
             actions.push(Action::Consult(peer));
         }
+        let is_there = self.machine().is_some_and(|ledger| !ledger.has_failed());
+        if self.budget.reports > 0 && is_there && self.is_connected(setup, Way::to_ledger(peer).back()) {
+            actions.push(Action::Report(peer));
+        }
     }
 
     /// Whether a peer's next call is a question that is asked and answered in one step.
@@ -544,11 +553,11 @@ impl World {
             Timer::Election => alarms > 0,
             Timer::LedgerRetry => retries > 0,
             Timer::LedgerGiveUp => give_ups > 0,
-            Timer::Renewal => renewals > 0,
+            Timer::Renewal | Timer::Wave => renewals > 0,
             Timer::Buyer if wait.is_zero() => live.plans.wishes > 0,
             Timer::Seller if wait.is_zero() => true,
             Timer::Buyer | Timer::Seller => resends > 0,
-            Timer::ClockInterval => ticks > 0,
+            Timer::Gather | Timer::ClockInterval => ticks > 0,
         }
     }
 }

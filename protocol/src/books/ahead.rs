@@ -27,6 +27,7 @@ struct Before {
     latest: Time,
     term: Option<BooksTerm>,
     refusals: u64,
+    floor: Option<QueueKey>,
     queued: Option<(QueueKey, Option<Request>)>,
     buyer: Option<(PeerId, Option<BuyerAccount>)>,
     seller: Option<(PeerId, Option<Arc<SellerAccount>>)>,
@@ -71,12 +72,18 @@ impl Before {
     /// The clients that a record names, and everything that is not kept by client.
     fn of(books: &Books, record: &Record) -> Before {
         // Every field is named, so that none that is added is forgotten.
-        let Books { position, latest, term, queue, buyers, sellers, traders, refusals, sales_kept: _ } = books;
+        let Books { position, latest, term, queue, buyers, sellers, traders, refusals, floor, sales_kept: _ } = books;
         let open = |buyer: PeerId| buyers.get(&buyer).and_then(|account| account.open);
         let (buyer, key, seller) = match &record.entry {
-            Entry::Claimed { .. } | Entry::Resigned => (None, None, None),
+            // It raises the bound of the one that wrote before.
+            Entry::Claimed { .. } => (term.map(|term| term.holder.peer), None, None),
+            Entry::Resigned => (None, None, None),
             Entry::Deposited(deposit) => (None, None, Some(deposit.id.seller)),
-            Entry::Admitted(request) => (Some(request.id.buyer), Some(QueueKey::of(request)), None),
+            Entry::Admitted { request, place } => {
+                (Some(request.id.buyer), Some(QueueKey { time: *place, id: request.id }), None)
+            }
+            Entry::Seated { buyer, .. } => (Some(buyer.peer), None, None),
+            Entry::Unseated { buyer } => (Some(*buyer), None, None),
             Entry::Sold(sale) => (Some(sale.request.buyer), open(sale.request.buyer), Some(sale.deposit.seller)),
             Entry::Refused { request, leftover } => {
                 (Some(request.buyer), open(request.buyer), leftover.map(|deposit| deposit.seller))
@@ -87,6 +94,7 @@ impl Before {
             latest: *latest,
             term: *term,
             refusals: *refusals,
+            floor: *floor,
             queued: key.map(|key| (key, queue.get(&key).cloned())),
             buyer: buyer.map(|buyer| (buyer, buyers.get(&buyer).cloned())),
             seller: seller.map(|seller| (seller, sellers.accounts().get(&seller).cloned())),
@@ -95,8 +103,9 @@ impl Before {
     }
 
     fn restore(self, books: &mut Books) {
-        let Before { position, latest, term, refusals, queued, buyer, seller, trader } = self;
+        let Before { position, latest, term, refusals, floor, queued, buyer, seller, trader } = self;
         (books.position, books.latest, books.term, books.refusals) = (position, latest, term, refusals);
+        books.floor = floor;
         if let Some((key, request)) = queued {
             match request {
                 Some(request) => books.queue.insert(key, request),
@@ -147,7 +156,7 @@ mod tests {
                 previous: (number > 0).then_some(DepositNumber(number)),
                 ..deposit(seller, 1, units)
             }),
-            4..=6 => Entry::Admitted(wish),
+            4..=6 => Entry::admitted(wish),
             7 => Entry::Refused { request: asked.open.map_or(wish.id, |open| open.id), leftover: None },
             8 => {
                 let open = asked.open.unwrap_or(wish);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Ordering;
 use crate::{
     id::{Item, Sequence},
     ledger::LedgerAnswer,
@@ -26,10 +27,10 @@ fn log() -> Vec<Record> {
     let first = request(2, 3, 1);
     let entries = [
         Entry::Deposited(deposit(1, 1, 2)),
-        Entry::Admitted(first.clone()),
+        Entry::admitted(first.clone()),
         Entry::Sold(sale(&first, &deposit(1, 1, 2), 1)),
-        Entry::Admitted(request(7, 3, 2)),
-        Entry::Admitted(request(6, 4, 1)),
+        Entry::admitted(request(7, 3, 2)),
+        Entry::admitted(request(6, 4, 1)),
     ];
     let rest = (6..).zip(entries).map(|(time, entry)| record(time, 9, entry));
     core::iter::once(claim(5, 9, 1)).chain(rest).collect()
@@ -64,13 +65,16 @@ fn a_record_that_cannot_follow_changes_nothing() {
     let (waits, stock) = (request(7, 3, 2), deposit(1, 1, 2));
     let sold = sale(&waits, &stock, 2);
     let sell = |sale: Sale| record(20, 9, Entry::Sold(sale));
-    let admit = |request: Request| record(20, 9, Entry::Admitted(request));
+    let admit = |request: Request| record(20, 9, Entry::admitted(request));
     let store = |deposit: Deposit| record(20, 9, Entry::Deposited(deposit));
     let free = Request { previous: Some(Sequence(1)), ..request(20, 5, 2) };
     let wrong = [
         (claim(20, 8, 3), BooksFault::ClaimOutOfTurn),
         (claim(20, 8, 1), BooksFault::ClaimOutOfTurn),
-        (record(20, 7, Entry::Claimed { epoch: Epoch(2), holder: life(8, 1) }), BooksFault::ClaimOutOfTurn),
+        (
+            record(20, 7, Entry::Claimed { epoch: Epoch(2), holder: life(8, 1), ordering: Ordering::SmallestOpen }),
+            BooksFault::ClaimOutOfTurn,
+        ),
         (record(20, 8, Entry::Resigned), BooksFault::NotInOffice),
         (record(20, 8, Entry::Sold(sold.clone())), BooksFault::NotInOffice),
         (store(deposit(1, 2, 2)), BooksFault::DepositOutOfTurn),
@@ -105,7 +109,7 @@ fn a_record_that_cannot_follow_changes_nothing() {
 #[test]
 fn no_deposit_sells_more_than_is_left_of_it() {
     let mut log = log();
-    log[4] = record(9, 9, Entry::Admitted(Request { quantity: Units(2), ..request(7, 3, 2) }));
+    log[4] = record(9, 9, Entry::admitted(Request { quantity: Units(2), ..request(7, 3, 2) }));
     let mut books = fold(log);
     let two = Request { quantity: Units(2), ..request(7, 3, 2) };
     let error = books.apply(&record(20, 9, Entry::Sold(sale(&two, &deposit(1, 1, 2), 2)))).unwrap_err();
@@ -137,7 +141,7 @@ fn an_account_holds_more_than_one_of_the_largest_orders() {
         for number in 1..=3 {
             let (stock, wish) = (dear(1, number), all(3, number));
             let sale = sold(&wish, &stock, number, share);
-            for entry in [Entry::Deposited(stock), Entry::Admitted(wish), Entry::Sold(sale)] {
+            for entry in [Entry::Deposited(stock), Entry::admitted(wish), Entry::Sold(sale)] {
                 books.apply(&record(6, 9, entry)).unwrap();
             }
         }
@@ -158,7 +162,7 @@ fn a_refusal_names_only_what_is_left_of_a_deposit_that_was_enough_when_it_was_wh
     let start = [
         claim(5, 9, 1),
         record(6, 9, Entry::Deposited(stock.clone())),
-        record(7, 9, Entry::Admitted(first.clone())),
+        record(7, 9, Entry::admitted(first.clone())),
         record(8, 9, Entry::Sold(sale(&first, &stock, 1))),
     ];
     let refusal =
@@ -172,14 +176,14 @@ fn a_refusal_names_only_what_is_left_of_a_deposit_that_was_enough_when_it_was_wh
         (2, deposit(2, 1, 3), false),
     ] {
         let mut books = fold(start.clone());
-        books.apply(&record(9, 9, Entry::Admitted(wish(4, 1, quantity)))).unwrap();
+        books.apply(&record(9, 9, Entry::admitted(wish(4, 1, quantity)))).unwrap();
         let before = books.clone();
         let applied = books.apply(&refusal(&named));
         assert_eq!(applied.is_ok(), is_fine, "{quantity} of {named:?}: {applied:?}");
         assert!(is_fine || books == before);
         if is_fine {
             assert!(books.seller_status(PeerId(1), None).deposit.is_some_and(|deposit| deposit.leftover));
-            books.apply(&record(11, 9, Entry::Admitted(wish(4, 2, quantity)))).unwrap();
+            books.apply(&record(11, 9, Entry::admitted(wish(4, 2, quantity)))).unwrap();
             let again = Entry::Refused { request: wish(4, 2, quantity).id, leftover: Some(stock.id) };
             let error = books.apply(&record(12, 9, again)).unwrap_err();
             assert_eq!(error.reason, BooksFault::NoSuchStock, "it is named once");
@@ -200,7 +204,10 @@ fn a_claim_inherits_the_queue_and_each_outcome_shortens_it() {
     assert_eq!(books.term().map(|term| term.inherited), Some(1));
     assert_eq!((books.refusals(), books.latest()), (1, Time(21)));
     let outcome = Outcome::Refused { item: Item::FISH };
-    assert_eq!(books.buyer_status(PeerId(4)), BuyerStatus { open: None, last: Some((Sequence(1), outcome)) });
+    assert_eq!(
+        books.buyer_status(PeerId(4)),
+        BuyerStatus { last: Some((Sequence(1), outcome)), ..BuyerStatus::default() }
+    );
 }
 
 /// Books in which each of the sellers 100 to 119 has made `sales` sales, each from a deposit of its own, to its own
@@ -216,11 +223,11 @@ fn busy_keeping(sales_kept: u32, sales: u64) -> Books {
         for number in 1..=sales {
             let (stock, wish) = (deposit(seller, number, 1), request(number, seller + 100, number));
             let sold = sale(&wish, &stock, number);
-            for entry in [Entry::Deposited(stock), Entry::Admitted(wish), Entry::Sold(sold)] {
+            for entry in [Entry::Deposited(stock), Entry::admitted(wish), Entry::Sold(sold)] {
                 books.apply(&record(6, 9, entry)).unwrap();
             }
         }
-        books.apply(&record(6, 9, Entry::Admitted(request(9, seller + 100, sales + 1)))).unwrap();
+        books.apply(&record(6, 9, Entry::admitted(request(9, seller + 100, sales + 1)))).unwrap();
     }
     books
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{PACE, TIMEOUTS, deposit, life, request, sale};
 use crate::{
     clock::Time,
-    id::{PeerId, Units},
+    id::{Incarnation, PeerId, Units},
 };
 use alloc::vec;
 use core::time::Duration;
@@ -29,7 +29,7 @@ impl Stall {
 
     fn told(&mut self, open: Option<Request>, last: Option<(u64, Outcome)>) -> Vec<ClientEffect<BuyerTimer>> {
         let last = last.map(|(sequence, outcome)| (Sequence(sequence), outcome));
-        self.take(ClientInput::Told(BuyerStatus { open, last }))
+        self.take(ClientInput::Told(BuyerStatus { open, last, ..BuyerStatus::default() }))
     }
 
     fn asks(&self) -> Request {
@@ -57,9 +57,10 @@ fn asking() -> Stall {
 fn said(effects: &[ClientEffect<BuyerTimer>]) -> Vec<&Request> {
     let said = effects.iter().filter_map(|effect| match effect {
         ClientEffect::Tell(ClientMessage::Request(request)) => Some(request),
-        ClientEffect::Tell(ClientMessage::Deposit(_) | ClientMessage::AskSales { .. })
+        ClientEffect::Tell(ClientMessage::Deposit(_) | ClientMessage::Join { .. } | ClientMessage::AskSales { .. })
         | ClientEffect::MulticastClock
         | ClientEffect::Arm(..)
+        | ClientEffect::Promise(..)
         | ClientEffect::Choose(..)
         | ClientEffect::Note(_) => None,
     });
@@ -206,4 +207,78 @@ fn a_buyer_that_never_thinks_of_anything_asks_for_nothing() {
     stall.pace.think = None;
     assert_eq!(stall.take(ClientInput::TraderKnown), []);
     assert_eq!((stall.fire(), stall.buyer.asking()), (vec![], None));
+}
+
+/// Whether it asks for a seat, and for nothing else.
+fn joins(effects: &[ClientEffect<BuyerTimer>]) -> bool {
+    matches!(effects, [.., ClientEffect::Tell(ClientMessage::Join { .. }), ClientEffect::Arm(..)])
+}
+
+/// The status of a buyer whose seat has changed so often; `taken` by this life, if it has it.
+fn seated(incarnation: u32, changes: u32, last: Option<u64>) -> Input {
+    let last = last.map(|sequence| (Sequence(sequence), Outcome::Refused { item: Item::BOAR }));
+    let seat = Some(Seat { incarnation: Incarnation(incarnation), is_taken: changes % 2 == 1, changes });
+    ClientInput::Told(BuyerStatus { last, seat, ..BuyerStatus::default() })
+}
+
+// SPEC C5: nobody waits for it any more, so that without a seat all that it asks for could be late.
+#[test]
+fn a_buyer_that_lost_its_seat_asks_for_it_before_it_asks_for_anything_else() {
+    let mut stall = asking();
+    stall.take(seated(2, 2, Some(FIRST)));
+    assert!(joins(&stall.fire()), "with the outcome it was told that it has no seat");
+    assert!(joins(&stall.fire()), "it asks again");
+    assert_eq!(stall.take(seated(2, 1, Some(FIRST))), [], "that is older");
+    assert_eq!(stall.take(seated(2, 3, Some(FIRST))), [ClientEffect::Choose(Choice::Wish, 2)]);
+}
+
+// SPEC C5: its first request seats it.
+#[test]
+fn a_buyer_that_never_had_a_seat_asks_for_what_it_wants() {
+    for changes in [1, 2] {
+        let mut stall = stall();
+        stall.take(ClientInput::TraderKnown);
+        stall.take(seated(1, changes, None));
+        assert_eq!(stall.fire(), [ClientEffect::Choose(Choice::Wish, 2)], "its former life had it");
+    }
+}
+
+// SPEC C5: so that an old copy gives nobody a seat.
+#[test]
+fn a_buyer_that_asks_for_its_seat_says_how_often_that_has_changed() {
+    let joins = |effects: Vec<ClientEffect<BuyerTimer>>| match effects[..] {
+        [ClientEffect::Tell(ClientMessage::Join { incarnation: Incarnation(2), changes }), ..] => Some(changes),
+        _ => None,
+    };
+    let mut stall = asking();
+    stall.take(seated(2, 2, Some(FIRST)));
+    assert_eq!(joins(stall.fire()), Some(2));
+    assert_eq!(joins(stall.take(seated(2, 4, Some(FIRST)))), Some(4), "it was given it and lost it meanwhile");
+    assert_eq!(joins(stall.take(seated(2, 4, Some(FIRST)))), None, "it has asked with that already");
+}
+
+// SPEC C5: whoever has written records since, in office, or was granted a claim without knowing, cannot be served any
+// more at the stamp of before.
+#[test]
+fn a_request_that_is_stale_is_made_anew() {
+    let mut stall = asking();
+    let first = stall.asks();
+    let told = |bound| ClientInput::Told(BuyerStatus { bound: Time(bound), ..BuyerStatus::default() });
+    let bound = first.stamp.time.0;
+    assert_eq!(stall.take(told(bound - 1)), [], "it may still be admitted");
+    let effects = stall.take(told(bound));
+    let second = stall.asks();
+    assert_eq!(said(&effects), [&second]);
+    assert_eq!((second.item, second.previous), (first.item, first.previous));
+    assert!(second.stamp > first.stamp && second.id.sequence > first.id.sequence);
+}
+
+// SPEC C5: without its seat what it asks for anew could be late.
+#[test]
+fn a_request_that_is_stale_is_made_anew_once_its_buyer_has_its_seat_again() {
+    let mut stall = asking();
+    let bound = stall.asks().stamp.time;
+    let seat = Some(Seat { incarnation: Incarnation(2), is_taken: false, changes: 2 });
+    let told = stall.take(ClientInput::Told(BuyerStatus { bound, seat, ..BuyerStatus::default() }));
+    assert!(joins(&told), "{told:?}");
 }

@@ -10,7 +10,7 @@ use super::{
     log::{BATCH_CHECKS, CHECKS, admitted_are_open_or_settled, the_last_sale_was_followed},
 };
 use crate::{
-    config::Terms,
+    config::{Ordering, Terms},
     id::{Epoch, Position},
     money::{Cents, Commission},
     record::{Batch, Record},
@@ -61,7 +61,7 @@ impl AuditReport {
     }
 }
 
-/// What a log adds up to.
+/// What a log adds up to. In JSON, each amount and each count says of what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AuditTotals {
     /// How many records it has.
@@ -85,16 +85,28 @@ pub struct AuditTotals {
     /// How many requests were admitted.
     pub requests: u64,
     /// How many requests wait.
+    #[serde(rename = "requests_open")]
     pub open: u64,
     /// How many requests were filled.
     pub sales: u64,
     /// How many requests were refused.
     pub refusals: u64,
+    /// In which order requests were served; `None` before the first claim.
+    pub ordering: Option<Ordering>,
+    /// How many outcomes came after one of a request with a later stamp (SPEC C5).
+    #[serde(rename = "outcomes_overtaken")]
+    pub overtaken: u64,
+    /// How many requests were late: given another place, since their own had been passed (SPEC C5).
+    #[serde(rename = "requests_late")]
+    pub late: u64,
     /// What the buyers paid in total.
+    #[serde(rename = "paid_cents")]
     pub paid: Cents,
     /// What the sellers earned in total.
+    #[serde(rename = "earned_cents")]
     pub earned: Cents,
     /// What the traders kept in total.
+    #[serde(rename = "commission_cents")]
     pub commission: Cents,
 }
 
@@ -111,7 +123,7 @@ pub struct LogAudit {
 
 impl LogAudit {
     /// The properties that show in a log. R5 shows only if the log is divided into batches.
-    pub const PROPERTIES: [Property; 13] = [
+    pub const PROPERTIES: [Property; 15] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -120,7 +132,9 @@ impl LogAudit {
         Property::S6,
         Property::S7,
         Property::S8,
+        Property::S9,
         Property::S13,
+        Property::S14,
         Property::R5,
         Property::B6,
         Property::B7,
@@ -222,6 +236,9 @@ impl LogAudit {
             open: self.history.queue.len() as u64,
             sales: sums.sales,
             refusals: sums.refusals,
+            ordering: self.history.term.as_ref().map(|term| term.ordering),
+            overtaken: sums.overtaken,
+            late: sums.late,
             paid: Cents(sums.paid),
             earned: Cents(sums.earned),
             commission: Cents(sums.commission),

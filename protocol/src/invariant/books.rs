@@ -88,9 +88,11 @@ pub(super) fn the_batch_changed_what_was_audited(books: &Books, audit: &LogAudit
         for record in &batch.records {
             let (buyer, seller) = match &record.entry {
                 Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
-                Entry::Admitted(request) => (Some(request.id.buyer), None),
+                Entry::Admitted { request, .. } => (Some(request.id.buyer), None),
                 Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
                 Entry::Refused { request, leftover } => (Some(request.buyer), leftover.map(|deposit| deposit.seller)),
+                Entry::Seated { buyer, .. } => (Some(buyer.peer), None),
+                Entry::Unseated { buyer } => (Some(*buyer), None),
                 Entry::Claimed { .. } | Entry::Resigned => (None, None),
             };
             buyer.map_or(Ok(()), |buyer| compare_buyer(books, history, buyer))?;
@@ -132,7 +134,7 @@ fn compare_sums(books: &Books, history: &History) -> Result<(), String> {
     if !books.queue().eq(history.queue.values().map(|(_, request)| request)) {
         return Err("the queue is not the open requests in order".to_string());
     }
-    // A buyer or seller appears in the books with its first admission or deposit, a trader with its first sale.
+    // A buyer or seller appears in the books with its first seat, admission or deposit, a trader with its first sale.
     equal("buyers", books.buyers().len() as u64, history.buyers.len() as u64)?;
     equal("sellers", books.sellers().len() as u64, history.sellers.len() as u64)?;
     equal("traders", books.traders().len() as u64, history.traders.len() as u64)
@@ -147,6 +149,9 @@ fn compare_buyer(books: &Books, history: &History, id: PeerId) -> Result<(), Str
     }
     if account.last.as_ref().map(|(sequence, _)| *sequence) != buyer.last.map(|(sequence, _)| sequence) {
         return Err(format!("buyer {id}: its last outcome differs"));
+    }
+    if account.seated() != history.seated(id) {
+        return Err(format!("buyer {id}: its seat differs"));
     }
     equal(format_args!("buyer {id} bought"), account.bought, buyer.bought)?;
     equal(format_args!("buyer {id} spent"), account.spent.0, buyer.spent)
@@ -192,6 +197,7 @@ fn compare_terms(books: Option<&BooksTerm>, records: Option<&TermSoFar>) -> Resu
     equal("holder's incarnation", term.holder.incarnation.0, other.holder.incarnation.0)?;
     equal("resigned", u8::from(term.ended), u8::from(other.ended))?;
     equal("sales of the term", term.sales, other.sales)?;
+    equal("ordering", term.ordering as u8, other.ordering as u8)?;
     equal("inherited requests", term.inherited, other.inherited)
 }
 

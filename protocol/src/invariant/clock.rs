@@ -59,6 +59,31 @@ pub fn every_multicast_has_been_heard(peer: PeerId, clock: Time, multicast: Time
     Ok(())
 }
 
+/// F12: a wave has been answered, and nothing of it was lost or late. `heard` is a buyer's furthest promise that has
+/// reached the trader, 0 if none has, and `made` what the buyer has promised to the wave.
+///
+/// # Errors
+/// When the promise has not reached the trader.
+pub fn every_promise_has_been_heard(buyer: PeerId, heard: Time, made: Time) -> Result<(), Violation> {
+    if heard < made {
+        let what = format!("buyer {buyer} has promised {made}, but the trader has heard {heard}");
+        return Err(Violation::off_the_log(Property::F12, what));
+    }
+    Ok(())
+}
+
+/// F12: the answers to waves, each hop of each counted, are at most one of each other peer to each wave.
+///
+/// # Errors
+/// When there are more.
+pub fn a_wave_is_answered_in_few_envelopes(answers: usize, most: usize) -> Result<(), Violation> {
+    if answers > most {
+        let what = format!("{answers} envelopes have answered waves, {most} at most");
+        return Err(Violation::off_the_log(Property::F12, what));
+    }
+    Ok(())
+}
+
 /// S7: whatever happened before an event is stamped before it, as (time, peer) (Lamport 1978, clock condition).
 /// `earlier` is what happened before `later`, by a chain of events within peers and of messages: all of it, or the last
 /// of each peer. It includes the same peer's last event, so that no stamp is used twice.

@@ -9,7 +9,8 @@ use alloc::{
 use super::{Property, Violation};
 use crate::{
     clock::Time,
-    id::{DepositId, DepositNumber, Epoch, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
+    config::Ordering,
+    id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
     record::{Deposit, Entry, Record, Request, Sale},
 };
 
@@ -29,6 +30,14 @@ pub(super) struct History {
     pub(super) resigned: BTreeMap<PeerId, Epoch>,
     /// The latest term.
     pub(super) term: Option<TermSoFar>,
+    /// In which order requests are served, by the claims.
+    pub(super) ordering: Ordering,
+    /// The place of the last outcome (SPEC C5).
+    pub(super) floor: Option<Place>,
+    /// The largest stamp of a request that has an outcome.
+    served: Option<Place>,
+    /// The buyers that ever had seats, each with its latest life that had one, and whether it still has it.
+    pub(super) seats: BTreeMap<PeerId, (Incarnation, bool)>,
     /// Every request that was admitted, and what became of it.
     pub(super) requests: BTreeMap<RequestId, Fate>,
     /// The open requests in order, each with the position of its admission.
@@ -51,7 +60,7 @@ pub(super) struct History {
 /// (seller's clock, seller, number) (SPEC C4). They are plain numbers, so that no order of the protocol's own decides.
 pub(super) type Place = (u64, u32, u64);
 
-fn place_of_request(time: Time, id: RequestId) -> Place {
+pub(super) fn place_of_request(time: Time, id: RequestId) -> Place {
     (time.0, id.buyer.0, id.sequence.0)
 }
 
@@ -64,15 +73,19 @@ pub(super) struct TermSoFar {
     pub(super) epoch: Epoch,
     pub(super) holder: Life,
     pub(super) claimed_at: Position,
+    /// The stamp of the claim.
+    pub(super) claimed: Time,
     pub(super) ended: bool,
     pub(super) sales: u64,
+    /// In which order requests are served.
+    pub(super) ordering: Ordering,
     /// Requests admitted before the claim that still have no outcome.
     pub(super) inherited: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
-    /// It waits, with this stamp.
+    /// It waits at this time's place.
     Open(Time),
     /// The record at this position is its outcome.
     Settled(Position),
@@ -135,6 +148,10 @@ pub(super) struct Sums {
     pub(super) deposited: u64,
     pub(super) returned: u64,
     pub(super) admissions: u64,
+    /// Outcomes after one of a request with a later stamp.
+    pub(super) overtaken: u64,
+    /// Requests at another place than their own.
+    pub(super) late: u64,
     pub(super) sales: u64,
     pub(super) sold: u64,
     pub(super) refusals: u64,
@@ -211,9 +228,17 @@ impl History {
 
     pub(super) fn absorb(&mut self, record: &Record) {
         match &record.entry {
-            Entry::Claimed { epoch, holder } => self.absorb_claim(*epoch, *holder),
+            Entry::Claimed { epoch, holder, ordering } => {
+                self.ordering = *ordering;
+                self.absorb_claim(*epoch, *holder, record.stamp.time);
+            }
+            Entry::Seated { buyer, .. } => {
+                self.seats.insert(buyer.peer, (buyer.incarnation, true));
+                self.buyers.entry(buyer.peer).or_default();
+            }
+            Entry::Unseated { buyer } => self.seats.entry(*buyer).or_default().1 = false,
             Entry::Deposited(deposit) => self.absorb_deposit(deposit),
-            Entry::Admitted(request) => self.absorb_admission(request),
+            Entry::Admitted { request, place } => self.absorb_admission(request, *place),
             Entry::Sold(sale) => self.absorb_sale(record, sale),
             Entry::Refused { request, leftover } => {
                 self.sums.refusals += 1;
@@ -234,7 +259,13 @@ impl History {
         self.position = Position(self.position.0 + 1);
     }
 
-    fn absorb_claim(&mut self, epoch: Epoch, holder: Life) {
+    /// Whether a request was made before the claim of the latest term, which is in the stable order.
+    pub(super) fn was_made_before_the_claim(&self, request: &Request) -> bool {
+        let term = self.term.as_ref().filter(|term| term.ordering == Ordering::Stable);
+        term.is_some_and(|term| request.stamp.time < term.claimed)
+    }
+
+    fn absorb_claim(&mut self, epoch: Epoch, holder: Life, claimed: Time) {
         self.sums.claims += 1;
         self.holders.entry(epoch).or_insert(holder);
         self.former.extend(self.term.as_ref().map(|term| term.holder.peer));
@@ -242,8 +273,10 @@ impl History {
             epoch,
             holder,
             claimed_at: self.position,
+            claimed,
             ended: false,
             sales: 0,
+            ordering: self.ordering,
             inherited: self.queue.len() as u64,
         });
     }
@@ -285,9 +318,14 @@ impl History {
         }
     }
 
-    fn absorb_admission(&mut self, request: &Request) {
+    /// The life of this buyer that has a seat.
+    pub(super) fn seated(&self, buyer: PeerId) -> Option<Incarnation> {
+        self.seats.get(&buyer).filter(|(_, is_taken)| *is_taken).map(|(life, _)| *life)
+    }
+
+    fn absorb_admission(&mut self, request: &Request, time: Time) {
         self.sums.admissions += 1;
-        let time = request.stamp.time;
+        self.sums.late += u64::from(request.is_late_at(time));
         if let Some(Fate::Open(former)) = self.requests.insert(request.id, Fate::Open(time)) {
             self.queue.remove(&place_of_request(former, request.id));
         }
@@ -344,12 +382,22 @@ impl History {
     }
 
     fn settle(&mut self, id: RequestId, time: Time) {
-        if let Some(Fate::Open(stamped)) = self.requests.insert(id, Fate::Settled(self.position))
-            && let Some((admitted_at, _)) = self.queue.remove(&place_of_request(stamped, id))
-            && let Some(term) = &mut self.term
-            && admitted_at < term.claimed_at
-        {
-            term.inherited -= 1;
+        if let Some(Fate::Open(placed)) = self.requests.insert(id, Fate::Settled(self.position)) {
+            let place = place_of_request(placed, id);
+            self.floor = Some(place);
+            let removed = self.queue.remove(&place);
+            if let Some((_, request)) = &removed {
+                let own = Some(place_of_request(request.stamp.time, id));
+                self.sums.overtaken += u64::from(own < self.served);
+                self.served = self.served.max(own);
+            }
+            if let Some((admitted_at, _)) = removed
+                && let Some(term) = &mut self.term
+                && admitted_at < term.claimed_at
+                && term.ordering == Ordering::SmallestOpen
+            {
+                term.inherited -= 1;
+            }
         }
         let buyer = self.buyers.entry(id.buyer).or_default();
         buyer.open.remove(&id.sequence);

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Property, Violation};
 use crate::{
+    clock::Time,
+    config::Ordering,
     id::{Epoch, Life, Position},
-    ledger::{LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
+    ledger::{LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict, Word},
     record::{Batch, Entry, Record},
 };
 
@@ -145,6 +147,10 @@ pub fn a_status_shown_is_the_fence_at_a_durable_head<'a>(
     if fence.head > status.head.0 {
         return violated(status.head.0, String::from("the head that was shown is within a batch"));
     }
+    if fence.latest != status.latest {
+        let what = format!("{} was shown as the largest stamp, which is {}", status.latest, fence.latest);
+        return violated(fence.head, what);
+    }
     if fence.term != status.term {
         let (shown, durable) = (term_name(status.term), term_name(fence.term));
         return violated(fence.head, format!("{shown} was shown, where {durable} is durable"));
@@ -163,10 +169,13 @@ pub fn whatever_the_ledger_shows_is_durable<'a>(
     reply: &LedgerReply,
 ) -> Result<(), Violation> {
     let log: Vec<&Batch> = log.into_iter().collect();
-    let LedgerReply { status, answer, .. } = reply;
+    let LedgerReply { word: Word { status, seen, .. }, answer } = reply;
     a_status_shown_is_the_fence_at_a_durable_head(log.iter().copied(), status)?;
     let head = status.head.0;
     let violated = |position, what| Err(Violation::at(Property::R3, Position(position), what));
+    if (seen.epoch, seen.head) != (status.epoch(), status.head) {
+        return violated(head, format!("a mark of epoch {}, head {} was given with it", seen.epoch, seen.head));
+    }
     match answer {
         LedgerAnswer::Status => Ok(()),
         LedgerAnswer::Chunk { id, .. } if id.position.0 > head => {
@@ -200,6 +209,9 @@ pub(super) struct Fence {
     /// How many records there are.
     head: u64,
     term: Option<Term>,
+    is_stable: bool,
+    /// The largest time in any of them, in the stable order.
+    latest: Time,
 }
 
 impl Fence {
@@ -212,19 +224,34 @@ impl Fence {
     pub(super) fn absorb(&mut self, batch: &Batch) {
         for record in &batch.records {
             match record.entry {
-                Entry::Claimed { epoch, holder } => self.term = Some(Term { epoch, holder, ended: false }),
+                Entry::Claimed { epoch, holder, ordering } => {
+                    self.term = Some(Term { epoch, holder, ended: false });
+                    self.is_stable = ordering == Ordering::Stable;
+                }
                 Entry::Resigned => {
                     if let Some(term) = &mut self.term {
                         term.ended = true;
                     }
                 }
-                Entry::Deposited(_) | Entry::Admitted(_) | Entry::Sold(_) | Entry::Refused { .. } => {}
+                Entry::Deposited(_)
+                | Entry::Seated { .. }
+                | Entry::Unseated { .. }
+                | Entry::Admitted { .. }
+                | Entry::Sold(_)
+                | Entry::Refused { .. } => {}
+            }
+            if self.is_stable {
+                self.latest = self.latest.max(record.stamp.time);
             }
         }
         self.head += batch.records.len() as u64;
     }
 
-    fn epoch(&self) -> Epoch {
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
         self.term.map_or(Epoch(0), |term| term.epoch)
     }
 
@@ -233,9 +260,10 @@ impl Fence {
     }
 
     /// Whether a reply with this status shows, of the records that are durable, what is there.
-    pub(super) fn shows(&self, records: &[Record], LedgerReply { status, answer, .. }: &LedgerReply) -> bool {
-        let head = self.head;
-        if (status.head.0, status.term) != (head, self.term) {
+    pub(super) fn shows(&self, records: &[Record], LedgerReply { word, answer }: &LedgerReply) -> bool {
+        let (head, Word { status, seen, .. }) = (self.head, word);
+        let is_this = (status.head.0, status.term, status.latest) == (head, self.term, self.latest);
+        if !is_this || (seen.epoch, seen.head.0) != (self.epoch(), head) {
             return false;
         }
         match answer {

@@ -8,10 +8,12 @@ use super::{
     Property, Violation,
     audit::AuditTerms,
     deposit_name,
-    history::{Fate, History, paid_for},
+    history::{Fate, History, paid_for, place_of_request},
     number, request_name,
 };
 use crate::{
+    clock::Time,
+    config::Ordering,
     id::{DepositId, Position, RequestId},
     money::Commission,
     record::{Batch, Entry, Record, Request, Sale},
@@ -21,7 +23,7 @@ use crate::{
 type Check = fn(&History, &AuditTerms, &Record) -> Result<(), Violation>;
 
 /// All checks of single records, by property.
-pub(super) const CHECKS: [Check; 15] = [
+pub(super) const CHECKS: [Check; 17] = [
     holders,
     writers,
     outcomes_of_admitted,
@@ -34,6 +36,8 @@ pub(super) const CHECKS: [Check; 15] = [
     serving_order,
     leftovers,
     inherited_first,
+    places,
+    late_only_without_a_seat,
     names_outcome,
     last_sale,
     trader_does_not_trade,
@@ -187,6 +191,23 @@ pub fn a_request_names_the_outcome_before_it<'a>(log: impl IntoIterator<Item = &
     run(log, AuditTerms::default(), names_outcome).map(drop)
 }
 
+/// S9: in the stable order, a request is admitted at its own place unless that was passed, then at the next one, and
+/// outcomes rise from place to place (SPEC C5).
+///
+/// # Errors
+/// At the record that violates this.
+pub fn outcomes_rise_from_place_to_place<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), places).map(drop)
+}
+
+/// S14: in the stable order, no request is late unless its life has lost its seat (SPEC C5).
+///
+/// # Errors
+/// At the admission that violates this.
+pub fn whoever_is_late_has_lost_its_seat<'a>(log: impl IntoIterator<Item = &'a Record>) -> Result<(), Violation> {
+    run(log, AuditTerms::default(), late_only_without_a_seat).map(drop)
+}
+
 /// SPEC B6: no term has more than `resign_after` sales, and nothing but the resignation follows the last of them. The
 /// log must end at the end of a batch; if `resign_after` is `None`, nothing is checked.
 ///
@@ -202,7 +223,8 @@ pub fn a_term_ends_with_its_last_sale<'a>(
 }
 
 /// SPEC B7: while a peer is in office none of its deposits or requests is booked, and nothing is sold from its deposit.
-/// A request of its own that was admitted before is served.
+/// A request of its own that was admitted before is served, and in the stable order one that it made before its claim is
+/// admitted.
 ///
 /// # Errors
 /// At the record that violates this.
@@ -284,7 +306,7 @@ fn run_batches<'a>(
 }
 
 fn holders(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
-    let Entry::Claimed { epoch, holder } = &record.entry else { return Ok(()) };
+    let Entry::Claimed { epoch, holder, .. } = &record.entry else { return Ok(()) };
     if let Some(other) = history.holders.get(epoch).filter(|other| *other != holder) {
         let what = format!(
             "peer {} (incarnation {}) claims epoch {epoch}, which peer {} (incarnation {}) holds",
@@ -364,7 +386,7 @@ fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
         return history.violated(Property::S4, what);
     }
     match &record.entry {
-        Entry::Admitted(request) if history.requests.contains_key(&request.id) => {
+        Entry::Admitted { request, .. } if history.requests.contains_key(&request.id) => {
             history.violated(Property::S4, format!("{} is admitted a second time", request_name(request.id)))
         }
         Entry::Deposited(deposit) if history.deposits.contains_key(&deposit.id) => {
@@ -379,9 +401,13 @@ fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             let what = format!("peer {seller} makes sale number {} after sale number {last}", sale.number);
             history.violated(Property::S4, what)
         }
-        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
-            Ok(())
-        }
+        Entry::Claimed { .. }
+        | Entry::Deposited(_)
+        | Entry::Seated { .. }
+        | Entry::Unseated { .. }
+        | Entry::Admitted { .. }
+        | Entry::Refused { .. }
+        | Entry::Resigned => Ok(()),
     }
 }
 
@@ -415,13 +441,17 @@ fn stock(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Viola
         Entry::Deposited(deposit) if deposit.count.0 == 0 => {
             history.violated(Property::S5, format!("{} is of no units", deposit_name(deposit.id)))
         }
-        Entry::Admitted(request) if request.quantity.0 == 0 => {
+        Entry::Admitted { request, .. } if request.quantity.0 == 0 => {
             history.violated(Property::S5, format!("{} asks for no units", request_name(request.id)))
         }
         Entry::Sold(sale) => stock_of_sale(history, sale),
-        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
-            Ok(())
-        }
+        Entry::Claimed { .. }
+        | Entry::Deposited(_)
+        | Entry::Seated { .. }
+        | Entry::Unseated { .. }
+        | Entry::Admitted { .. }
+        | Entry::Refused { .. }
+        | Entry::Resigned => Ok(()),
     }
 }
 
@@ -487,7 +517,7 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             let heard = last.and_then(|stock| stock.leftover).or(sold_out);
             (deposit_name(deposit.id), deposit.id.seller, deposit.stamp, heard.filter(|_| deposit.previous.is_some()))
         }
-        Entry::Admitted(request) => {
+        Entry::Admitted { request, .. } => {
             let last = history.buyers.get(&request.id.buyer).and_then(|buyer| buyer.last);
             let heard = last.filter(|(sequence, _)| Some(*sequence) == request.previous).map(|(_, time)| time);
             (request_name(request.id), request.id.buyer, request.stamp, heard)
@@ -496,7 +526,7 @@ fn answers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             Some((_, request)) => (request_name(*id), id.buyer, request.stamp, None),
             None => return Ok(()),
         },
-        Entry::Claimed { .. } | Entry::Resigned => return Ok(()),
+        Entry::Claimed { .. } | Entry::Seated { .. } | Entry::Unseated { .. } | Entry::Resigned => return Ok(()),
     };
     if stamp.peer != owner {
         return history.violated(Property::S7, format!("{name} is stamped by peer {}", stamp.peer));
@@ -528,9 +558,13 @@ fn serving_order(history: &History, _: &AuditTerms, record: &Record) -> Result<(
     }
     let chosen = match &record.entry {
         Entry::Sold(sale) => Some(sale.deposit),
-        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Refused { .. } | Entry::Resigned => {
-            None
-        }
+        Entry::Claimed { .. }
+        | Entry::Deposited(_)
+        | Entry::Seated { .. }
+        | Entry::Unseated { .. }
+        | Entry::Admitted { .. }
+        | Entry::Refused { .. }
+        | Entry::Resigned => None,
     };
     match (chosen, history.smallest_offer(request)) {
         (Some(chosen), Some((_, smallest))) if chosen == smallest => Ok(()),
@@ -571,9 +605,9 @@ fn leftovers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), V
 }
 
 fn inherited_first(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
-    let Entry::Admitted(request) = &record.entry else { return Ok(()) };
+    let Entry::Admitted { request, .. } = &record.entry else { return Ok(()) };
     match &history.term {
-        Some(term) if term.inherited > 0 => {
+        Some(term) if term.inherited > 0 && history.ordering == Ordering::SmallestOpen => {
             let name = request_name(request.id);
             let what = format!("{name} is admitted while {} requests of earlier terms wait", term.inherited);
             history.violated(Property::S8, what)
@@ -582,8 +616,50 @@ fn inherited_first(history: &History, _: &AuditTerms, record: &Record) -> Result
     }
 }
 
+/// In the stable order, what is served rises from place to place; and a request keeps its own place unless that was passed.
+fn places(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    if history.ordering != Ordering::Stable {
+        return Ok(());
+    }
+    if let Entry::Admitted { request, place } = &record.entry {
+        let [own, given] = [request.stamp.time, *place].map(|time| place_of_request(time, request.id));
+        let due = match history.floor {
+            Some((time, ..)) if history.floor >= Some(own) => {
+                place_of_request(Time(time.saturating_add(1)), request.id)
+            }
+            Some(_) | None => own,
+        };
+        if given != due {
+            let what = format!("{} is given the place {place}, where {} is due", request_name(request.id), due.0);
+            return history.violated(Property::S9, what);
+        }
+    }
+    if let Some(id) = served(record)
+        && let Some(Fate::Open(placed)) = history.requests.get(&id)
+        && Some(place_of_request(*placed, id)) <= history.floor
+    {
+        let what = format!("{}, at the place {placed}, is served after a later one", request_name(id));
+        return history.violated(Property::S9, what);
+    }
+    Ok(())
+}
+
+fn late_only_without_a_seat(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
+    let Entry::Admitted { request, place } = &record.entry else { return Ok(()) };
+    let life = request.id.sequence.split().0;
+    if request.is_late_at(*place) && history.seats.get(&request.id.buyer) != Some(&(life, false)) {
+        let name = request_name(request.id);
+        let what = format!(
+            "{name}, stamped {}, is late at the place {place}, though its buyer has not lost its seat",
+            request.stamp.time
+        );
+        return history.violated(Property::S14, what);
+    }
+    Ok(())
+}
+
 fn names_outcome(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
-    let Entry::Admitted(Request { id, previous, .. }) = &record.entry else { return Ok(()) };
+    let Entry::Admitted { request: Request { id, previous, .. }, .. } = &record.entry else { return Ok(()) };
     let buyer = history.buyers.get(&id.buyer);
     if let Some(open) = buyer.and_then(|buyer| buyer.open.first()) {
         let what = format!("{} is admitted while its buyer's {} is open", request_name(*id), number(open.0));
@@ -625,9 +701,16 @@ pub(super) fn the_last_sale_was_followed(history: &History, terms: &AuditTerms) 
 fn trader_does_not_trade(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let (who, what) = match &record.entry {
         Entry::Deposited(deposit) => (deposit.id.seller, "deposits"),
-        Entry::Admitted(request) => (request.id.buyer, "asks for something"),
+        Entry::Admitted { request, .. } if !history.was_made_before_the_claim(request) => {
+            (request.id.buyer, "asks for something")
+        }
         Entry::Sold(sale) => (sale.deposit.seller, "sells"),
-        Entry::Claimed { .. } | Entry::Refused { .. } | Entry::Resigned => return Ok(()),
+        Entry::Admitted { .. } => return Ok(()),
+        Entry::Claimed { .. }
+        | Entry::Seated { .. }
+        | Entry::Unseated { .. }
+        | Entry::Refused { .. }
+        | Entry::Resigned => return Ok(()),
     };
     if history.in_office() == Some(who) {
         return history.violated(Property::B7, format!("peer {who} {what} while it is the trader"));
@@ -656,11 +739,14 @@ fn batch_is_in_its_place(history: &History, _: &AuditTerms, batch: &Batch) -> Re
 }
 
 fn admissions_before_outcomes(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
+    if history.ordering == Ordering::Stable {
+        return Ok(());
+    }
     let mut outcome = None;
     for (nth, record) in (0..).zip(&batch.records) {
         if served(record).is_some() {
             outcome = Some(record);
-        } else if let (Entry::Admitted(_), Some(before)) = (&record.entry, outcome) {
+        } else if let (Entry::Admitted { .. }, Some(before)) = (&record.entry, outcome) {
             let what = format!("{} after {} in one batch", kind(record), kind(before));
             return Err(Violation::at(Property::S8, nth_of(history, nth), what));
         }
@@ -678,19 +764,25 @@ fn batch_is_within_its_limit(history: &History, terms: &AuditTerms, batch: &Batc
 }
 
 fn batch_is_in_order(history: &History, _: &AuditTerms, batch: &Batch) -> Result<(), Violation> {
-    let turn = |record: &Record| match record.entry {
+    let turn = |record: &Record, before: u8| match record.entry {
         Entry::Claimed { .. } | Entry::Deposited(_) => 0,
-        Entry::Admitted(_) => 1,
-        Entry::Sold(_) | Entry::Refused { .. } => 2,
-        Entry::Resigned => 3,
+        Entry::Seated { .. } | Entry::Unseated { .. } => 1,
+        // In the stable order, each request is admitted when it is served, or when its buyer is seated.
+        Entry::Admitted { .. } if history.ordering == Ordering::Stable => before.max(1),
+        Entry::Admitted { .. } => 2,
+        Entry::Sold(_) | Entry::Refused { .. } => 3,
+        Entry::Resigned => 4,
     };
-    for (nth, pair) in (1_usize..).zip(batch.records.windows(2)) {
-        if let [before, after] = pair
-            && (turn(after) < turn(before) || before.entry == Entry::Resigned)
+    let mut before: Option<(&Record, u8)> = None;
+    for (nth, record) in (0_usize..).zip(&batch.records) {
+        let turn = turn(record, before.map_or(0, |(_, turn)| turn));
+        if let Some((before, its)) = before
+            && (turn < its || before.entry == Entry::Resigned)
         {
-            let what = format!("{} after {} in one batch", kind(after), kind(before));
+            let what = format!("{} after {} in one batch", kind(record), kind(before));
             return Err(Violation::at(Property::R5, nth_of(history, nth), what));
         }
+        before = Some((record, turn));
     }
     Ok(())
 }
@@ -703,8 +795,10 @@ fn nth_of(history: &History, nth: usize) -> Position {
 fn kind(record: &Record) -> &'static str {
     match record.entry {
         Entry::Claimed { .. } => "a claim",
+        Entry::Seated { .. } => "a seat",
+        Entry::Unseated { .. } => "the end of a seat",
         Entry::Deposited(_) => "a deposit",
-        Entry::Admitted(_) => "an admission",
+        Entry::Admitted { .. } => "an admission",
         Entry::Sold(_) => "a sale",
         Entry::Refused { .. } => "a refusal",
         Entry::Resigned => "a resignation",
@@ -715,7 +809,12 @@ fn kind(record: &Record) -> &'static str {
 fn served(record: &Record) -> Option<RequestId> {
     match &record.entry {
         Entry::Sold(Sale { request, .. }) | Entry::Refused { request, .. } => Some(*request),
-        Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => None,
+        Entry::Claimed { .. }
+        | Entry::Deposited(_)
+        | Entry::Seated { .. }
+        | Entry::Unseated { .. }
+        | Entry::Admitted { .. }
+        | Entry::Resigned => None,
     }
 }
 

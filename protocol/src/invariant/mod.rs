@@ -19,6 +19,7 @@
 
 mod audit;
 mod books;
+mod causes;
 mod clock;
 mod history;
 mod ledger;
@@ -58,7 +59,7 @@ pub enum Property {
     S7,
     /// The smallest stamp is served first, by the seller with the smallest clock among those who can fill it.
     S8,
-    /// Requests are served in an order that extends happened-before (not asked yet: SPEC C5).
+    /// In the stable order, outcomes stand in the rising order of their requests' places, over all terms (SPEC C5).
     S9,
     /// Peers send to neighbours only, and a flood is delivered once.
     S10,
@@ -68,6 +69,8 @@ pub enum Property {
     S12,
     /// A request is admitted only when its buyer knows what became of the one before.
     S13,
+    /// In the stable order, no request is late unless its life has lost its seat (SPEC C5).
+    S14,
     /// An append's position is the end of the books it was planned on (DESIGN R1).
     R1,
     /// The ledger answers an append by its checks, in order (DESIGN R2).
@@ -93,6 +96,11 @@ pub enum Property {
     B7,
     /// A peer merges each clock multicast that is news to it, and once it is quiet has heard of all (SPEC C2).
     C2,
+    /// In the stable order, no request is served after one that it happened before, unless it is shown as late (SPEC
+    /// C5).
+    C5,
+    /// A wave brings the trader all buyers' promises, in one envelope less than there are peers (DESIGN F12).
+    F12,
     /// A trader or winner that does not hear the ledger steps down (SPEC B9).
     B9,
     /// Everybody whom a sale concerns is told of it by itself, however many there are in a batch (SPEC D7).
@@ -115,7 +123,7 @@ pub enum Property {
 
 impl Property {
     /// All properties.
-    pub const ALL: [Property; 34] = [
+    pub const ALL: [Property; 37] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -129,6 +137,7 @@ impl Property {
         Property::S11,
         Property::S12,
         Property::S13,
+        Property::S14,
         Property::R1,
         Property::R2,
         Property::R3,
@@ -141,6 +150,8 @@ impl Property {
         Property::B6,
         Property::B7,
         Property::C2,
+        Property::C5,
+        Property::F12,
         Property::B9,
         Property::D7,
         Property::D8,
@@ -164,11 +175,12 @@ impl Property {
             Property::S6 => "what buyers pay is what sellers earn and traders keep",
             Property::S7 => "clocks never go back, and an effect is stamped later than its cause",
             Property::S8 => "the smallest stamp is served first, by the smallest seller who can fill it",
-            Property::S9 => "requests are served in an order that extends happened-before",
+            Property::S9 => "in the stable order, outcomes rise from place to place, whatever the term",
             Property::S10 => "peers send to neighbours only, and a flood is delivered once",
             Property::S11 => "whatever a client was told is in the log",
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
+            Property::S14 => "in the stable order, no request is late unless its life has lost its seat",
             Property::R1 => "an append's position is the end of the books it was planned on",
             Property::R2 => "the ledger answers an append by its checks, in order",
             Property::R3 => "whatever the ledger shows is durable",
@@ -183,6 +195,8 @@ impl Property {
             Property::C2 => {
                 "a clock multicast is merged where it is news, and once it is quiet everybody has heard of it"
             }
+            Property::C5 => "no request is served after one that it happened before, unless it is shown as late",
+            Property::F12 => "a wave brings all buyers' promises, in one envelope less than there are peers",
             Property::B9 => "a trader or winner that hears no ledger steps down",
             Property::D7 => "everybody whom a sale concerns is told of it by itself",
             Property::D8 => "a refusal names the deposit that has too little left",
@@ -212,6 +226,7 @@ impl fmt::Display for Property {
             Property::S11 => "S11",
             Property::S12 => "S12",
             Property::S13 => "S13",
+            Property::S14 => "S14",
             Property::R1 => "R1",
             Property::R2 => "R2",
             Property::R3 => "R3",
@@ -225,6 +240,8 @@ impl fmt::Display for Property {
             Property::B7 => "B7",
             Property::B9 => "B9",
             Property::C2 => "C2",
+            Property::C5 => "C5",
+            Property::F12 => "F12",
             Property::D7 => "D7",
             Property::D8 => "D8",
             Property::Y1 => "Y1",

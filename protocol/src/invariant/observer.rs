@@ -34,6 +34,7 @@ use core::hash::{Hash, Hasher};
 use super::{
     AuditTerms, Lease, LogAudit, Property, Violation, a_clock_never_goes_back, a_receive_is_later_than_its_send,
     books::the_batch_changed_what_was_audited,
+    causes::Causes,
     every_multicast_has_been_heard,
     ledger::{Fence, the_ledger_answers_behind},
     network::Floods,
@@ -48,13 +49,14 @@ use crate::{
     archive::Deed,
     books::Books,
     clock::{Clock, Time},
-    config::{Limits, Terms},
+    config::{Limits, Ordering, Terms},
     effect::{Departure, Durable, Effect, Note},
     election::{ElectionMessage, Eligibility},
     id::{DepositId, DepositNumber, Epoch, Incarnation, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
     input::Timer,
-    ledger::{Echo, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict},
-    message::{Body, ClientMessage, Envelope, FloodId, Route, TraderMessage},
+    ledger::{Echo, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Term, Verdict, Word},
+    message::{Body, ClientMessage, Envelope, FloodId, Promise, Route, TraderMessage},
+    office::Office,
     participant::{Participant, ParticipantEffect, ParticipantInput},
     peer::Peer,
     record::{Batch, Deposit, Entry, Record, Request, Sale},
@@ -73,6 +75,9 @@ pub struct Rules {
     /// Links and ledger are up, nobody pauses, and a timer fires only when what it waits for can no longer arrive; Y1
     /// and Y2 are then checked as well.
     pub is_synchronous: bool,
+    /// Whether C5 is checked, in the stable order: what each participant can know is followed, which takes a look at all
+    /// open requests with every message.
+    pub follows_causes: bool,
     /// The one property to check; `None`: all. Only the first violation of a step is reported, so this is how to look
     /// for one of several that are violated in the same step.
     pub only: Option<Property>,
@@ -85,6 +90,7 @@ pub struct Observer {
     log: Arc<Log>,
     decided: Arc<Decided>,
     witnesses: BTreeMap<PeerId, Arc<Witness>>,
+    causes: Arc<Causes>,
     image: Image,
     lease: Lease,
 }
@@ -128,6 +134,8 @@ struct Decided {
     deposits: BTreeMap<DepositId, Deposit>,
     /// The peers that are not watched, so that nobody knows what they decided.
     outsiders: BTreeSet<PeerId>,
+    /// The epochs that a member with a bug has made up.
+    made_up: BTreeSet<Epoch>,
 }
 
 impl Decided {
@@ -150,9 +158,10 @@ struct Witness {
     floor: Epoch,
     /// The leader that it has itself heard since that was last silent for too long, and the leader's epoch.
     hears: Option<(Epoch, PeerId)>,
-    /// In office: the last append that it asked for and that is not confirmed yet. By its place: a digest contains clock
-    /// readings, which a state must not tell apart, so a late reply to an earlier batch at the same place counts too.
-    asked: Option<(Epoch, Position)>,
+    /// In office: the last append that it asked for and that is not confirmed yet. By its epoch and where it begins and
+    /// ends: a digest contains clock readings, which a state must not tell apart, so a late reply to an earlier batch at
+    /// the same place counts too.
+    asked: Option<(Epoch, Position, Position)>,
     /// In office: an append of its own has been confirmed since its last heartbeat.
     confirmed: bool,
     /// The ledger has answered it, and has since been neither lost nor waited for in vain.
@@ -161,8 +170,13 @@ struct Witness {
     concluded: Option<Sequence>,
     /// The last sale it counted.
     earned: Option<SaleNumber>,
-    /// The furthest durable books it was shown.
+    /// It was told of an epoch that a member with a bug has made up, and may believe it.
+    is_misled: bool,
+    /// It has ever been, or was told of an epoch that is gone with the latest image of the ledger.
+    was_misled: bool,
+    /// The furthest durable books the ledger has shown it, and the latest term in them.
     shown: HighWaterMark,
+    term: Option<Term>,
     /// Under synchrony, while it runs for office: the peers that have been present and eligible ever since it called.
     rivals: Option<BTreeSet<PeerId>>,
     /// The floods that it was handed.
@@ -171,6 +185,8 @@ struct Witness {
     multicast: Option<Time>,
     /// The highest clock multicast that it was handed.
     handed: Time,
+    /// What this life has promised to ask for nothing at or below (SPEC C5).
+    promised: Option<(Incarnation, Time)>,
 }
 
 impl Witness {
@@ -204,6 +220,8 @@ pub struct Before {
     stands: bool,
     /// Whether it has an office and no books in it.
     is_out: bool,
+    /// Whether it believes nobody but the ledger.
+    doubts: bool,
     /// Where the books end that it serves from, and in which epoch.
     serves: Option<(Epoch, Position)>,
     /// The leader it follows, according to its election.
@@ -219,6 +237,7 @@ impl Before {
         let office = participant.office();
         Before {
             me: participant.me(),
+            doubts: office.is_some_and(Office::doubts),
             clock: participant.clock().now(),
             epoch: participant.epoch(),
             stands: office.is_some_and(|office| office.is_standing()),
@@ -250,6 +269,7 @@ impl PartialEq for Observer {
         (self.image, self.lease) == (other.image, other.lease)
             && self.decided == other.decided
             && self.witnesses == other.witnesses
+            && self.causes == other.causes
             && self.log == other.log
     }
 }
@@ -260,7 +280,7 @@ impl Eq for Observer {}
 /// So is what was decided and is in the log, except for its id.
 impl Hash for Observer {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.image, self.lease, &self.witnesses).hash(state);
+        (self.image, self.lease, &self.witnesses, &self.causes).hash(state);
         if self.image != Image::Latest {
             self.log.records.hash(state);
         }
@@ -352,9 +372,11 @@ impl Log {
         for record in &batch.records {
             let (buyer, seller) = match &record.entry {
                 Entry::Deposited(deposit) => (None, Some(deposit.id.seller)),
-                Entry::Admitted(request) => (Some(request.id.buyer), None),
+                Entry::Admitted { request, .. } => (Some(request.id.buyer), None),
                 Entry::Sold(sale) => (Some(sale.request.buyer), Some(sale.deposit.seller)),
                 Entry::Refused { request, leftover } => (Some(request.buyer), leftover.map(|deposit| deposit.seller)),
+                Entry::Seated { buyer, .. } => (Some(buyer.peer), None),
+                Entry::Unseated { buyer } => (Some(*buyer), None),
                 Entry::Claimed { .. } | Entry::Resigned => (None, None),
             };
             for client in buyer.into_iter().chain(seller.filter(|seller| Some(*seller) != buyer)) {
@@ -397,6 +419,7 @@ impl Observer {
             rules,
             decided: Arc::default(),
             witnesses: BTreeMap::new(),
+            causes: Arc::default(),
             image: Image::Latest,
             lease: Lease::default(),
         }
@@ -431,6 +454,49 @@ impl Observer {
         self.witnesses.get(&peer).map(|witness| &**witness)
     }
 
+    // What happened before what.
+
+    fn follows_causes(&self) -> bool {
+        self.rules.follows_causes && self.rules.terms.ordering == Ordering::Stable
+    }
+
+    /// A participant learns what a message or the ledger tells it.
+    fn learn(&mut self, Step { before, input, after, .. }: Step<'_>) {
+        if !self.follows_causes() {
+            return;
+        }
+        let (causes, me) = (&self.causes, before.me);
+        let (told, reading): (BTreeSet<RequestId>, Time) = match input {
+            // What was gathered is of those who promise, whoever handed it over.
+            ParticipantInput::Heard { clock, body: Body::Promises { promises, .. }, .. } => {
+                let told = promises.iter().flat_map(|(buyer, promise)| causes.told(*buyer, promise.above));
+                (told.collect(), *clock)
+            }
+            // If a multicast has raised the reading, it is later than all that its sender says here.
+            ParticipantInput::Heard { from, clock, .. } => (causes.told(*from, *clock).collect(), *clock),
+            ParticipantInput::Ledger(LedgerReply { word: Word { to, status, .. }, .. }) if *to == me => {
+                (causes.shown(status.head).collect(), status.latest)
+            }
+            ParticipantInput::Ledger(_)
+            | ParticipantInput::Fired(_)
+            | ParticipantInput::LedgerUp
+            | ParticipantInput::LedgerDown
+            | ParticipantInput::Chose { .. }
+            | ParticipantInput::Resign
+            | ParticipantInput::Stand
+            | ParticipantInput::Yield => return,
+        };
+        // The first reading since: right after the merge, before anything is said.
+        let merged = after.clock().now().min(Time(reading.0.saturating_add(1)));
+        self.learns(me.peer, told, merged.max(Time(before.clock.0 + 1)));
+    }
+
+    fn learns(&mut self, peer: PeerId, told: BTreeSet<RequestId>, since: Time) {
+        if self.causes.teaches(peer, told.iter().copied()) {
+            Arc::make_mut(&mut self.causes).learn(peer, told, since);
+        }
+    }
+
     // The log.
 
     /// Like [`Observer::new`], for a log that has begun: these batches were decided by clients that are not watched.
@@ -443,8 +509,13 @@ impl Observer {
             for record in &batch.records {
                 match &record.entry {
                     Entry::Deposited(deposit) => observer.on_outsider(deposit.id.seller),
-                    Entry::Admitted(request) => observer.on_outsider(request.id.buyer),
-                    Entry::Claimed { .. } | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => {}
+                    Entry::Admitted { request, .. } => observer.on_outsider(request.id.buyer),
+                    Entry::Seated { buyer, .. } => observer.on_outsider(buyer.peer),
+                    Entry::Claimed { .. }
+                    | Entry::Unseated { .. }
+                    | Entry::Sold(_)
+                    | Entry::Refused { .. }
+                    | Entry::Resigned => {}
                 }
             }
             observer.on_durable(batch)?;
@@ -459,6 +530,11 @@ impl Observer {
         }
     }
 
+    /// A member with a bug names an epoch that nobody was granted (SPEC I8). Whoever is told may believe it for a while.
+    pub fn on_made_up(&mut self, epoch: Epoch) {
+        Arc::make_mut(&mut self.decided).made_up.insert(epoch);
+    }
+
     /// A batch has become durable.
     ///
     /// # Errors
@@ -467,18 +543,25 @@ impl Observer {
         if self.image != Image::Latest {
             return violated(Property::S3, "what was durable has been taken away, but the log continues".to_string());
         }
+        let outdated = self.outdated_by_seats(batch);
         let mut found = Arc::make_mut(&mut self.log).take(batch);
+        found.extend(outdated);
+        if self.follows_causes() {
+            found.extend(Arc::make_mut(&mut self.causes).written(batch).err());
+        }
         for record in &batch.records {
             let (property, what) = match &record.entry {
                 Entry::Deposited(deposit) if !self.decided.has_deposit(deposit) => {
                     (Property::S5, format!("deposit {:?} is not what its seller decided", deposit.id))
                 }
-                Entry::Admitted(request) if !self.decided.has_request(request) => {
+                Entry::Admitted { request, .. } if !self.decided.has_request(request) => {
                     (Property::S13, format!("request {:?} is not what its buyer decided", request.id))
                 }
                 Entry::Claimed { .. }
                 | Entry::Deposited(_)
-                | Entry::Admitted(_)
+                | Entry::Seated { .. }
+                | Entry::Unseated { .. }
+                | Entry::Admitted { .. }
                 | Entry::Sold(_)
                 | Entry::Refused { .. }
                 | Entry::Resigned => continue,
@@ -486,6 +569,29 @@ impl Observer {
             found.push(Violation::off_the_log(property, what));
         }
         found.into_iter().find(|violation| self.is_asked(violation)).map_or(Ok(()), Err)
+    }
+
+    /// S14: a life that is given its seat back asks for nothing that could be admitted and that its seat makes stale.
+    fn outdated_by_seats(&self, batch: &Batch) -> Option<Violation> {
+        let books = &self.log.books;
+        batch.records.iter().find_map(|record| {
+            let Entry::Seated { buyer, above } = record.entry else { return None };
+            let had_one = books.buyers().get(&buyer.peer)?.seat?.incarnation == buyer.incarnation;
+            let of_buyer = |sequence| RequestId { buyer: buyer.peer, sequence };
+            let asked = self.decided.requests.range(of_buyer(Sequence(0))..=of_buyer(Sequence(u64::MAX)));
+            let (id, request) = asked.last().filter(|(id, _)| id.sequence.split().0 == buyer.incarnation)?;
+            let admits =
+                |record: &Record| matches!(&record.entry, Entry::Admitted { request, .. } if request.id == *id);
+            let is_outdated = request.stamp.time <= above && books.is_admissible(request);
+            if !had_one || !is_outdated || batch.records.iter().any(admits) {
+                return None;
+            }
+            let name = super::request_name(*id);
+            let what = format!(
+                "{name}, which was asked for before, can never be admitted once its buyer is seated above {above}"
+            );
+            Some(Violation::off_the_log(Property::S14, what))
+        })
     }
 
     // The ledger.
@@ -511,31 +617,55 @@ impl Observer {
     /// S3: when it continues although its caller has seen more, or stops although nobody has, or does anything once it
     /// has stopped. R2, R3: when it gives any answer but the one that is due, or shows what is not durable.
     pub fn on_call(&mut self, call: &LedgerCall, was_writing: bool, ledger: &Ledger, deeds: &[Deed]) -> Checked {
-        let (holds, peer) = (ledger.status().seen(), call.caller.peer);
-        let has_seen_more = call.seen.epoch > holds.epoch || call.seen.head > holds.head;
+        let (status, peer) = (ledger.status(), call.caller.peer);
+        let holds = (status.epoch(), status.head);
+        let has_seen_more = call.seen.epoch > holds.0 || call.seen.head > holds.1;
         let (waiting, room) = (ledger.waiting(), self.rules.limits.waiting_calls);
         if waiting > room as usize {
             return violated(Property::R2, format!("{waiting} calls wait in the ledger, which has room for {room}"));
         }
         let fails = deeds.iter().any(|deed| matches!(deed, Deed::Fail(_)));
+        let is_refused = matches!(deeds, [Deed::Refuse(refused)] if refused == call);
+        let is_absurd = matches!(&call.request, LedgerRequest::Append(batch) if !batch.is_of(call.caller));
+        let repeats_another = |deed: &Deed| match deed {
+            Deed::Reply { reply: LedgerReply { word, .. }, .. } => {
+                word.to == call.caller && !was_writing && word.heard != call.heard
+            }
+            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => false,
+        };
+        if deeds.iter().any(repeats_another) {
+            return violated(
+                Property::S3,
+                format!("peer {peer} is told that it had heard of another epoch than it had"),
+            );
+        }
         let what = match self.image {
             Image::Noticed if !deeds.is_empty() => {
                 format!("the ledger has stopped, but still does something for peer {peer}")
             }
             Image::Noticed => return Ok(()),
             Image::Latest | Image::Old if fails => {
-                if self.image == Image::Old && has_seen_more {
+                if self.image == Image::Old && has_seen_more && self.was_shown(call) {
                     self.image = Image::Noticed;
                     return Ok(());
                 }
                 format!(
                     "peer {peer} has seen epoch {}, head {}, and the ledger, which holds epoch {}, head {}, stops",
-                    call.seen.epoch, call.seen.head, holds.epoch, holds.head
+                    call.seen.epoch, call.seen.head, holds.0, holds.1
                 )
+            }
+            Image::Latest | Image::Old if is_absurd || (has_seen_more && !self.was_shown(call)) => {
+                if is_refused {
+                    return Ok(());
+                }
+                format!("the ledger does {deeds:?} for peer {peer}, which has a bug: {call:?}")
+            }
+            Image::Latest | Image::Old if is_refused => {
+                format!("the ledger refuses {call:?}, and nothing is wrong with it")
             }
             Image::Latest | Image::Old if has_seen_more => format!(
                 "the ledger holds epoch {}, head {}, and continues although peer {peer} has seen epoch {}, head {}",
-                holds.epoch, holds.head, call.seen.epoch, call.seen.head
+                holds.0, holds.1, call.seen.epoch, call.seen.head
             ),
             Image::Latest | Image::Old => {
                 self.check_replies(deeds)?;
@@ -543,6 +673,13 @@ impl Observer {
             }
         };
         violated(Property::S3, what)
+    }
+
+    /// Whether a ledger can have shown the caller what it says it has seen.
+    fn was_shown(&self, LedgerCall { caller, seen, .. }: &LedgerCall) -> bool {
+        let Log { fence, .. } = &*self.log;
+        let was_durable = seen.epoch <= fence.epoch() && seen.head.0 <= fence.head();
+        was_durable || self.seen_of(caller.peer).is_some_and(|witness| !seen.is_beyond(witness.shown))
     }
 
     /// R2: what was not answered at once must be written first.
@@ -593,13 +730,13 @@ impl Observer {
             if let (LedgerAnswer::Append { echo, verdict }, Some(batch), Image::Latest) =
                 (&reply.answer, batch, self.image)
             {
-                if *echo != Echo::of(reply.to, batch) {
+                if *echo != Echo::of(reply.word.to, batch) {
                     return violated(
                         Property::R2,
-                        format!("peer {}'s append is answered as another one", reply.to.peer),
+                        format!("peer {}'s append is answered as another one", reply.word.to.peer),
                     );
                 }
-                self.answers(reply.to, batch, Some(verdict))?;
+                self.answers(reply.word.to, batch, Some(verdict))?;
                 self.lease = self.lease.answered_behind(&self.log.fence, verdict);
             }
         }
@@ -628,6 +765,9 @@ impl Observer {
         let witness = Witness { shown: durable.seen, known: durable.seen.epoch, earned, ..Witness::default() };
         self.witnesses.insert(started.me().peer, Arc::new(witness));
         self.forget_unwritten(started.me());
+        if self.follows_causes() {
+            Arc::make_mut(&mut self.causes).restarted(started.me().peer, durable.clock_bound);
+        }
         a_clock_never_goes_back(durable.clock_bound, started.clock().now())?;
         if started.me().incarnation <= durable.incarnation {
             let what = format!("peer {} starts in a life that was written before", started.me().peer);
@@ -655,6 +795,9 @@ impl Observer {
             decided.requests.retain(|id, _| !asked.contains(id));
             decided.deposits.retain(|id, _| !offered.contains(id));
         }
+        if !asked.is_empty() && self.follows_causes() {
+            Arc::make_mut(&mut self.causes).forget(|id| asked.contains(id));
+        }
     }
 
     /// A participant has taken a step.
@@ -681,6 +824,7 @@ impl Observer {
         let peer = after.me().peer;
         let hears = self.seen_of(peer).and_then(|witness| witness.hears);
         self.hear(step);
+        self.learn(step);
         let found = a_clock_never_goes_back(before.clock, after.clock().now());
         self.asked(found)?;
         if let ParticipantInput::Heard { clock, .. } = input {
@@ -713,11 +857,22 @@ impl Observer {
 
     /// Remembers what a step makes known to its participant, judging by the input alone.
     fn hear(&mut self, Step { before, input, after, .. }: Step<'_>) {
-        let Before { me, epoch: mine, stands, .. } = *before;
+        let Before { me, epoch: mine, stands, doubts, .. } = *before;
         let known = self.witnesses.entry(me.peer).or_default();
         // Most steps teach nothing; then what is shared with other observers stays shared.
         let mut witness = Witness::clone(known);
         match input {
+            ParticipantInput::Heard { body, .. }
+                if body.names_epoch().is_some_and(|epoch| self.decided.made_up.contains(&epoch)) =>
+            {
+                (witness.is_misled, witness.was_misled) = (true, true);
+            }
+            // The ledger's word is against it, or is waited for.
+            ParticipantInput::Heard { from, body, .. }
+                if body.says_of_term(*from).is_some_and(|said| {
+                    let is_unheard_of = doubts && witness.was_misled && said.epoch > witness.shown.epoch;
+                    (is_unheard_of || said.is_contradicted(witness.term)) && after.office().is_some()
+                }) => {}
             ParticipantInput::Heard { from, body, .. } => match body {
                 Body::Heartbeat { epoch, .. } | Body::Election(ElectionMessage::Coordinator { epoch }) => {
                     // A peer that is standing does not follow the leader that it is about to replace.
@@ -744,34 +899,51 @@ impl Observer {
                     witness.hears = witness.hears.filter(|(_, leader)| leader != from);
                 }
                 Body::Election(ElectionMessage::Leader { .. } | ElectionMessage::Answer)
+                | Body::Wave
+                | Body::Promises { .. }
                 | Body::Clock
                 | Body::Client(_)
                 | Body::Trader(_) => {}
             },
             // The leader was silent for too long.
             ParticipantInput::Fired(Timer::Election) => witness.hears = None,
-            ParticipantInput::Ledger(reply) if reply.to == me => {
-                if let LedgerAnswer::Append { echo, verdict: Verdict::Appended { .. } } = &reply.answer
+            ParticipantInput::Ledger(reply) if reply.word.to == me => {
+                if let LedgerAnswer::Append { echo, verdict: Verdict::Appended { head, .. } } = &reply.answer
                     && echo.incarnation == me.incarnation
-                    && witness.asked == Some((echo.epoch, echo.position))
+                    && witness.asked == Some((echo.epoch, echo.position, *head))
                 {
                     witness.asked = None;
                     witness.confirmed = true;
                 }
                 witness.hears_ledger = true;
-                witness.shown.raise(reply.status.seen());
-                witness.known = witness.known.max(reply.status.epoch());
+                let Word { heard, status, seen, .. } = reply.word;
+                let may_be_refuted = witness.was_misled || self.image != Image::Latest;
+                if may_be_refuted && heard > status.epoch() && !witness.shown.is_beyond(seen) {
+                    // What it had heard of was made up, or taken away, and nobody but the ledger is to be believed now.
+                    witness.floor = witness.floor.min(status.epoch());
+                    witness.known = witness.known.min(status.epoch());
+                    witness.hears = witness.hears.filter(|(epoch, _)| *epoch <= status.epoch());
+                    witness.was_misled = true;
+                }
+                if !witness.shown.is_beyond(seen) {
+                    (witness.shown, witness.term) = (seen, status.term);
+                }
+                witness.known = witness.known.max(reply.word.status.epoch());
             }
             ParticipantInput::Ledger(_)
             | ParticipantInput::Fired(_)
             | ParticipantInput::LedgerUp
             | ParticipantInput::LedgerDown
             | ParticipantInput::Chose { .. }
+            | ParticipantInput::Resign
             | ParticipantInput::Stand
             | ParticipantInput::Yield => {}
         }
-        if let ParticipantInput::Heard { body: Body::Heartbeat { epoch, head }, .. } = input {
-            witness.shown.raise(HighWaterMark { epoch: *epoch, head: *head });
+        // It hears no trader, until it follows or is a real one again.
+        let leader = after.election().and_then(|election| election.leader());
+        witness.is_misled &= leader.is_none_or(|(epoch, _)| self.decided.made_up.contains(&epoch));
+        if witness.is_misled {
+            witness.hears = None;
         }
         match (mine, after.epoch()) {
             (mine, Some(epoch)) if mine != Some(epoch) => {
@@ -800,7 +972,8 @@ impl Observer {
             | ParticipantEffect::Ledger(_)
             | ParticipantEffect::Arm { .. }
             | ParticipantEffect::Disarm(_)
-            | ParticipantEffect::Choose { .. } => false,
+            | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Stop(_) => false,
         };
         let is_lost = (*input == ParticipantInput::LedgerDown && before.is_out) || effects.iter().any(silent);
         let peer = after.me().peer;
@@ -817,7 +990,8 @@ impl Observer {
             // A peer that claims and hears of a later epoch may still be granted an earlier one, and is fenced when it
             // writes.
             let floor = self.seen_of(me.peer).map_or(Epoch(0), |witness| witness.floor);
-            if epoch < floor {
+            // Where the driver decides who leads, it is the driver that has it yield.
+            if epoch < floor && after.election().is_some() {
                 let what = format!("peer {} continues in epoch {epoch} although it was told of epoch {floor}", me.peer);
                 return violated(Property::B4, what);
             }
@@ -889,6 +1063,10 @@ impl Observer {
                 ParticipantEffect::Arm { .. } | ParticipantEffect::Disarm(_) | ParticipantEffect::Choose { .. } => {
                     Ok(())
                 }
+                ParticipantEffect::Stop(forgotten) => violated(
+                    Property::L1,
+                    format!("peer {} has the latest store and stops because of {forgotten}", me.peer),
+                ),
             };
             self.asked(found)?;
         }
@@ -918,13 +1096,13 @@ impl Observer {
                 | ElectionMessage::Answer
                 | ElectionMessage::Leader { .. },
             )
+            | Body::Wave
             | Body::Clock
-            | Body::Client(ClientMessage::AskSales { .. }) => Ok(()),
-            Body::Client(ClientMessage::Request(request)) => {
-                let known = Arc::make_mut(&mut self.decided);
-                let known = known.requests.entry(request.id).or_insert_with(|| request.clone());
-                once_and_for_all(known == request, me.peer, "request")
+            | Body::Client(ClientMessage::AskSales { .. } | ClientMessage::Join { .. }) => Ok(()),
+            Body::Promises { promises, .. } => {
+                promises.iter().try_for_each(|(_, promise)| self.check_promise(me, promise))
             }
+            Body::Client(ClientMessage::Request(request)) => self.check_request(me, request),
             Body::Client(ClientMessage::Deposit(deposit)) => {
                 let known = Arc::make_mut(&mut self.decided);
                 let known = known.deposits.entry(deposit.id).or_insert_with(|| deposit.clone());
@@ -943,13 +1121,43 @@ impl Observer {
         }
     }
 
+    fn check_promise(&mut self, me: Life, Promise { above, open, .. }: &Promise) -> Checked {
+        open.as_ref().map_or(Ok(()), |request| self.check_request(me, request))?;
+        let promised = &mut self.witness(me.peer).promised;
+        *promised = (*promised).max(Some((me.incarnation, *above)));
+        Ok(())
+    }
+
+    /// S4: a number is given once. S14: what a buyer has not asked for yet when it promises is stamped above its promise.
+    fn check_request(&mut self, me: Life, request: &Request) -> Checked {
+        let (_, promised) = self.witness(me.peer).promised.unwrap_or_default();
+        let known = self.decided.requests.get(&request.id);
+        if known.is_none() && request.stamp.time <= promised && request.id.sequence.split().0 == me.incarnation {
+            let what = format!(
+                "peer {} asks for something stamped {} after it promised that there is nothing up to {promised}",
+                me.peer, request.stamp.time
+            );
+            return violated(Property::S14, what);
+        }
+        if known.is_none() && self.follows_causes() {
+            Arc::make_mut(&mut self.causes).made(request);
+        }
+        let known = Arc::make_mut(&mut self.decided);
+        let known = known.requests.entry(request.id).or_insert_with(|| request.clone());
+        once_and_for_all(known == request, me.peer, "request")
+    }
+
     /// S11, S3: what a trader tells a client.
     fn check_told(&self, client: PeerId, told: &TraderMessage) -> Checked {
         // Nearly always it is what the log says now.
         if !self.log.clients.get(&client).is_some_and(|so_far| so_far.is(told)) {
             whatever_a_client_was_told_is_in_the_log(told, client, self.log.of_client(client))?;
         }
-        if let TraderMessage::Buyer(BuyerStatus { open, last }) = told {
+        if let TraderMessage::Buyer(BuyerStatus { open, last, bound, .. }) = told {
+            if *bound > self.log.books.buyer_status(client).bound {
+                let what = format!("peer {client} was told the bound {bound}, which the log does not show");
+                return violated(Property::S11, what);
+            }
             let open = open.iter().map(|request| request.id);
             let last = last.iter().map(|(sequence, _)| RequestId { buyer: client, sequence: *sequence });
             for id in open.chain(last) {
@@ -991,7 +1199,7 @@ impl Observer {
             return violated(Property::R1, what);
         }
         if caller.epoch() == Some(batch.epoch) {
-            self.witness(me.peer).asked = Some((batch.epoch, batch.position));
+            self.witness(me.peer).asked = Some((batch.epoch, batch.position, batch.end()));
         }
         Ok(())
     }
@@ -1061,6 +1269,8 @@ impl Observer {
             | Note::SteppedDown { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
+            | Note::Unseated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::Wanted { .. }
@@ -1070,8 +1280,16 @@ impl Observer {
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. } => Ok(()),
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. } => Ok(()),
+            Note::NoSuchEpoch { .. } => {
+                let may_doubt = self.seen_of(peer).is_some_and(|witness| witness.was_misled);
+                if may_doubt {
+                    Ok(())
+                } else {
+                    violated(Property::B4, "an epoch is refuted that was granted".to_string())
+                }
+            }
         }
     }
 
@@ -1118,7 +1336,8 @@ impl Observer {
         let Some((epoch, leader)) = after.election().and_then(|election| election.leader()) else { return Ok(()) };
         let peer = after.me().peer;
         let floor = self.seen_of(peer).map_or(Epoch(0), |witness| witness.floor);
-        if before.leader == Some((epoch, leader)) || leader == peer {
+        let is_made_up = self.decided.made_up.contains(&epoch);
+        if before.leader == Some((epoch, leader)) || leader == peer || is_made_up {
             return Ok(());
         }
         match self.log.holder(epoch) {
@@ -1171,6 +1390,7 @@ impl Observer {
                     | ParticipantEffect::Arm { .. }
                     | ParticipantEffect::Disarm(_)
                     | ParticipantEffect::Choose { .. }
+                    | ParticipantEffect::Stop(_)
                     | ParticipantEffect::Note { .. } => false,
                 };
                 let stands = after.office().is_some_and(|office| office.is_standing());
@@ -1199,6 +1419,8 @@ impl Observer {
                 ElectionMessage::Leader { .. } | ElectionMessage::Coordinator { .. } | ElectionMessage::Resigned { .. },
             )
             | Body::Heartbeat { .. }
+            | Body::Wave
+            | Body::Promises { .. }
             | Body::Clock
             | Body::Client(_)
             | Body::Trader(_) => return Ok(()),
@@ -1213,6 +1435,7 @@ impl Observer {
             | ParticipantEffect::Arm { .. }
             | ParticipantEffect::Disarm(_)
             | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Stop(_)
             | ParticipantEffect::Note { .. } => false,
         };
         let follows = after.election().and_then(|election| election.leader()) == Some((epoch, leader));
@@ -1265,7 +1488,7 @@ impl Observer {
             }
             Effect::Note { clock, .. } => nothing_is_sent_above_the_written_bound(*clock, durable.clock_bound),
             Effect::Write { durable: next, .. } => a_write_takes_nothing_back(me, durable, *next),
-            Effect::Arm { .. } | Effect::Disarm(_) | Effect::Choose { .. } => Ok(()),
+            Effect::Arm { .. } | Effect::Disarm(_) | Effect::Choose { .. } | Effect::Stop(_) => Ok(()),
         }
     }
 
@@ -1318,8 +1541,12 @@ impl Observer {
             };
             let merged = news.map_or(*clock, |multicast| multicast.max(*clock));
             let said = |clock| ParticipantInput::Heard { from: *source, clock, body: body.clone() };
-            let is_said =
-                is_for_me && *body != Body::Clock && (*heard == said(merged) || (may_be_old && *heard == said(*clock)));
+            let is_said = if let ParticipantInput::Heard { body: Body::Promises { promises, .. }, .. } = heard {
+                // They were gathered from several envelopes, each as its buyer made it.
+                matches!(body, Body::Promises { .. }) && promises.iter().all(|(buyer, made)| self.made(*buyer, made))
+            } else {
+                is_for_me && *body != Body::Clock && (*heard == said(merged) || (may_be_old && *heard == said(*clock)))
+            };
             let is_multicast =
                 news.is_some_and(|clock| *heard == ParticipantInput::Heard { from, clock, body: Body::Clock });
             if !is_said && !is_multicast {
@@ -1327,19 +1554,25 @@ impl Observer {
                 return violated(Property::S10, what);
             }
         }
-        let is_refused =
-            [envelope.clock, envelope.multicast].iter().any(|clock| !Clock::is_plausible_at(before.clock, *clock));
+        let is_refused = [envelope.clock, envelope.multicast].iter().any(|clock| *clock > Clock::MOST);
         if is_refused {
             return Ok(());
         }
         if let Some(multicast) = news {
             self.witness(me).handed = multicast;
+            if self.follows_causes() {
+                let made = self.witnesses.iter().filter(|(_, witness)| witness.multicast == Some(multicast));
+                let told = made.flat_map(|(from, _)| self.causes.told(*from, multicast)).collect();
+                let merged = after.clock().now().min(Time(multicast.0.saturating_add(1)));
+                self.learns(me, told, merged.max(Time(before.clock.0 + 1)));
+            }
             if after.clock().now() <= multicast {
                 let what = format!("peer {me} was told of a clock multicast of {multicast}, but does not merge it");
                 return violated(Property::C2, what);
             }
         }
-        if envelope.body == Body::Clock {
+        // A relay keeps what is promised for its own answer.
+        if matches!(envelope.body, Body::Clock | Body::Promises { .. }) {
             return Ok(());
         }
         let is_unheard = !heard.is_some_and(is_message);
@@ -1368,6 +1601,15 @@ impl Observer {
             }
             Route::Direct { .. } => Ok(()),
         }
+    }
+
+    /// Whether a buyer may have promised this: it has promised as much, and asked for what it says.
+    fn made(&self, buyer: PeerId, promise: &Promise) -> bool {
+        let promised = self.seen_of(buyer).and_then(|witness| witness.promised);
+        // Of a former life nothing is known any more.
+        let has_promised = promised.is_none_or(|promised| (promise.incarnation, promise.above) <= promised);
+        let open = promise.open.as_ref();
+        has_promised && open.is_none_or(|open| self.decided.requests.get(&open.id) == Some(open))
     }
 
     /// What a peer wants to be durable after a step covers what it has seen: a new epoch of the books at once, and of
@@ -1461,6 +1703,7 @@ fn is_message(heard: &ParticipantInput) -> bool {
         | ParticipantInput::LedgerDown
         | ParticipantInput::Ledger(_)
         | ParticipantInput::Chose { .. }
+        | ParticipantInput::Resign
         | ParticipantInput::Stand
         | ParticipantInput::Yield => false,
     }
@@ -1525,6 +1768,7 @@ fn everybody_is_told_of_every_sale(Step { effects, after, .. }: Step<'_>) -> Che
             | ParticipantEffect::Arm { .. }
             | ParticipantEffect::Disarm(_)
             | ParticipantEffect::Choose { .. }
+            | ParticipantEffect::Stop(_)
             | ParticipantEffect::Note { .. } => {}
         }
     }

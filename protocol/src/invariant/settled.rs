@@ -64,7 +64,7 @@ impl Settled<'_> {
         for participant in self.asked() {
             let Some(election) = participant.election() else { continue };
             let peer = participant.me().peer;
-            if election.leader() != Some((*epoch, *trader)) || election.phase() == Phase::Standing {
+            if election.leader() != Some((*epoch, *trader)) || matches!(election.phase(), Phase::Standing) {
                 return self.missing(Property::L1, format!("peer {peer} does not know trader {trader}"));
             }
             if election.eligibility() != Eligibility::Eligible && !self.unheard.contains(&peer) {
@@ -90,6 +90,9 @@ impl Settled<'_> {
                 let booked = self.books.buyers().get(&peer).and_then(|account| account.last.as_ref());
                 if buyer.asking().is_some() {
                     return self.missing(Property::L2, format!("peer {peer} still asks"));
+                }
+                if buyer.is_joining() {
+                    return self.missing(Property::L2, format!("peer {peer} still asks for its seat"));
                 }
                 if buyer.known() != booked.map(|(sequence, _)| *sequence) {
                     let what = format!("peer {peer} was not told how its last request ended");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use crate::config::Ordering;
 use alloc::{string::ToString, vec, vec::Vec};
 
 use super::*;
@@ -43,7 +44,7 @@ fn record(time: u64, writer: PeerId, entry: Entry) -> Record {
 }
 
 fn claim(time: u64, holder: PeerId, epoch: u64) -> Record {
-    record(time, holder, Entry::Claimed { epoch: Epoch(epoch), holder: life(holder) })
+    record(time, holder, Entry::Claimed { epoch: Epoch(epoch), holder: life(holder), ordering: Ordering::SmallestOpen })
 }
 
 /// Fish at 9.00.
@@ -92,7 +93,7 @@ fn deposited(time: u64, deposit: Deposit) -> Record {
 }
 
 fn admitted(time: u64, request: Request) -> Record {
-    record(time, TRADER, Entry::Admitted(request))
+    record(time, TRADER, Entry::admitted(request))
 }
 
 fn sold(time: u64, sale: Sale) -> Record {
@@ -657,6 +658,69 @@ fn a_batch_out_of_order_is_found() {
     violates(a_batch_is_deposits_then_admissions_then_outcomes([&first, &twice]), Property::R5, 2);
 }
 
+// In the stable order admissions stand between outcomes, but seats do not, and deposits come first all the same.
+#[test]
+fn a_seat_after_an_outcome_and_a_deposit_after_an_admission_are_found_in_the_stable_order() {
+    let log = in_order();
+    let first = Batch { epoch: Epoch(1), position: Position(0), records: vec![log[0].clone()] };
+    let rest = Batch { epoch: Epoch(1), position: Position(1), records: log[1..].to_vec() };
+    a_batch_is_deposits_then_admissions_then_outcomes([&first, &rest]).unwrap();
+    let seat = Entry::Seated { buyer: life(BUYER), above: Time(14) };
+    for (nth, entry) in [(2, seat.clone()), (1, Entry::Deposited(deposit(3, SELLER, 1, 1)))] {
+        let mut records = rest.records.clone();
+        records.insert(nth, record(20 + nth as u64, TRADER, entry));
+        let wrong = Batch { records, ..rest.clone() };
+        violates(a_batch_is_deposits_then_admissions_then_outcomes([&first, &wrong]), Property::R5, 1 + nth as u64);
+    }
+    let mut records = rest.records.clone();
+    records.insert(1, record(20, TRADER, seat));
+    a_batch_is_deposits_then_admissions_then_outcomes([&first, &Batch { records, ..rest }]).unwrap();
+}
+
+// S9 and S14.
+
+/// In the stable order: the second buyer's request is served, and then the first one's, stamped earlier, comes late.
+fn in_order() -> Log {
+    let claimed = Entry::Claimed { epoch: Epoch(1), holder: life(TRADER), ordering: Ordering::Stable };
+    let late = Entry::Admitted { request: request(12, BUYER, 1), place: Time(14) };
+    let refused = |time, buyer| {
+        let request = RequestId { buyer, sequence: Sequence(1) };
+        record(time, TRADER, Entry::Refused { request, leftover: None })
+    };
+    vec![
+        record(11, TRADER, claimed),
+        admitted(20, request(13, OTHER_BUYER, 1)),
+        refused(21, OTHER_BUYER),
+        record(22, TRADER, late),
+        refused(23, BUYER),
+    ]
+}
+
+#[test]
+fn an_outcome_below_the_last_place_is_found() {
+    outcomes_rise_from_place_to_place(&in_order()).unwrap();
+    let mut own = in_order();
+    own[3] = admitted(22, request(12, BUYER, 1));
+    violates(outcomes_rise_from_place_to_place(&own), Property::S9, 3);
+    // Both wait, and the later one is served first.
+    let mut swapped = in_order();
+    swapped[2] = admitted(21, request(12, BUYER, 1));
+    swapped[3] = in_order()[2].clone();
+    violates(outcomes_rise_from_place_to_place(&swapped), Property::S9, 4);
+}
+
+#[test]
+fn a_late_request_of_a_life_that_has_not_lost_its_seat_is_found() {
+    violates(whoever_is_late_has_lost_its_seat(&in_order()), Property::S14, 3);
+    let mut seated = in_order();
+    let buyer = Life { peer: BUYER, incarnation: Incarnation(0) };
+    seated.insert(1, record(12, TRADER, Entry::Seated { buyer, above: Time(1) }));
+    violates(whoever_is_late_has_lost_its_seat(&seated), Property::S14, 4);
+    let unseated = Entry::Unseated { buyer: BUYER };
+    seated.insert(3, record(20, TRADER, unseated));
+    whoever_is_late_has_lost_its_seat(&seated).unwrap();
+}
+
 // S13, SPEC B6 and B7.
 
 #[test]
@@ -776,7 +840,7 @@ fn what_is_not_durable_yet_and_was_told_is_found() {
 #[test]
 fn another_outcome_than_the_logs_is_found() {
     let last = Some((Sequence(1), Outcome::Refused { item: Item::FISH }));
-    let told = TraderMessage::Buyer(BuyerStatus { open: None, last });
+    let told = TraderMessage::Buyer(BuyerStatus { open: None, last, ..BuyerStatus::default() });
     let violation = whatever_a_client_was_told_is_in_the_log(&told, BUYER, &good()).unwrap_err();
     assert_eq!(
         violation.to_string(),
@@ -788,7 +852,7 @@ fn another_outcome_than_the_logs_is_found() {
 fn a_status_patched_together_from_two_heads_is_found() {
     // The request that waits together with its own outcome.
     let (before, after) = (books(4).buyer_status(BUYER), books(6).buyer_status(BUYER));
-    let told = TraderMessage::Buyer(BuyerStatus { open: before.open, last: after.last });
+    let told = TraderMessage::Buyer(BuyerStatus { open: before.open, last: after.last, ..BuyerStatus::default() });
     violates_off_the_log(whatever_a_client_was_told_is_in_the_log(&told, BUYER, &good()), Property::S11);
     // A sale that has taken nothing from the stock.
     let (before, after) = (books(2).seller_status(SELLER, None), books(6).seller_status(SELLER, None));
@@ -887,6 +951,9 @@ fn an_audit_of_a_good_log_is_clean_and_adds_it_up() {
         open: 1,
         sales: 2,
         refusals: 1,
+        ordering: Some(Ordering::SmallestOpen),
+        late: 0,
+        overtaken: 0,
         paid: Cents(1800),
         earned: Cents(1440),
         commission: Cents(360),

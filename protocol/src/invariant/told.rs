@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec::Vec};
 use super::{Property, Violation, deposit_name, request_name};
 use crate::{
     account::Outcome,
-    account::{BuyerStatus, DepositStatus, SellerStatus},
+    account::{BuyerStatus, DepositStatus, Seat, SellerStatus},
     id::{DepositId, DepositNumber, PeerId, RequestId, SaleNumber, Units},
     message::TraderMessage,
     money::Cents,
@@ -51,7 +51,7 @@ struct MadeSale {
 impl Default for ClientSoFar {
     fn default() -> ClientSoFar {
         ClientSoFar {
-            buyer: BuyerStatus { open: None, last: None },
+            buyer: BuyerStatus::default(),
             seller: Account { deposit: None, sales: SaleNumber(0), earned: Cents(0) },
             sales: Vec::new(),
             is_in_order: true,
@@ -63,8 +63,19 @@ impl ClientSoFar {
     /// Takes the next record that concerns this client. Says whether it concerned its buyer, and whether its seller.
     pub(super) fn absorb(&mut self, client: PeerId, record: &Record) -> (bool, bool) {
         match &record.entry {
-            Entry::Admitted(request) if request.id.buyer == client => {
+            Entry::Admitted { request, .. } if request.id.buyer == client => {
                 self.buyer.open = Some(request.clone());
+                (true, false)
+            }
+            Entry::Seated { buyer, .. } if buyer.peer == client => {
+                let changes = self.buyer.changes().saturating_add(1);
+                self.buyer.seat = Some(Seat { incarnation: buyer.incarnation, is_taken: true, changes });
+                (true, false)
+            }
+            Entry::Unseated { buyer } if *buyer == client => {
+                if let Some(seat) = &mut self.buyer.seat {
+                    *seat = Seat { is_taken: false, changes: seat.changes.saturating_add(1), ..*seat };
+                }
                 (true, false)
             }
             Entry::Deposited(deposit) if deposit.id.seller == client => {
@@ -103,7 +114,12 @@ impl ClientSoFar {
                 }
                 (buys, sells)
             }
-            Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) | Entry::Resigned => (false, false),
+            Entry::Claimed { .. }
+            | Entry::Deposited(_)
+            | Entry::Seated { .. }
+            | Entry::Unseated { .. }
+            | Entry::Admitted { .. }
+            | Entry::Resigned => (false, false),
         }
     }
 
@@ -123,7 +139,7 @@ impl ClientSoFar {
     /// Whether this is its status now.
     pub(super) fn is(&self, told: &TraderMessage) -> bool {
         match told {
-            TraderMessage::Buyer(status) => self.buyer == *status,
+            TraderMessage::Buyer(status) => is_same(&self.buyer, status),
             TraderMessage::Seller(status) => self.is_seller(status),
         }
     }
@@ -144,6 +160,11 @@ impl ClientSoFar {
     }
 }
 
+/// Whether both say the same of the buyer's account. Its bound follows from other records than its own as well.
+fn is_same(one: &BuyerStatus, other: &BuyerStatus) -> bool {
+    (&one.open, &one.last, one.seat) == (&other.open, &other.last, other.seat)
+}
+
 fn buyer_was_told_the_truth<'a>(
     told: &BuyerStatus,
     buyer: PeerId,
@@ -151,7 +172,7 @@ fn buyer_was_told_the_truth<'a>(
 ) -> Result<(), String> {
     let mut so_far = ClientSoFar::default();
     let (mut was_open, mut was_last) = (told.open.is_none(), told.last.is_none());
-    if so_far.buyer == *told {
+    if is_same(&so_far.buyer, told) {
         return Ok(());
     }
     for record in log {
@@ -159,7 +180,7 @@ fn buyer_was_told_the_truth<'a>(
             continue;
         }
         let status = &so_far.buyer;
-        if status == told {
+        if is_same(status, told) {
             return Ok(());
         }
         was_open |= status.open == told.open;

@@ -32,8 +32,8 @@ impl Ledger {
     }
 
     /// Treats the batch as durable already.
-    pub(super) fn answer_early(&self, id: CallId, caller: Life, batch: &Batch) -> Option<LedgerEffect> {
+    pub(super) fn answer_early(&self, id: CallId, asker: Asker, batch: &Batch) -> Option<LedgerEffect> {
         let is_early = mutant!(true; ClaimNotDurable => batch.claimant().is_some());
-        is_early.then(|| self.settle(id, caller, batch, Verdict::Appended { head: batch.end(), contested: false }))
+        is_early.then(|| self.settle(id, asker, batch, Verdict::Appended { head: batch.end(), contested: false }))
     }
 }

@@ -1,10 +1,14 @@
 use super::*;
+use crate::config::Ordering;
 use crate::testing::{batch, claim, life, record};
 use crate::{id::PeerId, record::Entry};
 use alloc::vec;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-const CONFIG: LedgerConfig = LedgerConfig { lease: LEASE, limits: Limits { waiting_calls: 2, ..Limits::DEFAULT } };
+const SECRET: Secret = Secret(5);
+
+const CONFIG: LedgerConfig =
+    LedgerConfig { lease: LEASE, limits: Limits { waiting_calls: 2, ..Limits::DEFAULT }, secret: SECRET };
 
 /// A record that means nothing here: the ledger does not look at what it keeps.
 fn word(time: u64, writer: u32) -> Record {
@@ -12,7 +16,7 @@ fn word(time: u64, writer: u32) -> Record {
 }
 
 fn ask(ledger: &mut Ledger, caller: Life, seen: HighWaterMark, request: LedgerRequest) -> Vec<LedgerEffect> {
-    ledger.step(LedgerInput::Call { id: CallId(7), call: LedgerCall { caller, seen, request } })
+    ledger.step(LedgerInput::Call { id: CallId(7), call: LedgerCall { caller, seen, heard: Epoch(0), request } })
 }
 
 fn append(ledger: &mut Ledger, caller: Life, batch: &Batch) -> Vec<LedgerEffect> {
@@ -27,7 +31,8 @@ fn status(ledger: &mut Ledger) -> Vec<LedgerEffect> {
 fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verdict> {
     effects.iter().find_map(|effect| match effect {
         LedgerEffect::Reply {
-            reply: LedgerReply { to, answer: LedgerAnswer::Append { echo, verdict }, .. }, ..
+            reply: LedgerReply { word: Word { to, .. }, answer: LedgerAnswer::Append { echo, verdict } },
+            ..
         } => {
             assert_eq!((*to, *echo), (caller, Echo::of(caller, batch)));
             Some(*verdict)
@@ -37,6 +42,7 @@ fn verdict(effects: &[LedgerEffect], caller: Life, batch: &Batch) -> Option<Verd
         | LedgerEffect::Read { .. }
         | LedgerEffect::ArmLease(_)
         | LedgerEffect::Drop(_)
+        | LedgerEffect::Refuse(_)
         | LedgerEffect::Fail(_) => None,
     })
 }
@@ -65,10 +71,14 @@ fn held_by_4() -> Ledger {
 
 fn head_told(effects: &[LedgerEffect]) -> Vec<u64> {
     let heads = effects.iter().filter_map(|effect| match effect {
-        LedgerEffect::Reply { reply: LedgerReply { status, .. }, .. } | LedgerEffect::Read { status, .. } => {
-            Some(status.head.0)
+        LedgerEffect::Reply { reply: LedgerReply { word, .. }, .. } | LedgerEffect::Read { word, .. } => {
+            Some(word.status.head.0)
         }
-        LedgerEffect::Persist(_) | LedgerEffect::ArmLease(_) | LedgerEffect::Drop(_) | LedgerEffect::Fail(_) => None,
+        LedgerEffect::Persist(_)
+        | LedgerEffect::ArmLease(_)
+        | LedgerEffect::Drop(_)
+        | LedgerEffect::Refuse(_)
+        | LedgerEffect::Fail(_) => None,
     });
     heads.collect()
 }
@@ -152,8 +162,10 @@ fn nobody_but_the_very_life_that_claimed_writes_in_its_term() {
     let mut ledger = held_by_4();
     let more = batch(1, 3, [word(4, 4)]);
     assert_eq!(commit(&mut ledger, life(4, 2), &more), Verdict::Fenced);
-    assert_eq!(commit(&mut ledger, life(3, 1), &more), Verdict::Fenced);
-    assert_eq!(commit(&mut ledger, life(3, 1), &batch(2, 3, [claim(4, 2, 2)])), Verdict::Fenced, "in another's name");
+    assert_eq!(commit(&mut ledger, life(3, 1), &batch(1, 3, [word(4, 3)])), Verdict::Fenced);
+    let entry = Entry::Claimed { epoch: Epoch(2), holder: life(2, 1), ordering: Ordering::SmallestOpen };
+    let in_anothers_name = batch(2, 3, [record(4, 3, entry)]);
+    assert_eq!(commit(&mut ledger, life(3, 1), &in_anothers_name), Verdict::Fenced);
     assert_eq!(commit(&mut ledger, life(4, 1), &more), appended(4));
 }
 
@@ -184,7 +196,7 @@ fn an_empty_append_renews_the_term_without_the_disk() {
 #[test]
 fn the_lease_of_a_peer_does_not_keep_out_its_own_next_life() {
     let mut ledger = held_by_4();
-    let entry = Entry::Claimed { epoch: Epoch(2), holder: life(4, 2) };
+    let entry = Entry::Claimed { epoch: Epoch(2), holder: life(4, 2), ordering: Ordering::SmallestOpen };
     assert_eq!(commit(&mut ledger, life(4, 2), &batch(2, 3, [record(9, 4, entry)])), appended(4));
 }
 
@@ -231,11 +243,10 @@ fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
 // DESIGN 3, "What a store must promise".
 #[test]
 fn a_ledger_that_holds_less_than_was_seen_of_it_no_longer_answers() {
-    for seen in
-        [HighWaterMark { epoch: Epoch(1), head: Position(4) }, HighWaterMark { epoch: Epoch(2), head: Position(3) }]
-    {
+    let sealed = |epoch, head| HighWaterMark::sealed(Epoch(epoch), Position(head), SECRET);
+    for seen in [sealed(1, 4), sealed(2, 3)] {
         let mut ledger = held_by_4();
-        let holds = HighWaterMark { epoch: Epoch(1), head: Position(3) };
+        let holds = sealed(1, 3);
         ask(&mut ledger, life(3, 1), holds, LedgerRequest::Status);
         let fault = LedgerFault { witness: life(3, 1), seen, holds };
         assert_eq!(ask(&mut ledger, life(3, 1), seen, LedgerRequest::Status), [LedgerEffect::Fail(fault)]);
@@ -244,10 +255,46 @@ fn a_ledger_that_holds_less_than_was_seen_of_it_no_longer_answers() {
     }
 }
 
+// SPEC I8: any member could have stopped it for good, by naming a head that it does not have.
+#[test]
+fn a_mark_that_no_ledger_has_given_stops_nobody_but_its_caller() {
+    let mut ledger = held_by_4();
+    let given = HighWaterMark::sealed(Epoch(1), Position(3), SECRET);
+    let made_up = [
+        HighWaterMark { head: Position(u64::MAX), ..given },
+        HighWaterMark { epoch: Epoch(2), ..given },
+        HighWaterMark::sealed(Epoch(1), Position(4), Secret(SECRET.0 + 1)),
+        HighWaterMark { head: Position(4), ..HighWaterMark::default() },
+    ];
+    for seen in made_up {
+        assert_eq!(ask(&mut ledger, life(3, 1), seen, LedgerRequest::Status), [LedgerEffect::Refuse(CallId(7))]);
+        assert_eq!(head_told(&status(&mut ledger)), [3]);
+    }
+    // What is not beyond the books needs no seal: it stops nobody.
+    let short = HighWaterMark { head: Position(2), ..given };
+    assert_eq!(head_told(&ask(&mut ledger, life(3, 1), short, LedgerRequest::Status)), [3]);
+    // What is beyond them and was given, whoever gave it, does.
+    let gone = HighWaterMark::sealed(Epoch(1), Position(4), SECRET);
+    assert!(matches!(ask(&mut ledger, life(3, 1), gone, LedgerRequest::Status)[..], [LedgerEffect::Fail(_)]));
+}
+
+// SPEC I8: such a record would have been durable, and no reader of the books could have gone on from there.
+#[test]
+fn a_batch_that_says_one_thing_and_holds_another_is_refused() {
+    let (mut ledger, _) = Ledger::recover(CONFIG, Tail::default());
+    let refused = [LedgerEffect::Refuse(CallId(7))];
+    assert_eq!(append(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 4, 1 << 60)])), refused, "another epoch");
+    assert_eq!(append(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 3, 1)])), refused, "another's stamp");
+    assert_eq!(append(&mut ledger, life(4, 1), &batch(1, 0, [claim(1, 4, 1), word(2, 4)])), refused, "and more");
+    let mut ledger = held_by_4();
+    assert_eq!(append(&mut ledger, life(4, 1), &batch(1, 3, [word(4, 4), claim(5, 4, 2)])), refused, "in the middle");
+    assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 3, [word(4, 4)])), appended(4));
+}
+
 #[test]
 fn the_fence_is_what_the_log_adds_up_to() {
     let ledger = held_by_4();
     let term = Term { epoch: Epoch(1), holder: life(4, 1), ended: false };
-    assert_eq!(ledger.status(), LedgerStatus { head: Position(3), term: Some(term) });
+    assert_eq!(ledger.status(), LedgerStatus { head: Position(3), term: Some(term), latest: Time(0) });
     assert_eq!(term.holder.peer, PeerId(4));
 }

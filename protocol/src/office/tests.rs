@@ -4,7 +4,7 @@ use crate::{
     account::BuyerStatus,
     clock::Time,
     id::Incarnation,
-    ledger::{LedgerStatus, Term},
+    ledger::{LedgerStatus, Secret, Term, Word},
 };
 use alloc::vec;
 
@@ -14,15 +14,16 @@ const SALES_KEPT: u32 = 5;
 struct Desk {
     office: Office,
     clock: Clock,
+    timeouts: Timeouts,
     terms: Terms,
     isolated: bool,
 }
 
 impl Desk {
     fn take(&mut self, input: OfficeInput) -> Vec<OfficeEffect> {
-        let Desk { office, clock, terms, isolated } = self;
+        let Desk { office, clock, timeouts, terms, isolated } = self;
         let limits = &Limits { sales_kept: SALES_KEPT, ..Limits::DEFAULT };
-        office.step(&mut OfficeContext { timeouts: &TIMEOUTS, terms, limits, clock, isolated: *isolated }, input)
+        office.step(&mut OfficeContext { timeouts, terms, limits, clock, asking: None, isolated: *isolated }, input)
     }
 
     fn fire(&mut self, timer: OfficeTimer) -> Vec<OfficeEffect> {
@@ -30,7 +31,13 @@ impl Desk {
     }
 
     fn reply(&mut self, status: LedgerStatus, answer: LedgerAnswer) -> Vec<OfficeEffect> {
-        self.take(OfficeInput::Reply(LedgerReply { to: life(1, 1), status, answer }))
+        self.reply_to(self.office.latest(), status, answer)
+    }
+
+    /// The ledger's reply to a call that was made when this epoch was the latest that anybody had named.
+    fn reply_to(&mut self, heard: Epoch, status: LedgerStatus, answer: LedgerAnswer) -> Vec<OfficeEffect> {
+        let word = Word::of(life(1, 1), heard, status, Secret::default());
+        self.take(OfficeInput::Reply(LedgerReply { word, answer }))
     }
 
     /// The ledger's verdict on the append in flight.
@@ -49,12 +56,12 @@ impl Desk {
 /// A status: so many records, and this epoch held by the first life of this peer.
 fn status(head: u64, epoch: u64, holder: u32) -> LedgerStatus {
     let term = Term { epoch: Epoch(epoch), holder: life(holder, 1), ended: false };
-    LedgerStatus { head: Position(head), term: Some(term) }
+    LedgerStatus { head: Position(head), term: Some(term), latest: Time(0) }
 }
 
 /// Peers 5, 6 and 7 have held epochs 1 to 3; buyer 2's request waits.
 fn log() -> Vec<Record> {
-    let admitted = record(6, 5, Entry::Admitted(request(3, 2, 1)));
+    let admitted = record(6, 5, Entry::admitted(request(3, 2, 1)));
     vec![claim(5, 5, 1), admitted, claim(7, 6, 2), claim(50, 7, 3)]
 }
 
@@ -75,8 +82,13 @@ fn left(effects: &[OfficeEffect], why: Departure) -> bool {
 
 fn eligible() -> Desk {
     let clock = Clock::resume(PeerId(1), Time(0));
-    let mut desk =
-        Desk { office: Office::new(life(1, 1), HighWaterMark::default()), clock, terms: TERMS, isolated: false };
+    let mut desk = Desk {
+        office: Office::new(life(1, 1), HighWaterMark::default()),
+        clock,
+        timeouts: TIMEOUTS,
+        terms: TERMS,
+        isolated: false,
+    };
     assert_eq!(asked(&desk.take(OfficeInput::Started)), [&LedgerRequest::Status]);
     let effects = desk.reply(status(4, 3, 7), LedgerAnswer::Status);
     assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Eligible)));
@@ -156,7 +168,62 @@ fn a_claim_that_meets_a_conflict_reads_on_and_is_made_again() {
 fn a_claim_that_is_fenced_is_given_up() {
     let mut desk = claiming();
     assert!(left(&desk.settle(status(5, 4, 8), Verdict::Fenced), Departure::Deposed));
-    assert_eq!(desk.office.seen(), HighWaterMark { epoch: Epoch(4), head: Position(5) });
+    assert_eq!(desk.office.seen(), HighWaterMark::sealed(Epoch(4), Position(5), Secret::default()));
+}
+
+// SPEC I8.
+#[test]
+fn an_epoch_that_was_named_before_the_ledger_was_asked_and_that_it_does_not_know_is_not_believed_again() {
+    let mut desk = eligible();
+    let said = |epoch, holder| TermSaid { epoch: Epoch(epoch), holder: PeerId(holder), is_held: true };
+    let lie = |desk: &mut Desk| desk.take(OfficeInput::Heard(Epoch(9)));
+    lie(&mut desk);
+    // Asked before anybody named it, or answered before the books got as far as is known.
+    desk.reply_to(Epoch(3), status(4, 3, 7), LedgerAnswer::Status);
+    assert!(!desk.office.doubts() && desk.office.latest() == Epoch(9));
+    desk.reply_to(Epoch(9), status(3, 2, 7), LedgerAnswer::Status);
+    assert!(!desk.office.doubts() && !desk.office.disbelieves(&said(9, 0)));
+
+    let told = desk.reply_to(Epoch(9), status(4, 3, 7), LedgerAnswer::Status);
+    let note = OfficeEffect::Note(Note::NoSuchEpoch { epoch: Epoch(9), latest: Epoch(3) });
+    assert_eq!(told[..2], [note, OfficeEffect::Refuted { latest: Epoch(3), ended: false }]);
+    assert!(desk.office.disbelieves(&said(9, 0)) && desk.office.disbelieves(&said(4, 0)));
+    assert_eq!(desk.office.latest(), Epoch(3));
+    // Of the latest one the ledger has said who holds it.
+    assert!(!desk.office.disbelieves(&said(3, 7)) && desk.office.disbelieves(&said(3, 0)));
+    // What the ledger says next is known at once.
+    desk.reply_to(Epoch(3), status(5, 4, 0), LedgerAnswer::Status);
+    assert!(!desk.office.disbelieves(&said(4, 0)) && desk.office.disbelieves(&said(5, 0)));
+    // Where it says nothing, there is nobody else to believe.
+    desk.take(OfficeInput::LedgerDown);
+    assert!(!desk.office.doubts() && !desk.office.disbelieves(&said(5, 0)));
+}
+
+// SPEC B4.
+#[test]
+fn a_grant_that_comes_after_word_of_a_later_term_is_not_taken_up() {
+    let appended = Verdict::Appended { head: Position(5), contested: false };
+    let mut in_time = claiming();
+    in_time.settle(status(5, 4, 1), appended);
+    assert_eq!(in_time.office.epoch(), Some(Epoch(4)));
+    let mut late = claiming();
+    late.reply(status(6, 5, 8), LedgerAnswer::Status);
+    assert!(left(&late.settle(status(5, 4, 1), appended), Departure::Deposed));
+    assert_eq!(late.office.epoch(), None);
+}
+
+// SPEC I8. A field that nobody has set, or a trader that does not know that it has resigned, would be followed for ever.
+#[test]
+fn an_epoch_that_is_over_or_never_was_has_no_leader_whoever_says_so() {
+    let mut desk = eligible();
+    let said = |epoch, holder, is_held| TermSaid { epoch: Epoch(epoch), holder: PeerId(holder), is_held };
+    assert!(desk.office.disbelieves(&said(0, 7, true)) && desk.office.disbelieves(&said(2, 7, true)));
+    assert!(!desk.office.disbelieves(&said(3, 7, true)) && !desk.office.disbelieves(&said(3, 7, false)));
+    let term = Term { epoch: Epoch(3), holder: life(7, 1), ended: true };
+    let ended = LedgerStatus { head: Position(5), term: Some(term), latest: Time(0) };
+    desk.reply(ended, LedgerAnswer::Status);
+    assert!(desk.office.disbelieves(&said(3, 7, true)) && !desk.office.disbelieves(&said(3, 7, false)));
+    assert!(desk.office.disbelieves(&said(3, 0, false)) && !desk.office.disbelieves(&said(4, 0, true)));
 }
 
 // DESIGN R6, SPEC B9.
@@ -176,10 +243,7 @@ fn a_claim_that_meets_an_active_lease_is_repeated_then_given_up_and_its_peer_sta
 // DESIGN R6: without the ledger's word the claim may have been granted already.
 #[test]
 fn a_heartbeat_ends_a_claim_only_when_the_ledger_has_said_that_the_lease_is_active() {
-    let heartbeat = |epoch| OfficeInput::Heartbeat {
-        from: PeerId(7),
-        seen: HighWaterMark { epoch: Epoch(epoch), head: Position(4) },
-    };
+    let heartbeat = |epoch| OfficeInput::Heartbeat { from: PeerId(7), epoch: Epoch(epoch) };
     let lives = |epoch| OfficeEffect::LeaderLives { epoch: Epoch(epoch), leader: PeerId(7) };
     let mut desk = claiming();
     assert_eq!(desk.take(heartbeat(3)), [lives(3)]);
@@ -245,7 +309,7 @@ fn a_reply_to_another_append_settles_nothing() {
         assert_eq!(desk.reply(status(6, 4, 1), LedgerAnswer::Append { echo, verdict: Verdict::Conflict }), []);
     }
     let answer = LedgerAnswer::Append { echo: of, verdict: appended };
-    let former = LedgerReply { to: life(1, 0), status: status(6, 4, 1), answer };
+    let former = LedgerReply { word: Word::of(life(1, 0), Epoch(4), status(6, 4, 1), Secret::default()), answer };
     assert_eq!(desk.take(OfficeInput::Reply(former)), [], "to a former life");
     assert_eq!(desk.office.in_flight(), Some(&refusal));
 }
@@ -262,7 +326,10 @@ fn a_client_is_told_when_its_batch_is_appended() {
     assert_eq!(desk.office.in_flight().map(|batch| batch.records.len()), Some(2));
     let effects = desk.append(false);
     let last = Some((wish.id.sequence, crate::account::Outcome::Sold(sale(&wish, &deposit(4, 1, 2), 1))));
-    assert!(effects.contains(&OfficeEffect::Tell(PeerId(3), TraderMessage::Buyer(BuyerStatus { open: None, last }))));
+    assert!(effects.contains(&OfficeEffect::Tell(
+        PeerId(3),
+        TraderMessage::Buyer(BuyerStatus { open: None, last, ..BuyerStatus::default() })
+    )));
     assert!(effects.iter().any(|effect| matches!(effect, OfficeEffect::Tell(PeerId(4), TraderMessage::Seller(_)))));
     assert_eq!(claiming().take(OfficeInput::Client(PeerId(3), ClientMessage::Request(wish))), [], "out of office");
 }
@@ -273,7 +340,7 @@ fn a_heartbeat_follows_only_a_renewal_that_was_confirmed_since_the_last() {
     let mut desk = holding();
     let heartbeat = |effects: &[OfficeEffect]| effects.iter().any(|e| matches!(e, OfficeEffect::Heartbeat { .. }));
     let effects = desk.fire(OfficeTimer::Renewal);
-    assert!(effects.contains(&OfficeEffect::Heartbeat { epoch: Epoch(4), head: Position(6) }));
+    assert!(effects.contains(&OfficeEffect::Heartbeat { epoch: Epoch(4), waits: None }));
     assert_eq!(asked(&effects), [&LedgerRequest::Append(batch(4, 6, []))]);
     let effects = desk.fire(OfficeTimer::Renewal);
     assert_eq!((heartbeat(&effects), asked(&effects).len()), (false, 0), "one append at a time");
@@ -339,8 +406,8 @@ fn an_isolated_peer_whose_claim_is_cut_short_goes_on_asking_the_ledger() {
 #[test]
 fn a_peer_that_hears_nobody_withdraws_its_claim_when_another_has_the_office() {
     let mut desk = claiming();
-    assert_eq!(desk.settle(status(4, 3, 7), Verdict::LeaseActive), [], "the others are heard");
-    assert!(desk.office.is_standing());
+    desk.settle(status(4, 3, 7), Verdict::LeaseActive);
+    assert!(desk.office.is_standing(), "the others are heard");
     desk.isolated = true;
     let effects = desk.settle(status(4, 3, 7), Verdict::LeaseActive);
     assert!(left(&effects, Departure::Isolated));
@@ -365,8 +432,28 @@ fn a_peer_that_resigned_sits_out_one_term() {
     assert_eq!(desk.take(heard(4)), []);
     assert_eq!(desk.take(heard(5)), [OfficeEffect::Eligibility(Eligibility::Eligible)]);
     let term = Term { epoch: Epoch(4), holder: life(1, 1), ended: true };
-    let old = LedgerStatus { head: desk.office.judged, term: Some(term) };
-    assert_eq!(desk.reply(old, LedgerAnswer::Status), [OfficeEffect::Disarm(OfficeTimer::Retry)], "that term is over");
+    let old = LedgerStatus { head: desk.office.judged, term: Some(term), latest: Time(0) };
+    let told = desk.reply_to(Epoch(4), old, LedgerAnswer::Status);
+    assert_eq!(told, [OfficeEffect::Disarm(OfficeTimer::Retry)], "that term is over");
+}
+
+#[test]
+fn a_trader_that_is_asked_to_resign_appends_that_alone_after_what_is_in_flight_and_nobody_else_does_anything() {
+    let mut desk = holding();
+    desk.take(OfficeInput::Client(PeerId(4), ClientMessage::Deposit(deposit(4, 1, 2))));
+    desk.take(OfficeInput::Client(PeerId(3), ClientMessage::Request(request(9, 3, 1))));
+    assert_eq!(desk.take(OfficeInput::Resign), []);
+    desk.append(false);
+    let entries: Vec<_> = desk.office.in_flight().unwrap().records.iter().map(|record| &record.entry).collect();
+    assert_eq!(entries, [&Entry::Resigned]);
+    let effects = desk.append(false);
+    assert!(effects.contains(&OfficeEffect::Eligibility(Eligibility::Resigned)));
+    assert!(effects.contains(&OfficeEffect::Vacated { resigned: Some(Epoch(4)) }));
+    for mut desk in [eligible(), reading(), claiming()] {
+        let before = desk.office.clone();
+        assert_eq!(desk.take(OfficeInput::Resign), []);
+        assert_eq!(desk.office, before);
+    }
 }
 
 // DESIGN Y2. Found by the models: the peer was told that it may stand before its former life's last batch, which
@@ -374,8 +461,11 @@ fn a_peer_that_resigned_sits_out_one_term() {
 #[test]
 fn a_peer_that_learns_while_standing_that_a_former_life_resigned_sits_out() {
     let mut desk = reading();
-    let resigned =
-        LedgerStatus { head: Position(6), term: Some(Term { epoch: Epoch(4), holder: life(1, 0), ended: true }) };
+    let resigned = LedgerStatus {
+        head: Position(6),
+        term: Some(Term { epoch: Epoch(4), holder: life(1, 0), ended: true }),
+        latest: Time(0),
+    };
     let mut log = log();
     log.extend([claim(51, 1, 4), record(52, 1, Entry::Resigned)]);
     let effects = desk.reply(resigned, records(0, log.clone()));
@@ -425,4 +515,38 @@ fn no_claim_is_made_on_damaged_books() {
 fn the_books_it_reads_keep_as_many_sales_as_the_limits_say() {
     let desk = holding();
     assert_eq!(desk.office.trader().map(|trader| trader.books().sales_kept()), Some(SALES_KEPT));
+}
+
+// SPEC C5, DESIGN F12.
+#[test]
+fn a_trader_whose_next_request_waits_asks_for_promises_again() {
+    let mut books = Books::default();
+    let ordering = crate::config::Ordering::Stable;
+    let claim = Entry::Claimed { epoch: Epoch(1), holder: life(1, 1), ordering };
+    let seat = |buyer| Entry::Seated { buyer: life(buyer, 0), above: Time(3) };
+    for (time, entry) in [(2, claim), (4, seat(2)), (5, seat(3))] {
+        books.apply(&record(time, 1, entry)).unwrap();
+    }
+    let wave = Duration::from_millis(70);
+    let arms = |effects: &[OfficeEffect]| effects.contains(&OfficeEffect::Arm(OfficeTimer::Wave, wave));
+    for (wave, asks) in [(Duration::ZERO, false), (wave, true)] {
+        let mut desk = eligible();
+        desk.clock = Clock::resume(PeerId(1), Time(100));
+        desk.timeouts.wave = wave;
+        let trader = Trader::new(PeerId(1), books.clone());
+        let (renewed, contested, asks_already) = (true, false, false);
+        desk.office.state =
+            State::Holding { epoch: Epoch(1), trader, in_flight: None, renewed, contested, asks: asks_already };
+        assert!(!arms(&desk.take(OfficeInput::Heard(Epoch(1)))), "nothing waits");
+        let effects = desk.take(OfficeInput::Client(PeerId(2), ClientMessage::Request(request(9, 2, 1))));
+        assert_eq!(arms(&effects), asks, "it waits for buyer 3");
+        if asks {
+            let effects = desk.fire(OfficeTimer::Wave);
+            assert!(effects.contains(&OfficeEffect::Wave) && arms(&effects), "{effects:?}");
+        }
+        let promise = Promise { incarnation: Incarnation(0), above: Time(9), open: None };
+        let effects = desk.take(OfficeInput::Promises(vec![(PeerId(3), promise)]));
+        assert_eq!(asked(&effects).len(), 1, "it is served");
+        assert!(!desk.fire(OfficeTimer::Wave).contains(&OfficeEffect::Wave));
+    }
 }

@@ -1,15 +1,18 @@
 use super::*;
 use crate::testing::{FISH, PACE, TERMS, TIMEOUTS, claim, life, record, request};
 use crate::{
-    config::{Limits, Offers, Role, Wishes},
+    account::{BuyerStatus, Outcome, Seat},
+    clock::Stamp,
+    config::{Limits, Offers, Ordering, Role, Terms, Wishes},
     election::ElectionMessage,
-    id::{Incarnation, Position},
-    id::{Item, Units},
+    forgotten::Forgotten,
+    id::{Incarnation, Item, Position, RequestId, Sequence, Units},
     input::Timer,
-    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerStatus, Term, Verdict},
-    message::{Body, FloodId, Route},
+    ledger::{Echo, HighWaterMark, LedgerAnswer, LedgerReply, LedgerStatus, Secret, Term, Verdict, Word},
+    message::{Body, ClientMessage, FloodId, Promise, Route, TraderMessage},
     office::Office,
-    record::Entry,
+    plausible::Implausible,
+    record::{Entry, Request},
 };
 use alloc::vec;
 
@@ -31,7 +34,11 @@ fn config() -> Config {
 
 /// Its first life, with both links up.
 fn starting() -> (Peer, Effects) {
-    let (mut peer, effects) = Peer::recover(config(), Durable::default()).unwrap();
+    starting_with(config())
+}
+
+fn starting_with(config: Config) -> (Peer, Effects) {
+    let (mut peer, effects) = Peer::recover(config, Durable::default()).unwrap();
     for link in [0, 1] {
         assert_eq!(peer.step(Input::LinkUp(PeerId(link))), []);
     }
@@ -48,7 +55,13 @@ fn peer() -> Peer {
 }
 
 fn answer(status: LedgerStatus, answer: LedgerAnswer) -> Input {
-    Input::Ledger(LedgerReply { to: life(2, 1), status, answer })
+    reply(1, status, answer)
+}
+
+/// The ledger's reply to a life of peer 2 that was named no later epoch than it knows.
+fn reply(incarnation: u32, status: LedgerStatus, answer: LedgerAnswer) -> Input {
+    let word = Word::of(life(2, incarnation), Epoch(0), status, Secret::default());
+    Input::Ledger(LedgerReply { word, answer })
 }
 
 fn direct(from: u32, to: u32, clock: u64, body: Body) -> Input {
@@ -188,16 +201,26 @@ fn what_is_held_back_is_bounded() {
     }
 }
 
+/// What an envelope is refused for, if that is all that happens.
+fn refused(effects: &[Effect]) -> Vec<Implausible> {
+    let refused = |effect: &Effect| {
+        let Effect::Note { note: Note::EnvelopeRefused { implausible, .. }, .. } = effect else {
+            panic!("more happens: {effect:?}")
+        };
+        *implausible
+    };
+    effects.iter().map(refused).collect()
+}
+
 #[test]
 fn an_absurd_clock_is_refused_and_goes_no_further() {
     let mut peer = peer();
     let before = peer.digest();
-    let absurd = Clock::MAX_LEAD + peer.view().clock.0 + 1;
+    let absurd = Clock::MOST.0 + 1;
     let call = |to, clock| direct(0, to, clock, Body::Election(ElectionMessage::Call));
     for input in [call(1, absurd), call(2, absurd), with_multicast(absurd, call(2, 1))] {
         let effects = peer.step(input);
-        let clock = Time(absurd);
-        assert_eq!((notes(&effects), effects.len()), (vec![&Note::ClockRefused { source: PeerId(0), clock }], 1));
+        assert_eq!(refused(&effects), [Implausible::Clock(Time(absurd))]);
     }
     assert_eq!(peer.digest(), before);
 }
@@ -220,7 +243,7 @@ fn an_envelope_that_names_no_peer_of_this_bazaar_is_refused_by_name_and_goes_no_
     ];
     for envelope in bad {
         let effects = peer.step(Input::Received { from: PeerId(0), envelope });
-        assert_eq!((notes(&effects), effects.len()), (vec![&Note::PeerUnknown { peer: PeerId(3) }], 1));
+        assert_eq!(refused(&effects), [Implausible::Peer(PeerId(3))]);
         assert_eq!(peer.digest(), before);
     }
     assert!(notes(&peer.step(Input::Received { from: PeerId(0), envelope: good })).is_empty());
@@ -257,10 +280,11 @@ fn a_relay_neither_ticks_nor_merges() {
 fn a_trader_tells_itself_without_the_network() {
     let mut peer = peer();
     let wish = request(3, 2, 1);
-    let log = vec![claim(1, 1, 1), record(4, 1, Entry::Admitted(wish.clone()))];
+    let log = vec![claim(1, 1, 1), record(4, 1, Entry::admitted(wish.clone()))];
     let status = |head, epoch, holder| LedgerStatus {
         head: Position(head),
         term: Some(Term { epoch: Epoch(epoch), holder: life(holder, 1), ended: false }),
+        latest: Time(0),
     };
     peer.step(Input::Fired(Timer::Election));
     peer.step(answer(status(2, 1, 1), LedgerAnswer::Records { from: Position(0), records: log }));
@@ -326,6 +350,79 @@ fn a_neighbour_whose_clock_comes_after_its_link_went_down_is_sought_by_a_flood()
     }
 }
 
+/// In the stable order, and durable up to this clock.
+fn in_order(clock_range: u64) -> Peer {
+    let terms = Terms { ordering: Ordering::Stable, ..TERMS };
+    let (mut peer, _) = starting_with(Config { terms, clock_range, ..config() });
+    peer.step(Input::Written(WriteId(1)));
+    peer
+}
+
+/// A wave of peer 0, the trader of epoch 1: the place that waits is its number.
+fn wave(number: u64) -> Input {
+    let route = Route::Flood { id: FloodId { origin: PeerId(0), incarnation: Incarnation(1), number }, to: None };
+    let body = Body::Heartbeat { epoch: Epoch(1), waits: Some(Time(number)) };
+    let envelope = Envelope { source: PeerId(0), clock: Time(10 * number), route, body, multicast: Time(0) };
+    Input::Received { from: PeerId(0), envelope }
+}
+
+/// Peer 1 promises.
+fn answers(above: u64) -> Input {
+    let promise = Promise { incarnation: Incarnation(1), above: Time(above), open: None };
+    direct(1, 2, above, Body::Promises { promises: vec![(PeerId(1), promise)], more: false })
+}
+
+/// To whom it hands which promises.
+fn promised(effects: &[Effect]) -> Vec<(u32, Vec<(u32, u64)>)> {
+    let of = |envelope: &Envelope| {
+        envelope.body.promises().iter().map(|(buyer, promise)| (buyer.0, promise.above.0)).collect()
+    };
+    let answers = sent(effects).into_iter().filter(|(_, envelope)| matches!(envelope.body, Body::Promises { .. }));
+    answers.map(|(to, envelope)| (to.0, of(envelope))).collect()
+}
+
+// DESIGN F12.
+#[test]
+fn a_wave_is_passed_on_and_answered_with_what_the_others_promise() {
+    let mut peer = in_order(1_000);
+    let gather = Effect::Arm { timer: Timer::Gather, after: TIMEOUTS.gather() };
+    let effects = peer.step(wave(1));
+    assert_eq!(sent(&effects).iter().map(|(to, _)| to.0).collect::<Vec<_>>(), [1], "the wave itself: {effects:?}");
+    assert!(effects.contains(&gather));
+    let effects = peer.step(answers(7));
+    assert_eq!(promised(&effects), [(0, vec![(1, 7), (2, 11)])], "its own clock has merged the wave's");
+    // The other neighbour is silent, and then it is not waited for.
+    assert_eq!(promised(&peer.step(wave(2))), []);
+    assert_eq!(promised(&peer.step(Input::Fired(Timer::Gather))), [(0, vec![(2, 21)])]);
+    assert_eq!(promised(&peer.step(wave(3))), [(0, vec![(2, 31)])]);
+}
+
+// DESIGN R10: a promise is of no use if the next life may stamp below it.
+#[test]
+fn a_promise_waits_until_its_clock_is_durable() {
+    let mut peer = in_order(4);
+    let effects = [peer.step(wave(1)), peer.step(answers(3))].concat();
+    assert_eq!(promised(&effects), []);
+    let (id, durable) = writes(&effects)[0];
+    assert!(durable.clock_bound >= Time(11));
+    assert_eq!(promised(&peer.step(Input::Written(id))), [(0, vec![(1, 3), (2, 11)])]);
+}
+
+// SPEC I2: neither peers that there are not nor absurd clocks get through in an answer.
+#[test]
+fn an_answer_that_names_an_unknown_peer_or_an_absurd_clock_is_refused() {
+    let mut peer = in_order(1_000);
+    peer.step(wave(1));
+    let promise = Promise { incarnation: Incarnation(1), above: Time(u64::MAX), open: None };
+    for (buyer, above, is_fine) in [(7, 5, false), (1, u64::MAX, false), (1, 5, true)] {
+        let promises = vec![(PeerId(buyer), Promise { above: Time(above), ..promise.clone() })];
+        let effects = peer.step(direct(1, 2, 1, Body::Promises { promises, more: false }));
+        let refuses = |note: &&Note| matches!(note, Note::EnvelopeRefused { .. });
+        assert_eq!(notes(&effects).iter().any(refuses), !is_fine, "{effects:?}");
+        assert_eq!(promised(&effects).is_empty(), !is_fine);
+    }
+}
+
 // DESIGN 4.
 #[test]
 fn an_invalid_configuration_is_refused() {
@@ -334,4 +431,113 @@ fn an_invalid_configuration_is_refused() {
     let limits = Limits { flood_window: 0, ..Limits::DEFAULT };
     let error = Peer::recover(Config { limits, ..config() }, Durable::default()).err();
     assert_eq!(error, limits.check().err().map(ConfigError::Limits));
+}
+
+// SPEC I8: whatever absurd number a member with a bug names, wherever it names it.
+#[test]
+fn an_envelope_that_names_a_number_that_cannot_be_true_is_refused_and_goes_no_further() {
+    let mut peer = peer();
+    let before = peer.digest();
+    let life = Incarnation(Incarnation::MOST.0 + 1);
+    let far = Epoch(Epoch::MAX_LEAD + 1);
+    let time = Time(Clock::MOST.0 + 1);
+    let sequence = |life: Incarnation| Sequence(crate::id::numbered(life, 1));
+    let asks = |id, stamp| Request { id, previous: None, item: Item::FISH, quantity: Units(1), stamp };
+    let stamp = Stamp { time: Time(1), peer: PeerId(0) };
+    let of_life = RequestId { buyer: PeerId(0), sequence: sequence(life) };
+    let of_nobody = RequestId { buyer: PeerId(9), sequence: sequence(Incarnation(1)) };
+    let fine = RequestId { buyer: PeerId(0), sequence: sequence(Incarnation(1)) };
+    let buyer = |status| Body::Trader(TraderMessage::Buyer(status));
+    let seat = Seat { incarnation: life, is_taken: true, changes: 1 };
+    let bodies = [
+        (Body::Heartbeat { epoch: far, waits: None }, Implausible::Epoch(far)),
+        (Body::Heartbeat { epoch: Epoch(1), waits: Some(time) }, Implausible::Clock(time)),
+        (Body::Election(ElectionMessage::Coordinator { epoch: far }), Implausible::Epoch(far)),
+        (Body::Election(ElectionMessage::Resigned { epoch: far }), Implausible::Epoch(far)),
+        (Body::Election(ElectionMessage::Leader { epoch: far, leader: PeerId(0) }), Implausible::Epoch(far)),
+        (Body::Election(ElectionMessage::Leader { epoch: Epoch(1), leader: PeerId(9) }), Implausible::Peer(PeerId(9))),
+        (Body::Client(ClientMessage::Request(asks(of_life, stamp))), Implausible::Life(life)),
+        (Body::Client(ClientMessage::Request(asks(of_nobody, stamp))), Implausible::Peer(PeerId(9))),
+        (Body::Client(ClientMessage::Request(asks(fine, Stamp { time, ..stamp }))), Implausible::Clock(time)),
+        (Body::Client(ClientMessage::Join { incarnation: life, changes: 1 }), Implausible::Life(life)),
+        (buyer(BuyerStatus { bound: time, ..BuyerStatus::default() }), Implausible::Clock(time)),
+        (buyer(BuyerStatus { seat: Some(seat), ..BuyerStatus::default() }), Implausible::Life(life)),
+        (buyer(BuyerStatus { open: Some(asks(of_life, stamp)), ..BuyerStatus::default() }), Implausible::Life(life)),
+    ];
+    for (body, implausible) in bodies {
+        assert_eq!(refused(&peer.step(direct(0, 2, 1, body.clone()))), [implausible], "{body:?}");
+        assert_eq!(peer.digest(), before);
+    }
+}
+
+// SPEC I5.
+#[test]
+fn a_peer_that_is_told_of_what_it_has_forgotten_is_to_stop() {
+    let told = |body| direct(0, 2, 1, Body::Trader(body));
+    let buyer = |status| told(TraderMessage::Buyer(status));
+    let of = |life, n| Sequence(crate::id::numbered(Incarnation(life), n));
+    let item = Item::FISH;
+    let last = |life, n| BuyerStatus { last: Some((of(life, n), Outcome::Refused { item })), ..BuyerStatus::default() };
+    let seat = |life| BuyerStatus {
+        seat: Some(Seat { incarnation: Incarnation(life), is_taken: true, changes: 1 }),
+        ..BuyerStatus::default()
+    };
+    let held = |peer, life| {
+        let holder = crate::testing::life(peer, life);
+        let term = Some(Term { epoch: Epoch(1), holder, ended: true });
+        answer(LedgerStatus { term, head: Position(1), ..LedgerStatus::default() }, LedgerAnswer::Status)
+    };
+    let me = peer().view().me;
+    let life = me.incarnation.0;
+    let cases = [
+        (buyer(last(life, 0)), None),
+        (buyer(last(life - 1, 7)), None),
+        (buyer(last(life, 1)), Some(Forgotten::Request(of(life, 1)))),
+        (buyer(last(life + 1, 1)), Some(Forgotten::Life(Incarnation(life + 1)))),
+        (buyer(seat(life)), None),
+        (buyer(seat(life + 1)), Some(Forgotten::Life(Incarnation(life + 1)))),
+        (held(me.peer.0, life), None),
+        (held(0, life + 1), None),
+        (held(me.peer.0, life + 1), Some(Forgotten::Life(Incarnation(life + 1)))),
+    ];
+    let stops = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| if let Effect::Stop(forgotten) = effect { Some(*forgotten) } else { None })
+    };
+    for (input, forgotten) in cases {
+        // Only who holds the office by the ledger's word knows the books; anybody else stops nobody.
+        let is_by_a_trader = matches!(input, Input::Received { .. });
+        for trader in [None, Some(1), Some(0)] {
+            let mut peer = peer();
+            if let Some(trader) = trader {
+                let term = Some(Term { epoch: Epoch(1), holder: crate::testing::life(trader, 1), ended: false });
+                let status = LedgerStatus { term, head: Position(1), ..LedgerStatus::default() };
+                peer.step(answer(status, LedgerAnswer::Status));
+            }
+            let (is_believed, before) = (!is_by_a_trader || trader == Some(0), peer.buyer().cloned());
+            let effects = peer.step(input.clone());
+            let who = alloc::format!("{input:?} where {trader:?} is the trader");
+            assert_eq!(stops(&effects), forgotten.filter(|_| is_believed), "{who}");
+            if !is_believed && let Some(forgotten) = forgotten {
+                assert_eq!(peer.buyer(), before.as_ref(), "{who}");
+                let implausible = Implausible::Life(forgotten.life());
+                let refusal = Note::EnvelopeRefused { from: PeerId(0), source: PeerId(0), implausible };
+                assert!(notes(&effects).contains(&&refusal), "{who}: {effects:?}");
+            }
+        }
+    }
+}
+
+// SPEC C5: what is asked for afterwards is stamped later than anything that was read.
+#[test]
+fn the_largest_stamp_of_the_log_is_merged_unless_it_is_absurd_or_shown_to_a_former_life() {
+    let mut peer = peer();
+    let shown = |latest| LedgerStatus { latest: Time(latest), ..LedgerStatus::default() };
+    let before = peer.clock().now();
+    peer.step(reply(0, shown(500), LedgerAnswer::Status));
+    peer.step(answer(shown(Clock::MOST.0 + 1), LedgerAnswer::Status));
+    assert_eq!(peer.clock().now(), before);
+    peer.step(answer(shown(500), LedgerAnswer::Status));
+    assert_eq!(peer.clock().now(), Time(500));
+    peer.step(answer(shown(400), LedgerAnswer::Status));
+    assert_eq!(peer.clock().now(), Time(500));
 }

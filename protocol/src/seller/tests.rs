@@ -85,6 +85,7 @@ fn earned(effects: &[ClientEffect<SellerTimer>]) -> Vec<(u64, u128, u32)> {
         | ClientEffect::Tell(_)
         | ClientEffect::MulticastClock
         | ClientEffect::Arm(..)
+        | ClientEffect::Promise(..)
         | ClientEffect::Choose(..) => None,
     });
     earned.collect()

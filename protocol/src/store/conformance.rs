@@ -19,7 +19,7 @@ use super::{MemoryStore, Store};
 use crate::{
     books::Books,
     clock::{Stamp, Time},
-    config::Limits,
+    config::{Limits, Ordering},
     id::{
         DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
         Units,
@@ -138,7 +138,7 @@ impl Author {
     /// `peer` takes office for the next epoch.
     pub fn claim(&mut self, peer: PeerId) -> Batch {
         let (epoch, holder) = (self.books.epoch().next(), Life { peer, incarnation: Incarnation(1) });
-        self.write(epoch, alloc::vec![(peer, Entry::Claimed { epoch, holder })])
+        self.write(epoch, alloc::vec![(peer, Entry::Claimed { epoch, holder, ordering: Ordering::SmallestOpen })])
     }
 
     /// A batch of exactly `records` records, or a claim if nobody is in office.
@@ -180,7 +180,7 @@ impl Author {
                 let sequence = Sequence(previous.map_or(1 << 32, |sequence| sequence.0 + 1));
                 let stamp = self.stamp(buyer);
                 let id = RequestId { buyer, sequence };
-                Entry::Admitted(Request { id, previous, item, quantity: Units(1), stamp })
+                Entry::admitted(Request { id, previous, item, quantity: Units(1), stamp })
             }
             _ => self.outcome(),
         }

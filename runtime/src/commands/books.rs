@@ -1,25 +1,33 @@
 //! `bazaar books` and `bazaar audit`.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode};
 
 use bazaar_protocol::{
     books::Books,
-    id::{Epoch, PeerId, Position},
+    clock::Time,
+    id::{DepositId, Epoch, PeerId, Position, RequestId},
     invariant::{AuditReport, AuditTerms, audit_batches},
+    ledger::LedgerFault,
     record::{Batch, Entry, Record},
+    text::{agreeing, counted},
     words::Names as _,
 };
-use bazaar_runtime::{config::BazaarConfig, processes::report::Names, tools::access::Run};
+use bazaar_runtime::{
+    config::BazaarConfig,
+    processes::report::Names,
+    schema::{RecordLine, Schema as _},
+    store::{Backup, witness::Gone},
+    tools::access::Run,
+};
 use serde::Serialize;
 use serde_json::json;
 
-use super::cli::{Audit, Books as Flags, Page};
-use super::{Failure, block_on, member::names, print, print_json, which_run};
+use super::cli::{Audit, Books as Flags, Page, Which};
+use super::{Failure, backup::config_in, block_on, print, print_json, table::table, which_run};
 
 pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
-    let run = Run::at(&which_run(&flags.which)?)?;
-    let log = block_on(async { Ok(run.log().await?) })?;
-    let names = names(run.config());
+    let Source { config, log, gone } = Source::of(&flags.which, flags.backup.as_deref())?;
+    let names = Names::of(&config);
     let page = match flags.page {
         Page::Stock => stock(&fold(&log)?, &names),
         Page::Queue => queue(&fold(&log)?, &names),
@@ -31,47 +39,116 @@ pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.json {
         print_json(&page.json)?;
     } else {
-        print(&page.text());
+        print(&page.text())?;
     }
-    Ok(ExitCode::SUCCESS)
+    gone.map_or(Ok(ExitCode::SUCCESS), |gone| Err(gone.into()))
+}
+
+/// Where books are read from: a run, or a backup of its ledger.
+struct Source {
+    config: BazaarConfig,
+    log: Vec<Batch>,
+    gone: Option<Gone>,
+}
+
+impl Source {
+    fn of(which: &Which, backup: Option<&Path>) -> Result<Source, Failure> {
+        match backup {
+            Some(file) => {
+                let backup = Backup::read(file)?;
+                let config = config_in(&backup, file)?.check()?;
+                Ok(Source { config, log: backup.batches, gone: None })
+            }
+            None => {
+                let run = Run::at(&which_run(which)?)?;
+                let log = block_on(async { Ok(run.log().await?) })?;
+                log.warn();
+                Ok(Source { config: run.config().clone(), log: log.batches, gone: log.gone })
+            }
+        }
+    }
 }
 
 pub fn audit(flags: &Audit) -> Result<ExitCode, Failure> {
-    let run = Run::at(&which_run(&flags.which)?)?;
-    let log = block_on(async { Ok(run.log().await?) })?;
-    let report = audited(&log, run.config());
+    let Source { config, log, gone } = Source::of(&flags.which, flags.backup.as_deref())?;
+    let audited = Audited { report: audit_of(&log, &config), gone };
     if flags.json {
-        print_json(&report)?;
+        print_json(&audited.json())?;
     } else {
-        print(&verdict(&report));
+        print(&audited.verdict())?;
     }
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if audited.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What an audit of a run's books has found.
+#[derive(Debug)]
+pub struct Audited {
+    /// What the log shows.
+    pub report: AuditReport,
+    /// What the log cannot show: that it is not all of it.
+    pub gone: Option<Gone>,
 }
 
 /// The audit of a log under a run's terms.
-pub fn audited(log: &[Batch], config: &BazaarConfig) -> AuditReport {
-    let terms = config.terms();
-    let terms = AuditTerms {
-        commission: Some(terms.commission),
-        resign_after: Some(terms.resign_after),
-        batch_limit: Some(terms.batch_limit),
-    };
-    audit_batches(log, terms)
+pub fn audit_of(log: &[Batch], config: &BazaarConfig) -> AuditReport {
+    audit_batches(log, AuditTerms::of(config.terms()))
 }
 
-/// An audit's verdict in words, for people.
-pub fn verdict(report: &AuditReport) -> String {
-    let totals = &report.totals;
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let held: Vec<String> =
-        report.verdicts.iter().filter(|(_, violation)| violation.is_none()).map(|(p, _)| p.to_string()).collect();
-    for violation in report.violations() {
-        let _ = writeln!(text, "VIOLATED {violation}\n         {}", violation.property.sentence());
+impl Audited {
+    /// Whether everything that was checked holds, and nothing is known to be gone.
+    pub fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.gone.is_none()
     }
-    let word = if report.is_clean() { "the audit holds" } else { "THE AUDIT FAILS" };
-    let _ = writeln!(text, "{word}: {} records in {} terms; holding: {}", totals.records, totals.terms, held.join(" "));
-    text
+
+    /// The audit as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        let report = &self.report;
+        let verdicts = report.verdicts.iter().map(|(property, violation)| {
+            let violation =
+                violation.as_ref().map(|violation| json!({ "position": violation.position, "what": violation.what }));
+            json!({ "property": property, "holds": violation.is_none(), "violation": violation })
+        });
+        let gone = self.gone.map(|Gone(LedgerFault { witness, seen, .. })| {
+        json!({ "peer": witness.peer, "life": witness.incarnation, "epoch": seen.epoch, "records": seen.head })
+    });
+        json!({ "holds": self.is_clean(), "verdicts": verdicts.collect::<Vec<_>>(), "totals": report.totals, "gone": gone })
+    }
+
+    /// The verdict in words, for people.
+    pub fn verdict(&self) -> String {
+        let report = &self.report;
+        let totals = &report.totals;
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let held: Vec<String> =
+            report.verdicts.iter().filter(|(_, violation)| violation.is_none()).map(|(p, _)| p.to_string()).collect();
+        for violation in report.violations() {
+            let _ = writeln!(text, "VIOLATED {violation}\n         {}", violation.property.sentence());
+        }
+        if let Some(gone) = &self.gone {
+            let _ = writeln!(text, "GONE: {gone}");
+        }
+        let word = if self.is_clean() { "the audit holds" } else { "THE AUDIT FAILS" };
+        if let Some(ordering) = totals.ordering {
+            let _ = writeln!(
+                text,
+                "order {}: {} of {} came after a later-stamped one, and {} {} late",
+                ordering.name(),
+                totals.overtaken,
+                counted(totals.sales + totals.refusals, "outcome"),
+                counted(totals.late, "request"),
+                agreeing(totals.late, "was", "were")
+            );
+        }
+        let _ = writeln!(
+            text,
+            "{word}: {} in {}; holding: {}",
+            counted(totals.records, "record"),
+            counted(totals.terms, "term"),
+            held.join(" ")
+        );
+        text
+    }
 }
 
 fn fold(log: &[Batch]) -> Result<Books, Failure> {
@@ -98,28 +175,6 @@ impl PageOut {
     }
 }
 
-/// Lays out a table with columns as wide as needed, and numbers aligned to the right.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(head.get(column).map(|name| name.chars().count())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let is_number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(' ');
-    let line = |cells: &[&str]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| if is_number(cell) { format!("{cell:>width$}") } else { format!("{cell:<width$}") });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    let mut text = line(head);
-    for row in rows {
-        text.push_str(&line(&row.iter().map(String::as_str).collect::<Vec<_>>()));
-    }
-    text
-}
-
 fn stock(books: &Books, names: &Names) -> PageOut {
     let deposits = books.sellers().iter().filter_map(|(seller, account)| Some((*seller, account.deposit.as_ref()?)));
     let (mut rows, mut json) = (Vec::new(), Vec::new());
@@ -133,8 +188,8 @@ fn stock(books: &Books, names: &Names) -> PageOut {
             price.to_string(),
         ]);
         json.push(json!({
-            "seller": seller, "number": deposit.number, "item": names.item(deposit.item),
-            "deposited": deposit.count, "left": deposit.left, "left_over": deposit.leftover,
+            "deposit": DepositId { seller, number: deposit.number }.show(names), "item": deposit.item.show(names),
+            "units": deposit.count, "units_left": deposit.left, "left_over": deposit.leftover,
             "price_cents": deposit.price,
         }));
     }
@@ -144,18 +199,31 @@ fn stock(books: &Books, names: &Names) -> PageOut {
 fn queue(books: &Books, names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     for request in books.queue() {
+        let open = books.buyers().get(&request.id.buyer).and_then(|account| account.open);
+        let place = open.map_or(request.stamp.time, |open| open.time);
         rows.push(vec![
             request.stamp.time.to_string(),
+            place_text(request.stamp.time, place),
             names.peer(request.id.buyer),
             request.quantity.to_string(),
             names.item(request.item),
         ]);
         json.push(json!({
-            "clock": request.stamp.time, "buyer": request.id.buyer, "sequence": request.id.sequence,
-            "item": names.item(request.item), "quantity": request.quantity,
+            "request": request.id.show(names), "item": request.item.show(names), "units": request.quantity,
+            "stamp": request.stamp.time, "place": place, "late": request.is_late_at(place),
         }));
     }
-    PageOut { head: vec!["clock", "buyer", "quantity", "item"], rows, foot: String::new(), json: json.into() }
+    PageOut { head: vec!["stamp", "place", "buyer", "units", "item"], rows, foot: String::new(), json: json.into() }
+}
+
+/// A request's place in words: late, if it is not the request's own stamp (SPEC C5).
+fn place_text(stamp: Time, place: Time) -> String {
+    if place == stamp { place.to_string() } else { format!("{place} late") }
+}
+
+/// The page of accounts as text.
+pub fn accounts_text(log: &[Batch], names: &Names) -> Result<String, Failure> {
+    Ok(accounts(&fold(log)?, names).text())
 }
 
 fn accounts(books: &Books, names: &Names) -> PageOut {
@@ -176,7 +244,7 @@ fn accounts(books: &Books, names: &Names) -> PageOut {
             trader.commission.to_string(),
         ]);
         json.push(json!({
-            "peer": id, "units_bought": buyer.bought, "spent_cents": buyer.spent, "sales": seller.sales,
+            "peer": id, "units_bought": buyer.bought, "paid_cents": buyer.spent, "sales": seller.sales,
             "earned_cents": seller.earned, "sales_in_office": trader.sales, "commission_cents": trader.commission,
         }));
     }
@@ -195,12 +263,20 @@ fn with_positions(log: &[Batch]) -> impl Iterator<Item = (Epoch, Position, &Reco
 
 fn sales(log: &[Batch], names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
+    // Of each request its stamp and its place.
+    let mut admitted: BTreeMap<RequestId, (Time, Time)> = BTreeMap::new();
     for (epoch, position, record) in with_positions(log) {
+        if let Entry::Admitted { request, place } = &record.entry {
+            admitted.insert(request.id, (request.stamp.time, *place));
+        }
         let Entry::Sold(sale) = &record.entry else { continue };
+        let (stamp, place) = admitted.get(&sale.request).copied().unwrap_or_default();
         rows.push(vec![
             position.to_string(),
             epoch.to_string(),
             record.stamp.time.to_string(),
+            stamp.to_string(),
+            place_text(stamp, place),
             names.peer(sale.request.buyer),
             sale.quantity.to_string(),
             names.item(sale.item),
@@ -210,18 +286,19 @@ fn sales(log: &[Batch], names: &Names) -> PageOut {
             sale.commission.to_string(),
         ]);
         json.push(json!({
-            "position": position, "epoch": epoch, "clock": record.stamp.time, "trader": record.stamp.peer,
-            "buyer": sale.request.buyer, "sequence": sale.request.sequence, "seller": sale.deposit.seller,
-            "deposit": sale.deposit.number, "item": names.item(sale.item), "quantity": sale.quantity,
-            "paid_cents": sale.paid(), "earned_cents": sale.earned, "commission_cents": sale.commission,
+            "position": position, "epoch": epoch, "trader": record.stamp.peer, "clock": record.stamp.time,
+            "stamp": stamp, "place": place, "late": place != stamp, "sale": sale.show(names),
         }));
     }
-    let head = vec!["record", "epoch", "clock", "buyer", "units", "item", "seller", "paid", "earned", "commission"];
-    PageOut { head, rows, foot: String::new(), json: json.into() }
+    let head = [
+        vec!["record", "epoch", "clock", "stamp", "place", "buyer", "units", "item", "seller"],
+        vec!["paid", "earned", "commission"],
+    ];
+    PageOut { head: head.concat(), rows, foot: String::new(), json: json.into() }
 }
 
 /// A term of office.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TermLine {
     /// Its epoch.
     epoch: Epoch,
@@ -237,8 +314,7 @@ pub struct TermLine {
     end: Option<TermEnd>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TermEnd {
     Resigned,
     /// The office was claimed again: the trader crashed, hung, was cut off, or had stepped down.
@@ -248,6 +324,25 @@ enum TermEnd {
 }
 
 impl TermLine {
+    /// Who held it.
+    pub fn trader(&self) -> PeerId {
+        self.trader
+    }
+
+    /// The term as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        let TermLine { epoch, trader, from, sales, refusals, end } = self;
+        let (ended, replaced_by) = match end {
+            None => (None, None),
+            Some(TermEnd::Resigned) => (Some("resigned"), None),
+            Some(TermEnd::Replaced { by }) => (Some("replaced"), Some(by)),
+        };
+        json!({
+            "epoch": epoch, "trader": trader, "position": from, "sales": sales, "refusals": refusals,
+            "ended": ended, "replaced_by": replaced_by,
+        })
+    }
+
     /// The term in words, on one line.
     pub fn text(&self, names: &Names) -> String {
         let end = match self.end {
@@ -257,7 +352,8 @@ impl TermLine {
             None => "in office at the end".to_owned(),
         };
         let TermLine { epoch, sales, refusals, .. } = self;
-        format!("epoch {epoch}: {} was trader, {sales} sales, {refusals} refusals; {end}", names.peer(self.trader))
+        let (sales, refusals) = (counted(*sales, "sale"), counted(*refusals, "refusal"));
+        format!("epoch {epoch}: {} was trader, {sales}, {refusals}; {end}", names.peer(self.trader))
     }
 }
 
@@ -277,7 +373,11 @@ pub fn terms(log: &[Batch]) -> Vec<TermLine> {
                 Entry::Sold(_) => last.get_mut().sales += 1,
                 Entry::Refused { .. } => last.get_mut().refusals += 1,
                 Entry::Resigned => last.get_mut().end = Some(TermEnd::Resigned),
-                Entry::Claimed { .. } | Entry::Deposited(_) | Entry::Admitted(_) => {}
+                Entry::Claimed { .. }
+                | Entry::Deposited(_)
+                | Entry::Seated { .. }
+                | Entry::Unseated { .. }
+                | Entry::Admitted { .. } => {}
             }
         }
     }
@@ -296,16 +396,28 @@ fn terms_page(log: &[Batch], names: &Names) -> PageOut {
         [vec![term.epoch.to_string(), names.peer(term.trader)], numbers.to_vec(), vec![end]].concat()
     });
     let head = vec!["epoch", "trader", "from record", "sales", "refusals", "ended"];
-    PageOut { head, rows: rows.collect(), foot: String::new(), json: json!(terms) }
+    PageOut { head, rows: rows.collect(), foot: String::new(), json: terms.iter().map(TermLine::json).collect() }
+}
+
+/// A record with its place, as JSON.
+#[derive(Serialize)]
+struct LogLine {
+    position: Position,
+    epoch: Epoch,
+    #[serde(flatten)]
+    record: RecordLine,
 }
 
 fn log_page(log: &[Batch], names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     for (epoch, position, record) in with_positions(log) {
         let text = match &record.entry {
-            Entry::Claimed { holder, .. } => {
-                format!("{} (life {}) takes office", names.peer(holder.peer), holder.incarnation)
-            }
+            Entry::Claimed { holder, ordering, .. } => format!(
+                "{} (life {}) takes office, order {}",
+                names.peer(holder.peer),
+                holder.incarnation,
+                ordering.name()
+            ),
             Entry::Deposited(deposit) => format!(
                 "{} deposits {} {} at {}",
                 names.peer(deposit.id.seller),
@@ -313,13 +425,22 @@ fn log_page(log: &[Batch], names: &Names) -> PageOut {
                 names.item(deposit.item),
                 deposit.price.times(bazaar_protocol::id::Units(1))
             ),
-            Entry::Admitted(request) => format!(
-                "{} wants {} {} (clock {})",
-                names.peer(request.id.buyer),
-                request.quantity,
-                names.item(request.item),
-                request.stamp.time
-            ),
+            Entry::Seated { buyer, above } => {
+                format!("{} (life {}) has a seat above {above}", names.peer(buyer.peer), buyer.incarnation)
+            }
+            Entry::Unseated { buyer } => {
+                format!("{} was not heard for too long and loses its seat", names.peer(*buyer))
+            }
+            Entry::Admitted { request, place } => {
+                let late = if request.is_late_at(*place) { format!(", late: place {place}") } else { String::new() };
+                format!(
+                    "{} wants {} {} (clock {}{late})",
+                    names.peer(request.id.buyer),
+                    request.quantity,
+                    names.item(request.item),
+                    request.stamp.time
+                )
+            }
             Entry::Sold(sale) => format!(
                 "{} buys {} {} of {} for {} = {} + {}",
                 names.peer(sale.request.buyer),
@@ -341,18 +462,7 @@ fn log_page(log: &[Batch], names: &Names) -> PageOut {
             Entry::Resigned => "the trader resigns".to_owned(),
         };
         rows.push(vec![position.to_string(), epoch.to_string(), record.stamp.time.to_string(), text]);
-        json.push(json!({ "position": position, "epoch": epoch, "record": record }));
+        json.push(json!(LogLine { position, epoch, record: record.show(names) }));
     }
     PageOut { head: vec!["record", "epoch", "clock", "what"], rows, foot: String::new(), json: json.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_aligned_right_and_words_left() {
-        let rows = [vec!["1".to_owned(), "a".to_owned()], vec!["20".to_owned(), "bb".to_owned()]];
-        assert_eq!(table(&["n", "word"], &rows), "n   word\n 1  a\n20  bb\n");
-    }
 }

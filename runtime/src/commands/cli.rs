@@ -1,14 +1,17 @@
 //! The command line. Names and exit codes are a contract.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
-use anstyle::{AnsiColor, Style};
-use bazaar_protocol::id::PeerId;
-use bazaar_runtime::{config::Speed, config::duration::parse_duration};
+use bazaar_protocol::{config::Ordering, id::PeerId, text};
+use bazaar_runtime::{
+    config::duration::parse_duration,
+    config::{Speed, parse_ordering},
+    schema::Said,
+    system::output,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// The style of the word "error".
-pub const RED: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red))).bold();
+use super::Failure;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +31,27 @@ pub struct Cli {
     /// Whether to colour the output
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The exit code, after what was wrong, or the help that was asked for, has been printed.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            // It quotes what was given, which must not control the terminal. Made visible, it is as wrong as it was.
+            let given = std::env::args_os().map(|arg| text::visible(&arg.to_string_lossy()));
+            let error = Cli::try_parse_from(given).err().filter(clap::Error::use_stderr).unwrap_or(error);
+            // If nobody can be told, the exit code still says it.
+            let _ = error.print();
+            return ExitCode::from(2);
+        }
+        match output::print(&error.render().ansi().to_string()) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(failure) => Failure::from(failure).tell(),
+        }
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,10 +87,26 @@ pub enum Command {
     Status(Status),
     /// Kill a process of a run with SIGKILL, to see what happens
     Kill(Kill),
+    /// Pause a process of a run with SIGSTOP: it hangs until it is resumed
+    Pause(Pause),
+    /// Let a paused process go on
+    Resume(Resume),
+    /// Cut two neighbours off from each other, until they are healed
+    Cut(Cut),
+    /// Heal everything that was cut
+    Heal(Heal),
+    /// Have the trader give the office back, before its number of sales
+    Resign(Resign),
+    /// Let a peer in again whose store is lost or an old copy
+    Rejoin(Rejoin),
     /// Show what is in the books, while the bazaar runs and afterwards
     Books(Books),
     /// Check what the whole log shows: chain, sums, and the properties S1 to S8, S13, R5, B6, B7 and D8
     Audit(Audit),
+    /// Save the books in one file, while the bazaar runs and afterwards, also what is intact of a damaged ledger
+    Backup(Backup),
+    /// Put a backup in the place of the ledger's store
+    Restore(Restore),
     /// Draw the network
     Graph(Graph),
 }
@@ -78,20 +118,23 @@ Examples:
   bazaar run --peers 10 --seed 7 --for 60s     the same bazaar each time, for a minute
   bazaar run --peers 50 --processes 8          50 peers in 8 processes
   bazaar run --dir market                      start there, or continue the run that is there
+  bazaar run --only took_office,stepped_down   who is trader, and nothing else
+  bazaar run --peer 3,4                        what peers 3 and 4 say, and nothing else
   bazaar run --json --purchases 100 | jq .event
 
 Without --dir, a fresh directory is made below ./bazaar-runs/, and the link `latest` there points to the newest.
 
-Exit codes: 0 success and the audit holds, 1 the audit fails, 2 wrong usage or configuration, 3 could not finish")]
+Exit codes: 0 success and the audit holds, 1 the audit fails, 2 wrong usage or configuration, 3 could not finish, or had
+to do without somebody")]
 pub struct Run {
     /// How many peers [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub peers: Option<String>,
     /// How many processes host the peers [default: one each]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = number::<u32>(1..=10_000))]
     pub processes: Option<u32>,
     /// The seed of the network and the roles [default: random]
-    #[arg(long, value_name = "S")]
+    #[arg(long, allow_negative_numbers = true, value_name = "S", value_parser = number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
     /// The configuration to start from; `bazaar init` writes one
     #[arg(long, value_name = "FILE")]
@@ -99,24 +142,35 @@ pub struct Run {
     /// Where the run keeps everything; a run that is already there continues
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// How long to run, such as 500ms, 20s, 2m [default: until Ctrl-C]
+    /// How long to run, such as 500ms, 1.5s, 1h30m [default: until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub length: Option<Duration>,
     /// End when the books hold this many purchases
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, allow_negative_numbers = true, value_name = "K", value_parser = number::<u64>(1..=u64::MAX))]
     pub purchases: Option<u64>,
     /// How fast everything goes [default: brisk]
     #[arg(long, value_parser = pace, value_name = "reference|brisk|flat-out")]
     pub pace: Option<Speed>,
+    /// In which order requests are served: none after one that it happened before, so that each waits until all buyers
+    /// were heard past it; or always the smallest stamp of those that are open [default: stable; flat-out: smallest-open]
+    #[arg(long, value_parser = parse_ordering, value_name = "stable|smallest-open")]
+    pub ordering: Option<Ordering>,
     /// After how many sales a trader resigns [default: 40]
-    #[arg(long, value_name = "SALES")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SALES")]
     pub resign_after: Option<String>,
     /// How long after its death a process is restarted, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "5s", value_parser = restart_after)]
     pub restart_after: RestartAfter,
-    /// Print one JSON event per line
+    /// Print one JSON event per line (docs/json.md)
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
+    /// Print only events of these kinds, as JSON names them, such as sold,took_office; the logs have all
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = kind, conflicts_with = "quiet")]
+    pub only: Vec<String>,
+    /// Print only what these peers say; the logs have all
+    #[arg(long = "peer", value_name = "ID,…", value_delimiter = ',', conflicts_with = "quiet")]
+    #[arg(allow_negative_numbers = true, value_parser = number::<u32>(0..=u32::MAX))]
+    pub show_peers: Vec<u32>,
     /// Print only the summary
     #[arg(long)]
     pub quiet: bool,
@@ -145,7 +199,7 @@ pub struct Peer {
     #[command(flatten)]
     pub member: Member,
     /// Which peers to host
-    #[arg(long = "id", value_name = "ID[,ID...]", required = true, value_delimiter = ',')]
+    #[arg(long = "id", value_name = "ID[,ID...]", required = true, value_delimiter = ',', value_parser = number::<u32>(0..=u32::MAX))]
     pub ids: Vec<u32>,
 }
 
@@ -176,7 +230,7 @@ pub struct Which {
 pub struct Status {
     #[command(flatten)]
     pub which: Which,
-    /// Show it again every second, until Ctrl-C
+    /// Show it again every second, until Ctrl-C or the end of the run
     #[arg(long)]
     pub watch: bool,
     /// Print JSON
@@ -187,9 +241,79 @@ pub struct Status {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bazaar kill trader\n  bazaar kill ledger\n  bazaar kill 3")]
 pub struct Kill {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar pause trader        the others elect another, and the books refuse what it writes when it wakes up
+  bazaar pause ledger        nobody trades until it is resumed
+  bazaar pause 3
+
+All peers that its process hosts are paused; the answer names them.")]
+pub struct Pause {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar resume trader       the latest trader whose process is paused
+  bazaar resume ledger
+  bazaar resume 3")]
+pub struct Resume {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Which process a command is about.
+#[derive(Debug, Args)]
+pub struct Target {
     /// `trader`, `ledger`, or a peer's id
-    #[arg(value_parser = victim)]
+    #[arg(value_parser = victim, value_name = "ID|trader|ledger")]
     pub victim: Victim,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar cut 3 5             messages go around, if there is another way
+  bazaar cut 3 5 --one-way   3 no longer reaches 5, and 5 still reaches 3
+
+A peer's process keeps to it also when the link is opened anew, and forgets it when it ends.")]
+pub struct Cut {
+    /// A peer's id
+    #[arg(value_name = "A", value_parser = peer_id)]
+    pub a: PeerId,
+    /// The id of one of its neighbours
+    #[arg(value_name = "B", value_parser = peer_id)]
+    pub b: PeerId,
+    /// Only from A to B
+    #[arg(long)]
+    pub one_way: bool,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bazaar heal")]
+pub struct Heal {
+    #[command(flatten)]
+    pub which: Which,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  bazaar resign
+
+It is written into the books as after the last sale of a term, and another peer is elected.")]
+pub struct Resign {
     #[command(flatten)]
     pub which: Which,
 }
@@ -202,6 +326,24 @@ pub enum Victim {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A peer whose store is lost or an old copy would use numbers again that the books know already, so it stops with exit code
+3. This gives it a store with which its next life is above all that the books, the directory and its neighbours know of
+it. Whatever it asked for and was not told of is in the books (`bazaar books accounts`). Run it where the peer's directory
+is, while the ledger runs.
+
+Examples:
+  bazaar rejoin 3
+  bazaar rejoin 3 --dir market")]
+pub struct Rejoin {
+    /// The peer's id
+    #[arg(value_parser = peer_id)]
+    pub id: PeerId,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+#[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bazaar books stock\n  bazaar books sales --json\n  bazaar books accounts --dir market"
 )]
@@ -211,6 +353,9 @@ pub struct Books {
     pub page: Page,
     #[command(flatten)]
     pub which: Which,
+    /// Read a backup instead of a run
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub backup: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -237,14 +382,76 @@ pub enum Page {
 Examples:
   bazaar audit
   bazaar audit --dir market --json
+  bazaar audit --backup market.backup
 
-Exit codes: 0 it holds, 1 a property fails or the store is damaged (with the record), 2 wrong usage, 3 cannot read it")]
+Nothing is written, so a run that is write-protected can be audited too. A damaged store is named with the last record
+that is intact; `bazaar backup` saves what is, and `bazaar restore` puts a backup in place. Also named is a store that is
+sound but lacks what its ledger or a peer of this machine has seen: an old copy, or a disk that has lost records.
+
+Exit codes: 0 it holds, 1 a property fails, the store is damaged or records are gone, 2 wrong usage, 3 cannot read it")]
 pub struct Audit {
     #[command(flatten)]
     pub which: Which,
+    /// Audit a backup instead of a run
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub backup: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar backup market.backup
+  bazaar backup --dir market market-`date +%F`.backup
+  bazaar audit --backup market.backup
+
+The file holds the whole log as of one moment, and the run's configuration without its key. It is there whole or not at
+all, it is audited once it is written, and it can be read without the run. Of a damaged ledger, it holds the records up
+to the last intact one.
+
+Exit codes: 0 everything is saved and the audit holds, 1 saved, but records are damaged or gone or the audit fails,
+2 wrong usage, 3 cannot read or write it")]
+pub struct Backup {
+    /// The file to write, which must not exist yet
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar restore market.backup --dir market
+  bazaar restore market.backup --dir market --replace
+  bazaar restore market.backup --dir market --replace --accept-loss
+  bazaar restore market.backup --dir anew
+
+In a new directory, a run is made from the backup alone. A backup has no key, so that run gets a new one, and members on
+other machines need its configuration. Its peers begin lives that the books do not know of.
+
+A run that is there must have ended. The backup is read, verified and audited before anything is changed, and a store
+that is replaced is set aside, not removed. What was traded after the backup was taken is lost; the command says from
+which record on, as far as the store in place, the ledger's notes and the peers on this machine know, and stops. With
+--accept-loss it goes on, and makes the peers on this machine forget that there was more, or they would stop the ledger
+as an old copy. If peers live on other machines, copy the file there and run the same command with --only-peers.
+
+Exit codes: 0 it is in place, 1 the backup is damaged or its audit fails, 2 refused: see what it says, 3 could not finish")]
+pub struct Restore {
+    /// A file that `bazaar backup` wrote
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub which: Which,
+    /// Put it in the place of a store that is there; that one is set aside
+    #[arg(long)]
+    pub replace: bool,
+    /// Go on although acknowledged records are lost with it
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// On a machine without the ledger: only make the peers accept the loss
+    #[arg(long, requires = "accept_loss", conflicts_with = "replace")]
+    pub only_peers: bool,
 }
 
 #[derive(Debug, Args)]
@@ -256,10 +463,10 @@ pub struct Graph {
     #[command(flatten)]
     pub which: Which,
     /// Draw the network of this many peers instead of a run's
-    #[arg(long, value_name = "N", conflicts_with = "dir")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", conflicts_with = "dir")]
     pub peers: Option<String>,
     /// The seed of that network
-    #[arg(long, value_name = "S", requires = "peers")]
+    #[arg(long, allow_negative_numbers = true, value_name = "S", requires = "peers", value_parser = number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
     /// A picture, Graphviz's language, or an adjacency list
     #[arg(long, value_enum, default_value_t = Format::Svg)]
@@ -284,6 +491,14 @@ fn restart_after(text: &str) -> Result<RestartAfter, String> {
     }
 }
 
+/// Reads a whole number within a range.
+fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync,
+{
+    move |given| text::number(given, &range)
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
@@ -295,13 +510,25 @@ fn pace(text: &str) -> Result<Speed, String> {
         .ok_or_else(|| format!("must be one of {}", Speed::ALL.map(Speed::name).join(", ")))
 }
 
+fn peer_id(text: &str) -> Result<PeerId, String> {
+    text.parse().map(PeerId).map_err(|_| "must be a peer's id (a number from 0)".to_owned())
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    if Said::kinds().any(|kind| kind == text) {
+        return Ok(text.to_owned());
+    }
+    let mut kinds: Vec<&str> = Said::kinds().collect();
+    kinds.sort_unstable();
+    Err(format!("there is no such kind of event; there are {}", kinds.join(", ")))
+}
+
 fn victim(text: &str) -> Result<Victim, String> {
     match text {
         "trader" => Ok(Victim::Trader),
         "ledger" => Ok(Victim::Ledger),
-        id => id
-            .parse()
-            .map(|id| Victim::Peer(PeerId(id)))
+        id => peer_id(id)
+            .map(Victim::Peer)
             .map_err(|_| "must be `trader`, `ledger`, or a peer's id (a number from 0)".to_owned()),
     }
 }

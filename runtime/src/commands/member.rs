@@ -6,16 +6,17 @@ use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
     config::{
         BazaarConfig, RawConfig,
-        run_dir::{self, ledger_dir, peer_dir},
+        run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
     network::{host::Host, settings::Settings},
     processes::{
         ledger_driver::{self, LedgerDriverConfig},
         peer_driver::{self, HostContext},
-        report::{Form, Names},
-        supervise::{listed, stop_signal},
+        report::{Event, Form, Names, ProcessEvent},
+        supervise::listed,
     },
     store::{LedgerOptions, SledLedger},
+    system::{limits, signals::stop_signal},
     tools::access::{credentials, ledger_address},
 };
 
@@ -27,26 +28,29 @@ use tracing_subscriber::{
 };
 
 use super::cli::{Ledger, Member, Peer};
-use super::{Failure, block_on};
+use super::{Failure, block_on, no_signals};
 
 /// Any free port on loopback.
 const ANY: &str = "127.0.0.1:0";
 
 pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
+    limits::check_ledger(config.peers())?;
+    run_dir::join(&config)?;
     let dir = ledger_dir(config.dir());
     trace_to(&dir)?;
     let set_up = LedgerDriverConfig {
         address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
         ledger: config.ledger_config(),
+        ordering: config.terms().ordering,
+        peers: config.peers(),
         credentials: credentials(&config)?,
         settings: Settings::default(),
         form: form(&flags.member),
         dir,
     };
-    let options =
-        LedgerOptions { snapshot_every: NonZeroU64::new(config.ledger().snapshot_every), limits: config.limits() };
-    let open = |dir: &Path| SledLedger::open(dir.join("store"), options);
+    let options = ledger_options(&config);
+    let open = |dir: &Path| SledLedger::open(store_dir(dir), options);
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
         Ok(ledger_driver::run_ledger(set_up, open, stop).await?)
@@ -57,6 +61,8 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
 pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     let ids = share(&config, &flags.ids)?;
+    limits::check_host(config.graph(), &ids)?;
+    run_dir::join(&config)?;
     let address = address(&config, &ids)?;
     // The command line requires at least one.
     let first = ids.first().copied().unwrap_or_default();
@@ -72,6 +78,15 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
                 listed(&ids)
             ))
         })?;
+        if host.address().ip().is_unspecified() {
+            return Err(Failure::Usage(format!(
+                "{address} is {}, which stands for every address of whichever machine uses it: give peers {} an address \
+                 in [[peer]] at which the others reach this machine",
+                host.address(),
+                listed(&ids)
+            )));
+        }
+        form(&flags.member).begin();
         let ledger_of = config.clone();
         let host_context = HostContext {
             // A configured name may stand for several interfaces, so it is what others are told.
@@ -83,25 +98,37 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             dir: config.dir().to_owned(),
             seed: config.seed(),
             form: form(&flags.member),
-            names: Arc::new(names(&config)),
+            names: Arc::new(Names::of(&config)),
             stop,
         };
-        futures::future::try_join_all(peers.into_iter().map(|peer| peer_driver::run_peer(&host_context, peer))).await?;
+        let (host_context, shared) = (&host_context, ids.len() > 1);
+        let ends = peers.into_iter().map(|peer| async move {
+            let process = format!("peer {}", peer.me);
+            let ended = peer_driver::run_peer(host_context, peer).await;
+            // One that must not go on leaves the others of its process alone.
+            if let Err(error) = ended.as_ref()
+                && shared
+            {
+                let failed = ProcessEvent::Failed { process, reason: error.to_string() };
+                host_context.form.print(&host_context.names, &Event::now(failed));
+            }
+            ended
+        });
+        futures::future::join_all(ends).await.into_iter().collect::<Result<(), _>>()?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What peers and goods are called in this run.
-pub fn names(config: &BazaarConfig) -> Names {
-    Names { items: config.goods().items.clone(), roles: config.members().map(|member| member.role.clone()).collect() }
+/// How a ledger's store is set up in this run.
+pub fn ledger_options(config: &BazaarConfig) -> LedgerOptions {
+    LedgerOptions { snapshot_every: NonZeroU64::new(config.ledger().snapshot_every), limits: config.limits() }
 }
 
 fn read(member: &Member) -> Result<BazaarConfig, Failure> {
     let config = RawConfig::read(&member.config)?.check()?;
     // Tools need the key as well, so a directory without one would be of no use.
     credentials(&config)?;
-    run_dir::join(&config)?;
     Ok(config)
 }
 
@@ -147,8 +174,4 @@ fn trace_to(dir: &std::path::Path) -> Result<(), Failure> {
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::sync::Mutex::new(file));
     tracing_subscriber::registry().with(lines.with_filter(levels)).init();
     Ok(())
-}
-
-fn no_signals(error: std::io::Error) -> Failure {
-    Failure::Stuck(format!("cannot wait for signals: {error}"))
 }

@@ -1,10 +1,14 @@
 //! What the commands do.
 
+mod backup;
 mod books;
 pub mod cli;
+mod faults;
 mod look;
 mod member;
+mod rejoin;
 mod run;
+mod table;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,6 +19,12 @@ use bazaar_runtime::{
     config::ConfigError,
     config::run_dir::RunDirError,
     processes::{ledger_driver::LedgerDriverError, peer_driver::PeerDriverError, supervise::RunError},
+    store::{StoreError, witness::Gone},
+    system::{
+        files::create_whole,
+        limits::LimitError,
+        output::{self, OutputError, Reader},
+    },
     tools::access::AccessError,
 };
 use thiserror::Error;
@@ -39,22 +49,74 @@ pub enum Failure {
     /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
+    /// What was to be printed or written is lost.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The system does not let the processes have what they need.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The books are not as they should be. Standard output has the details.
+    #[error("{0}")]
+    Unsound(String),
     /// Something outside the program is in the way.
     #[error("{0}")]
     Stuck(String),
 }
 
+impl From<Gone> for Failure {
+    fn from(gone: Gone) -> Failure {
+        Failure::Unsound(gone.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Access(error.into())
+    }
+}
+
 impl Failure {
+    /// Whether the books themselves are wrong, rather than out of reach.
+    pub fn is_about_books(&self) -> bool {
+        match self {
+            Failure::Unsound(_) => true,
+            Failure::Access(error) => error.is_damage(),
+            Failure::Config(_)
+            | Failure::RunDir(_)
+            | Failure::Run(_)
+            | Failure::Ledger(_)
+            | Failure::Peer(_)
+            | Failure::Usage(_)
+            | Failure::Output(_)
+            | Failure::Limit(_)
+            | Failure::Stuck(_) => false,
+        }
+    }
+
     /// The exit code: 1 a property or the audit fails, 2 wrong usage or configuration, 3 could not finish.
     pub fn code(&self) -> ExitCode {
         match self {
+            failure if failure.is_about_books() => ExitCode::from(1),
             Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
             Failure::Access(AccessError::RunDir(_) | AccessError::NoKey) => ExitCode::from(2),
-            Failure::Access(error) if error.is_damage() => ExitCode::from(1),
-            Failure::Access(_) | Failure::Run(_) | Failure::Ledger(_) | Failure::Peer(_) | Failure::Stuck(_) => {
-                ExitCode::from(3)
-            }
+            Failure::Access(AccessError::Store(StoreError::NotABackup { .. })) => ExitCode::from(2),
+            Failure::Unsound(_)
+            | Failure::Access(_)
+            | Failure::Run(_)
+            | Failure::Ledger(_)
+            | Failure::Peer(_)
+            | Failure::Output(_)
+            | Failure::Limit(_)
+            | Failure::Stuck(_) => ExitCode::from(3),
         }
+    }
+}
+
+impl Failure {
+    /// Says on standard error what is wrong, and gives the exit code.
+    pub fn tell(&self) -> ExitCode {
+        output::fail(&self.to_string());
+        self.code()
     }
 }
 
@@ -66,47 +128,55 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Ledger(flags) => member::ledger(&flags),
         Command::Peer(flags) => member::peer(&flags),
         Command::Status(flags) => look::status(&flags),
-        Command::Kill(flags) => look::kill(&flags),
+        Command::Kill(flags) => faults::kill(&flags.target),
+        Command::Pause(flags) => faults::pause(&flags.target),
+        Command::Resume(flags) => faults::resume(&flags.target),
+        Command::Cut(flags) => faults::cut(&flags),
+        Command::Heal(flags) => faults::heal(&flags),
+        Command::Resign(flags) => faults::resign(&flags.which),
+        Command::Rejoin(flags) => rejoin::rejoin(&flags),
         Command::Books(flags) => books::show(&flags),
         Command::Audit(flags) => books::audit(&flags),
+        Command::Backup(flags) => backup::backup(&flags),
+        Command::Restore(flags) => backup::restore(&flags),
         Command::Graph(flags) => look::graph(&flags),
     }
 }
 
 fn init(flags: &Init) -> Result<ExitCode, Failure> {
-    use std::io::Write as _;
     let text = bazaar_runtime::config::init_text();
     match &flags.file {
         None => {
-            print(&text);
+            print(&text)?;
         }
         Some(file) => {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            // It holds the run's key.
-            let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-            opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| {
-                let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
-                let why = if is_there { "it exists already; give another name".to_owned() } else { error.to_string() };
-                Failure::Usage(format!("cannot write {}: {why}", file.display()))
+            create_whole(file, text.as_bytes()).map_err(|error| {
+                use std::io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied};
+                let name = file.display().to_string();
+                if error.kind() == AlreadyExists {
+                    return Failure::Usage(format!("cannot write {name}: it exists already; give another name"));
+                }
+                // With these, nothing is wrong but the name.
+                let is_name = matches!(error.kind(), NotFound | NotADirectory | PermissionDenied);
+                let output = OutputError { name, error };
+                if is_name { Failure::Usage(output.to_string()) } else { Failure::Output(output) }
             })?;
-            print(&format!("wrote {}; now: bazaar run --config {}\n", file.display(), file.display()));
+            let file = output::shown(file);
+            print(&format!("wrote {file}; now: bazaar run --config {file}\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints to standard output, and says whether anybody still reads it. A reader that has gone away has seen what it
-/// wanted.
-fn print(text: &str) -> bool {
-    use std::io::Write as _;
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+/// Prints to standard output, and says whether anybody still reads it.
+fn print(text: &str) -> Result<Reader, Failure> {
+    Ok(output::print(text)?)
 }
 
 /// Prints a value as JSON to standard output, with a line break.
-fn print_json(value: &impl serde::Serialize) -> Result<bool, Failure> {
+fn print_json(value: &impl serde::Serialize) -> Result<Reader, Failure> {
     let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Stuck(error.to_string()))?;
-    Ok(print(&(json + "\n")))
+    print(&(json + "\n"))
 }
 
 /// Runs a future on the single thread that does all of this process's work (a second one makes round trips slower).
@@ -116,6 +186,10 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .build()
         .map_err(|error| Failure::Stuck(format!("cannot start: {error}")))?
         .block_on(future)
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::Stuck(format!("cannot wait for signals: {error}"))
 }
 
 /// The directory below which runs go that were given none.

@@ -1,46 +1,94 @@
 //! `bazaar run`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use bazaar_protocol::invariant::AuditReport;
+use bazaar_protocol::{
+    id::PeerId,
+    text::{agreeing, counted},
+};
 use bazaar_runtime::{
-    config::run_dir::{self, RunDir, config_file},
+    config::run_dir::{self, Fresh, RunDir, config_file},
     config::{BazaarConfig, ConfigError, RawConfig},
     processes::{
-        report::{Event, Form, ProcessEvent, say},
-        supervise::{self, Plan, Supervised, shares},
+        report::{Event, Filter, Form, Names, ProcessEvent, say},
+        supervise::{self, Plan, RunError, Supervised, shares},
     },
+    schema::Schema as _,
+    system::{limits, output},
     tools::access::Run as RunAccess,
 };
-use serde::Serialize;
+use serde_json::json;
 
 use super::cli::Run;
 use super::{
     Failure, block_on,
-    books::{self, TermLine},
-    member::names,
+    books::{self, Audited, TermLine},
     runs_dir,
 };
 
 pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     let file = flags.config.as_deref().map(RawConfig::read).transpose()?;
-    let is_new = flags.dir.is_none();
-    // Errors in the flags are reported before a directory is made for them.
-    let mut tried = file.clone().unwrap_or_default();
-    overlay(&mut tried, flags)?;
-    if is_new {
-        tried.check()?;
-    }
-    let dir = match &flags.dir {
-        Some(dir) => dir.clone(),
-        None => run_dir::fresh(runs_dir())?,
+    let Some(dir) = &flags.dir else {
+        // What is wrong with the flags is said before a directory is made for them.
+        let mut tried = file.clone().unwrap_or_default();
+        overlay(&mut tried, flags)?;
+        admit(&tried.check()?, flags, runs_dir())?;
+        let fresh = Fresh::below(runs_dir())?;
+        let ended = run_in(fresh.path(), file, flags);
+        if ended.is_nothing {
+            fresh.undo();
+        }
+        return ended.result;
     };
-    let is_known = run_dir::config_file(&dir).exists();
+    run_in(dir, file, flags).result
+}
+
+/// How a run ended.
+struct Ended {
+    result: Result<ExitCode, Failure>,
+    /// Whether it failed at its start, so that there is nothing to look at and nothing to continue.
+    is_nothing: bool,
+}
+
+fn run_in(dir: &Path, file: Option<RawConfig>, flags: &Run) -> Ended {
+    let is_known = run_dir::config_file(dir).exists();
     let seed = flags.seed.or_else(|| (file.is_none() && !is_known).then(|| u64::from(rand::random::<u16>())));
-    let taken = RunDir::take(&dir, file, |raw| {
+    let ask = |raw: &mut RawConfig| {
         overlay(raw, flags)?;
         seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))
-    })?;
+    };
+    let taken = match RunDir::take(dir, file, ask, |config| admit(config, flags, dir)) {
+        Ok(taken) => taken,
+        Err(failure) => return Ended { result: Err(failure), is_nothing: true },
+    };
+    let ended = run_taken(dir, &taken, flags);
+    if ended.is_nothing {
+        taken.discard();
+    }
+    ended
+}
+
+/// Refuses what cannot be run, or not on this machine, before anything is made for it.
+fn admit(config: &BazaarConfig, flags: &Run, dir: &Path) -> Result<(), Failure> {
+    let peers = config.peers();
+    if let Some(processes) = flags.processes.filter(|processes| *processes > peers) {
+        return Err(Failure::Usage(format!(
+            "--processes {processes}: every process hosts a peer, so that there are at most as many as peers, {peers}"
+        )));
+    }
+    let last = peers - 1;
+    if let Some(id) = flags.show_peers.iter().find(|id| **id > last) {
+        return Err(Failure::Usage(format!("--peer {id}: there is no such peer; ids run from 0 to {last}")));
+    }
+    limits::check_run(config.graph(), &shares_of(config, flags), |processes| shares(peers, processes))?;
+    Ok(limits::check_room(dir, peers)?)
+}
+
+fn shares_of(config: &BazaarConfig, flags: &Run) -> Vec<Vec<PeerId>> {
+    shares(config.peers(), flags.processes.map_or(usize::MAX, |processes| processes as usize))
+}
+
+fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     let config = taken.config();
     let form = match (flags.json, flags.quiet) {
         (true, _) => Form::Json,
@@ -51,16 +99,18 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
         program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
         dir: taken.path().to_owned(),
         config: config_file(taken.path()),
-        shares: shares(config.peers(), flags.processes.map_or(usize::MAX, |n| n as usize)),
+        shares: shares_of(config, flags),
         length: flags.length,
         purchases: flags.purchases,
         restart_after: flags.restart_after.0,
         form,
-        names: names(config),
+        filter: filter(flags),
+        names: Names::of(config),
     };
-    let tell = |what| form.print(&plan.names, &Event::now(what));
+    let tell = |what| plan.print(&Event::now(what));
+    form.begin();
     tell(ProcessEvent::RunStarted {
-        dir: dir.display().to_string(),
+        dir: output::shown(dir),
         peers: config.peers(),
         processes: plan.shares.len(),
         seed: config.seed(),
@@ -68,21 +118,37 @@ pub fn run(flags: &Run) -> Result<ExitCode, Failure> {
     if let Err(doubt) = config.trade_is_possible() {
         tell(ProcessEvent::TradeDoubtful { reason: doubt.to_string() });
     }
-    block_on(async {
+    let mut is_nothing = false;
+    let result = block_on(async {
         let (ended, result) = supervise::supervise(&plan).await;
-        // If the run could not finish, that is what counts, and the summary shows how far it got.
-        let summary = match (Summary::of(taken.path(), config, &ended).await, result) {
-            (Ok(summary), Ok(())) => summary,
-            (Ok(summary), Err(error)) => {
-                say(summary.shown(form, config)?);
-                return Err(error.into());
-            }
-            (Err(_), Err(error)) => return Err(error.into()),
-            (Err(failure), Ok(())) => return Err(failure),
+        let summary = Summary::of(taken.path(), config, &ended).await;
+        let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
+        is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);
+        if let Ok(summary) = &summary
+            && !is_nothing
+        {
+            // Also if the run could not finish: it shows how far it got.
+            say(summary.shown(form, config));
+        }
+        let is_sound = match &summary {
+            Ok(summary) => summary.audit.is_clean(),
+            Err(failure) => !failure.is_about_books(),
         };
-        say(summary.shown(form, config)?);
-        Ok(if summary.audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-    })
+        match result {
+            Ok(()) => summary.map(|_| if is_sound { ExitCode::SUCCESS } else { ExitCode::from(1) }),
+            Err(error) if is_sound => Err(error.into()),
+            Err(error) => Err(Failure::Unsound(error.to_string())),
+        }
+    });
+    Ended { result, is_nothing }
+}
+
+/// Which events are printed.
+fn filter(flags: &Run) -> Filter {
+    Filter {
+        kinds: flags.only.iter().cloned().collect(),
+        peers: flags.show_peers.iter().copied().map(PeerId).collect(),
+    }
 }
 
 fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {
@@ -95,69 +161,84 @@ fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {
     if let Some(pace) = flags.pace {
         raw.set_text("--pace", "pace", pace.name())?;
     }
+    if let Some(ordering) = flags.ordering {
+        raw.set_text("--ordering", "terms.ordering", ordering.name())?;
+    }
     if let Some(sales) = &flags.resign_after {
         raw.set_number("--resign-after", "terms.resign_after", sales)?;
     }
     Ok(())
 }
 
-#[derive(Debug, Serialize)]
-struct SummaryLine<'a> {
-    event: &'static str,
-    #[serde(flatten)]
-    summary: &'a Summary,
-}
-
 /// The summary of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Summary {
     dir: String,
     terms: Vec<TermLine>,
     restarts: usize,
     deaths: Vec<Event>,
-    audit: AuditReport,
+    audit: Audited,
 }
 
 impl Summary {
     async fn of(dir: &std::path::Path, config: &BazaarConfig, ended: &Supervised) -> Result<Summary, Failure> {
         let log = RunAccess::at(dir)?.log().await?;
         Ok(Summary {
-            dir: dir.display().to_string(),
-            terms: books::terms(&log),
+            dir: output::shown(dir),
+            terms: books::terms(&log.batches),
             restarts: ended.restarts,
             deaths: ended.deaths.clone(),
-            audit: books::audited(&log, config),
+            audit: Audited { report: books::audit_of(&log.batches, config), gone: log.gone },
         })
     }
 
-    fn shown(&self, form: Form, config: &BazaarConfig) -> Result<String, Failure> {
+    fn shown(&self, form: Form, config: &BazaarConfig) -> String {
         match form {
-            Form::Json => {
-                let line = serde_json::to_string(&SummaryLine { event: "summary", summary: self });
-                Ok(line.map_err(|error| Failure::Stuck(error.to_string()))? + "\n")
-            }
-            Form::Text | Form::Quiet => Ok(self.text(config)),
+            Form::Json => format!("{}\n", self.json(&Names::of(config))),
+            Form::Text | Form::Quiet => self.text(config),
         }
+    }
+
+    /// The last line of a run's JSON, which has the form of an event.
+    fn json(&self, names: &Names) -> serde_json::Value {
+        let deaths: Vec<_> = self.deaths.iter().map(|death| death.show(names)).collect();
+        let terms: Vec<_> = self.terms.iter().map(TermLine::json).collect();
+        let data = json!({
+            "dir": self.dir, "terms": terms, "restarts": self.restarts, "deaths": deaths,
+            "audit": self.audit.json(),
+        });
+        json!({ "time": jiff::Timestamp::now(), "event": "summary", "data": data })
     }
 
     fn text(&self, config: &BazaarConfig) -> String {
         use std::fmt::Write as _;
-        let names = names(config);
-        let totals = &self.audit.totals;
+        let names = Names::of(config);
+        let totals = &self.audit.report.totals;
         let mut text = String::from("\n");
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{} purchases, {} refusals, {} requests open; {} paid = {} to sellers + {} commission",
-            totals.sales, totals.refusals, totals.open, totals.paid, totals.earned, totals.commission
+            "{}, {}, {} open\n{} paid = {} to sellers + {} commission",
+            counted(totals.sales, "purchase"),
+            counted(totals.refusals, "refusal"),
+            counted(totals.open, "request"),
+            totals.paid,
+            totals.earned,
+            totals.commission
         );
         for term in &self.terms {
             let _ = writeln!(text, "  {}", term.text(&names));
         }
         if !self.deaths.is_empty() {
-            let _ = writeln!(text, "{} processes died, {} were started again", self.deaths.len(), self.restarts);
+            let _ = writeln!(
+                text,
+                "{} died, {} {} started again",
+                counted(self.deaths.len(), "process"),
+                self.restarts,
+                agreeing(self.restarts, "was", "were")
+            );
         }
-        let _ = write!(text, "{}", books::verdict(&self.audit));
+        let _ = write!(text, "{}", self.audit.verdict());
         let _ = writeln!(text, "everything is in {}", self.dir);
         text
     }

@@ -20,7 +20,7 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("ledger", &["address", "snapshot_every"]),
     ("graph", &["file", "adjacency"]),
     ("goods", &["items", "units", "lowest_price", "highest_price", "quantity"]),
-    ("terms", &["commission", "resign_after", "batch_limit"]),
+    ("terms", &["commission", "resign_after", "batch_limit", "ordering"]),
     ("waits", &["deposit_after", "trade_after", "think"]),
     (
         "timeouts",
@@ -35,6 +35,7 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
             "retry",
             "give_up_after",
             "resend",
+            "wave",
             "clock_interval",
         ],
     ),
@@ -335,11 +336,20 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ConfigError> {
+        self.durations(name, |text| parse_duration(text).map_err(|error| error.to_string()))
+    }
+
+    /// A text of durations that `read` accepts; `read` says what would be right.
+    pub(super) fn durations<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&'a str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
         match self.entry(name) {
             Some(Entry { value: Value::Integer(_, raw), .. }) => {
                 Err(self.refuse(name, format!("a duration is a text with a unit; write \"{raw}ms\" or \"{raw}s\"")))
             }
-            Some(_) | None => self.text(name, |text| parse_duration(text).map_err(|error| error.to_string())),
+            Some(_) | None => self.text(name, read),
         }
     }
 

@@ -10,6 +10,7 @@ mod text;
 
 use std::{
     fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,17 +18,18 @@ use std::{
 pub use bazaar_protocol::cast::NoTrade;
 use bazaar_protocol::{
     cast::{self, Assortment, Kind},
-    config::{Config, Limits, Offers, Pace, Role, Terms, TimeoutError, Timeouts},
+    config::{Config, Limits, Offers, Ordering, Pace, Role, Terms, TimeoutError, Timeouts},
     graph::Graph,
     id::{Item, PeerId, Units},
-    ledger::LedgerConfig,
+    ledger::{LedgerConfig, Secret},
     money::Price,
+    text::{self as encoding, NotText},
 };
 
 use self::document::{Section, Table};
 pub use self::{
     document::Place,
-    read::{format_price, parse_price},
+    read::{format_price, parse_ordering, parse_price},
     text::{commented_default, init_text},
 };
 use crate::config::picture::Label;
@@ -45,6 +47,14 @@ pub enum ConfigError {
         file: PathBuf,
         /// The operating system's error.
         error: io::Error,
+    },
+    /// The file is no text, or in another encoding.
+    #[error("{}: {error}", .file.display())]
+    NotText {
+        /// The file, as it was named.
+        file: PathBuf,
+        /// Where, and what to do.
+        error: NotText,
     },
     /// The text is not TOML.
     #[error("{place}: this is not TOML: {message}")]
@@ -148,6 +158,7 @@ impl Speed {
                 retry: millis(1_000),
                 give_up_after: millis(4_000),
                 resend: millis(3_000),
+                wave: Duration::ZERO,
                 clock_interval: millis(1_000),
             },
             Speed::Brisk | Speed::FlatOut => Timeouts::DEFAULT,
@@ -156,17 +167,65 @@ impl Speed {
 
     /// The waits of its buyers and sellers.
     #[must_use]
-    pub fn waits(self) -> Pace {
+    pub fn waits(self) -> Waits {
         let millis = Duration::from_millis;
-        match self {
-            Speed::Reference => {
-                Pace { deposit_after: millis(15_000), trade_after: millis(25_000), think: Some(millis(10_000)) }
-            }
-            Speed::Brisk => Pace::DEFAULT,
-            Speed::FlatOut => {
-                Pace { deposit_after: Duration::ZERO, trade_after: Duration::ZERO, think: Some(Duration::ZERO) }
-            }
-        }
+        let (deposit_after, trade_after, think) = match self {
+            Speed::Reference => (millis(15_000), millis(25_000), Some(millis(10_000))),
+            Speed::Brisk => (Pace::DEFAULT.deposit_after, Pace::DEFAULT.trade_after, Pace::DEFAULT.think),
+            Speed::FlatOut => (Duration::ZERO, Duration::ZERO, Some(Duration::ZERO)),
+        };
+        Waits { deposit_after, trade_after, think: think.map_or(Think::Never, Think::always) }
+    }
+
+    /// Its terms of trade. The stable order waits for the slowest buyer, so that where only speed counts, it is not the
+    /// default (SPEC C5).
+    #[must_use]
+    pub fn terms(self) -> Terms {
+        let ordering = match self {
+            Speed::Reference | Speed::Brisk => Ordering::Stable,
+            Speed::FlatOut => Ordering::SmallestOpen,
+        };
+        Terms { ordering, ..Terms::DEFAULT }
+    }
+}
+
+/// How long buyers and sellers wait. Every wait may be zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// How long after recognising a trader a seller makes its first deposit with it.
+    pub deposit_after: Duration,
+    /// How long after recognising a trader a buyer makes its first new request.
+    pub trade_after: Duration,
+    /// How long after an outcome a buyer makes its next request.
+    pub think: Think,
+}
+
+/// How long after an outcome a buyer makes its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Think {
+    /// Nobody ever requests anything.
+    Never,
+    /// Each buyer has a time of its own, drawn once for the whole run.
+    Within {
+        /// The shortest that is drawn, in whole milliseconds.
+        shortest: Duration,
+        /// The longest that is drawn, at least the shortest.
+        longest: Duration,
+    },
+}
+
+impl Think {
+    /// The same time for all buyers.
+    #[must_use]
+    pub fn always(think: Duration) -> Think {
+        Think::Within { shortest: think, longest: think }
+    }
+
+    /// The time of one buyer in the run with this seed; `None`: it never requests anything.
+    #[must_use]
+    pub fn of(self, peer: PeerId, seed: u64) -> Option<Duration> {
+        let Think::Within { shortest, longest } = self else { return None };
+        Some(cast::think_time(peer, seed, shortest..=longest))
     }
 }
 
@@ -194,6 +253,13 @@ impl Key {
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// By what a ledger of this run knows its own word again, also one whose store was lost.
+    #[must_use]
+    pub fn ledger_secret(&self) -> Secret {
+        let [a, b, c, d, e, f, g, h, ..] = blake3::derive_key("trading post: the seal of a ledger", &self.0);
+        Secret(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// The key's bytes.
@@ -227,8 +293,15 @@ impl Address {
         if port.parse::<u16>().unwrap_or(0) == 0 {
             return Err("the port must be from 1 to 65535".to_owned());
         }
+        if is_wildcard(host) {
+            return Err(format!(
+                "{host} stands for every address of whichever machine uses it, so that nobody can be reached there; write \
+                 the address or the name at which the others reach this machine"
+            ));
+        }
         let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(ipv6) => ipv6.parse::<std::net::Ipv6Addr>().is_ok(),
+            Some(ipv6) => ipv6.parse::<Ipv6Addr>().is_ok(),
+            None if ends_in_a_number(host) => host.parse::<Ipv4Addr>().is_ok(),
             None => {
                 !host.is_empty()
                     && host.len() <= 253
@@ -248,7 +321,7 @@ impl Address {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.0.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -256,6 +329,23 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_wildcard(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => v4.is_unspecified(),
+        Ok(IpAddr::V6(v6)) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_unspecified()),
+        Err(_) => false,
+    }
+}
+
+/// Whether a system takes this for an IPv4 address in one of its old spellings, in which `0` and `0x0` are wildcards,
+/// unless it is one in the common spelling.
+fn ends_in_a_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What is traded, and the ranges that a seed draws from.
@@ -330,7 +420,7 @@ pub struct BazaarConfig {
     graph: Graph,
     goods: Goods,
     terms: Terms,
-    waits: Pace,
+    waits: Waits,
     timeouts: Timeouts,
     limits: Limits,
     members: Vec<Member>,
@@ -338,17 +428,13 @@ pub struct BazaarConfig {
 
 /// The values where nothing is written.
 mod defaults {
-    use bazaar_protocol::{
-        config::{Config, Terms},
-        id::PeerId,
-    };
+    use bazaar_protocol::{config::Config, id::PeerId};
 
     pub(super) const NAME: &str = "bazaar";
     pub(super) const PEERS: u32 = 10;
     pub(super) const SEED: u64 = 1;
     pub(super) const DIR: &str = "bazaar-data";
     pub(super) const CLOCK_RANGE: u64 = Config::CLOCK_RANGE;
-    pub(super) const TERMS: Terms = Terms::DEFAULT;
 
     /// Peer 2 calls the first election (SPEC B2), or peer 0 where there is no peer 2.
     pub(super) fn first_caller(peers: u32) -> PeerId {
@@ -380,9 +466,10 @@ impl RawConfig {
     /// # Errors
     /// When it cannot be read or is not TOML.
     pub fn read(file: &Path) -> Result<RawConfig, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
-        RawConfig::parse(&text, file)
+        let unreadable = |error| ConfigError::Unreadable { file: file.to_owned(), error };
+        let bytes = std::fs::read(file).map_err(unreadable)?;
+        let not_text = |error| ConfigError::NotText { file: file.to_owned(), error };
+        RawConfig::parse(encoding::decode(&bytes).map_err(not_text)?, file)
     }
 
     /// Parses a text. Errors name `file`, and relative paths start from its directory.
@@ -444,7 +531,7 @@ impl RawConfig {
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(defaults::CLOCK_RANGE);
         let ledger = read::ledger(&top.section("ledger")?)?;
-        let terms = read::terms(&top.section("terms")?)?;
+        let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
         let limits = read::limits(&top.section("limits")?)?;
         let goods = read::goods(&top.section("goods")?)?;
@@ -513,7 +600,7 @@ impl BazaarConfig {
         self.graph.len()
     }
 
-    /// The seed that the graph and the roles were drawn with.
+    /// The seed that the graph, the roles and the buyers' times to think were drawn with.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
@@ -525,6 +612,27 @@ impl BazaarConfig {
         &self.dir
     }
 
+    /// The same in another directory, which need not have a name that is text.
+    #[must_use]
+    pub fn in_dir(mut self, dir: &Path) -> BazaarConfig {
+        // Without a working directory it cannot be made absolute, and stays as it is.
+        self.dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        self
+    }
+
+    /// The same, with its members where `other` says that they are. Where that says nothing, they have not moved.
+    #[must_use]
+    pub fn at_addresses_of(mut self, other: &BazaarConfig) -> BazaarConfig {
+        let moved = |was: &mut Option<Address>, now: &Option<Address>| {
+            if now.is_some() {
+                was.clone_from(now);
+            }
+        };
+        moved(&mut self.ledger.address, &other.ledger.address);
+        self.members.iter_mut().zip(&other.members).for_each(|(was, now)| moved(&mut was.address, &now.address));
+        self
+    }
+
     /// The run's secret, if it has one yet.
     #[must_use]
     pub fn key(&self) -> Option<&Key> {
@@ -534,6 +642,12 @@ impl BazaarConfig {
     /// The run's secret; a random one is made up if there was none.
     pub fn ensure_key(&mut self) -> Key {
         *self.key.get_or_insert_with(Key::random)
+    }
+
+    /// The same without its secret.
+    #[must_use]
+    pub fn without_key(&self) -> BazaarConfig {
+        BazaarConfig { key: None, ..self.clone() }
     }
 
     /// The preset that the waits started from.
@@ -568,7 +682,7 @@ impl BazaarConfig {
 
     /// The buyers' and sellers' waits.
     #[must_use]
-    pub fn waits(&self) -> Pace {
+    pub fn waits(&self) -> Waits {
         self.waits
     }
 
@@ -584,10 +698,11 @@ impl BazaarConfig {
         &self.ledger
     }
 
-    /// The ledger machine's configuration.
+    /// The ledger machine's configuration. Its secret is that of the key; see [`BazaarConfig::ensure_key`].
     #[must_use]
     pub fn ledger_config(&self) -> LedgerConfig {
-        LedgerConfig { lease: self.timeouts.lease, limits: self.limits }
+        let secret = self.key.map(|key| key.ledger_secret()).unwrap_or_default();
+        LedgerConfig { lease: self.timeouts.lease, limits: self.limits, secret }
     }
 
     /// All members, by id.
@@ -604,6 +719,7 @@ impl BazaarConfig {
     /// The configuration of one peer's machine, which passes [`Config::check`]; `None` if the bazaar has no such peer.
     #[must_use]
     pub fn peer(&self, peer: PeerId) -> Option<Config> {
+        let Waits { deposit_after, trade_after, think } = self.waits;
         Some(Config {
             me: peer,
             peers: self.peers(),
@@ -612,7 +728,7 @@ impl BazaarConfig {
             first_caller: self.first_caller,
             timeouts: self.timeouts,
             terms: self.terms,
-            pace: self.waits,
+            pace: Pace { deposit_after, trade_after, think: think.of(peer, self.seed) },
             clock_range: self.clock_range,
             limits: self.limits,
         })
@@ -630,16 +746,15 @@ impl BazaarConfig {
         self.goods.items.get(usize::from(item.0)).cloned().unwrap_or_else(|| format!("item {item}"))
     }
 
-    /// A role in words, with the item it offers first: "buyer", "seller fish", "both salt".
+    /// A role in words, with all that it sells: "buyer", "seller of fish, salt", "buyer and seller of boar".
     #[must_use]
     pub fn role_name(&self, role: &Role) -> String {
-        let first = |offers: &Offers| {
-            offers.0.first().map(|offer| format!(" {}", self.item_name(offer.item))).unwrap_or_default()
-        };
+        let goods =
+            |offers: &Offers| offers.0.iter().map(|offer| self.item_name(offer.item)).collect::<Vec<_>>().join(", ");
         match role {
             Role::Buyer(_) => "buyer".to_owned(),
-            Role::Seller(offers) => format!("seller{}", first(offers)),
-            Role::Both(_, offers) => format!("both{}", first(offers)),
+            Role::Seller(offers) => format!("seller of {}", goods(offers)),
+            Role::Both(_, offers) => format!("buyer and seller of {}", goods(offers)),
         }
     }
 

@@ -1,6 +1,10 @@
 //! The graph as a picture: SVG for people, DOT for tools (SPEC A3).
 
-use std::{collections::BTreeMap, f64::consts::TAU, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    f64::consts::TAU,
+    fmt::Write as _,
+};
 
 use bazaar_protocol::{cast::Kind, graph::Graph, id::PeerId, random::SplitMix64};
 
@@ -9,8 +13,17 @@ use bazaar_protocol::{cast::Kind, graph::Graph, id::PeerId, random::SplitMix64};
 pub struct Label {
     /// What it does, shown by its colour.
     pub kind: Kind,
-    /// Its role in words, such as "seller fish".
+    /// Its role in words, such as "seller of fish".
     pub text: String,
+}
+
+/// What a picture shows of the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Who is trader.
+    pub trader: Option<PeerId>,
+    /// Who is down.
+    pub down: BTreeSet<PeerId>,
 }
 
 /// What the legend calls it.
@@ -32,11 +45,20 @@ fn fill(kind: Kind) -> &'static str {
 }
 
 const UNKNOWN_FILL: &str = "#6b7280";
+/// Of a peer that is down: its colour, and that of the ring and the cross which tell it without colour.
+const DOWN_FILL: &str = "#c9ced6";
+const DOWN: &str = "#b42318";
+/// The height of a line of text, in pixels, and about the width of a letter.
+const LINE: f64 = 14.0;
+const LETTER: f64 = 6.6;
+/// About how many letters a line of a label has at most, and how many lines it has.
+const LETTERS: usize = 16;
+const LINES: usize = 4;
 const GOLD: &str = "#e0a100";
 /// The radius of a peer's disc, in pixels.
 const RADIUS: f64 = 21.0;
 /// About how long a link is drawn, in pixels.
-const LINK: f64 = 118.0;
+const LINK: f64 = 150.0;
 /// The least distance between two peers, where there is a choice, in pixels: both discs and a line of text.
 const ROOM: f64 = RADIUS * 3.4;
 /// Beyond this many peers there is no room for the roles in words; they still show when one points at a peer.
@@ -46,6 +68,9 @@ const MOST_LAID_OUT: u32 = 500;
 /// Up to this many peers, several layouts are tried and the clearest is taken.
 const MOST_TRIED: u32 = 80;
 
+/// Up to this many peers, a layout in which a link runs through a label is tried anew.
+const MOST_RETRIED: u32 = 20;
+
 /// A graph that is to be drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a>(pub &'a Graph);
@@ -53,7 +78,7 @@ pub struct Picture<'a>(pub &'a Graph);
 impl Picture<'_> {
     /// The graph in Graphviz's language. `labels` go by peer id; a peer without one is drawn grey.
     #[must_use]
-    pub fn to_dot(&self, labels: &[Label], trader: Option<PeerId>) -> String {
+    pub fn to_dot(&self, labels: &[Label], moment: &Moment) -> String {
         let mut text = String::from(
             "graph bazaar {\n  layout=neato; overlap=false; splines=true;\n  \
              node [shape=circle, style=filled, fontname=\"sans-serif\", fontcolor=white, penwidth=0];\n  \
@@ -61,10 +86,12 @@ impl Picture<'_> {
         );
         for peer in self.0.peers() {
             let label = labels.get(peer.0 as usize);
-            let fill = label.map_or(UNKNOWN_FILL, |label| fill(label.kind));
+            let fill = fill_of(peer, label, moment);
             let role = label.map_or_else(String::new, |label| format!("\\n{}", escape_dot(&label.text)));
-            let (office, ring) = if trader == Some(peer) {
+            let (office, ring) = if moment.trader == Some(peer) {
                 ("\\ntrader", format!(", peripheries=2, penwidth=3, color=\"{GOLD}\""))
+            } else if moment.down.contains(&peer) {
+                ("\\ndown", format!(", style=\"filled,dashed\", penwidth=2, color=\"{DOWN}\", fontcolor=black"))
             } else {
                 ("", String::new())
             };
@@ -79,17 +106,18 @@ impl Picture<'_> {
     }
 
     /// The graph as a picture that a browser shows; the same arguments give the same picture. `labels` go by peer id; a
-    /// peer without one is drawn grey. The trader wears a crown.
+    /// peer without one is drawn grey. The trader wears a crown; who is down is crossed out.
     #[must_use]
-    pub fn to_svg(&self, title: &str, labels: &[Label], trader: Option<PeerId>) -> String {
-        let places = self.layout();
+    pub fn to_svg(&self, title: &str, labels: &[Label], moment: &Moment) -> String {
         let with_text = self.0.len() <= MOST_WITH_TEXT;
+        let lines: Vec<Vec<String>> = labels.iter().map(|label| wrapped(&label.text)).collect();
+        let places = if with_text { self.layout_for(&lines, moment) } else { self.layout(0) };
         let corner = |pick: fn(f64, f64) -> f64, start: f64| {
             places.iter().fold((start, start), |(x, y), place| (pick(x, place.x), pick(y, place.y)))
         };
         let (left, top) = corner(f64::min, f64::INFINITY);
         let (right, bottom) = corner(f64::max, f64::NEG_INFINITY);
-        let (side, head, foot) = (80.0, 92.0, 96.0);
+        let (side, head, foot) = (140.0, 120.0, 124.0);
         let width = (right - left + 2.0 * side).max(640.0);
         let height = bottom - top + head + foot;
         let shift = Place { x: (width - (right - left)) / 2.0 - left, y: head - top };
@@ -109,48 +137,107 @@ impl Picture<'_> {
         }
         svg.push_str("</g>\n<g text-anchor=\"middle\" font-size=\"15\" font-weight=\"600\" fill=\"#fff\">\n");
         for (peer, place) in self.0.peers().zip(&places) {
-            draw_peer(&mut svg, peer, *place, labels.get(peer.0 as usize), trader == Some(peer));
+            draw_peer(&mut svg, peer, *place, labels.get(peer.0 as usize), moment);
         }
         svg.push_str("</g>\n");
         if with_text {
             // The halo keeps words readable where a link runs under them. It is a copy underneath, since not every
             // program that draws SVG knows `paint-order`.
             svg.push_str("<g text-anchor=\"middle\" font-size=\"12\">\n");
-            for ((peer, place), label) in self.0.peers().zip(&places).zip(labels) {
-                let below = if trader == Some(peer) { RADIUS + 21.0 } else { RADIUS + 15.0 };
-                let (x, y, text) = (place.x, place.y + below, escape_xml(&label.text));
-                let at = format!("x=\"{x:.1}\" y=\"{y:.1}\"");
-                let _ = writeln!(
-                    svg,
-                    "<text {at} fill=\"none\" stroke=\"#fbfaf7\" stroke-width=\"4\" stroke-linejoin=\"round\" \
-                     aria-hidden=\"true\">{text}</text><text {at} fill=\"#374151\">{text}</text>"
-                );
+            let boxes = self.place_labels(&places, &lines, moment);
+            for (lines, at) in lines.iter().zip(&boxes) {
+                for (nth, text) in (0_u8..).zip(lines) {
+                    let (x, y) = (at.middle.x, at.middle.y - at.high / 2.0 + LINE * (f64::from(nth) + 0.78));
+                    let (at, text) = (format!("x=\"{x:.1}\" y=\"{y:.1}\""), escape_xml(text));
+                    let _ = writeln!(
+                        svg,
+                        "<text {at} fill=\"none\" stroke=\"#fbfaf7\" stroke-width=\"4\" stroke-linejoin=\"round\" \
+                         aria-hidden=\"true\">{text}</text><text {at} fill=\"#374151\">{text}</text>"
+                    );
+                }
             }
             svg.push_str("</g>\n");
         }
-        draw_legend(&mut svg, height - 26.0, self.0.len(), labels, trader);
+        draw_legend(&mut svg, height - 26.0, self.0.len(), labels, moment);
         svg.push_str("</svg>\n");
         svg
     }
 
-    fn layout(&self) -> Vec<Place> {
+    /// Puts each label beside its peer, where no link runs through it and nothing else is, if there is such a place.
+    fn place_labels(&self, places: &[Place], lines: &[Vec<String>], moment: &Moment) -> Vec<Spot> {
+        let links: Vec<(Place, Place)> =
+            self.0.links().map(|(a, b)| (places[a.0 as usize], places[b.0 as usize])).collect();
+        let mut put: Vec<Spot> = Vec::new();
+        for ((peer, place), lines) in self.0.peers().zip(places).zip(lines) {
+            let letters = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+            let (wide, high) = (letters as f64 * LETTER, lines.len() as f64 * LINE);
+            let is_trader = moment.trader == Some(peer);
+            let radius = RADIUS + if is_trader { 9.0 } else { 4.0 };
+            let mut best: Option<(f64, Spot)> = None;
+            for (nth, (angle, away)) in
+                directions().flat_map(|angle| [0.0, 14.0, 30.0, 48.0].map(|away| (angle, away))).enumerate()
+            {
+                let (y, x) = (angle * TAU).sin_cos();
+                let out = Place { x: x * (radius + away + wide / 2.0), y: y * (radius + away + high / 2.0) };
+                let at = Spot { middle: place.plus(out), wide, high };
+                let crossed = links.iter().filter(|(from, to)| at.is_crossed_by(*from, *to)).count();
+                let hidden = places.iter().filter(|place| at.distance(**place) < RADIUS + 2.0).count();
+                let over = put.iter().filter(|other| at.overlaps(other)).count();
+                // The crown is above.
+                let crown = usize::from(is_trader && y < -0.3);
+                let cost = 3 * crossed + 4 * (hidden + over) + 3 * crown;
+                let cost = cost as f64 + away / 40.0 + nth as f64 / 1_000.0;
+                if best.is_none_or(|(least, _)| cost < least) {
+                    best = Some((cost, at));
+                }
+            }
+            put.extend(best.map(|(_, at)| at));
+        }
+        put
+    }
+
+    /// Of a few layouts the first in which no link runs through a label, or else that with the fewest such.
+    fn layout_for(&self, lines: &[Vec<String>], moment: &Moment) -> Vec<Place> {
+        let tries = if self.0.len() <= MOST_RETRIED { 12 } else { 1 };
+        let mut best: Option<(usize, Vec<Place>)> = None;
+        for nth in 0..tries {
+            let places = self.layout(nth);
+            let crossed = self.crossed_labels(&places, &self.place_labels(&places, lines, moment));
+            if best.as_ref().is_none_or(|(least, _)| crossed < *least) {
+                best = Some((crossed, places));
+            }
+            if crossed == 0 {
+                break;
+            }
+        }
+        best.map(|(_, places)| places).unwrap_or_default()
+    }
+
+    /// How often a link runs through a label.
+    fn crossed_labels(&self, places: &[Place], labels: &[Spot]) -> usize {
+        let links = self.0.links().map(|(a, b)| (places[a.0 as usize], places[b.0 as usize]));
+        links.map(|(from, to)| labels.iter().filter(|at| at.is_crossed_by(from, to)).count()).sum()
+    }
+
+    /// The `nth` layout, for when another is wanted.
+    fn layout(&self, nth: u64) -> Vec<Place> {
         match self.0.len() {
             0 | 1 => vec![Place { x: 0.0, y: 0.0 }],
             2 | 3 => circle(self.0.len() as usize, LINK * 0.75),
-            4..=MOST_LAID_OUT => self.clearest_layout(),
+            4..=MOST_LAID_OUT => self.clearest_layout(nth),
             _ => circle(self.0.len() as usize, f64::from(self.0.len()) * RADIUS * 2.4 / TAU),
         }
     }
 
     /// Tries a few layouts, more where it costs little, and takes the one that is easiest to read.
-    fn clearest_layout(&self) -> Vec<Place> {
+    fn clearest_layout(&self, nth: u64) -> Vec<Place> {
         let hops: Vec<Vec<f64>> = self
             .0
             .peers()
             .map(|peer| self.0.hops_from(peer).into_iter().map(|hops| f64::from(hops.unwrap_or(0))).collect())
             .collect();
         let tries = if self.0.len() <= MOST_TRIED { 48 } else { 1 };
-        let mut random = SplitMix64::new(u64::from(self.0.len()), "layout");
+        let mut random = SplitMix64::new(u64::from(self.0.len()) + (nth << 32), "layout");
         let mut best: Option<(f64, Vec<Place>)> = None;
         for _ in 0..tries {
             let mut places = stress_layout(&hops, &mut random);
@@ -212,11 +299,51 @@ impl Picture<'_> {
     }
 }
 
-fn draw_peer(svg: &mut String, peer: PeerId, place: Place, label: Option<&Label>, is_trader: bool) {
+/// Where labels are tried: below first, then to the sides, then above; each as an angle in parts of a turn.
+fn directions() -> impl Iterator<Item = f64> {
+    const PARTS: u8 = 32;
+    (0..=PARTS / 2).flat_map(|nth| {
+        let aside = f64::from(nth) / f64::from(PARTS);
+        if nth == 0 || nth == PARTS / 2 { vec![0.25 + aside] } else { vec![0.25 + aside, 0.25 - aside] }
+    })
+}
+
+/// The colour of a peer's disc.
+fn fill_of(peer: PeerId, label: Option<&Label>, moment: &Moment) -> &'static str {
+    if moment.down.contains(&peer) { DOWN_FILL } else { label.map_or(UNKNOWN_FILL, |label| fill(label.kind)) }
+}
+
+/// A label in short lines.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= LETTERS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    if lines.len() > LINES {
+        lines.truncate(LINES);
+        lines.push("…".to_owned());
+    }
+    lines
+}
+
+fn draw_peer(svg: &mut String, peer: PeerId, place: Place, label: Option<&Label>, moment: &Moment) {
     let Place { x, y } = place;
-    let fill = label.map_or(UNKNOWN_FILL, |label| fill(label.kind));
+    let (is_trader, is_down) = (moment.trader == Some(peer), moment.down.contains(&peer));
+    let fill = fill_of(peer, label, moment);
     let words = label.map_or_else(String::new, |label| format!(": {}", escape_xml(&label.text)));
-    let office = if is_trader { ", trader" } else { "" };
+    let office = if is_trader {
+        ", trader"
+    } else if is_down {
+        ", down"
+    } else {
+        ""
+    };
     let _ = write!(svg, "<g><title>peer {peer}{words}{office}</title>");
     if is_trader {
         let _ = write!(
@@ -227,12 +354,28 @@ fn draw_peer(svg: &mut String, peer: PeerId, place: Place, label: Option<&Label>
         draw_crown(svg, Place { x, y: y - RADIUS - 4.0 });
     }
     let size = if peer.0 < 1_000 { 15 } else { 12 };
+    let ring = if is_down {
+        format!("stroke=\"{DOWN}\" stroke-width=\"2\" stroke-dasharray=\"5 3\"")
+    } else {
+        "stroke=\"#fbfaf7\" stroke-width=\"2\"".to_owned()
+    };
+    let ink = if is_down { " fill=\"#1f2937\"" } else { "" };
     let _ = writeln!(
         svg,
-        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{RADIUS}\" fill=\"{fill}\" stroke=\"#fbfaf7\" stroke-width=\"2\"/>\
-         <text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"{size}\">{peer}</text></g>",
+        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{RADIUS}\" fill=\"{fill}\" {ring}/>{}\
+         <text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"{size}\"{ink}>{peer}</text></g>",
+        if is_down { cross_out(place) } else { String::new() },
         y + 5.3
     );
+}
+
+/// A cross through a disc.
+fn cross_out(Place { x, y }: Place) -> String {
+    let (left, right, top, bottom) = (x - 14.0, x + 14.0, y - 14.0, y + 14.0);
+    format!(
+        "<path d=\"m{left:.1} {top:.1}L{right:.1} {bottom:.1}M{right:.1} {top:.1}L{left:.1} {bottom:.1}\" \
+         stroke=\"{DOWN}\" stroke-width=\"3\" stroke-linecap=\"round\" opacity=\"0.55\"/>"
+    )
 }
 
 /// A crown whose base rests on `base`.
@@ -245,7 +388,7 @@ fn draw_crown(svg: &mut String, base: Place) {
     );
 }
 
-fn draw_legend(svg: &mut String, y: f64, peers: u32, labels: &[Label], trader: Option<PeerId>) {
+fn draw_legend(svg: &mut String, y: f64, peers: u32, labels: &[Label], moment: &Moment) {
     let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
     for label in labels.iter().take(peers as usize) {
         *kinds.entry(label.kind).or_default() += 1;
@@ -263,9 +406,21 @@ fn draw_legend(svg: &mut String, y: f64, peers: u32, labels: &[Label], trader: O
         );
         x += 44.0 + 7.6 * text.len() as f64;
     }
-    if let Some(trader) = trader {
+    if let Some(trader) = moment.trader {
         draw_crown(svg, Place { x: x + 6.0, y: y + 8.0 });
-        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">trader: peer {trader}</text>", x + 28.0, y + 4.6);
+        let text = format!("trader: peer {trader}");
+        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x + 28.0, y + 4.6);
+        x += 58.0 + 7.6 * text.len() as f64;
+    }
+    if !moment.down.is_empty() {
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\" fill=\"{DOWN_FILL}\" stroke=\"{DOWN}\" stroke-width=\"2\" \
+             stroke-dasharray=\"4 2\"/><text x=\"{:.1}\" y=\"{:.1}\">down ({})</text>",
+            x + 14.0,
+            y + 4.6,
+            moment.down.len()
+        );
     }
     svg.push_str("</g>\n");
 }
@@ -298,6 +453,34 @@ impl Place {
         let length = (along.x * along.x + along.y * along.y).max(1e-9);
         let part = ((out.x * along.x + out.y * along.y) / length).clamp(0.0, 1.0);
         self.distance(from.plus(along.times(part)))
+    }
+}
+
+/// The room that a label takes.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    middle: Place,
+    wide: f64,
+    high: f64,
+}
+
+impl Spot {
+    /// How far a place is from it; 0 inside.
+    fn distance(&self, place: Place) -> f64 {
+        let out = place.minus(self.middle);
+        (out.x.abs() - self.wide / 2.0).max(0.0).hypot((out.y.abs() - self.high / 2.0).max(0.0))
+    }
+
+    fn overlaps(&self, other: &Spot) -> bool {
+        let out = self.middle.minus(other.middle);
+        out.x.abs() < (self.wide + other.wide) / 2.0 && out.y.abs() < (self.high + other.high) / 2.0
+    }
+
+    /// Whether a link runs through it.
+    fn is_crossed_by(&self, from: Place, to: Place) -> bool {
+        let corner = |x: f64, y: f64| self.middle.plus(Place { x: x * self.wide / 2.0, y: y * self.high / 2.0 });
+        let (a, b, c, d) = (corner(-1.0, -1.0), corner(1.0, -1.0), corner(1.0, 1.0), corner(-1.0, 1.0));
+        cross(from, to, a, c) || cross(from, to, b, d)
     }
 }
 
@@ -418,18 +601,53 @@ mod tests {
     fn labels(count: u32) -> Vec<Label> {
         let label = |peer: u32| match peer % 5 {
             0 | 3 => Label { kind: Kind::Buyer, text: "buyer".to_owned() },
-            1 => Label { kind: Kind::Seller, text: "seller fish".to_owned() },
-            2 => Label { kind: Kind::Seller, text: "seller salt".to_owned() },
-            _ => Label { kind: Kind::Both, text: "both boar".to_owned() },
+            1 => Label { kind: Kind::Seller, text: "seller of fish".to_owned() },
+            2 => Label { kind: Kind::Seller, text: "seller of salt, boar, fish".to_owned() },
+            _ => Label { kind: Kind::Both, text: "buyer and seller of boar, fish, salt".to_owned() },
         };
         (0..count).map(label).collect()
+    }
+
+    fn in_office(trader: u32) -> Moment {
+        Moment { trader: Some(PeerId(trader)), ..Moment::default() }
+    }
+
+    #[test]
+    fn no_link_runs_through_a_label_and_no_label_over_another_in_small_bazaars() {
+        let (mut crossed, mut over, mut drawn) = (BTreeMap::new(), 0, 0);
+        for (peers, seed) in (3..=12).flat_map(|peers| (0..8).map(move |seed| (peers, seed))) {
+            let (graph, moment) = (Graph::random(peers, seed), in_office(peers - 1));
+            let picture = Picture(&graph);
+            let lines: Vec<Vec<String>> = labels(peers).iter().map(|label| wrapped(&label.text)).collect();
+            let places = picture.layout_for(&lines, &moment);
+            let spots = picture.place_labels(&places, &lines, &moment);
+            drawn += spots.len();
+            if let through @ 1.. = picture.crossed_labels(&places, &spots) {
+                crossed.insert((peers, seed), through);
+            }
+            let pairs = (0..spots.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+            over += pairs.filter(|(a, b)| spots[*a].overlaps(&spots[*b])).count();
+        }
+        assert!(crossed.is_empty() && over == 0, "{crossed:?} crossed, {over} overlaps of {drawn} labels");
+        assert!(drawn > 500);
+    }
+
+    #[test]
+    fn the_dead_are_marked() {
+        let moment = Moment { down: BTreeSet::from([PeerId(1), PeerId(4)]), ..in_office(2) };
+        let graph = Graph::random(6, 1);
+        let svg = Picture(&graph).to_svg("x", &labels(6), &moment);
+        assert_eq!(svg.matches(", down</title>").count(), 2);
+        assert!(svg.contains("peer 1: seller of fish, down</title>") && svg.contains("down (2)"), "{svg}");
+        let dot = Picture(&graph).to_dot(&labels(6), &moment);
+        assert_eq!(dot.matches("\\ndown").count(), 2, "{dot}");
     }
 
     #[test]
     fn a_picture_shows_every_peer_every_link_and_one_trader() {
         for peers in [1, 2, 3, 4, 10, 81, 501] {
             let graph = Graph::random(peers, 1);
-            let svg = Picture(&graph).to_svg("The bazaar", &labels(peers), Some(PeerId(0)));
+            let svg = Picture(&graph).to_svg("The bazaar", &labels(peers), &in_office(0));
             assert_eq!(svg.matches("<title>peer ").count() as u32, peers, "{peers} peers");
             assert_eq!(svg.matches("<path d=\"M").count(), graph.links().count(), "{peers} peers");
             assert_eq!(svg.matches(", trader</title>").count(), 1);
@@ -439,14 +657,14 @@ mod tests {
 
     #[test]
     fn the_same_arguments_give_the_same_picture() {
-        let draw = || Picture(&Graph::random(30, 5)).to_svg("x", &labels(30), None);
+        let draw = || Picture(&Graph::random(30, 5)).to_svg("x", &labels(30), &Moment::default());
         assert_eq!(draw(), draw());
     }
 
     #[test]
     fn no_two_peers_overlap() {
         for (peers, seed) in [(4, 1), (10, 2), (50, 3), (200, 4), (500, 5)] {
-            let places = Picture(&Graph::random(peers, seed)).layout();
+            let places = Picture(&Graph::random(peers, seed)).layout(0);
             for a in 0..places.len() {
                 for b in 0..a {
                     let apart = places[a].distance(places[b]);
@@ -460,25 +678,25 @@ mod tests {
     fn text_written_by_people_is_escaped() {
         let graph = Graph::random(1, 1);
         let label = [Label { kind: Kind::Seller, text: "<b> & \"c\" \\ \u{1}".to_owned() }];
-        let svg = Picture(&graph).to_svg("a < b", &label, None);
+        let svg = Picture(&graph).to_svg("a < b", &label, &Moment::default());
         assert!(svg.contains("peer 0: &lt;b&gt; &amp; &quot;c&quot; \\  </title>"), "{svg}");
         assert!(svg.contains("<title>a &lt; b</title>"));
-        let dot = Picture(&graph).to_dot(&label, None);
+        let dot = Picture(&graph).to_dot(&label, &Moment::default());
         assert!(dot.contains(r#"label="0\n<b> & \"c\" \\ ""#), "{dot}");
     }
 
     #[test]
     fn dot_lists_every_link_once_and_rings_the_trader() {
-        let dot = Picture(&Graph::random(3, 1)).to_dot(&labels(3), Some(PeerId(2)));
+        let dot = Picture(&Graph::random(3, 1)).to_dot(&labels(3), &in_office(2));
         assert_eq!(dot.matches(" -- ").count(), 3);
-        assert!(dot.contains("2 [label=\"2\\nseller salt\\ntrader\""), "{dot}");
+        assert!(dot.contains("2 [label=\"2\\nseller of salt, boar, fish\\ntrader\""), "{dot}");
         assert_eq!(dot.matches("peripheries=2").count(), 1);
     }
 
     #[test]
     fn every_peer_is_drawn_however_many_there_are() {
         for peers in [100, 500, 10_000] {
-            let svg = Picture(&Graph::random(peers, 1)).to_svg("x", &labels(peers), None);
+            let svg = Picture(&Graph::random(peers, 1)).to_svg("x", &labels(peers), &Moment::default());
             let last = format!(">{}</text>", peers - 1);
             assert!(svg.contains(&last), "peer {} of {peers}", peers - 1);
         }

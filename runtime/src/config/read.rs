@@ -4,17 +4,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bazaar_protocol::{
     cast,
-    config::{LimitRange, Limits, Offer, Offers, Pace, Role, Terms, Timeouts, Wishes},
+    config::{LimitRange, Limits, Offer, Offers, Ordering, Role, Terms, Timeouts, Wishes},
     graph::{Graph, GraphError, MOST_PEERS},
     id::{Item, Units},
     money::{Cents, Commission, Price},
+    text,
 };
 
 use super::{
-    Address, ConfigError, Goods, LedgerSettings, Member, Place, Speed, defaults,
+    Address, ConfigError, Goods, LedgerSettings, Member, Place, Speed, Think, Waits, defaults,
     document::{Entry, Section, Value, nearest},
 };
-use crate::config::duration::format_duration;
+use crate::config::duration::{format_duration, parse_range};
 
 /// The most items that a bazaar trades.
 const MOST_ITEMS: usize = 1_000;
@@ -37,6 +38,28 @@ pub(super) fn speed(text: &str) -> Result<Speed, String> {
     })
 }
 
+/// Reads the name of an ordering.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_ordering(text: &str) -> Result<Ordering, String> {
+    let orderings = [Ordering::Stable, Ordering::SmallestOpen];
+    orderings.into_iter().find(|ordering| ordering.name() == text).ok_or_else(|| {
+        let near = nearest(text, &orderings.map(Ordering::name));
+        let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        format!("must be \"stable\" or \"smallest-open\"{near}")
+    })
+}
+
+/// Reads `never`, a duration or a range of durations.
+fn think(text: &str) -> Result<Think, String> {
+    if text == "never" {
+        return Ok(Think::Never);
+    }
+    let (shortest, longest) = parse_range(text).map_err(|error| error.to_string())?.into_inner();
+    Ok(Think::Within { shortest, longest })
+}
+
 pub(super) fn ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigError> {
     let default = LedgerSettings::default();
     Ok(LedgerSettings {
@@ -45,28 +68,28 @@ pub(super) fn ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigErro
     })
 }
 
-pub(super) fn terms(section: &Section<'_>) -> Result<Terms, ConfigError> {
-    let default = defaults::TERMS;
+pub(super) fn terms(section: &Section<'_>, speed: Speed) -> Result<Terms, ConfigError> {
+    let default = speed.terms();
     let commission = section.small("commission", 0..=10_000)?.and_then(|points| u16::try_from(points).ok());
     Ok(Terms {
         commission: commission.and_then(Commission::new).unwrap_or(default.commission),
         resign_after: section.small("resign_after", 1..=MOST)?.unwrap_or(default.resign_after),
         batch_limit: section.small("batch_limit", 2..=Terms::LARGEST_BATCH)?.unwrap_or(default.batch_limit),
+        ordering: section.text("ordering", parse_ordering)?.unwrap_or(default.ordering),
     })
 }
 
-pub(super) fn waits(section: &Section<'_>, speed: Speed) -> Result<Pace, ConfigError> {
+pub(super) fn waits(section: &Section<'_>, speed: Speed) -> Result<Waits, ConfigError> {
     let preset = speed.waits();
-    let never = matches!(section.entry("think"), Some(Entry { value: Value::Text(text), .. }) if text == "never");
-    Ok(Pace {
+    Ok(Waits {
         deposit_after: section.duration("deposit_after")?.unwrap_or(preset.deposit_after),
         trade_after: section.duration("trade_after")?.unwrap_or(preset.trade_after),
-        think: if never { None } else { section.duration("think")?.or(preset.think) },
+        think: section.durations("think", think)?.unwrap_or(preset.think),
     })
 }
 
 /// The entries of `[timeouts]`, by their keys.
-pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 11] {
+pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 12] {
     [
         ("first_call", &mut timeouts.first_call),
         ("stagger", &mut timeouts.stagger),
@@ -78,6 +101,7 @@ pub(super) fn timeout_entries(timeouts: &mut Timeouts) -> [(&'static str, &mut D
         ("retry", &mut timeouts.retry),
         ("give_up_after", &mut timeouts.give_up_after),
         ("resend", &mut timeouts.resend),
+        ("wave", &mut timeouts.wave),
         ("clock_interval", &mut timeouts.clock_interval),
     ]
 }
@@ -206,16 +230,19 @@ pub(super) fn graph(top: &Section<'_>, seed: u64) -> Result<Graph, ConfigError> 
     let graph = match (section.text("file", Ok)?, section.entry("file")) {
         (Some(name), Some(entry)) => {
             let file = entry.place.resolve(name);
-            let text = std::fs::read_to_string(&file)
+            let bytes = std::fs::read(&file)
                 .map_err(|error| section.refuse("file", format!("{} cannot be read: {error}", file.display())))?;
-            Graph::parsed(serde_json::from_str(&text)).map_err(|error| section.refuse("file", error.to_string()))?
+            let text =
+                text::decode(&bytes).map_err(|error| section.refuse("file", format!("{}: {error}", file.display())))?;
+            Graph::parsed(serde_json::from_str(text)).map_err(|error| section.refuse("file", error.to_string()))?
         }
         (_, _) => adjacency(&section)?,
     };
     match peers {
-        Some(peers) if peers != graph.len() => {
-            Err(top.refuse("peers", format!("the graph has {} peers; give that number or leave it out", graph.len())))
-        }
+        Some(peers) if peers != graph.len() => Err(top.refuse(
+            "peers",
+            format!("the graph has {}; give that number or leave it out", text::counted(graph.len(), "peer")),
+        )),
         Some(_) | None => Ok(graph),
     }
 }

@@ -5,8 +5,10 @@
 //!     lock          held by the `bazaar run` that uses it
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
-//!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone
-//!     peer-N/       pid, log, trace, store/
+//!     mark          in a run that was made from a backup: by which mark its backups are known
+//!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone;
+//!                   `store.replaced-TIME/` for each store that `bazaar restore` has set aside
+//!     peer-N/       address, pid, log, trace, store/
 //! ```
 
 use std::{
@@ -19,13 +21,19 @@ use std::{
 use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 
-use crate::config::{BazaarConfig, ConfigError, RawConfig};
+use crate::{
+    config::{BazaarConfig, ConfigError, Key, RawConfig},
+    system::{files::replace_whole, process::ProcessMark},
+};
 
 /// Which version of the layout this is.
-const FORMAT: &str = "bazaar run 3";
+const FORMAT: &str = "bazaar run 5";
 
 /// How long processes whose supervisor was killed may take to stop.
 const ORPHANS: Duration = Duration::from_secs(10);
+
+/// How long a process that is being killed may hold what it has locked.
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// Why a run's directory cannot be used.
 #[derive(Debug, Error)]
@@ -87,56 +95,130 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) 
 pub struct RunDir {
     path: PathBuf,
     config: BazaarConfig,
+    made: Made,
     _lock: File,
+}
+
+/// How much of a run's directory this start has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// Nothing: it continues a run.
+    Nothing,
+    /// What is in the directory.
+    Contents,
+    /// The directory as well.
+    Directory,
 }
 
 impl RunDir {
     /// Takes the directory at `path` for a run: a new one, or that of a run that ended. `file` is the configuration
     /// that the caller gives, and `flags` overrides it with the flags. If there is a run already, nothing in either may
-    /// differ from what it was started with; what they leave open stays as it was.
+    /// differ from what it was started with; what they leave open stays as it was. `admit` may still refuse the
+    /// configuration before anything is made.
     ///
     /// # Errors
-    /// See [`RunDirError`]. Nothing that was there has been changed then.
-    pub fn take(
+    /// See [`RunDirError`], and what `admit` says. Nothing that was there has been changed then.
+    pub fn take<E: From<RunDirError>>(
         path: &Path,
         file: Option<RawConfig>,
         flags: impl Fn(&mut RawConfig) -> Result<(), ConfigError>,
-    ) -> Result<RunDir, RunDirError> {
+        admit: impl FnOnce(&BazaarConfig) -> Result<(), E>,
+    ) -> Result<RunDir, E> {
+        let (config, saved) = RunDir::configure(path, file, flags)?;
+        admit(&config)?;
+        Ok(RunDir::make(path, config, saved)?)
+    }
+
+    /// The configuration that is asked for, and the saved one of the run that is there already.
+    fn configure(
+        path: &Path,
+        file: Option<RawConfig>,
+        flags: impl Fn(&mut RawConfig) -> Result<(), ConfigError>,
+    ) -> Result<(BazaarConfig, Option<RawConfig>), RunDirError> {
         let is_run = check_format(path)?;
         if !is_run && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(RunDirError::NotARun(path.to_owned()));
         }
-        let saved_file = config_file(path);
-        let saved = if is_run { Some(RawConfig::read(&saved_file)?) } else { None };
+        let saved = if is_run { Some(RawConfig::read(&config_file(path))?) } else { None };
         let mut asked = file.or_else(|| saved.clone()).unwrap_or_default();
         flags(&mut asked)?;
-        asked.set_text("--dir", "dir", &path.to_string_lossy())?;
-        let mut config = match (asked.check(), &saved) {
+        let config = match (asked.check(), &saved) {
             (Ok(config), _) => config,
             // The flags do not fit the network that is there. Draw what they ask for, to say how it differs.
             (Err(error), Some(_)) => asked.without_what_was_drawn().check().map_err(|_| error)?,
             (Err(error), None) => return Err(error.into()),
         };
+        Ok((config.in_dir(path), saved))
+    }
+
+    fn make(path: &Path, config: BazaarConfig, saved: Option<RawConfig>) -> Result<RunDir, RunDirError> {
+        let made = match (&saved, path.exists()) {
+            (Some(_), _) => Made::Nothing,
+            (None, true) => Made::Contents,
+            (None, false) => Made::Directory,
+        };
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
-        if let Some(saved) = saved {
-            let mut saved = saved;
-            saved.set_text("--dir", "dir", &path.to_string_lossy())?;
-            let saved = saved.check()?;
-            if saved.key().is_none() {
-                return Err(RunDirError::Damaged(saved_file));
+        let mut taken = RunDir { path: path.to_owned(), config, made, _lock: lock };
+        match taken.prepare(saved) {
+            Ok(()) => Ok(taken),
+            Err(error) => {
+                taken.discard();
+                Err(error)
             }
-            let differences = saved.differences(&config);
+        }
+    }
+
+    fn prepare(&mut self, saved: Option<RawConfig>) -> Result<(), RunDirError> {
+        let path = &self.path;
+        if let Some(saved) = saved {
+            let saved = saved.check()?.in_dir(path);
+            if saved.key().is_none() {
+                return Err(RunDirError::Damaged(config_file(path)));
+            }
+            let differences = saved.differences(&self.config);
             if !differences.is_empty() {
                 return Err(RunDirError::OtherParameters { dir: path.to_owned(), differences });
             }
-            config = saved;
+            self.config = saved.at_addresses_of(&self.config);
         }
+        await_orphans(path, self.config.peers())?;
+        self.config.ensure_key();
+        leave_all(path, &self.config)?;
+        forget_processes(path, self.config.peers());
+        Ok(())
+    }
+
+    /// Whether the run is new, rather than continued.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.made != Made::Nothing
+    }
+
+    /// Removes what this start has made, because nothing came of it.
+    pub fn discard(self) {
+        // What cannot be removed stays, and the next start says what is there.
+        if self.made == Made::Nothing {
+            return;
+        }
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        }
+        if self.made == Made::Directory {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Takes the directory of a run that has ended, to change something in it.
+    ///
+    /// # Errors
+    /// When there is no run in it, or one that has not ended.
+    pub fn take_ended(path: &Path) -> Result<RunDir, RunDirError> {
+        let config = config_of(path)?;
+        let lock = lock(path)?;
         await_orphans(path, config.peers())?;
-        config.ensure_key();
-        leave_all(path, &config)?;
-        forget_processes(path, config.peers());
-        Ok(RunDir { path: path.to_owned(), config, _lock: lock })
+        Ok(RunDir { path: path.to_owned(), config, made: Made::Nothing, _lock: lock })
     }
 
     /// The directory's path.
@@ -153,16 +235,18 @@ impl RunDir {
 }
 
 /// Makes the directory of a member that was started by hand one that tools can use: on several machines nobody else
-/// does. In a directory that `bazaar run` has prepared, there is nothing to do.
+/// does. In a directory that `bazaar run` has prepared, there is nothing to do, unless an address has changed.
 ///
 /// # Errors
 /// When it holds something else, or a run with other parameters, or cannot be written.
 pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
     let path = config.dir();
     if check_format(path)? {
-        let differences = RawConfig::read(&config_file(path))?.check()?.differences(config);
+        let saved = RawConfig::read(&config_file(path))?.check()?;
+        let differences = saved.differences(config);
         return if differences.is_empty() {
-            Ok(())
+            // Tools must find a member that has moved.
+            leave_all(path, &saved.at_addresses_of(config))
         } else {
             Err(RunDirError::OtherParameters { dir: path.to_owned(), differences })
         };
@@ -181,16 +265,11 @@ fn leave_all(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
 /// Writes a file so that it holds either all of `text` or what was there before. Members that start at the same time
 /// all do this, and all write the same.
 fn leave(path: &Path, name: &str, text: &str) -> Result<(), RunDirError> {
-    let (file, fresh) = (path.join(name), path.join(format!(".{name}-{}", std::process::id())));
+    let file = path.join(name);
     if fs::read_to_string(&file).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    let written = write_private(&fresh, text).and_then(|()| fs::rename(&fresh, &file));
-    written.map_err(|error| {
-        // It may not be there.
-        let _ = fs::remove_file(&fresh);
-        io_error("write", &file)(error)
-    })
+    replace_whole(&file, text.as_bytes()).map_err(io_error("write", &file))
 }
 
 /// The effective configuration of the run at `path`.
@@ -210,29 +289,90 @@ pub fn config_file(run: &Path) -> PathBuf {
     run.join("bazaar.toml")
 }
 
-/// Creates a fresh directory below `runs`, and points the link `latest` there to it.
+/// The mark that was left in the run at `path` ([`leave_mark`]), if one was.
 ///
 /// # Errors
-/// When it cannot be created.
-pub fn fresh(runs: &Path) -> Result<PathBuf, RunDirError> {
-    fs::create_dir_all(runs).map_err(io_error("create", runs))?;
-    let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-    for n in 1_u32.. {
-        let name = if n == 1 { stamp.clone() } else { format!("{stamp}-{n}") };
-        let path = runs.join(&name);
-        match fs::create_dir(&path) {
-            Ok(()) => {
-                let (link, new) = (runs.join("latest"), runs.join(format!(".latest-{name}")));
-                std::os::unix::fs::symlink(&name, &new)
-                    .and_then(|()| fs::rename(&new, &link))
-                    .map_err(io_error("link", &link))?;
-                return Ok(path);
+/// When it cannot be read, or is not one.
+pub fn mark_in(path: &Path) -> Result<Option<[u8; 32]>, RunDirError> {
+    let file = path.join("mark");
+    match fs::read_to_string(&file) {
+        Ok(text) => match Key::from_hex(text.trim_end()) {
+            Some(mark) => Ok(Some(*mark.as_bytes())),
+            None => Err(io_error("read", &file)(io::ErrorKind::InvalidData.into())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", &file)(error)),
+    }
+}
+
+/// Leaves in the run at `path` the mark of the run whose backup it was made from. Its own key is another, so that nothing
+/// else would show that this is the same bazaar.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn leave_mark(path: &Path, mark: [u8; 32]) -> Result<(), RunDirError> {
+    leave(path, "mark", &format!("{}\n", Key(mark).to_hex()))
+}
+
+/// A fresh directory for a run, to which the link `latest` beside it points.
+#[derive(Debug)]
+pub struct Fresh {
+    path: PathBuf,
+    link: PathBuf,
+    /// What the link pointed to before.
+    before: Option<PathBuf>,
+}
+
+impl Fresh {
+    /// Creates it below `runs`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn below(runs: &Path) -> Result<Fresh, RunDirError> {
+        fs::create_dir_all(runs).map_err(io_error("create", runs))?;
+        let link = runs.join("latest");
+        let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+        for n in 1_u32.. {
+            let name = if n == 1 { stamp.clone() } else { format!("{stamp}-{n}") };
+            let path = runs.join(&name);
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    let before = fs::read_link(&link).ok();
+                    point(&link, Path::new(&name)).map_err(io_error("link", &link))?;
+                    return Ok(Fresh { path, link, before });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error("create", &path)(error)),
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_error("create", &path)(error)),
+        }
+        unreachable!("some number below 2^32 is free")
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, which must be empty, and lets the link point to where it did before.
+    pub fn undo(self) {
+        // Where that fails, something has come in meanwhile, and stays.
+        if fs::remove_dir(&self.path).is_ok()
+            && fs::read_link(&self.link).ok().as_deref().map(Path::file_name) == Some(self.path.file_name())
+        {
+            let _ = match &self.before {
+                Some(before) => point(&self.link, before),
+                None => fs::remove_file(&self.link),
+            };
         }
     }
-    unreachable!("some number below 2^32 is free")
+}
+
+/// Lets a link point to `target`, at once.
+fn point(link: &Path, target: &Path) -> io::Result<()> {
+    let new = link.with_file_name(format!(".latest-{}", std::process::id()));
+    std::os::unix::fs::symlink(target, &new)?;
+    fs::rename(&new, link)
 }
 
 fn check_format(path: &Path) -> Result<bool, RunDirError> {
@@ -247,19 +387,18 @@ fn check_format(path: &Path) -> Result<bool, RunDirError> {
 fn lock(path: &Path) -> Result<File, RunDirError> {
     let file = path.join("lock");
     let lock = File::create(&file).map_err(io_error("write", &file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(RunDirError::InUse(path.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(io_error("lock", &file)(error)),
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            // A process that was killed holds its locks for some milliseconds more.
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(RunDirError::InUse(path.to_owned())),
+            Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &file)(error)),
+        }
     }
-}
-
-/// Writes a file that only its owner can read: the configuration holds the run's key.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// Waits for the processes of a killed supervisor. They stop on their own, but not at once, and hold their stores until
@@ -268,7 +407,7 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     let dirs: Vec<PathBuf> =
         std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
     let deadline = Instant::now() + ORPHANS;
-    while dirs.iter().any(|dir| living_process(dir, run).is_some()) {
+    while dirs.iter().any(|dir| living_process(dir).is_some()) {
         if Instant::now() >= deadline {
             return Err(RunDirError::InUse(run.to_owned()));
         }
@@ -277,29 +416,16 @@ fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// The process whose id is in this directory of a run's ledger or peer, if that is a running process of this run: the
-/// id may have passed to another process meanwhile.
+/// The living process of the ledger or peer that has this directory.
 #[must_use]
-pub fn living_process(dir: &Path, run: &Path) -> Option<u32> {
-    let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-    let is_member =
-        words.first()?.ends_with(b"bazaar") && words.iter().any(|word| matches!(*word, b"peer" | b"ledger"));
-    // Started with a configuration whose directory is this run's.
-    let config = words.iter().skip_while(|word| **word != b"--config").nth(1)?;
-    let started_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    let config = started_in.join(String::from_utf8_lossy(config).into_owned());
-    let config = RawConfig::read(&config).ok()?.check().ok()?;
-    let is_same = config.dir().canonicalize().ok()? == run.canonicalize().ok()?;
-    (is_member && is_same).then_some(pid)
+pub fn living_process(dir: &Path) -> Option<ProcessMark> {
+    ProcessMark::read(&pid_file(dir)).filter(ProcessMark::is_living)
 }
 
 /// Removes the addresses and ids that earlier processes of this run left behind, since they are no longer right.
 fn forget_processes(run: &Path, peers: u32) {
-    let ledger = ledger_dir(run);
-    let pids = (0..peers).map(|id| peer_dir(run, PeerId(id)).join("pid"));
-    for file in [ledger.join("address"), ledger.join("pid")].into_iter().chain(pids) {
+    let dirs = std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id))));
+    for file in dirs.flat_map(|dir| [address_file(&dir), pid_file(&dir)]) {
         // It need not be there.
         let _ = fs::remove_file(file);
     }
@@ -311,10 +437,37 @@ pub fn ledger_dir(run: &Path) -> PathBuf {
     run.join("ledger")
 }
 
-/// The file into which the ledger's process writes the address it listens on.
+/// The file in a peer's directory that says why the peer must not go on, until it starts again.
 #[must_use]
-pub fn address_file(ledger: &Path) -> PathBuf {
-    ledger.join("address")
+pub fn left_file(member: &Path) -> PathBuf {
+    member.join("left")
+}
+
+/// The store within a directory of a ledger or a peer.
+#[must_use]
+pub fn store_dir(member: &Path) -> PathBuf {
+    member.join("store")
+}
+
+/// The file in the directory of the ledger or of a peer into which its process writes the address it listens on.
+#[must_use]
+pub fn address_file(dir: &Path) -> PathBuf {
+    dir.join("address")
+}
+
+/// Writes the address at which a ledger or peer listens into its directory. A reader always finds a complete one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn leave_address(dir: &Path, address: &str) -> io::Result<()> {
+    let fresh = dir.join("address.new");
+    fs::write(&fresh, address).and_then(|()| fs::rename(&fresh, address_file(dir)))
+}
+
+/// The file into which the process of a ledger or peer writes which it is ([`ProcessMark`]).
+#[must_use]
+pub fn pid_file(dir: &Path) -> PathBuf {
+    dir.join("pid")
 }
 
 /// A peer's directory within its run's.

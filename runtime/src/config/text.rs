@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use bazaar_protocol::{
-    config::{Limits, Offers, Pace, Role, Wishes},
+    config::{Limits, Offers, Role, Wishes},
     graph::Graph,
     id::{Item, PeerId},
 };
 
 use super::{
-    BazaarConfig, Goods, Key, LedgerSettings, Speed, defaults, document::quoted, format_price, read::timeout_entries,
+    BazaarConfig, Goods, Key, LedgerSettings, Speed, Think, Waits, defaults, document::quoted, format_price,
+    read::timeout_entries,
 };
-use crate::config::duration::format_duration;
+use crate::config::duration::{format_duration, format_range};
 
 /// One line of a configuration: its table, its key, its value as TOML.
 struct Setting {
@@ -21,7 +22,7 @@ struct Setting {
 }
 
 /// What each key means, in the order in which they are written.
-const MEANINGS: [(&str, &str, &str); 38] = [
+const MEANINGS: [(&str, &str, &str); 40] = [
     ("", "name", "The name of the run. Members of another run are refused."),
     ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
     ("", "seed", "The seed of the graph and the roles: the same seed gives the same bazaar."),
@@ -31,7 +32,8 @@ const MEANINGS: [(&str, &str, &str); 38] = [
         "",
         "pace",
         "How fast everything goes: \"reference\" (slow enough to read along), \"brisk\", or \"flat-out\" (nobody\n\
-         # waits, for measuring). It sets all of [waits] and [timeouts]; what is written there takes precedence.",
+         # waits, for measuring). It sets all of [waits] and [timeouts], and terms.ordering; what is written there\n\
+         # takes precedence.",
     ),
     ("", "first_caller", "Which peer calls the first election. With fewer than 3 peers, the default is 0."),
     ("", "clock_range", "How far ahead a peer writes its clock to disk, in ticks of the clock."),
@@ -44,9 +46,21 @@ const MEANINGS: [(&str, &str, &str); 38] = [
     ("terms", "commission", "The trader's share of a sale, in hundredths of a percent."),
     ("terms", "resign_after", "After how many sales a trader resigns."),
     ("terms", "batch_limit", "The most records that the trader writes at once, from 2 to 512."),
+    (
+        "terms",
+        "ordering",
+        "In which order requests are served: \"stable\" (none is served after one that it happened before, so each waits\n\
+         # until all buyers were heard past its stamp) or \"smallest-open\" (the smallest stamp of those that are open,\n\
+         # which waits for nobody). The first trader fixes it for the life of the books.",
+    ),
     ("waits", "deposit_after", "How long after recognising a trader a seller makes its first deposit."),
     ("waits", "trade_after", "How long after recognising a trader a buyer makes its first request."),
-    ("waits", "think", "How long after an outcome a buyer makes its next request; \"never\": nobody wants anything."),
+    (
+        "waits",
+        "think",
+        "How long after an outcome a buyer makes its next request. In a range, \"50ms..2s\", each buyer has a time of its\n\
+         # own, drawn from the seed. \"never\": nobody wants anything.",
+    ),
     ("timeouts", "first_call", "How long after the start the first election is called."),
     (
         "timeouts",
@@ -61,6 +75,11 @@ const MEANINGS: [(&str, &str, &str); 38] = [
     ("timeouts", "retry", "How long to wait for the ledger's answer before a call is sent again."),
     ("timeouts", "give_up_after", "How long a trader waits for the ledger before it gives up the office."),
     ("timeouts", "resend", "How long a buyer or seller waits before it asks the trader again."),
+    (
+        "timeouts",
+        "wave",
+        "In the order stable: how soon a trader asks buyers again that the next request waits for; 0s: with heartbeats only.",
+    ),
     (
         "timeouts",
         "clock_interval",
@@ -92,8 +111,9 @@ fn heading(table: &str) -> &'static str {
         "waits" => "# How long buyers and sellers wait. `pace` sets all of them.\n[waits]\n",
         "timeouts" => {
             "# The waits of the protocol. `pace` sets all of them. They must fit together: answer below victory; stagger,\n\
-             # times the turns of all peers (15 at 10000 peers), below victory; renewal below lease; retry below\n\
-             # give_up_after, give_up_after at most lease, lease plus renewal at most suspicion.\n\
+             # times the turns of all peers (15 at 10000 peers), below victory; three times stagger plus renewal\n\
+             # below suspicion; renewal below lease; retry below give_up_after, give_up_after at most lease, lease\n\
+             # plus renewal at most suspicion.\n\
              [timeouts]\n"
         }
         "limits" => {
@@ -148,11 +168,14 @@ pub fn commented_default() -> String {
             }
             continue;
         };
-        let mark = if matches!(of, "waits" | "timeouts" | "limits") || key == "first_caller" { "#" } else { "" };
+        let is_default = matches!(of, "waits" | "timeouts" | "limits")
+            || matches!((of, key), ("", "first_caller") | ("terms", "ordering"));
+        let mark = if is_default { "#" } else { "" };
         let others = match (presets[0].get(key), presets[2].get(key)) {
             (Some(reference), Some(flat_out)) if of == "waits" => {
                 format!(" (reference: {reference}; flat-out: {flat_out})")
             }
+            (Some(_), Some(flat_out)) if of == "terms" => format!(" (flat-out: {flat_out})"),
             (Some(reference), Some(_)) if of == "timeouts" => format!(" (reference: {reference})"),
             (_, _) => String::new(),
         };
@@ -182,7 +205,7 @@ fn default_config() -> BazaarConfig {
         ledger: LedgerSettings::default(),
         graph: Graph::random(defaults::PEERS, defaults::SEED),
         goods: Goods::default(),
-        terms: defaults::TERMS,
+        terms: speed.terms(),
         waits: speed.waits(),
         timeouts: speed.timeouts(),
         limits: Limits::DEFAULT,
@@ -190,11 +213,12 @@ fn default_config() -> BazaarConfig {
     }
 }
 
-/// A preset's waits and timeouts, by key.
+/// A preset's waits, timeouts and ordering, by key.
 fn preset(speed: Speed) -> BTreeMap<&'static str, String> {
     wait_settings(speed.waits())
         .into_iter()
         .chain(timeout_entries(&mut speed.timeouts()).map(|(key, timeout)| (key, duration(*timeout))))
+        .chain([("ordering", quoted(speed.terms().ordering.name()))])
         .collect()
 }
 
@@ -202,11 +226,15 @@ fn duration(duration: Duration) -> String {
     quoted(&format_duration(duration))
 }
 
-fn wait_settings(waits: Pace) -> [(&'static str, String); 3] {
+fn wait_settings(waits: Waits) -> [(&'static str, String); 3] {
+    let think = match waits.think {
+        Think::Never => "never".to_owned(),
+        Think::Within { shortest, longest } => format_range(&(shortest..=longest)),
+    };
     [
         ("deposit_after", duration(waits.deposit_after)),
         ("trade_after", duration(waits.trade_after)),
-        ("think", waits.think.map_or_else(|| quoted("never"), duration)),
+        ("think", quoted(&think)),
     ]
 }
 
@@ -239,6 +267,7 @@ impl BazaarConfig {
             ("commission", u16::from(self.terms.commission).to_string()),
             ("resign_after", self.terms.resign_after.to_string()),
             ("batch_limit", self.terms.batch_limit.to_string()),
+            ("ordering", quoted(self.terms.ordering.name())),
         ];
         let mut timeouts = self.timeouts;
         let timeouts = timeout_entries(&mut timeouts).map(|(key, timeout)| (key, duration(*timeout)));
@@ -261,7 +290,7 @@ impl BazaarConfig {
     }
 
     /// The configuration in force, with everything written out that was drawn or left to defaults. Reading it back
-    /// gives an equal one, even if the defaults change.
+    /// gives an equal one, even if the defaults change, from a file in the run's directory.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::from("# What this run was started with, in full.\n");
@@ -271,7 +300,9 @@ impl BazaarConfig {
                 table = setting.table;
                 let _ = writeln!(text, "\n[{table}]");
             }
-            let _ = writeln!(text, "{} = {}", setting.key, setting.value);
+            // The file lies in that directory, whose name need not be text.
+            let value = if setting.key == "dir" { quoted(".") } else { setting.value };
+            let _ = writeln!(text, "{} = {value}", setting.key);
         }
         text.push_str("\n[graph.adjacency]\n");
         for peer in self.graph.peers() {
@@ -285,6 +316,10 @@ impl BazaarConfig {
 
     fn member_text(&self, member: &super::Member) -> String {
         let address = member.address.as_ref().map(|address| format!("address = {}\n", quoted(address.as_str())));
+        address.unwrap_or_default() + &self.role_text(member)
+    }
+
+    fn role_text(&self, member: &super::Member) -> String {
         let name = |item: &Item| quoted(&self.item_name(*item));
         let wishes = |wishes: &Wishes| {
             format!("wants = {}\nquantity = {}\n", list(wishes.items.iter().map(name)), wishes.quantity)
@@ -296,16 +331,16 @@ impl BazaarConfig {
             });
             format!("offers = {}\n", list(offers))
         };
-        let role = match &member.role {
+        match &member.role {
             Role::Buyer(wanted) => format!("role = \"buyer\"\n{}", wishes(wanted)),
             Role::Seller(offered) => format!("role = \"seller\"\n{}", offers(offered)),
             Role::Both(wanted, offered) => format!("role = \"both\"\n{}{}", wishes(wanted), offers(offered)),
-        };
-        address.unwrap_or_default() + &role
+        }
     }
 
     /// What would be different in a run that was started with this configuration if it continued with `other`: a line
-    /// for each key. Where the files are kept makes no difference, nor does a secret that only one of them has.
+    /// for each key. Where the files are kept makes no difference, nor does where its members listen, nor a secret that
+    /// only one of them has.
     #[must_use]
     pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
         let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {
@@ -313,7 +348,12 @@ impl BazaarConfig {
                 let table = if setting.table.is_empty() { String::new() } else { format!("{}.", setting.table) };
                 (format!("{table}{}", setting.key), setting.value)
             };
-            config.settings().into_iter().filter(|setting| !matches!(setting.key, "dir" | "key")).map(named).collect()
+            config
+                .settings()
+                .into_iter()
+                .filter(|setting| !matches!(setting.key, "dir" | "key" | "address"))
+                .map(named)
+                .collect()
         };
         let (was, now) = (by_key(self), by_key(other));
         let absent = "not set".to_owned();
@@ -335,7 +375,7 @@ impl BazaarConfig {
                 differences.push("graph: the links have changed".to_owned());
             }
             for (id, (was, now)) in self.members().zip(other.members()).enumerate() {
-                let (was, now) = (self.member_text(was), other.member_text(now));
+                let (was, now) = (self.role_text(was), other.role_text(now));
                 if was != now {
                     let line = |text: &str| text.trim_end().replace('\n', ", ");
                     differences.push(format!("peer {id}: was {}, now {}", line(&was), line(&now)));
@@ -441,14 +481,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_saved_configuration_reads_back_as_the_same_one(
-            peers in 1..40_u32, seed: u64, pace in 0..3_usize, think in prop::option::of(0..100_000_u64),
+            peers in 1..40_u32, seed: u64, pace in 0..3_usize, think in prop::option::of((0..100_000_u64, 0..9_u64)),
+            stable in prop::option::of(any::<bool>()),
             addresses: bool, commission in 0..=10_000_u32, items in prop::collection::btree_set("[a-zü]{1,8}", 1..5)
         ) {
             let mut raw = RawConfig::new();
-            let think = think.map_or("never".to_owned(), |millis| format!("{millis}ms"));
+            let think = think.map_or("never".to_owned(), |(millis, more)| format!("{millis}ms..{}ms", millis + more));
+            let ordering = stable.map(|stable| if stable { "stable" } else { "smallest-open" });
+            let ordering = ordering.map(|name| format!("terms.ordering = \"{name}\"\n")).unwrap_or_default();
             raw.set("--x", &format!(
                 "peers = {peers}\nseed = {seed}\npace = {}\nwaits.think = {}\nterms.commission = {commission}\n\
-                 goods.items = {}\n{}",
+                 {ordering}goods.items = {}\n{}",
                 quoted(Speed::ALL[pace].name()),
                 quoted(&think),
                 list(items.iter().map(|item| quoted(item))),
@@ -458,7 +501,7 @@ mod tests {
             let mut config = raw.check().unwrap();
             config.ensure_key();
             let saved = config.to_toml();
-            let read = check(&saved);
+            let read = check(&saved).in_dir(config.dir());
             prop_assert_eq!(&read, &config);
             prop_assert_eq!(read.to_toml(), saved);
             prop_assert_eq!(config.differences(&read), Vec::<String>::new());

@@ -1,17 +1,24 @@
 //! Where each peer can be reached (SPEC A4). The ledger's process keeps the directory in memory: peers register
 //! whenever they connect, so it is soon complete again after a restart.
+//!
+//! It is also where a peer is noticed that runs twice, or from an old copy of its store (SPEC I5). A life belongs to one
+//! store at one time: no other process has it, nor an earlier one after it. And a later life has to wait until the
+//! earlier one was not heard for as long as a connection may be silent.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use bazaar_protocol::id::{Incarnation, Life, PeerId};
+use bazaar_protocol::id::{Life, PeerId};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::{sync::Notify, time::Instant};
 
-use crate::network::task::lock;
+use crate::network::{settings::Settings, task::lock};
 
 /// The longest address, host name, or other text in a registration, in bytes.
 pub const MAX_TEXT: usize = 256;
@@ -21,12 +28,21 @@ pub const MAX_TEXT: usize = 256;
 pub struct Registration {
     /// Which peer, in which life.
     pub life: Life,
+    /// Tells this run of the peer from any other, whatever its life says: a random number, drawn when the life begins.
+    pub instance: u64,
     /// Where its process listens: `host:port`.
     pub address: String,
     /// The id of its process.
     pub pid: u32,
     /// The name of the machine its process runs on.
     pub host: String,
+}
+
+/// "process 4711 on host1, at 10.0.0.1:4000".
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {}, at {}", self.pid, self.host, self.address)
+    }
 }
 
 /// A registration as a reader sees it.
@@ -41,11 +57,17 @@ pub struct Entry {
 /// Why a registration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum RegisterError {
-    /// A later life has already registered; this one must not continue (DESIGN R7).
-    #[error("life {latest} of this peer has already registered: an older one must not continue")]
-    OldLife {
-        /// The latest life.
-        latest: Incarnation,
+    /// This life, or a later one, has already registered from elsewhere; this one must not continue (DESIGN R7).
+    #[error("life {} of it has registered before ({by})", by.life.incarnation)]
+    Outlived {
+        /// The latest registration.
+        by: Box<Registration>,
+    },
+    /// An earlier life is connected and was heard just now. Ask again: if it is about to end, there will be room.
+    #[error("it runs already ({by})")]
+    Taken {
+        /// The registration of that life.
+        by: Box<Registration>,
     },
     /// The registration is not for the peer that sends it.
     #[error("a peer may only register itself")]
@@ -56,51 +78,84 @@ pub enum RegisterError {
 }
 
 /// The addresses of all peers that have registered.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Directory {
-    entries: BTreeMap<PeerId, (Registration, Option<Connection>)>,
+    entries: BTreeMap<PeerId, (Registration, Option<Line>)>,
     /// Addresses that one seeker is told instead: (of, seeker) → address. This is how a proxy is put on a single link.
     detours: BTreeMap<(PeerId, PeerId), String>,
-    connections: u64,
+    lines: u64,
+    /// Who was not heard for as long is not there.
+    silence: Duration,
 }
 
-/// Identifies one of the connections over which peers registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection(u64);
+/// One of the connections over which peers registered.
+#[derive(Clone, Debug)]
+pub struct Line {
+    number: u64,
+    heard: Instant,
+    /// Notified when the peer has registered over another one: this one is of no further use.
+    pub replaced: Arc<Notify>,
+}
+
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory::new(Settings::default().silence)
+    }
+}
 
 impl Directory {
+    /// An empty directory, in which who was not heard for as long is not there.
+    #[must_use]
+    pub fn new(silence: Duration) -> Directory {
+        Directory { entries: BTreeMap::new(), detours: BTreeMap::new(), lines: 0, silence }
+    }
+
     /// Enters a registration in place of the peer's previous one.
     ///
     /// # Errors
-    /// When a later life is known or a text is too long. Nothing has changed then.
-    pub fn register(&mut self, registration: Registration) -> Result<Connection, RegisterError> {
+    /// When the same or a later life is known from elsewhere, when an earlier one is still there, or when a text is too
+    /// long. Nothing has changed then.
+    pub fn register(&mut self, registration: Registration) -> Result<Line, RegisterError> {
         if registration.address.len() > MAX_TEXT || registration.host.len() > MAX_TEXT {
             return Err(RegisterError::TooLong);
         }
         let Life { peer, incarnation } = registration.life;
-        if let Some(latest) = self.latest(peer).filter(|latest| *latest > incarnation) {
-            return Err(RegisterError::OldLife { latest });
+        if let Some((known, line)) = self.entries.get(&peer) {
+            let latest = known.life.incarnation;
+            let is_itself = known.instance == registration.instance;
+            if latest > incarnation || (latest == incarnation && !is_itself) {
+                return Err(RegisterError::Outlived { by: Box::new(known.clone()) });
+            }
+            let is_there = line.as_ref().is_some_and(|line| line.heard.elapsed() < self.silence);
+            if is_there && !is_itself {
+                return Err(RegisterError::Taken { by: Box::new(known.clone()) });
+            }
         }
-        self.connections += 1;
-        let connection = Connection(self.connections);
-        self.entries.insert(peer, (registration, Some(connection)));
-        Ok(connection)
+        self.lines += 1;
+        let line = Line { number: self.lines, heard: Instant::now(), replaced: Arc::default() };
+        if let Some((_, Some(former))) = self.entries.insert(peer, (registration, Some(line.clone()))) {
+            former.replaced.notify_one();
+        }
+        Ok(line)
+    }
+
+    /// Notes that the peer was heard over this connection.
+    pub fn heard(&mut self, peer: PeerId, over: &Line) {
+        if let Some((_, Some(line))) = self.entries.get_mut(&peer)
+            && line.number == over.number
+        {
+            line.heard = Instant::now();
+        }
     }
 
     /// Notes that a connection over which a peer registered has ended. The peer's address stays: it may be cut off from
     /// the ledger only.
-    pub fn disconnected(&mut self, peer: PeerId, connection: Connection) {
+    pub fn disconnected(&mut self, peer: PeerId, ended: &Line) {
         if let Some((_, current)) = self.entries.get_mut(&peer)
-            && *current == Some(connection)
+            && current.as_ref().is_some_and(|line| line.number == ended.number)
         {
             *current = None;
         }
-    }
-
-    /// The latest life of a peer that has registered, if any has.
-    #[must_use]
-    pub fn latest(&self, peer: PeerId) -> Option<Incarnation> {
-        self.entries.get(&peer).map(|(registration, _)| registration.life.incarnation)
     }
 
     /// Where `seeker` can reach `of`; `None` if `of` has not registered.
@@ -122,10 +177,10 @@ impl Directory {
     /// All entries of peers above `after` (`None`: from the first), in order of their ids.
     pub fn entries(&self, after: Option<PeerId>) -> impl Iterator<Item = Entry> + '_ {
         let is_above = move |peer: &PeerId| after.is_none_or(|after| *peer > after);
-        self.entries.iter().filter(move |(peer, _)| is_above(peer)).map(|(_, (registration, connection))| Entry {
-            registration: registration.clone(),
-            connected: connection.is_some(),
-        })
+        self.entries
+            .iter()
+            .filter(move |(peer, _)| is_above(peer))
+            .map(|(_, (registration, line))| Entry { registration: registration.clone(), connected: line.is_some() })
     }
 }
 
@@ -152,19 +207,25 @@ pub type SharedDirectory = Arc<Mutex<Directory>>;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use bazaar_protocol::id::Incarnation;
+
     use super::*;
 
     fn registration(peer: u32, incarnation: u32, address: &str) -> Registration {
         let life = Life { peer: PeerId(peer), incarnation: Incarnation(incarnation) };
-        Registration { life, address: address.into(), pid: 1, host: "here".into() }
+        Registration { life, instance: 1, address: address.into(), pid: 1, host: "here".into() }
+    }
+
+    fn of_instance(instance: u64, incarnation: u32) -> Registration {
+        Registration { instance, ..registration(1, incarnation, "a:1") }
     }
 
     #[test]
     fn an_older_life_never_replaces_a_later_one() {
         let mut directory = Directory::default();
         directory.register(registration(1, 2, "a:2")).unwrap();
-        let latest = Incarnation(2);
-        assert_eq!(directory.register(registration(1, 1, "a:1")), Err(RegisterError::OldLife { latest }));
+        let by = Box::new(registration(1, 2, "a:2"));
+        assert_eq!(directory.register(registration(1, 1, "a:1")).unwrap_err(), RegisterError::Outlived { by });
         assert_eq!(directory.address(PeerId(1), PeerId(0)).as_deref(), Some("a:2"));
         directory.register(registration(1, 3, "a:3")).unwrap();
         assert_eq!(directory.address(PeerId(1), PeerId(0)).as_deref(), Some("a:3"));
@@ -175,11 +236,44 @@ mod tests {
         let mut directory = Directory::default();
         let old = directory.register(registration(1, 1, "a:1")).unwrap();
         let new = directory.register(registration(1, 1, "a:1")).unwrap();
-        directory.disconnected(PeerId(1), old);
+        directory.disconnected(PeerId(1), &old);
         assert!(directory.entries(None).all(|entry| entry.connected));
-        directory.disconnected(PeerId(1), new);
+        directory.disconnected(PeerId(1), &new);
         assert!(directory.entries(None).all(|entry| !entry.connected));
         assert!(directory.address(PeerId(1), PeerId(0)).is_some(), "the address stays");
+    }
+
+    // SPEC I5.
+    #[tokio::test(start_paused = true)]
+    async fn another_process_of_a_peer_is_kept_out_while_the_first_is_heard_and_never_has_its_life() {
+        let mut directory = Directory::default();
+        let silence = Settings::default().silence;
+        let first = directory.register(of_instance(1, 5)).unwrap();
+        let by = || Box::new(of_instance(1, 5));
+        for incarnation in [4, 5] {
+            let refused = directory.register(of_instance(2, incarnation)).unwrap_err();
+            assert_eq!(refused, RegisterError::Outlived { by: by() });
+        }
+        tokio::time::advance(silence * 2 / 3).await;
+        directory.heard(PeerId(1), &first);
+        tokio::time::advance(silence * 2 / 3).await;
+        assert_eq!(directory.register(of_instance(2, 6)).unwrap_err(), RegisterError::Taken { by: by() });
+        tokio::time::advance(silence / 3).await;
+        directory.register(of_instance(2, 6)).unwrap();
+        first.replaced.notified().await;
+        assert_eq!(
+            directory.register(of_instance(1, 5)).unwrap_err().to_string(),
+            "life 6 of it has registered before \
+            (process 1 on here, at a:1)"
+        );
+    }
+
+    #[test]
+    fn a_later_life_need_not_wait_once_the_connection_of_the_earlier_has_ended() {
+        let mut directory = Directory::default();
+        let first = directory.register(of_instance(1, 5)).unwrap();
+        directory.disconnected(PeerId(1), &first);
+        directory.register(of_instance(2, 6)).unwrap();
     }
 
     #[test]

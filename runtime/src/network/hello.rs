@@ -12,16 +12,14 @@
 //! What is sent afterwards is neither signed nor encrypted, so this does not keep out an attacker who can change
 //! packets in transit (DESIGN 2).
 
-use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, io, str::FromStr, time::Duration};
 
 use bazaar_protocol::id::{Incarnation, Life, PeerId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{
     io::AsyncReadExt,
-    net::{TcpListener, TcpStream, ToSocketAddrs},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
+    net::{TcpStream, ToSocketAddrs},
     time::timeout,
 };
 use tokio_util::bytes::Bytes;
@@ -32,7 +30,7 @@ use crate::network::{
 };
 
 /// The version of everything that is said over connections. Only equal versions talk to each other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 6;
 
 /// The first bytes of every connection to this system, in every version there will be.
 pub const MAGIC: [u8; 8] = *b"bazaar\r\n";
@@ -201,6 +199,17 @@ pub enum Refusal {
         /// The latest life that has connected.
         latest: Incarnation,
     },
+    /// No configuration of this run has such a peer. All members must use the same one.
+    #[error("there is no peer {peer}: this bazaar has {peers} peers, counted from 0")]
+    NoSuchPeer {
+        /// The peer that the connector says it is.
+        peer: PeerId,
+        /// How many peers there are.
+        peers: u32,
+    },
+    /// No peer can have got to that life: the member has a bug (SPEC I8).
+    #[error("nobody has got to life {0}")]
+    NoSuchLife(Incarnation),
     /// This process does not serve connections of that kind.
     #[error("{wanted} is not served here: this is {this}")]
     WrongDoor {
@@ -410,6 +419,12 @@ fn judge<T>(
     if credentials.key.prove(CONNECTOR, &[nonce, &signed.hello]) != signed.proof {
         return Err(Refusal::Key);
     }
+    match hello.purpose {
+        Purpose::Link { from, .. } | Purpose::Ledger { from } if from.incarnation > Incarnation::MOST => {
+            return Err(Refusal::NoSuchLife(from.incarnation));
+        }
+        Purpose::Link { .. } | Purpose::Ledger { .. } | Purpose::Tool => {}
+    }
     let admitted = admit(hello.purpose)?;
     let proof = *credentials.key.prove(ACCEPTOR, &[nonce, &hello.nonce, &signed.hello]).as_bytes();
     Ok((hello.purpose, proof, admitted))
@@ -432,57 +447,4 @@ async fn send_away(mut frames: Frames, refusal: &Refusal) {
     };
     // Whether the refusal is read is up to the other side.
     let _ = timeout(DEADLINE, farewell).await;
-}
-
-/// A connection that has not yet said who it is. At most [`Settings::strangers`] of them are served at a time.
-#[derive(Debug)]
-pub(crate) struct Stranger {
-    pub(crate) stream: TcpStream,
-    pub(crate) address: SocketAddr,
-    place: OwnedSemaphorePermit,
-}
-
-impl Stranger {
-    /// Lets it introduce itself. Afterwards its place among the strangers is free.
-    pub(crate) async fn introduce_itself<T>(
-        self,
-        credentials: &Credentials,
-        settings: &Settings,
-        admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
-    ) -> Option<(Frames, Purpose, T)> {
-        let Stranger { stream, address, place } = self;
-        let result = accept(stream, credentials, settings, admit).await;
-        drop(place);
-        match result {
-            Ok((frames, purpose, admitted)) => Some((frames, purpose, admitted)),
-            Err(error) => {
-                tracing::warn!(%address, "connection closed: {error}");
-                None
-            }
-        }
-    }
-}
-
-/// Accepts connections forever; each has a task of its own, which ends with this one.
-pub(crate) async fn accept_all<F>(listener: TcpListener, settings: Settings, serve: impl Fn(Stranger) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let places = Arc::new(Semaphore::new(settings.strangers.max(1)));
-    let mut connections = JoinSet::new();
-    loop {
-        // While no place is free, nothing is accepted: further strangers wait in the system's backlog.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                connections.spawn(serve(Stranger { stream, address, place }));
-            }
-            Err(error) => {
-                // Usually too many open files: others will close some.
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(settings.backoff_min).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
-    }
 }

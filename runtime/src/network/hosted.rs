@@ -14,17 +14,41 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::network::{
-    hello::{Credentials, Purpose, Refusal},
-    service::{Gone, PeerStatus},
-    settings::Settings,
+    ceiling,
+    door::Door,
+    hello::{Purpose, Refusal},
+    refusals::{Reason, Refusals},
+    service::{Gone, Hand, HandRefusal, PeerStatus},
     task::lock,
 };
 
 /// The most envelopes that are delivered together. A receiver takes all of them or none.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// "How is your peer?" The driver answers when it gets to it.
-pub type StatusRequest = oneshot::Sender<PeerStatus>;
+/// What a tool wants of a hosted peer. Its driver answers when it gets to it.
+#[derive(Debug)]
+pub enum Request {
+    /// "How is your peer?"
+    Status(oneshot::Sender<PeerStatus>),
+    /// "Cut its link to this neighbour, until it is healed."
+    Cut {
+        /// The neighbour.
+        to: PeerId,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<(), HandRefusal>>,
+    },
+    /// "Heal all of its links that were cut." The answer are the neighbours to which they lead.
+    Heal(oneshot::Sender<Vec<PeerId>>),
+    /// "Give the office back."
+    Resign(oneshot::Sender<Result<(), HandRefusal>>),
+    /// "Write down that this was done to your process."
+    Hand {
+        /// What was done.
+        hand: Hand,
+        /// Answered once it is in the log.
+        answer: oneshot::Sender<()>,
+    },
+}
 
 /// What a driver provides so that its peer can be reached.
 #[derive(Debug)]
@@ -36,8 +60,8 @@ pub struct HostedPeer {
     /// Where to put [`Input::Received`], [`Input::LinkUp`] and [`Input::LinkDown`]. The driver must keep draining it;
     /// when it is full, neighbours wait.
     pub inbox: mpsc::Sender<Input>,
-    /// Where tools' requests for the peer's status go.
-    pub status: mpsc::Sender<StatusRequest>,
+    /// Where tools' requests go.
+    pub requests: mpsc::Sender<Request>,
 }
 
 /// Why a process does not host a peer.
@@ -51,8 +75,7 @@ pub enum HostError {
 /// What the listener and all links of a process share.
 #[derive(Debug)]
 pub(crate) struct HostedPeers {
-    pub(crate) credentials: Credentials,
-    pub(crate) settings: Settings,
+    pub(crate) door: Door,
     peers: Mutex<BTreeMap<PeerId, Entry>>,
 }
 
@@ -60,7 +83,7 @@ pub(crate) struct HostedPeers {
 struct Entry {
     life: Life,
     inbox: mpsc::Sender<Input>,
-    status: mpsc::Sender<StatusRequest>,
+    requests: mpsc::Sender<Request>,
     neighbours: BTreeMap<PeerId, Neighbour>,
 }
 
@@ -83,8 +106,8 @@ pub(crate) enum Hosted {
 }
 
 impl HostedPeers {
-    pub(crate) fn new(credentials: Credentials, settings: Settings) -> HostedPeers {
-        HostedPeers { credentials, settings, peers: Mutex::default() }
+    pub(crate) fn new(door: Door) -> HostedPeers {
+        HostedPeers { door, peers: Mutex::default() }
     }
 
     /// Adds a peer to those hosted here.
@@ -92,7 +115,7 @@ impl HostedPeers {
     /// # Errors
     /// When it is already hosted here.
     pub(crate) fn insert(&self, peer: &HostedPeer) -> Result<(), HostError> {
-        let HostedPeer { life, neighbours, inbox, status } = peer;
+        let HostedPeer { life, neighbours, inbox, requests } = peer;
         let mut peers = lock(&self.peers);
         if peers.contains_key(&life.peer) {
             return Err(HostError::AlreadyHosted(life.peer));
@@ -102,7 +125,7 @@ impl HostedPeers {
             other.neighbours.get(&life.peer).inspect(|neighbour| neighbour.came.notify_one());
         }
         let neighbours = neighbours.iter().map(|id| (*id, Neighbour::default())).collect();
-        let entry = Entry { life: *life, inbox: inbox.clone(), status: status.clone(), neighbours };
+        let entry = Entry { life: *life, inbox: inbox.clone(), requests: requests.clone(), neighbours };
         peers.insert(life.peer, entry);
         Ok(())
     }
@@ -123,6 +146,12 @@ impl HostedPeers {
             Some(came) => came.notified().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// The latest life of `neighbour` that has connected to `peer`, which is hosted here; 0 if none has.
+    pub(crate) fn latest(&self, peer: PeerId, neighbour: PeerId) -> Incarnation {
+        let peers = lock(&self.peers);
+        peers.get(&peer).and_then(|entry| entry.neighbours.get(&neighbour)).map_or(Incarnation(0), |door| door.latest)
     }
 
     pub(crate) fn remove(&self, life: Life) {
@@ -157,11 +186,16 @@ impl HostedPeers {
         }
     }
 
-    /// The hosted peers above `after`, each with where to ask for its status.
-    pub(crate) fn hosted_after(&self, after: Option<PeerId>) -> Vec<(PeerId, mpsc::Sender<StatusRequest>)> {
+    /// Where requests to a peer's driver go; `None` if it is not hosted here.
+    pub(crate) fn requests_to(&self, peer: PeerId) -> Option<mpsc::Sender<Request>> {
+        lock(&self.peers).get(&peer).map(|entry| entry.requests.clone())
+    }
+
+    /// The hosted peers above `after`, each with where requests to its driver go.
+    pub(crate) fn hosted_after(&self, after: Option<PeerId>) -> Vec<(PeerId, mpsc::Sender<Request>)> {
         let peers = lock(&self.peers);
         let above = peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
-        above.map(|(id, entry)| (*id, entry.status.clone())).collect()
+        above.map(|(id, entry)| (*id, entry.requests.clone())).collect()
     }
 }
 
@@ -175,7 +209,21 @@ pub(crate) enum Admitted {
 /// Puts envelopes from a neighbour into a driver's inbox, waiting for room. If this is dropped midway, all of a batch
 /// has been handed over or none of it: there is room for all before the first goes in, and nothing waits in between. (A
 /// batch beyond [`MAX_BATCH`] or the inbox's size, which no link sends, is split.)
-pub(crate) async fn put(inbox: &mpsc::Sender<Input>, from: PeerId, mut envelopes: Vec<Envelope>) -> Result<(), Gone> {
+pub(crate) async fn put(
+    inbox: &mpsc::Sender<Input>,
+    from: PeerId,
+    mut envelopes: Vec<Envelope>,
+    refusals: &Refusals,
+) -> Result<(), Gone> {
+    // SPEC I8: here is where all of them enter.
+    envelopes.retain(|envelope| match ceiling::above(envelope.furthest()) {
+        Some(reading) => {
+            let detail = format_args!("an envelope of peer {} from peer {from}: {reading}", envelope.source);
+            refusals.refuse(Reason::Implausible, detail);
+            false
+        }
+        None => true,
+    });
     if envelopes.is_empty() {
         // A driver that does not drain its inbox counts as absent.
         return inbox.reserve().await.map(drop).map_err(|_| Gone);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bazaar_protocol::{
-    id::PeerId,
+    id::{Epoch, PeerId},
     input::Input,
     ledger::{LedgerCall, LedgerReply},
 };
@@ -22,13 +22,14 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use tarpc::client::{self, RpcError};
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 
 use crate::network::{
     directory::{Addresses, RegisterError, Registration, Unavailable},
     hello::{self, ConnectError, Credentials, Purpose},
+    refusals::Refusals,
     service::{LedgerDoorClient, LedgerRefusal, within},
     settings::{Backoff, Settings},
     task::Task,
@@ -48,6 +49,7 @@ pub struct LedgerClient {
     asks: mpsc::Sender<Ask>,
     state: Arc<State>,
     settings: Settings,
+    refused: watch::Receiver<Option<RegisterError>>,
     _task: Task,
 }
 
@@ -55,6 +57,14 @@ pub struct LedgerClient {
 struct State {
     up: AtomicBool,
     dropped: AtomicU64,
+    /// The latest epoch that anybody has named to the peer.
+    heard: AtomicU64,
+}
+
+impl State {
+    fn heard(&self) -> Epoch {
+        Epoch(self.heard.load(Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +75,7 @@ enum Ask {
 
 impl LedgerClient {
     /// Keeps a connection open for the peer that `registration` is about. The incarnation in it must be durable (DESIGN
-    /// R7). `inbox` is the driver's, which must keep draining it.
+    /// R7). `inbox` is the driver's, which must keep draining it. `refusals` are the process's.
     #[must_use]
     pub fn open(
         credentials: Credentials,
@@ -73,12 +83,38 @@ impl LedgerClient {
         registration: Registration,
         address: LedgerAddress,
         inbox: mpsc::Sender<Input>,
+        refusals: Arc<Refusals>,
     ) -> LedgerClient {
         let (asks, asked) = mpsc::channel(CALLS);
         let state = Arc::new(State::default());
-        let connection =
-            Connection { credentials, settings, registration, address, inbox, asked, state: Arc::clone(&state) };
-        LedgerClient { asks, state, settings, _task: Task::spawn(connection.run()) }
+        let (refusal, refused) = watch::channel(None);
+        let connection = Connection {
+            credentials,
+            settings,
+            registration,
+            address,
+            inbox,
+            asked,
+            state: Arc::clone(&state),
+            refusals,
+            taken_since: None,
+            refusal,
+        };
+        LedgerClient { asks, state, settings, refused, _task: Task::spawn(connection.run()) }
+    }
+
+    /// Waits until the directory has refused this life for good: the peer runs twice, or from an old copy of its store
+    /// (SPEC I5).
+    pub fn refused(&self) -> impl Future<Output = RegisterError> + use<> {
+        let mut refused = self.refused.clone();
+        async move {
+            let found = refused.wait_for(Option::is_some).await.map(|refused| refused.clone());
+            match found {
+                Ok(Some(error)) => error,
+                // The connection has ended with its driver.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// Calls the ledger; neither waits nor fails. When the ledger cannot be reached the call is dropped.
@@ -86,6 +122,11 @@ impl LedgerClient {
         if !self.is_up() || self.asks.try_send(Ask::Call(call)).is_err() {
             self.state.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Says what the latest epoch is that anybody has named to the peer: the next sign of life asks about it.
+    pub fn tell_heard(&self, epoch: Epoch) {
+        self.state.heard.store(epoch.0, Ordering::Relaxed);
     }
 
     /// Whether the connection is open and the peer registered.
@@ -169,7 +210,7 @@ impl From<RpcError> for Trouble {
 
 /// What became of a ping, a call or a lookup.
 enum Done {
-    Ping(Result<Result<(), RpcError>, Elapsed>),
+    Ping(Result<Result<LedgerReply, RpcError>, Elapsed>),
     Reply(Result<Result<Result<LedgerReply, LedgerRefusal>, RpcError>, Elapsed>),
     Address {
         found: Result<Result<Option<String>, RpcError>, Elapsed>,
@@ -185,6 +226,10 @@ struct Connection {
     inbox: mpsc::Sender<Input>,
     asked: mpsc::Receiver<Ask>,
     state: Arc<State>,
+    refusals: Arc<Refusals>,
+    /// Since when an earlier life of the peer has kept it out.
+    taken_since: Option<Instant>,
+    refusal: watch::Sender<Option<RegisterError>>,
 }
 
 impl Connection {
@@ -202,6 +247,9 @@ impl Connection {
                 if self.inbox.send(Input::LedgerDown).await.is_err() {
                     return;
                 }
+            }
+            if self.is_refused_for_good(&trouble) {
+                return;
             }
             // Once per reason, since attempts repeat.
             let text = trouble.to_string();
@@ -223,6 +271,22 @@ impl Connection {
         }
     }
 
+    /// Whether the directory will never let this life in. One whose predecessor is still there is given the time in which
+    /// that one would be missed if it had just died, twice.
+    fn is_refused_for_good(&mut self, trouble: &Trouble) -> bool {
+        let Trouble::Register(error) = trouble else { return false };
+        let is_final = match error {
+            RegisterError::Outlived { .. } | RegisterError::NotYours | RegisterError::TooLong => true,
+            RegisterError::Taken { .. } => {
+                self.taken_since.get_or_insert_with(Instant::now).elapsed() >= self.settings.silence * 2
+            }
+        };
+        if is_final {
+            self.refusal.send_replace(Some(error.clone()));
+        }
+        is_final
+    }
+
     fn count_dropped(&self) {
         self.state.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -237,7 +301,8 @@ impl Connection {
     /// Registers, then carries calls and replies until the connection no longer works.
     async fn serve(&mut self, frames: Frames, backoff: &mut Backoff) -> Trouble {
         let answer_timeout = self.settings.answer_timeout();
-        let connection = LedgerDoorClient::new(client::Config::default(), Wire::new(frames, "the ledger"));
+        let wire = Wire::new(frames, "the ledger").reporting_to(&self.refusals);
+        let connection = LedgerDoorClient::new(client::Config::default(), wire);
         let client = connection.client;
         let mut dispatch = pin!(connection.dispatch.fuse());
 
@@ -253,6 +318,7 @@ impl Connection {
             Err(elapsed) => return elapsed.into(),
         }
         backoff.reset();
+        self.taken_since = None;
         self.state.up.store(true, Ordering::Relaxed);
         if self.inbox.send(Input::LedgerUp).await.is_err() {
             return Trouble::NoDriver;
@@ -278,12 +344,17 @@ impl Connection {
                 // Pings go out beside the calls, which may wait long for a disk.
                 () = &mut idle, if !pinging => {
                     pinging = true;
-                    let ping = timeout(answer_timeout, client.ping(within(answer_timeout * 4)));
+                    let ping = timeout(answer_timeout, client.ping(within(answer_timeout * 4), self.state.heard()));
                     under_way.push(ping.map(Done::Ping).boxed());
                 }
                 Some(done) = under_way.next() => {
                     match done {
-                        Done::Ping(Ok(Ok(()))) => pinging = false,
+                        Done::Ping(Ok(Ok(reply))) => {
+                            pinging = false;
+                            if self.inbox.send(Input::Ledger(reply)).await.is_err() {
+                                return Trouble::NoDriver;
+                            }
+                        }
                         Done::Ping(Ok(Err(broken))) => return broken.into(),
                         Done::Ping(Err(elapsed)) => return elapsed.into(),
                         Done::Reply(Ok(Ok(Ok(reply)))) => {
@@ -295,12 +366,10 @@ impl Connection {
                             self.state.dropped.fetch_add(1, Ordering::Relaxed);
                             continue;
                         }
+                        // This is no word of the fence, so a ping is due all the same.
                         Done::Address { found, answer } => {
-                            let is_answer = matches!(found, Ok(Ok(_)));
                             drop(answer.send(found.ok().and_then(Result::ok).ok_or(Unavailable)));
-                            if !is_answer {
-                                continue;
-                            }
+                            continue;
                         }
                     }
                     idle.as_mut().reset(Instant::now() + self.settings.keepalive);

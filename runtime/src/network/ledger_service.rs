@@ -10,8 +10,8 @@ use std::{
 };
 
 use bazaar_protocol::{
-    id::{Life, PeerId, Position},
-    ledger::{LedgerCall, LedgerReply, LedgerStatus},
+    id::{Epoch, Life, PeerId, Position},
+    ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Secret, Word},
     record::Batch,
 };
 use futures::StreamExt;
@@ -21,13 +21,16 @@ use tarpc::{
 };
 use tokio::{
     net::{TcpListener, ToSocketAddrs},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::network::{
-    directory::{Connection, Directory, RegisterError, Registration, SharedDirectory},
-    hello::{self, Credentials, Purpose, Refusal, Stranger},
-    service::{LedgerDoor, LedgerInfo, LedgerRefusal, LedgerTools},
+    ceiling,
+    directory::{Directory, Line, RegisterError, Registration, SharedDirectory},
+    door::{Door, Stranger},
+    hello::{Credentials, Purpose, Refusal},
+    refusals::Reason,
+    service::{Hand, LedgerDoor, LedgerInfo, LedgerRefusal, LedgerTools},
     settings::Settings,
     task::{Task, lock},
     wire::{Wire, that_fit},
@@ -44,7 +47,7 @@ pub enum LedgerJob {
         /// The call.
         call: LedgerCall,
         /// Where the reply goes. If it is dropped, the call is not answered.
-        reply: oneshot::Sender<LedgerReply>,
+        reply: oneshot::Sender<Result<LedgerReply, LedgerRefusal>>,
     },
     /// A tool reads the log.
     Log {
@@ -58,15 +61,24 @@ pub enum LedgerJob {
         /// Where the answer goes. If it is dropped, the tool gets no answer.
         reply: oneshot::Sender<Fence>,
     },
+    /// Somebody does something to the process, which its log is to say.
+    Hand {
+        /// What is done.
+        hand: Hand,
+        /// Answered once the log says it.
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// The state of the ledger's fence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The durable state of the fence.
     pub status: LedgerStatus,
     /// Whether the latest term is being renewed.
     pub live: bool,
+    /// What is wrong with its log, in words.
+    pub trouble: Option<String>,
 }
 
 /// The network side of the ledger's process. Dropping it closes the listener and all connections.
@@ -78,8 +90,9 @@ pub struct LedgerServer {
 }
 
 impl LedgerServer {
-    /// Starts to listen. Port 0 takes any free port; see [`LedgerServer::address`]. Jobs go into `jobs`, which should
-    /// be bounded: when it is full, callers wait.
+    /// Starts to listen. Port 0 takes any free port; see [`LedgerServer::address`]. The run has this many `peers`; others
+    /// are refused. Jobs go into `jobs`, which should be bounded: when it is full, callers wait. With every sign of
+    /// life it tells the durable state of the fence, sealed with the ledger's secret.
     ///
     /// # Errors
     /// When it cannot listen on the address.
@@ -87,14 +100,20 @@ impl LedgerServer {
         address: impl ToSocketAddrs,
         credentials: Credentials,
         settings: Settings,
+        peers: u32,
         jobs: mpsc::Sender<LedgerJob>,
+        (status, secret): (watch::Receiver<LedgerStatus>, Secret),
     ) -> io::Result<LedgerServer> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let directory = SharedDirectory::default();
-        let shared = Arc::new(Shared { credentials, settings, jobs, directory: Arc::clone(&directory) });
-        let serve = move |stranger| receive(Arc::clone(&shared), stranger);
-        Ok(LedgerServer { address, directory, _listening: Task::spawn(hello::accept_all(listener, settings, serve)) })
+        let directory = SharedDirectory::new(Mutex::new(Directory::new(settings.silence)));
+        let door = Door::new(credentials, settings);
+        let shared = Arc::new(Shared { door, peers, jobs, status, secret, directory: Arc::clone(&directory) });
+        let listening = async move {
+            let serve = |stranger| receive(Arc::clone(&shared), stranger);
+            shared.door.accept_all(listener, serve).await;
+        };
+        Ok(LedgerServer { address, directory, _listening: Task::spawn(listening) })
     }
 
     /// The address it listens on.
@@ -112,9 +131,12 @@ impl LedgerServer {
 
 #[derive(Debug)]
 struct Shared {
-    credentials: Credentials,
-    settings: Settings,
+    door: Door,
+    /// How many peers the run has.
+    peers: u32,
     jobs: mpsc::Sender<LedgerJob>,
+    status: watch::Receiver<LedgerStatus>,
+    secret: Secret,
     directory: SharedDirectory,
 }
 
@@ -122,10 +144,11 @@ impl Shared {
     fn admit(&self, purpose: Purpose) -> Result<Option<Life>, Refusal> {
         match purpose {
             Purpose::Tool => Ok(None),
-            Purpose::Ledger { from } => match lock(&self.directory).latest(from.peer) {
-                Some(latest) if latest > from.incarnation => Err(Refusal::OldLife { latest }),
-                Some(_) | None => Ok(Some(from)),
-            },
+            Purpose::Ledger { from } if from.peer.0 >= self.peers => {
+                Err(Refusal::NoSuchPeer { peer: from.peer, peers: self.peers })
+            }
+            // Whether this life may go on is decided when it registers.
+            Purpose::Ledger { from } => Ok(Some(from)),
             Purpose::Link { to, .. } => {
                 Err(Refusal::WrongDoor { wanted: format!("peer {to}"), this: "the ledger".to_owned() })
             }
@@ -141,16 +164,21 @@ impl Shared {
 }
 
 async fn receive(shared: Arc<Shared>, stranger: Stranger) {
-    let introduced =
-        stranger.introduce_itself(&shared.credentials, &shared.settings, |purpose| shared.admit(purpose)).await;
+    let introduced = shared.door.introduce(stranger, |purpose| shared.admit(purpose)).await;
     match introduced {
         Some((frames, purpose, Some(caller))) => {
-            let channel = BaseChannel::with_defaults(Wire::new(frames, purpose.to_string()));
-            let door = PeerDoor { registered: Arc::new(Registered::new(&shared, caller)), shared, caller };
-            channel.execute(door.serve()).for_each_concurrent(CALLS, |call| call).await;
+            let wire = Wire::new(frames, purpose.to_string()).reporting_to(&shared.door.refusals);
+            let channel = BaseChannel::with_defaults(wire);
+            let registered = Arc::new(Registered::new(&shared, caller));
+            let door = PeerDoor { registered: Arc::clone(&registered), shared, caller };
+            tokio::select! {
+                () = channel.execute(door.serve()).for_each_concurrent(CALLS, |call| call) => {}
+                () = registered.replaced() => {}
+            }
         }
         Some((frames, purpose, None)) => {
-            let channel = BaseChannel::with_defaults(Wire::new(frames, purpose.to_string()));
+            let wire = Wire::new(frames, purpose.to_string()).reporting_to(&shared.door.refusals);
+            let channel = BaseChannel::with_defaults(wire);
             channel.execute(ToolDoor { shared }.serve()).for_each_concurrent(CALLS, |call| call).await;
         }
         None => {}
@@ -163,19 +191,46 @@ async fn receive(shared: Arc<Shared>, stranger: Stranger) {
 struct Registered {
     directory: SharedDirectory,
     peer: PeerId,
-    connection: Mutex<Option<Connection>>,
+    line: watch::Sender<Option<Line>>,
 }
 
 impl Registered {
     fn new(shared: &Shared, caller: Life) -> Registered {
-        Registered { directory: Arc::clone(&shared.directory), peer: caller.peer, connection: Mutex::new(None) }
+        Registered { directory: Arc::clone(&shared.directory), peer: caller.peer, line: watch::Sender::new(None) }
+    }
+
+    /// Notes that the peer was heard.
+    ///
+    /// # Errors
+    /// When it has not registered.
+    fn heard(&self) -> Result<(), LedgerRefusal> {
+        let line = self.line.borrow().clone().ok_or(LedgerRefusal::NotRegistered)?;
+        lock(&self.directory).heard(self.peer, &line);
+        Ok(())
+    }
+
+    /// Waits until the peer has registered over another connection.
+    async fn replaced(&self) {
+        let mut lines = self.line.subscribe();
+        loop {
+            let replaced = lines.borrow_and_update().as_ref().map(|line| Arc::clone(&line.replaced));
+            match replaced {
+                Some(replaced) => {
+                    tokio::select! {
+                        () = replaced.notified() => return,
+                        _ = lines.changed() => {}
+                    }
+                }
+                None => drop(lines.changed().await),
+            }
+        }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(connection) = *lock(&self.connection) {
-            lock(&self.directory).disconnected(self.peer, connection);
+        if let Some(line) = &*self.line.borrow() {
+            lock(&self.directory).disconnected(self.peer, line);
         }
     }
 }
@@ -187,23 +242,61 @@ struct PeerDoor {
     registered: Arc<Registered>,
 }
 
+impl PeerDoor {
+    fn in_anothers_name(&self, does: &str, other: Life) {
+        let detail = format_args!(
+            "peer {} (life {}) {does} in the name of peer {} (life {})",
+            self.caller.peer, self.caller.incarnation, other.peer, other.incarnation
+        );
+        self.shared.door.refusals.refuse(Reason::OtherName, detail);
+    }
+}
+
 impl LedgerDoor for PeerDoor {
-    async fn ping(self, _: context::Context) {}
+    async fn ping(self, _: context::Context, heard: Epoch) -> LedgerReply {
+        // Before it has registered, it may ask whether anybody is there.
+        let _ = self.registered.heard();
+        let word = Word::of(self.caller, heard, *self.shared.status.borrow(), self.shared.secret);
+        LedgerReply { word, answer: LedgerAnswer::Status }
+    }
 
     async fn call(self, _: context::Context, call: LedgerCall) -> Result<LedgerReply, LedgerRefusal> {
+        self.registered.heard()?;
         if call.caller != self.caller {
-            tracing::warn!(caller = ?self.caller, "a call in the name of {:?} is refused", call.caller);
+            self.in_anothers_name("calls", call.caller);
             return Err(LedgerRefusal::NotYou);
         }
-        self.shared.ask(|reply| LedgerJob::Call { call, reply }).await
+        if let LedgerRequest::Append(batch) = &call.request
+            && let Some(reading) = ceiling::above(batch.furthest())
+        {
+            let detail = format_args!("a batch of peer {}: {reading}", self.caller.peer);
+            self.shared.door.refusals.refuse(Reason::Implausible, detail);
+            return Err(LedgerRefusal::ClockAbsurd);
+        }
+        let HighWaterMark { epoch, head, .. } = call.seen;
+        let answer = self.shared.ask(|reply| LedgerJob::Call { call, reply }).await?;
+        if answer == Err(LedgerRefusal::MadeUp) {
+            let peer = self.caller.peer;
+            let detail = format_args!(
+                "a call of peer {peer}: it says that it has seen epoch {epoch} and {head} records; either nobody has, or its \
+                 batch is not what it says it is"
+            );
+            self.shared.door.refusals.refuse(Reason::Implausible, detail);
+        }
+        answer
     }
 
     async fn register(self, _: context::Context, registration: Registration) -> Result<(), RegisterError> {
         if registration.life != self.caller {
+            self.in_anothers_name("registers", registration.life);
             return Err(RegisterError::NotYours);
         }
-        let connection = lock(&self.shared.directory).register(registration)?;
-        *lock(&self.registered.connection) = Some(connection);
+        let registered = lock(&self.shared.directory).register(registration);
+        if let Err(error @ RegisterError::Outlived { .. }) = &registered {
+            let detail = format_args!("peer {} (life {}): {error}", self.caller.peer, self.caller.incarnation);
+            self.shared.door.refusals.refuse(Reason::OldLife, detail);
+        }
+        self.registered.line.send_replace(Some(registered?));
         Ok(())
     }
 
@@ -219,15 +312,20 @@ struct ToolDoor {
 
 impl LedgerTools for ToolDoor {
     async fn status(self, _: context::Context, after: Option<PeerId>) -> Result<LedgerInfo, LedgerRefusal> {
-        let Fence { status, live } = self.shared.ask(|reply| LedgerJob::Info { reply }).await?;
+        let Fence { status, live, trouble } = self.shared.ask(|reply| LedgerJob::Info { reply }).await?;
         let directory = lock(&self.shared.directory);
-        let entries = that_fit(directory.entries(after));
+        let door = self.shared.door.status();
+        let entries = that_fit(&door, directory.entries(after));
         let more = directory.entries(after).count() > entries.len();
-        Ok(LedgerInfo { status, live, entries, more })
+        Ok(LedgerInfo { status, live, trouble, entries, more, door })
     }
 
     async fn log(self, _: context::Context, from: Position) -> Result<Vec<Batch>, LedgerRefusal> {
         self.shared.ask(|reply| LedgerJob::Log { from, reply }).await
+    }
+
+    async fn hand(self, _: context::Context, hand: Hand) -> Result<(), LedgerRefusal> {
+        self.shared.ask(|reply| LedgerJob::Hand { hand, reply }).await
     }
 
     async fn detour(self, _: context::Context, of: PeerId, seeker: PeerId, address: Option<String>) {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bazaar_protocol::{
-    id::{Life, PeerId},
+    id::{Incarnation, Life, PeerId},
     input::Input,
     message::{Body, Envelope, Route},
 };
@@ -23,7 +23,7 @@ use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tarpc::client;
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -31,7 +31,7 @@ use crate::network::{
     directory::{Addresses, Unavailable},
     hello::{self, ConnectError, Purpose},
     hosted::{Hosted, HostedPeers, MAX_BATCH, put},
-    service::{LinkCounts, LinkStatus, PeerLinkClient, within},
+    service::{HandRefusal, LinkCounts, LinkStatus, PeerLinkClient, within},
     settings::Backoff,
     task::{Task, lock},
     wire::{self, Frames, MAX_BODY, Wire},
@@ -61,7 +61,7 @@ impl Links {
         addresses: &Arc<dyn Addresses>,
     ) -> Links {
         let link = |to: &PeerId| {
-            let outbox = Arc::new(Outbox::new(shared.settings.queue));
+            let outbox = Arc::new(Outbox::new(shared.door.settings.queue));
             let link = Link {
                 from: life,
                 to: *to,
@@ -76,10 +76,27 @@ impl Links {
         Links { life, links: neighbours.iter().map(link).collect(), shared: Arc::clone(shared) }
     }
 
+    /// Cuts the link to a neighbour, until [`Links::heal`]. Says whether it was whole before.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn cut(&self, to: PeerId) -> Result<bool, HandRefusal> {
+        let (outbox, _) = self.links.get(&to).ok_or(HandRefusal::NotNeighbours)?;
+        Ok(outbox.cut.send_if_modified(|cut| !std::mem::replace(cut, true)))
+    }
+
+    /// Heals all links that were cut, and returns to whom they lead.
+    #[must_use]
+    pub fn heal(&self) -> Vec<PeerId> {
+        let is_healed = |outbox: &Outbox| outbox.cut.send_if_modified(std::mem::take);
+        self.links.iter().filter(|(_, (outbox, _))| is_healed(outbox)).map(|(to, _)| *to).collect()
+    }
+
     /// The status of each link, in order of the neighbours' ids.
     #[must_use]
     pub fn status(&self) -> Vec<LinkStatus> {
-        self.links.iter().map(|(neighbour, (outbox, _))| outbox.status(*neighbour)).collect()
+        let life = |neighbour| self.shared.latest(self.life.peer, neighbour);
+        self.links.iter().map(|(neighbour, (outbox, _))| outbox.status(*neighbour, life(*neighbour))).collect()
     }
 }
 
@@ -104,11 +121,14 @@ impl Drop for Links {
 struct Outbox {
     queue: Mutex<Queue>,
     filled: Notify,
+    /// Whether the link was cut by hand.
+    cut: watch::Sender<bool>,
 }
 
 impl Outbox {
     fn new(room: usize) -> Outbox {
-        Outbox { queue: Mutex::new(Queue { room, ..Queue::default() }), filled: Notify::new() }
+        let queue = Mutex::new(Queue { room, ..Queue::default() });
+        Outbox { queue, filled: Notify::new(), cut: watch::Sender::new(false) }
     }
 
     fn push(&self, envelope: Envelope) {
@@ -116,10 +136,16 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    fn status(&self, neighbour: PeerId) -> LinkStatus {
+    /// Waits until the link is cut, or whole again.
+    async fn becomes(&self, cut: bool) {
+        // The sender lives as long as the outbox, so this does not fail.
+        let _ = self.cut.subscribe().wait_for(|now| *now == cut).await;
+    }
+
+    fn status(&self, neighbour: PeerId, life: Incarnation) -> LinkStatus {
         let queue = lock(&self.queue);
         let waiting = u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX);
-        LinkStatus { neighbour, up: queue.up, waiting, counts: queue.counts }
+        LinkStatus { neighbour, life, up: queue.up, cut: *self.cut.borrow(), waiting, counts: queue.counts }
     }
 }
 
@@ -209,6 +235,8 @@ enum Down {
     Broken(String),
     #[error("the neighbour is gone")]
     Gone,
+    #[error("cut by hand")]
+    Cut,
 }
 
 /// How a neighbour is reached while the link is up.
@@ -241,10 +269,14 @@ impl Link {
     /// Keeps the link alive until the driver's inbox is closed.
     async fn run(mut self) {
         let (me, to) = (self.from.peer, self.to);
-        let settings = self.shared.settings;
+        let settings = self.shared.door.settings;
         let mut backoff = Backoff::new(&settings);
         let mut complaint = String::new();
         loop {
+            tokio::select! {
+                () = self.outbox.becomes(false) => {}
+                () = self.inbox.closed() => return,
+            }
             match self.open().await {
                 Ok(way) => {
                     complaint.clear();
@@ -287,7 +319,7 @@ impl Link {
             Hosted::NotNeighbours => return Err(OpenError::NotNeighbours(self.from.peer, self.to)),
             Hosted::Elsewhere => {}
         }
-        let settings = &self.shared.settings;
+        let settings = &self.shared.door.settings;
         let address = match self.addresses.address(self.to, self.from.peer).await {
             Ok(Some(address)) => address,
             Ok(None) => return Err(OpenError::Unknown(self.to)),
@@ -295,7 +327,7 @@ impl Link {
             Err(unavailable) => self.last_address.clone().ok_or(unavailable)?,
         };
         let purpose = Purpose::Link { from: self.from, to: self.to };
-        match hello::connect(&address, &self.shared.credentials, purpose, settings).await {
+        match hello::connect(&address, &self.shared.door.credentials, purpose, settings).await {
             Ok(frames) => {
                 self.last_address = Some(address);
                 Ok(Way::Connection(frames))
@@ -307,13 +339,15 @@ impl Link {
     /// Carries envelopes over a connection until it no longer works. Only a few deliveries are under way at a time;
     /// envelopes that arrive meanwhile go out together in the next one.
     async fn carry(&self, frames: Frames, backoff: &mut Backoff) -> Down {
-        let settings = &self.shared.settings;
+        let settings = &self.shared.door.settings;
         let answer_timeout = settings.answer_timeout();
-        let connection = PeerLinkClient::new(client::Config::default(), Wire::new(frames, format!("peer {}", self.to)));
+        let wire = Wire::new(frames, format!("peer {}", self.to)).reporting_to(&self.shared.door.refusals);
+        let connection = PeerLinkClient::new(client::Config::default(), wire);
         let client = connection.client;
         let mut dispatch = pin!(connection.dispatch);
         let mut under_way = FuturesUnordered::new();
         let mut idle = pin!(sleep_until(Instant::now() + settings.keepalive));
+        let mut cut = pin!(self.outbox.becomes(true));
         let deliver = |batch: Vec<Envelope>| {
             let size = batch.len() as u64;
             // The library's own deadline is later than ours, since it would abort the other side's handler.
@@ -346,6 +380,7 @@ impl Link {
                 },
                 () = self.outbox.filled.notified(), if under_way.len() < settings.window.max(1) => {}
                 () = &mut idle, if under_way.is_empty() => under_way.push(deliver(Vec::new())),
+                () = &mut cut => break Down::Cut,
                 () = self.inbox.closed() => break Down::Gone,
             }
         };
@@ -355,18 +390,23 @@ impl Link {
 
     /// Carries envelopes to a neighbour in the same process.
     async fn hand_over(&self, neighbour: &mpsc::Sender<Input>, backoff: &mut Backoff) -> Down {
-        let answer_timeout = self.shared.settings.answer_timeout();
+        let answer_timeout = self.shared.door.settings.answer_timeout();
         loop {
+            if *self.outbox.cut.borrow() {
+                return Down::Cut;
+            }
             let batch = lock(&self.outbox.queue).pop_batch();
             let Some(batch) = batch else {
                 tokio::select! {
                     () = self.outbox.filled.notified() => continue,
                     () = neighbour.closed() => return Down::Gone,
                     () = self.inbox.closed() => return Down::Gone,
+                    () = self.outbox.becomes(true) => return Down::Cut,
                 }
             };
             let size = batch.len() as u64;
-            let result = timeout(answer_timeout, put(neighbour, self.from.peer, batch)).await;
+            let result =
+                timeout(answer_timeout, put(neighbour, self.from.peer, batch, &self.shared.door.refusals)).await;
             let counts = &mut lock(&self.outbox.queue).counts;
             match result {
                 Ok(Ok(())) => counts.delivered += size,
@@ -389,9 +429,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use bazaar_protocol::{
         clock::Time,
-        id::Position,
         message::{Body, Route},
     };
+
+    use crate::network::refusals::Refusals;
 
     use super::*;
 
@@ -401,7 +442,7 @@ mod tests {
     }
 
     fn heartbeat(source: u32, clock: u64) -> Envelope {
-        envelope(source, clock, Body::Heartbeat { epoch: bazaar_protocol::id::Epoch(1), head: Position(0) })
+        envelope(source, clock, Body::Heartbeat { epoch: bazaar_protocol::id::Epoch(1), waits: None })
     }
 
     fn queue(room: usize) -> Queue {
@@ -458,7 +499,8 @@ mod tests {
         let (inbox, mut driver) = mpsc::channel(4);
         inbox.try_send(Input::LedgerUp).unwrap();
         let batch = (0..4).map(|clock| heartbeat(0, clock)).collect::<Vec<_>>();
-        assert!(timeout(Duration::from_millis(20), put(&inbox, PeerId(0), batch)).await.is_err());
+        let refusals = Refusals::none_yet();
+        assert!(timeout(Duration::from_millis(20), put(&inbox, PeerId(0), batch, &refusals)).await.is_err());
         assert_eq!(driver.recv().await, Some(Input::LedgerUp));
         assert!(driver.try_recv().is_err(), "there was room for three of four, and none went in");
     }

@@ -23,7 +23,10 @@ pub struct Settings {
     pub queue: usize,
     /// How many deliveries may be under way on a link at the same time. What waits meanwhile goes out as one batch.
     pub window: usize,
-    /// How many connections that have not yet said who they are a listener handles at the same time.
+    /// How many connections that have not yet said who they are a process has at the same time. When one more comes,
+    /// the oldest of the source with the most goes (`network::strangers`). A member therefore gets in with its first
+    /// attempt, unless as many strangers as this come from its own source (one address, or one network of IPv6) within
+    /// the round trip that its hello takes; and it tries again within `backoff_max`.
     pub strangers: usize,
 }
 
@@ -38,7 +41,7 @@ impl Default for Settings {
             backoff_max: Duration::from_secs(2),
             queue: 1_024,
             window: 4,
-            strangers: 64,
+            strangers: 256,
         }
     }
 }

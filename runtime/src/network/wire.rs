@@ -9,6 +9,7 @@ use std::{
     io,
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -25,6 +26,8 @@ use tokio_util::{
     bytes::Bytes,
     codec::{Framed, LengthDelimitedCodec, length_delimited::LengthDelimitedCodecError},
 };
+
+use crate::network::refusals::{Reason, Refusals};
 
 /// The longest frame in bytes, not counting its length.
 pub const MAX_FRAME: usize = 64 * 1_024;
@@ -115,9 +118,9 @@ pub fn size_of<T: Serialize>(message: &T) -> usize {
     postcard::experimental::serialized_size(message).unwrap_or(usize::MAX)
 }
 
-/// As many items, starting with the first, as fit into one frame together.
-pub fn that_fit<T: Serialize>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut room = MAX_BODY;
+/// As many items, starting with the first, as fit into one frame together, beside something that goes with them.
+pub fn that_fit<T: Serialize>(beside: &impl Serialize, items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut room = MAX_BODY.saturating_sub(size_of(beside));
     let fits = |item: &T| {
         room = room.saturating_sub(size_of(item));
         room > 0
@@ -245,15 +248,23 @@ impl<T: Serialize> Writable for Response<T> {
 #[derive(Debug)]
 pub struct Wire<In, Out, S = TcpStream> {
     frames: Frames<S>,
-    /// What warnings call the other side.
+    /// What reports call the other side.
     other: String,
+    /// Where frames that cannot be understood are counted.
+    refusals: Option<Arc<Refusals>>,
     messages: PhantomData<fn(Out) -> In>,
 }
 
 impl<In, Out, S> Wire<In, Out, S> {
-    /// Takes over a connection once it is open. `other` is what warnings call the other side.
+    /// Takes over a connection once it is open. `other` is what reports call the other side.
     pub fn new(frames: Frames<S>, other: impl Into<String>) -> Wire<In, Out, S> {
-        Wire { frames, other: other.into(), messages: PhantomData }
+        Wire { frames, other: other.into(), refusals: None, messages: PhantomData }
+    }
+
+    /// From now on, counts and reports frames that cannot be understood.
+    #[must_use]
+    pub fn reporting_to(self, refusals: &Arc<Refusals>) -> Wire<In, Out, S> {
+        Wire { refusals: Some(Arc::clone(refusals)), ..self }
     }
 }
 
@@ -275,8 +286,10 @@ where
             Some(Ok(bytes)) => In::from_frame(&bytes),
             Some(Err(error)) => Err(WireError::reading(error, self.frames.codec().max_frame_length())),
         };
-        if let Err(error @ (WireError::TooLong { .. } | WireError::Garbled(_) | WireError::Trailing(_))) = &message {
-            tracing::warn!(other = %self.other, "connection closed: {error}");
+        if let Err(error @ (WireError::TooLong { .. } | WireError::Garbled(_) | WireError::Trailing(_))) = &message
+            && let Some(refusals) = &self.refusals
+        {
+            refusals.refuse(Reason::BadFrame, format_args!("{}: {error}", self.other));
         }
         Poll::Ready(Some(message.map_err(io::Error::from)))
     }

@@ -8,12 +8,13 @@ use std::{
 };
 
 use bazaar_protocol::{
-    id::{Life, Position},
+    config::Ordering,
+    id::Position,
     ledger::{
-        CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply,
-        LedgerStatus,
+        CallId, HighWaterMark, Ledger, LedgerAnswer, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerReply,
+        LedgerStatus, Word,
     },
-    record::Batch,
+    record::{Batch, Entry},
     snapshot::ChunkId,
     store::Store,
 };
@@ -24,13 +25,22 @@ use tokio::{
 };
 
 use crate::{
-    config::run_dir::address_file,
+    config::run_dir::{leave_address, pid_file},
     network::{
         hello::Credentials,
         ledger_service::{Fence, LedgerJob, LedgerServer},
+        service::LedgerRefusal,
         settings::Settings,
     },
-    processes::report::{Event, Form, Log, Names, ProcessEvent},
+    processes::{
+        report::{Event, Form, Log, Names, ProcessEvent},
+        supervise::Process,
+    },
+    store::{
+        StoreError,
+        witness::{self, Gone},
+    },
+    system::process::ProcessMark,
 };
 
 /// How many jobs may wait for the machine. When no more fit, callers wait.
@@ -42,13 +52,15 @@ pub enum LedgerDriverError {
     /// The store cannot be opened, read or written. The operation is not retried (DESIGN 3).
     #[error(transparent)]
     Store(Box<dyn Error + Send + Sync>),
+    /// The thread that writes the books has panicked, and has said so.
+    #[error("the thread that writes the books has panicked, which is a fault in the program")]
+    Committer,
     /// A peer has seen durable records that the store does not hold.
-    #[error(
-        "acknowledged records are gone: peer {} (life {}) has seen epoch {} and {} records, and the store holds epoch \
-         {} and {} records. It is an old copy, or the disk has lost them; put the right store in place",
-        .0.witness.peer, .0.witness.incarnation, .0.seen.epoch, .0.seen.head, .0.holds.epoch, .0.holds.head
-    )]
-    Gone(LedgerFault),
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The note of what is gone cannot be read, written or removed.
+    #[error(transparent)]
+    Note(#[from] StoreError),
     /// The ledger cannot listen on its address.
     #[error("cannot listen on {address}: {error}; give another address in [ledger], or stop the program that uses it")]
     Listen {
@@ -76,6 +88,10 @@ pub struct LedgerDriverConfig {
     pub address: String,
     /// The configuration of the machine: its lease and its limits.
     pub ledger: LedgerConfig,
+    /// The order that the configuration asks for. If the books were opened with another, it is said at the start.
+    pub ordering: Ordering,
+    /// How many peers the run has.
+    pub peers: u32,
     /// What proves that the process belongs to the run.
     pub credentials: Credentials,
     /// The waits and bounds of its connections.
@@ -84,24 +100,12 @@ pub struct LedgerDriverConfig {
     pub form: Form,
 }
 
-/// The file in which a ledger that stopped because acknowledged records were gone notes what is missing, so that a
-/// restart does not forget it.
-fn witness_file(ledger: &Path) -> PathBuf {
-    ledger.join("missing")
-}
-
-/// Refuses a store that lacks what the witness has seen. Once a store has it again, the note is removed.
-fn check_witness(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverError> {
-    let file = witness_file(dir);
-    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-    let fault: LedgerFault = serde_json::from_str(&text).map_err(|error| LedgerDriverError::Files {
-        dir: file.clone(),
-        error: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
-    })?;
-    if fault.seen.head > holds.head || fault.seen.epoch > holds.epoch {
-        return Err(LedgerDriverError::Gone(LedgerFault { holds, ..fault }));
-    }
-    std::fs::remove_file(&file).map_err(|error| LedgerDriverError::Files { dir: file.clone(), error })
+/// Refuses a store that lacks what the note in the ledger's directory says that somebody has seen. Once a store has it
+/// again, the note is removed.
+fn check_note(dir: &Path, holds: HighWaterMark) -> Result<(), LedgerDriverError> {
+    let Some(witness) = witness::noted(dir)? else { return Ok(()) };
+    witness.compare(holds)?;
+    Ok(witness::forget(dir)?)
 }
 
 /// A store that a ledger's process can keep its books in: any [`Store`] that can be moved to a thread of its own.
@@ -113,6 +117,13 @@ fn failed(error: impl Error + Send + Sync + 'static) -> LedgerDriverError {
     LedgerDriverError::Store(Box::new(error))
 }
 
+/// The order in which the books in this store are kept: the first record is a claim, which fixes it.
+fn ordering_of<S: Store>(store: &S) -> Result<Option<Ordering>, S::Error> {
+    let batches = store.batches(Position(0), store.tail().status.head)?;
+    let first = batches.first().and_then(|batch| batch.records.first());
+    Ok(first.and_then(|record| if let Entry::Claimed { ordering, .. } = record.entry { Some(ordering) } else { None }))
+}
+
 /// Keeps the books in the store that `open` opens in the ledger's directory, until told to stop.
 ///
 /// # Errors
@@ -122,38 +133,41 @@ pub async fn run_ledger<S: LedgerStore>(
     open: impl FnOnce(&Path) -> Result<S, S::Error>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LedgerDriverError> {
-    let LedgerDriverConfig { dir, address, ledger, credentials, settings, form } = config;
+    let LedgerDriverConfig { dir, address, ledger, ordering: configured, peers, credentials, settings, form } = config;
     let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
-    let mut log = Log::open(&dir.join("log")).map_err(files)?;
-    let mut say = |what| {
+    let mut log = Log::open(&dir.join("log"), "the ledger".to_owned()).map_err(files)?;
+    let say = |log: &mut Log, what| {
         let event = Event::now(what);
         form.print(&Names::default(), &event);
-        if let Err(error) = log.write(&Names::default(), &event) {
-            tracing::warn!("cannot write the log: {error}");
-        }
+        log.write(&Names::default(), &event);
     };
 
     let store = open(&dir).map_err(failed)?;
     if let Some(what) = store.cut_off() {
-        say(ProcessEvent::LogCut { what });
+        say(&mut log, ProcessEvent::LogCut { what });
     }
     let tail = store.tail();
-    check_witness(&dir, tail.status.seen())?;
+    check_note(&dir, tail.status.seen(ledger.secret))?;
+    if let Some(books) = ordering_of(&store).map_err(failed)?.filter(|books| *books != configured) {
+        say(&mut log, ProcessEvent::OrderingDiffers { books, configured });
+    }
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
     let listen = |error| LedgerDriverError::Listen { address: address.clone(), error };
-    let server = LedgerServer::listen(&*address, credentials, settings, jobs).await.map_err(listen)?;
+    let status = watch::Sender::new(machine.status());
+    let told = (status.subscribe(), ledger.secret);
+    let server = LedgerServer::listen(&*address, credentials, settings, peers, jobs, told).await.map_err(listen)?;
     let served = server.address().to_string();
-    // Renamed into place, so that a reader always finds a complete address.
-    let (file, fresh) = (address_file(&dir), dir.join("address.new"));
-    std::fs::write(&fresh, &served).and_then(|()| std::fs::rename(&fresh, &file)).map_err(files)?;
-    std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
-    say(ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
+    leave_address(&dir, &served).map_err(files)?;
+    ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
+    say(&mut log, ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
 
     let mut driver = LedgerDriver {
-        witness: witness_file(&dir),
+        dir,
+        log,
         machine,
+        status,
         committer: Committer::start(store),
         calls: BTreeMap::new(),
         reads: BTreeMap::new(),
@@ -166,11 +180,20 @@ pub async fn run_ledger<S: LedgerStore>(
         tokio::select! {
             job = waiting.recv() => {
                 // The server holds a sender for as long as this loop runs.
-                let Some(job) = job else { return Ok(()) };
-                driver.on_job(job)?;
+                match job {
+                    Some(LedgerJob::Hand { hand, reply }) => {
+                        say(&mut driver.log, ProcessEvent::by_hand(Process::Ledger, hand));
+                        let _ = reply.send(());
+                    }
+                    Some(LedgerJob::Call { call, reply }) => driver.on_call(call, reply)?,
+                    Some(LedgerJob::Log { from, reply }) => driver.on_log(from, reply),
+                    // A tool that has gone away needs no answer.
+                    Some(LedgerJob::Info { reply }) => drop(reply.send(driver.fence())),
+                    None => return Ok(()),
+                }
             }
             done = driver.committer.done.recv() => {
-                let Some(done) = done else { return Ok(()) };
+                let Some(done) = done else { return Err(LedgerDriverError::Committer) };
                 driver.on_done(done)?;
             }
             () = sleep_until(driver.lease.unwrap_or_else(Instant::now)), if driver.lease.is_some() => {
@@ -183,10 +206,13 @@ pub async fn run_ledger<S: LedgerStore>(
 }
 
 struct LedgerDriver<E> {
-    witness: PathBuf,
+    dir: PathBuf,
+    log: Log,
     machine: Ledger,
+    /// Its durable state, which every connected peer is told.
+    status: watch::Sender<LedgerStatus>,
     committer: Committer<E>,
-    calls: BTreeMap<CallId, oneshot::Sender<LedgerReply>>,
+    calls: BTreeMap<CallId, oneshot::Sender<Result<LedgerReply, LedgerRefusal>>>,
     reads: BTreeMap<CallId, Reader>,
     logs: BTreeMap<CallId, oneshot::Sender<Vec<Batch>>>,
     next_id: CallId,
@@ -195,31 +221,30 @@ struct LedgerDriver<E> {
 
 /// A peer that waits for an answer from the store.
 struct Reader {
-    to: Life,
-    status: LedgerStatus,
-    reply: oneshot::Sender<LedgerReply>,
+    word: Word,
+    reply: oneshot::Sender<Result<LedgerReply, LedgerRefusal>>,
 }
 
 impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
-    fn on_job(&mut self, job: LedgerJob) -> Result<(), LedgerDriverError> {
+    fn on_call(
+        &mut self,
+        call: LedgerCall,
+        reply: oneshot::Sender<Result<LedgerReply, LedgerRefusal>>,
+    ) -> Result<(), LedgerDriverError> {
         let id = self.new_id();
-        match job {
-            LedgerJob::Call { call, reply } => {
-                self.calls.insert(id, reply);
-                self.feed(LedgerInput::Call { id, call })
-            }
-            LedgerJob::Log { from, reply } => {
-                let upto = self.machine.status().head;
-                self.logs.insert(id, reply);
-                self.committer.ask(Work::Log { id, from, upto });
-                Ok(())
-            }
-            LedgerJob::Info { reply } => {
-                // A tool that has gone away needs no answer.
-                let _ = reply.send(Fence { status: self.machine.status(), live: self.machine.is_lease_active() });
-                Ok(())
-            }
-        }
+        self.calls.insert(id, reply);
+        self.feed(LedgerInput::Call { id, call })
+    }
+
+    fn on_log(&mut self, from: Position, reply: oneshot::Sender<Vec<Batch>>) {
+        let (id, upto) = (self.new_id(), self.machine.status().head);
+        self.logs.insert(id, reply);
+        self.committer.ask(Work::Log { id, from, upto });
+    }
+
+    fn fence(&self) -> Fence {
+        let (status, live) = (self.machine.status(), self.machine.is_lease_active());
+        Fence { status, live, trouble: self.log.trouble() }
     }
 
     fn new_id(&mut self) -> CallId {
@@ -235,8 +260,8 @@ impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
             }
             Done::Read { id, answer } => {
                 let answer = answer.map_err(failed)?;
-                if let Some(Reader { to, status, reply }) = self.reads.remove(&id) {
-                    let _ = reply.send(LedgerReply { to, status, answer });
+                if let Some(Reader { word, reply }) = self.reads.remove(&id) {
+                    let _ = reply.send(Ok(LedgerReply { word, answer }));
                 }
                 Ok(())
             }
@@ -253,6 +278,8 @@ impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
     /// The one place through which every input and every effect passes.
     fn feed(&mut self, input: LedgerInput) -> Result<(), LedgerDriverError> {
         let effects = self.machine.step(input);
+        let status = self.machine.status();
+        self.status.send_if_modified(|told| std::mem::replace(told, status) != status);
         self.carry_out(effects)
     }
 
@@ -262,25 +289,30 @@ impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
                 LedgerEffect::Persist(batch) => self.committer.ask(Work::Persist(batch)),
                 LedgerEffect::Reply { id, reply } => {
                     if let Some(caller) = self.calls.remove(&id) {
-                        let _ = caller.send(reply);
+                        let _ = caller.send(Ok(reply));
                     }
                 }
-                LedgerEffect::Read { id, to, status, from, chunk } => {
+                LedgerEffect::Read { id, word, from, chunk } => {
                     if let Some(reply) = self.calls.remove(&id) {
-                        self.reads.insert(id, Reader { to, status, reply });
-                        self.committer.ask(Work::Read { id, from, chunk, upto: status.head });
+                        self.reads.insert(id, Reader { word, reply });
+                        self.committer.ask(Work::Read { id, from, chunk, upto: word.status.head });
                     }
                 }
                 LedgerEffect::ArmLease(after) => self.lease = Some(Instant::now() + after),
                 LedgerEffect::Drop(id) => {
                     self.calls.remove(&id);
                 }
+                LedgerEffect::Refuse(id) => {
+                    if let Some(caller) = self.calls.remove(&id) {
+                        let _ = caller.send(Err(LedgerRefusal::MadeUp));
+                    }
+                }
                 LedgerEffect::Fail(fault) => {
-                    let left = serde_json::to_string(&fault).map_err(std::io::Error::other);
-                    if let Err(error) = left.and_then(|text| std::fs::write(&self.witness, text)) {
+                    let gone = Gone(fault);
+                    if let Err(error) = witness::note(&self.dir, &gone) {
                         tracing::error!("cannot leave a note of what is missing: {error}");
                     }
-                    return Err(LedgerDriverError::Gone(fault));
+                    return Err(gone.into());
                 }
             }
         }

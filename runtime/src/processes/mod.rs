@@ -1,7 +1,9 @@
 //! The processes of a run: a driver around each machine, what both report, and the supervisor that starts and restarts
 //! them.
 
+mod fold;
 pub mod ledger_driver;
+mod panics;
 pub mod peer_driver;
 pub mod report;
 pub mod supervise;

@@ -3,16 +3,21 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
 };
 
 use bazaar_protocol::{
+    books::Books,
     config::Config,
-    effect::{Durable, Effect},
+    effect::{Durable, Effect, Note},
+    forgotten::Forgotten,
     id::{Life, PeerId},
     input::{Input, Timer, WriteId},
+    office::Office,
     peer::Peer,
+    trader::Trader,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use thiserror::Error;
@@ -22,19 +27,24 @@ use tokio::{
 };
 
 use crate::{
-    config::run_dir::peer_dir,
+    config::run_dir::{leave_address, left_file, peer_dir, pid_file},
     network::{
-        directory::Registration,
+        directory::{RegisterError, Registration},
         hello::Credentials,
         host::Host,
-        hosted::{HostError, HostedPeer, StatusRequest},
+        hosted::{HostError, HostedPeer, Request},
         ledger_client::{LedgerAddress, LedgerClient},
         link::{Links, Outbound as _},
-        service::PeerStatus,
+        refusals::Reason,
+        service::{HandRefusal, PeerStatus, Waits},
         settings::Settings,
     },
-    processes::report::{Event, Form, Log, Names},
+    processes::{
+        report::{Event, Form, Log, Names, ProcessEvent},
+        supervise::Process,
+    },
     store::{PeerStore, StoreError},
+    system::{files::replace_whole, process::ProcessMark},
 };
 
 /// How many inputs may wait for a driver. While its inbox is full, neighbours wait.
@@ -53,12 +63,32 @@ pub enum PeerDriverError {
     /// It has lived before, and what it must remember from then is gone. It must not start from scratch: the numbers of
     /// its first life are used up (DESIGN R8).
     #[error("peer {peer}: its log says that it has lived before, but {} is gone; put it \
-        back", dir.join("store").display())]
+        back, or run `bazaar rejoin {peer}` to let it in again with a new one", dir.join("store").display())]
     StoreLost {
         /// The peer whose store is lost.
         peer: PeerId,
         /// The peer's directory, where the store should be.
         dir: PathBuf,
+    },
+    /// Others know of numbers of this peer that its store does not. It must not go on: it would use them again.
+    #[error("peer {peer}: {}", old_copy(*.peer, dir, &format!("others know of {forgotten}")))]
+    OldCopy {
+        /// The peer.
+        peer: PeerId,
+        /// The peer's directory, with the old store.
+        dir: PathBuf,
+        /// What the store does not know of.
+        forgotten: Forgotten,
+    },
+    /// The directory does not let it in.
+    #[error("peer {peer}: {}", kept_out(*.peer, dir, refusal))]
+    KeptOut {
+        /// The peer.
+        peer: PeerId,
+        /// The peer's directory.
+        dir: PathBuf,
+        /// Why.
+        refusal: RegisterError,
     },
     /// Its directory or log cannot be written.
     #[error("peer {peer}: cannot write {}: {error}", dir.display())]
@@ -70,9 +100,30 @@ pub enum PeerDriverError {
         /// The operating system's error.
         error: std::io::Error,
     },
+    /// The thread that writes its store has panicked, and has said so.
+    #[error("peer {0}: the thread that writes its store has panicked, which is a fault in the program")]
+    Writer(PeerId),
     /// The peer is already hosted in this process.
     #[error(transparent)]
     Host(#[from] HostError),
+}
+
+fn old_copy(peer: PeerId, dir: &Path, found: &str) -> String {
+    format!(
+        "{found}, but {} does not: this store is an old copy, or not this peer's. Put the latest one back; if it is lost, \
+         run `bazaar rejoin {peer}` to let the peer in again with a new one",
+        dir.join("store").display()
+    )
+}
+
+fn kept_out(peer: PeerId, dir: &Path, refusal: &RegisterError) -> String {
+    match refusal {
+        RegisterError::Outlived { .. } => {
+            format!("if the peer runs twice, stop this one; if not: {}", old_copy(peer, dir, &refusal.to_string()))
+        }
+        RegisterError::Taken { .. } => format!("{refusal}; stop that process first, or give this one another id"),
+        RegisterError::NotYours | RegisterError::TooLong => refusal.to_string(),
+    }
 }
 
 /// What the peer drivers of one process share.
@@ -114,14 +165,30 @@ pub async fn run_peer(host_context: &HostContext, config: Config) -> Result<(), 
     let dir = peer_dir(&host_context.dir, me);
     let files = |error| PeerDriverError::Files { peer: me, dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
+    let ended = drive(host_context, config, dir.clone()).await;
+    if let Err(
+        error @ (PeerDriverError::StoreLost { .. } | PeerDriverError::OldCopy { .. } | PeerDriverError::KeptOut { .. }),
+    ) = &ended
+    {
+        // For `status`, which cannot ask it any more. Whoever started it is told in any case.
+        let _ = replace_whole(&left_file(&dir), error.to_string().as_bytes());
+    }
+    ended
+}
+
+async fn drive(host_context: &HostContext, config: Config, dir: PathBuf) -> Result<(), PeerDriverError> {
+    let me = config.me;
+    let files = |error| PeerDriverError::Files { peer: me, dir: dir.clone(), error };
     // The log is written from the first life on.
     let has_lived = std::fs::metadata(dir.join("log")).is_ok_and(|log| log.len() > 0);
-    let log = Log::open(&dir.join("log")).map_err(files)?;
-    std::fs::write(dir.join("pid"), std::process::id().to_string()).map_err(files)?;
+    let log = Log::open(&dir.join("log"), format!("peer {me}")).map_err(files)?;
     if has_lived && !dir.join("store").exists() {
         return Err(PeerDriverError::StoreLost { peer: me, dir });
     }
     let store = PeerStore::open(dir.join("store")).map_err(|error| PeerDriverError::Store(me, error))?;
+    // Only now: a process that cannot have the store must not stand in the place of the one that has it.
+    let _ = std::fs::remove_file(left_file(&dir));
+    ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
     let durable = store.load();
     let neighbours = config.neighbours.clone();
     let (peer, effects) =
@@ -129,7 +196,7 @@ pub async fn run_peer(host_context: &HostContext, config: Config) -> Result<(), 
 
     let life = peer.view().me;
     let (inbox, inputs) = mpsc::channel(INBOX);
-    let (status, status_requests) = mpsc::channel(1);
+    let (requests, asked) = mpsc::channel(1);
     let mut driver = Driver {
         host_context,
         peer,
@@ -139,20 +206,36 @@ pub async fn run_peer(host_context: &HostContext, config: Config) -> Result<(), 
         timers: BTreeMap::new(),
         todo: VecDeque::new(),
         connections: None,
+        has_compared: false,
+        forgotten: None,
     };
     driver.carry_out(effects);
     // DESIGN R7: nothing is sent, not even a hello, before this life is durable.
     driver.await_first_write(me).await?;
-    let registration =
-        Registration { life, address: host_context.address.clone(), pid: std::process::id(), host: hostname() };
+    let registration = Registration {
+        life,
+        instance: rand::random(),
+        address: host_context.address.clone(),
+        pid: std::process::id(),
+        host: hostname(),
+    };
     let address = Arc::clone(&host_context.ledger_address);
     let address: LedgerAddress = Box::new(move || address());
     let credentials = host_context.credentials.clone();
-    let ledger = LedgerClient::open(credentials, host_context.settings, registration, address, inbox.clone());
-    let peer = HostedPeer { life, neighbours, inbox, status };
+    let ledger = LedgerClient::open(
+        credentials,
+        host_context.settings,
+        registration,
+        address,
+        inbox.clone(),
+        Arc::clone(host_context.host.refusals()),
+    );
+    let peer = HostedPeer { life, neighbours, inbox, requests };
     let links = host_context.host.settle(peer, &ledger.addresses())?;
+    // For the tools on this machine, while the ledger's directory does not have it.
+    leave_address(&dir, &host_context.address).map_err(files)?;
     driver.connections = Some((links, ledger));
-    driver.run(inputs, status_requests).await
+    driver.run(inputs, asked).await
 }
 
 fn hostname() -> String {
@@ -169,17 +252,32 @@ struct Driver<'a> {
     /// Inputs that arose while effects were carried out.
     todo: VecDeque<Input>,
     connections: Option<(Links, LedgerClient)>,
+    /// Whether it has said that the books are kept in another order.
+    has_compared: bool,
+    /// What others know of this life and it does not: it must stop.
+    forgotten: Option<Forgotten>,
 }
 
 impl Driver<'_> {
     async fn run(
         &mut self,
         mut inputs: mpsc::Receiver<Input>,
-        mut status_requests: mpsc::Receiver<StatusRequest>,
+        mut requests: mpsc::Receiver<Request>,
     ) -> Result<(), PeerDriverError> {
         let me = self.peer.config().me;
         let mut stop = self.host_context.stop.clone();
+        let kept_out = self.connections.as_ref().map(|(_, ledger)| ledger.refused());
+        let mut kept_out = pin!(async {
+            match kept_out {
+                Some(refused) => refused.await,
+                None => std::future::pending().await,
+            }
+        });
+        let dir = || peer_dir(&self.host_context.dir, me);
         loop {
+            if let Some(forgotten) = self.forgotten {
+                return Err(PeerDriverError::OldCopy { peer: me, dir: dir(), forgotten });
+            }
             let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
             tokio::select! {
                 input = inputs.recv() => {
@@ -190,19 +288,54 @@ impl Driver<'_> {
                 written = self.writer.done.recv() => match written {
                     Some(Ok(id)) => self.feed(Input::Written(id)),
                     Some(Err(error)) => return Err(PeerDriverError::Store(me, error)),
-                    None => return Ok(()),
+                    None => return Err(PeerDriverError::Writer(me)),
                 },
-                Some(request) = status_requests.recv() => {
-                    // A tool that has gone away needs no answer.
-                    let _ = request.send(self.status());
-                }
+                Some(request) = requests.recv() => self.on_request(request),
                 () = sleep_until(next.map_or_else(Instant::now, |(_, at)| at)), if next.is_some() => {
                     if let Some((timer, _)) = next {
                         self.timers.remove(&timer);
                         self.feed(Input::Fired(timer));
                     }
                 }
+                refusal = &mut kept_out => {
+                    return Err(PeerDriverError::KeptOut { peer: me, dir: dir(), refusal });
+                }
                 _ = stop.wait_for(|stop| *stop) => return self.shut_down(me).await,
+            }
+        }
+    }
+
+    /// Does what a tool asks. A tool that has gone away needs no answer.
+    fn on_request(&mut self, request: Request) {
+        let me = self.peer.config().me;
+        match request {
+            Request::Status(answer) => drop(answer.send(self.status())),
+            Request::Cut { to, answer } => {
+                let cut = self.connections.as_ref().map_or(Err(HandRefusal::NoAnswer), |(links, _)| links.cut(to));
+                if cut == Ok(true) {
+                    self.say(&Event::now(ProcessEvent::LinkCut { process: of(me), neighbour: to }));
+                }
+                let _ = answer.send(cut.map(drop));
+            }
+            Request::Heal(answer) => {
+                let healed = self.connections.as_ref().map(|(links, _)| links.heal()).unwrap_or_default();
+                for neighbour in &healed {
+                    let what = ProcessEvent::LinkHealed { process: of(me), neighbour: *neighbour };
+                    self.say(&Event::now(what));
+                }
+                drop(answer.send(healed));
+            }
+            Request::Resign(answer) => {
+                let is_trader = self.peer.view().office.is_some();
+                if is_trader {
+                    self.say(&Event::now(ProcessEvent::AskedToResign { process: of(me) }));
+                    self.feed(Input::Resign);
+                }
+                let _ = answer.send(if is_trader { Ok(()) } else { Err(HandRefusal::NotTrader(me)) });
+            }
+            Request::Hand { hand, answer } => {
+                self.say(&Event::now(ProcessEvent::by_hand(Process::Peers(vec![me]), hand)));
+                let _ = answer.send(());
             }
         }
     }
@@ -213,17 +346,17 @@ impl Driver<'_> {
         self.writer.write(LAST, self.peer.durable_at_stop());
         while let Some(written) = self.writer.done.recv().await {
             if written.map_err(|error| PeerDriverError::Store(me, error))? == LAST {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        Err(PeerDriverError::Writer(me))
     }
 
     async fn await_first_write(&mut self, me: PeerId) -> Result<(), PeerDriverError> {
         match self.writer.done.recv().await {
             Some(Ok(id)) => self.feed(Input::Written(id)),
             Some(Err(error)) => return Err(PeerDriverError::Store(me, error)),
-            None => {}
+            None => return Err(PeerDriverError::Writer(me)),
         }
         Ok(())
     }
@@ -234,6 +367,9 @@ impl Driver<'_> {
         while let Some(input) = self.todo.pop_front() {
             let effects = self.peer.step(input);
             self.carry_out(effects);
+        }
+        if let Some((_, ledger)) = &self.connections {
+            ledger.tell_heard(self.peer.participant().latest_epoch());
         }
     }
 
@@ -258,18 +394,43 @@ impl Driver<'_> {
                 Effect::Disarm(timer) => {
                     self.timers.remove(&timer);
                 }
+                Effect::Stop(forgotten) => self.forgotten = Some(forgotten),
                 Effect::Choose { choice, among } => {
                     let pick = self.random.random_range(0..among.max(1));
                     self.todo.push_back(Input::Chose { choice, pick });
                 }
+                Effect::Note { note: note @ (Note::EnvelopeRefused { .. } | Note::TermRefused { .. }), .. }
+                    if !self.is_to_be_said(&note) => {}
                 Effect::Note { clock, epoch, note } => {
-                    let event = Event::noted(me, clock, epoch, note);
-                    self.host_context.form.print(&self.host_context.names, &event);
-                    if let Err(error) = self.log.write(&self.host_context.names, &event) {
-                        tracing::warn!(peer = %me, "cannot write the log: {error}");
+                    let takes_office = matches!(note, Note::TookOffice { .. });
+                    self.say(&Event::noted(me, clock, epoch, note));
+                    if takes_office {
+                        self.compare_ordering();
                     }
                 }
             }
+        }
+    }
+
+    /// Counts a refusal among those of the process; whether it is said alone, or with others of its second (SPEC I7).
+    fn is_to_be_said(&self, refused: &Note) -> bool {
+        let me = self.peer.config().me;
+        let detail = format_args!("peer {me} {}", refused.told(&*self.host_context.names));
+        self.host_context.host.refusals().count(Reason::Implausible, &detail)
+    }
+
+    fn say(&mut self, event: &Event) {
+        self.host_context.form.print(&self.host_context.names, event);
+        self.log.write(&self.host_context.names, event);
+    }
+
+    /// Says once if the books that it serves from are kept in another order than it is set up for.
+    fn compare_ordering(&mut self) {
+        let configured = self.peer.config().terms.ordering;
+        let books = self.peer.view().books.and_then(Books::ordering).filter(|books| *books != configured);
+        if let Some(books) = books.filter(|_| !self.has_compared) {
+            self.has_compared = true;
+            self.say(&Event::now(ProcessEvent::OrderingDiffers { books, configured }));
         }
     }
 
@@ -292,8 +453,26 @@ impl Driver<'_> {
             epoch: view.leader.map(|(epoch, _)| epoch),
             in_office: view.office.is_some(),
             waiting: view.books.map_or(0, |books| (books.queue().len() + view.waiting) as u32),
+            ordering: view.books.and_then(Books::ordering),
+            seats: view.books.map(seats).unwrap_or_default(),
+            waits: self.peer.participant().office().and_then(Office::trader).and_then(waits),
+            trouble: self.log.trouble(),
         }
     }
+}
+
+/// What an event calls the process of this peer.
+fn of(peer: PeerId) -> String {
+    Process::Peers(vec![peer]).to_string()
+}
+
+fn seats(books: &Books) -> Vec<Life> {
+    let accounts = books.buyers().iter();
+    accounts.filter_map(|(peer, account)| Some(Life { peer: *peer, incarnation: account.seated()? })).collect()
+}
+
+fn waits(trader: &Trader) -> Option<Waits> {
+    Some(Waits { place: trader.waits()?, buyers: trader.awaited().collect() })
 }
 
 /// Writes what must survive a crash, on a thread of its own: an fdatasync must not keep the process's other peers

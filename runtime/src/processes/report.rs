@@ -1,51 +1,56 @@
 //! What happened, for people and programs (SPEC H1): one event per line, as text or as JSON.
 
 use std::{
-    fmt::Write as _,
-    fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Write as _},
+    collections::BTreeSet,
+    io,
     path::Path,
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 use bazaar_protocol::{
     clock::Time,
-    config::Role,
+    config::{Ordering as Order, Role},
     effect::Note,
     id::{Epoch, Item, PeerId},
+    text::{counted, visible},
     words::{self, Names as _},
 };
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
-/// One event. As JSON it is one object per line: `time`; `peer`, `clock` and `epoch` where they apply; then `event` and
-/// its own fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+use super::fold::{Folds, Together, Told};
+use crate::{
+    config::BazaarConfig,
+    network::service::Hand,
+    processes::supervise::Process,
+    schema::Schema as _,
+    system::output::{self, LogFile, OutputError},
+};
+
+/// One event. Its JSON is an [`EventLine`](crate::schema::EventLine).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When it happened, by the wall clock of the machine it happened on.
     pub time: jiff::Timestamp,
     /// The peer it happened at; `None` for an event of a process.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peer: Option<PeerId>,
     /// That peer's Lamport clock (SPEC C6).
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clock: Option<Time>,
     /// The epoch of the trader that peer knows of, if any.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub epoch: Option<Epoch>,
     /// What happened, and to whom.
-    #[serde(flatten)]
     pub what: What,
 }
 
 /// What happened, to a peer or to a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A note from a peer's machine.
     Peer(Note),
@@ -53,9 +58,10 @@ pub enum What {
     Process(ProcessEvent),
 }
 
-/// What happens to the processes of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
+/// What happens to the processes of a run. This is also its JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case", tag = "event", content = "data", deny_unknown_fields)]
 pub enum ProcessEvent {
     /// A run starts or is continued.
     RunStarted {
@@ -80,7 +86,7 @@ pub enum ProcessEvent {
         /// Its process id.
         pid: u32,
     },
-    /// A process has ended although nobody asked it to.
+    /// A process has ended although nobody asked it to, or not as it was asked to.
     ProcessDied {
         /// The process, such as `peer 3`.
         process: String,
@@ -108,13 +114,61 @@ pub enum ProcessEvent {
         /// What was cut off, as a sentence.
         what: String,
     },
-    /// A process has stopped because it must not continue.
+    /// The configuration asks for another order than the books were opened with; the books win (SPEC C5).
+    OrderingDiffers {
+        /// The order in which the books are kept.
+        books: Order,
+        /// The order that the configuration of this process asks for.
+        configured: Order,
+    },
+    /// A process is about to be paused by hand (`bazaar pause`).
+    Paused {
+        /// The process, such as `peer 3`.
+        process: String,
+    },
+    /// A process that was paused by hand goes on (`bazaar resume`).
+    Resumed {
+        /// The process, such as `peer 3`.
+        process: String,
+    },
+    /// The trader is asked to give the office back by hand (`bazaar resign`).
+    AskedToResign {
+        /// The peer, such as `peer 3`.
+        process: String,
+    },
+    /// A peer's link to a neighbour was cut by hand (`bazaar cut`).
+    LinkCut {
+        /// The peer, such as `peer 3`.
+        process: String,
+        /// The neighbour, which the peer no longer reaches.
+        neighbour: PeerId,
+    },
+    /// A peer's link that was cut by hand is healed (`bazaar heal`).
+    LinkHealed {
+        /// The peer, such as `peer 3`.
+        process: String,
+        /// The neighbour.
+        neighbour: PeerId,
+    },
+    /// A process has stopped because it must not continue, or is not started again because it panics.
     Failed {
         /// The process, such as `peer 3`.
         process: String,
         /// How it ended, in words.
         reason: String,
     },
+}
+
+impl ProcessEvent {
+    /// What is done to a process by hand, as an event.
+    #[must_use]
+    pub fn by_hand(process: Process, hand: Hand) -> ProcessEvent {
+        let process = process.to_string();
+        match hand {
+            Hand::Paused => ProcessEvent::Paused { process },
+            Hand::Resumed => ProcessEvent::Resumed { process },
+        }
+    }
 }
 
 impl Event {
@@ -158,42 +212,119 @@ impl words::Names for Names {
 }
 
 impl Names {
+    /// The items that a peer buys, and those that it sells.
+    #[must_use]
+    pub fn goods(&self, peer: PeerId) -> (Vec<Item>, Vec<Item>) {
+        let role = self.roles.get(peer.0 as usize);
+        let buys = role.and_then(Role::wishes).map(|wishes| wishes.items.clone());
+        let sells = role.and_then(Role::offers).map(|offers| offers.0.iter().map(|offer| offer.item).collect());
+        (buys.unwrap_or_default(), sells.unwrap_or_default())
+    }
+
     /// What a peer buys and sells, in words.
     #[must_use]
     pub fn role(&self, peer: PeerId) -> String {
         let list = |items: Vec<Item>| items.iter().map(|item| self.item(*item)).collect::<Vec<_>>().join(", ");
-        match self.roles.get(peer.0 as usize) {
-            Some(Role::Buyer(wishes)) => format!("buys {}", list(wishes.items.clone())),
-            Some(Role::Seller(offers)) => format!("sells {}", list(offers.0.iter().map(|o| o.item).collect())),
-            Some(Role::Both(wishes, offers)) => format!(
-                "buys {}; sells {}",
-                list(wishes.items.clone()),
-                list(offers.0.iter().map(|offer| offer.item).collect())
-            ),
-            None => "unknown".to_owned(),
+        let (buys, sells) = self.goods(peer);
+        match (buys.is_empty(), sells.is_empty()) {
+            (false, true) => format!("buys {}", list(buys)),
+            (true, false) => format!("sells {}", list(sells)),
+            (false, false) => format!("buys {}; sells {}", list(buys), list(sells)),
+            (true, true) => "unknown".to_owned(),
         }
     }
 
-    /// One line of text for an event, without the line break.
+    /// The names in this bazaar.
+    #[must_use]
+    pub fn of(config: &BazaarConfig) -> Names {
+        Names {
+            items: config.goods().items.clone(),
+            roles: config.members().map(|member| member.role.clone()).collect(),
+        }
+    }
+
+    /// The event that a line of JSON shows; `None` if it shows none.
+    #[must_use]
+    pub fn event(&self, line: &str) -> Option<Event> {
+        Event::read(serde_json::from_str(line).ok()?, self)
+    }
+
+    /// One line of text for an event with all there is to say, without the line break: for the log.
     #[must_use]
     pub fn line(&self, event: &Event) -> String {
-        let time = event.time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f");
-        let style = style_of(&event.what);
-        let (on, off) = (style.render(), style.render_reset());
-        let dim = Style::new().dimmed();
-        let (dim_on, dim_off) = (dim.render(), dim.render_reset());
+        let time = local(event.time);
+        let (on, off, dim_on, dim_off) = styles(&event.what);
         match (event.peer, &event.what) {
             (Some(peer), What::Peer(note)) => {
                 let clock = event.clock.unwrap_or_default();
                 let epoch = event.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
                 let name = self.speaker(peer, note);
-                let said = self.note(peer, note);
+                let said = self.with_role(peer, note, note.told(self).to_string());
                 format!("{dim_on}{time} clock {clock:>5} epoch {epoch:>2}{dim_off}  {on}{name:<9} {said}{off}")
             }
             (_, What::Peer(note)) => format!("{dim_on}{time}{dim_off}  {note:?}"),
             (_, What::Process(event)) => {
-                format!("{dim_on}{time} {:<20}{dim_off}  {on}{}{off}", "", process_text(event))
+                format!("{dim_on}{time} {:<20}{dim_off}  {on}{}{off}", "", visible(&process_text(event)))
             }
+        }
+    }
+
+    /// The same for a screen: within 80 columns where it can be.
+    #[must_use]
+    pub fn short_line(&self, event: &Event) -> String {
+        match (event.peer, &event.what) {
+            (Some(peer), What::Peer(note)) => {
+                let said = self.with_role(peer, note, note.told_briefly(self).to_string());
+                columns(event, &self.speaker(peer, note), &said)
+            }
+            (_, What::Peer(note)) => columns(event, "", &note.to_string()),
+            (_, What::Process(process)) => of_process(event, &visible(&process_text(process))),
+        }
+    }
+
+    /// How this event reads together with others that happen in the same moment to others.
+    pub(super) fn together(&self, event: &Event) -> Option<Together> {
+        let peers = |said: String| {
+            let before = event.peer;
+            Some(Together { id: before?.0, before, who: "{n} peers".to_owned(), said })
+        };
+        // Which of its words come first does not matter.
+        let trader = |note: &Note, buyer: &PeerId, said: &str| {
+            let who = self.speaker(event.peer?, note);
+            Some(Together { id: buyer.0, before: None, who, said: said.to_owned() })
+        };
+        match &event.what {
+            What::Peer(Note::Joined { incarnation }) if incarnation.0 == 1 => {
+                let role = self.role(event.peer?).replace("buys ", "buy ").replace("sells ", "sell ");
+                peers(format!("joined the bazaar: {role}"))
+            }
+            What::Peer(Note::ElectionCalled) => peers("call an election".to_owned()),
+            What::Peer(Note::TraderSuspected { trader }) => {
+                peers(format!("have not heard trader {trader} for too long"))
+            }
+            What::Peer(Note::Recognised { trader }) => {
+                peers(format!("recognise {} as coordinator", self.peer(*trader)))
+            }
+            What::Peer(Note::LedgerHeard) => peers("hear the ledger".to_owned()),
+            What::Peer(Note::LedgerSilent) => peers("do not hear the ledger".to_owned()),
+            What::Peer(note @ Note::Seated { buyer, .. }) => trader(note, buyer, "gives {n} buyers seats"),
+            What::Peer(note @ Note::Unseated { buyer, .. }) => {
+                trader(note, buyer, "takes the seats of {n} buyers: not heard")
+            }
+            What::Process(ProcessEvent::ProcessStarted { process, pid }) if process.starts_with("peer") => {
+                let (who, said) = (String::new(), "started {n} processes of peers".to_owned());
+                Some(Together { id: *pid, before: None, who, said })
+            }
+            What::Peer(_) | What::Process(_) => None,
+        }
+    }
+
+    /// The line for several events that read together, of which this is the latest.
+    pub(super) fn line_together(latest: &Event, together: &Together, count: usize) -> String {
+        let [who, said] = [&together.who, &together.said].map(|text| text.replace("{n}", &count.to_string()));
+        match latest.what {
+            What::Peer(_) => columns(latest, &who, &said),
+            What::Process(_) => of_process(latest, &said),
         }
     }
 
@@ -203,6 +334,8 @@ impl Names {
             Note::TookOffice { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
+            | Note::Unseated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. } => format!("trader {peer}"),
             Note::Joined { .. }
@@ -224,22 +357,54 @@ impl Names {
             | Note::ResumedAccount { .. }
             | Note::LedgerHeard
             | Note::LedgerSilent
-            | Note::ClockRefused { .. }
-            | Note::PeerUnknown { .. }
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. }
             | Note::BooksRefused { .. } => self.peer(peer),
         }
     }
 
-    fn note(&self, me: PeerId, note: &Note) -> String {
-        let told = note.told(self);
-        if matches!(note, Note::Joined { .. }) { format!("{told}: {}", self.role(me)) } else { told.to_string() }
+    fn with_role(&self, me: PeerId, note: &Note, told: String) -> String {
+        if matches!(note, Note::Joined { .. }) { format!("{told}: {}", self.role(me)) } else { told }
     }
+}
+
+/// What stands above the columns of [`Names::short_line`].
+const HEAD: &str = "time         clock epoch  who";
+
+fn columns(event: &Event, who: &str, said: &str) -> String {
+    let (on, off, dim_on, dim_off) = styles(&event.what);
+    let time = local(event.time);
+    let clock = event.clock.map_or_else(String::new, |clock| clock.to_string());
+    let epoch = event.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+    format!("{dim_on}{time} {clock:>5} {epoch:>5}{dim_off}  {on}{who:<9} {said}{off}")
+}
+
+fn of_process(event: &Event, said: &str) -> String {
+    let (on, off, dim_on, dim_off) = styles(&event.what);
+    format!("{dim_on}{}{dim_off}  {on}{said}{off}", local(event.time))
+}
+
+fn local(time: jiff::Timestamp) -> impl std::fmt::Display {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+}
+
+/// The colours of an event's words and of what stands before them, each with its end.
+fn styles(
+    what: &What,
+) -> (impl std::fmt::Display, impl std::fmt::Display, impl std::fmt::Display, impl std::fmt::Display) {
+    let (style, dim) = (style_of(what), Style::new().dimmed());
+    (style.render(), style.render_reset(), dim.render(), dim.render_reset())
 }
 
 fn process_text(event: &ProcessEvent) -> String {
     match event {
         ProcessEvent::RunStarted { dir, peers, processes, seed } => {
-            format!("a bazaar of {peers} peers in {processes} processes and the ledger, seed {seed}, in {dir}")
+            format!(
+                "a bazaar of {} in {} and the ledger, seed {seed}, in {dir}",
+                counted(*peers, "peer"),
+                counted(*processes, "process")
+            )
         }
         ProcessEvent::TradeDoubtful { reason } => reason.clone(),
         ProcessEvent::ProcessStarted { process, pid } => format!("started {process} (pid {pid})"),
@@ -247,8 +412,23 @@ fn process_text(event: &ProcessEvent) -> String {
         ProcessEvent::Restarting { process, after_ms } => {
             format!("will start {process} again in {:.1} s", *after_ms as f64 / 1_000.0)
         }
-        ProcessEvent::LedgerReady { address, records } => format!("the ledger serves at {address}, {records} records"),
+        ProcessEvent::LedgerReady { address, records } => {
+            format!("the ledger serves at {address}, {}", counted(*records, "record"))
+        }
         ProcessEvent::LogCut { what } => format!("the ledger cut off what was never acknowledged: {what}"),
+        ProcessEvent::OrderingDiffers { books, configured } => format!(
+            "the books were opened with the order {0} and keep it; the configuration asks for {1}: write \
+             terms.ordering = \"{0}\" there, or give another --dir",
+            books.name(),
+            configured.name()
+        ),
+        ProcessEvent::Paused { process } => format!("{process} is paused by hand"),
+        ProcessEvent::Resumed { process } => format!("{process} goes on, resumed by hand"),
+        ProcessEvent::AskedToResign { process } => format!("{process} is asked to resign by hand"),
+        ProcessEvent::LinkCut { process, neighbour } => format!("{process} is cut off from peer {neighbour} by hand"),
+        ProcessEvent::LinkHealed { process, neighbour } => {
+            format!("{process} may reach peer {neighbour} again, by hand")
+        }
         ProcessEvent::Failed { process, reason } => format!("{process} cannot go on: {reason}"),
     }
 }
@@ -261,16 +441,23 @@ fn style_of(what: &What) -> Style {
             Note::ElectionCalled | Note::ElectionWon | Note::Recognised { .. } | Note::AskedForAnyone => {
                 colour(AnsiColor::Yellow)
             }
-            Note::SteppedDown { .. } | Note::TraderSuspected { .. } => colour(AnsiColor::Magenta),
+            Note::SteppedDown { .. } | Note::TraderSuspected { .. } | Note::Unseated { .. } => {
+                colour(AnsiColor::Magenta)
+            }
+            // Late (SPEC C5).
+            Note::Admitted { stamp, place, .. } if stamp != place => colour(AnsiColor::Magenta),
             Note::Bought { .. } | Note::Recalled { .. } => colour(AnsiColor::Green),
             Note::Earned { .. } | Note::Registered { .. } | Note::ResumedAccount { .. } => colour(AnsiColor::Cyan),
             Note::Unavailable { .. } | Note::SoldOut { .. } | Note::LeftOver { .. } => colour(AnsiColor::Blue),
-            Note::LedgerSilent | Note::ClockRefused { .. } | Note::PeerUnknown { .. } | Note::BooksRefused { .. } => {
-                colour(AnsiColor::Red)
-            }
+            Note::LedgerSilent
+            | Note::NoSuchEpoch { .. }
+            | Note::TermRefused { .. }
+            | Note::EnvelopeRefused { .. }
+            | Note::BooksRefused { .. } => colour(AnsiColor::Red),
             Note::Joined { .. }
             | Note::Deposited { .. }
             | Note::Admitted { .. }
+            | Note::Seated { .. }
             | Note::Sold { .. }
             | Note::Refused { .. }
             | Note::Wanted { .. }
@@ -281,7 +468,11 @@ fn style_of(what: &What) -> Style {
             ProcessEvent::ProcessDied { .. } | ProcessEvent::Failed { .. } | ProcessEvent::LogCut { .. } => {
                 colour(AnsiColor::Red).bold()
             }
-            ProcessEvent::TradeDoubtful { .. } => colour(AnsiColor::Red),
+            ProcessEvent::Paused { .. } | ProcessEvent::LinkCut { .. } | ProcessEvent::AskedToResign { .. } => {
+                colour(AnsiColor::Magenta).bold()
+            }
+            ProcessEvent::Resumed { .. } | ProcessEvent::LinkHealed { .. } => Style::new().bold(),
+            ProcessEvent::TradeDoubtful { .. } | ProcessEvent::OrderingDiffers { .. } => colour(AnsiColor::Red),
             ProcessEvent::RunStarted { .. } | ProcessEvent::Restarting { .. } => Style::new().bold(),
             ProcessEvent::ProcessStarted { .. } | ProcessEvent::LedgerReady { .. } => Style::new(),
         },
@@ -290,25 +481,44 @@ fn style_of(what: &What) -> Style {
 
 /// The log of one peer or of the ledger: plain lines of text in its own directory.
 #[derive(Debug)]
-pub struct Log(File);
+pub struct Log(LogFile);
 
 impl Log {
-    /// Opens the log at `path` to append to it, or creates it.
+    /// Opens the log at `path` to append to it, or creates it. `whose` it is, in words, is said if it cannot be written.
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
-    pub fn open(path: &Path) -> io::Result<Log> {
-        OpenOptions::new().create(true).append(true).open(path).map(Log)
+    pub fn open(path: &Path, whose: String) -> io::Result<Log> {
+        LogFile::open(path, whose).map(Log)
     }
 
-    /// Appends an event as one line.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&mut self, names: &Names, event: &Event) -> io::Result<()> {
-        let mut line = anstream::adapter::strip_str(&names.line(event)).to_string();
-        line.push('\n');
-        self.0.write_all(line.as_bytes())
+    /// Appends an event as one line, or counts it as lost.
+    pub fn write(&mut self, names: &Names, event: &Event) {
+        self.0.append(&strip_str(&names.line(event)).to_string());
+    }
+
+    /// What is wrong with it, in words.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+}
+
+/// Which events are printed. The logs have all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The kinds of events, as JSON names them; empty: all.
+    pub kinds: BTreeSet<String>,
+    /// The peers that they are of; empty: all, and what happens to processes.
+    pub peers: BTreeSet<PeerId>,
+}
+
+impl Filter {
+    /// Whether it is printed.
+    #[must_use]
+    pub fn shows(&self, names: &Names, event: &Event) -> bool {
+        let is_of = self.peers.is_empty() || event.peer.is_some_and(|peer| self.peers.contains(&peer));
+        is_of && (self.kinds.is_empty() || self.kinds.contains(event.show(names).said.kind()))
     }
 }
 
@@ -324,20 +534,27 @@ pub enum Form {
 }
 
 impl Form {
-    /// Prints an event, without waiting for it to be read ([`say`]).
-    pub fn print(self, names: &Names, event: &Event) {
-        let mut line = String::new();
-        match self {
-            Form::Text => line.push_str(&names.line(event)),
-            Form::Json => {
-                // An event's map keys are strings, and JSON has all of its values, so it always serializes.
-                let json = serde_json::to_string(event).unwrap_or_default();
-                let _ = write!(line, "{json}");
-            }
-            Form::Quiet => return,
+    /// Prints what stands above the events, if people read them.
+    pub fn begin(self) {
+        if self == Form::Text {
+            let dim = Style::new().dimmed();
+            say(format!("{}{HEAD}{}\n", dim.render(), dim.render_reset()));
         }
-        line.push('\n');
-        say(line);
+    }
+
+    /// Prints an event, without waiting for it to be read ([`say`]). For people, what many peers say in one moment
+    /// becomes one line.
+    pub fn print(self, names: &Names, event: &Event) {
+        match self {
+            Form::Text => send(Line::Event(Box::new(Told {
+                line: names.short_line(event),
+                together: names.together(event),
+                event: event.clone(),
+            }))),
+            // An event's map keys are strings, and JSON has all of its values, so it always serializes.
+            Form::Json => say(serde_json::to_string(&event.show(names)).unwrap_or_default() + "\n"),
+            Form::Quiet => {}
+        }
     }
 }
 
@@ -351,56 +568,99 @@ static PRINTER: OnceLock<Printer> = OnceLock::new();
 struct Printer {
     lines: SyncSender<Line>,
     dropped: AtomicU64,
+    /// The first line that could not be written, if one could not.
+    failure: Mutex<Option<OutputError>>,
 }
 
 enum Line {
     Text(String),
+    /// An event for people. In a box, since there is room for all lines from the start.
+    Event(Box<Told>),
     /// Answered once everything before it has been written.
     Flush(SyncSender<()>),
 }
 
+impl Printer {
+    fn start() -> Printer {
+        let (lines, said) = sync_channel(LINES);
+        std::thread::spawn(move || print_all(&said));
+        Printer { lines, dropped: AtomicU64::new(0), failure: Mutex::default() }
+    }
+}
+
+/// Says at once that the output is incomplete: the bazaar goes on, perhaps for days, and its end will say so again.
+fn note_failure(error: OutputError) {
+    let mut failure = PRINTER.get_or_init(Printer::start).failure.lock().unwrap_or_else(PoisonError::into_inner);
+    if failure.is_none() {
+        output::complain(&format!("warning: {error}; the bazaar goes on, and its logs have what is missing here"));
+        *failure = Some(error);
+    }
+}
+
 /// Prints text on standard output without waiting for it to be read.
 pub fn say(text: String) {
-    let printer = PRINTER.get_or_init(|| {
-        let (lines, said) = sync_channel(LINES);
-        std::thread::spawn(move || {
-            for line in said {
-                match line {
-                    // A reader that has gone away is no reason to stop the bazaar.
-                    Line::Text(text) => drop(anstream::stdout().write_all(text.as_bytes())),
-                    Line::Flush(done) => {
-                        let _ = anstream::stdout().flush();
-                        let _ = done.try_send(());
-                    }
-                }
-            }
-        });
-        Printer { lines, dropped: AtomicU64::new(0) }
-    });
-    if printer.lines.try_send(Line::Text(text)).is_err() {
+    send(Line::Text(text));
+}
+
+fn send(line: Line) {
+    let printer = PRINTER.get_or_init(Printer::start);
+    if printer.lines.try_send(line).is_err() {
         printer.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Prints what comes, until nobody can send any more.
+fn print_all(said: &Receiver<Line>) {
+    let write = |text: &str| {
+        if let Err(error) = output::print(text) {
+            note_failure(error);
+        }
+    };
+    let mut folds = Folds::default();
+    loop {
+        let line = match folds.due() {
+            None => said.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => said.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match line {
+            Ok(Line::Event(told)) => folds.take(*told, write),
+            Ok(Line::Text(text)) => {
+                folds.end(write);
+                write(&text);
+            }
+            Ok(Line::Flush(done)) => {
+                folds.end(write);
+                let _ = done.try_send(());
+            }
+            Err(RecvTimeoutError::Timeout) => folds.end_due(write),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
 /// Waits until everything printed has been read, but no longer than `at_most`, and reports on standard error how many
 /// lines were dropped. To be called before the process ends.
-pub fn flush(at_most: Duration) {
-    let Some(printer) = PRINTER.get() else { return };
+///
+/// # Errors
+/// When some of it could not be written, or was not read in time.
+pub fn flush(at_most: Duration) -> Result<(), OutputError> {
+    let Some(printer) = PRINTER.get() else { return Ok(()) };
     let (done, is_done) = sync_channel(1);
-    if printer.lines.try_send(Line::Flush(done)).is_ok() {
-        let _ = is_done.recv_timeout(at_most);
-    }
+    let asked = printer.lines.try_send(Line::Flush(done));
+    let is_read = asked.is_ok() && is_done.recv_timeout(at_most).is_ok();
     let dropped = printer.dropped.load(Ordering::Relaxed);
     if dropped > 0 {
-        tracing::warn!("{dropped} lines were dropped: nobody read standard output");
-        let _ = writeln!(anstream::stderr(), "{dropped} lines were dropped: nobody read standard output");
+        tracing::warn!("lines dropped, since nobody read standard output: {dropped}");
+        output::complain(&format!("lines dropped, since nobody read standard output: {dropped}"));
     }
-}
-
-/// The events in a file or stream of JSON lines. Lines that are not events are skipped: a killed process may have left
-/// half a line.
-pub fn read_events(reader: impl io::Read) -> impl Iterator<Item = Event> {
-    BufReader::new(reader).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
+    match printer.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(failure) => Err(failure),
+        None if is_read => Ok(()),
+        None => {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "nobody reads it, and its last lines are lost");
+            Err(OutputError { name: "standard output".to_owned(), error })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -408,7 +668,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use bazaar_protocol::{
-        effect::Departure,
         id::{DepositId, DepositNumber, RequestId, SaleNumber, Sequence, Units},
         money::{Cents, Price},
         record::Sale,
@@ -428,29 +687,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_survives_its_own_json() {
-        let events = [
-            Event::noted(PeerId(0), Time(7), Some(Epoch(2)), Note::Bought { sale: sale() }),
-            Event::noted(PeerId(0), Time(7), None, Note::ElectionCalled),
-            Event::noted(PeerId(0), Time(9), None, Note::SteppedDown { reason: Departure::LeaseActive }),
-            Event::now(ProcessEvent::ProcessDied { process: "peer 3".into(), pid: 17, how: "signal 9".into() }),
-        ];
-        let lines: String = events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
-        assert_eq!(read_events(lines.as_bytes()).collect::<Vec<_>>(), events);
-    }
-
-    #[test]
-    fn half_a_line_is_skipped_and_the_next_is_read() {
-        let whole = serde_json::to_string(&Event::noted(PeerId(0), Time(7), None, Note::ElectionCalled)).unwrap();
-        let lines = format!("{}\n{whole}\n", &whole[..whole.len() / 2]);
-        assert_eq!(read_events(lines.as_bytes()).count(), 1);
-    }
-
-    #[test]
     fn a_line_shows_clock_and_epoch_and_is_plain_when_stripped() {
         let names = Names { items: ["fish", "salt", "boar"].map(String::from).to_vec(), roles: Vec::new() };
         let event = Event::noted(PeerId(0), Time(7), Some(Epoch(2)), Note::Bought { sale: sale() });
-        let line = anstream::adapter::strip_str(&names.line(&event)).to_string();
+        let line = strip_str(&names.line(&event)).to_string();
         assert!(line.ends_with("clock     7 epoch  2  peer 0    purchased 1 boar from peer 1 for 9.00"), "{line}");
+        let short = strip_str(&names.short_line(&event)).to_string();
+        assert!(short.ends_with("     7     2  peer 0    purchased 1 boar from peer 1 for 9.00"), "{short}");
+        assert_eq!(HEAD.find("who"), short.find("peer 0"), "it stands below its head");
     }
 }

@@ -3,23 +3,26 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use bazaar_protocol::id::PeerId;
+use signal_hook::consts::SIGKILL;
 use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 
+use super::panics::{LastWords, Panics};
 use crate::{
-    processes::report::{Event, Form, Names, ProcessEvent, What},
+    processes::report::{Event, Filter, Form, Names, ProcessEvent, What},
+    system::{output::complain, signals::StopSignals},
     tools::access::BooksReader,
 };
 
@@ -54,8 +57,19 @@ pub struct Plan {
     pub restart_after: Option<Duration>,
     /// How events go to standard output.
     pub form: Form,
+    /// Which of them do.
+    pub filter: Filter,
     /// What peers and goods are called.
     pub names: Names,
+}
+
+impl Plan {
+    /// Prints an event, if it is one of those that are wanted.
+    pub fn print(&self, event: &Event) {
+        if self.filter.shows(&self.names, event) {
+            self.form.print(&self.names, event);
+        }
+    }
 }
 
 /// What happened to a run's processes. What was traded is in its books.
@@ -65,6 +79,8 @@ pub struct Supervised {
     pub restarts: usize,
     /// Which process died when, and how; in order.
     pub deaths: Vec<Event>,
+    /// Whether the ledger has served.
+    pub has_served: bool,
 }
 
 /// Why a run could not finish.
@@ -78,15 +94,35 @@ pub enum RunError {
         /// The operating system's error.
         error: std::io::Error,
     },
-    /// A process has reported that it must not continue. It has said why on standard error.
-    #[error("{0} cannot go on; see what it said above")]
-    CannotGoOn(String),
+    /// These processes have ended and were not started again: each must not continue, as it has said on standard error,
+    /// or panicked twice in a row soon after it had started. All others went on, as long as there were any and the ledger.
+    #[error("not started again: {}", .who.join("; "))]
+    LeftOut {
+        /// Who, and why, in words.
+        who: Vec<String>,
+        /// Whether any of them panicked.
+        panicked: bool,
+    },
     /// The ledger did not begin to serve in time.
     #[error("the ledger did not begin to serve within {STARTING:?}; see its log in {}", .0.display())]
     LedgerSilent(PathBuf),
+    /// Processes that were told to stop failed at it, or had to be killed. They have said why on standard error.
+    #[error("not everybody stopped cleanly: {}", .0.join("; "))]
+    StoppedBadly(Vec<String>),
     /// Signals cannot be received.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
+}
+
+impl RunError {
+    /// Whether all there is to say has been said, so that nobody needs to look into the logs.
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
+        match self {
+            RunError::Start { .. } | RunError::Signals(_) | RunError::LeftOut { panicked: false, .. } => true,
+            RunError::LedgerSilent(_) | RunError::LeftOut { panicked: true, .. } | RunError::StoppedBadly(_) => false,
+        }
+    }
 }
 
 /// Runs the bazaar until its time is up, it has reached its number of purchases, or a signal arrives; then stops every
@@ -98,27 +134,105 @@ pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
     let (stop_peers, peers) = watch::channel(false);
     let (stop_ledger, ledger) = watch::channel(false);
     let stopping = Stopping { peers, ledger };
-    let mut supervisor =
-        Supervisor { plan, say, said, stopping, running: BTreeMap::new(), outcome: Supervised::default() };
-    let result = supervisor.run().await;
+    let mut supervisor = Supervisor {
+        plan,
+        say,
+        said,
+        stopping,
+        running: BTreeMap::new(),
+        panics: Panics::default(),
+        left_out: Vec::new(),
+        panicked: false,
+        outcome: Supervised::default(),
+        stopped_badly: Vec::new(),
+    };
+    let mut result = supervisor.run().await;
     // The ledger last: without it the peers would only complain. (Nobody receives this if all processes are gone
     // already.)
     let _ = stop_peers.send(true);
     supervisor.drain(|process| *process != Process::Ledger).await;
     let _ = stop_ledger.send(true);
     supervisor.drain(|_| true).await;
+    if result.is_ok() && !supervisor.left_out.is_empty() {
+        result = Err(RunError::LeftOut { who: supervisor.left_out, panicked: supervisor.panicked });
+    } else if result.is_ok() && !supervisor.stopped_badly.is_empty() {
+        result = Err(RunError::StoppedBadly(supervisor.stopped_badly));
+    }
     (supervisor.outcome, result)
 }
 
 /// What the task that watches a process reports.
 enum Said {
     Line(String),
-    Ended { process: Process, pid: u32, status: std::io::Result<ExitStatus> },
+    Ended { process: Process, pid: u32, end: End, life: Life },
 }
 
+/// How a process lived, besides how it ended.
+struct Life {
+    length: Duration,
+    last_words: Option<String>,
+    /// The last line of its standard error.
+    last_line: Option<String>,
+}
+
+/// How a process ended.
+enum End {
+    /// By itself, or because somebody killed it.
+    Unasked(std::io::Result<ExitStatus>),
+    /// After it was told to stop.
+    Stopped(std::io::Result<ExitStatus>),
+    /// It was told to stop, did not in time, and was killed.
+    Killed,
+}
+
+impl End {
+    /// The exit code of a process that ended by itself.
+    fn code(&self) -> Option<i32> {
+        match self {
+            End::Unasked(Ok(status)) => status.code(),
+            End::Unasked(Err(_)) | End::Stopped(_) | End::Killed => None,
+        }
+    }
+
+    /// Whether it did what it was told.
+    fn is_clean(&self) -> bool {
+        matches!(self, End::Stopped(Ok(status)) if status.success())
+    }
+
+    /// Whether it did not stop as it was told, by a fault of its own: somebody who kills it by hand at the last moment
+    /// has killed a process that would have been started again.
+    fn is_failure_to_stop(&self) -> bool {
+        match self {
+            End::Unasked(_) => self.cannot_go_on(),
+            End::Stopped(Ok(status)) => !status.success() && status.signal() != Some(SIGKILL),
+            End::Stopped(Err(_)) | End::Killed => true,
+        }
+    }
+
+    /// Whether the process has said that it must not be started again.
+    fn cannot_go_on(&self) -> bool {
+        // 2 is a usage error, which a restart would only meet again.
+        matches!(self.code(), Some(2 | CANNOT_GO_ON))
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Unasked(Ok(status)) => status.fmt(f),
+            End::Stopped(Ok(status)) => write!(f, "{status}, when it was told to stop"),
+            End::Unasked(Err(error)) | End::Stopped(Err(error)) => error.fmt(f),
+            End::Killed => write!(f, "killed, since it did not stop within {STOPPING:?}"),
+        }
+    }
+}
+
+/// A process of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Process {
+pub enum Process {
+    /// The one that keeps the books.
     Ledger,
+    /// One that hosts these peers.
     Peers(Vec<PeerId>),
 }
 
@@ -152,13 +266,19 @@ struct Supervisor<'a> {
     said: mpsc::Receiver<Said>,
     stopping: Stopping,
     running: BTreeMap<Process, u32>,
+    panics: Panics,
+    /// Who is not started again, and why, in words.
+    left_out: Vec<String>,
+    /// Whether anybody of these has panicked.
+    panicked: bool,
     outcome: Supervised,
+    /// Who failed at stopping, and how, in words.
+    stopped_badly: Vec<String>,
 }
 
 impl Supervisor<'_> {
     async fn run(&mut self) -> Result<(), RunError> {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+        let mut signals = StopSignals::catch().map_err(RunError::Signals)?;
         let mut restarts: Vec<(Instant, Process)> = Vec::new();
 
         self.start(&Process::Ledger)?;
@@ -175,6 +295,7 @@ impl Supervisor<'_> {
                         let what = event.as_ref().map(|event| &event.what);
                         let serves = matches!(what, Some(What::Process(ProcessEvent::LedgerReady { .. })));
                         if serves && ledger_deadline.take().is_some() {
+                            self.outcome.has_served = true;
                             for share in &self.plan.shares {
                                 self.start(&Process::Peers(share.clone()))?;
                             }
@@ -182,8 +303,8 @@ impl Supervisor<'_> {
                             counting = self.plan.purchases.map(|_| Instant::now() + COUNTING);
                         }
                     }
-                    Some(Said::Ended { process, pid, status }) => {
-                        if let Some(at) = self.on_ended(&process, pid, status)? {
+                    Some(Said::Ended { process, pid, end, life }) => {
+                        if let Some(at) = self.on_ended(&process, pid, &end, life)? {
                             restarts.push((at, process));
                         }
                     }
@@ -212,8 +333,7 @@ impl Supervisor<'_> {
                     }
                     counting = Some(Instant::now() + COUNTING);
                 }
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                () = signals.arrived() => return Ok(()),
             }
         }
     }
@@ -225,8 +345,14 @@ impl Supervisor<'_> {
                 Some(Said::Line(line)) => {
                     self.pass_on(&line);
                 }
-                Some(Said::Ended { process, .. }) => {
+                Some(Said::Ended { process, pid, end, .. }) => {
                     self.running.remove(&process);
+                    if !end.is_clean() {
+                        self.note_death(&process, pid, &end);
+                    }
+                    if end.is_failure_to_stop() {
+                        self.stopped_badly.push(format!("{process}: {end}"));
+                    }
                 }
                 None => return,
             }
@@ -234,14 +360,18 @@ impl Supervisor<'_> {
     }
 
     fn pass_on(&mut self, line: &str) -> Option<Event> {
-        let event = serde_json::from_str::<Event>(line).ok()?;
-        self.plan.form.print(&self.plan.names, &event);
+        let Some(event) = self.plan.names.event(line) else {
+            // Half a line of a process that was killed; anything else is a fault, and should be seen.
+            complain(&format!("warning: a process printed what is no event: {line}"));
+            return None;
+        };
+        self.plan.print(&event);
         Some(event)
     }
 
     fn tell(&self, what: ProcessEvent) -> Event {
         let event = Event::now(what);
-        self.plan.form.print(&self.plan.names, &event);
+        self.plan.print(&event);
         event
     }
 
@@ -260,6 +390,7 @@ impl Supervisor<'_> {
             .args(["--json", "--until-stdin-closes"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             // A Ctrl-C is meant for the supervisor, which then stops the others.
             .process_group(0)
             .kill_on_drop(true);
@@ -275,26 +406,42 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    fn on_ended(
-        &mut self,
-        process: &Process,
-        pid: u32,
-        status: std::io::Result<ExitStatus>,
-    ) -> Result<Option<Instant>, RunError> {
-        self.running.remove(process);
-        let how = status.as_ref().map_or_else(ToString::to_string, ToString::to_string);
-        let death = self.tell(ProcessEvent::ProcessDied { process: process.to_string(), pid, how: how.clone() });
+    fn note_death(&mut self, process: &Process, pid: u32, end: &End) {
+        let how = end.to_string();
+        let death = self.tell(ProcessEvent::ProcessDied { process: process.to_string(), pid, how });
         self.outcome.deaths.push(death);
-        // 2 is a usage error, which a restart would only meet again.
-        if status.is_ok_and(|status| matches!(status.code(), Some(2 | CANNOT_GO_ON))) {
-            self.tell(ProcessEvent::Failed { process: process.to_string(), reason: how });
-            return Err(RunError::CannotGoOn(process.to_string()));
+    }
+
+    fn on_ended(&mut self, process: &Process, pid: u32, end: &End, life: Life) -> Result<Option<Instant>, RunError> {
+        self.running.remove(process);
+        self.note_death(process, pid, end);
+        if self.panics.note(process, end.code(), life.length) {
+            self.panicked = true;
+            let said = life.last_words.unwrap_or_else(|| "no message".to_owned());
+            let reason = format!("it panicked twice in a row, which is a fault in the program: {said}");
+            return self.leave_out(process, &reason).map(|()| None);
+        }
+        if end.cannot_go_on() {
+            let reason = life.last_line.unwrap_or_else(|| end.to_string());
+            return self.leave_out(process, &reason).map(|()| None);
         }
         Ok(self.plan.restart_after.map(|after| {
             let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             self.tell(ProcessEvent::Restarting { process: process.to_string(), after_ms });
             Instant::now() + after
         }))
+    }
+}
+
+impl Supervisor<'_> {
+    /// Does without a process that a restart would not help. The others go on, as long as there are any and the ledger.
+    fn leave_out(&mut self, process: &Process, reason: &str) -> Result<(), RunError> {
+        self.tell(ProcessEvent::Failed { process: process.to_string(), reason: reason.to_owned() });
+        self.left_out.push(format!("{process} ({reason})"));
+        if *process == Process::Ledger || self.left_out.len() == self.plan.shares.len() {
+            return Err(RunError::LeftOut { who: std::mem::take(&mut self.left_out), panicked: self.panicked });
+        }
+        Ok(())
     }
 }
 
@@ -308,7 +455,8 @@ async fn watch_process(
     mut stopping: watch::Receiver<bool>,
 ) {
     let input = child.stdin.take();
-    let output = child.stdout.take();
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let since = Instant::now();
     let lines = async {
         let Some(output) = output else { return };
         let mut lines = BufReader::new(output).lines();
@@ -318,22 +466,37 @@ async fn watch_process(
             }
         }
     };
+    let words = async {
+        let (mut words, mut last) = (LastWords::default(), None);
+        let Some(errors) = errors else { return (words, last) };
+        let mut lines = BufReader::new(errors).split(b'\n');
+        while let Ok(Some(line)) = lines.next_segment().await {
+            let line = String::from_utf8_lossy(&line);
+            words.hear(&line);
+            complain(&line);
+            last = Some(line.into_owned()).filter(|line| !line.trim().is_empty()).or(last);
+        }
+        (words, last)
+    };
     let end = async {
         tokio::select! {
-            status = child.wait() => return status,
+            // In this order: one that has ended already was not stopped.
+            biased;
+            status = child.wait() => return End::Unasked(status),
             _ = stopping.wait_for(|stop| *stop) => {}
         }
         drop(input);
-        match timeout(STOPPING, child.wait()).await {
-            Ok(status) => status,
-            Err(_elapsed) => {
-                child.kill().await?;
-                child.wait().await
-            }
+        if let Ok(status) = timeout(STOPPING, child.wait()).await {
+            return End::Stopped(status);
+        }
+        match child.kill().await {
+            Ok(()) => End::Killed,
+            Err(error) => End::Stopped(Err(error)),
         }
     };
-    let ((), status) = tokio::join!(lines, end);
-    let _ = say.send(Said::Ended { process, pid, status }).await;
+    let ((), (words, last_line), end) = tokio::join!(lines, words, end);
+    let life = Life { length: since.elapsed(), last_words: words.said(), last_line };
+    let _ = say.send(Said::Ended { process, pid, end, life }).await;
 }
 
 /// Divides peers among processes as evenly as possible: at least one process, and at most one per peer.
@@ -345,41 +508,4 @@ pub fn shares(peers: u32, processes: usize) -> Vec<Vec<PeerId>> {
         shares[peer as usize % processes].push(PeerId(peer));
     }
     shares
-}
-
-/// Becomes true when this process is told to stop: by a signal or, with `until_stdin_closes`, by the end of its
-/// standard input.
-///
-/// # Errors
-/// When signals cannot be received.
-pub fn stop_signal(until_stdin_closes: bool) -> std::io::Result<watch::Receiver<bool>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let (stop, stopping) = watch::channel(false);
-    let (closed, mut input_closed) = mpsc::channel::<()>(1);
-    if until_stdin_closes {
-        // A thread, since a blocking read of standard input cannot be cancelled.
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            drop(closed);
-        });
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = input_closed.recv() => {}
-            }
-            let _ = stop.send(true);
-        });
-    } else {
-        tokio::spawn(async move {
-            let _keep = closed;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            let _ = stop.send(true);
-        });
-    }
-    Ok(stopping)
 }

@@ -12,13 +12,13 @@ use std::{
     path::{Path, PathBuf},
     sync::Once,
     thread,
-    time::Duration,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{
-    StoreError,
-    slots::{sync_dir, sync_parent},
-};
+use super::{StoreError, sync_dir, sync_parent};
+
+/// The name of the only file that sled overwrites.
+pub(super) const DB: &str = "db";
 
 thread_local! {
     static IN_SLED: Cell<bool> = const { Cell::new(false) };
@@ -52,7 +52,10 @@ pub(super) struct Sizes {
 pub(super) struct Guarded {
     /// `None` after a failure, so that nothing more is written, not even on drop.
     db: Option<sled::Db>,
+    /// Where errors say that it is.
     dir: PathBuf,
+    /// Where it is.
+    files: PathBuf,
     sizes: Sizes,
     /// The files of values too large for a segment that have been synced.
     blobs: BTreeSet<OsString>,
@@ -63,12 +66,18 @@ impl Guarded {
     /// process, it may hold what was never synced.
     pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
-        remove_half_written(dir)?;
-        let db = Some(open_sled(dir, sizes)?);
-        let mut guarded = Guarded { db, dir: dir.to_owned(), sizes, blobs: BTreeSet::new() };
-        guarded.sync()?;
+        let guarded = Guarded::open_as(dir, dir, sizes)?;
         sync_dir(dir)?;
         sync_parent(dir)?;
+        Ok(guarded)
+    }
+
+    /// Opens a copy, in `files`, of the directory `dir`, which errors are about.
+    pub(super) fn open_as(dir: &Path, files: &Path, sizes: Sizes) -> Result<Guarded, StoreError> {
+        remove_half_written(files)?;
+        let db = Some(open_sled(dir, files, sizes)?);
+        let mut guarded = Guarded { db, dir: dir.to_owned(), files: files.to_owned(), sizes, blobs: BTreeSet::new() };
+        guarded.sync()?;
         Ok(guarded)
     }
 
@@ -76,7 +85,7 @@ impl Guarded {
     /// a whole log would leave the whole log in memory.
     pub(super) fn renew(&mut self) -> Result<(), StoreError> {
         self.close();
-        self.db = Some(open_sled(&self.dir, self.sizes)?);
+        self.db = Some(open_sled(&self.dir, &self.files, self.sizes)?);
         Ok(())
     }
 
@@ -104,14 +113,14 @@ impl Guarded {
         // `flush` is a sync_file_range, which does not withstand a power failure. The file is opened again for the
         // sync, so that five hundred hosted peers keep one descriptor each, not two: an fdatasync covers all pages of a
         // file, whichever descriptor wrote them.
-        let path = self.dir.join("db");
+        let path = self.files.join(DB);
         File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::io("sync", path))?;
         self.sync_blobs()
     }
 
     /// Syncs the files that hold large values, which sled never does.
     fn sync_blobs(&mut self) -> Result<(), StoreError> {
-        let dir = self.dir.join("blobs");
+        let dir = self.files.join("blobs");
         let mut names = BTreeSet::new();
         for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
             names.insert(entry.map_err(StoreError::io("list", &dir))?.file_name());
@@ -145,7 +154,7 @@ impl Guarded {
                 drop(db);
                 Ok(())
             });
-            wait_for_release(&self.dir);
+            wait_for_release(&self.files);
         }
     }
 }
@@ -156,14 +165,23 @@ impl Drop for Guarded {
     }
 }
 
-fn open_sled(dir: &Path, sizes: Sizes) -> Result<sled::Db, StoreError> {
-    let config =
-        sled::Config::new().path(dir).segment_size(sizes.segment).cache_capacity(sizes.cache).flush_every_ms(None);
-    guarded(dir, || config.open()).inspect_err(|error| {
+fn open_sled(dir: &Path, files: &Path, sizes: Sizes) -> Result<sled::Db, StoreError> {
+    check_clock(SystemTime::now())?;
+    let open = || {
+        // It panics already at the first of these where it does not like the clock.
+        let config = sled::Config::new().path(files).segment_size(sizes.segment).cache_capacity(sizes.cache);
+        config.flush_every_ms(None).open()
+    };
+    guarded(dir, open).inspect_err(|error| {
         if !matches!(error, StoreError::InUse { .. }) {
-            wait_for_release(dir);
+            wait_for_release(files);
         }
     })
+}
+
+/// sled counts the time since 1970 without a sign.
+fn check_clock(now: SystemTime) -> Result<(), StoreError> {
+    if now < UNIX_EPOCH { Err(StoreError::Clock) } else { Ok(()) }
 }
 
 /// Calls sled; a panic becomes an error that carries its message. What sled leaves half done by panicking is not used
@@ -211,7 +229,7 @@ fn is_locked(error: &std::io::Error) -> bool {
 fn wait_for_release(dir: &Path) {
     const PAUSE: Duration = Duration::from_micros(200);
     const PAUSES: usize = 1_000;
-    let Ok(file) = File::open(dir.join("db")) else { return };
+    let Ok(file) = File::open(dir.join(DB)) else { return };
     for _ in 0..PAUSES {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
@@ -224,17 +242,23 @@ fn wait_for_release(dir: &Path) {
 /// refuse to open forever. The previous index is removed only after the new one has its name, so nothing is lost. This
 /// takes sled's own lock, so as not to remove the file from under a running instance.
 fn remove_half_written(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("db");
+    let path = dir.join(DB);
     let lock = match OpenOptions::new().read(true).open(&path) {
         Ok(file) => file,
         // There is no data yet, so an index means nothing.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::io("open", path)(error)),
     };
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
+    const RELEASE: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            // A process that was killed holds its locks for some milliseconds more.
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
+        }
     }
     for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
         let path = entry.map_err(StoreError::io("list", dir))?.path();
@@ -243,4 +267,16 @@ fn remove_half_written(dir: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_an_error_and_no_panic() {
+        let second = Duration::from_secs(1);
+        assert!(matches!(check_clock(UNIX_EPOCH - second), Err(StoreError::Clock)));
+        assert!(check_clock(UNIX_EPOCH).is_ok() && check_clock(UNIX_EPOCH + second).is_ok());
+    }
 }

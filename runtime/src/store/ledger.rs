@@ -1,15 +1,22 @@
 //! The ledger's store.
 //!
 //! ```text
+//! DIR/lock       held by the ledger that has it open
 //! DIR/head       the second head: where the acknowledged log ends, and its chain there (two slots)
 //! DIR/snapshot   the books at some head, once there are enough records
 //! DIR/log/       sled: start of a batch (8 bytes, big-endian) -> the batch, the chain up to its end
+//! DIR/log.trial  links to it for as long as it is being tried out (`trial`); nothing in it counts
 //! ```
 
 use std::{
-    fmt, fs, mem,
+    fmt,
+    fs::{self, File, TryLockError},
+    io::ErrorKind,
+    mem,
     num::NonZeroU64,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use bazaar_protocol::{
@@ -20,20 +27,24 @@ use bazaar_protocol::{
     record::Batch,
     snapshot::ChunkId,
     store::Store,
+    text::counted,
 };
-use serde::{Deserialize, Serialize};
+
+use crate::system::files;
 
 use super::{
     StoreError,
+    chain::{Chain, Entry, Head},
     guard::{Guarded, Sizes},
-    slots::{Kind, Slot, Slots, sync_parent},
+    read,
+    slots::{Kind, Slot, Slots},
     snapshot::{self, Loaded, Snapshot},
+    sync_parent,
+    trial::Trial,
 };
 
-/// A hash of all batches up to some place in the log, in order.
-pub(super) type Chain = [u8; blake3::OUT_LEN];
-
 /// The names of the files in a store's directory.
+const LOCK: &str = "lock";
 pub(super) const HEAD: &str = "head";
 pub(super) const SNAPSHOT: &str = "snapshot";
 pub(super) const LOG: &str = "log";
@@ -78,42 +89,6 @@ impl fmt::Display for Cut {
     }
 }
 
-/// The second head (DESIGN 3, "What a store must promise").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
-    position: Position,
-    chain: Chain,
-}
-
-impl Head {
-    /// The head of an empty log.
-    fn start() -> Head {
-        Head { position: Position(0), chain: *blake3::hash(b"bazaar ledger log 1").as_bytes() }
-    }
-
-    /// The head after a batch, given the batch and its encoding.
-    fn after(&self, batch: &Batch, encoded: &[u8]) -> Head {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.chain);
-        hasher.update(encoded);
-        Head { position: batch.end(), chain: *hasher.finalize().as_bytes() }
-    }
-}
-
-/// What sled holds under the position where a batch starts.
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    batch: Batch,
-    chain: Chain,
-}
-
-impl Entry {
-    /// The batch's own encoding, which the chain runs over. The chain is the last field and of fixed length.
-    fn batch_in(bytes: &[u8]) -> Option<&[u8]> {
-        bytes.split_last_chunk::<{ blake3::OUT_LEN }>().map(|(batch, _)| batch)
-    }
-}
-
 /// The ledger's log on a disk, with the books it adds up to.
 ///
 /// It keeps the promise of [`Store`]: what was appended before a [`sync`](Store::sync) returned survives a crash of the
@@ -132,10 +107,11 @@ pub struct SledLedger {
     written: Head,
     synced: Position,
     books: Books,
-    fold: Result<(), BooksError>,
     snapshot: Option<Snapshot>,
     cut: Option<Cut>,
     is_stopped: bool,
+    // Released last.
+    _lock: File,
 }
 
 impl SledLedger {
@@ -146,81 +122,51 @@ impl SledLedger {
     /// When another process has it open; when anything that was acknowledged is missing or changed; when the log is
     /// intact but cannot be folded; when the operating system reports an error. See [`StoreError`].
     pub fn open(dir: impl AsRef<Path>, options: LedgerOptions) -> Result<SledLedger, StoreError> {
-        let ledger = SledLedger::open_unfolded(dir.as_ref(), options)?;
-        match &ledger.fold {
-            Ok(()) => Ok(ledger),
-            Err(source) => Err(ledger.unfoldable(source.clone())),
-        }
+        let dir = dir.as_ref();
+        SledLedger::try_open(dir, options).map_err(|error| read::with_what_is_intact(dir, error))
     }
 
-    /// The same as [`SledLedger::open`], except that a log that cannot be folded is no error: an audit wants to see it.
-    pub(super) fn open_unfolded(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
+    fn try_open(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
-        let second = Slots::at(dir.join(HEAD), Kind::Head);
-        let (generation, acknowledged) = load_or_create(&second, &dir.join(LOG))?;
-        let mut log = Guarded::open(&dir.join(LOG), SIZES)?;
-        // A running ledger may have moved it before sled's lock was ours.
-        let (generation, acknowledged) = match second.load()? {
-            Some(slot) => (slot.generation, decode_head(&second, &slot)?),
-            None => (generation, acknowledged),
-        };
-
-        let from_snapshot = match snapshot::load(&dir.join(SNAPSHOT))? {
-            Loaded::Whole(books, chain) => Some((*books, chain)),
-            Loaded::Missing => None,
-            Loaded::Damaged(what) => {
-                tracing::warn!(file = %dir.join(SNAPSHOT).display(), what, "damaged snapshot; folding the whole log");
-                None
+        let lock = lock(dir)?;
+        let (path, second) = (dir.join(LOG), Slots::at(dir.join(HEAD), Kind::Head));
+        let second_head = load_or_create(&second, &path)?;
+        let acknowledged = second_head.head;
+        let tried = match Trial::of(&path)? {
+            Some(trial) => {
+                let mut copy = Guarded::open_as(&path, trial.dir(), SIZES)?;
+                Some(Checked::of(&mut copy, dir, acknowledged, &options)?)
             }
+            None => None,
         };
-        let verified = verify(&mut log, acknowledged, from_snapshot.as_ref(), options.limits)?;
+        let mut log = Guarded::open(&path, SIZES)?;
+        let checked = match tried {
+            Some(checked) => checked,
+            None => Checked::of(&mut log, dir, acknowledged, &options)?,
+        };
+        if head_at(&log, checked.end.position)? != Some(checked.end) {
+            let what = "the log does not end as it did when it was tried out".to_owned();
+            return Err(StoreError::DamagedLog { file: path, record: checked.end.position, what });
+        }
         let mut ledger = SledLedger {
             dir: dir.to_owned(),
             options,
             log,
             second,
-            generation,
-            tail: verified.tail,
-            written: verified.end,
-            synced: verified.end.position,
-            books: verified.books,
-            fold: verified.fold,
-            snapshot: None,
+            generation: second_head.generation,
+            tail: checked.tail,
+            written: checked.end,
+            synced: checked.end.position,
+            books: checked.books,
+            snapshot: checked.snapshot,
             cut: None,
             is_stopped: false,
+            _lock: lock,
         };
-        ledger.snapshot = match from_snapshot {
-            Some((books, _)) if verified.snapshot_fits && books.sales_kept() == options.limits.sales_kept => {
-                Some(Snapshot::of(&books, &options.limits))
-            }
-            Some((books, _)) if books.position() > ledger.written.position => {
-                return Err(ledger.damaged(
-                    ledger.written.position,
-                    format!("the log ends here, but a snapshot of {} records was taken of it", books.position()),
-                ));
-            }
-            Some(_) => {
-                let file = dir.join(SNAPSHOT);
-                if verified.snapshot_fits {
-                    // It may lack sales that are kept now, or have some that are not.
-                    tracing::info!(file = %file.display(), "snapshot under other limits; folding the whole log");
-                } else {
-                    tracing::warn!(file = %file.display(), "snapshot of another log; folding the whole log");
-                }
-                let anew = verify(&mut ledger.log, acknowledged, None, options.limits)?;
-                (ledger.books, ledger.fold) = (anew.books, anew.fold);
-                None
-            }
-            None => None,
-        };
-        if ledger.second.load()?.is_none_or(|slot| slot.generation != generation) {
-            // sled's lock was released for a moment, and another ledger got in between.
-            return Err(StoreError::InUse { dir: dir.to_owned() });
-        }
-        if let Some(what) = verified.torn {
+        if let Some(what) = checked.torn {
             ledger.cut_from_here(what)?;
         }
-        if ledger.written != acknowledged {
+        if ledger.written != acknowledged || !second_head.is_newest {
             // What a crash left above the second head became durable when the log was opened, and from here on it
             // counts.
             ledger.advance_second_head()?;
@@ -244,11 +190,6 @@ impl SledLedger {
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
-    }
-
-    /// Whether the whole log could be folded; only a store opened for an audit has one that could not.
-    pub(super) fn fold(&self) -> &Result<(), BooksError> {
-        &self.fold
     }
 
     /// All batches as written, from the first on, each verified against the chain. The iterator ends after the first
@@ -295,9 +236,7 @@ impl SledLedger {
             self.books.apply(record).map_err(|source| self.unfoldable(source))?;
         }
         let unencodable = |error| StoreError::damaged(self.log.dir(), format!("a batch cannot be encoded ({error})"));
-        let mut value = postcard::to_allocvec(batch).map_err(unencodable)?;
-        let after = self.written.after(batch, &value);
-        value.extend_from_slice(&after.chain);
+        let (value, after) = Entry::encode(&self.written, batch).map_err(unencodable)?;
         self.log.call(|db| db.insert(key(batch.position), value))?;
         self.tail = self.tail.after(batch);
         self.written = after;
@@ -425,15 +364,83 @@ fn head_slot(file: &Slots, generation: u64, head: &Head) -> Result<Slot, StoreEr
     Ok(Slot { generation, payload })
 }
 
-fn decode_head(file: &Slots, slot: &Slot) -> Result<Head, StoreError> {
-    postcard::from_bytes(&slot.payload)
-        .map_err(|error| StoreError::damaged(file.path(), format!("the head in it cannot be decoded ({error})")))
+/// The head at the end of the last batch that starts before this place, if that can be decoded.
+fn head_at(log: &Guarded, position: Position) -> Result<Option<Head>, StoreError> {
+    let Some((_, value)) = log.call(|db| db.get_lt(key(position)))? else { return Ok(Some(Head::start())) };
+    let entry = Entry::first_in(&value).map(|(entry, _)| entry);
+    Ok(entry.map(|entry| Head { position: entry.batch.end(), chain: entry.chain }))
+}
+
+/// Keeps others from opening the store in a directory for as long as the file is open. sled has a lock of its own, but
+/// not before sled is opened.
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+    const RELEASE: Duration = Duration::from_secs(1);
+    let path = dir.join(LOCK);
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        let file = File::create(&path).map_err(StoreError::io("create", &path))?;
+        match file.try_lock() {
+            Ok(()) if files::is_named(&file, &path).map_err(StoreError::io("find", &path))? => return Ok(file),
+            // Meanwhile, another store has been put in the place of this one.
+            Ok(()) => {}
+            // A process that was killed holds its locks for some milliseconds more, and a tool that reads holds this one
+            // for a moment.
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
+        }
+    }
+}
+
+/// Whether somebody has locked the store in a directory.
+pub(super) fn is_locked(dir: &Path) -> Result<bool, StoreError> {
+    let path = dir.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StoreError::io("open", path)(error)),
+    };
+    // Shared, so that two readers do not take each other for a ledger.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}
+
+/// The second head of a store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SecondHead {
+    pub(super) head: Head,
+    /// Not so if the log may have been acknowledged further than that: the slot that would say so cannot be read.
+    pub(super) is_newest: bool,
+    generation: u64,
+}
+
+impl SecondHead {
+    /// The one in a directory, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn of(dir: &Path) -> Result<Option<SecondHead>, StoreError> {
+        SecondHead::load(&Slots::at(dir.join(HEAD), Kind::Head))
+    }
+
+    fn load(file: &Slots) -> Result<Option<SecondHead>, StoreError> {
+        let Some((slot, is_newest)) = file.load_newest()? else { return Ok(None) };
+        let head = postcard::from_bytes(&slot.payload)
+            .map_err(|error| StoreError::damaged(file.path(), format!("the head in it cannot be decoded ({error})")))?;
+        Ok(Some(SecondHead { head, is_newest, generation: slot.generation }))
+    }
 }
 
 /// The second head. It is created before there is a log, so a log without it has lost it.
-fn load_or_create(second: &Slots, log: &Path) -> Result<(u64, Head), StoreError> {
-    if let Some(slot) = second.load()? {
-        return Ok((slot.generation, decode_head(second, &slot)?));
+fn load_or_create(second: &Slots, log: &Path) -> Result<SecondHead, StoreError> {
+    if let Some(there) = SecondHead::load(second)? {
+        if !there.is_newest {
+            tracing::warn!(file = %second.path().display(), "one of its two slots cannot be read; the log is read to its end");
+        }
+        return Ok(there);
     }
     if log.exists() {
         return Err(StoreError::damaged(second.path(), "it is missing, but there is a log beside it"));
@@ -443,7 +450,56 @@ fn load_or_create(second: &Slots, log: &Path) -> Result<(u64, Head), StoreError>
     if let Some(dir) = second.path().parent() {
         sync_parent(dir)?;
     }
-    Ok((0, head))
+    Ok(SecondHead { head, is_newest: true, generation: 0 })
+}
+
+/// What is known of a log that may be used: everything in it has been verified and folded.
+struct Checked {
+    end: Head,
+    tail: Tail,
+    books: Books,
+    snapshot: Option<Snapshot>,
+    torn: Option<String>,
+}
+
+impl Checked {
+    /// Checks a log of the store in `dir`, or a copy of it, against the second head and the snapshot.
+    fn of(log: &mut Guarded, dir: &Path, acknowledged: Head, options: &LedgerOptions) -> Result<Checked, StoreError> {
+        let file = dir.join(SNAPSHOT);
+        let from_snapshot = match snapshot::load(&file)? {
+            Loaded::Whole(books, chain) => Some((*books, chain)),
+            Loaded::Missing => None,
+            Loaded::Damaged(what) => {
+                tracing::warn!(file = %file.display(), what, "damaged snapshot; folding the whole log");
+                None
+            }
+        };
+        let mut verified = verify(log, acknowledged, from_snapshot.as_ref(), options.limits)?;
+        let snapshot = match from_snapshot {
+            Some((books, _)) if verified.snapshot_fits && books.sales_kept() == options.limits.sales_kept => {
+                Some(Snapshot::of(&books, &options.limits))
+            }
+            Some((books, _)) if books.position() > verified.end.position => {
+                let snapshot = counted(books.position().0, "record");
+                let what = format!("the log ends here, but a snapshot of {snapshot} was taken of it");
+                return Err(StoreError::DamagedLog { file: dir.join(LOG), record: verified.end.position, what });
+            }
+            Some(_) => {
+                if verified.snapshot_fits {
+                    // It may lack sales that are kept now, or have some that are not.
+                    tracing::info!(file = %file.display(), "snapshot under other limits; folding the whole log");
+                } else {
+                    tracing::warn!(file = %file.display(), "snapshot of another log; folding the whole log");
+                }
+                verified = verify(log, acknowledged, None, options.limits)?;
+                None
+            }
+            None => None,
+        };
+        let Verified { end, tail, books, fold, torn, .. } = verified;
+        fold.map_err(|source| StoreError::Unfoldable { file: dir.join(LOG), source })?;
+        Ok(Checked { end, tail, books, snapshot, torn })
+    }
 }
 
 /// What a walk over the whole log found.
@@ -493,7 +549,10 @@ fn verify(
                 folding.fold(&batch);
             }
             Ok(None) if at.position < acknowledged.position => {
-                let what = format!("the log ends here, but {} records were acknowledged", acknowledged.position);
+                let what = format!(
+                    "the log ends here, but more was acknowledged: {}",
+                    counted(acknowledged.position.0, "record")
+                );
                 return Err(damaged(at.position, &what));
             }
             Ok(None) => break,
@@ -607,8 +666,7 @@ impl<'a> Walk<'a> {
     }
 
     fn decode(&self, value: &[u8]) -> Result<Entry, StoreError> {
-        let decoded = postcard::take_from_bytes::<Entry>(value);
-        let whole = decoded.ok().filter(|(entry, rest)| rest.is_empty() && !entry.batch.records.is_empty());
+        let whole = Entry::first_in(value).filter(|(_, length)| *length == value.len());
         whole.map(|(entry, _)| entry).ok_or_else(|| self.damaged("the batch cannot be decoded".into()))
     }
 

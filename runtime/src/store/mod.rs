@@ -11,24 +11,38 @@
 //!   second head, the peer's second copy. The witness is written after sled is synced and before anybody is told, so it
 //!   is never ahead of what is durable, and never behind what was acknowledged.
 //!
+//! Tools read a ledger's store without sled and change nothing in it ([`examine`]).
+//!
 //! sled panics on some kinds of damage. Every call to it goes through a guard that turns a panic into an error;
 //! [`install_panic_filter`] keeps such a panic off standard error as well.
 
-mod copy;
+mod backup;
+mod chain;
 mod guard;
 mod ledger;
 mod peer;
+mod read;
+mod restore;
 mod slots;
 mod snapshot;
+mod trial;
+pub mod witness;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use bazaar_protocol::{books::BooksError, id::Position};
 
-pub use copy::{LedgerCopy, open_copy};
+use crate::system::files;
+
+pub use backup::{Backup, BackupHeader};
 pub use guard::install_panic_filter;
 pub use ledger::{Batches, Cut, LedgerOptions, SledLedger};
 pub use peer::PeerStore;
+pub use read::{Intact, Remains, examine, read_acknowledged};
+pub use restore::{ASIDE, Place};
 
 /// Why a store cannot be opened or used. No store is used again after a failed write or sync: the process that holds it
 /// stops (a failed fsync may have dropped the very pages that a second one would report as safe).
@@ -70,11 +84,8 @@ pub enum StoreError {
         known: u16,
     },
     /// Acknowledged records are missing or changed. Nothing that was acknowledged may be dropped, so the ledger does
-    /// not start: restore a complete copy of the directory (the peers notice one that is too old).
-    #[error(
-        "the log in {} is damaged at record {record}: {what}; restore the store's directory from a backup",
-        file.display()
-    )]
+    /// not start.
+    #[error("the log in {} is damaged at record {record}: {what}", file.display())]
     DamagedLog {
         /// sled's directory.
         file: PathBuf,
@@ -83,14 +94,28 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
-    /// A file of the store is not intact, and what it held cannot be rebuilt from the others. Restore a complete copy
-    /// of the directory.
-    #[error("{} is damaged: {what}; restore the store's directory from a backup", file.display())]
+    /// A file is not intact, and what it held cannot be rebuilt from others.
+    #[error("{} is damaged: {what}", file.display())]
     DamagedFile {
         /// The file, or sled's directory where sled does not say which of its files it is.
         file: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A ledger's store is damaged, with what of it is intact. `bazaar backup` saves that, and `bazaar restore` puts a
+    /// backup in place.
+    #[error("{why}; {intact}")]
+    DamagedLedger {
+        /// What is wrong with it.
+        why: Box<StoreError>,
+        /// What is not.
+        intact: Intact,
+    },
+    /// A file that was given as a backup is something else.
+    #[error("{} is not a backup of a ledger: give a file that `bazaar backup` wrote", file.display())]
+    NotABackup {
+        /// The file.
+        file: PathBuf,
     },
     /// A record is intact but cannot follow the ones before it: a bug in the protocol. The ledger stops; `bazaar audit`
     /// shows the log.
@@ -112,6 +137,9 @@ pub enum StoreError {
         /// Where the log ends.
         head: Position,
     },
+    /// The machine's clock cannot be right, and sled does not work with it. Set it.
+    #[error("the clock of this machine says that it is before 1970: set it")]
+    Clock,
     /// An earlier call on this store failed, and it refuses all further ones. Stop, and open it again.
     #[error("the store in {} has stopped after an earlier failure", dir.display())]
     Stopped {
@@ -134,13 +162,33 @@ impl StoreError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            StoreError::DamagedLog { .. } | StoreError::DamagedFile { .. } | StoreError::Unfoldable { .. } => true,
+            StoreError::DamagedLog { .. }
+            | StoreError::DamagedFile { .. }
+            | StoreError::DamagedLedger { .. }
+            | StoreError::Unfoldable { .. } => true,
             StoreError::NotFound { .. }
             | StoreError::InUse { .. }
             | StoreError::Io { .. }
+            | StoreError::NotABackup { .. }
             | StoreError::Version { .. }
             | StoreError::Misplaced { .. }
+            | StoreError::Clock
             | StoreError::Stopped { .. } => false,
         }
     }
+}
+
+/// Writes a file in place of the one that has its name, if any ([`files::replace_whole`]).
+fn replace(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    files::replace_whole(file, bytes).map_err(StoreError::io("write", file))
+}
+
+/// Makes the entries of a directory durable.
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    files::sync_dir(dir).map_err(StoreError::io("sync", dir))
+}
+
+/// Makes a file's entry in its directory durable.
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    sync_dir(files::dir_of(path))
 }

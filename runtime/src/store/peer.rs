@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     StoreError,
     guard::{Guarded, Sizes},
-    slots::{Kind, Slot, Slots, sync_parent},
+    slots::{Kind, Slot, Slots},
+    sync_parent,
 };
 
 const SLED: &str = "sled";
@@ -94,6 +95,17 @@ impl PeerStore {
         Ok(store)
     }
 
+    /// What the peer whose store is in `dir` saved last, give or take one write, read from the second copy alone; `None`
+    /// if there is no store. Nothing is changed, and the peer may be running.
+    ///
+    /// # Errors
+    /// When the copy cannot be read.
+    pub fn peek(dir: &Path) -> Result<Option<Durable>, StoreError> {
+        let copy = Slots::at(dir.join(COPY), Kind::Peer);
+        let Some(slot) = copy.load()? else { return Ok(None) };
+        Ok(Some(decode(&copy, &slot)?.durable))
+    }
+
     /// The store's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -136,8 +148,7 @@ impl PeerStore {
 
     fn load_copy(&self) -> Result<Numbered, StoreError> {
         let slot = self.copy.load()?.ok_or_else(|| StoreError::damaged(self.copy.path(), "it has disappeared"))?;
-        let undecodable = |error| StoreError::damaged(self.copy.path(), format!("it cannot be decoded ({error})"));
-        let numbered: Numbered = postcard::from_bytes(&slot.payload).map_err(undecodable)?;
+        let numbered = decode(&self.copy, &slot)?;
         if numbered.write == slot.generation {
             Ok(numbered)
         } else {
@@ -156,6 +167,11 @@ impl PeerStore {
         let undecodable = |error| StoreError::damaged(self.sled.dir(), format!("it cannot be decoded ({error})"));
         postcard::from_bytes(value).map_err(undecodable)
     }
+}
+
+fn decode(copy: &Slots, slot: &Slot) -> Result<Numbered, StoreError> {
+    postcard::from_bytes(&slot.payload)
+        .map_err(|error| StoreError::damaged(copy.path(), format!("it cannot be decoded ({error})")))
 }
 
 fn encode(file: &Path, numbered: Numbered) -> Result<Vec<u8>, StoreError> {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::StoreError;
+use super::{StoreError, sync_parent};
 
 /// What a file of slots holds, so that no file is taken for one of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Kind {
 }
 
 /// The format of everything a store writes. Any change to it takes a new number.
-pub(super) const FORMAT: u16 = 2;
+pub(super) const FORMAT: u16 = 3;
 
 const SLOT: usize = 4096;
 const CHECKSUM: usize = blake3::OUT_LEN;
@@ -80,20 +80,34 @@ impl Slots {
         }
     }
 
-    /// The newest slot that can be read; `None` if there is no file. One unreadable slot is what a torn write leaves;
-    /// the other one then holds what was written before.
+    /// The newest slot that can be read ([`Slots::load_newest`]), whether or not another may be newer.
+    pub(super) fn load(&self) -> Result<Option<Slot>, StoreError> {
+        Ok(self.load_newest()?.map(|(slot, _)| slot))
+    }
+
+    /// The newest slot that can be read; `None` if there is no file. With it, whether it is the newest that was written:
+    /// if the other one cannot be read, that may have been newer. A torn write leaves that, and so does damage.
     ///
     /// # Errors
     /// When neither slot can be read, or the format is not ours.
-    pub(super) fn load(&self) -> Result<Option<Slot>, StoreError> {
+    pub(super) fn load_newest(&self) -> Result<Option<(Slot, bool)>, StoreError> {
         let image = match fs::read(&self.path) {
             Ok(image) => image,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &self.path)(error)),
         };
-        let slots = [self.decode(&image, 0)?, self.decode(&image, 1)?];
-        let newest = slots.into_iter().flatten().max_by_key(|slot| slot.generation);
-        newest.map(Some).ok_or_else(|| StoreError::damaged(&self.path, "neither of its two slots can be read"))
+        let (newest, other) = match (self.decode(&image, 0)?, self.decode(&image, 1)?) {
+            (Some(a), Some(b)) if a.generation < b.generation => (b, Some(a)),
+            (Some(a), other) => (a, other),
+            (None, Some(b)) => (b, None),
+            (None, None) => return Err(StoreError::damaged(&self.path, "neither of its two slots can be read")),
+        };
+        let is_newest = match other {
+            Some(other) => other.generation + 1 == newest.generation,
+            // Nothing else has been written yet.
+            None => newest.generation == 0 && image.len() == 2 * SLOT && image[SLOT..].iter().all(|byte| *byte == 0),
+        };
+        Ok(Some((newest, is_newest)))
     }
 
     /// Overwrites the slot before last, and makes the write durable.
@@ -145,19 +159,6 @@ fn offset(generation: u64) -> usize {
     if generation.is_multiple_of(2) { 0 } else { SLOT }
 }
 
-/// Makes the entries of a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))
-}
-
-/// Makes a file's entry in its directory durable.
-pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        Some(_) | None => sync_dir(Path::new(".")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -176,7 +177,7 @@ mod tests {
             let before = fs::read(slots.path()).unwrap();
             slots.write(&slot(generation)).expect("written");
             let after = fs::read(slots.path()).unwrap();
-            assert_eq!(slots.load().unwrap(), Some(slot(generation)));
+            assert_eq!(slots.load_newest().unwrap(), Some((slot(generation), true)));
             let changed = (0..after.len()).filter(|at| before[*at] != after[*at]).collect::<Vec<_>>();
             for &torn_at in &changed {
                 let mut torn = before.clone();
@@ -184,9 +185,36 @@ mod tests {
                     torn[at] = after[at];
                 }
                 fs::write(slots.path(), &torn).unwrap();
-                assert_eq!(slots.load().unwrap(), Some(slot(generation - 1)), "torn at {torn_at}");
+                // Before its first byte, the write has not begun.
+                let is_newest = torn == before;
+                let newest = Some((slot(generation - 1), is_newest));
+                assert_eq!(slots.load_newest().unwrap(), newest, "torn at {torn_at}");
             }
             fs::write(slots.path(), &after).unwrap();
+        }
+    }
+
+    #[test]
+    fn damage_to_any_byte_leaves_the_newest_slot_or_a_doubt() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let slots = Slots::at(dir.path().join("head"), Kind::Head);
+        slots.create(&slot(0)).expect("created");
+        for generation in 0..3 {
+            if generation > 0 {
+                slots.write(&slot(generation)).expect("written");
+            }
+            let whole = fs::read(slots.path()).unwrap();
+            for at in (0..whole.len()).filter(|at| whole[*at] != 0 || at % 512 == 0) {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1;
+                fs::write(slots.path(), &damaged).unwrap();
+                let newest = slots.load_newest().ok().flatten();
+                assert!(newest.is_none_or(|(read, sure)| read == slot(generation) || !sure), "{generation}, at {at}");
+                fs::write(slots.path(), &whole[..at]).unwrap();
+                let newest = slots.load_newest().ok().flatten();
+                assert!(newest.is_none_or(|(read, sure)| read == slot(generation) || !sure), "{generation}, to {at}");
+            }
+            fs::write(slots.path(), &whole).unwrap();
         }
     }
 

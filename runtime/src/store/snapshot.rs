@@ -1,21 +1,13 @@
 //! The books at some head, in a file: a reader that is far behind gets them instead of all records, and opening folds
 //! only what came after. A snapshot holds nothing that the log does not, so a damaged one only costs time.
 
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::Path,
-};
+use std::{fs, io::ErrorKind, path::Path};
 
 use bazaar_protocol::{
     books::Books, config::Limits, id::Position, ledger::LedgerAnswer, snapshot::ChunkId, snapshot::SnapshotChunk,
 };
 
-use super::{
-    StoreError,
-    ledger::Chain,
-    slots::{FORMAT, sync_parent},
-};
+use super::{StoreError, chain::Chain, replace, slots::FORMAT};
 
 const MAGIC: [u8; 8] = *b"bzr-snap";
 /// The bytes of magic, format and chain.
@@ -65,16 +57,11 @@ pub(super) fn write(path: &Path, books: &Books, chain: Chain) -> Result<(), Stor
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
     bytes.extend_from_slice(&chain);
-    let bytes = postcard::to_extend(books, bytes)
+    let mut bytes = postcard::to_extend(books, bytes)
         .map_err(|error| StoreError::damaged(path, format!("the books cannot be encoded ({error})")))?;
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh).map_err(StoreError::io("create", &fresh))?;
-    file.write_all(&bytes)
-        .and_then(|()| file.write_all(blake3::hash(&bytes).as_bytes()))
-        .and_then(|()| file.sync_all())
-        .map_err(StoreError::io("write", &fresh))?;
-    fs::rename(&fresh, path).map_err(StoreError::io("replace", path))?;
-    sync_parent(path)
+    let hash = blake3::hash(&bytes);
+    bytes.extend_from_slice(hash.as_bytes());
+    replace(path, &bytes)
 }
 
 pub(super) fn load(path: &Path) -> Result<Loaded, StoreError> {

@@ -1,7 +1,7 @@
 //! How tools reach a run: its processes while it is going on, its files afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,15 +16,21 @@ use thiserror::Error;
 use crate::{
     config::{
         BazaarConfig,
-        run_dir::{RunDirError, address_file, config_of, ledger_dir},
+        run_dir::{RunDirError, address_file, config_of, ledger_dir, living_process, peer_dir, store_dir},
     },
     network::{
         directory::Entry,
+        door::DoorStatus,
         hello::{ConnectError, Credentials, RunId, RunKey},
-        service::{LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo, within},
+        service::{Hand, HostInfo, HostToolsClient, LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo, within},
         settings::Settings,
     },
-    store::{StoreError, open_copy},
+    processes::supervise::Process,
+    store::{
+        Intact, StoreError, examine, read_acknowledged,
+        witness::{self, Gone, Witness},
+    },
+    system::output::complain,
     tools,
 };
 
@@ -46,6 +52,14 @@ pub enum AccessError {
     /// The connection broke.
     #[error("the ledger did not answer: {0}")]
     Call(String),
+    /// The process that hosts a peer cannot be reached, or does not do what it is asked.
+    #[error("peer {peer}: {why}")]
+    Host {
+        /// The peer.
+        peer: PeerId,
+        /// Why, in words.
+        why: String,
+    },
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -61,7 +75,11 @@ impl AccessError {
         match self {
             AccessError::Store(error) => error.is_damage(),
             AccessError::Books(_) => true,
-            AccessError::RunDir(_) | AccessError::NoKey | AccessError::LedgerDown(_) | AccessError::Call(_) => false,
+            AccessError::RunDir(_)
+            | AccessError::NoKey
+            | AccessError::LedgerDown(_)
+            | AccessError::Call(_)
+            | AccessError::Host { .. } => false,
         }
     }
 }
@@ -122,14 +140,19 @@ impl Run {
         &self.dir
     }
 
+    /// Where its ledger listens, or would.
+    #[must_use]
+    pub fn ledger_address(&self) -> Option<String> {
+        ledger_address(&self.config, &self.dir)
+    }
+
     /// Opens a connection to its ledger.
     ///
     /// # Errors
     /// When the ledger cannot be reached.
     pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
         let down = |why: String| AccessError::LedgerDown(why);
-        let address =
-            ledger_address(&self.config, &self.dir).ok_or_else(|| down("it has written no address".into()))?;
+        let address = self.ledger_address().ok_or_else(|| down("it has written no address".into()))?;
         tools::ledger(&*address, &self.credentials, &self.settings).await.map_err(|error| down(error.to_string()))
     }
 
@@ -149,56 +172,245 @@ impl Run {
         Ok(info)
     }
 
-    /// The state of its peers, as told by each process that the directory names.
-    pub async fn peers(&self, entries: &[Entry]) -> BTreeMap<PeerId, Result<PeerInfo, String>> {
-        let mut processes: BTreeMap<&str, Vec<PeerId>> = BTreeMap::new();
-        for Entry { registration, .. } in entries {
-            processes.entry(&registration.address).or_default().push(registration.life.peer);
+    /// Where each of its peers listens: as the directory says or, of those that it does not have (yet), as their
+    /// processes on this machine have written it down. The directory begins anew with the ledger's process.
+    #[must_use]
+    pub fn addresses(&self, entries: &[Entry]) -> BTreeMap<PeerId, String> {
+        let mut addresses: BTreeMap<PeerId, String> =
+            entries.iter().map(|entry| (entry.registration.life.peer, entry.registration.address.clone())).collect();
+        for id in (0..self.config.peers()).map(PeerId) {
+            if let btree_map::Entry::Vacant(unknown) = addresses.entry(id)
+                && let Ok(address) = std::fs::read_to_string(address_file(&peer_dir(&self.dir, id)))
+            {
+                unknown.insert(address);
+            }
         }
-        let asked = processes.into_iter().map(|(address, ids)| async move {
-            let result = self.host(address).await.map_err(|error| error.to_string());
-            ids.into_iter()
-                .map(|id| {
-                    let info = result.clone().and_then(|infos| {
-                        infos
-                            .into_iter()
-                            .find(|info| info.id() == id)
-                            .ok_or_else(|| "no longer hosted there".to_owned())
-                    });
-                    (id, info)
-                })
-                .collect::<Vec<_>>()
-        });
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        addresses
     }
 
-    async fn host(&self, address: &str) -> Result<Vec<PeerInfo>, HostSilent> {
+    /// Whether any process of this run is running on this machine.
+    #[must_use]
+    pub fn lives_here(&self) -> bool {
+        let peers = (0..self.config.peers()).map(|id| peer_dir(&self.dir, PeerId(id)));
+        std::iter::once(ledger_dir(&self.dir)).chain(peers).any(|dir| living_process(&dir).is_some())
+    }
+
+    /// The state of its peers and their doors, as told by the process at each of these addresses.
+    pub async fn hosts(&self, addresses: &BTreeMap<PeerId, String>) -> Hosts {
+        let mut processes: BTreeMap<&str, Vec<PeerId>> = BTreeMap::new();
+        for (id, address) in addresses {
+            processes.entry(address).or_default().push(*id);
+        }
+        let asked = processes.into_iter().map(|(address, ids)| async move {
+            (address, ids, self.host(address).await.map_err(|error| error.to_string()))
+        });
+        let mut hosts = Hosts::default();
+        for (address, ids, answer) in futures::future::join_all(asked).await {
+            if let Ok(HostInfo { door, .. }) = &answer {
+                let (peers, status) = (ids.clone(), door.clone());
+                hosts.doors.push(HostDoor { address: address.to_owned(), peers, status });
+            }
+            let infos = answer.map(|answer| answer.peers);
+            hosts.peers.extend(ids.into_iter().map(|id| {
+                let of_it = |infos: Vec<PeerInfo>| infos.into_iter().find(|info| info.id() == id);
+                let info = infos.clone().and_then(|infos| of_it(infos).ok_or_else(|| "no longer hosted there".into()));
+                (id, info)
+            }));
+        }
+        hosts
+    }
+
+    async fn host(&self, address: &str) -> Result<HostInfo, HostSilent> {
         let host = tools::host(address, &self.credentials, &self.settings).await?;
-        let mut peers: Vec<PeerInfo> = Vec::new();
-        loop {
-            let page = host.status(within(DEADLINE), peers.last().map(PeerInfo::id)).await?;
-            let is_last = !page.more || page.peers.is_empty();
-            peers.extend(page.peers);
-            if is_last {
-                return Ok(peers);
+        let mut info = host.status(within(DEADLINE), None).await?;
+        while info.more {
+            let page = host.status(within(DEADLINE), info.peers.last().map(PeerInfo::id)).await?;
+            info.more = page.more && !page.peers.is_empty();
+            info.peers.extend(page.peers);
+        }
+        Ok(info)
+    }
+
+    /// Has the log of a process say what is done to it by hand.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn by_hand(&self, process: &Process, hand: Hand) -> Result<(), AccessError> {
+        match process {
+            Process::Ledger => answer(self.ledger().await?.hand(within(DEADLINE), hand).await),
+            Process::Peers(ids) => {
+                for id in ids.iter().take(1) {
+                    let told = self.host_of(*id).await?.hand(within(DEADLINE), hand).await;
+                    told.map_err(|error| host_fault(*id, error))?;
+                }
+                Ok(())
             }
         }
     }
 
-    /// The whole log: from the running ledger, or else from a copy of its store.
+    /// Cuts the link of `from` to its neighbour `to`, until [`Run::heal`].
+    ///
+    /// # Errors
+    /// When the process of `from` cannot be reached, or they are not neighbours.
+    pub async fn cut(&self, from: PeerId, to: PeerId) -> Result<(), AccessError> {
+        let cut = self.host_of(from).await?.cut(within(DEADLINE), from, to).await;
+        cut.map_err(|error| host_fault(from, error))?.map_err(|refusal| host_fault(from, refusal))
+    }
+
+    /// Wants a trader to give the office back, before its number of sales.
+    ///
+    /// # Errors
+    /// When its process cannot be reached, or it is not the trader.
+    pub async fn resign(&self, trader: PeerId) -> Result<(), AccessError> {
+        let asked = self.host_of(trader).await?.resign(within(DEADLINE), trader).await;
+        asked.map_err(|error| host_fault(trader, error))?.map_err(|refusal| host_fault(trader, refusal))
+    }
+
+    /// Heals all links that were cut. Returns them, each as from whom to whom, and the peers that could not be asked.
+    ///
+    /// # Errors
+    /// When the ledger, which knows the addresses, cannot be reached.
+    pub async fn heal(&self) -> Result<(Vec<(PeerId, PeerId)>, Vec<PeerId>), AccessError> {
+        let entries = self.ledger_info().await?.entries;
+        let asked = entries.iter().map(|Entry { registration, .. }| async move {
+            let peer = registration.life.peer;
+            let healed = match tools::host(&*registration.address, &self.credentials, &self.settings).await {
+                Ok(host) => host.heal(within(DEADLINE), peer).await.ok().and_then(Result::ok),
+                Err(_) => None,
+            };
+            (peer, healed)
+        });
+        let (mut healed, mut unreached) = (Vec::new(), Vec::new());
+        for (peer, answer) in futures::future::join_all(asked).await {
+            match answer {
+                Some(neighbours) => healed.extend(neighbours.into_iter().map(|to| (peer, to))),
+                None => unreached.push(peer),
+            }
+        }
+        Ok((healed, unreached))
+    }
+
+    /// Opens a connection to the process that hosts a peer.
+    async fn host_of(&self, peer: PeerId) -> Result<HostToolsClient, AccessError> {
+        let entries = self.ledger_info().await?.entries;
+        let entry = entries.iter().find(|entry| entry.registration.life.peer == peer);
+        let entry = entry.ok_or_else(|| host_fault(peer, "it has not registered"))?;
+        let host = tools::host(&*entry.registration.address, &self.credentials, &self.settings).await;
+        host.map_err(|error| host_fault(peer, error))
+    }
+
+    /// The whole log, from the running ledger, or else from the files of its store; and whether that is all that was ever
+    /// acknowledged.
     ///
     /// # Errors
     /// When neither can be read, or the store is damaged.
-    pub async fn log(&self) -> Result<Vec<Batch>, AccessError> {
+    pub async fn log(&self) -> Result<RunLog, AccessError> {
+        // First: nobody has seen more than what is in the log afterwards.
+        let witnesses = self.witnesses()?;
+        let batches = match self.ledger().await {
+            Ok(ledger) => read_log(&ledger).await?,
+            Err(AccessError::LedgerDown(_)) => read_acknowledged(&self.store())?,
+            Err(error) => return Err(error),
+        };
+        Ok(RunLog::new(self, batches, &witnesses))
+    }
+
+    /// What is there of the log: all of it or, if the store is damaged, what of it is intact.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    pub async fn remains(&self) -> Result<(RunLog, Intact), AccessError> {
+        let witnesses = self.witnesses()?;
         match self.ledger().await {
-            Ok(ledger) => read_log(&ledger).await,
+            Ok(ledger) => {
+                let batches = read_log(&ledger).await?;
+                let records = witness::mark_of(&batches).head;
+                Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }))
+            }
             Err(AccessError::LedgerDown(_)) => {
-                let copy = open_copy(ledger_dir(&self.dir).join("store"))?;
-                Ok(copy.batches()?.collect::<Result<_, _>>()?)
+                let remains = examine(&self.store())?;
+                let intact = remains.intact();
+                Ok((RunLog::new(self, remains.into_batches(), &witnesses), intact))
             }
             Err(error) => Err(error),
         }
     }
+
+    /// Whether the ledger's store, whose process is down, lacks what was acknowledged.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_gone(&self) -> Result<Option<Gone>, AccessError> {
+        let witnesses = self.witnesses()?;
+        Ok(RunLog::new(self, read_acknowledged(&self.store())?, &witnesses).gone)
+    }
+
+    /// The ledger's store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        store_dir(&ledger_dir(&self.dir))
+    }
+
+    /// Those on this machine who remember how far the books had got.
+    ///
+    /// # Errors
+    /// When the ledger's own note of it cannot be read.
+    pub fn witnesses(&self) -> Result<Vec<Witness>, AccessError> {
+        let noted = witness::noted(&ledger_dir(&self.dir))?;
+        let peers = (0..self.config.peers()).map(PeerId);
+        let seen = peers.filter_map(|peer| witness::seen_by(peer, &store_dir(&peer_dir(&self.dir, peer))));
+        Ok(noted.into_iter().chain(seen).collect())
+    }
+}
+
+/// A log, and whether it is all of it.
+#[derive(Clone, Debug)]
+pub struct RunLog {
+    /// All batches, from the first one on.
+    pub batches: Vec<Batch>,
+    /// Somebody has seen more than this: acknowledged records are gone.
+    pub gone: Option<Gone>,
+    /// Whose store on this machine is an old copy, or gone, in words.
+    pub old_copies: Vec<String>,
+}
+
+impl RunLog {
+    /// Says on standard error whose store here is an old copy, or gone.
+    pub fn warn(&self) {
+        self.old_copies.iter().for_each(|old| complain(&format!("warning: {old}")));
+    }
+
+    fn new(run: &Run, batches: Vec<Batch>, witnesses: &[Witness]) -> RunLog {
+        let gone = witness::gone(witnesses, witness::mark_of(&batches));
+        let store = |peer| store_dir(&peer_dir(&run.dir, peer));
+        let peers = (0..run.config.peers()).map(PeerId);
+        let old_copies = peers.filter_map(|peer| witness::old_copy(&batches, peer, &store(peer))).collect();
+        RunLog { batches, gone, old_copies }
+    }
+}
+
+fn host_fault(peer: PeerId, why: impl ToString) -> AccessError {
+    AccessError::Host { peer, why: why.to_string() }
+}
+
+/// What the processes that host peers tell of them and of themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// The state of each peer, or why it is not known.
+    pub peers: BTreeMap<PeerId, Result<PeerInfo, String>>,
+    /// What goes on at the doors of the processes that answer.
+    pub doors: Vec<HostDoor>,
+}
+
+/// What goes on at the door of a process that hosts peers.
+#[derive(Clone, Debug)]
+pub struct HostDoor {
+    /// Where it listens.
+    pub address: String,
+    /// Its peers, by the directory.
+    pub peers: Vec<PeerId>,
+    /// What goes on there.
+    pub status: DoorStatus,
 }
 
 #[derive(Debug, Error)]

@@ -1,11 +1,15 @@
+use crate::config::Ordering;
 use alloc::{collections::BTreeSet, vec};
 use core::time::Duration;
 
 use super::*;
 use crate::{
+    clock::Time,
     config::Limits,
     digest::Digest,
-    ledger::{CallId, Echo, HighWaterMark, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerRequest},
+    ledger::{
+        CallId, Echo, HighWaterMark, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerInput, LedgerRequest, Secret,
+    },
     snapshot::ChunkId,
     snapshot::SnapshotChunk,
     store::MemoryStore,
@@ -143,7 +147,7 @@ fn a_lease_is_active_from_an_append_until_it_runs_out_or_the_term_ends() {
 
 fn status(head: u64, term: Option<(u64, Life, bool)>) -> LedgerStatus {
     let term = term.map(|(epoch, holder, ended)| Term { epoch: Epoch(epoch), holder, ended });
-    LedgerStatus { head: Position(head), term }
+    LedgerStatus { head: Position(head), term, latest: Time(0) }
 }
 
 #[track_caller]
@@ -173,8 +177,25 @@ fn a_status_that_never_was_is_found() {
         (status(3, Some((1, me, true))), 3),
         (status(4, Some((1, me, false))), 4),
         (status(5, Some((1, me, true))), 4),
+        (LedgerStatus { latest: Time(3), ..status(3, Some((1, me, false))) }, 3),
     ] {
         violates_r3(a_status_shown_is_the_fence_at_a_durable_head(&log, &wrong), position);
+    }
+}
+
+// SPEC C5.
+#[test]
+fn in_the_stable_order_the_largest_stamp_is_shown() {
+    let mut claim = claim(7, 4, 1);
+    if let Entry::Claimed { ordering, .. } = &mut claim.entry {
+        *ordering = Ordering::Stable;
+    }
+    let log = vec![batch(1, 0, [claim]), batch(1, 1, [word(8, 4), word(9, 4)])];
+    let shown = |latest| LedgerStatus { latest: Time(latest), ..status(3, Some((1, life(4, 1), false))) };
+    assert_eq!(log.iter().fold(LedgerStatus::default(), LedgerStatus::after), shown(9));
+    a_status_shown_is_the_fence_at_a_durable_head(&log, &shown(9)).unwrap();
+    for wrong in [0, 8, 10] {
+        violates_r3(a_status_shown_is_the_fence_at_a_durable_head(&log, &shown(wrong)), 3);
     }
 }
 
@@ -182,7 +203,8 @@ fn a_status_that_never_was_is_found() {
 fn an_answer_that_is_not_durable_is_found() {
     let log: Vec<Batch> = held_by_4().into_iter().chain([batch(1, 3, [word(4, 4)])]).collect();
     let me = life(4, 1);
-    let reply = |answer| LedgerReply { to: me, status: status(3, Some((1, me, false))), answer };
+    let says = |head| Word::of(me, Epoch(1), status(head, Some((1, me, false))), Secret::default());
+    let reply = |answer| LedgerReply { word: says(3), answer };
     let read =
         |from, records: &[Record]| reply(LedgerAnswer::Records { from: Position(from), records: records.to_vec() });
     let chunk = |position| {
@@ -217,8 +239,10 @@ fn an_answer_that_is_not_durable_is_found() {
     ] {
         violates_r3(whatever_the_ledger_shows_is_durable(&log, &wrong), position);
     }
-    let ahead = LedgerReply { status: status(5, Some((1, me, false))), ..reply(LedgerAnswer::Status) };
+    let ahead = LedgerReply { word: says(5), ..reply(LedgerAnswer::Status) };
     violates_r3(whatever_the_ledger_shows_is_durable(&log, &ahead), 4);
+    let marked = LedgerReply { word: Word { seen: says(2).seen, ..says(3) }, ..reply(LedgerAnswer::Status) };
+    violates_r3(whatever_the_ledger_shows_is_durable(&log, &marked), 3);
 }
 
 // The ledger itself.
@@ -231,8 +255,11 @@ struct Watched {
     lease: Lease,
 }
 
-const CONFIG: LedgerConfig =
-    LedgerConfig { lease: Duration::from_secs(1), limits: Limits { waiting_calls: 0, ..Limits::DEFAULT } };
+const CONFIG: LedgerConfig = LedgerConfig {
+    lease: Duration::from_secs(1),
+    limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
+    secret: Secret(0),
+};
 
 impl Watched {
     fn start(store: MemoryStore) -> Watched {
@@ -260,7 +287,7 @@ impl Watched {
     /// The verdict on an append, which is made durable if necessary.
     fn append(&mut self, caller: Life, batch: &Batch) -> Verdict {
         let request = LedgerRequest::Append(batch.clone());
-        let call = LedgerCall { caller, seen: HighWaterMark::default(), request };
+        let call = LedgerCall { caller, seen: HighWaterMark::default(), heard: Epoch(0), request };
         let effects = self.ledger.step(LedgerInput::Call { id: CallId(0), call });
         if let Some(verdict) = self.check(caller, batch, &effects) {
             return verdict;
@@ -287,11 +314,11 @@ fn every_answer_of_the_ledger_is_the_one_that_is_due() {
     let mut calls = Vec::new();
     for caller in lives {
         for (epoch, position) in (0..=3).flat_map(|epoch| (0..=3).map(move |position| (epoch, position))) {
-            let claims = lives.map(|holder| {
-                let entry = Entry::Claimed { epoch: Epoch(epoch), holder };
-                vec![record(1, holder.peer.0, entry)]
-            });
             let writer = caller.peer.0;
+            let claims = lives.map(|holder| {
+                let entry = Entry::Claimed { epoch: Epoch(epoch), holder, ordering: Ordering::SmallestOpen };
+                vec![record(1, writer, entry)]
+            });
             let others = [vec![], vec![word(1, writer)], vec![word(1, writer), resigned(2, writer)]];
             for records in claims.into_iter().chain(others) {
                 calls.push((caller, batch(epoch, position, records)));

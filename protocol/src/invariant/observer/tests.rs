@@ -4,7 +4,7 @@ use crate::{
     clock::Time,
     config::{Config, Limits, Offers, Role, Wishes},
     id::{Incarnation, Item, Units},
-    ledger::LedgerConfig,
+    ledger::{LedgerConfig, Secret},
     participant::{Context, Parts},
     store::MemoryStore,
     testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, deposit, life, record, request},
@@ -27,7 +27,13 @@ fn config() -> Config {
 }
 
 fn observer() -> Observer {
-    Observer::new(Rules { terms: TERMS, limits: Limits::DEFAULT, is_synchronous: false, only: None })
+    Observer::new(Rules {
+        terms: TERMS,
+        limits: Limits::DEFAULT,
+        is_synchronous: false,
+        follows_causes: true,
+        only: None,
+    })
 }
 
 /// Peer 2 starts from what is durable.
@@ -63,7 +69,7 @@ fn a_life_that_was_never_written_may_decide_anew() {
 /// A ledger that peer 1 has claimed and that is then gone; an old, empty image of it in its place; and the observer of
 /// both.
 fn put_back(observer: &mut Observer) -> Archive {
-    let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT };
+    let config = LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT, secret: Secret::default() };
     let mut archive = Archive::new(config, MemoryStore::default());
     archive.start();
     let claims = call(1, HighWaterMark::default(), LedgerRequest::Append(batch(1, 0, [claim(1, 1, 1)])));
@@ -80,7 +86,7 @@ fn put_back(observer: &mut Observer) -> Archive {
 }
 
 fn call(peer: u32, seen: HighWaterMark, request: LedgerRequest) -> LedgerCall {
-    LedgerCall { caller: life(peer, 1), seen, request }
+    LedgerCall { caller: life(peer, 1), seen, heard: Epoch(0), request }
 }
 
 fn take(observer: &mut Observer, archive: &mut Archive, call: &LedgerCall) -> Checked {
@@ -89,19 +95,36 @@ fn take(observer: &mut Observer, archive: &mut Archive, call: &LedgerCall) -> Ch
     observer.on_call(call, was_writing, archive.machine().unwrap(), &deeds)
 }
 
-const CLAIMED: HighWaterMark = HighWaterMark { epoch: Epoch(1), head: Position(1) };
+fn mark_of_claim() -> HighWaterMark {
+    HighWaterMark::sealed(Epoch(1), Position(1), Secret::default())
+}
+
+// SPEC I8: whoever is told of another's epoch would refute what was granted.
+#[test]
+fn a_ledger_that_repeats_another_epoch_than_its_caller_had_heard_of_is_found() {
+    let mut observer = observer();
+    let mut archive = put_back(&mut observer);
+    let asks = call(0, HighWaterMark::default(), LedgerRequest::Status);
+    let mut deeds = archive.take(asks.clone());
+    assert_eq!(observer.on_call(&asks, false, archive.machine().unwrap(), &deeds), Ok(()));
+    let [Deed::Reply { reply, .. }] = &mut deeds[..] else { panic!("{deeds:?}") };
+    reply.word.heard = Epoch(9);
+    let found = observer.on_call(&asks, false, archive.machine().unwrap(), &deeds).unwrap_err();
+    assert_eq!(found.property, Property::S3, "{found}");
+}
 
 #[test]
 fn an_old_image_stops_when_a_caller_has_seen_more_and_never_continues() {
     let mut observer = observer();
     let mut archive = put_back(&mut observer);
     let (knows, does_not) =
-        (call(2, CLAIMED, LedgerRequest::Status), call(0, HighWaterMark::default(), LedgerRequest::Status));
+        (call(2, mark_of_claim(), LedgerRequest::Status), call(0, HighWaterMark::default(), LedgerRequest::Status));
     assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "nobody could know");
     assert_eq!(take(&mut observer, &mut archive, &knows), Ok(()));
     assert!(archive.machine().is_some_and(Ledger::has_failed));
     assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "it does nothing");
-    let reply = LedgerReply { to: does_not.caller, status: archive.status(), answer: LedgerAnswer::Status };
+    let word = Word::of(does_not.caller, Epoch(0), archive.status(), Secret::default());
+    let reply = LedgerReply { word, answer: LedgerAnswer::Status };
     let deeds = [Deed::Reply { reply, batch: None }];
     let found = observer.on_call(&does_not, false, archive.machine().unwrap(), &deeds).unwrap_err();
     assert_eq!(found.property, Property::S3, "{found}");
@@ -111,7 +134,7 @@ fn an_old_image_stops_when_a_caller_has_seen_more_and_never_continues() {
 fn an_old_image_that_serves_a_caller_that_has_seen_more_is_found() {
     let mut observer = observer();
     let archive = put_back(&mut observer);
-    let knows = call(2, CLAIMED, LedgerRequest::Status);
+    let knows = call(2, mark_of_claim(), LedgerRequest::Status);
     for deeds in [vec![], vec![Deed::ArmLease(TIMEOUTS.lease)]] {
         let found = observer.on_call(&knows, false, archive.machine().unwrap(), &deeds).unwrap_err();
         assert_eq!(found.property, Property::S3, "{found}");
@@ -133,10 +156,12 @@ fn what_an_old_image_grants_is_added_to_no_log() {
 #[test]
 fn a_ledger_that_stops_with_all_it_ever_held_has_shown_more_than_was_durable() {
     let mut observer = observer();
-    let mut archive =
-        Archive::new(LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT }, MemoryStore::default());
+    let mut archive = Archive::new(
+        LedgerConfig { lease: TIMEOUTS.lease, limits: Limits::DEFAULT, secret: Secret::default() },
+        MemoryStore::default(),
+    );
     archive.start();
-    let found = take(&mut observer, &mut archive, &call(2, CLAIMED, LedgerRequest::Status)).unwrap_err();
+    let found = take(&mut observer, &mut archive, &call(2, mark_of_claim(), LedgerRequest::Status)).unwrap_err();
     assert_eq!(found.property, Property::S3, "{found}");
 }
 
@@ -173,7 +198,7 @@ fn a_peer_taken_for_the_leader_of_anothers_epoch_is_found() {
     for (leader, epoch, is_right) in [(1, 1, true), (0, 1, false), (1, 2, false)] {
         let mut observer = claimed();
         let before = start(&mut observer, Durable::default());
-        let body = Body::Heartbeat { epoch: Epoch(epoch), head: Position(1) };
+        let body = Body::Heartbeat { epoch: Epoch(epoch), waits: None };
         let input = ParticipantInput::Heard { from: PeerId(leader), clock: Time(1), body };
         let (mut after, config) = (before.clone(), config());
         let effects = after.step(Context { config: &config, is_isolated: false }, input.clone());
@@ -196,4 +221,19 @@ fn a_deposit_that_nobody_decided_is_found() {
         let found = observer.on_durable(&batch(1, 1, [record(9, 1, Entry::Deposited(booked))]));
         assert_eq!(found.as_ref().err().map(|found| found.property), (!is_right).then_some(Property::S5), "{found:?}");
     }
+}
+
+// S11.
+#[test]
+fn a_bound_that_the_log_does_not_show_is_found() {
+    let claimed = Entry::Claimed { epoch: Epoch(1), holder: life(9, 1), ordering: Ordering::Stable };
+    let seat = Entry::Seated { buyer: life(3, 1), above: Time(7) };
+    let log = [batch(1, 0, vec![record(8, 9, claimed)]), batch(1, 1, vec![record(9, 9, seat)])];
+    let observer = Observer::over(observer().rules, &log).expect("a sound log");
+    let told = observer.log.books.buyer_status(PeerId(3));
+    let check = |bound| {
+        let status = BuyerStatus { bound: Time(bound), ..told.clone() };
+        observer.check_told(PeerId(3), &TraderMessage::Buyer(status)).map_err(|violation| violation.property)
+    };
+    assert_eq!((check(7), check(8)), (Ok(()), Err(Property::S11)));
 }

@@ -1,0 +1,290 @@
+//! `bazaar backup` and `bazaar restore` (SPEC I6).
+
+use std::{fmt::Write as _, io::ErrorKind, path::Path, process::ExitCode};
+
+use bazaar_protocol::{
+    id::{PeerId, Position},
+    ledger::{HighWaterMark, LedgerFault},
+    record::Batch,
+    text::counted,
+};
+use bazaar_runtime::{
+    config::{
+        BazaarConfig, Key, RawConfig,
+        run_dir::{RunDir, config_file, leave_mark, ledger_dir, mark_in, peer_dir, store_dir},
+    },
+    store::{
+        Backup, BackupHeader, PeerStore, Place, StoreError,
+        witness::{self, Gone, Witness},
+    },
+    system::limits,
+    tools::access::Run,
+};
+
+use super::cli::{Backup as BackupFlags, Restore};
+use super::{
+    Failure, block_on,
+    books::{Audited, audit_of},
+    member::ledger_options,
+    print, rejoin, which_run,
+};
+
+pub fn backup(flags: &BackupFlags) -> Result<ExitCode, Failure> {
+    let file = &flags.file;
+    if file.exists() {
+        return Err(exists(file));
+    }
+    let run = Run::at(&which_run(&flags.which)?)?;
+    let (log, intact) = block_on(async { Ok(run.remains().await?) })?;
+    if log.batches.is_empty() && !intact.is_everything() {
+        return Err(Failure::Unsound(format!("there is nothing to save of {}: {intact}", run.store().display())));
+    }
+    let header = BackupHeader {
+        taken: jiff::Timestamp::now(),
+        run: mark_of_run(run.dir(), run.config())?,
+        config: run.config().without_key().to_toml(),
+        acknowledged: intact.acknowledged,
+    };
+    Backup { header, batches: log.batches }.write(file)?;
+    // What counts is what can be read again.
+    let saved = Backup::read(file)?;
+    let audited = Audited { report: audit_of(&saved.batches, run.config()), gone: log.gone };
+    let mut text = format!("wrote {}: {}\n", file.display(), extent(&saved.batches));
+    let _ = write!(text, "{}", audited.verdict());
+    print(&text)?;
+    if !intact.is_everything() {
+        return Err(Failure::Unsound(format!(
+            "the ledger's store in {} is damaged, and this is not all of it: {}",
+            run.store().display(),
+            missing(witness::mark_of(&saved.batches).head, intact.acknowledged)
+        )));
+    }
+    Ok(if audited.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn exists(file: &Path) -> Failure {
+    Failure::Usage(format!("{} exists already; give another name", file.display()))
+}
+
+pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
+    let backup = Backup::read(&flags.file)?;
+    let dir = which_run(&flags.which)?;
+    if is_free(&dir) && !flags.only_peers {
+        return found(&backup, &dir, flags);
+    }
+    let run = RunDir::take_ended(&dir)?;
+    if backup.header.run != mark_of_run(run.path(), run.config())? {
+        let of = config_in(&backup, &flags.file)?.check()?;
+        return Err(Failure::Usage(format!(
+            "{} is of another run (\"{}\", {} peers, seed {}) than the one in {}: give the --dir of that run, or a new \
+             one, in which a run is made from the backup",
+            flags.file.display(),
+            of.name(),
+            of.peers(),
+            of.seed(),
+            run.path().display()
+        )));
+    }
+    let audited = audited(&backup, run.config(), flags)?;
+    let store = store_dir(&ledger_dir(run.path()));
+    if store.exists() && !flags.replace && !flags.only_peers {
+        return Err(Failure::Usage(format!(
+            "there is a ledger's store in {}: with --replace it is set aside and the backup takes its place",
+            store.display()
+        )));
+    }
+    // From here on, no ledger can be started there, whoever does it.
+    let place = Place::hold(&store)?;
+    let lost = Lost::by(&backup, &run, &place)?;
+    refuse_loss(&lost, flags)?;
+    let mut peers = lost.peers(&run)?;
+    let mut text = String::new();
+    if !flags.only_peers {
+        if let Some(gone) = &lost.gone {
+            // Until everybody has accepted the loss, the ledger refuses to start.
+            witness::note(&ledger_dir(run.path()), gone)?;
+        }
+        let aside = place.restore(&backup.batches, ledger_options(run.config()))?;
+        let _ = writeln!(text, "restored {} in {}", extent(&backup.batches), store.display());
+        if let Some(aside) = aside {
+            let _ = writeln!(text, "the store that was there is now {}; remove it when you like", aside.display());
+        }
+    }
+    if lost.is_anything() {
+        let holds = witness::sealed_mark_of(&backup.batches, run.config().ledger_config().secret);
+        peers.iter_mut().try_for_each(|peer| witness::accept(peer, holds))?;
+        // Last: see above.
+        witness::forget(&ledger_dir(run.path()))?;
+        let peers = counted(peers.len(), "peer");
+        let _ = writeln!(text, "accepted: it {lost}; {peers} on this machine had seen more and no longer ask for it");
+    }
+    let _ = write!(text, "{}", audited.verdict());
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a run can be made there: there is no such directory, or nothing in it.
+fn is_free(dir: &Path) -> bool {
+    match dir.read_dir() {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// Makes a run in a new directory from all that a backup holds: books and configuration. It has a key of its own, since a
+/// backup has none, and its peers are all in lives that the books do not know of, since their stores are not in it.
+fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failure> {
+    let config = config_in(backup, &flags.file)?;
+    let audited = audited(backup, &config.check()?, flags)?;
+    let (holds, acknowledged) = (witness::mark_of(&backup.batches), backup.header.acknowledged);
+    let lost = Lost { holds, gone: None, noted: None, acknowledged };
+    refuse_loss(&lost, flags)?;
+    let room = |config: &BazaarConfig| limits::check_room(dir, config.peers()).map_err(Failure::from);
+    let run = RunDir::take(dir, Some(config), |_| Ok(()), room)?;
+    if let Err(failure) = furnish(&run, backup) {
+        run.discard();
+        return Err(failure);
+    }
+    let config = config_file(run.path());
+    let mut text = format!("made a run in {}: {}\n", run.path().display(), extent(&backup.batches));
+    let _ = writeln!(text, "its key is new: members on other machines need {}", config.display());
+    let _ = write!(text, "{}", audited.verdict());
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn furnish(run: &RunDir, backup: &Backup) -> Result<(), Failure> {
+    leave_mark(run.path(), backup.header.run)?;
+    for peer in (0..run.config().peers()).map(PeerId) {
+        // Whoever was told of what came after the backup may know of later lives.
+        let secret = run.config().ledger_config().secret;
+        if let Some(durable) = rejoin::above(&backup.batches, peer, secret) {
+            PeerStore::open(store_dir(&peer_dir(run.path(), peer)))?.save(&durable)?;
+        }
+    }
+    // Last: without it, there is nothing that could be run.
+    let place = Place::hold(&store_dir(&ledger_dir(run.path())))?;
+    place.restore(&backup.batches, ledger_options(run.config()))?;
+    Ok(())
+}
+
+fn audited(backup: &Backup, config: &BazaarConfig, flags: &Restore) -> Result<Audited, Failure> {
+    let audited = Audited { report: audit_of(&backup.batches, config), gone: None };
+    if !audited.is_clean() {
+        print(&audited.verdict())?;
+        return Err(Failure::Unsound(format!("{} is not restored: its audit fails", flags.file.display())));
+    }
+    Ok(audited)
+}
+
+fn refuse_loss(lost: &Lost, flags: &Restore) -> Result<(), Failure> {
+    if !lost.is_anything() || flags.accept_loss {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{} {lost}. Give a later backup; or, if there is none, accept the loss with --accept-loss",
+        flags.file.display()
+    )))
+}
+
+/// What restoring a backup loses, as far as this machine knows.
+struct Lost {
+    holds: HighWaterMark,
+    /// Somebody has seen more.
+    gone: Option<Gone>,
+    /// The ledger has noted that there was more, but its note cannot be read any more.
+    noted: Option<String>,
+    /// The store in place and the one that the backup was taken of had acknowledged so many; `None` if one of them is
+    /// too damaged to say.
+    acknowledged: Option<Position>,
+}
+
+impl Lost {
+    fn by(backup: &Backup, run: &RunDir, place: &Place) -> Result<Lost, Failure> {
+        let (mut witnesses, mut noted) = (witnesses_of(run), None);
+        match witness::noted(&ledger_dir(run.path())) {
+            Ok(witness) => witnesses.extend(witness),
+            Err(error @ StoreError::DamagedFile { .. }) => noted = Some(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        let in_place = match place.examine() {
+            Ok(remains) => remains.intact().acknowledged,
+            Err(StoreError::NotFound { .. }) => Some(Position(0)),
+            Err(StoreError::Version { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let holds = witness::mark_of(&backup.batches);
+        let acknowledged = backup.header.acknowledged.zip(in_place).map(|(then, now)| then.max(now));
+        Ok(Lost { holds, gone: witness::gone(&witnesses, holds), noted, acknowledged })
+    }
+
+    /// The stores of those peers on this machine that have seen more. All are opened before anything is changed.
+    fn peers(&self, run: &RunDir) -> Result<Vec<PeerStore>, Failure> {
+        let have_more = witnesses_of(run).into_iter().filter(|witness| witness.compare(self.holds).is_err());
+        let open = |witness: Witness| PeerStore::open(store_dir(&peer_dir(run.path(), witness.life.peer)));
+        Ok(have_more.map(open).collect::<Result<_, _>>()?)
+    }
+
+    fn is_anything(&self) -> bool {
+        self.gone.is_some() || self.noted.is_some() || self.acknowledged.is_none_or(|all| all > self.holds.head)
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Lost { holds, gone, noted, acknowledged } = self;
+        let seen = gone.map(|Gone(fault)| fault);
+        let all =
+            acknowledged.filter(|_| noted.is_none()).map(|all| seen.map_or(all, |fault| all.max(fault.seen.head)));
+        write!(f, "holds {} records up to epoch {}: {}", holds.head, holds.epoch, missing(holds.head, all))?;
+        if let Some(LedgerFault { witness, seen, .. }) = seen {
+            let (peer, life) = (witness.peer, witness.incarnation);
+            write!(f, "; peer {peer} (life {life}) has seen epoch {} and {} records", seen.epoch, seen.head)?;
+        }
+        if let Some(why) = noted {
+            write!(f, "; {why}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the peers on this machine have seen.
+fn witnesses_of(run: &RunDir) -> Vec<Witness> {
+    let peers = (0..run.config().peers()).map(PeerId);
+    peers.filter_map(|peer| witness::seen_by(peer, &store_dir(&peer_dir(run.path(), peer)))).collect()
+}
+
+/// What is not there of a log of `all` records that holds so many, in words.
+fn missing(holds: Position, all: Option<Position>) -> String {
+    match all.map(|all| (all, all.0.saturating_sub(holds.0))) {
+        Some((_, 0)) => "of what was acknowledged, it lacks a later epoch".to_owned(),
+        Some((all, lacks)) => format!(
+            "of {all} acknowledged records it lacks the last {lacks}, from record {holds} on, with every deposit, request \
+             and sale in them, although those concerned were told"
+        ),
+        None => format!("how many records were acknowledged beyond the first {holds} is not known"),
+    }
+}
+
+fn extent(batches: &[Batch]) -> String {
+    let HighWaterMark { epoch, head, .. } = witness::mark_of(batches);
+    format!("{head} records up to epoch {epoch}")
+}
+
+/// A mark by which a run's backups are known, and from which its key cannot be found. A run that was made from a backup
+/// has that one's.
+fn mark_of_run(dir: &Path, config: &BazaarConfig) -> Result<[u8; 32], Failure> {
+    if let Some(mark) = mark_in(dir)? {
+        return Ok(mark);
+    }
+    let key = config.key().map(|key| *key.as_bytes()).unwrap_or_default();
+    Ok(blake3::derive_key("bazaar: which run a backup is of", &key))
+}
+
+/// The configuration in a backup, with a key of its own.
+pub fn config_in(backup: &Backup, file: &Path) -> Result<RawConfig, Failure> {
+    let mut raw = RawConfig::parse(&backup.header.config, file)?;
+    // Those with members on several machines must have one.
+    raw.set_text("--backup", "key", &Key::random().to_hex())?;
+    Ok(raw)
+}
