@@ -14,7 +14,10 @@ use std::{
 
 use bazaar::{Answer, Bazaar, QUICK, ask, bazaar};
 use bazaar_protocol::{id::PeerId, record::Batch};
-use bazaar_runtime::store::{Backup, PeerStore, witness};
+use bazaar_runtime::store::{
+    Backup, PeerStore,
+    witness::{self, Witness},
+};
 use rustix::fs::inotify;
 
 /// A run that has made so many purchases and ended.
@@ -61,6 +64,15 @@ fn backup(bazaar: &Bazaar, name: &str) -> PathBuf {
     let said = bazaar.ask(&["backup", text(&file)]).ends(0).out;
     assert!(said.contains("records up to epoch") && said.contains("the audit holds"), "{said}");
     file
+}
+
+/// What those peers have seen whose stores know of more than is in a backup: the last trader's does, and those of whom else
+/// the ledger told of it in time.
+fn have_seen_more(bazaar: &Bazaar, file: &Path) -> Vec<Witness> {
+    let holds = witness::mark_of(&Backup::read(file).unwrap().batches);
+    let store = |peer: u32| bazaar.dir().join(format!("peer-{peer}/store"));
+    let seen = (0..4).filter_map(|peer| witness::seen_by(PeerId(peer), &store(peer)));
+    seen.filter(|witness| witness.compare(holds).is_err()).collect()
 }
 
 /// The batches of an ended run's store, without sled.
@@ -164,8 +176,9 @@ fn an_old_ledger_put_back_is_named_by_everybody_until_its_loss_is_accepted() {
 
     // What a restore would lose is said before it is done.
     let lacks = format!(
-        "holds {} records up to epoch 1: of {} acknowledged records it lacks the last {}, from record {} on",
+        "holds {} records up to epoch {}: of {} acknowledged records it lacks the last {}, from record {} on",
         early.len(),
+        witness::mark_of(&Backup::read(&file).unwrap().batches).epoch,
         late.len(),
         late.len() - early.len(),
         early.len()
@@ -207,8 +220,11 @@ fn an_old_ledger_put_back_is_named_by_everybody_until_its_loss_is_accepted() {
     is_named(&bazaar);
     peers.iter().for_each(|store| fs::rename(store.with_extension("away"), store).unwrap());
 
+    let concerned = have_seen_more(&bazaar, &file).len();
     let said = bazaar.ask(&["restore", text(&file), "--replace", "--accept-loss"]).ends(0).out;
-    assert!(said.contains("accepted: ") && said.contains("4 peers on this machine"), "{said}");
+    let counted = format!("{concerned} peer{} on this machine", if concerned == 1 { "" } else { "s" });
+    assert!(said.contains("accepted: ") && said.contains(&counted), "{concerned}: {said}");
+    assert!(have_seen_more(&bazaar, &file).is_empty());
     assert_eq!(bazaar.ask(&["audit", "--json"]).ends(0).json()["gone"], serde_json::Value::Null);
     let from = bazaar.now();
     trade(&mut bazaar, "12");
@@ -229,16 +245,17 @@ fn a_restore_that_loses_something_is_safe_wherever_it_is_interrupted() {
     let restore = ["restore", text(&file), "--replace", "--accept-loss"];
 
     // Refused as a whole, if there is a peer that cannot accept it.
-    let running = PeerStore::open(bazaar.dir().join("peer-2/store")).unwrap();
-    bazaar.ask(&restore).refused(3, &["peer-2/store", "in use"]);
+    let concerned = have_seen_more(&bazaar, &file);
+    let witness = format!("peer-{}", concerned[0].life.peer);
+    let running = PeerStore::open(bazaar.dir().join(&witness).join("store")).unwrap();
+    bazaar.ask(&restore).refused(3, &[&format!("{witness}/store"), "in use"]);
     drop(running);
     let unchanged = |name: &PathBuf| name.starts_with(&ledger) && !name.ends_with("lock");
     let of_ledger = |files: BTreeMap<PathBuf, Vec<u8>>| files.into_iter().filter(|(name, _)| unchanged(name));
     assert!(of_ledger(files(&bazaar.dir())).eq(of_ledger(late.clone())));
 
     let holds = witness::mark_of(&Backup::read(&file).unwrap().batches);
-    let seen = witness::seen_by(PeerId(1), &bazaar.dir().join("peer-1/store")).unwrap();
-    let gone = witness::gone(&[seen], holds).unwrap();
+    let gone = witness::gone(&concerned, holds).unwrap();
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
     let changed = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
     inotify::add_watch(&watch, &ledger, changed).unwrap();
@@ -263,7 +280,7 @@ fn a_restore_that_loses_something_is_safe_wherever_it_is_interrupted() {
             }
         }
     };
-    for (members, is_noted) in [(&["peer-0", "peer-1"][..], true), (&["peer-3"], false), (&[], true)] {
+    for (members, is_noted) in [(&["peer-0", "peer-1"][..], true), (&[witness.as_str()], false), (&[], true)] {
         put_back(&accepted, &["peer-0", "peer-1", "peer-2", "peer-3"]);
         put_back(&late, members);
         if is_noted {
