@@ -20,6 +20,7 @@ use bazaar_protocol::{
 };
 use bazaar_runtime::processes::report::ProcessEvent;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 /// Eight peers with three neighbours each, whose buyers always want something; traders come and go.
 const MARKET: &str = r#"
@@ -130,36 +131,47 @@ fn a_hundred_peers_lose_the_relay_beside_their_trader_and_flood_no_unicast_for_l
     let market = "peers = 100\nseed = 5\n[terms]\nresign_after = 100000\n";
     let mut bazaar = Bazaar::run(market, &[]);
     bazaar.wait_for_purchases(0, 200);
-    let trader = bazaar.trader();
     let graph = bazaar.graph();
-    let is_relay = |id: &&u32| graph[id].len() > 1 && stay_connected(&graph, **id);
-    let relay = graph[&trader.0].iter().find(is_relay).copied().map(PeerId).unwrap();
+    // What its trader has given to each of its neighbours that is a relay for others so far.
+    let relays = |trader: PeerId| -> BTreeMap<u32, u64> {
+        let links = until("the trader answers", || {
+            bazaar.status()["peers"][trader.0 as usize]["links"].as_array().filter(|links| !links.is_empty()).cloned()
+        });
+        let given = |link: &Value| Some((link["neighbour"].as_u64()? as u32, link["counts"]["given"].as_u64()?));
+        links.iter().filter_map(given).filter(|(id, _)| graph[id].len() > 1 && stay_connected(&graph, *id)).collect()
+    };
     // All envelopes so far, and those that belonged to the flood of a message for one peer, as the survivors count them.
-    let counts = || {
+    let counts = |killed: Option<PeerId>| {
         let status = bazaar.status();
-        let peers = status["peers"].as_array().unwrap().iter();
+        let survives = |peer: &&Value| killed.is_none_or(|killed| peer["peer"] != killed.0);
+        let peers = status["peers"].as_array().unwrap().iter().filter(survives);
         let links: Vec<_> = peers.filter_map(|peer| peer["links"].as_array()).flatten().cloned().collect();
         assert!(links.len() >= 150, "{} links", links.len());
         ["given", "flooded"].map(|name| links.iter().map(|link| link["counts"][name].as_u64().unwrap()).sum::<u64>())
     };
     // Whoever has a message for a client of the relay before another path has shown itself floods it. It may be that
-    // nobody has.
+    // nobody has. Paths that have moved away from a relay do not come back, so that it is the one with most of them.
     let mut kills = 0;
     let mut has_flooded = false;
     while !has_flooded {
-        assert!(kills < 10, "nothing was flooded after {kills} deaths of the relay: are floods for one peer counted?");
-        let (before, from, pid) = (counts(), bazaar.now(), bazaar.pid_of(relay));
+        assert!(kills < 20, "nothing was flooded after {kills} deaths of a relay: are floods for one peer counted?");
+        let trader = bazaar.trader();
+        let earlier = relays(trader);
+        bazaar.wait_for_purchases(bazaar.now(), 100);
+        let lately = relays(trader).into_iter().map(|(id, given)| (given.saturating_sub(earlier[&id]), id));
+        let relay = PeerId(lately.max().unwrap().1);
+        let (before, from, pid) = (counts(Some(relay)), bazaar.now(), bazaar.pid_of(relay));
         bazaar.signal(pid, Signal::SIGKILL);
         died(&bazaar, from, pid);
         bazaar.wait_for_purchases(bazaar.now(), 200);
-        has_flooded = counts()[1] > before[1];
+        has_flooded = counts(Some(relay))[1] > before[1];
         kills += 1;
     }
     bazaar.wait_for_purchases(bazaar.now(), 1_000);
-    let settled = counts();
+    let settled = counts(None);
     // Long enough for paths that spoil each other to meet: with those, floods end now and then, and come back.
     bazaar.wait_for_purchases(bazaar.now(), 1_500);
-    let after = counts();
+    let after = counts(None);
     let [given, flooded] = [0, 1].map(|nth| after[nth] - settled[nth]);
     assert!(given > 15_000, "{given} envelopes");
     assert_eq!(flooded, 0, "of {given} envelopes, so many belonged to floods for one peer");

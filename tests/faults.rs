@@ -49,7 +49,9 @@ fn a_trader_that_is_asked_to_resign_does_as_after_its_last_sale_and_its_log_says
     assert_ne!(successor, trader);
     bazaar.wait_for_purchases(bazaar.now(), 3);
     bazaar.stop();
-    bazaar.ask(&["resign"]).refused(3, &["the run has ended"]);
+    for gone in [&["resign"][..], &["heal"], &["cut", "0", "1"], &["pause", "trader"]] {
+        bazaar.ask(gone).refused(3, &["the run has ended"]);
+    }
 }
 
 #[test]
@@ -69,6 +71,9 @@ fn a_paused_trader_is_replaced_and_follows_the_new_one_when_it_is_resumed() {
         assert!(log.contains(&format!("peer {peer} is paused by hand")), "{log}");
     }
     bazaar.ask(&["pause", &trader.to_string()]).refused(3, &["is paused already"]);
+    let rows = bazaar.ask(&["status"]).ends(0).out;
+    let is_paused = |peer: u32| rows.lines().any(|row| row.trim_start().starts_with(&format!("{peer}  paused ")));
+    assert!(both.iter().all(|peer| is_paused(*peer)), "{rows}");
     let (successor, _) = bazaar.wait_for_trader(from);
     assert!(!both.contains(&successor.0));
     let said = bazaar.ask(&["resume", "trader"]).ends(0).out;

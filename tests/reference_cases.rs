@@ -382,8 +382,7 @@ fn in_a_default_run_no_outcome_comes_after_a_later_stamped_one_and_no_request_is
     assert!(bazaar.page("terms").len() >= 3, "over all terms");
     assert_stable(&bazaar.log());
     let outcomes = totals["sales"].as_u64().unwrap() + totals["refusals"].as_u64().unwrap();
-    let said =
-        format!("order stable: 0 of {outcomes} outcomes came after a later-stamped one, and 0 requests were late\n");
+    let said = format!("order stable: 0 of {outcomes} outcomes after a later-stamped one, 0 requests late\n");
     let audit = bazaar.ask(&["audit"]).ends(0).out;
     assert!(audit.contains(&said), "{audit}");
 }

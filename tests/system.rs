@@ -589,6 +589,6 @@ fn wrong_numbers_are_refused_with_what_would_be_right() {
     let begun = std::time::Instant::now();
     let said = run(&["--peers", "1", "--for", "0.2s"]).ends(0).out;
     assert!(begun.elapsed().as_secs() < 60, "{said}");
-    assert!(said.contains("a bazaar of 1 peer in 1 process and the ledger"), "{said}");
+    assert!(said.contains(": 1 peer in 1 process, seed "), "{said}");
     ask(&["run", "--for", "1.5h30m"]).refused(2, &["1.5h30m", "\"1h30m\""]);
 }

@@ -105,11 +105,11 @@ impl<N: Names> fmt::Display for Told<'_, N> {
             Note::SteppedDown { reason } => f.write_str(match reason {
                 Departure::Resigned => "resigns the office and takes up its old role",
                 Departure::Deposed => "steps down: there is a newer epoch",
-                Departure::Overtaken => "steps down: somebody else has written to the log",
+                Departure::Overtaken => "steps down: somebody else wrote to the log",
                 Departure::LedgerSilent => "steps down: the ledger does not answer",
-                Departure::LeaseActive => "gives up its claim: another trader renews its term",
+                Departure::LeaseActive => "gives up its claim: a trader renews its term",
                 Departure::SitsOut => "does not stand: it resigned the last term",
-                Departure::Isolated => "leaves the office to others: it hears no neighbour",
+                Departure::Isolated => "leaves the office: it hears no neighbour",
                 Departure::BooksDamaged => "steps down: the books cannot be folded",
             }),
             Note::Deposited { deposit, item: what, count, price } => {
@@ -266,7 +266,16 @@ mod tests {
         let sale = sale(&wanted, &deposit, 1);
         let (request, deposit, left) = (wanted.id, deposit.id, Units(9));
         let (stamp, place, buyer, incarnation) = (Time(4_012), Time(4_012), PeerId(17), Incarnation(1));
-        let reasons = [Departure::Resigned, Departure::Deposed, Departure::LedgerSilent, Departure::SitsOut];
+        let reasons = [
+            Departure::Resigned,
+            Departure::Deposed,
+            Departure::Overtaken,
+            Departure::LedgerSilent,
+            Departure::LeaseActive,
+            Departure::SitsOut,
+            Departure::Isolated,
+            Departure::BooksDamaged,
+        ];
         let often = [
             Note::Joined { incarnation },
             Note::ElectionCalled,

@@ -9,7 +9,7 @@ use bazaar_protocol::{
     invariant::{AuditReport, AuditTerms, audit_batches},
     ledger::LedgerFault,
     record::{Batch, Entry, Record},
-    text::{agreeing, counted},
+    text::counted,
     words::Names as _,
 };
 use bazaar_runtime::{
@@ -132,17 +132,16 @@ impl Audited {
         if let Some(ordering) = totals.ordering {
             let _ = writeln!(
                 text,
-                "order {}: {} of {} came after a later-stamped one, and {} {} late",
+                "order {}: {} of {} after a later-stamped one, {} late",
                 ordering.name(),
                 totals.overtaken,
                 counted(totals.sales + totals.refusals, "outcome"),
                 counted(totals.late, "request"),
-                agreeing(totals.late, "was", "were")
             );
         }
         let _ = writeln!(
             text,
-            "{word}: {} in {}; holding: {}",
+            "{word}: {} in {}\nholding: {}",
             counted(totals.records, "record"),
             counted(totals.terms, "term"),
             held.join(" ")

@@ -11,7 +11,7 @@ use bazaar_runtime::{
     network::service::Hand,
     processes::supervise::{Process, listed},
     system::process::{ProcessMark, Signal},
-    tools::access::Run,
+    tools::access::{AccessError, Run},
 };
 
 use super::cli::{self, Cut, Heal, Victim};
@@ -23,7 +23,7 @@ const TELLING: Duration = Duration::from_secs(1);
 pub fn kill(wanted: &cli::Target) -> Result<ExitCode, Failure> {
     let run = Run::at(&which_run(&wanted.which)?)?;
     let target = Target::of(&run, wanted.victim)?;
-    target.send(Signal::KILL, "kill")?;
+    target.send(&run, Signal::KILL, "kill")?;
     print(&target.text("killed", "hosted"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -36,7 +36,7 @@ pub fn pause(wanted: &cli::Target) -> Result<ExitCode, Failure> {
     }
     // Afterwards it can write nothing.
     target.tell(&run, Hand::Paused)?;
-    target.send(Signal::STOP, "pause")?;
+    target.send(&run, Signal::STOP, "pause")?;
     print(&target.text("paused", "hosts"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -50,7 +50,7 @@ pub fn resume(wanted: &cli::Target) -> Result<ExitCode, Failure> {
     if !target.is_paused() {
         return Err(Failure::Stuck(format!("{} is not paused", target.what)));
     }
-    target.send(Signal::CONT, "resume")?;
+    target.send(&run, Signal::CONT, "resume")?;
     target.tell(&run, Hand::Resumed)?;
     print(&target.text("resumed", "hosts"))?;
     Ok(ExitCode::SUCCESS)
@@ -63,13 +63,14 @@ pub fn cut(flags: &Cut) -> Result<ExitCode, Failure> {
         let neighbours = listed(run.config().graph().neighbours(a));
         return Err(Failure::Usage(format!("peers {a} and {b} are not neighbours; those of {a} are {neighbours}")));
     }
-    block_on(async {
+    let cut = block_on(async {
         run.cut(a, b).await?;
         if !flags.one_way {
             run.cut(b, a).await?;
         }
         Ok(())
-    })?;
+    });
+    while_it_lasts(&run, cut)?;
     let what = if flags.one_way {
         format!("cut: peer {a} no longer reaches peer {b}, which still reaches {a}")
     } else {
@@ -81,7 +82,7 @@ pub fn cut(flags: &Cut) -> Result<ExitCode, Failure> {
 
 pub fn heal(flags: &Heal) -> Result<ExitCode, Failure> {
     let run = Run::at(&which_run(&flags.which)?)?;
-    let (healed, unreached) = block_on(async { Ok(run.heal().await?) })?;
+    let (healed, unreached) = while_it_lasts(&run, block_on(async { Ok(run.heal().await?) }))?;
     let text: String =
         healed.iter().map(|(from, to)| format!("healed: peer {from} may reach peer {to} again\n")).collect();
     print(if text.is_empty() { "nothing was cut\n" } else { &text })?;
@@ -100,6 +101,16 @@ pub fn resign(which: &cli::Which) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says so if something could not be done because the run has ended.
+fn while_it_lasts<T>(run: &Run, result: Result<T, Failure>) -> Result<T, Failure> {
+    match result {
+        Err(Failure::Access(AccessError::LedgerDown(_))) if !run.lives_here() && run.store().exists() => {
+            Err(Failure::Stuck("the run has ended: no process of it lives".to_owned()))
+        }
+        result => result,
+    }
+}
+
 fn current_trader(run: &Run) -> Result<PeerId, Failure> {
     trader(run)?.ok_or_else(|| Failure::Stuck("there is no trader at the moment; try again".to_owned()))
 }
@@ -113,8 +124,13 @@ pub fn existing(run: &Run, id: PeerId) -> Result<PeerId, Failure> {
     Ok(id)
 }
 
-fn gone(what: &str) -> Failure {
-    Failure::Stuck(format!("{what} has no running process on this machine"))
+fn gone(run: &Run, what: &str) -> Failure {
+    let then = if run.lives_here() {
+        "; if it has just died, `bazaar run` starts it again within seconds, and `bazaar status` knows more"
+    } else {
+        ""
+    };
+    Failure::Stuck(format!("{what} has no running process on this machine{then}"))
 }
 
 /// A process that somebody means by a peer it hosts, or as the ledger's.
@@ -157,16 +173,20 @@ impl Target {
     }
 
     fn in_dir(run: &Run, dir: &Path, what: String, process: Process) -> Result<Target, Failure> {
-        let mark = living_process(dir).ok_or_else(|| gone(&what))?;
+        let mark = living_process(dir).ok_or_else(|| gone(run, &what))?;
         let is_hosted = |id: &PeerId| living_process(&peer_dir(run.dir(), *id)).as_ref() == Some(&mark);
         let hosted: Vec<PeerId> = (0..run.config().peers()).map(PeerId).filter(is_hosted).collect();
         Ok(Target { what, mark, hosted, process })
     }
 
-    fn send(&self, signal: Signal, verb: &str) -> Result<(), Failure> {
+    fn send(&self, run: &Run, signal: Signal, verb: &str) -> Result<(), Failure> {
         self.mark.send(signal).map_err(|error| {
             let is_gone = error.kind() == io::ErrorKind::NotFound;
-            if is_gone { gone(&self.what) } else { Failure::Stuck(format!("cannot {verb} {}: {error}", self.what)) }
+            if is_gone {
+                gone(run, &self.what)
+            } else {
+                Failure::Stuck(format!("cannot {verb} {}: {error}", self.what))
+            }
         })
     }
 

@@ -12,13 +12,16 @@ use bazaar_runtime::{
     config::{
         RawConfig,
         picture::{Moment, Picture},
-        run_dir::{left_file, peer_dir},
+        run_dir::{left_file, living_process, peer_dir},
     },
     network::{
         door::DoorStatus,
         service::{LedgerInfo, LinkCounts, LinkStatus, PeerInfo, PeerStatus, Waits},
     },
-    processes::{report::Names, supervise::Process},
+    processes::{
+        report::Names,
+        supervise::{Process, briefly},
+    },
     schema::Schema as _,
     store::witness::Gone,
     system::{
@@ -86,7 +89,7 @@ impl DoorState {
         let strangers = (*strangers > 0).then(|| format!("{} at the door", counted(*strangers, "stranger")));
         let refused = (!refused.is_empty()).then(|| format!("refused so far: {}", refused.join(", ")));
         let said: Vec<String> = strangers.into_iter().chain(refused).collect();
-        (!said.is_empty()).then(|| format!("{}: {}", self.process, said.join("; ")))
+        (!said.is_empty()).then(|| format!("{}: {}", briefly(&self.process.to_string()), said.join("; ")))
     }
 }
 
@@ -121,8 +124,22 @@ impl Phase {
 
 #[derive(Debug)]
 enum PeerState {
-    Up { address: String, status: Box<PeerStatus> },
-    Down { address: Option<String>, why: String },
+    Up {
+        address: String,
+        status: Box<PeerStatus>,
+    },
+    /// Its process is paused on this machine, and answers nobody.
+    Paused {
+        address: Option<String>,
+    },
+    Down {
+        address: Option<String>,
+        why: String,
+    },
+}
+
+fn is_paused(run: &Run, peer: PeerId) -> bool {
+    living_process(&peer_dir(run.dir(), peer)).is_some_and(|process| process.is_paused())
 }
 
 impl Snapshot {
@@ -183,13 +200,17 @@ impl Snapshot {
                         PeerState::Down { address, why: left.unwrap_or_else(|| "has not registered".to_owned()) }
                     }
                 };
+                let seen = match seen {
+                    PeerState::Down { address, .. } if is_paused(run, id) => PeerState::Paused { address },
+                    seen => seen,
+                };
                 (id, seen)
             })
             .collect();
         let statuses = || {
             peers.values().filter_map(|seen| match seen {
                 PeerState::Up { status, .. } => Some(status),
-                PeerState::Down { .. } => None,
+                PeerState::Paused { .. } | PeerState::Down { .. } => None,
             })
         };
         let in_office = statuses().filter(|status| status.in_office).max_by_key(|status| status.epoch);
@@ -211,8 +232,7 @@ impl Snapshot {
 
     /// Who is down, while the run goes on.
     fn moment(&self) -> Moment {
-        let is_down = |state: &PeerState| matches!(state, PeerState::Down { .. });
-        let down = self.peers.iter().filter(|(_, state)| is_down(state)).map(|(id, _)| *id);
+        let down = self.peers.iter().filter(|(_, state)| !state.is_up()).map(|(id, _)| *id);
         match self.phase {
             Phase::Ended(_) => Moment::default(),
             Phase::Running | Phase::NoLedger(_) => Moment { trader: self.trader, down: down.collect() },
@@ -251,8 +271,8 @@ impl Snapshot {
         let mut rows = rows(false);
         // First those that one looks for.
         rows.sort_by_key(|(state, _)| match state {
-            PeerState::Down { .. } => 0,
-            PeerState::Up { status, .. } if status.in_office => 1,
+            PeerState::Up { status, .. } if status.in_office => 0,
+            PeerState::Paused { .. } | PeerState::Down { .. } => 1,
             PeerState::Up { .. } => 2,
         });
         // A line for what is left out, and one for the cursor.
@@ -266,13 +286,13 @@ impl Snapshot {
         if left.is_empty() {
             return head + &text;
         }
-        let down = left.iter().filter(|(state, _)| matches!(state, PeerState::Down { .. })).count();
-        format!("{head}{text}and {} more, {down} of them down\n", left.len())
+        let down = left.iter().filter(|(state, _)| !state.is_up()).count();
+        format!("{head}{text}and {} more, {down} of them down or paused\n", left.len())
     }
 
     /// Who is trader, and what is waiting.
     fn head(&self, names: &Names) -> String {
-        let up = self.peers.values().filter(|state| matches!(state, PeerState::Up { .. })).count();
+        let up = self.peers.values().filter(|state| state.is_up()).count();
         let trader = match (&self.phase, self.trader) {
             (Phase::Ended(_), None) => "the run has ended; there was no trader".to_owned(),
             (Phase::Ended(_), Some(trader)) => format!("the run has ended; the last trader was {}", names.peer(trader)),
@@ -304,7 +324,7 @@ impl Snapshot {
         }
         let links = self.peers.values().flat_map(|seen| match seen {
             PeerState::Up { status, .. } => status.links.as_slice(),
-            PeerState::Down { .. } => &[],
+            PeerState::Paused { .. } | PeerState::Down { .. } => &[],
         });
         let sum = |count: fn(&LinkCounts) -> u64| links.clone().map(|link| count(&link.counts)).sum::<u64>();
         let [sent, clocks, floods] = [sum(|all| all.given), sum(|all| all.clocks), sum(|all| all.flooded)];
@@ -324,6 +344,11 @@ impl Snapshot {
     }
 
     fn row(&self, id: PeerId, state: &PeerState, names: &Names, with_why: bool) -> Vec<String> {
+        let away = |is: &str, address: &Option<String>, role: String| {
+            let none = || "-".to_owned();
+            let address = address.clone().unwrap_or_else(none);
+            vec![id.to_string(), is.to_owned(), none(), address, none(), self.seat(id), none(), role]
+        };
         match state {
             PeerState::Up { address, status } => {
                 let links = status.links.iter().map(|link| {
@@ -345,16 +370,11 @@ impl Snapshot {
                     status.role.clone(),
                 ]
             }
-            PeerState::Down { address, why } => vec![
-                id.to_string(),
-                "down".to_owned(),
-                "-".to_owned(),
-                address.clone().unwrap_or_else(|| "-".to_owned()),
-                "-".to_owned(),
-                self.seat(id),
-                "-".to_owned(),
-                if with_why { format!("{} [{why}]", names.role(id)) } else { names.role(id) },
-            ],
+            PeerState::Paused { address } => away("paused", address, names.role(id)),
+            PeerState::Down { address, why } if with_why => {
+                away("down", address, format!("{} [{why}]", names.role(id)))
+            }
+            PeerState::Down { address, why: _ } => away("down", address, names.role(id)),
         }
     }
 
@@ -387,7 +407,7 @@ impl Snapshot {
         let of_ledger = self.trouble.as_deref().map(|trouble| ("the ledger".to_owned(), trouble));
         let of_peers = self.peers.iter().filter_map(|(id, state)| match state {
             PeerState::Up { status, .. } => Some((format!("peer {id}"), status.trouble.as_deref()?)),
-            PeerState::Down { .. } => None,
+            PeerState::Paused { .. } | PeerState::Down { .. } => None,
         });
         of_ledger.into_iter().chain(of_peers)
     }
@@ -400,6 +420,10 @@ impl Snapshot {
 }
 
 impl PeerState {
+    fn is_up(&self) -> bool {
+        matches!(self, PeerState::Up { .. })
+    }
+
     fn json(&self, peer: PeerId, names: &Names) -> serde_json::Value {
         let (buys, sells) = names.goods(peer);
         let (buys, sells) = (buys.show(names), sells.show(names));
@@ -413,6 +437,10 @@ impl PeerState {
                     "ledger": ledger, "trouble": trouble, "links": links, "buys": buys, "sells": sells,
                 })
             }
+            PeerState::Paused { address } => json!({
+                "peer": peer, "up": false, "why": "its process is paused", "address": address, "buys": buys,
+                "sells": sells,
+            }),
             PeerState::Down { address, why } => {
                 json!({ "peer": peer, "up": false, "why": why, "address": address, "buys": buys, "sells": sells })
             }
@@ -575,7 +603,7 @@ mod tests {
         assert!(lines.len() < 24, "{} lines: {text}", lines.len());
         assert!(lines[0].starts_with("trader peer 3, epoch 2"), "{text}");
         assert!(lines[5].trim_start().starts_with("17 ") && lines[6].trim_start().starts_with("42 "), "{text}");
-        assert!(text.ends_with("more, 0 of them down\n"), "{text}");
+        assert!(text.ends_with("more, 0 of them down or paused\n"), "{text}");
         assert_eq!(snapshot.text(&Names::default(), None).lines().count(), 4 + 1 + 50);
     }
 }

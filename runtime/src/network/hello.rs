@@ -226,8 +226,11 @@ pub enum Refusal {
 /// Why a connection could not be opened.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// There is no connection, or it broke. Try again later.
+    /// There is no connection. Try again later.
     #[error("cannot connect: {0}")]
+    Unreachable(#[from] io::Error),
+    /// The connection broke. Try again later.
+    #[error(transparent)]
     Wire(#[from] WireError),
     /// Something else answers at that address.
     #[error("what answers there is not part of the trading post")]
@@ -241,12 +244,6 @@ pub enum ConnectError {
     /// The other side welcomed us without proving that it knows the key.
     #[error("the other side does not know the run's key")]
     Impostor,
-}
-
-impl From<io::Error> for ConnectError {
-    fn from(error: io::Error) -> ConnectError {
-        ConnectError::Wire(WireError::Io(error))
-    }
 }
 
 /// Why a connection was not accepted.

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_millis(400);
 
 /// How an event reads together with others: in both texts, `{n}` stands for their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Together {
+pub(crate) struct Together {
     /// What tells it from the others: the number of a peer, or of a process.
     pub id: u32,
     /// The peer whose next line must come after it, if there is one.

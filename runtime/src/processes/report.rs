@@ -29,7 +29,7 @@ use super::fold::{Folds, Together, Told};
 use crate::{
     config::BazaarConfig,
     network::service::Hand,
-    processes::supervise::Process,
+    processes::supervise::{Process, briefly},
     schema::Schema as _,
     system::output::{self, LogFile, OutputError},
 };
@@ -169,6 +169,27 @@ impl ProcessEvent {
             Hand::Resumed => ProcessEvent::Resumed { process },
         }
     }
+
+    /// The same of a process that is named by some of its peers ([`briefly`]).
+    fn briefly(mut self) -> ProcessEvent {
+        match &mut self {
+            ProcessEvent::ProcessStarted { process, .. }
+            | ProcessEvent::ProcessDied { process, .. }
+            | ProcessEvent::Restarting { process, .. }
+            | ProcessEvent::Paused { process }
+            | ProcessEvent::Resumed { process }
+            | ProcessEvent::AskedToResign { process }
+            | ProcessEvent::LinkCut { process, .. }
+            | ProcessEvent::LinkHealed { process, .. }
+            | ProcessEvent::Failed { process, .. } => *process = briefly(process),
+            ProcessEvent::RunStarted { .. }
+            | ProcessEvent::TradeDoubtful { .. }
+            | ProcessEvent::LedgerReady { .. }
+            | ProcessEvent::LogCut { .. }
+            | ProcessEvent::OrderingDiffers { .. } => {}
+        }
+        self
+    }
 }
 
 impl Event {
@@ -224,12 +245,22 @@ impl Names {
     /// What a peer buys and sells, in words.
     #[must_use]
     pub fn role(&self, peer: PeerId) -> String {
-        let list = |items: Vec<Item>| items.iter().map(|item| self.item(*item)).collect::<Vec<_>>().join(", ");
+        self.role_with(peer, ", ")
+    }
+
+    /// The same in the fewest columns: within 36 if all goods are fish, salt and boar.
+    fn role_briefly(&self, peer: PeerId) -> String {
+        self.role_with(peer, "/")
+    }
+
+    fn role_with(&self, peer: PeerId, separator: &str) -> String {
+        let list = |items: &[Item]| items.iter().map(|item| self.item(*item)).collect::<Vec<_>>().join(separator);
         let (buys, sells) = self.goods(peer);
         match (buys.is_empty(), sells.is_empty()) {
-            (false, true) => format!("buys {}", list(buys)),
-            (true, false) => format!("sells {}", list(sells)),
-            (false, false) => format!("buys {}; sells {}", list(buys), list(sells)),
+            (false, true) => format!("buys {}", list(&buys)),
+            (true, false) => format!("sells {}", list(&sells)),
+            (false, false) if buys == sells => format!("buys and sells {}", list(&buys)),
+            (false, false) => format!("buys {}; sells {}", list(&buys), list(&sells)),
             (true, true) => "unknown".to_owned(),
         }
     }
@@ -274,16 +305,21 @@ impl Names {
     pub fn short_line(&self, event: &Event) -> String {
         match (event.peer, &event.what) {
             (Some(peer), What::Peer(note)) => {
-                let said = self.with_role(peer, note, note.told_briefly(self).to_string());
+                let said = match note {
+                    Note::Joined { incarnation } if incarnation.0 == 1 => {
+                        format!("joined: {}", self.role_briefly(peer))
+                    }
+                    _ => note.told_briefly(self).to_string(),
+                };
                 columns(event, &self.speaker(peer, note), &said)
             }
             (_, What::Peer(note)) => columns(event, "", &note.to_string()),
-            (_, What::Process(process)) => of_process(event, &visible(&process_text(process))),
+            (_, What::Process(process)) => of_process(event, &visible(&process_text(&process.clone().briefly()))),
         }
     }
 
     /// How this event reads together with others that happen in the same moment to others.
-    pub(super) fn together(&self, event: &Event) -> Option<Together> {
+    pub(crate) fn together(&self, event: &Event) -> Option<Together> {
         let peers = |said: String| {
             let before = event.peer;
             Some(Together { id: before?.0, before, who: "{n} peers".to_owned(), said })
@@ -295,8 +331,8 @@ impl Names {
         };
         match &event.what {
             What::Peer(Note::Joined { incarnation }) if incarnation.0 == 1 => {
-                let role = self.role(event.peer?).replace("buys ", "buy ").replace("sells ", "sell ");
-                peers(format!("joined the bazaar: {role}"))
+                let role = self.role_briefly(event.peer?).replace("buys ", "buy ").replace("sells ", "sell ");
+                peers(format!("joined: {role}"))
             }
             What::Peer(Note::ElectionCalled) => peers("call an election".to_owned()),
             What::Peer(Note::TraderSuspected { trader }) => {
@@ -320,7 +356,7 @@ impl Names {
     }
 
     /// The line for several events that read together, of which this is the latest.
-    pub(super) fn line_together(latest: &Event, together: &Together, count: usize) -> String {
+    pub(crate) fn line_together(latest: &Event, together: &Together, count: usize) -> String {
         let [who, said] = [&together.who, &together.said].map(|text| text.replace("{n}", &count.to_string()));
         match latest.what {
             What::Peer(_) => columns(latest, &who, &said),
@@ -400,11 +436,7 @@ fn styles(
 fn process_text(event: &ProcessEvent) -> String {
     match event {
         ProcessEvent::RunStarted { dir, peers, processes, seed } => {
-            format!(
-                "a bazaar of {} in {} and the ledger, seed {seed}, in {dir}",
-                counted(*peers, "peer"),
-                counted(*processes, "process")
-            )
+            format!("{dir}: {} in {}, seed {seed}", counted(*peers, "peer"), counted(*processes, "process"))
         }
         ProcessEvent::TradeDoubtful { reason } => reason.clone(),
         ProcessEvent::ProcessStarted { process, pid } => format!("started {process} (pid {pid})"),

@@ -248,6 +248,17 @@ impl std::fmt::Display for Process {
     }
 }
 
+/// A process, such as `peers 0,4,8,12,16,20,24`, in words for a narrow line: "peers 0,4,8 and 4 more".
+#[must_use]
+pub fn briefly(process: &str) -> String {
+    const SHOWN: usize = 3;
+    let ids: Vec<&str> = process.split(',').collect();
+    match ids.get(..SHOWN) {
+        Some(shown) if ids.len() > SHOWN => format!("{} and {} more", shown.join(","), ids.len() - SHOWN),
+        _ => process.to_owned(),
+    }
+}
+
 /// Peer ids separated by commas, as flags take them and people read them.
 #[must_use]
 pub fn listed(ids: &[PeerId]) -> String {

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use anstream::adapter::strip_str;
 use bazaar_protocol::{
     clock::Stamp,
+    config::{Offer, Offers, Role, Wishes},
     effect::Note,
     record::{Deposit, Entry, Record, Request},
 };
 use serde_json::Value;
 
 use super::*;
-use crate::processes::report::{Event, ProcessEvent};
+use crate::processes::{
+    report::{Event, ProcessEvent, What},
+    supervise::Process,
+};
 
 const BUYER: PeerId = PeerId(4);
 const SELLER: PeerId = PeerId(1);
@@ -214,4 +219,56 @@ fn the_page_about_json_names_every_event_and_every_key() {
     }
     let missing: Vec<&String> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
     assert!(missing.is_empty() && words.len() > 80, "not in docs/json.md: {missing:?}");
+}
+
+/// But for reasons, addresses and directories, which are as long as they are, and what happens to a message or to the books
+/// that cannot be right, of which no word is too many.
+#[test]
+fn lines_for_the_screen_fit_in_80_columns() {
+    let items = ["fish", "salt", "boar"].map(String::from).to_vec();
+    let (all, two) = ([Item::FISH, Item::SALT, Item::BOAR].to_vec(), [Item::FISH, Item::SALT].to_vec());
+    let offer = |item: &Item| Offer { item: *item, count: Units(10), price: Price(531) };
+    let offers = |items: &[Item]| Offers(items.iter().map(offer).collect());
+    let wishes = |items: &[Item]| Wishes { items: items.to_vec(), quantity: Units(1) };
+    let roles = [Role::Both(wishes(&all), offers(&two)), Role::Both(wishes(&two), offers(&all))];
+    let names = Names { items, roles: roles.into_iter().cycle().take(100).collect() };
+    let may_be_longer = |what: &What| match what {
+        What::Peer(note) => matches!(
+            note,
+            Note::EnvelopeRefused { .. }
+                | Note::NoSuchEpoch { .. }
+                | Note::TermRefused { .. }
+                | Note::BooksRefused { .. }
+        ),
+        What::Process(event) => {
+            matches!(event, ProcessEvent::OrderingDiffers { .. } | ProcessEvent::LogCut { .. })
+        }
+    };
+    let hosts = || (0..125).map(|nth| PeerId(4 * nth)).collect();
+    let process = || Process::Peers(hosts()).to_string();
+    let dir = || "bazaar-runs/20261129-012745".to_owned();
+    let mut events = events();
+    events.push(Event::noted(PeerId(97), Time(54_321), Some(Epoch(123)), Note::Joined { incarnation: Incarnation(1) }));
+    events.extend([
+        Event::now(ProcessEvent::RunStarted { dir: dir(), peers: 500, processes: 4, seed: 65_535 }),
+        Event::now(ProcessEvent::ProcessDied {
+            process: process(),
+            pid: 65_535,
+            how: "signal: 9 (SIGKILL)".to_owned(),
+        }),
+        Event::now(ProcessEvent::Restarting { process: process(), after_ms: 5_000 }),
+        Event::now(ProcessEvent::LinkCut { process: process(), neighbour: PeerId(497) }),
+        Event::now(ProcessEvent::Paused { process: process() }),
+    ]);
+    for event in events.iter().filter(|event| !may_be_longer(&event.what)) {
+        let alone = names.short_line(event);
+        let line_is_cut = alone.contains(" more ");
+        let together = names.together(event).map(|together| Names::line_together(event, &together, 99));
+        for line in [Some(alone), together].into_iter().flatten() {
+            let line = strip_str(&line).to_string();
+            assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+        }
+        let logged = names.line(event);
+        assert!(!logged.contains(" more ") && (!line_is_cut || logged.contains(&process())), "{logged}");
+    }
 }
