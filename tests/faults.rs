@@ -10,7 +10,7 @@ use bazaar_protocol::{
     effect::{Departure, Note},
     id::PeerId,
 };
-use bazaar_runtime::processes::report::ProcessEvent;
+use bazaar_runtime::processes::report::{Event, ProcessEvent};
 use serde_json::Value;
 
 /// On a ring there is a way around every cut.
@@ -95,6 +95,11 @@ fn a_paused_trader_is_replaced_and_follows_the_new_one_when_it_is_resumed() {
     let log = log_of(&bazaar, "ledger");
     assert!(log.contains("the ledger is paused by hand") && log.contains("the ledger goes on"), "{log}");
     bazaar.wait_for_purchases(bazaar.now(), 3);
+    // What it said of its term when it woke up was late, and nobody's bug.
+    let refuses = |event: &&Event| matches!(note(event), Some(Note::TermRefused { .. }));
+    assert_eq!(bazaar.events().iter().find(refuses), None);
+    let people = bazaar.ask(&["status"]).ends(0).out;
+    assert!(!people.contains("absurd"), "{people}");
     bazaar.ask(&["pause", "4"]).refused(2, &["there is no peer 4", "from 0 to 3"]);
     bazaar.check();
     bazaar.stop();

@@ -263,7 +263,8 @@ pub enum Note {
         /// The latest epoch that was granted; 0 before the first.
         latest: Epoch,
     },
-    /// What a message says of a term was not believed: the ledger's word is against it (SPEC I8).
+    /// What a message says of a term was not believed: the ledger's word is against it (SPEC I8). Nothing is said of one
+    /// that is only late: its term is over.
     TermRefused {
         /// Whose message it was, by its own account.
         source: PeerId,

@@ -143,6 +143,17 @@ impl TermSaid {
         };
         self.epoch == Epoch(0) || latest.is_some_and(is_false)
     }
+
+    /// Whether it may have been true before this became the latest term, or ended: then it is contradicted, and nobody has
+    /// made it up. A trader that hung says such things when it wakes up.
+    #[must_use]
+    pub fn is_late(&self, latest: Option<Term>) -> bool {
+        let was_true = |term: Term| {
+            let is_ended = self.epoch == term.epoch && self.holder == term.holder.peer && term.ended;
+            self.epoch < term.epoch || is_ended
+        };
+        self.epoch > Epoch(0) && latest.is_some_and(was_true)
+    }
 }
 
 impl Body {

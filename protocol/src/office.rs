@@ -295,6 +295,12 @@ impl Office {
         mutant!(is_unheard_of || said.is_contradicted(self.term); BelievesLiars => false)
     }
 
+    /// Whether what it disbelieves may have been true: the term is over, by the ledger's word.
+    #[must_use]
+    pub fn finds_late(&self, said: &TermSaid) -> bool {
+        said.is_late(self.term)
+    }
+
     /// Takes one input. Cannot fail.
     pub fn step(&mut self, ctx: &mut OfficeContext<'_>, input: OfficeInput) -> Vec<OfficeEffect> {
         let mut step = Step { office: self, ctx, effects: Vec::new() };

@@ -449,8 +449,11 @@ impl<'a> Step<'a> {
                     self.participant.receive(clock);
                     MulticastNotMerged => if body != Body::Clock { self.participant.receive(clock) }
                 );
-                if let Some(TermSaid { epoch, holder, .. }) = self.participant.disbelieved(from, &body) {
-                    self.note(Note::TermRefused { source: from, epoch, leader: holder });
+                if let Some(said) = self.participant.disbelieved(from, &body) {
+                    if !self.participant.office.as_ref().is_some_and(|office| office.finds_late(&said)) {
+                        let TermSaid { epoch, holder: leader, .. } = said;
+                        self.note(Note::TermRefused { source: from, epoch, leader });
+                    }
                     return;
                 }
                 if let Some(forgotten) = forgotten.filter(|_| is_hearsay) {

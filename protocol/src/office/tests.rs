@@ -218,11 +218,15 @@ fn an_epoch_that_is_over_or_never_was_has_no_leader_whoever_says_so() {
     let mut desk = eligible();
     let said = |epoch, holder, is_held| TermSaid { epoch: Epoch(epoch), holder: PeerId(holder), is_held };
     assert!(desk.office.disbelieves(&said(0, 7, true)) && desk.office.disbelieves(&said(2, 7, true)));
+    // What a trader that hung says when it wakes up was true once; that there is an epoch 0, or another holder, never was.
+    let late = |desk: &Desk, epoch, holder| desk.office.finds_late(&said(epoch, holder, true));
+    assert!(late(&desk, 2, 7) && late(&desk, 2, 0) && !late(&desk, 0, 7) && !late(&desk, 3, 7) && !late(&desk, 3, 0));
     assert!(!desk.office.disbelieves(&said(3, 7, true)) && !desk.office.disbelieves(&said(3, 7, false)));
     let term = Term { epoch: Epoch(3), holder: life(7, 1), ended: true };
     let ended = LedgerStatus { head: Position(5), term: Some(term), latest: Time(0) };
     desk.reply(ended, LedgerAnswer::Status);
     assert!(desk.office.disbelieves(&said(3, 7, true)) && !desk.office.disbelieves(&said(3, 7, false)));
+    assert!(late(&desk, 3, 7) && !late(&desk, 3, 0));
     assert!(desk.office.disbelieves(&said(3, 0, false)) && !desk.office.disbelieves(&said(4, 0, true)));
 }
 

@@ -389,15 +389,15 @@ impl Snapshot {
             agreeing(self.seats.len(), "has a seat", "have seats")
         );
         match &self.waits {
-            None => format!("{seats}, and no request waits for any of them"),
+            None => format!("{seats}; no request waits for any of them"),
             Some(Waits { place, buyers }) => {
-                const SHOWN: usize = 10;
+                const SHOWN: usize = 3;
                 let some: Vec<String> = buyers.iter().take(SHOWN).map(|buyer| names.peer(*buyer)).collect();
                 let more = match buyers.len().saturating_sub(SHOWN) {
                     0 => String::new(),
                     more => format!(" and {more} more"),
                 };
-                format!("{seats}, and the next request, with place {place}, waits for {}{more}", some.join(", "))
+                format!("{seats}\nthe next request, with place {place}, waits for {}{more}", some.join(", "))
             }
         }
     }

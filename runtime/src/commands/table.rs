@@ -4,8 +4,8 @@
 use std::io;
 
 use bazaar_protocol::text::visible;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use terminal_size::{Height, Width, terminal_size_of};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use terminal_size::{Height, terminal_size_of};
 
 /// The size of the screen.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct Screen {
 impl Screen {
     /// The screen that standard output goes to, if it goes to one.
     pub fn here() -> Option<Screen> {
-        let (Width(columns), Height(lines)) = terminal_size_of(io::stdout())?;
+        let (terminal_size::Width(columns), Height(lines)) = terminal_size_of(io::stdout())?;
         Some(Screen { columns: columns.max(1), lines })
     }
 
@@ -28,6 +28,9 @@ impl Screen {
         text.lines().map(|line| line.chars().count().div_ceil(self.columns.into()).max(1)).sum()
     }
 }
+
+/// How many columns of the screen are between two columns of a table.
+const GAP: u16 = 2;
 
 /// Lays out a table, with numbers aligned to the right. On a screen, cells that do not fit go on below.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -41,10 +44,22 @@ fn within(width: Option<u16>, head: &[&str], rows: &[Vec<String>]) -> String {
         table.add_row(row.iter().map(|text| cell(text)));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        let widest = |(nth, name): (usize, &&str)| {
+            let cells = rows.iter().filter_map(|row| row.get(nth)).map(String::as_str).chain([*name]);
+            let longest = cells.flat_map(str::split_whitespace).map(|word| word.chars().count()).max();
+            GAP.saturating_add(longest.unwrap_or_default().try_into().unwrap_or(u16::MAX))
+        };
+        let words: Vec<u16> = head.iter().enumerate().map(widest).collect();
+        // A line breaks between words, and not in an address, if there is room for each of them.
+        if words.iter().map(|word| u32::from(*word)).sum::<u32>() <= u32::from(width) {
+            for (column, word) in table.column_iter_mut().zip(words) {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(word)));
+            }
+        }
     }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
@@ -70,5 +85,20 @@ mod tests {
         let rows = [vec!["1".to_owned(), "buys fish, salt, boar; sells boar, fish, salt".to_owned()]];
         let narrow = within(Some(40), &["id", "role"], &rows);
         assert!(narrow.lines().count() > 2 && narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    }
+
+    #[test]
+    fn a_line_breaks_between_words_if_it_can() {
+        let row = ["12", "127.0.0.1:37303", "1, 15 (down), 19 (down)", "buys and sells fish, salt, boar"];
+        let rows = [row.map(str::to_owned).to_vec()];
+        let narrow = within(Some(48), &["id", "address", "neighbours", "role"], &rows);
+        assert!(
+            narrow.lines().count() > 2
+                && row[1].split(' ').chain(["(down)", "sells"]).all(|word| narrow.contains(word)),
+            "{narrow}"
+        );
+        assert!(narrow.lines().all(|line| line.chars().count() <= 48), "{narrow}");
+        let tiny = within(Some(20), &["id", "address", "neighbours", "role"], &rows);
+        assert!(tiny.lines().all(|line| line.chars().count() <= 20), "{tiny}");
     }
 }

@@ -259,7 +259,9 @@ impl Names {
         match (buys.is_empty(), sells.is_empty()) {
             (false, true) => format!("buys {}", list(&buys)),
             (true, false) => format!("sells {}", list(&sells)),
-            (false, false) if buys == sells => format!("buys and sells {}", list(&buys)),
+            (false, false) if BTreeSet::from_iter(&buys) == BTreeSet::from_iter(&sells) => {
+                format!("buys and sells {}", list(&buys))
+            }
             (false, false) => format!("buys {}; sells {}", list(&buys), list(&sells)),
             (true, true) => "unknown".to_owned(),
         }
