@@ -48,16 +48,21 @@ fn within(width: Option<u16>, head: &[&str], rows: &[Vec<String>]) -> String {
     }
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        let widest = |(nth, name): (usize, &&str)| {
-            let cells = rows.iter().filter_map(|row| row.get(nth)).map(String::as_str).chain([*name]);
-            let longest = cells.flat_map(str::split_whitespace).map(|word| word.chars().count()).max();
-            GAP.saturating_add(longest.unwrap_or_default().try_into().unwrap_or(u16::MAX))
-        };
-        let words: Vec<u16> = head.iter().enumerate().map(widest).collect();
-        // A line breaks between words, and not in an address, if there is room for each of them.
-        if words.iter().map(|word| u32::from(*word)).sum::<u32>() <= u32::from(width) {
-            for (column, word) in table.column_iter_mut().zip(words) {
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(word)));
+        // Lines break between words, and not in an address, if there is room for each of them; or at least not in a cell,
+        // but for its column's name.
+        for (gap, with_names) in [(GAP, true), (1, true), (1, false)] {
+            let widest = |(nth, name): (usize, &&str)| {
+                let cells = rows.iter().filter_map(|row| row.get(nth)).map(String::as_str);
+                let words = cells.chain(with_names.then_some(*name)).flat_map(str::split_whitespace);
+                let longest = words.map(|word| word.chars().count()).max();
+                gap.saturating_add(longest.unwrap_or_default().try_into().unwrap_or(u16::MAX))
+            };
+            let words: Vec<u16> = head.iter().enumerate().map(widest).collect();
+            if words.iter().map(|word| u32::from(*word)).sum::<u32>() <= u32::from(width) {
+                for (column, word) in table.column_iter_mut().zip(words) {
+                    column.set_padding((0, gap)).set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(word)));
+                }
+                break;
             }
         }
     }
@@ -98,6 +103,8 @@ mod tests {
             "{narrow}"
         );
         assert!(narrow.lines().all(|line| line.chars().count() <= 48), "{narrow}");
+        let narrower = within(Some(40), &["id", "address", "neighbours", "role"], &rows);
+        assert!(row[1].split(' ').chain(["(down)", "sells"]).all(|word| narrower.contains(word)), "{narrower}");
         let tiny = within(Some(20), &["id", "address", "neighbours", "role"], &rows);
         assert!(tiny.lines().all(|line| line.chars().count() <= 20), "{tiny}");
     }
