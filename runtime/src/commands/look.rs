@@ -202,7 +202,7 @@ impl Snapshot {
                 };
                 let seen = match seen {
                     PeerState::Down { address, .. } if is_paused(run, id) => PeerState::Paused { address },
-                    seen => seen,
+                    seen @ (PeerState::Up { .. } | PeerState::Paused { .. } | PeerState::Down { .. }) => seen,
                 };
                 (id, seen)
             })

@@ -307,12 +307,9 @@ impl Names {
     pub fn short_line(&self, event: &Event) -> String {
         match (event.peer, &event.what) {
             (Some(peer), What::Peer(note)) => {
-                let said = match note {
-                    Note::Joined { incarnation } if incarnation.0 == 1 => {
-                        format!("joined: {}", self.role_briefly(peer))
-                    }
-                    _ => note.told_briefly(self).to_string(),
-                };
+                let has_come = matches!(note, Note::Joined { incarnation } if incarnation.0 == 1);
+                let joined = || format!("joined: {}", self.role_briefly(peer));
+                let said = if has_come { joined() } else { note.told_briefly(self).to_string() };
                 columns(event, &self.speaker(peer, note), &said)
             }
             (_, What::Peer(note)) => columns(event, "", &note.to_string()),
