@@ -20,7 +20,7 @@ const COMPLETE: &str = "0 = [1, 2, 3], 1 = [0, 2, 3], 2 = [0, 1, 3], 3 = [0, 1, 
 
 fn run(adjacency: &str, processes: &str) -> Bazaar {
     let config = format!(
-        "peers = 4\nseed = 7\n[graph]\nadjacency = {{ {adjacency} }}\n[timeouts]\nfirst_call = \"300ms\"\n[waits]\n\
+        "peers = 4\nseed = 7\n[graph]\nadjacency = {{ {adjacency} }}\n[terms]\nresign_after = 100000\n[timeouts]\nfirst_call = \"300ms\"\n[waits]\n\
          deposit_after = \"50ms\"\ntrade_after = \"100ms\"\nthink = \"50ms\"\n"
     );
     Bazaar::run(&config, &["--processes", processes])
@@ -72,6 +72,10 @@ fn a_paused_trader_is_replaced_and_follows_the_new_one_when_it_is_resumed() {
         let log = log_of(&bazaar, &format!("peer-{peer}"));
         assert!(log.contains(&format!("peer {peer} is paused by hand")), "{log}");
     }
+    until("it has stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T').then_some(())
+    });
     bazaar.ask(&["pause", &trader.to_string()]).refused(3, &["is paused already"]);
     let rows = bazaar.ask(&["status"]).ends(0).out;
     let is_paused = |peer: u32| rows.lines().any(|row| row.trim_start().starts_with(&format!("{peer}  paused ")));
@@ -146,8 +150,10 @@ fn a_link_that_is_cut_stays_down_in_the_directions_that_were_cut_until_it_is_hea
     });
     assert_eq!(cuts, 2, "what was cut before is not cut again");
     assert!(log_of(&bazaar, "peer-0").contains("peer 0 is cut off from peer 1 by hand"));
-    let people = bazaar.ask(&["status"]).ends(0).out;
-    assert!(people.contains("1 (cut)") && people.contains("0 (cut)"), "{people}");
+    until("people are told of both", || {
+        let people = bazaar.ask(&["status"]).ends(0).out;
+        (people.contains("1 (cut)") && people.contains("0 (cut)")).then_some(())
+    });
     // The long way around.
     bazaar.wait_for_purchases(bazaar.now(), 3);
     becomes(&bazaar, &[[0, 1], [1, 0]]);

@@ -5,7 +5,7 @@ mod bazaar;
 
 use std::{
     fs,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -34,7 +34,7 @@ use bazaar_runtime::{
         settings::Settings,
         wire::Wire,
     },
-    processes::report::{ProcessEvent, What},
+    processes::report::{Event, ProcessEvent, What},
     store::PeerStore,
     tools::access::{credentials, ledger_address},
 };
@@ -83,6 +83,11 @@ fn status(bazaar: &Bazaar) -> Value {
 /// SPEC I5.
 #[test]
 fn of_a_peer_that_is_started_twice_the_second_is_refused_and_told_of_the_first() {
+    assert!((0..5).any(|_| a_twin_is_refused()), "the first hung each time");
+}
+
+/// Whether it was seen; not if the first hung for so long that nobody heard it, and a later life was let in instead.
+fn a_twin_is_refused() -> bool {
     let mut bazaar = by_hand();
     let mut pids = vec![start(&mut bazaar, &["ledger"])];
     for id in ["0", "2", "3", "4"] {
@@ -94,8 +99,8 @@ fn of_a_peer_that_is_started_twice_the_second_is_refused_and_told_of_the_first()
         let peer = status(bazaar)["peers"][0].clone();
         (peer["pid"].as_i64(), peer["address"].clone(), peer["ledger"] == true)
     };
-    let before = entry(&bazaar);
-    assert_eq!((before.0, before.2), (Some(i64::from(pids[1])), true));
+    let is_its = |(pid, _, is_up): &(Option<i64>, Value, bool)| (*pid, *is_up) == (Some(i64::from(pids[1])), true);
+    let before = until("the first is entered", || Some(entry(&bazaar)).filter(is_its));
 
     // The same directory: nothing in it says afterwards that the first must not go on.
     Answer::of(member(&bazaar, "here", &["peer", "--id", "0"])).refused(3, &["peer 0", "is in use"]);
@@ -107,29 +112,53 @@ fn of_a_peer_that_is_started_twice_the_second_is_refused_and_told_of_the_first()
     let dir = bazaar.home().join("there/run/peer-0/store");
     let durable = Durable { incarnation: Incarnation(9), ..Durable::default() };
     PeerStore::open(&dir).unwrap().save(&durable).unwrap();
-    let twin = Answer::of(member(&bazaar, "there", &["peer", "--id", "0"]));
-    twin.refused(3, &["peer 0", "it runs already", &format!("process {first}"), "stop that process first"]);
-    assert!(status(&bazaar)["doors"][0]["refused"]["old_life"].as_u64() > Some(0), "the ledger counts it");
+    let errors = bazaar.home().join("twin");
+    let mut later = member(&bazaar, "there", &["peer", "--id", "0"]);
+    let mut twin = later.stdout(Stdio::null()).stderr(fs::File::create(&errors).unwrap()).spawn().unwrap();
+    let ended = until("the twin is refused, or let in", || match twin.try_wait().unwrap() {
+        Some(ended) => Some(Some(ended)),
+        None => (!bazaar.processes().contains_key(&pids[1])).then_some(None),
+    });
+    let Some(ended) = ended else {
+        twin.kill().unwrap();
+        twin.wait().unwrap();
+        return false;
+    };
+    let errors = fs::read_to_string(errors).unwrap();
+    assert_eq!(ended.code(), Some(3), "{errors}");
+    for part in ["peer 0", "it runs already", &format!("process {first}"), "stop that process first"] {
+        assert!(errors.contains(part), "no {part:?} in: {errors}");
+    }
+    until("the ledger counts it", || {
+        (status(&bazaar)["doors"][0]["refused"]["old_life"].as_u64() > Some(0)).then_some(())
+    });
     // Nor is a life beside the first let in by force.
     let there = bazaar.home().join("there/run");
     bazaar::ask(&["rejoin", "0", "--dir", there.to_str().unwrap()]).refused(3, &["is running", &first]);
 
-    assert_eq!(entry(&bazaar), before);
+    until("the entry of the first stands", || (entry(&bazaar) == before).then_some(()));
     bazaar.wait_for_purchases(bazaar.now(), 2);
     for pid in pids.iter().rev() {
         bazaar.signal(*pid, Signal::SIGTERM);
     }
     bazaar.assert_nobody_is_left();
+    true
 }
 
-/// Every run here has another trader, the highest first: with so many, peer 0 never is one, and buys in each.
+/// Every run here has another trader, the highest first: with so many, peer 0 hardly ever is one, and buys in each.
 const MARKET: &str = "peers = 10\nseed = 7\n[[peer]]\nid = 0\nrole = \"buyer\"\n[terms]\nresign_after = 100000\n[timeouts]\nfirst_call = \"300ms\"\n[waits]\n\
     deposit_after = \"50ms\"\ntrade_after = \"100ms\"\nthink = \"50ms\"\n";
 
 /// Waits until this buyer buys something more.
 fn buys(bazaar: &Bazaar, buyer: PeerId) {
-    bazaar.wait_for_event("it buys something", bazaar.now(), |event| {
-        event.peer == Some(buyer) && matches!(note(event), Some(Note::Bought { .. }))
+    let from = bazaar.now();
+    let is_purchase = |event: &Event| event.peer == Some(buyer) && matches!(note(event), Some(Note::Bought { .. }));
+    until("it buys something", || {
+        if bazaar.status()["trader"] == buyer.0 {
+            // All others hung, and it was elected. It sits out the next term.
+            bazaar.ask(&["resign"]);
+        }
+        bazaar.events()[from..].iter().any(is_purchase).then_some(())
     });
 }
 
@@ -209,7 +238,9 @@ fn a_member_that_names_absurd_epochs_clocks_and_numbers_stops_nobody() {
     let config = RawConfig::read(&bazaar.home().join("here/market.toml")).unwrap().check().unwrap();
     let (me, epoch) = (PeerId(4), Epoch(status(&bazaar)["epoch"].as_u64().unwrap()));
     let neighbour = config.graph().neighbours(me).iter().next().unwrap();
-    let address = status(&bazaar)["peers"][neighbour.0 as usize]["address"].as_str().unwrap().to_owned();
+    let address = until("the neighbour has an address", || {
+        Some(status(&bazaar)["peers"][neighbour.0 as usize]["address"].as_str()?.to_owned())
+    });
     let life = Life { peer: me, incarnation: Incarnation(1) };
     let counted = |at_least: u64| {
         until("all of it is counted", || {
@@ -247,11 +278,12 @@ fn a_member_that_names_absurd_epochs_clocks_and_numbers_stops_nobody() {
     until("it is gone", || (!bazaar.processes().contains_key(&seller)).then_some(()));
     pids.push(start(&mut bazaar, &["peer", "--id", "3"]));
     bazaar.wait_for_purchases(bazaar.now(), 5);
-    let peers = status(&bazaar)["peers"].clone();
-    for peer in peers.as_array().unwrap().iter().take(4) {
-        let clock = peer["clock"].as_u64().unwrap();
-        assert!(clock < 1 << 52, "room for centuries is left: {peer}");
-        assert!(clock > 1 << 50, "nobody is left behind by the one that was raised: {peer}");
+    let clocks: Vec<u64> = until("all of them answer", || {
+        status(&bazaar)["peers"].as_array()?.iter().take(4).map(|peer| peer["clock"].as_u64()).collect()
+    });
+    for clock in clocks {
+        assert!(clock < 1 << 52, "room for centuries is left: {clock}");
+        assert!(clock > 1 << 50, "nobody is left behind by the one that was raised: {clock}");
     }
     for pid in pids.iter().rev() {
         bazaar.signal(*pid, Signal::SIGTERM);
@@ -307,9 +339,14 @@ fn flooded(life: Life, number: u64, (body, clock): (Body, u64)) -> Envelope {
     }
 }
 
+/// A slow machine may take its time to welcome the member.
+fn patient() -> Settings {
+    Settings { handshake: SOON, ..Settings::default() }
+}
+
 /// A link to a neighbour, as the member of this life has it.
 async fn link(config: &BazaarConfig, life: Life, to: PeerId, address: &str) -> PeerLinkClient {
-    let (credentials, settings) = (credentials(config).unwrap(), Settings::default());
+    let (credentials, settings) = (credentials(config).unwrap(), patient());
     let frames = hello::connect(address, &credentials, Purpose::Link { from: life, to }, &settings).await.unwrap();
     PeerLinkClient::new(tarpc::client::Config::default(), Wire::new(frames, "a peer")).spawn()
 }
@@ -377,7 +414,7 @@ fn show_more_than_there_is(config: &BazaarConfig, life: Life, bazaar: &Bazaar) -
     let (pid, host) = (std::process::id(), "localhost".to_owned());
     let registration = Registration { life, instance: 1, address: "127.0.0.1:1".to_owned(), pid, host };
     runtime().block_on(async {
-        let (credentials, settings) = (credentials(config).unwrap(), Settings::default());
+        let (credentials, settings) = (credentials(config).unwrap(), patient());
         let purpose = Purpose::Ledger { from: life };
         let frames = hello::connect(&address, &credentials, purpose, &settings).await.unwrap();
         let client = LedgerDoorClient::new(tarpc::client::Config::default(), Wire::new(frames, "the ledger")).spawn();

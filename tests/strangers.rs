@@ -120,7 +120,8 @@ fn a_storm_of_bad_frames_is_counted_to_the_last_and_costs_a_line_a_second() {
     let mut bazaar = Bazaar::run("peers = 4\nseed = 7\n", &[]);
     bazaar.wait_for_event("a trader", 0, |event| matches!(note(event), Some(Note::TookOffice { .. })));
     let config = RawConfig::read(&bazaar.dir().join("bazaar.toml")).unwrap().check().unwrap();
-    let (credentials, settings) = (credentials(&config).unwrap(), Settings::default());
+    let settings = Settings { handshake: Duration::from_secs(60), ..Settings::default() };
+    let credentials = credentials(&config).unwrap();
     let ledger = ledger_address(&config, &bazaar.dir()).unwrap();
     let purpose = Purpose::Ledger { from: Life { peer: PeerId(3), incarnation: Incarnation(77) } };
     let since = Instant::now();
@@ -133,8 +134,9 @@ fn a_storm_of_bad_frames_is_counted_to_the_last_and_costs_a_line_a_second() {
             assert!(matches!(end, None | Some(Err(_))), "{end:?}");
         }
     });
-    let door = bazaar.status()["doors"][0].clone();
-    assert_eq!(door["process"], "the ledger");
+    let door = until("the ledger tells", || {
+        Some(bazaar.status()["doors"][0].clone()).filter(|door| door["process"] == "the ledger")
+    });
     assert_eq!(door["refused"], serde_json::json!({ "bad_frame": FRAMES }));
     let people = bazaar.ask(&["status"]).ends(0).out;
     assert!(people.contains(&format!("{FRAMES} bad frame")), "{people}");

@@ -385,7 +385,9 @@ impl Bazaar {
             };
             assert!(stands, "this was told but is not in the books: {event:?}");
         }
-        let audit = self.ask(&["audit", "--json"]).ends(0).json();
+        let audit =
+            until("the books can be read", || Some(self.ask(&["audit", "--json"])).filter(|it| it.code != Some(3)));
+        let audit = audit.ends(0).json();
         assert!(audit["totals"]["sales"].as_u64().expect("a count") >= sold.len() as u64, "{audit}");
         sold.len()
     }

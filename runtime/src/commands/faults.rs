@@ -18,7 +18,7 @@ use super::cli::{self, Cut, Heal, Victim};
 use super::{Failure, block_on, look::trader, print, which_run};
 
 /// How long the process that is paused or resumed may take to write this into its log.
-const TELLING: Duration = Duration::from_secs(1);
+const TELLING: Duration = Duration::from_secs(3);
 
 pub fn kill(wanted: &cli::Target) -> Result<ExitCode, Failure> {
     let run = Run::at(&which_run(&wanted.which)?)?;
