@@ -18,7 +18,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    hash::{Hash, Hasher},
     ops::RangeInclusive,
 };
 
@@ -33,7 +32,7 @@ use bazaar_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    machines::network::{self, Network},
+    machines::network::{self, Network, OnNetwork},
     subject::matrix::{Kind, Role, Stepped},
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
@@ -66,22 +65,12 @@ pub struct Budget {
     pub timers: u8,
 }
 
-/// A state: no network is chosen yet, or everything on the chosen network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    scene: Option<Scene>,
-    violation: Option<Violation>,
-}
+/// A state of it.
+pub type State = OnNetwork<Scene>;
 
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let State { scene, violation } = self;
-        state.write_u64(digest(&(scene, violation.as_ref().map(|violation| violation.property))));
-    }
-}
-
+/// Everything on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Scene {
+pub struct Scene {
     /// The index of the network among all.
     network: usize,
     trader: PeerId,
@@ -315,16 +304,13 @@ impl Subject for Gatherings {
     type Action = Step;
 
     fn first(&self) -> State {
-        State { scene: None, violation: None }
+        State::FIRST
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
         let Some(scene) = &state.scene else {
-            let networks = network::all().iter().enumerate();
-            let sized = networks.filter(|(_, network)| self.sizes.contains(&network.peers));
-            actions.extend(
-                sized.flat_map(|(nth, network)| network.sorts.iter().map(move |trader| Step::Choose(nth, *trader))),
-            );
+            let choices = network::with_a_peer_of_each_sort(&self.sizes);
+            actions.extend(choices.map(|(nth, trader)| Step::Choose(nth, trader)));
             return;
         };
         let left = scene.left;

@@ -21,7 +21,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    hash::{Hash, Hasher},
     ops::RangeInclusive,
 };
 
@@ -34,7 +33,7 @@ use bazaar_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    machines::network::{self, Network},
+    machines::network::{self, Network, OnNetwork},
     subject::matrix::{Kind, Role, Stepped},
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
@@ -69,22 +68,12 @@ pub struct Budget {
     pub restarts: u8,
 }
 
-/// A state: no network is chosen yet, or everything on the chosen network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    scene: Option<Scene>,
-    violation: Option<Violation>,
-}
+/// A state of it.
+pub type State = OnNetwork<Scene>;
 
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let State { scene, violation } = self;
-        state.write_u64(digest(&(scene, violation.as_ref().map(|violation| violation.property))));
-    }
-}
-
+/// Everything on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Scene {
+pub struct Scene {
     /// The index of the network among all.
     network: usize,
     left: Budget,
@@ -341,14 +330,12 @@ impl Subject for Gossips {
     type Action = Step;
 
     fn first(&self) -> State {
-        State { scene: None, violation: None }
+        State::FIRST
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
         let Some(scene) = &state.scene else {
-            let networks = network::all().iter().enumerate();
-            let sized = networks.filter(|(_, network)| self.sizes.contains(&network.peers));
-            actions.extend(sized.map(|(nth, _)| Step::Choose(nth)));
+            actions.extend(network::of(&self.sizes).map(|(nth, _)| Step::Choose(nth)));
             return;
         };
         let left = scene.left;

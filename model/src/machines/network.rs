@@ -1,9 +1,18 @@
 //! The networks on which overlays are checked: all connected graphs of 2 to 7 peers in which each peer has at most 3
 //! neighbours, one of every shape. There are 1, 2, 6, 10, 29 and 64 of them, 112 in all.
 
-use std::{collections::BTreeSet, fmt, iter, sync::OnceLock};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    hash::{Hash, Hasher},
+    iter,
+    ops::RangeInclusive,
+    sync::OnceLock,
+};
 
-use bazaar_protocol::id::PeerId;
+use bazaar_protocol::{id::PeerId, invariant::Violation};
+
+use crate::subject::shared::digest;
 
 /// The most neighbours a peer may have (SPEC A1).
 pub const DEGREE: usize = 3;
@@ -73,6 +82,37 @@ pub fn all() -> &'static [Network] {
         });
         shapes.flat_map(|(peers, shapes)| networks(peers, &shapes)).collect()
     })
+}
+
+/// Those that have as many peers, each with its index among all.
+pub fn of(sizes: &RangeInclusive<u32>) -> impl Iterator<Item = (usize, &'static Network)> {
+    all().iter().enumerate().filter(|(_, network)| sizes.contains(&network.peers))
+}
+
+/// The indices of the same, each with one of its peers, of every sort.
+pub fn with_a_peer_of_each_sort(sizes: &RangeInclusive<u32>) -> impl Iterator<Item = (usize, PeerId)> {
+    of(sizes).flat_map(|(nth, network)| network.sorts.iter().map(move |peer| (nth, *peer)))
+}
+
+/// A state of what is tried on every network: none is chosen yet, or everything on the chosen one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnNetwork<S> {
+    /// Everything on the chosen network.
+    pub(super) scene: Option<S>,
+    /// What the last step has violated.
+    pub(super) violation: Option<Violation>,
+}
+
+impl<S> OnNetwork<S> {
+    /// No network is chosen.
+    pub(super) const FIRST: OnNetwork<S> = OnNetwork { scene: None, violation: None };
+}
+
+impl<S: Hash> Hash for OnNetwork<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let OnNetwork { scene, violation } = self;
+        state.write_u64(digest(&(scene, violation.as_ref().map(|violation| violation.property))));
+    }
 }
 
 /// A graph: a bit for each pair of peers, (0, 1), (0, 2), (1, 2), (0, 3) and so on.

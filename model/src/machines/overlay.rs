@@ -41,12 +41,7 @@
 //! way to a life ends with it. The machine itself is asked; nothing here decides it. One thing is lost: once the link it
 //! came over has gone down at its receiver, it would show that the neighbour is still there, as any other does.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    hash::{Hash, Hasher},
-    ops::RangeInclusive,
-};
+use std::{collections::BTreeSet, fmt::Write as _, ops::RangeInclusive};
 
 use bazaar_protocol::{
     clock::Time,
@@ -65,13 +60,13 @@ use bazaar_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    machines::network::{self, Network},
+    machines::network::{self, Network, OnNetwork},
     subject::matrix::{Kind, Role, Stepped},
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
     subject::{
         landmark::{Landmark, Landmarks},
-        shared::{Bag, Shared, digest},
+        shared::{Bag, Shared},
     },
 };
 
@@ -118,22 +113,12 @@ pub struct Budget {
     pub breaks: u8,
 }
 
-/// A state: no network is chosen yet, or everything on the chosen network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    scene: Option<Scene>,
-    violation: Option<Violation>,
-}
+/// A state of it.
+pub type State = OnNetwork<Scene>;
 
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let State { scene, violation } = self;
-        state.write_u64(digest(&(scene, violation.as_ref().map(|violation| violation.property))));
-    }
-}
-
+/// Everything on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Scene {
+pub struct Scene {
     /// The index of the network among all.
     network: usize,
     speaker: PeerId,
@@ -908,8 +893,7 @@ impl Overlays {
         if let Some(only) = self.only {
             return vec![only];
         }
-        let networks = network::all().iter().enumerate().filter(|(_, network)| self.sizes.contains(&network.peers));
-        networks.flat_map(|(place, network)| network.sorts.iter().map(move |speaker| (place, *speaker))).collect()
+        network::with_a_peer_of_each_sort(&self.sizes).collect()
     }
 }
 
@@ -918,7 +902,7 @@ impl Subject for Overlays {
     type Action = Step;
 
     fn first(&self) -> State {
-        State { scene: None, violation: None }
+        State::FIRST
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {

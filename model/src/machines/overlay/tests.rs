@@ -1,6 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::*;
+use crate::subject::shared::digest;
 
 /// The index among all networks of 0-1, 0-2, 1-2.
 const TRIANGLE: usize = 2;
