@@ -80,17 +80,6 @@ fn batches(bazaar: &Bazaar) -> Vec<Batch> {
     bazaar_runtime::store::read_acknowledged(&bazaar.dir().join("ledger/store")).unwrap()
 }
 
-/// Changes every version of a batch that is left in the file of the store.
-fn damage(bazaar: &Bazaar, batch: &Batch) {
-    let db = bazaar.dir().join("ledger/store/log/db");
-    let mut bytes = fs::read(&db).unwrap();
-    let encoded = postcard::to_allocvec(batch).unwrap();
-    let places: Vec<usize> = (0..bytes.len() - encoded.len()).filter(|at| bytes[*at..].starts_with(&encoded)).collect();
-    assert!(!places.is_empty());
-    places.iter().for_each(|at| bytes[at + encoded.len() - 1] ^= 1);
-    fs::write(&db, bytes).unwrap();
-}
-
 #[test]
 fn a_backup_of_a_living_or_an_ended_run_holds_its_books_and_brings_them_back() {
     let mut bazaar = Bazaar::run(QUICK, &[]);
@@ -342,7 +331,7 @@ fn what_is_intact_of_a_damaged_ledger_is_named_saved_and_put_back() {
     let (whole, log) = (bazaar.home().join("whole"), batches(&bazaar));
     copy(&store, &whole);
     let lost = &log[log.len() / 2];
-    damage(&bazaar, lost);
+    bazaar.damage(lost);
     let (from, all) = (lost.position.0, log.last().unwrap().end().0);
     let last = format!("the last intact record is {}, and {all} records were acknowledged", from - 1);
     let remedy = ["`bazaar backup FILE`", "`bazaar restore FILE --replace`"];

@@ -510,6 +510,11 @@ fn a_damaged_store_is_read_whole_or_refused_with_the_last_intact_record() {
         }
     }
     // Looking at it has repaired nothing, and nobody trades on it.
+    fs::write(&file, &intact).unwrap();
+    let head = bazaar.dir().join("ledger/store/head");
+    let intact_head = fs::read(&head).unwrap();
+    let batches = bazaar_runtime::store::read_acknowledged(&bazaar.dir().join("ledger/store")).unwrap();
+    bazaar.damage(&batches[batches.len() / 2]);
     let damaged = fs::read(&file).unwrap();
     bazaar.start(&[]);
     let code = bazaar.wait_for_end().code();
@@ -518,6 +523,7 @@ fn a_damaged_store_is_read_whole_or_refused_with_the_last_intact_record() {
     assert!(said.contains("damaged") && said.contains("acknowledged") && said.contains(text(&bazaar.dir())), "{said}");
     assert!(fs::read(&file).unwrap() == damaged, "trying to open it has changed nothing either");
     fs::write(&file, intact).unwrap();
+    fs::write(&head, intact_head).unwrap();
     bazaar.ask(&["audit"]).ends(0);
 }
 

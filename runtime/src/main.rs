@@ -5,7 +5,7 @@ mod commands;
 use std::{process::ExitCode, time::Duration};
 
 use bazaar_runtime::{
-    processes::report,
+    processes::{log, report},
     store,
     system::{limits, output, signals},
 };
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     };
     cli.color.write_global();
     let result = commands::run(cli.command);
+    log::flush(OUTPUT_TIMEOUT);
     // What was lost of the output counts, unless something worse has happened.
     let flushed = report::flush(OUTPUT_TIMEOUT).map_err(Failure::from);
     match result.and_then(|code| flushed.map(|()| code)) {

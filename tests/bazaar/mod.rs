@@ -21,7 +21,7 @@ use std::{
 use bazaar_protocol::{
     effect::Note,
     id::{DepositId, Epoch, PeerId, RequestId},
-    record::{Deposit, Entry, Record, Sale},
+    record::{Batch, Deposit, Entry, Record, Sale},
 };
 use bazaar_runtime::{
     config::RawConfig,
@@ -313,6 +313,22 @@ impl Bazaar {
             (answer.code != Some(3)).then_some(answer)
         });
         answer.ends(0).json().as_array().expect("a list").clone()
+    }
+
+    /// Changes every version of a batch that is left in the files of the ledger's store, which must not be open.
+    #[track_caller]
+    pub fn damage(&self, batch: &Batch) {
+        let store = self.dir().join("ledger/store");
+        let encoded = postcard::to_allocvec(batch).unwrap();
+        let damaged = [store.join("log/db"), store.join("head")].map(|file| {
+            let mut bytes = fs::read(&file).unwrap();
+            let starts = |at: &usize| bytes[*at..].starts_with(&encoded);
+            let places: Vec<usize> = (0..bytes.len() - encoded.len()).filter(starts).collect();
+            places.iter().for_each(|at| bytes[at + encoded.len() - 1] ^= 1);
+            fs::write(&file, bytes).unwrap();
+            places.len()
+        });
+        assert!(damaged.iter().sum::<usize>() > 0, "the batch is nowhere");
     }
 
     /// Every record in the books, with its epoch.

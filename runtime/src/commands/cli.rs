@@ -6,6 +6,7 @@ use bazaar_protocol::{config::Ordering, id::PeerId, text};
 use bazaar_runtime::{
     config::duration::parse_duration,
     config::{Speed, parse_ordering},
+    processes::report::{Filter, Form},
     schema::Said,
     system::output,
 };
@@ -164,6 +165,13 @@ pub struct Run {
     /// Print one JSON event per line (docs/json.md)
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
+    #[command(flatten)]
+    pub shown: Shown,
+}
+
+/// Which events are printed.
+#[derive(Debug, Args)]
+pub struct Shown {
     /// Print only events of these kinds, as JSON names them, such as sold,took_office; the logs have all
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = kind, conflicts_with = "quiet")]
     pub only: Vec<String>,
@@ -171,9 +179,26 @@ pub struct Run {
     #[arg(long = "peer", value_name = "ID,…", value_delimiter = ',', conflicts_with = "quiet")]
     #[arg(allow_negative_numbers = true, value_parser = number::<u32>(0..=u32::MAX))]
     pub show_peers: Vec<u32>,
-    /// Print only the summary
+    /// Print no events
     #[arg(long)]
     pub quiet: bool,
+}
+
+impl Shown {
+    pub fn form(&self, json: bool) -> Form {
+        match (json, self.quiet) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Quiet,
+            (false, false) => Form::Text,
+        }
+    }
+
+    pub fn filter(&self) -> Filter {
+        Filter {
+            kinds: self.only.iter().cloned().collect(),
+            peers: self.show_peers.iter().copied().map(PeerId).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +226,8 @@ pub struct Peer {
     /// Which peers to host
     #[arg(long = "id", value_name = "ID[,ID...]", required = true, value_delimiter = ',', value_parser = number::<u32>(0..=u32::MAX))]
     pub ids: Vec<u32>,
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// The flags of every process of a run.

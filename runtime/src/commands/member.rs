@@ -46,7 +46,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         peers: config.peers(),
         credentials: credentials(&config)?,
         settings: Settings::default(),
-        form: form(&flags.member),
+        form: if flags.member.json { Form::Json } else { Form::Text },
         dir,
     };
     let options = ledger_options(&config);
@@ -69,6 +69,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     trace_to(&peer_dir(config.dir(), first))?;
     let peers: Vec<_> = ids.iter().filter_map(|id| config.peer(*id)).collect();
     let credentials = credentials(&config)?;
+    let form = flags.shown.form(flags.member.json);
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
         let host = Host::listen(&*address, credentials.clone(), Settings::default()).await.map_err(|error| {
@@ -86,7 +87,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
                 listed(&ids)
             )));
         }
-        form(&flags.member).begin();
+        form.begin();
         let ledger_of = config.clone();
         let host_context = HostContext {
             // A configured name may stand for several interfaces, so it is what others are told.
@@ -97,7 +98,8 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             ledger_address: Arc::new(move || ledger_address(&ledger_of, ledger_of.dir())),
             dir: config.dir().to_owned(),
             seed: config.seed(),
-            form: form(&flags.member),
+            form,
+            filter: flags.shown.filter(),
             names: Arc::new(Names::of(&config)),
             stop,
         };
@@ -122,7 +124,11 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
 
 /// How a ledger's store is set up in this run.
 pub fn ledger_options(config: &BazaarConfig) -> LedgerOptions {
-    LedgerOptions { snapshot_every: NonZeroU64::new(config.ledger().snapshot_every), limits: config.limits() }
+    LedgerOptions {
+        snapshot_every: NonZeroU64::new(config.ledger().snapshot_every),
+        limits: config.limits(),
+        ..LedgerOptions::default()
+    }
 }
 
 fn read(member: &Member) -> Result<BazaarConfig, Failure> {
@@ -130,10 +136,6 @@ fn read(member: &Member) -> Result<BazaarConfig, Failure> {
     // Tools need the key as well, so a directory without one would be of no use.
     credentials(&config)?;
     Ok(config)
-}
-
-fn form(member: &Member) -> Form {
-    if member.json { Form::Json } else { Form::Text }
 }
 
 fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {

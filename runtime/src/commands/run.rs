@@ -1,6 +1,6 @@
 //! `bazaar run`.
 
-use std::{path::Path, process::ExitCode};
+use std::{ops::ControlFlow, path::Path, process::ExitCode};
 
 use bazaar_protocol::{
     id::PeerId,
@@ -10,7 +10,7 @@ use bazaar_runtime::{
     config::run_dir::{self, Fresh, RunDir, config_file},
     config::{BazaarConfig, ConfigError, RawConfig},
     processes::{
-        report::{Event, Filter, Form, Names, ProcessEvent, say},
+        report::{Event, Form, Names, ProcessEvent, say},
         supervise::{self, Plan, RunError, Supervised, shares},
     },
     schema::Schema as _,
@@ -77,7 +77,7 @@ fn admit(config: &BazaarConfig, flags: &Run, dir: &Path) -> Result<(), Failure> 
         )));
     }
     let last = peers - 1;
-    if let Some(id) = flags.show_peers.iter().find(|id| **id > last) {
+    if let Some(id) = flags.shown.show_peers.iter().find(|id| **id > last) {
         return Err(Failure::Usage(format!("--peer {id}: there is no such peer; ids run from 0 to {last}")));
     }
     limits::check_run(config.graph(), &shares_of(config, flags), |processes| shares(peers, processes))?;
@@ -90,11 +90,7 @@ fn shares_of(config: &BazaarConfig, flags: &Run) -> Vec<Vec<PeerId>> {
 
 fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     let config = taken.config();
-    let form = match (flags.json, flags.quiet) {
-        (true, _) => Form::Json,
-        (false, true) => Form::Quiet,
-        (false, false) => Form::Text,
-    };
+    let form = flags.shown.form(flags.json);
     let plan = Plan {
         program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
         dir: taken.path().to_owned(),
@@ -104,10 +100,15 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
         purchases: flags.purchases,
         restart_after: flags.restart_after.0,
         form,
-        filter: filter(flags),
+        filter: flags.shown.filter(),
         names: Names::of(config),
     };
-    let tell = |what| plan.print(&Event::now(what));
+    let tell = |what| {
+        let event = Event::now(what);
+        if plan.filter.shows(&event) {
+            form.print(&plan.names, &event);
+        }
+    };
     form.begin();
     tell(ProcessEvent::RunStarted {
         dir: output::shown(dir),
@@ -120,7 +121,11 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     }
     let mut is_nothing = false;
     let result = block_on(async {
-        let (ended, result) = supervise::supervise(&plan).await;
+        let (ended, result) = supervise::supervise(&plan, &mut |event| {
+            plan.form.print(&plan.names, event);
+            ControlFlow::Continue(())
+        })
+        .await;
         let summary = Summary::of(taken.path(), config, &ended).await;
         let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
         is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);
@@ -141,14 +146,6 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
         }
     });
     Ended { result, is_nothing }
-}
-
-/// Which events are printed.
-fn filter(flags: &Run) -> Filter {
-    Filter {
-        kinds: flags.only.iter().cloned().collect(),
-        peers: flags.show_peers.iter().copied().map(PeerId).collect(),
-    }
 }
 
 fn overlay(raw: &mut RawConfig, flags: &Run) -> Result<(), ConfigError> {

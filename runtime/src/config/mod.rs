@@ -177,6 +177,16 @@ impl Speed {
         Waits { deposit_after, trade_after, think: think.map_or(Think::Never, Think::always) }
     }
 
+    /// How far ahead its peers write their clocks to disk. Where nobody waits, clocks run on by tens of thousands of ticks a
+    /// second, and all of them alike.
+    #[must_use]
+    pub fn clock_range(self) -> u64 {
+        match self {
+            Speed::Reference | Speed::Brisk => Config::CLOCK_RANGE,
+            Speed::FlatOut => 64 * Config::CLOCK_RANGE,
+        }
+    }
+
     /// Its terms of trade. The stable order waits for the slowest buyer, so that where only speed counts, it is not the
     /// default (SPEC C5).
     #[must_use]
@@ -428,13 +438,12 @@ pub struct BazaarConfig {
 
 /// The values where nothing is written.
 mod defaults {
-    use bazaar_protocol::{config::Config, id::PeerId};
+    use bazaar_protocol::id::PeerId;
 
     pub(super) const NAME: &str = "bazaar";
     pub(super) const PEERS: u32 = 10;
     pub(super) const SEED: u64 = 1;
     pub(super) const DIR: &str = "bazaar-data";
-    pub(super) const CLOCK_RANGE: u64 = Config::CLOCK_RANGE;
 
     /// Peer 2 calls the first election (SPEC B2), or peer 0 where there is no peer 2.
     pub(super) fn first_caller(peers: u32) -> PeerId {
@@ -529,7 +538,7 @@ impl RawConfig {
             Key::from_hex(text).ok_or_else(|| "must be 64 hexadecimal digits; `bazaar init` makes a key".to_owned())
         })?;
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
-        let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(defaults::CLOCK_RANGE);
+        let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(speed.clock_range());
         let ledger = read::ledger(&top.section("ledger")?)?;
         let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;

@@ -32,8 +32,8 @@ const MEANINGS: [(&str, &str, &str); 40] = [
         "",
         "pace",
         "How fast everything goes: \"reference\" (slow enough to read along), \"brisk\", or \"flat-out\" (nobody\n\
-         # waits, for measuring). It sets all of [waits] and [timeouts], and terms.ordering; what is written there\n\
-         # takes precedence.",
+         # waits, for measuring). It sets all of [waits] and [timeouts], terms.ordering and clock_range; what is\n\
+         # written there takes precedence.",
     ),
     ("", "first_caller", "Which peer calls the first election. With fewer than 3 peers, the default is 0."),
     ("", "clock_range", "How far ahead a peer writes its clock to disk, in ticks of the clock."),
@@ -169,13 +169,13 @@ pub fn commented_default() -> String {
             continue;
         };
         let is_default = matches!(of, "waits" | "timeouts" | "limits")
-            || matches!((of, key), ("", "first_caller") | ("terms", "ordering"));
+            || matches!((of, key), ("", "first_caller" | "clock_range") | ("terms", "ordering"));
         let mark = if is_default { "#" } else { "" };
         let others = match (presets[0].get(key), presets[2].get(key)) {
             (Some(reference), Some(flat_out)) if of == "waits" => {
                 format!(" (reference: {reference}; flat-out: {flat_out})")
             }
-            (Some(_), Some(flat_out)) if of == "terms" => format!(" (flat-out: {flat_out})"),
+            (Some(_), Some(flat_out)) if matches!(of, "" | "terms") => format!(" (flat-out: {flat_out})"),
             (Some(reference), Some(_)) if of == "timeouts" => format!(" (reference: {reference})"),
             (_, _) => String::new(),
         };
@@ -201,7 +201,7 @@ fn default_config() -> BazaarConfig {
         key: None,
         speed,
         first_caller: defaults::first_caller(defaults::PEERS),
-        clock_range: defaults::CLOCK_RANGE,
+        clock_range: speed.clock_range(),
         ledger: LedgerSettings::default(),
         graph: Graph::random(defaults::PEERS, defaults::SEED),
         goods: Goods::default(),
@@ -218,7 +218,7 @@ fn preset(speed: Speed) -> BTreeMap<&'static str, String> {
     wait_settings(speed.waits())
         .into_iter()
         .chain(timeout_entries(&mut speed.timeouts()).map(|(key, timeout)| (key, duration(*timeout))))
-        .chain([("ordering", quoted(speed.terms().ordering.name()))])
+        .chain([("ordering", quoted(speed.terms().ordering.name())), ("clock_range", speed.clock_range().to_string())])
         .collect()
 }
 

@@ -206,6 +206,30 @@ pub(crate) enum Admitted {
     Tool,
 }
 
+/// SPEC I8: every envelope is looked at here before it gets into a driver's inbox.
+fn is_let_in(from: PeerId, envelope: &Envelope, refusals: &Refusals) -> bool {
+    let above = ceiling::above(envelope.furthest());
+    if let Some(reading) = &above {
+        let detail = format_args!("an envelope of peer {} from peer {from}: {reading}", envelope.source);
+        refusals.refuse(Reason::Implausible, detail);
+    }
+    above.is_none()
+}
+
+/// Puts an envelope from a neighbour into a driver's inbox if there is room at once; gives it back if not.
+pub(crate) fn put_now(
+    inbox: &mpsc::Sender<Input>,
+    from: PeerId,
+    envelope: Envelope,
+    refusals: &Refusals,
+) -> Option<Envelope> {
+    let Ok(place) = inbox.try_reserve() else { return Some(envelope) };
+    if is_let_in(from, &envelope, refusals) {
+        place.send(Input::Received { from, envelope });
+    }
+    None
+}
+
 /// Puts envelopes from a neighbour into a driver's inbox, waiting for room. If this is dropped midway, all of a batch
 /// has been handed over or none of it: there is room for all before the first goes in, and nothing waits in between. (A
 /// batch beyond [`MAX_BATCH`] or the inbox's size, which no link sends, is split.)
@@ -215,15 +239,7 @@ pub(crate) async fn put(
     mut envelopes: Vec<Envelope>,
     refusals: &Refusals,
 ) -> Result<(), Gone> {
-    // SPEC I8: here is where all of them enter.
-    envelopes.retain(|envelope| match ceiling::above(envelope.furthest()) {
-        Some(reading) => {
-            let detail = format_args!("an envelope of peer {} from peer {from}: {reading}", envelope.source);
-            refusals.refuse(Reason::Implausible, detail);
-            false
-        }
-        None => true,
-    });
+    envelopes.retain(|envelope| is_let_in(from, envelope, refusals));
     if envelopes.is_empty() {
         // A driver that does not drain its inbox counts as absent.
         return inbox.reserve().await.map(drop).map_err(|_| Gone);

@@ -30,7 +30,8 @@ use tokio::{
 use crate::network::{
     directory::{Addresses, Unavailable},
     hello::{self, ConnectError, Purpose},
-    hosted::{Hosted, HostedPeers, MAX_BATCH, put},
+    hosted::{Hosted, HostedPeers, MAX_BATCH, put, put_now},
+    refusals::Refusals,
     service::{HandRefusal, LinkCounts, LinkStatus, PeerLinkClient, within},
     settings::Backoff,
     task::{Task, lock},
@@ -82,6 +83,7 @@ impl Links {
     /// When there is no such link.
     pub fn cut(&self, to: PeerId) -> Result<bool, HandRefusal> {
         let (outbox, _) = self.links.get(&to).ok_or(HandRefusal::NotNeighbours)?;
+        lock(&outbox.queue).neighbour = None;
         Ok(outbox.cut.send_if_modified(|cut| !std::mem::replace(cut, true)))
     }
 
@@ -103,7 +105,7 @@ impl Links {
 impl Outbound for Links {
     fn send(&self, to: PeerId, envelope: Envelope) {
         match self.links.get(&to) {
-            Some((outbox, _)) => outbox.push(envelope),
+            Some((outbox, _)) => outbox.push(self.life.peer, envelope, &self.shared.door.refusals),
             // SPEC A2: there is no link to anybody else, and none is opened.
             None => tracing::error!(from = %self.life.peer, %to, "an envelope for a peer that is not a neighbour"),
         }
@@ -131,8 +133,11 @@ impl Outbox {
         Outbox { queue, filled: Notify::new(), cut: watch::Sender::new(false) }
     }
 
-    fn push(&self, envelope: Envelope) {
-        lock(&self.queue).push(envelope);
+    fn push(&self, from: PeerId, envelope: Envelope, refusals: &Refusals) {
+        let mut queue = lock(&self.queue);
+        let Some(envelope) = queue.hand_over_at_once(from, envelope, refusals) else { return };
+        queue.push(envelope);
+        drop(queue);
         self.filled.notify_one();
     }
 
@@ -155,13 +160,26 @@ struct Queue {
     room: usize,
     up: bool,
     counts: LinkCounts,
+    /// The neighbour's inbox while the link is up, if it is hosted by this process.
+    neighbour: Option<mpsc::Sender<Input>>,
+    /// Whether some have been taken out and wait for room in that inbox. Others must not overtake them.
+    is_handing_over: bool,
 }
 
 impl Queue {
-    fn push(&mut self, envelope: Envelope) {
+    /// Gives an envelope to a neighbour in this process, if there is room and none waits before it; gives it back if not.
+    fn hand_over_at_once(&mut self, from: PeerId, envelope: Envelope, refusals: &Refusals) -> Option<Envelope> {
         self.counts.given += 1;
         self.counts.clocks += u64::from(envelope.body == Body::Clock);
         self.counts.flooded += u64::from(matches!(envelope.route, Route::Flood { to: Some(_), .. }));
+        let neighbour = self.neighbour.as_ref().filter(|_| self.waiting.is_empty() && !self.is_handing_over);
+        let Some(neighbour) = neighbour else { return Some(envelope) };
+        let left = put_now(neighbour, from, envelope, refusals);
+        self.counts.delivered += u64::from(left.is_none());
+        left
+    }
+
+    fn push(&mut self, envelope: Envelope) {
         if !self.up {
             self.counts.lost += 1;
             return;
@@ -199,13 +217,18 @@ impl Queue {
         if batch.is_empty() { None } else { Some(batch) }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, way: &Way) {
         self.up = true;
+        self.neighbour = match way {
+            Way::Inbox(inbox) => Some(inbox.clone()),
+            Way::Connection(_) => None,
+        };
     }
 
     /// The link is down: what waits is lost. The overlay's floods go around it.
     fn close(&mut self) {
         self.up = false;
+        self.neighbour = None;
         self.counts.lost += self.waiting.len() as u64;
         self.waiting = VecDeque::new();
     }
@@ -281,7 +304,7 @@ impl Link {
                 Ok(way) => {
                     complaint.clear();
                     tracing::debug!(%me, %to, "link up");
-                    lock(&self.outbox.queue).open();
+                    lock(&self.outbox.queue).open(&way);
                     if self.inbox.send(Input::LinkUp(to)).await.is_err() {
                         return;
                     }
@@ -388,14 +411,20 @@ impl Link {
         why
     }
 
-    /// Carries envelopes to a neighbour in the same process.
+    /// Carries to a neighbour in the same process what could not be handed over at once.
     async fn hand_over(&self, neighbour: &mpsc::Sender<Input>, backoff: &mut Backoff) -> Down {
         let answer_timeout = self.shared.door.settings.answer_timeout();
+        backoff.reset();
         loop {
             if *self.outbox.cut.borrow() {
                 return Down::Cut;
             }
-            let batch = lock(&self.outbox.queue).pop_batch();
+            let batch = {
+                let mut queue = lock(&self.outbox.queue);
+                let batch = queue.pop_batch();
+                queue.is_handing_over = batch.is_some();
+                batch
+            };
             let Some(batch) = batch else {
                 tokio::select! {
                     () = self.outbox.filled.notified() => continue,
@@ -407,19 +436,19 @@ impl Link {
             let size = batch.len() as u64;
             let result =
                 timeout(answer_timeout, put(neighbour, self.from.peer, batch, &self.shared.door.refusals)).await;
-            let counts = &mut lock(&self.outbox.queue).counts;
+            let mut queue = lock(&self.outbox.queue);
+            queue.is_handing_over = false;
             match result {
-                Ok(Ok(())) => counts.delivered += size,
+                Ok(Ok(())) => queue.counts.delivered += size,
                 Ok(Err(_gone)) => {
-                    counts.lost += size;
+                    queue.counts.lost += size;
                     return Down::Gone;
                 }
                 Err(_elapsed) => {
-                    counts.lost += size;
+                    queue.counts.lost += size;
                     return Down::Silent(answer_timeout);
                 }
             }
-            backoff.reset();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     path::{Path, PathBuf},
-    sync::mpsc as thread_mpsc,
+    sync::{Arc, mpsc as thread_mpsc},
 };
 
 use bazaar_protocol::{
@@ -33,7 +33,8 @@ use crate::{
         settings::Settings,
     },
     processes::{
-        report::{Event, Form, Log, Names, ProcessEvent},
+        log::{Log, once_written},
+        report::{Event, Form, Names, ProcessEvent},
         supervise::Process,
     },
     store::{
@@ -136,21 +137,22 @@ pub async fn run_ledger<S: LedgerStore>(
     let LedgerDriverConfig { dir, address, ledger, ordering: configured, peers, credentials, settings, form } = config;
     let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
-    let mut log = Log::open(&dir.join("log"), "the ledger".to_owned()).map_err(files)?;
-    let say = |log: &mut Log, what| {
+    let log = Log::open(&dir.join("log"), "the ledger".to_owned()).map_err(files)?;
+    let names = Arc::new(Names::default());
+    let say = |log: &Log, what| {
         let event = Event::now(what);
-        form.print(&Names::default(), &event);
-        log.write(&Names::default(), &event);
+        form.print(&names, &event);
+        log.write(&names, event);
     };
 
     let store = open(&dir).map_err(failed)?;
     if let Some(what) = store.cut_off() {
-        say(&mut log, ProcessEvent::LogCut { what });
+        say(&log, ProcessEvent::LogCut { what });
     }
     let tail = store.tail();
     check_note(&dir, tail.status.seen(ledger.secret))?;
     if let Some(books) = ordering_of(&store).map_err(failed)?.filter(|books| *books != configured) {
-        say(&mut log, ProcessEvent::OrderingDiffers { books, configured });
+        say(&log, ProcessEvent::OrderingDiffers { books, configured });
     }
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
@@ -161,7 +163,7 @@ pub async fn run_ledger<S: LedgerStore>(
     let served = server.address().to_string();
     leave_address(&dir, &served).map_err(files)?;
     ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
-    say(&mut log, ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
+    say(&log, ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
 
     let mut driver = LedgerDriver {
         dir,
@@ -182,8 +184,10 @@ pub async fn run_ledger<S: LedgerStore>(
                 // The server holds a sender for as long as this loop runs.
                 match job {
                     Some(LedgerJob::Hand { hand, reply }) => {
-                        say(&mut driver.log, ProcessEvent::by_hand(Process::Ledger, hand));
-                        let _ = reply.send(());
+                        say(&driver.log, ProcessEvent::by_hand(Process::Ledger, hand));
+                        once_written(move || {
+                            let _ = reply.send(());
+                        });
                     }
                     Some(LedgerJob::Call { call, reply }) => driver.on_call(call, reply)?,
                     Some(LedgerJob::Log { from, reply }) => driver.on_log(from, reply),

@@ -3,6 +3,7 @@
 
 mod fold;
 pub mod ledger_driver;
+pub mod log;
 mod panics;
 pub mod peer_driver;
 pub mod report;

@@ -40,7 +40,8 @@ use crate::{
         settings::Settings,
     },
     processes::{
-        report::{Event, Form, Log, Names, ProcessEvent},
+        log::{Log, once_written},
+        report::{Event, Filter, Form, Names, ProcessEvent},
         supervise::Process,
     },
     store::{PeerStore, StoreError},
@@ -49,6 +50,9 @@ use crate::{
 
 /// How many inputs may wait for a driver. While its inbox is full, neighbours wait.
 const INBOX: usize = 1_024;
+
+/// How many of them it takes at once: what one leads to is sent beside what the others lead to.
+const AT_ONCE: usize = 128;
 
 /// Why a peer cannot start or continue.
 #[derive(Debug, Error)]
@@ -144,6 +148,8 @@ pub struct HostContext {
     pub seed: u64,
     /// How events go to standard output.
     pub form: Form,
+    /// Which of its peers' events do.
+    pub filter: Filter,
     /// What peers and goods are called.
     pub names: Arc<Names>,
     /// Becomes true when the process is to stop.
@@ -274,16 +280,24 @@ impl Driver<'_> {
             }
         });
         let dir = || peer_dir(&self.host_context.dir, me);
+        let mut arrived = Vec::with_capacity(AT_ONCE);
         loop {
             if let Some(forgotten) = self.forgotten {
                 return Err(PeerDriverError::OldCopy { peer: me, dir: dir(), forgotten });
             }
             let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
             tokio::select! {
-                input = inputs.recv() => {
+                count = inputs.recv_many(&mut arrived, AT_ONCE) => {
                     // The connections hold senders for as long as the driver holds the connections.
-                    let Some(input) = input else { return Ok(()) };
-                    self.feed(input);
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    for input in arrived.drain(..) {
+                        // It must stop, and a peer that must stop hears nothing more.
+                        if self.forgotten.is_none() {
+                            self.feed(input);
+                        }
+                    }
                 }
                 written = self.writer.done.recv() => match written {
                     Some(Ok(id)) => self.feed(Input::Written(id)),
@@ -291,7 +305,7 @@ impl Driver<'_> {
                     None => return Err(PeerDriverError::Writer(me)),
                 },
                 Some(request) = requests.recv() => self.on_request(request),
-                () = sleep_until(next.map_or_else(Instant::now, |(_, at)| at)), if next.is_some() => {
+                () = reach(next.map(|(_, at)| at)) => {
                     if let Some((timer, _)) = next {
                         self.timers.remove(&timer);
                         self.feed(Input::Fired(timer));
@@ -313,7 +327,7 @@ impl Driver<'_> {
             Request::Cut { to, answer } => {
                 let cut = self.connections.as_ref().map_or(Err(HandRefusal::NoAnswer), |(links, _)| links.cut(to));
                 if cut == Ok(true) {
-                    self.say(&Event::now(ProcessEvent::LinkCut { process: of(me), neighbour: to }));
+                    self.say(Event::now(ProcessEvent::LinkCut { process: of(me), neighbour: to }));
                 }
                 let _ = answer.send(cut.map(drop));
             }
@@ -321,21 +335,23 @@ impl Driver<'_> {
                 let healed = self.connections.as_ref().map(|(links, _)| links.heal()).unwrap_or_default();
                 for neighbour in &healed {
                     let what = ProcessEvent::LinkHealed { process: of(me), neighbour: *neighbour };
-                    self.say(&Event::now(what));
+                    self.say(Event::now(what));
                 }
                 drop(answer.send(healed));
             }
             Request::Resign(answer) => {
                 let is_trader = self.peer.view().office.is_some();
                 if is_trader {
-                    self.say(&Event::now(ProcessEvent::AskedToResign { process: of(me) }));
+                    self.say(Event::now(ProcessEvent::AskedToResign { process: of(me) }));
                     self.feed(Input::Resign);
                 }
                 let _ = answer.send(if is_trader { Ok(()) } else { Err(HandRefusal::NotTrader(me)) });
             }
             Request::Hand { hand, answer } => {
-                self.say(&Event::now(ProcessEvent::by_hand(Process::Peers(vec![me]), hand)));
-                let _ = answer.send(());
+                self.say(Event::now(ProcessEvent::by_hand(Process::Peers(vec![me]), hand)));
+                once_written(move || {
+                    let _ = answer.send(());
+                });
             }
         }
     }
@@ -403,7 +419,7 @@ impl Driver<'_> {
                     if !self.is_to_be_said(&note) => {}
                 Effect::Note { clock, epoch, note } => {
                     let takes_office = matches!(note, Note::TookOffice { .. });
-                    self.say(&Event::noted(me, clock, epoch, note));
+                    self.say(Event::noted(me, clock, epoch, note));
                     if takes_office {
                         self.compare_ordering();
                     }
@@ -419,9 +435,12 @@ impl Driver<'_> {
         self.host_context.host.refusals().count(Reason::Implausible, &detail)
     }
 
-    fn say(&mut self, event: &Event) {
-        self.host_context.form.print(&self.host_context.names, event);
-        self.log.write(&self.host_context.names, event);
+    fn say(&mut self, event: Event) {
+        let HostContext { form, filter, names, .. } = self.host_context;
+        if filter.shows(&event) {
+            form.print(names, &event);
+        }
+        self.log.write(names, event);
     }
 
     /// Says once if the books that it serves from are kept in another order than it is set up for.
@@ -430,7 +449,7 @@ impl Driver<'_> {
         let books = self.peer.view().books.and_then(Books::ordering).filter(|books| *books != configured);
         if let Some(books) = books.filter(|_| !self.has_compared) {
             self.has_compared = true;
-            self.say(&Event::now(ProcessEvent::OrderingDiffers { books, configured }));
+            self.say(Event::now(ProcessEvent::OrderingDiffers { books, configured }));
         }
     }
 
@@ -458,6 +477,16 @@ impl Driver<'_> {
             waits: self.peer.participant().office().and_then(Office::trader).and_then(waits),
             trouble: self.log.trouble(),
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time. A time that has come is not waited for: tokio's timers go off up
+/// to a millisecond late, and a purchase takes less.
+async fn reach(at: Option<Instant>) {
+    match at {
+        Some(at) if at <= Instant::now() => {}
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -505,5 +534,22 @@ impl Writer {
     fn write(&self, id: WriteId, durable: Durable) {
         // If the thread is gone, it has reported why, and the driver is about to stop.
         let _ = self.asked.send((id, durable));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::FutureExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_has_come_is_not_waited_for() {
+        let now = Instant::now();
+        assert!(reach(Some(now)).now_or_never().is_some());
+        assert!(reach(Some(now + Duration::from_millis(1))).now_or_never().is_none());
+        assert!(reach(None).now_or_never().is_none());
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     io,
-    path::Path,
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 use bazaar_protocol::{
     clock::Time,
@@ -30,8 +28,8 @@ use crate::{
     config::BazaarConfig,
     network::service::Hand,
     processes::supervise::{Process, briefly},
-    schema::Schema as _,
-    system::output::{self, LogFile, OutputError},
+    schema::{NoteLine, Schema as _},
+    system::output::{self, OutputError},
 };
 
 /// One event. Its JSON is an [`EventLine`](crate::schema::EventLine).
@@ -56,6 +54,17 @@ pub enum What {
     Peer(Note),
     /// Something that happened to a process.
     Process(ProcessEvent),
+}
+
+impl What {
+    /// The kind of event, as JSON names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            What::Peer(note) => NoteLine::kind_of(note),
+            What::Process(event) => event.into(),
+        }
+    }
 }
 
 /// What happens to the processes of a run. This is also its JSON.
@@ -510,31 +519,6 @@ fn style_of(what: &What) -> Style {
     }
 }
 
-/// The log of one peer or of the ledger: plain lines of text in its own directory.
-#[derive(Debug)]
-pub struct Log(LogFile);
-
-impl Log {
-    /// Opens the log at `path` to append to it, or creates it. `whose` it is, in words, is said if it cannot be written.
-    ///
-    /// # Errors
-    /// When the file cannot be opened for writing.
-    pub fn open(path: &Path, whose: String) -> io::Result<Log> {
-        LogFile::open(path, whose).map(Log)
-    }
-
-    /// Appends an event as one line, or counts it as lost.
-    pub fn write(&mut self, names: &Names, event: &Event) {
-        self.0.append(&strip_str(&names.line(event)).to_string());
-    }
-
-    /// What is wrong with it, in words.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.0.trouble()
-    }
-}
-
 /// Which events are printed. The logs have all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -547,9 +531,9 @@ pub struct Filter {
 impl Filter {
     /// Whether it is printed.
     #[must_use]
-    pub fn shows(&self, names: &Names, event: &Event) -> bool {
+    pub fn shows(&self, event: &Event) -> bool {
         let is_of = self.peers.is_empty() || event.peer.is_some_and(|peer| self.peers.contains(&peer));
-        is_of && (self.kinds.is_empty() || self.kinds.contains(event.show(names).said.kind()))
+        is_of && (self.kinds.is_empty() || self.kinds.contains(event.what.kind()))
     }
 }
 
@@ -697,6 +681,8 @@ pub fn flush(at_most: Duration) -> Result<(), OutputError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use anstream::adapter::strip_str;
+
     use super::*;
     use bazaar_protocol::{
         id::{DepositId, DepositNumber, RequestId, SaleNumber, Sequence, Units},

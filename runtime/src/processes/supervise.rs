@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -55,20 +56,29 @@ pub struct Plan {
     pub purchases: Option<u64>,
     /// How long after its death a process is restarted; `None`: never.
     pub restart_after: Option<Duration>,
-    /// How events go to standard output.
+    /// How events are told, so that processes tell none that nobody hears.
     pub form: Form,
-    /// Which of them do.
+    /// Which of them are.
     pub filter: Filter,
     /// What peers and goods are called.
     pub names: Names,
 }
 
 impl Plan {
-    /// Prints an event, if it is one of those that are wanted.
-    pub fn print(&self, event: &Event) {
-        if self.filter.shows(&self.names, event) {
-            self.form.print(&self.names, event);
+    /// The flags of a process of peers, so that it prints what is wanted, for this one to read.
+    fn shown(&self) -> Vec<String> {
+        if self.form == Form::Quiet {
+            return vec!["--quiet".to_owned()];
         }
+        let Filter { kinds, peers } = &self.filter;
+        let mut flags = vec!["--json".to_owned()];
+        if !kinds.is_empty() {
+            flags.extend(["--only".to_owned(), kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")]);
+        }
+        if !peers.is_empty() {
+            flags.extend(["--peer".to_owned(), listed(&peers.iter().copied().collect::<Vec<_>>())]);
+        }
+        flags
     }
 }
 
@@ -129,13 +139,20 @@ impl RunError {
 /// process.
 ///
 /// Always returns what happened, and with it why the run could not finish, if it could not ([`RunError`]).
-pub async fn supervise(plan: &Plan) -> (Supervised, Result<(), RunError>) {
+///
+/// Every event that the plan wants is given to `hear` as it happens; once that breaks, the run ends.
+pub async fn supervise(
+    plan: &Plan,
+    hear: &mut dyn FnMut(&Event) -> ControlFlow<()>,
+) -> (Supervised, Result<(), RunError>) {
     let (say, said) = mpsc::channel(1_024);
     let (stop_peers, peers) = watch::channel(false);
     let (stop_ledger, ledger) = watch::channel(false);
     let stopping = Stopping { peers, ledger };
     let mut supervisor = Supervisor {
         plan,
+        hear,
+        is_over: false,
         say,
         said,
         stopping,
@@ -273,6 +290,9 @@ struct Stopping {
 
 struct Supervisor<'a> {
     plan: &'a Plan,
+    hear: &'a mut dyn FnMut(&Event) -> ControlFlow<()>,
+    /// Whether whoever hears has heard enough.
+    is_over: bool,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
     stopping: Stopping,
@@ -297,7 +317,7 @@ impl Supervisor<'_> {
         let mut end = None;
         let mut counting = None;
         let mut reader = None;
-        loop {
+        while !self.is_over {
             let next_restart = restarts.iter().map(|(at, _)| *at).min();
             tokio::select! {
                 said = self.said.recv() => match said {
@@ -347,6 +367,7 @@ impl Supervisor<'_> {
                 () = signals.arrived() => return Ok(()),
             }
         }
+        Ok(())
     }
 
     /// Waits until these processes, which were told to stop, have ended.
@@ -376,14 +397,18 @@ impl Supervisor<'_> {
             complain(&format!("warning: a process printed what is no event: {line}"));
             return None;
         };
-        self.plan.print(&event);
+        self.pass(&event);
         Some(event)
     }
 
-    fn tell(&self, what: ProcessEvent) -> Event {
+    fn tell(&mut self, what: ProcessEvent) -> Event {
         let event = Event::now(what);
-        self.plan.print(&event);
+        self.pass(&event);
         event
+    }
+
+    fn pass(&mut self, event: &Event) {
+        self.is_over |= self.plan.filter.shows(event) && (self.hear)(event).is_break();
     }
 
     fn start(&mut self, process: &Process) -> Result<(), RunError> {
@@ -392,13 +417,13 @@ impl Supervisor<'_> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0(&self.plan.program);
         match process {
-            Process::Ledger => command.arg("ledger"),
-            Process::Peers(ids) => command.arg("peer").arg("--id").arg(listed(ids)),
+            Process::Ledger => command.arg("ledger").arg("--json"),
+            Process::Peers(ids) => command.arg("peer").arg("--id").arg(listed(ids)).args(self.plan.shown()),
         };
         command
             .arg("--config")
             .arg(&self.plan.config)
-            .args(["--json", "--until-stdin-closes"])
+            .arg("--until-stdin-closes")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -436,11 +461,10 @@ impl Supervisor<'_> {
             let reason = life.last_line.unwrap_or_else(|| end.to_string());
             return self.leave_out(process, &reason).map(|()| None);
         }
-        Ok(self.plan.restart_after.map(|after| {
-            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            self.tell(ProcessEvent::Restarting { process: process.to_string(), after_ms });
-            Instant::now() + after
-        }))
+        let Some(after) = self.plan.restart_after else { return Ok(None) };
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.tell(ProcessEvent::Restarting { process: process.to_string(), after_ms });
+        Ok(Some(Instant::now() + after))
     }
 }
 

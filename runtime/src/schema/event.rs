@@ -27,12 +27,26 @@ macro_rules! lines {
         }
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
         #[serde(rename_all = "snake_case", tag = "event", content = "data", deny_unknown_fields)]
         #[strum(serialize_all = "snake_case")]
         #[allow(missing_docs)]
         pub enum $line {
             $($variant { $($name: <$type as Schema>::Json),* },)*
+        }
+
+        impl $line {
+            /// What JSON calls this kind.
+            pub(crate) fn kind_of(of: &$of) -> &'static str {
+                #[derive(IntoStaticStr)]
+                #[strum(serialize_all = "snake_case")]
+                enum Kind {
+                    $($variant,)*
+                }
+                match of {
+                    $($of::$variant { .. } => Kind::$variant.into(),)*
+                }
+            }
         }
 
         impl Schema for $of {
@@ -240,15 +254,6 @@ pub enum Said {
 }
 
 impl Said {
-    /// The kind of event, as `event` names it.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Said::Peer(note) => note.into(),
-            Said::Process(event) => event.into(),
-        }
-    }
-
     /// All kinds of events.
     pub fn kinds() -> impl Iterator<Item = &'static str> {
         NoteLine::VARIANTS.iter().chain(ProcessEvent::VARIANTS).copied()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/lock       held by the ledger that has it open
-//! DIR/head       the second head: where the acknowledged log ends, and its chain there (two slots)
+//! DIR/head       the second head: where the acknowledged log ends, its chain there, and the latest batches
 //! DIR/snapshot   the books at some head, once there are enough records
 //! DIR/log/       sled: start of a batch (8 bytes, big-endian) -> the batch, the chain up to its end
 //! DIR/log.trial  links to it for as long as it is being tried out (`trial`); nothing in it counts
@@ -37,9 +37,8 @@ use super::{
     chain::{Chain, Entry, Head},
     guard::{Guarded, Sizes},
     read,
-    slots::{Kind, Slot, Slots},
+    second_head::{Found, SecondHead},
     snapshot::{self, Loaded, Snapshot},
-    sync_parent,
     trial::Trial,
 };
 
@@ -63,11 +62,14 @@ pub struct LedgerOptions {
     /// What bounds its answers to reads. A snapshot that was written under another `sales_kept` is not used; the whole
     /// log is folded instead.
     pub limits: Limits,
+    /// How many bytes of the latest batches stand beside the log, each twice, so that one sync of one file makes a batch
+    /// durable. The log is synced once these are full; with 0, it is each time. A store keeps what it was created with.
+    pub latest: usize,
 }
 
 impl Default for LedgerOptions {
     fn default() -> LedgerOptions {
-        LedgerOptions { snapshot_every: NonZeroU64::new(4096), limits: Limits::DEFAULT }
+        LedgerOptions { snapshot_every: NonZeroU64::new(4096), limits: Limits::DEFAULT, latest: 1024 * 1024 }
     }
 }
 
@@ -101,11 +103,12 @@ pub struct SledLedger {
     dir: PathBuf,
     options: LedgerOptions,
     log: Guarded,
-    second: Slots,
-    generation: u64,
+    second: SecondHead,
     tail: Tail,
     written: Head,
     synced: Position,
+    /// The batches that were written and not synced, as sled has them.
+    unsynced: Vec<u8>,
     books: Books,
     snapshot: Option<Snapshot>,
     cut: Option<Cut>,
@@ -129,22 +132,21 @@ impl SledLedger {
     fn try_open(dir: &Path, options: LedgerOptions) -> Result<SledLedger, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let lock = lock(dir)?;
-        let (path, second) = (dir.join(LOG), Slots::at(dir.join(HEAD), Kind::Head));
-        let second_head = load_or_create(&second, &path)?;
-        let acknowledged = second_head.head;
+        let path = dir.join(LOG);
+        let found = read_or_create(&dir.join(HEAD), &path, options.latest)?;
         let tried = match Trial::of(&path)? {
             Some(trial) => {
                 let mut copy = Guarded::open_as(&path, trial.dir(), SIZES)?;
-                Some(Checked::of(&mut copy, dir, acknowledged, &options)?)
+                Some(Checked::of(&mut copy, dir, &found, &options)?)
             }
             None => None,
         };
         let mut log = Guarded::open(&path, SIZES)?;
         let checked = match tried {
             Some(checked) => checked,
-            None => Checked::of(&mut log, dir, acknowledged, &options)?,
+            None => Checked::of(&mut log, dir, &found, &options)?,
         };
-        if head_at(&log, checked.end.position)? != Some(checked.end) {
+        if head_at(&log, checked.in_log.position)? != Some(checked.in_log) {
             let what = "the log does not end as it did when it was tried out".to_owned();
             return Err(StoreError::DamagedLog { file: path, record: checked.end.position, what });
         }
@@ -152,11 +154,11 @@ impl SledLedger {
             dir: dir.to_owned(),
             options,
             log,
-            second,
-            generation: second_head.generation,
+            second: SecondHead::open(&dir.join(HEAD), &found)?,
             tail: checked.tail,
             written: checked.end,
             synced: checked.end.position,
+            unsynced: Vec::new(),
             books: checked.books,
             snapshot: checked.snapshot,
             cut: None,
@@ -166,12 +168,26 @@ impl SledLedger {
         if let Some(what) = checked.torn {
             ledger.cut_from_here(what)?;
         }
-        if ledger.written != acknowledged || !second_head.is_newest {
+        if checked.in_log != checked.end {
+            ledger.complete_log(checked.in_log, &found)?;
+        }
+        if ledger.written != found.head {
             // What a crash left above the second head became durable when the log was opened, and from here on it
             // counts.
-            ledger.advance_second_head()?;
+            ledger.second.write(ledger.written, &[])?;
         }
         Ok(ledger)
+    }
+
+    /// Puts what the second head's file has beyond `from` into the log, in the place of what follows there.
+    fn complete_log(&mut self, from: Head, found: &Found) -> Result<(), StoreError> {
+        self.log.call(|db| db.range(key(from.position)..).keys().try_for_each(|key| db.remove(key?).map(drop)))?;
+        let mut at = from.position;
+        while let Some(value) = found.batch_at(at).filter(|_| at < self.written.position) {
+            self.log.call(|db| db.insert(key(at), value))?;
+            at = Entry::first_in(value).map_or(self.written.position, |(entry, _)| entry.batch.end());
+        }
+        self.log.sync()
     }
 
     /// The store's directory.
@@ -216,13 +232,6 @@ impl SledLedger {
         Ok(())
     }
 
-    fn advance_second_head(&mut self) -> Result<(), StoreError> {
-        let slot = head_slot(&self.second, self.generation + 1, &self.written)?;
-        self.second.write(&slot)?;
-        self.generation = slot.generation;
-        Ok(())
-    }
-
     fn try_append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if batch.position != self.written.position || batch.records.is_empty() {
             return Err(StoreError::Misplaced {
@@ -237,9 +246,10 @@ impl SledLedger {
         }
         let unencodable = |error| StoreError::damaged(self.log.dir(), format!("a batch cannot be encoded ({error})"));
         let (value, after) = Entry::encode(&self.written, batch).map_err(unencodable)?;
-        self.log.call(|db| db.insert(key(batch.position), value))?;
+        self.log.call(|db| db.insert(key(batch.position), &*value))?;
         self.tail = self.tail.after(batch);
         self.written = after;
+        self.unsynced.extend_from_slice(&value);
         Ok(())
     }
 
@@ -247,9 +257,16 @@ impl SledLedger {
         if self.synced == self.written.position {
             return Ok(());
         }
-        self.log.sync()?;
-        // Only now: the second head is never ahead of the records.
-        self.advance_second_head()?;
+        let unsynced = mem::take(&mut self.unsynced);
+        if !self.second.has_room(unsynced.len()) {
+            // Before anything in the second head's file is overwritten.
+            self.log.sync()?;
+            if self.second.takes(unsynced.len()) {
+                self.second.start_over();
+            }
+        }
+        let with = if self.second.has_room(unsynced.len()) { &*unsynced } else { &[] };
+        self.second.write(self.written, with)?;
         self.synced = self.written.position;
         let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
         if self.options.snapshot_every.is_some_and(|every| self.synced.0 - last.0 >= every.get()) {
@@ -358,12 +375,6 @@ fn key(position: Position) -> [u8; 8] {
     position.0.to_be_bytes()
 }
 
-fn head_slot(file: &Slots, generation: u64, head: &Head) -> Result<Slot, StoreError> {
-    let payload = postcard::to_allocvec(head)
-        .map_err(|error| StoreError::damaged(file.path(), format!("the head cannot be encoded ({error})")))?;
-    Ok(Slot { generation, payload })
-}
-
 /// The head at the end of the last batch that starts before this place, if that can be decoded.
 fn head_at(log: &Guarded, position: Position) -> Result<Option<Head>, StoreError> {
     let Some((_, value)) = log.call(|db| db.get_lt(key(position)))? else { return Ok(Some(Head::start())) };
@@ -408,54 +419,24 @@ pub(super) fn is_locked(dir: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// The second head of a store.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SecondHead {
-    pub(super) head: Head,
-    /// Not so if the log may have been acknowledged further than that: the slot that would say so cannot be read.
-    pub(super) is_newest: bool,
-    generation: u64,
-}
-
-impl SecondHead {
-    /// The one in a directory, if there is one.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(super) fn of(dir: &Path) -> Result<Option<SecondHead>, StoreError> {
-        SecondHead::load(&Slots::at(dir.join(HEAD), Kind::Head))
-    }
-
-    fn load(file: &Slots) -> Result<Option<SecondHead>, StoreError> {
-        let Some((slot, is_newest)) = file.load_newest()? else { return Ok(None) };
-        let head = postcard::from_bytes(&slot.payload)
-            .map_err(|error| StoreError::damaged(file.path(), format!("the head in it cannot be decoded ({error})")))?;
-        Ok(Some(SecondHead { head, is_newest, generation: slot.generation }))
-    }
-}
-
-/// The second head. It is created before there is a log, so a log without it has lost it.
-fn load_or_create(second: &Slots, log: &Path) -> Result<SecondHead, StoreError> {
-    if let Some(there) = SecondHead::load(second)? {
-        if !there.is_newest {
-            tracing::warn!(file = %second.path().display(), "one of its two slots cannot be read; the log is read to its end");
-        }
-        return Ok(there);
+/// What the file of the second head holds. It is created before there is a log, so a log without it has lost it.
+fn read_or_create(second: &Path, log: &Path, size: usize) -> Result<Found, StoreError> {
+    if let Some(found) = Found::read(second)? {
+        return Ok(found);
     }
     if log.exists() {
-        return Err(StoreError::damaged(second.path(), "it is missing, but there is a log beside it"));
+        return Err(StoreError::damaged(second, "it is missing, but there is a log beside it"));
     }
-    let head = Head::start();
-    second.create(&head_slot(second, 0, &head)?)?;
-    if let Some(dir) = second.path().parent() {
-        sync_parent(dir)?;
-    }
-    Ok(SecondHead { head, is_newest: true, generation: 0 })
+    SecondHead::create(second, size)?;
+    Found::read(second)?.ok_or_else(|| StoreError::damaged(second, "it is missing, and has just been created"))
 }
 
 /// What is known of a log that may be used: everything in it has been verified and folded.
 struct Checked {
+    /// Where it ends.
     end: Head,
+    /// Up to where sled has it. The rest is with the second head.
+    in_log: Head,
     tail: Tail,
     books: Books,
     snapshot: Option<Snapshot>,
@@ -464,7 +445,7 @@ struct Checked {
 
 impl Checked {
     /// Checks a log of the store in `dir`, or a copy of it, against the second head and the snapshot.
-    fn of(log: &mut Guarded, dir: &Path, acknowledged: Head, options: &LedgerOptions) -> Result<Checked, StoreError> {
+    fn of(log: &mut Guarded, dir: &Path, found: &Found, options: &LedgerOptions) -> Result<Checked, StoreError> {
         let file = dir.join(SNAPSHOT);
         let from_snapshot = match snapshot::load(&file)? {
             Loaded::Whole(books, chain) => Some((*books, chain)),
@@ -474,7 +455,7 @@ impl Checked {
                 None
             }
         };
-        let mut verified = verify(log, acknowledged, from_snapshot.as_ref(), options.limits)?;
+        let mut verified = verify(log, found, from_snapshot.as_ref(), options.limits)?;
         let snapshot = match from_snapshot {
             Some((books, _)) if verified.snapshot_fits && books.sales_kept() == options.limits.sales_kept => {
                 Some(Snapshot::of(&books, &options.limits))
@@ -491,20 +472,21 @@ impl Checked {
                 } else {
                     tracing::warn!(file = %file.display(), "snapshot of another log; folding the whole log");
                 }
-                verified = verify(log, acknowledged, None, options.limits)?;
+                verified = verify(log, found, None, options.limits)?;
                 None
             }
             None => None,
         };
-        let Verified { end, tail, books, fold, torn, .. } = verified;
+        let Verified { end, in_log, tail, books, fold, torn, .. } = verified;
         fold.map_err(|source| StoreError::Unfoldable { file: dir.join(LOG), source })?;
-        Ok(Checked { end, tail, books, snapshot, torn })
+        Ok(Checked { end, in_log, tail, books, snapshot, torn })
     }
 }
 
 /// What a walk over the whole log found.
 struct Verified {
     end: Head,
+    in_log: Head,
     tail: Tail,
     books: Books,
     fold: Result<(), BooksError>,
@@ -518,22 +500,23 @@ struct Verified {
 /// be the acknowledged one; above it, batches count for as long as they are chained.
 fn verify(
     log: &mut Guarded,
-    acknowledged: Head,
+    found: &Found,
     from: Option<&(Books, Chain)>,
     limits: Limits,
 ) -> Result<Verified, StoreError> {
+    let acknowledged = found.head;
     let file = log.dir().to_owned();
     let damaged = |record, what: &str| StoreError::DamagedLog { file: file.clone(), record, what: what.into() };
     let (mut tail, mut torn) = (Tail::default(), None);
     let mut folding = Folding::from(from, limits);
-    let mut walk = Walk::from_start(log);
+    let mut walk = Walk { found: Some(found), ..Walk::from_start(log) };
     loop {
-        if walk.bytes > WALKED_AT_ONCE {
+        if walk.bytes > WALKED_AT_ONCE && walk.left_log.is_none() {
             let at = walk.at;
             // The walk holds on to sled.
             drop(walk);
             log.renew()?;
-            walk = Walk { at, ..Walk::from_start(log) };
+            walk = Walk { at, found: Some(found), ..Walk::from_start(log) };
         }
         let at = walk.at;
         folding.reached(at);
@@ -565,12 +548,13 @@ fn verify(
         }
     }
     let (end, is_long) = (walk.at, walk.bytes > WALKED_AT_ONCE / 8);
+    let in_log = walk.left_log.unwrap_or(end);
     drop(walk);
     if is_long {
         log.renew()?;
     }
     let Folding { books, fold, snapshot_fits, .. } = folding;
-    Ok(Verified { end, tail, books, fold, snapshot_fits, torn })
+    Ok(Verified { end, in_log, tail, books, fold, snapshot_fits, torn })
 }
 
 /// The fold of a log from a snapshot on, or from its start.
@@ -607,7 +591,11 @@ impl Folding {
 /// A walk over the batches, each of which must follow the one before it.
 struct Walk<'a> {
     log: &'a Guarded,
+    /// Where batches are found that sled does not have.
+    found: Option<&'a Found>,
     steps: Steps,
+    /// The head at which sled had no batch that followed, and the second head's file had one.
+    left_log: Option<Head>,
     /// The head after the batches given so far.
     at: Head,
     /// How many bytes were read for them.
@@ -623,7 +611,7 @@ enum Steps {
 
 impl<'a> Walk<'a> {
     fn from_start(log: &'a Guarded) -> Walk<'a> {
-        Walk { log, steps: Steps::Unasked, at: Head::start(), bytes: 0 }
+        Walk { log, found: None, steps: Steps::Unasked, left_log: None, at: Head::start(), bytes: 0 }
     }
 
     /// A walk whose first step gives the batch that holds the record at `position`.
@@ -644,6 +632,31 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// [`StoreError::DamagedLog`] when what is found there does not follow; any other when sled cannot read it.
     fn step(&mut self) -> Result<Option<(Batch, Head)>, StoreError> {
+        if self.left_log.is_none() {
+            let step = self.step_in_log();
+            if !matches!(step, Ok(None) | Err(StoreError::DamagedLog { .. })) {
+                return step;
+            }
+            let Some(next) = self.step_beside_log() else { return step };
+            return Ok(Some(next));
+        }
+        Ok(self.step_beside_log())
+    }
+
+    /// The next batch, from the second head's file. Once one is from there, so are all that follow.
+    fn step_beside_log(&mut self) -> Option<(Batch, Head)> {
+        let value = self.found?.batch_at(self.at.position)?;
+        let (entry, _) = Entry::first_in(value)?;
+        let after = self.at.after(&entry.batch, Entry::batch_in(value)?);
+        if after.chain != entry.chain || entry.batch.position != self.at.position {
+            return None;
+        }
+        self.left_log.get_or_insert(self.at);
+        self.at = after;
+        Some((entry.batch, after))
+    }
+
+    fn step_in_log(&mut self) -> Result<Option<(Batch, Head)>, StoreError> {
         let mut entries = match mem::replace(&mut self.steps, Steps::Over) {
             Steps::Unasked => self.log.call(|db| Ok(Box::new(db.range(key(self.at.position)..))))?,
             Steps::Under(entries) => entries,

@@ -5,11 +5,12 @@
 //! fsync, and after one flipped bit it may open without an error and have forgotten acknowledged records. Therefore
 //! (DESIGN 3, "What a store must promise"):
 //!
-//! - a sync is sled's `flush` *and* an fdatasync of its files;
+//! - to make what sled holds durable takes sled's `flush` *and* an fdatasync of its files;
 //! - every batch carries a chain over all batches before it;
-//! - what sled holds is compared on opening with a witness in a file that sled does not know of (`slots`): the ledger's
-//!   second head, the peer's second copy. The witness is written after sled is synced and before anybody is told, so it
-//!   is never ahead of what is durable, and never behind what was acknowledged.
+//! - what sled holds is compared on opening with a witness in a file that sled does not know of: the ledger's second head
+//!   (`second_head`), the peer's second copy (`slots`). The witness is durable before anybody is told, so it is never behind
+//!   what was acknowledged. The second head has the latest batches with it: one sync of its file acknowledges them, and
+//!   sled may hold them later.
 //!
 //! Tools read a ledger's store without sled and change nothing in it ([`examine`]).
 //!
@@ -23,6 +24,7 @@ mod ledger;
 mod peer;
 mod read;
 mod restore;
+mod second_head;
 mod slots;
 mod snapshot;
 mod trial;
@@ -181,6 +183,14 @@ impl StoreError {
 /// Writes a file in place of the one that has its name, if any ([`files::replace_whole`]).
 fn replace(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     files::replace_whole(file, bytes).map_err(StoreError::io("write", file))
+}
+
+/// Writes a file, whole or not at all, unless it exists.
+fn create_unless_there(file: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
+    match files::create_whole_of(file, parts) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", file)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes the entries of a directory durable.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     StoreError,
     guard::{Guarded, Sizes},
-    slots::{Kind, Slot, Slots},
+    slots::{Slot, Slots},
     sync_parent,
 };
 
@@ -61,7 +61,7 @@ impl PeerStore {
     pub fn open(dir: impl AsRef<Path>) -> Result<PeerStore, StoreError> {
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
-        let copy = Slots::at(dir.join(COPY), Kind::Peer);
+        let copy = Slots::at(dir.join(COPY));
         // As with the ledger's second head: the copy exists before sled does.
         if copy.load()?.is_none() {
             if dir.join(SLED).exists() {
@@ -101,7 +101,7 @@ impl PeerStore {
     /// # Errors
     /// When the copy cannot be read.
     pub fn peek(dir: &Path) -> Result<Option<Durable>, StoreError> {
-        let copy = Slots::at(dir.join(COPY), Kind::Peer);
+        let copy = Slots::at(dir.join(COPY));
         let Some(slot) = copy.load()? else { return Ok(None) };
         Ok(Some(decode(&copy, &slot)?.durable))
     }

@@ -4,19 +4,9 @@
 //! for in those bytes, wherever they are, and only those count that are chained to the empty log. If the second head is
 //! reached, what leads to it *is* the acknowledged log; what else lies there (former versions, what a crash left above
 //! the second head) leads elsewhere. If it is not reached, what is reached is the intact beginning of the log, whatever
-//! has become of sled's own pages.
-//!
-//! If one slot of the second head cannot be read, the log may have been acknowledged further than the other says. Then
-//! all that follows counts, as it does when a ledger is opened, unless two logs follow.
+//! has become of sled's own pages. The latest batches stand beside the second head, and sled may not have them yet.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, fs,
-    io::ErrorKind,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, fs, io::ErrorKind, path::Path, thread, time::Duration};
 
 use bazaar_protocol::{id::Position, record::Batch};
 
@@ -24,7 +14,8 @@ use super::{
     StoreError,
     chain::{Chain, Entry, Head},
     guard::DB,
-    ledger::{HEAD, LOG, SecondHead, is_locked},
+    ledger::{HEAD, LOG, is_locked},
+    second_head,
 };
 
 /// What is there of a ledger's log.
@@ -159,12 +150,13 @@ pub(super) fn try_examine(dir: &Path) -> Result<Remains, StoreError> {
         return Err(StoreError::NotFound { dir: dir.to_owned() });
     }
     // First, so that it is not ahead of the log if a ledger is writing that.
-    let second = match SecondHead::of(dir) {
+    let second = match second_head::Found::read(&dir.join(HEAD)) {
         Ok(second) => second,
         Err(StoreError::DamagedFile { .. }) => None,
         Err(error) => return Err(error),
     };
     let mut search = Search::new();
+    second.iter().flat_map(second_head::Found::batches).for_each(|batch| search.look_through(batch));
     if let Some(bytes) = read(&log.join(DB))? {
         search.look_through(&bytes);
     }
@@ -179,7 +171,7 @@ pub(super) fn try_examine(dir: &Path) -> Result<Remains, StoreError> {
             search.look_through(&bytes);
         }
     }
-    let Found { end, batches, acknowledged } = search.log_to(second.map(|second| (second.head, second.is_newest)));
+    let Found { end, batches, acknowledged } = search.log_to(second.map(|second| second.head));
     Ok(Remains { batches, intact: Intact { records: end.position, acknowledged } })
 }
 
@@ -243,47 +235,26 @@ impl Search {
         }
     }
 
-    /// The log up to the acknowledged head, of which it is known whether it is the newest; or, where that is not reached,
-    /// the longest one.
-    fn log_to(mut self, acknowledged: Option<(Head, bool)>) -> Found {
+    /// The log up to the acknowledged head, or, where that is not reached, the longest one.
+    fn log_to(mut self, acknowledged: Option<Head>) -> Found {
         // In the order of their places: each can only follow one that starts before it.
         while let Some(((_, encoded, chain), batch)) = self.loose.pop_first() {
             // What does not follow anything was something else, or what it followed is lost.
             self.link(batch, chain, &encoded);
         }
-        let (end, all) = match acknowledged {
-            Some((head, true)) if self.reached.contains_key(&head) => (head, Some(head.position)),
-            Some((head, false)) if self.reached.contains_key(&head) => {
-                let (end, is_only) = self.furthest_from(head);
-                (end, is_only.then_some(end.position))
-            }
-            Some((head, is_newest)) => {
-                let below = self.reached.keys().rev().find(|reached| reached.position < head.position);
-                (below.copied().unwrap_or_else(Head::start), is_newest.then_some(head.position))
-            }
-            None => (self.reached.keys().next_back().copied().unwrap_or_else(Head::start), None),
+        let end = match acknowledged {
+            Some(head) if self.reached.contains_key(&head) => Some(head),
+            Some(head) => self.reached.keys().rev().find(|reached| reached.position < head.position).copied(),
+            None => self.reached.keys().next_back().copied(),
         };
+        let end = end.unwrap_or_else(Head::start);
         let (mut at, mut batches) = (end, Vec::new());
         while let Some((before, batch)) = self.reached.remove(&at).flatten() {
             batches.push(batch);
             at = before;
         }
         batches.reverse();
-        Found { end, batches, acknowledged: all }
-    }
-
-    /// The furthest head that this one leads to, and whether it leads nowhere else.
-    fn furthest_from(&self, head: Head) -> (Head, bool) {
-        let (mut end, mut is_only, mut led_to) = (head, true, BTreeSet::from([head]));
-        for (next, before) in self.reached.range(head..) {
-            let before = before.as_ref().map(|(before, _)| *before);
-            if before.is_some_and(|before| led_to.contains(&before)) {
-                is_only &= before == Some(end);
-                led_to.insert(*next);
-                end = *next;
-            }
-        }
-        (end, is_only)
+        Found { end, batches, acknowledged: acknowledged.map(|head| head.position) }
     }
 }
 
@@ -332,39 +303,8 @@ mod tests {
             let mut search = Search::new();
             search.look_through(&entries.concat());
             let found = Found { end: head, batches: batches.clone(), acknowledged: Some(head.position) };
-            assert_eq!(search.log_to(Some((head, true))), found);
+            assert_eq!(search.log_to(Some(head)), found);
             entries.reverse();
         }
-    }
-
-    /// Two logs that are the same up to some place, and where each ends.
-    #[test]
-    fn beyond_a_head_that_may_not_be_the_newest_all_counts_unless_two_logs_follow() {
-        let mut author = Author::new(4, 0);
-        let (mut entries, mut heads, mut head) = (Vec::new(), Vec::new(), Head::start());
-        let mut append = |author: &mut Author, head: Head, size| {
-            let (entry, after) = Entry::encode(&head, &author.trade(size)).unwrap();
-            entries.push(entry);
-            after
-        };
-        for size in [1, 4, 2, 5] {
-            head = append(&mut author, head, size);
-            heads.push(head);
-        }
-        let mut other = author.clone().seeded(99);
-        let ends = [append(&mut author, head, 3), append(&mut other, head, 4)];
-        let search = |entries: &[Vec<u8>]| {
-            let mut search = Search::new();
-            search.look_through(&entries.concat());
-            search
-        };
-        let found = search(&entries[..5]).log_to(Some((heads[1], false)));
-        assert_eq!((found.end, found.acknowledged), (ends[0], Some(ends[0].position)));
-        let found = search(&entries).log_to(Some((heads[1], false)));
-        assert_eq!((found.end, found.acknowledged), (ends[1], None));
-        let found = search(&entries).log_to(Some((ends[0], false)));
-        assert_eq!((found.end, found.acknowledged), (ends[0], Some(ends[0].position)));
-        let found = search(&entries[..2]).log_to(Some((heads[2], false)));
-        assert_eq!((found.end, found.acknowledged), (heads[1], None));
     }
 }

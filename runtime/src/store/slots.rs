@@ -1,35 +1,19 @@
-//! The witness beside sled: a small file of two slots that are written in turn, so that a write torn in one leaves the
-//! other intact. Each slot is on a page of its own and carries a generation and a checksum.
+//! A peer's second copy: a small file of two slots that are written in turn, so that a write torn in one leaves the other
+//! intact. Each slot is on a page of its own and carries a generation and a checksum.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, ErrorKind},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::{StoreError, sync_parent};
+use super::{StoreError, create_unless_there};
 
-/// What a file of slots holds, so that no file is taken for one of another kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The ledger's second head.
-    Head,
-    /// The peer's second copy.
-    Peer,
-}
-
-impl Kind {
-    fn magic(self) -> [u8; 8] {
-        match self {
-            Kind::Head => *b"bzr-head",
-            Kind::Peer => *b"bzr-peer",
-        }
-    }
-}
+const MAGIC: [u8; 8] = *b"bzr-peer";
 
 /// The format of everything a store writes. Any change to it takes a new number.
-pub(super) const FORMAT: u16 = 3;
+pub(super) const FORMAT: u16 = 4;
 
 const SLOT: usize = 4096;
 const CHECKSUM: usize = blake3::OUT_LEN;
@@ -41,7 +25,6 @@ const HEADER: usize = 8 + 2 + 8 + 2;
 #[derive(Debug)]
 pub(super) struct Slots {
     path: PathBuf,
-    kind: Kind,
 }
 
 /// The newest readable slot.
@@ -54,8 +37,8 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    pub(super) fn at(path: PathBuf, kind: Kind) -> Slots {
-        Slots { path, kind }
+    pub(super) fn at(path: PathBuf) -> Slots {
+        Slots { path }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,46 +51,25 @@ impl Slots {
         let encoded = self.encode(slot);
         let start = offset(slot.generation);
         image[start..start + encoded.len()].copy_from_slice(&encoded);
-        let fresh = self.path.with_extension(format!("new.{}", std::process::id()));
-        fs::write(&fresh, &image).map_err(StoreError::io("write", &fresh))?;
-        File::open(&fresh).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", &fresh))?;
-        // A link, not a rename: two processes that create the same store must not replace each other's file.
-        let linked = fs::hard_link(&fresh, &self.path);
-        fs::remove_file(&fresh).map_err(StoreError::io("remove", &fresh))?;
-        match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(StoreError::io("create", &self.path)(error)),
-            Ok(()) | Err(_) => sync_parent(&self.path),
-        }
+        create_unless_there(&self.path, &[&image])
     }
 
-    /// The newest slot that can be read ([`Slots::load_newest`]), whether or not another may be newer.
-    pub(super) fn load(&self) -> Result<Option<Slot>, StoreError> {
-        Ok(self.load_newest()?.map(|(slot, _)| slot))
-    }
-
-    /// The newest slot that can be read; `None` if there is no file. With it, whether it is the newest that was written:
-    /// if the other one cannot be read, that may have been newer. A torn write leaves that, and so does damage.
+    /// The newest slot that can be read; `None` if there is no file. If the other one cannot be read, that may have been
+    /// newer.
     ///
     /// # Errors
     /// When neither slot can be read, or the format is not ours.
-    pub(super) fn load_newest(&self) -> Result<Option<(Slot, bool)>, StoreError> {
+    pub(super) fn load(&self) -> Result<Option<Slot>, StoreError> {
         let image = match fs::read(&self.path) {
             Ok(image) => image,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &self.path)(error)),
         };
-        let (newest, other) = match (self.decode(&image, 0)?, self.decode(&image, 1)?) {
-            (Some(a), Some(b)) if a.generation < b.generation => (b, Some(a)),
-            (Some(a), other) => (a, other),
-            (None, Some(b)) => (b, None),
-            (None, None) => return Err(StoreError::damaged(&self.path, "neither of its two slots can be read")),
-        };
-        let is_newest = match other {
-            Some(other) => other.generation + 1 == newest.generation,
-            // Nothing else has been written yet.
-            None => newest.generation == 0 && image.len() == 2 * SLOT && image[SLOT..].iter().all(|byte| *byte == 0),
-        };
-        Ok(Some((newest, is_newest)))
+        match (self.decode(&image, 0)?, self.decode(&image, 1)?) {
+            (Some(a), Some(b)) => Ok(Some(if a.generation < b.generation { b } else { a })),
+            (Some(slot), None) | (None, Some(slot)) => Ok(Some(slot)),
+            (None, None) => Err(StoreError::damaged(&self.path, "neither of its two slots can be read")),
+        }
     }
 
     /// Overwrites the slot before last, and makes the write durable.
@@ -123,7 +85,7 @@ impl Slots {
     fn encode(&self, slot: &Slot) -> Vec<u8> {
         debug_assert!(HEADER + slot.payload.len() + CHECKSUM <= SLOT, "a payload fits its slot");
         let mut bytes = Vec::with_capacity(HEADER + slot.payload.len() + CHECKSUM);
-        bytes.extend_from_slice(&self.kind.magic());
+        bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&slot.generation.to_le_bytes());
         bytes.extend_from_slice(&(slot.payload.len() as u16).to_le_bytes());
@@ -145,7 +107,7 @@ impl Slots {
         let Some(checksum) = rest.get(..CHECKSUM) else { return Ok(None) };
         let is_whole = blake3::hash(&bytes[..HEADER + length]).as_bytes().as_slice() == checksum;
         let Some(generation) = generation.try_into().ok().map(u64::from_le_bytes) else { return Ok(None) };
-        if !is_whole || magic != self.kind.magic() || offset(generation) != index * SLOT {
+        if !is_whole || magic != MAGIC || offset(generation) != index * SLOT {
             return Ok(None);
         }
         match u16::from_le_bytes([format[0], format[1]]) {
@@ -171,13 +133,13 @@ mod tests {
     #[test]
     fn a_write_torn_at_any_byte_leaves_the_slot_before_it() {
         let dir = tempfile::tempdir().expect("a directory");
-        let slots = Slots::at(dir.path().join("head"), Kind::Head);
+        let slots = Slots::at(dir.path().join("copy"));
         slots.create(&slot(0)).expect("created");
         for generation in 1..4 {
             let before = fs::read(slots.path()).unwrap();
             slots.write(&slot(generation)).expect("written");
             let after = fs::read(slots.path()).unwrap();
-            assert_eq!(slots.load_newest().unwrap(), Some((slot(generation), true)));
+            assert_eq!(slots.load().unwrap(), Some(slot(generation)));
             let changed = (0..after.len()).filter(|at| before[*at] != after[*at]).collect::<Vec<_>>();
             for &torn_at in &changed {
                 let mut torn = before.clone();
@@ -185,51 +147,24 @@ mod tests {
                     torn[at] = after[at];
                 }
                 fs::write(slots.path(), &torn).unwrap();
-                // Before its first byte, the write has not begun.
-                let is_newest = torn == before;
-                let newest = Some((slot(generation - 1), is_newest));
-                assert_eq!(slots.load_newest().unwrap(), newest, "torn at {torn_at}");
+                assert_eq!(slots.load().unwrap(), Some(slot(generation - 1)), "torn at {torn_at}");
             }
             fs::write(slots.path(), &after).unwrap();
         }
     }
 
     #[test]
-    fn damage_to_any_byte_leaves_the_newest_slot_or_a_doubt() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let slots = Slots::at(dir.path().join("head"), Kind::Head);
-        slots.create(&slot(0)).expect("created");
-        for generation in 0..3 {
-            if generation > 0 {
-                slots.write(&slot(generation)).expect("written");
-            }
-            let whole = fs::read(slots.path()).unwrap();
-            for at in (0..whole.len()).filter(|at| whole[*at] != 0 || at % 512 == 0) {
-                let mut damaged = whole.clone();
-                damaged[at] ^= 1;
-                fs::write(slots.path(), &damaged).unwrap();
-                let newest = slots.load_newest().ok().flatten();
-                assert!(newest.is_none_or(|(read, sure)| read == slot(generation) || !sure), "{generation}, at {at}");
-                fs::write(slots.path(), &whole[..at]).unwrap();
-                let newest = slots.load_newest().ok().flatten();
-                assert!(newest.is_none_or(|(read, sure)| read == slot(generation) || !sure), "{generation}, to {at}");
-            }
-            fs::write(slots.path(), &whole).unwrap();
-        }
-    }
-
-    #[test]
     fn a_file_of_another_kind_is_not_taken_for_ours() {
         let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("slots");
-        Slots::at(path.clone(), Kind::Peer).create(&slot(0)).expect("created");
-        assert!(matches!(Slots::at(path, Kind::Head).load(), Err(StoreError::DamagedFile { .. })));
+        let slots = Slots::at(dir.path().join("copy"));
+        fs::write(slots.path(), [b"bzr-head".as_slice(), &[0; 2 * SLOT]].concat()).unwrap();
+        assert!(matches!(slots.load(), Err(StoreError::DamagedFile { .. })));
     }
 
     #[test]
     fn a_newer_format_is_refused_by_name_not_called_damage() {
         let dir = tempfile::tempdir().expect("a directory");
-        let slots = Slots::at(dir.path().join("head"), Kind::Head);
+        let slots = Slots::at(dir.path().join("copy"));
         slots.create(&slot(0)).expect("created");
         let mut image = fs::read(slots.path()).unwrap();
         image[8..10].copy_from_slice(&(FORMAT + 1).to_le_bytes());
@@ -243,7 +178,7 @@ mod tests {
     #[test]
     fn creating_leaves_an_existing_file_as_it_is() {
         let dir = tempfile::tempdir().expect("a directory");
-        let slots = Slots::at(dir.path().join("head"), Kind::Head);
+        let slots = Slots::at(dir.path().join("copy"));
         slots.create(&slot(6)).expect("created");
         slots.create(&slot(0)).expect("left");
         assert_eq!(slots.load().unwrap(), Some(slot(6)));

@@ -22,10 +22,18 @@ use tempfile::{Builder, NamedTempFile};
 /// # Errors
 /// When there is such a file already ([`io::ErrorKind::AlreadyExists`]), or it cannot be written.
 pub fn create_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_whole_of(path, &[bytes])
+}
+
+/// The same, of bytes that are in several places.
+///
+/// # Errors
+/// As for [`create_whole`].
+pub fn create_whole_of(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let dir = dir_of(path);
     match nameless(dir)? {
-        Some(file) => link(&fill(file, bytes)?, path)?,
-        None => named(dir, bytes, None)?.into_temp_path().persist_noclobber(path).map_err(|error| error.error)?,
+        Some(file) => link(&fill(file, parts)?, path)?,
+        None => named(dir, parts, None)?.into_temp_path().persist_noclobber(path).map_err(|error| error.error)?,
     }
     sync_dir(dir)
 }
@@ -36,8 +44,8 @@ pub fn create_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// When it cannot be written; then what was there is still there.
 pub fn replace_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = dir_of(path);
-    let file = nameless(dir)?.map(|file| fill(file, bytes)).transpose()?;
-    named(dir, bytes, file.as_ref())?.into_temp_path().persist(path).map_err(|error| error.error)?;
+    let file = nameless(dir)?.map(|file| fill(file, &[bytes])).transpose()?;
+    named(dir, &[bytes], file.as_ref())?.into_temp_path().persist(path).map_err(|error| error.error)?;
     sync_dir(dir)
 }
 
@@ -87,12 +95,12 @@ fn nameless(dir: &Path) -> io::Result<Option<File>> {
 }
 
 /// The file, or else a new one with these bytes, under some name in the directory.
-fn named(dir: &Path, bytes: &[u8], file: Option<&File>) -> io::Result<NamedTempFile<()>> {
+fn named(dir: &Path, parts: &[&[u8]], file: Option<&File>) -> io::Result<NamedTempFile<()>> {
     let make = |name: &Path| match file {
         Some(file) => link(file, name),
         None => {
             let file = for_owner().create_new(true).open(name)?;
-            fill(file, bytes).map(drop).inspect_err(|_| drop(std::fs::remove_file(name)))
+            fill(file, parts).map(drop).inspect_err(|_| drop(std::fs::remove_file(name)))
         }
     };
     let made = Builder::new().prefix(".bazaar-").make_in(dir, make);
@@ -105,8 +113,8 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
     Ok(linkat(CWD, nameless.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-fn fill(mut file: File, bytes: &[u8]) -> io::Result<File> {
-    file.write_all(bytes)?;
+fn fill(mut file: File, parts: &[&[u8]]) -> io::Result<File> {
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()?;
     Ok(file)
 }
@@ -131,7 +139,7 @@ mod tests {
         assert!(!is_named(&first, &file).unwrap() && !is_named(&first, &dir.path().join("none")).unwrap());
         assert_eq!(fs::read(&file).unwrap(), b"three");
         // As on a memory stick.
-        let by_name = || named(dir.path(), b"four", None).unwrap().into_temp_path();
+        let by_name = || named(dir.path(), &[b"four"], None).unwrap().into_temp_path();
         assert!(by_name().persist_noclobber(&file).is_err());
         assert_eq!(fs::read(&file).unwrap(), b"three");
         by_name().persist(&file).unwrap();

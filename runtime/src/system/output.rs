@@ -49,8 +49,8 @@ pub fn print(text: &str) -> Result<Reader, OutputError> {
     };
     match written {
         Ok(()) => Ok(Reader::There),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(OutputError { name: "standard output".to_owned(), error }),
+        Err(CutShort { error, .. }) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(CutShort { error, .. }) => Err(OutputError { name: "standard output".to_owned(), error }),
     }
 }
 
@@ -97,6 +97,14 @@ impl Write for Standard {
     }
 }
 
+/// A text was not written to its end.
+#[derive(Debug)]
+struct CutShort {
+    /// How many of its lines are not there, or not whole.
+    lost: u64,
+    error: io::Error,
+}
+
 /// Writes texts of whole lines. After one that was cut short, because the disk was full for a while, the next begins on
 /// a line of its own.
 #[derive(Debug)]
@@ -110,21 +118,27 @@ impl<W: Write> WholeLines<W> {
         WholeLines { out, is_torn }
     }
 
-    fn write(&mut self, text: &str) -> io::Result<()> {
+    fn write(&mut self, text: &str) -> Result<(), CutShort> {
+        let mut rest = text.as_bytes();
+        self.write_from(&mut rest).map_err(|error| CutShort { lost: newlines(rest), error })
+    }
+
+    /// Leaves in `rest` what was not written.
+    fn write_from(&mut self, rest: &mut &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.out.write_all(b"\n")?;
             self.is_torn = false;
         }
-        let mut rest = text.as_bytes();
         while !rest.is_empty() {
             match self.out.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.is_torn = rest.len() < text.len();
-                    return Err(error);
+                Ok(written) => {
+                    let (done, left) = rest.split_at(written.min(rest.len()));
+                    self.is_torn = done.last() != Some(&b'\n');
+                    *rest = left;
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         self.out.flush()
@@ -156,27 +170,38 @@ impl LogFile {
         Ok(LogFile { path: path.to_owned(), whose, lines: WholeLines::new(file, is_torn), lost: 0, trouble: None })
     }
 
-    /// Appends a line, or counts it as lost. At the first that is lost this is said on standard error.
-    pub fn append(&mut self, line: &str) {
+    /// Appends lines, each with its line break, or counts them as lost; so many are lost already that should have come
+    /// before them. At the first that is lost this is said on standard error.
+    pub fn append(&mut self, lines: &str, skipped: u64) {
+        if skipped > 0 {
+            self.lose(skipped, "too many at once for the disk");
+        }
         let gap = match self.lost {
             0 => String::new(),
             lost => format!("(lines are missing here, which could not be written: {lost})\n"),
         };
-        match self.lines.write(&format!("{gap}{line}\n")) {
-            Ok(()) => self.lost = 0,
-            Err(error) => {
-                if self.lost == 0 {
-                    complain(&format!(
-                        "warning: {} cannot write {}: {error}; it goes on without until it can",
-                        self.whose,
-                        self.path.display()
-                    ));
-                }
-                self.lost += 1;
-                let lost = self.trouble.as_ref().map_or(0, |(lost, _)| *lost) + 1;
-                self.trouble = Some((lost, error.to_string()));
-            }
+        // The gap's line is none of those that can be lost.
+        let written = self.lines.write(&gap).map_err(|error| CutShort { lost: newlines(lines.as_bytes()), ..error });
+        let written = written.and_then(|()| {
+            self.lost = 0;
+            self.lines.write(lines)
+        });
+        if let Err(CutShort { lost, error }) = written {
+            self.lose(lost, &error.to_string());
         }
+    }
+
+    fn lose(&mut self, lines: u64, why: &str) {
+        if self.lost == 0 {
+            complain(&format!(
+                "warning: {} cannot write {}: {why}; it goes on without until it can",
+                self.whose,
+                self.path.display()
+            ));
+        }
+        self.lost += lines;
+        let lost = self.trouble.as_ref().map_or(0, |(lost, _)| *lost) + lines;
+        self.trouble = Some((lost, why.to_owned()));
     }
 
     /// What is wrong with it, in words: how many lines are missing and why.
@@ -185,6 +210,10 @@ impl LogFile {
         let (lost, why) = self.trouble.as_ref()?;
         Some(format!("lines missing from {}, which could not be written: {lost} ({why})", self.path.display()))
     }
+}
+
+fn newlines(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// Whether a file ends in mid-line.
@@ -244,7 +273,7 @@ mod tests {
         let path = dir.path().join("log");
         for (before, after) in [("", "new\n"), ("old\n", "old\nnew\n"), ("ol", "ol\nnew\n")] {
             std::fs::write(&path, before).unwrap();
-            LogFile::open(&path, "it".to_owned()).unwrap().append("new");
+            LogFile::open(&path, "it".to_owned()).unwrap().append("new\n", 0);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
         }
     }
@@ -260,15 +289,15 @@ mod tests {
         };
         let mut log = full();
         assert_eq!(log.trouble(), None);
-        log.append("one");
-        log.append("two");
+        log.append("one\n", 0);
+        log.append("two\n", 0);
         let trouble = log.trouble().unwrap();
         assert!(trouble.contains("/dev/full") && trouble.contains(": 2 (No space left"), "{trouble}");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         log.lines = LogFile::open(&path, "it".to_owned()).unwrap().lines;
-        log.append("three");
-        log.append("four");
+        log.append("three\n", 0);
+        log.append("four\n", 0);
         let written = std::fs::read_to_string(&path).unwrap();
         assert_eq!(written, "(lines are missing here, which could not be written: 2)\nthree\nfour\n");
         assert!(log.trouble().is_some(), "they are still missing");
