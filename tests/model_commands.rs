@@ -183,6 +183,41 @@ fn mutants_print_each_name_once() {
     assert_documented(&serde_json::from_str(&out).unwrap(), &OWN);
 }
 
+/// SPEC H5.
+#[test]
+fn shells_and_readers_of_manuals_are_served() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, script, says) = model(&["completions", shell]);
+        assert_eq!((code, says.as_str()), (Some(0), ""));
+        assert!(["simulate", "explore"].iter().all(|command| script.contains(command)), "{shell}: {script}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (code, _, says) = model(&["man", home.path().to_str().unwrap()]);
+    assert_eq!((code, says.as_str()), (Some(0), ""));
+    assert!(fs::read_to_string(home.path().join("bazaar-model-check.1")).unwrap().contains("thorough"));
+    let (code, _, says) = model(&["man", "/dev/null/man"]);
+    assert_eq!(code, Some(3));
+    assert!(says.contains("cannot write /dev/null/man"), "{says}");
+}
+
+#[test]
+fn rates_stand_beside_that_of_paxos() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("rates.json");
+    let (code, out, says) = model(&["bench", "--quick", "--json", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{says}");
+    let rates: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let rates = rates.as_array().unwrap();
+    assert_eq!((rates.len(), &rates[0]["states"]), (4, &16_668.into()), "{out}");
+    for rate in rates {
+        assert!(rate["to_paxos"].as_f64() > Some(0.0) && out.contains(rate["scenario"].as_str().unwrap()), "{rate}");
+        assert_documented(rate, &OWN);
+    }
+    let (code, _, says) = model(&["bench", "nowhere"]);
+    assert_eq!(code, Some(2));
+    assert!(says.contains("there is no scenario \"nowhere\""), "{says}");
+}
+
 #[test]
 fn docs_models_md_is_what_the_command_prints() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));

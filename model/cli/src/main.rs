@@ -1,7 +1,7 @@
 //! `bazaar-model`: checks the trading post's protocol in every schedule.
 
 use std::{
-    env,
+    env, fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,8 +19,10 @@ use bazaar_model::{
     subject::scenario::{Extent, Recorded},
 };
 use bazaar_model_mutants::{search::mutants::WITHIN, subject::scenario::Family};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
+mod bench;
 mod gallery;
 mod journal;
 mod mutants;
@@ -62,6 +64,18 @@ enum Command {
     /// List the scenarios, or describe some: what runs, the adversary, the bounds and why they suffice, the number of
     /// states.
     List(ListArguments),
+    /// Measure how fast the models are searched and what a state takes, beside stateright's Paxos.
+    Bench(bench::BenchArguments),
+    /// Print what completes commands and flags in a shell: `bazaar-model completions bash`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual, a page for each command.
+    Man {
+        /// The directory to write it into; it is made if there is none.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -213,7 +227,28 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Replay(arguments) => replay(&arguments),
         Command::List(arguments) => list(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { directory } => man(&directory),
     }
+}
+
+fn completions(shell: Shell) -> io::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "bazaar-model", &mut script);
+    stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn man(directory: &Path) -> io::Result<ExitCode> {
+    let write = || {
+        fs::create_dir_all(directory)?;
+        clap_mangen::generate_to(Arguments::command(), directory)
+    };
+    write().map_err(|error| lose(&directory.display().to_string(), &error))?;
+    let page = directory.join("bazaar-model.1");
+    writeln!(stdout(), "wrote the manual into {}; now: man {}", directory.display(), page.display())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn usage(what: &str) -> ExitCode {

@@ -16,6 +16,8 @@ use bazaar_model_mutants::search::mutants::{CATALOGUE, Line};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::bench::Rate;
+
 struct Adversary;
 
 impl Visitor for Adversary {
@@ -185,6 +187,25 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "| `{mutant}` | {} | `{scenario}` | {steps} | {} |", property, mutant.sentence())?;
     }
     Ok(())
+}
+
+/// How fast models were searched, beside stateright's Paxos.
+pub fn rates(out: &mut impl Write, rates: &[Rate]) -> io::Result<()> {
+    let mut table = plain(&["scenario", "model", "states", "seconds", "states/s", "to paxos", "B/state"]);
+    for rate in rates {
+        // With few states, what the process needs anyway would dominate.
+        let bytes = rate.bytes_per_state.filter(|_| rate.states >= 50_000);
+        table.add_row([
+            cell(&rate.scenario),
+            cell(&rate.model),
+            cell(&rate.states.to_string()),
+            cell(&format!("{:.1}", rate.seconds)),
+            cell(&format!("{:.0}", rate.states_per_second)),
+            cell(&format!("{:.2}", rate.to_paxos)),
+            cell(&bytes.map_or("-".to_owned(), |bytes| bytes.to_string())),
+        ]);
+    }
+    print(out, &table)
 }
 
 /// Prints what was checked, the numbers of states and the verdicts, and then each violation step by step.

@@ -11,6 +11,7 @@ use bazaar_runtime::{
     system::output,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::Failure;
 
@@ -110,6 +111,12 @@ pub enum Command {
     Restore(Restore),
     /// Draw the network
     Graph(Graph),
+    /// Measure what a purchase takes here and how many there are a second, beside what disk and network take
+    Bench(Bench),
+    /// Print what completes commands and flags in a shell
+    Completions(Completions),
+    /// Write the manual, a page for each command
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -498,6 +505,82 @@ pub struct Graph {
     /// A picture, Graphviz's language, or an adjacency list
     #[arg(long, value_enum, default_value_t = Format::Svg)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar bench                                  all of them, some minutes
+  bazaar bench latency throughput --plots plots
+  bazaar bench --quick                          whether it works, not how fast it is
+
+Figures are of this machine while nothing else runs on it; compare them within one run, with the baseline beside them.
+docs/experiments.md says what each experiment shows.")]
+pub struct Bench {
+    /// What to measure [default: all]
+    #[arg(value_enum, value_name = "EXPERIMENT")]
+    pub experiments: Vec<Experiment>,
+    /// A few samples of each
+    #[arg(long)]
+    pub quick: bool,
+    /// Write all figures into this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the plots into this directory, as SVG
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Where the bazaars run while they are measured: it is the disk there that counts [default: here]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Experiment {
+    /// What the machine takes by itself: a sync, a round trip, a call, a commit
+    Baseline,
+    /// One purchase after the other, without an election
+    Latency,
+    /// The same, with another trader every 100 purchases
+    Reelection,
+    /// Purchases a second, with 1 to 256 buyers
+    Throughput,
+    /// How long nothing is sold after the trader was killed
+    Failover,
+    /// Long books, and many peers in one process
+    Scale,
+}
+
+impl Experiment {
+    pub const ALL: [Experiment; 6] = [
+        Experiment::Baseline,
+        Experiment::Latency,
+        Experiment::Reelection,
+        Experiment::Throughput,
+        Experiment::Failover,
+        Experiment::Scale,
+    ];
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar completions bash > ~/.local/share/bash-completion/completions/bazaar
+  bazaar completions zsh > ~/.zfunc/_bazaar
+  bazaar completions fish > ~/.config/fish/completions/bazaar.fish")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  bazaar man ~/.local/share/man/man1
+  man bazaar-run")]
+pub struct Man {
+    /// The directory to write it into; it is made if there is none
+    pub dir: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 mod backup;
+mod bench;
 mod books;
 pub mod cli;
 mod faults;
@@ -27,9 +28,10 @@ use bazaar_runtime::{
     },
     tools::access::AccessError,
 };
+use clap::CommandFactory as _;
 use thiserror::Error;
 
-use self::cli::{Command, Init, Which};
+use self::cli::{Cli, Command, Completions, Init, Man, Which};
 
 /// Why a command fails. It decides the exit code.
 #[derive(Debug, Error)]
@@ -140,7 +142,26 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Backup(flags) => backup::backup(&flags),
         Command::Restore(flags) => backup::restore(&flags),
         Command::Graph(flags) => look::graph(&flags),
+        Command::Bench(flags) => bench::bench(&flags),
+        Command::Completions(flags) => completions(&flags),
+        Command::Man(flags) => man(&flags),
     }
+}
+
+fn completions(flags: &Completions) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(flags.shell, &mut Cli::command(), "bazaar", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn man(flags: &Man) -> Result<ExitCode, Failure> {
+    let name = output::shown(&flags.dir);
+    let failed = |error| Failure::Output(OutputError { name: name.clone(), error });
+    std::fs::create_dir_all(&flags.dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), &flags.dir).map_err(failed)?;
+    print(&format!("wrote the manual into {name}; now: man {}\n", flags.dir.join("bazaar.1").display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn init(flags: &Init) -> Result<ExitCode, Failure> {

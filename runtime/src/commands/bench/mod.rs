@@ -1,0 +1,141 @@
+//! `bazaar bench`: what this build does on this machine, beside what the machine does by itself (SPEC F).
+//!
+//! Every experiment runs real processes in a directory of its own, below one that is removed afterwards. What people and
+//! programs read of it is a [`Finding`].
+
+mod baseline;
+mod failover;
+mod latency;
+mod market;
+mod plot;
+mod sample;
+mod scale;
+mod throughput;
+
+use std::{fmt::Display, fs, path::Path, process::ExitCode};
+
+use bazaar_runtime::system::{
+    files,
+    output::{self, OutputError},
+};
+use serde_json::json;
+
+use self::{baseline::Baseline, sample::shown};
+use super::{
+    Failure, block_on,
+    cli::{Bench, Experiment},
+    print,
+    table::table,
+};
+
+/// Names and pictures.
+type Plots = Vec<(String, String)>;
+
+/// Rows of figures below what they are.
+struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// What an experiment has found.
+struct Finding {
+    name: &'static str,
+    title: String,
+    tables: Vec<Table>,
+    /// What else is to be said, in sentences.
+    notes: Vec<String>,
+    plots: Plots,
+    json: serde_json::Value,
+}
+
+impl Finding {
+    fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = format!("\n{}\n", self.title);
+        for Table { head, rows } in &self.tables {
+            let _ = write!(text, "\n{}", table(head, rows));
+        }
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}\n");
+        }
+        text
+    }
+}
+
+pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
+    let wanted = match &*flags.experiments {
+        [] => Experiment::ALL.to_vec(),
+        some => Experiment::ALL.into_iter().filter(|one| some.contains(one)).collect(),
+    };
+    if let Some(plots) = &flags.plots {
+        fs::create_dir_all(plots).map_err(stuck(&format!("create {}", output::shown(plots))))?;
+    }
+    // Said now, rather than when there is something to write.
+    if let Some(dir) = flags.json.as_deref().map(files::dir_of).filter(|dir| !dir.is_dir()) {
+        return Err(Failure::Usage(format!("--json: there is no directory {}", output::shown(dir))));
+    }
+    let parent = flags.dir.as_deref().unwrap_or(Path::new("."));
+    let dir = tempfile::Builder::new().prefix("bazaar-bench-").tempdir_in(parent);
+    let dir = dir.map_err(|error| Failure::Usage(format!("cannot measure in {}: {error}", output::shown(parent))))?;
+    if baseline::is_in_memory(dir.path()) {
+        say("warning: this directory is in memory, where nothing is ever synced; give a --dir on a disk");
+    }
+    say("baseline");
+    let baseline = Baseline::measure(dir.path(), if flags.quick { 100 } else { 2_000 })?;
+    let mut found = serde_json::Map::new();
+    for experiment in wanted {
+        let finding = match experiment {
+            Experiment::Baseline => baseline.finding(),
+            Experiment::Latency => latency::latency(dir.path(), flags.quick, &baseline)?,
+            Experiment::Reelection => latency::reelection(dir.path(), flags.quick, &baseline)?,
+            Experiment::Throughput => throughput::throughput(dir.path(), flags.quick, &baseline)?,
+            Experiment::Failover => failover::failover(dir.path(), flags.quick, &baseline)?,
+            Experiment::Scale => scale::scale(dir.path(), flags.quick, &baseline)?,
+        };
+        print(&finding.text())?;
+        if let Some(plots) = &flags.plots {
+            for (name, svg) in &finding.plots {
+                let file = plots.join(format!("{name}.svg"));
+                write(&file, svg)?;
+                say(&format!("wrote {}", output::shown(&file)));
+            }
+        }
+        found.insert(finding.name.to_owned(), finding.json);
+    }
+    if let Some(file) = &flags.json {
+        let all = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "quick": flags.quick,
+            "machine": machine(),
+            "baseline": baseline.finding().json,
+            "experiments": found,
+        });
+        let text = serde_json::to_string_pretty(&all).map_err(stuck("make JSON"))? + "\n";
+        write(file, &text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    Ok(fs::write(file, text).map_err(|error| OutputError { name: output::shown(file), error })?)
+}
+
+/// What the figures are of.
+fn machine() -> serde_json::Value {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({ "cores": cores, "cpu": model, "kernel": kernel.trim() })
+}
+
+/// Says on standard error what is being done, for whoever waits.
+fn say(what: &str) {
+    output::complain(what);
+}
+
+/// What could not be done, as a failure.
+fn stuck<E: Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    let what = what.to_owned();
+    move |error| Failure::Stuck(format!("cannot {what}: {error}"))
+}

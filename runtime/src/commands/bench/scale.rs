@@ -1,0 +1,304 @@
+//! What size costs: long books, and many peers in one process (SPEC F4).
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs,
+    ops::ControlFlow,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use bazaar_protocol::{config::Ordering, effect::Note, id::PeerId};
+use bazaar_runtime::{
+    config::{
+        LedgerSettings,
+        run_dir::{ledger_dir, peer_dir, pid_file, store_dir},
+    },
+    processes::report::{ProcessEvent, What},
+    system::process::ProcessMark,
+    tools::access::Run,
+};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{
+    Failure, Finding, Table,
+    baseline::Baseline,
+    block_on,
+    market::{Market, Ready, note, since_1970},
+    plot::{Axis, Chart, Series},
+    sample::{Sample, micros, millis, shown},
+    say, stuck, throughput,
+};
+
+/// How many buyers fill the books.
+const BUYERS: u32 = 16;
+
+/// How long purchases are timed once the books have been opened again.
+const TIMED: Duration = Duration::from_secs(3);
+
+/// How long a process is watched while nobody wants anything.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What books of some length cost.
+struct Books {
+    records: u64,
+    /// From the start of the ledger's process until it serves.
+    opening: Duration,
+    /// From the win of the election until the trader is in office.
+    takeover: Duration,
+    /// The resident memory of the ledger's process, in bytes.
+    memory: u64,
+    disk: u64,
+    answers: Sample,
+}
+
+fn market(dir: &Path) -> Result<Ready, Failure> {
+    Market {
+        dir: dir.to_owned(),
+        config: throughput::config(BUYERS, Ordering::SmallestOpen, LedgerSettings::default().snapshot_every),
+        processes: Some(1),
+        kinds: &["process_started", "ledger_ready", "election_won", "took_office", "wanted", "bought"],
+        of: Vec::new(),
+        restart_after: None,
+        at_most: Duration::from_secs(600),
+    }
+    .prepare()
+}
+
+/// Trades until the books have so many records.
+fn fill(dir: &Path, records: u64) -> Result<(), Failure> {
+    let ready = market(dir)?;
+    let is_full = Cell::new(false);
+    let watching = async {
+        loop {
+            sleep(Duration::from_millis(50)).await;
+            let head = match Run::at(dir) {
+                Ok(run) => run.ledger_info().await.map(|info| info.status.head.0).unwrap_or_default(),
+                Err(_) => 0,
+            };
+            if head >= records {
+                is_full.set(true);
+                // The run ends at the next event.
+                return std::future::pending::<()>().await;
+            }
+        }
+    };
+    block_on(async {
+        let running = ready.run(|_| if is_full.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+        tokio::select! {
+            ran = running => ran.map(drop),
+            () = watching => Ok(()),
+        }
+    })
+}
+
+fn books(dir: &Path, records: u64) -> Result<Books, Failure> {
+    say(&format!("scale: books of {records} records"));
+    let dir = dir.join(format!("scale-{records}"));
+    fill(&dir, records)?;
+    let ready = market(&dir)?;
+    let (mut started, mut opened, mut won, mut office) = (None, None, None, None);
+    let (mut asked, mut answers, mut timed_until) = (BTreeMap::new(), Vec::new(), None);
+    let mut memory = 0;
+    block_on(async {
+        ready
+            .run(|event| {
+                let now = since_1970(event.time);
+                match &event.what {
+                    What::Process(ProcessEvent::ProcessStarted { process, .. }) if process == "the ledger" => {
+                        started = Some(now);
+                    }
+                    What::Process(ProcessEvent::LedgerReady { .. }) => opened = Some(now),
+                    What::Peer(_) | What::Process(_) => {}
+                }
+                match (event.peer, note(event)) {
+                    (_, Some((Note::ElectionWon, at))) => won = Some(at),
+                    (_, Some((Note::TookOffice { .. }, at))) => office = Some(at),
+                    (Some(peer), Some((Note::Wanted { .. }, at))) => {
+                        asked.insert(peer, at);
+                    }
+                    (Some(peer), Some((Note::Bought { .. }, at))) => {
+                        let until = *timed_until.get_or_insert(at + TIMED);
+                        answers.extend(asked.remove(&peer).map(|asked| at.saturating_sub(asked)));
+                        if at > until {
+                            memory = resident(&ledger_dir(&dir)).unwrap_or_default();
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            })
+            .await
+    })?;
+    let between =
+        |from: Option<Duration>, to: Option<Duration>| to.unwrap_or_default().saturating_sub(from.unwrap_or_default());
+    Ok(Books {
+        records,
+        opening: between(started, opened),
+        takeover: between(won, office),
+        memory,
+        disk: size_of(&store_dir(&ledger_dir(&dir))),
+        answers: answers.into_iter().collect(),
+    })
+}
+
+/// What a process of some peers costs while nobody wants anything.
+struct Hosted {
+    peers: u32,
+    memory: u64,
+    descriptors: usize,
+    /// Of one processor, in percent.
+    busy: f64,
+}
+
+fn hosted(dir: &Path, peers: u32) -> Result<Hosted, Failure> {
+    say(&format!("scale: {peers} peers in one process, and nobody wants anything"));
+    let dir = dir.join(format!("hosted-{peers}"));
+    let ready = Market {
+        dir: dir.clone(),
+        config: format!("peers = {peers}\nseed = 7\n[waits]\nthink = \"never\"\n"),
+        processes: Some(1),
+        kinds: &["took_office", "recognised", "registered"],
+        of: Vec::new(),
+        restart_after: None,
+        at_most: Duration::from_secs(120),
+    }
+    .prepare()?;
+    let (mut knowing, known, is_measured) = (0, Cell::new(false), Cell::new(false));
+    let measured = async {
+        while !known.get() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        // Deposits and the last greetings.
+        sleep(Duration::from_secs(2)).await;
+        let of = peer_dir(&dir, PeerId(0));
+        let (from, before) = (Instant::now(), ticks(&of)?);
+        sleep(IDLE).await;
+        let ticks = ticks(&of)?.saturating_sub(before);
+        let busy = ticks as f64 / rustix::param::clock_ticks_per_second() as f64 / from.elapsed().as_secs_f64() * 100.0;
+        is_measured.set(true);
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", pid(&of)?)).map_err(stuck("count descriptors"))?.count();
+        Ok::<_, Failure>(Hosted { peers, memory: resident(&of)?, descriptors, busy })
+    };
+    block_on(async {
+        let running = ready.run(|event| {
+            if let Some((Note::Recognised { .. } | Note::TookOffice { .. }, _)) = note(event) {
+                knowing += 1;
+                known.set(knowing >= peers);
+            }
+            ControlFlow::Continue(())
+        });
+        tokio::select! {
+            hosted = measured => hosted,
+            ran = running => Err(ran.err().unwrap_or_else(|| Failure::Stuck("it ended early".to_owned()))),
+        }
+    })
+}
+
+fn pid(dir: &Path) -> Result<u32, Failure> {
+    let mark = ProcessMark::read(&pid_file(dir));
+    mark.map(|mark| mark.pid()).ok_or_else(|| Failure::Stuck(format!("no process is noted in {}", dir.display())))
+}
+
+/// The resident memory of the process that is noted in a directory, in bytes.
+fn resident(dir: &Path) -> Result<u64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid(dir)?)).map_err(stuck("read a process's memory"))?;
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    Ok(kilobytes.unwrap_or(0_u64) * 1_024)
+}
+
+/// How long the process that is noted in a directory has worked, in ticks of the system's clock.
+fn ticks(dir: &Path) -> Result<u64, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid(dir)?)).map_err(stuck("read a process's times"))?;
+    // The name before the last parenthesis may hold spaces.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>()).unwrap_or_default();
+    Ok([11, 12].iter().filter_map(|nth| fields.get(*nth)?.parse::<u64>().ok()).sum())
+}
+
+/// How much room a directory takes on the disk.
+fn size_of(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+pub fn scale(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, Failure> {
+    let (lengths, sizes): (&[u64], &[u32]) =
+        if quick { (&[1_000], &[10]) } else { (&[10_000, 100_000, 1_000_000], &[1, 10, 100, 500]) };
+    let books = lengths.iter().map(|records| books(dir, *records)).collect::<Result<Vec<_>, _>>()?;
+    let hosted = sizes.iter().map(|peers| hosted(dir, *peers)).collect::<Result<Vec<_>, _>>()?;
+    let of_books = books.iter().map(|books| {
+        vec![
+            books.records.to_string(),
+            shown(books.opening),
+            shown(books.takeover),
+            megabytes(books.memory),
+            megabytes(books.disk),
+            shown(books.answers.median()),
+            shown(books.answers.percentile(99)),
+        ]
+    });
+    let of_hosted = hosted.iter().map(|hosted| {
+        vec![
+            hosted.peers.to_string(),
+            megabytes(hosted.memory),
+            hosted.descriptors.to_string(),
+            format!("{:.1} %", hosted.busy),
+        ]
+    });
+    let line = |name: &str, of: &dyn Fn(&Books) -> Duration| {
+        Series::line(name, books.iter().map(|books| (books.records as f64, millis(of(books)))).collect())
+    };
+    let chart = Chart {
+        title: "Long books".to_owned(),
+        x: Axis::logarithmic("records in the books"),
+        y: Axis::logarithmic("time, ms"),
+        series: vec![
+            line("opening", &|books| books.opening),
+            line("takeover", &|books| books.takeover),
+            line("request to answer, p50", &|books| books.answers.median()),
+        ],
+        marks: Vec::new(),
+    };
+    Ok(Finding {
+        name: "scale",
+        title: "What size costs".to_owned(),
+        tables: vec![
+            Table {
+                head: vec!["records", "opening", "takeover", "ledger's memory", "disk", "answer p50", "answer p99"],
+                rows: of_books.collect(),
+            },
+            Table { head: vec!["peers", "memory", "descriptors", "one processor, idle"], rows: of_hosted.collect() },
+        ],
+        notes: vec![
+            format!(
+                "Opening: from the start of the ledger's process until it serves. Takeover: from the win of an election until the trader is in office. Answers: {BUYERS} buyers, all peers in one process."
+            ),
+            baseline.line(),
+        ],
+        plots: vec![("scale".to_owned(), chart.draw()?)],
+        json: json!({
+            "books": books.iter().map(|books| json!({
+                "records": books.records, "opening_us": micros(books.opening), "takeover_us": micros(books.takeover),
+                "ledger_memory_bytes": books.memory, "disk_bytes": books.disk, "request_to_answer": books.answers.json(),
+            })).collect::<Vec<_>>(),
+            "hosted": hosted.iter().map(|hosted| json!({
+                "peers": hosted.peers, "memory_bytes": hosted.memory, "descriptors": hosted.descriptors,
+                "busy_percent": hosted.busy,
+            })).collect::<Vec<_>>(),
+        }),
+    })
+}
