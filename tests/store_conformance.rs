@@ -820,6 +820,59 @@ fn damage_to_any_byte_of_a_killed_ledger_loses_no_acknowledged_record_unnoticed(
     damage_a_ledger(options, (dir, batches, author));
 }
 
+/// A power failure leaves sled as it was when it was last synced, at the least, and the second head as it is.
+#[test]
+fn what_sled_lacks_is_beside_the_second_head() {
+    let options = LedgerOptions { latest: FEW, ..NO_SNAPSHOTS };
+    let (dir, mut batches, mut author) = ledger_dir(options, &[1, 4, 9]);
+    // Opening it syncs all.
+    let mut ledger = SledLedger::open(dir.path(), options).expect("opens");
+    let durable = Image::of(&dir.path().join("log"));
+    for _ in 0..5 {
+        batches.push(author.trade(6));
+        ledger.append(batches.last().unwrap()).unwrap();
+        ledger.sync().unwrap();
+    }
+    let head = fs::read(dir.path().join("head")).unwrap();
+    drop(ledger);
+    durable.put_back(&dir.path().join("log"));
+    fs::write(dir.path().join("head"), head).unwrap();
+    assert_eq!(read_acknowledged(dir.path()).expect("intact"), batches, "a tool");
+    // What is put into the log is durable there before it may be overwritten beside it.
+    let ledger = SledLedger::open(dir.path(), options).expect("opens");
+    assert_eq!((all_batches(&ledger), ledger.cut()), (batches.clone(), None));
+    assert_eq!(in_sled(&Image::of(dir.path())), batches.len());
+    drop(ledger);
+    assert_eq!(all_batches(&SledLedger::open(dir.path(), options).expect("opens")), batches);
+}
+
+/// Of sled's own writes, a power failure may leave some and not others, so there must not be many.
+#[test]
+fn sled_is_synced_before_it_has_taken_much() {
+    for size in [30, 400] {
+        let options = LedgerOptions { latest: 16 * 1024 * 1024, ..NO_SNAPSHOTS };
+        let (dir, mut author) = (temporary(), Author::new(options.limits.sales_kept, 0));
+        let mut ledger = SledLedger::open(dir.path(), options).expect("created");
+        let (mut taken, mut synced, mut syncs) = (0, 0, 0);
+        for nth in 1..=200 {
+            let batch = author.trade(size);
+            let length = postcard::to_allocvec(&batch).unwrap().len();
+            taken += length;
+            ledger.append(&batch).unwrap();
+            ledger.sync().unwrap();
+            let has = in_sled(&Image::of(dir.path()));
+            if has == nth {
+                (taken, synced, syncs) = (0, nth, syncs + 1);
+            }
+            assert!(taken <= 33 * 1024 + length, "{size} records a batch: {taken} bytes since batch {synced}");
+            if syncs == 3 {
+                break;
+            }
+        }
+        assert_eq!(syncs, 3, "{size} records a batch");
+    }
+}
+
 /// How many batches sled has.
 fn in_sled(image: &Image) -> usize {
     let dir = temporary();

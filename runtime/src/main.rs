@@ -29,8 +29,8 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     cli.color.write_global();
+    let _flushed = log::Flushed(OUTPUT_TIMEOUT);
     let result = commands::run(cli.command);
-    log::flush(OUTPUT_TIMEOUT);
     // What was lost of the output counts, unless something worse has happened.
     let flushed = report::flush(OUTPUT_TIMEOUT).map_err(Failure::from);
     match result.and_then(|code| flushed.map(|()| code)) {

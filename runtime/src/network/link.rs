@@ -83,7 +83,6 @@ impl Links {
     /// When there is no such link.
     pub fn cut(&self, to: PeerId) -> Result<bool, HandRefusal> {
         let (outbox, _) = self.links.get(&to).ok_or(HandRefusal::NotNeighbours)?;
-        lock(&outbox.queue).neighbour = None;
         Ok(outbox.cut.send_if_modified(|cut| !std::mem::replace(cut, true)))
     }
 
@@ -135,7 +134,14 @@ impl Outbox {
 
     fn push(&self, from: PeerId, envelope: Envelope, refusals: &Refusals) {
         let mut queue = lock(&self.queue);
-        let Some(envelope) = queue.hand_over_at_once(from, envelope, refusals) else { return };
+        queue.count(&envelope);
+        let envelope = match *self.cut.borrow() {
+            true => envelope,
+            false => match queue.hand_over_at_once(from, envelope, refusals) {
+                Some(envelope) => envelope,
+                None => return,
+            },
+        };
         queue.push(envelope);
         drop(queue);
         self.filled.notify_one();
@@ -167,11 +173,14 @@ struct Queue {
 }
 
 impl Queue {
-    /// Gives an envelope to a neighbour in this process, if there is room and none waits before it; gives it back if not.
-    fn hand_over_at_once(&mut self, from: PeerId, envelope: Envelope, refusals: &Refusals) -> Option<Envelope> {
+    fn count(&mut self, envelope: &Envelope) {
         self.counts.given += 1;
         self.counts.clocks += u64::from(envelope.body == Body::Clock);
         self.counts.flooded += u64::from(matches!(envelope.route, Route::Flood { to: Some(_), .. }));
+    }
+
+    /// Gives an envelope to a neighbour in this process, if there is room and none waits before it; gives it back if not.
+    fn hand_over_at_once(&mut self, from: PeerId, envelope: Envelope, refusals: &Refusals) -> Option<Envelope> {
         let neighbour = self.neighbour.as_ref().filter(|_| self.waiting.is_empty() && !self.is_handing_over);
         let Some(neighbour) = neighbour else { return Some(envelope) };
         let left = put_now(neighbour, from, envelope, refusals);
@@ -310,7 +319,14 @@ impl Link {
                     }
                     let why = match way {
                         Way::Connection(frames) => self.carry(frames, &mut backoff).await,
-                        Way::Inbox(inbox) => self.hand_over(&inbox, &mut backoff).await,
+                        Way::Inbox(inbox) => {
+                            let before = lock(&self.outbox.queue).counts.delivered;
+                            let why = self.hand_over(&inbox).await;
+                            if lock(&self.outbox.queue).counts.delivered > before {
+                                backoff.reset();
+                            }
+                            why
+                        }
                     };
                     tracing::debug!(%me, %to, "link down: {why}");
                     lock(&self.outbox.queue).close();
@@ -412,9 +428,8 @@ impl Link {
     }
 
     /// Carries to a neighbour in the same process what could not be handed over at once.
-    async fn hand_over(&self, neighbour: &mpsc::Sender<Input>, backoff: &mut Backoff) -> Down {
+    async fn hand_over(&self, neighbour: &mpsc::Sender<Input>) -> Down {
         let answer_timeout = self.shared.door.settings.answer_timeout();
-        backoff.reset();
         loop {
             if *self.outbox.cut.borrow() {
                 return Down::Cut;

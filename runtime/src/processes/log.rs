@@ -31,8 +31,10 @@ pub struct Log(Arc<File>);
 #[derive(Debug)]
 struct File {
     file: Mutex<LogFile>,
-    /// Lines that found no room to wait in.
+    /// Lines that found no room to wait in, and are not noted in the file yet.
     skipped: AtomicU64,
+    /// What is wrong with it: whoever asks does not wait for a disk.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Log {
@@ -42,7 +44,7 @@ impl Log {
     /// When the file cannot be opened for writing.
     pub fn open(path: &Path, whose: String) -> io::Result<Log> {
         let file = Mutex::new(LogFile::open(path, whose)?);
-        Ok(Log(Arc::new(File { file, skipped: AtomicU64::new(0) })))
+        Ok(Log(Arc::new(File { file, skipped: AtomicU64::new(0), trouble: Mutex::default() })))
     }
 
     /// Appends an event as one line a moment later, or counts it as lost.
@@ -53,14 +55,16 @@ impl Log {
             writer.send(Said::Line(Box::new(line)));
         } else {
             writer.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.0.skipped.fetch_add(1, Ordering::Relaxed);
+            if self.0.skipped.fetch_add(1, Ordering::Relaxed) == 0 {
+                writer.send(Said::Skipped(Arc::clone(&self.0)));
+            }
         }
     }
 
     /// What is wrong with it, in words.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.0.file.lock().unwrap_or_else(PoisonError::into_inner).trouble()
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -69,8 +73,18 @@ pub fn once_written(then: impl FnOnce() + Send + 'static) {
     WRITER.get_or_init(Writer::start).send(Said::Then(Box::new(then)));
 }
 
-/// Waits until everything is written, but no longer than `at_most`. To be called before the process ends.
-pub fn flush(at_most: Duration) {
+/// Flushes the logs when it is dropped, however its process ends: the last lines matter most after a panic.
+#[derive(Debug)]
+pub struct Flushed(pub Duration);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        flush(self.0);
+    }
+}
+
+/// Waits until everything is written, but no longer than `at_most`.
+fn flush(at_most: Duration) {
     if WRITER.get().is_some() {
         let (tell, told) = channel();
         once_written(move || {
@@ -98,6 +112,8 @@ struct Line {
 
 enum Said {
     Line(Box<Line>),
+    /// Here, lines of this file are missing.
+    Skipped(Arc<File>),
     Then(Box<dyn FnOnce() + Send>),
 }
 
@@ -150,6 +166,10 @@ fn take(said: Said, pages: &mut Vec<Page>) {
                 None => pages.push(Page { file, text }),
             }
         }
+        Said::Skipped(file) => {
+            write(pages);
+            pages.push(Page { file, text: String::new() });
+        }
         Said::Then(then) => {
             write(pages);
             then();
@@ -160,6 +180,8 @@ fn take(said: Said, pages: &mut Vec<Page>) {
 fn write(pages: &mut Vec<Page>) {
     for Page { file, text } in pages.drain(..) {
         let skipped = file.skipped.swap(0, Ordering::Relaxed);
-        file.file.lock().unwrap_or_else(PoisonError::into_inner).append(&text, skipped);
+        let mut log = file.file.lock().unwrap_or_else(PoisonError::into_inner);
+        log.append(&text, skipped);
+        *file.trouble.lock().unwrap_or_else(PoisonError::into_inner) = log.trouble();
     }
 }

@@ -22,7 +22,7 @@ use bazaar_protocol::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -52,7 +52,7 @@ use crate::{
 const INBOX: usize = 1_024;
 
 /// How many of them it takes at once: what one leads to is sent beside what the others lead to.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 32;
 
 /// Why a peer cannot start or continue.
 #[derive(Debug, Error)]
@@ -218,6 +218,14 @@ async fn drive(host_context: &HostContext, config: Config, dir: PathBuf) -> Resu
     driver.carry_out(effects);
     // DESIGN R7: nothing is sent, not even a hello, before this life is durable.
     driver.await_first_write(me).await?;
+    if !has_lived {
+        // Nor before the log says that it has lived: without that, a store that is lost would not be missed.
+        let (tell, told) = oneshot::channel();
+        once_written(move || {
+            let _ = tell.send(());
+        });
+        let _ = told.await;
+    }
     let registration = Registration {
         life,
         instance: rand::random(),

@@ -51,6 +51,11 @@ pub(super) const LOG: &str = "log";
 /// With these an idle ledger stays below 15 MB, and a leaf of sixteen batches of ordinary size fits a segment.
 const SIZES: Sizes = Sizes { segment: 256 * 1024, cache: 1024 * 1024 };
 
+/// How many bytes of batches sled takes at most before it is synced: a power failure must find what sled holds as it was at
+/// one moment, or nearly so. sled writes some four times as much, and it may use a segment again once what it held stands
+/// in others, synced or not; so it must not get through three segments without a sync.
+const UNSYNCED_IN_SLED: usize = SIZES.segment / 8;
+
 /// How many bytes of the log are read on opening before sled's cache is released.
 const WALKED_AT_ONCE: usize = 2 * 1024 * 1024;
 
@@ -107,8 +112,11 @@ pub struct SledLedger {
     tail: Tail,
     written: Head,
     synced: Position,
-    /// The batches that were written and not synced, as sled has them.
-    unsynced: Vec<u8>,
+    /// The batches that were written and not synced, as sled has them; `None` once they are too long to stand beside the
+    /// second head.
+    unsynced: Option<Vec<u8>>,
+    /// How many bytes of batches sled has taken since it was synced.
+    unsynced_in_sled: usize,
     books: Books,
     snapshot: Option<Snapshot>,
     cut: Option<Cut>,
@@ -158,7 +166,8 @@ impl SledLedger {
             tail: checked.tail,
             written: checked.end,
             synced: checked.end.position,
-            unsynced: Vec::new(),
+            unsynced: Some(Vec::new()),
+            unsynced_in_sled: 0,
             books: checked.books,
             snapshot: checked.snapshot,
             cut: None,
@@ -174,7 +183,7 @@ impl SledLedger {
         if ledger.written != found.head {
             // What a crash left above the second head became durable when the log was opened, and from here on it
             // counts.
-            ledger.second.write(ledger.written, &[])?;
+            ledger.second.write(ledger.written, Some(&[]), || Ok(()))?;
         }
         Ok(ledger)
     }
@@ -249,7 +258,12 @@ impl SledLedger {
         self.log.call(|db| db.insert(key(batch.position), &*value))?;
         self.tail = self.tail.after(batch);
         self.written = after;
-        self.unsynced.extend_from_slice(&value);
+        self.unsynced_in_sled += value.len();
+        let mut unsynced = self.unsynced.take();
+        if let Some(bytes) = &mut unsynced {
+            bytes.extend_from_slice(&value);
+        }
+        self.unsynced = unsynced.filter(|bytes| self.second.takes(bytes.len()));
         Ok(())
     }
 
@@ -257,16 +271,16 @@ impl SledLedger {
         if self.synced == self.written.position {
             return Ok(());
         }
-        let unsynced = mem::take(&mut self.unsynced);
-        if !self.second.has_room(unsynced.len()) {
-            // Before anything in the second head's file is overwritten.
+        let batches = self.unsynced.replace(Vec::new());
+        if self.unsynced_in_sled > UNSYNCED_IN_SLED {
             self.log.sync()?;
-            if self.second.takes(unsynced.len()) {
-                self.second.start_over();
-            }
+            self.unsynced_in_sled = 0;
         }
-        let with = if self.second.has_room(unsynced.len()) { &*unsynced } else { &[] };
-        self.second.write(self.written, with)?;
+        let SledLedger { second, log, unsynced_in_sled, .. } = self;
+        second.write(self.written, batches.as_deref(), || {
+            *unsynced_in_sled = 0;
+            log.sync()
+        })?;
         self.synced = self.written.position;
         let last = self.snapshot.as_ref().map_or(Position(0), Snapshot::position);
         if self.options.snapshot_every.is_some_and(|every| self.synced.0 - last.0 >= every.get()) {

@@ -163,7 +163,10 @@ impl Found {
             let mut rest = &*of_item;
             while let Some((entry, length)) = Entry::first_in(rest) {
                 let (batch, others) = rest.split_at(length);
-                batches.insert(entry.batch.position, batch.to_vec());
+                let latest = batches.entry(entry.batch.position).or_insert((copy.generation, Vec::new()));
+                if latest.0 <= copy.generation {
+                    *latest = (copy.generation, batch.to_vec());
+                }
                 rest = others;
             }
             if newest.as_ref().is_none_or(|(_, _, newest)| newest.generation < copy.generation) {
@@ -177,6 +180,7 @@ impl Found {
         }
         // If this is its second copy, a little room is left unused.
         let next = at as usize + room_for(length);
+        let batches = batches.into_iter().map(|(position, (_, batch))| (position, batch)).collect();
         Ok(Found { head: newest.head, batches, generation: newest.generation, next, size: size as usize })
     }
 }
@@ -232,32 +236,34 @@ impl SecondHead {
     /// Opens the file in which this was found.
     pub(super) fn open(path: &Path, found: &Found) -> Result<SecondHead, StoreError> {
         let file = OpenOptions::new().write(true).open(path).map_err(StoreError::io("open", path))?;
+        // A process that was killed may not have got to that.
+        file.sync_data().map_err(StoreError::io("sync", path))?;
         let Found { generation, next, size, .. } = *found;
         Ok(SecondHead { path: path.to_owned(), file, generation, next, size })
     }
 
-    /// Whether there is room for so many bytes of batches without starting over.
-    pub(super) fn has_room(&self, batches: usize) -> bool {
-        self.takes(batches) && room_for(batches) <= self.size.saturating_sub(self.next)
-    }
-
-    /// Whether there is room for so many bytes of batches once it has started over. They get no more than a third, so that
-    /// the newest item is not where the next one is written.
+    /// Whether so many bytes of batches may stand here. They get no more than a third, so that the newest item is not
+    /// where the next one is written.
     pub(super) fn takes(&self, batches: usize) -> bool {
         room_for(batches) <= self.size.saturating_sub(SMALLEST) / 3
     }
 
-    /// Starts over at the beginning. Everything in the file must be durable in sled.
-    pub(super) fn start_over(&mut self) {
-        self.next = 0;
-    }
-
-    /// Writes where the log ends now and makes it durable, with the batches that sled need not have yet: there must be
-    /// room for them. What else the head says must be in sled or in the file.
-    pub(super) fn write(&mut self, head: Head, batches: &[u8]) -> Result<(), StoreError> {
-        let bytes = encode(self.generation + 1, self.size, head, batches);
-        if bytes.len() > self.size.saturating_sub(self.next) {
-            self.start_over();
+    /// Writes where the log ends now and makes it durable, with the batches that it has taken since the last time. Calls
+    /// `sync_log` before, if that has to make durable what is to be overwritten here, or batches that do not stand here.
+    pub(super) fn write(
+        &mut self,
+        head: Head,
+        batches: Option<&[u8]>,
+        sync_log: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let batches = batches.filter(|batches| self.takes(batches.len()));
+        let room = self.size.saturating_sub(self.next);
+        if batches.is_none_or(|batches| room_for(batches.len()) > room) {
+            sync_log()?;
+        }
+        let bytes = encode(self.generation + 1, self.size, head, batches.unwrap_or_default());
+        if bytes.len() > room {
+            self.next = 0;
         }
         let written = self.file.write_all_at(&bytes, self.next as u64).and_then(|()| self.file.sync_data());
         written.map_err(StoreError::io("write and sync", &self.path))?;
@@ -290,11 +296,7 @@ mod tests {
         for size in sizes {
             let (entry, after) = Entry::encode(&head, &author.trade(*size)).unwrap();
             let mut second = SecondHead::open(&path, &found(&path)).unwrap();
-            if !second.has_room(entry.len()) {
-                assert!(second.takes(entry.len()));
-                second.start_over();
-            }
-            second.write(after, &entry).expect("written");
+            second.write(after, Some(&entry), || Ok(())).expect("written");
             head = after;
             states.push((head, fs::read(&path).unwrap()));
         }
@@ -349,7 +351,9 @@ mod tests {
 
     #[test]
     fn what_is_written_over_is_never_the_newest() {
-        let (_dir, path, states) = written(&[1; 40]);
+        // Some are too long to stand there.
+        let sizes = (0..60).map(|nth| if nth % 7 > 3 { 200 } else { 1 + nth % 5 }).collect::<Vec<_>>();
+        let (_dir, path, states) = written(&sizes);
         for pair in states.windows(2) {
             let [(head, before), (_, after)] = pair else { unreachable!("pairs") };
             let mut wiped = before.clone();
