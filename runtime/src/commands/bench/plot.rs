@@ -9,6 +9,7 @@ use plotters::{
         ranged1d::{AsRangedCoord, Ranged, ValueFormatter},
     },
     prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
 };
 
 use super::{Failure, sample::millis};
@@ -101,7 +102,11 @@ impl Chart {
     pub fn draw(&self) -> Result<String, Failure> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let x = self.x.range(points().map(|(x, _)| *x));
-        let y = self.y.range(points().map(|(_, y)| *y).chain(self.marks.iter().map(|mark| mark.at)));
+        let mut y = self.y.range(points().map(|(_, y)| *y).chain(self.marks.iter().map(|mark| mark.at)));
+        if self.series.len() > 1 {
+            // Room for the legend above them.
+            y.1 *= if self.y.is_logarithmic { (y.1 / y.0).powf(0.3) } else { 1.3 };
+        }
         on_svg(|area| match (self.x.is_logarithmic, self.y.is_logarithmic) {
             (false, false) => self.draw_on(area, x, x.0..x.1, y.0..y.1),
             (false, true) => self.draw_on(area, x, x.0..x.1, (y.0..y.1).log_scale()),
@@ -199,11 +204,11 @@ pub fn histogram(title: &str, x: Axis, times: &[Duration], marks: &[Mark]) -> Re
         chart.draw_series(bars)?;
         for (nth, mark) in marks.iter().enumerate() {
             chart.draw_series(DashedLineSeries::new([(mark.at, 0.0), (mark.at, top)], 6, 4, GREY.stroke_width(2)))?;
-            // Below each other, so that they can be read where marks are close.
+            // Below each other, so that they can be read where marks are close, and within the plot.
             let place = (mark.at, top * (1.0 - 0.06 * nth as f64));
-            chart.draw_series([
-                EmptyElement::at(place) + Text::new(mark.name.clone(), (6, 4), (FONT, 15).into_font().color(&GREY))
-            ])?;
+            let (side, gap) = if mark.at < right * 0.6 { (HPos::Left, 6) } else { (HPos::Right, -6) };
+            let style = (FONT, 15).into_font().color(&GREY).pos(Pos::new(side, VPos::Top));
+            chart.draw_series([EmptyElement::at(place) + Text::new(mark.name.clone(), (gap, 4), style)])?;
         }
         Ok(())
     })
