@@ -4,7 +4,7 @@
 //! argument, a ledger that serves and peers that panic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{env, io, ops::ControlFlow, time::Duration};
+use std::{env, io, time::Duration};
 
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::processes::{
@@ -43,7 +43,7 @@ fn a_process_that_panics_twice_in_a_row_is_given_up_with_its_last_words() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // It ends by itself, since nobody is left.
-    let (outcome, result) = runtime.block_on(supervise(&plan, &mut |_| ControlFlow::Continue(())));
+    let (outcome, result) = runtime.block_on(supervise(&plan, &mut |_| {}, std::future::pending()));
     let Err(RunError::LeftOut { who, panicked: true }) = result else { panic!("{result:?}") };
     assert_eq!(who.len(), 2, "{who:?}");
     for process in ["peer 0 (", "peers 1,2 ("] {

@@ -66,7 +66,7 @@ enum Command {
     List(ListArguments),
     /// Measure how fast the models are searched and what a state takes, beside stateright's Paxos.
     Bench(bench::BenchArguments),
-    /// Print what completes commands and flags in a shell: `bazaar-model completions bash`.
+    /// Print a completion script for a shell: `bazaar-model completions bash`.
     Completions {
         /// The shell.
         shell: Shell,
@@ -246,8 +246,8 @@ fn man(directory: &Path) -> io::Result<ExitCode> {
         clap_mangen::generate_to(Arguments::command(), directory)
     };
     write().map_err(|error| lose(&directory.display().to_string(), &error))?;
-    let page = directory.join("bazaar-model.1");
-    writeln!(stdout(), "wrote the manual into {}; now: man {}", directory.display(), page.display())?;
+    let [into, page] = [directory, &directory.join("bazaar-model.1")].map(|path| visible(&path.display().to_string()));
+    writeln!(stdout(), "wrote the manual into {into}; now: man {page}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -211,8 +211,9 @@ fn short<S: Subject>(scenario: &str, extent: Extent, subject: &S, steps: &[S::Ac
     Trace::of(scenario, extent, None, &history)
 }
 
-/// The memory this process holds, where the system tells.
-fn resident() -> Option<u64> {
+/// The memory this process holds, in bytes, where the system tells.
+#[must_use]
+pub fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)

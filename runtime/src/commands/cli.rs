@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, process::ExitCode, s
 use bazaar_protocol::{config::Ordering, id::PeerId, text};
 use bazaar_runtime::{
     config::duration::parse_duration,
-    config::{Speed, parse_ordering},
+    config::{BazaarConfig, Speed, parse_ordering},
     processes::report::{Filter, Form},
     schema::Said,
     system::output,
@@ -111,9 +111,9 @@ pub enum Command {
     Restore(Restore),
     /// Draw the network
     Graph(Graph),
-    /// Measure what a purchase takes here and how many there are a second, beside what disk and network take
+    /// Measure how long purchases take here and how many there are a second, beside what disk and network take
     Bench(Bench),
-    /// Print what completes commands and flags in a shell
+    /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual, a page for each command
     Man(Man),
@@ -169,9 +169,6 @@ pub struct Run {
     /// How long after its death a process is restarted, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "5s", value_parser = restart_after)]
     pub restart_after: RestartAfter,
-    /// Print one JSON event per line (docs/json.md)
-    #[arg(long, conflicts_with = "quiet")]
-    pub json: bool,
     #[command(flatten)]
     pub shown: Shown,
 }
@@ -179,6 +176,9 @@ pub struct Run {
 /// Which events are printed.
 #[derive(Debug, Args)]
 pub struct Shown {
+    /// Print one JSON event per line (docs/json.md)
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
     /// Print only events of these kinds, as JSON names them, such as sold,took_office; the logs have all
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = kind, conflicts_with = "quiet")]
     pub only: Vec<String>,
@@ -192,11 +192,20 @@ pub struct Shown {
 }
 
 impl Shown {
-    pub fn form(&self, json: bool) -> Form {
-        match (json, self.quiet) {
+    pub fn form(&self) -> Form {
+        match (self.json, self.quiet) {
             (true, _) => Form::Json,
             (false, true) => Form::Quiet,
             (false, false) => Form::Text,
+        }
+    }
+
+    /// Refuses what no peer of this bazaar can say.
+    pub fn check(&self, config: &BazaarConfig) -> Result<(), Failure> {
+        let last = config.peers() - 1;
+        match self.show_peers.iter().find(|id| **id > last) {
+            Some(id) => Err(Failure::Usage(format!("--peer {id}: there is no such peer; ids run from 0 to {last}"))),
+            None => Ok(()),
         }
     }
 
@@ -220,6 +229,9 @@ pub struct Init {
 pub struct Ledger {
     #[command(flatten)]
     pub member: Member,
+    /// Print one JSON event per line (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,9 +255,6 @@ pub struct Member {
     /// The run's configuration, the same for all its members
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Print one JSON event per line
-    #[arg(long)]
-    pub json: bool,
     /// Stop when standard input closes, as it does when the process that started this one is gone
     #[arg(long)]
     pub until_stdin_closes: bool,
@@ -512,7 +521,7 @@ pub struct Graph {
 Examples:
   bazaar bench                                  all of them, some minutes
   bazaar bench latency throughput --plots plots
-  bazaar bench --quick                          whether it works, not how fast it is
+  bazaar bench --quick                          checks only that it works; the figures mean nothing
 
 Figures are of this machine while nothing else runs on it; compare them within one run, with the baseline beside them.
 docs/experiments.md says what each experiment shows.")]

@@ -46,7 +46,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         peers: config.peers(),
         credentials: credentials(&config)?,
         settings: Settings::default(),
-        form: if flags.member.json { Form::Json } else { Form::Text },
+        form: if flags.json { Form::Json } else { Form::Text },
         dir,
     };
     let options = ledger_options(&config);
@@ -61,6 +61,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
 pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     let ids = share(&config, &flags.ids)?;
+    flags.shown.check(&config)?;
     limits::check_host(config.graph(), &ids)?;
     run_dir::join(&config)?;
     let address = address(&config, &ids)?;
@@ -69,7 +70,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     trace_to(&peer_dir(config.dir(), first))?;
     let peers: Vec<_> = ids.iter().filter_map(|id| config.peer(*id)).collect();
     let credentials = credentials(&config)?;
-    let form = flags.shown.form(flags.member.json);
+    let (form, filter) = (flags.shown.form(), flags.shown.filter());
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
         let host = Host::listen(&*address, credentials.clone(), Settings::default()).await.map_err(|error| {
@@ -99,7 +100,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             dir: config.dir().to_owned(),
             seed: config.seed(),
             form,
-            filter: flags.shown.filter(),
+            filter,
             names: Arc::new(Names::of(&config)),
             stop,
         };
@@ -111,8 +112,10 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             if let Err(error) = ended.as_ref()
                 && shared
             {
-                let failed = ProcessEvent::Failed { process, reason: error.to_string() };
-                host_context.form.print(&host_context.names, &Event::now(failed));
+                let failed = Event::now(ProcessEvent::Failed { process, reason: error.to_string() });
+                if host_context.filter.shows(&failed) {
+                    host_context.form.print(&host_context.names, &failed);
+                }
             }
             ended
         });

@@ -63,6 +63,9 @@ pub enum Failure {
     /// Something outside the program is in the way.
     #[error("{0}")]
     Stuck(String),
+    /// Somebody has interrupted it, so that it could not finish.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl From<Gone> for Failure {
@@ -91,7 +94,8 @@ impl Failure {
             | Failure::Usage(_)
             | Failure::Output(_)
             | Failure::Limit(_)
-            | Failure::Stuck(_) => false,
+            | Failure::Stuck(_)
+            | Failure::Interrupted => false,
         }
     }
 
@@ -109,7 +113,8 @@ impl Failure {
             | Failure::Peer(_)
             | Failure::Output(_)
             | Failure::Limit(_)
-            | Failure::Stuck(_) => ExitCode::from(3),
+            | Failure::Stuck(_)
+            | Failure::Interrupted => ExitCode::from(3),
         }
     }
 }
@@ -160,7 +165,7 @@ fn man(flags: &Man) -> Result<ExitCode, Failure> {
     let failed = |error| Failure::Output(OutputError { name: name.clone(), error });
     std::fs::create_dir_all(&flags.dir).map_err(failed)?;
     clap_mangen::generate_to(Cli::command(), &flags.dir).map_err(failed)?;
-    print(&format!("wrote the manual into {name}; now: man {}\n", flags.dir.join("bazaar.1").display()))?;
+    print(&format!("wrote the manual into {name}; now: man {}\n", output::shown(&flags.dir.join("bazaar.1"))))?;
     Ok(ExitCode::SUCCESS)
 }
 

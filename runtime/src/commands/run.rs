@@ -1,6 +1,6 @@
 //! `bazaar run`.
 
-use std::{ops::ControlFlow, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use bazaar_protocol::{
     id::PeerId,
@@ -76,10 +76,7 @@ fn admit(config: &BazaarConfig, flags: &Run, dir: &Path) -> Result<(), Failure> 
             "--processes {processes}: every process hosts a peer, so that there are at most as many as peers, {peers}"
         )));
     }
-    let last = peers - 1;
-    if let Some(id) = flags.shown.show_peers.iter().find(|id| **id > last) {
-        return Err(Failure::Usage(format!("--peer {id}: there is no such peer; ids run from 0 to {last}")));
-    }
+    flags.shown.check(config)?;
     limits::check_run(config.graph(), &shares_of(config, flags), |processes| shares(peers, processes))?;
     Ok(limits::check_room(dir, peers)?)
 }
@@ -90,7 +87,7 @@ fn shares_of(config: &BazaarConfig, flags: &Run) -> Vec<Vec<PeerId>> {
 
 fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     let config = taken.config();
-    let form = flags.shown.form(flags.json);
+    let form = flags.shown.form();
     let plan = Plan {
         program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
         dir: taken.path().to_owned(),
@@ -121,11 +118,8 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     }
     let mut is_nothing = false;
     let result = block_on(async {
-        let (ended, result) = supervise::supervise(&plan, &mut |event| {
-            plan.form.print(&plan.names, event);
-            ControlFlow::Continue(())
-        })
-        .await;
+        let (ended, result) =
+            supervise::supervise(&plan, &mut |event| form.print(&plan.names, event), std::future::pending()).await;
         let summary = Summary::of(taken.path(), config, &ended).await;
         let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
         is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);

@@ -3,9 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    ops::ControlFlow,
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
+    pin::pin,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -135,15 +135,14 @@ impl RunError {
     }
 }
 
-/// Runs the bazaar until its time is up, it has reached its number of purchases, or a signal arrives; then stops every
-/// process.
+/// Runs the bazaar until its time is up, it has reached its number of purchases, a signal arrives, or `enough` is ready;
+/// then stops every process. Every event that the plan wants is given to `hear` as it happens.
 ///
 /// Always returns what happened, and with it why the run could not finish, if it could not ([`RunError`]).
-///
-/// Every event that the plan wants is given to `hear` as it happens; once that breaks, the run ends.
 pub async fn supervise(
     plan: &Plan,
-    hear: &mut dyn FnMut(&Event) -> ControlFlow<()>,
+    hear: &mut dyn FnMut(&Event),
+    enough: impl Future<Output = ()>,
 ) -> (Supervised, Result<(), RunError>) {
     let (say, said) = mpsc::channel(1_024);
     let (stop_peers, peers) = watch::channel(false);
@@ -152,7 +151,6 @@ pub async fn supervise(
     let mut supervisor = Supervisor {
         plan,
         hear,
-        is_over: false,
         say,
         said,
         stopping,
@@ -163,7 +161,7 @@ pub async fn supervise(
         outcome: Supervised::default(),
         stopped_badly: Vec::new(),
     };
-    let mut result = supervisor.run().await;
+    let mut result = supervisor.run(enough).await;
     // The ledger last: without it the peers would only complain. (Nobody receives this if all processes are gone
     // already.)
     let _ = stop_peers.send(true);
@@ -290,9 +288,7 @@ struct Stopping {
 
 struct Supervisor<'a> {
     plan: &'a Plan,
-    hear: &'a mut dyn FnMut(&Event) -> ControlFlow<()>,
-    /// Whether whoever hears has heard enough.
-    is_over: bool,
+    hear: &'a mut dyn FnMut(&Event),
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
     stopping: Stopping,
@@ -308,7 +304,8 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    async fn run(&mut self) -> Result<(), RunError> {
+    async fn run(&mut self, enough: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut enough = pin!(enough);
         let mut signals = StopSignals::catch().map_err(RunError::Signals)?;
         let mut restarts: Vec<(Instant, Process)> = Vec::new();
 
@@ -317,7 +314,7 @@ impl Supervisor<'_> {
         let mut end = None;
         let mut counting = None;
         let mut reader = None;
-        while !self.is_over {
+        loop {
             let next_restart = restarts.iter().map(|(at, _)| *at).min();
             tokio::select! {
                 said = self.said.recv() => match said {
@@ -365,9 +362,9 @@ impl Supervisor<'_> {
                     counting = Some(Instant::now() + COUNTING);
                 }
                 () = signals.arrived() => return Ok(()),
+                () = &mut enough => return Ok(()),
             }
         }
-        Ok(())
     }
 
     /// Waits until these processes, which were told to stop, have ended.
@@ -408,7 +405,9 @@ impl Supervisor<'_> {
     }
 
     fn pass(&mut self, event: &Event) {
-        self.is_over |= self.plan.filter.shows(event) && (self.hear)(event).is_break();
+        if self.plan.filter.shows(event) {
+            (self.hear)(event);
+        }
     }
 
     fn start(&mut self, process: &Process) -> Result<(), RunError> {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use signal_hook::consts::{SIGHUP, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -73,6 +73,21 @@ pub fn stop_signal(until_stdin_closes: bool) -> io::Result<watch::Receiver<bool>
         let _ = stop.send(true);
     });
     Ok(stopping)
+}
+
+/// A mark that is set once this process is told to stop by a signal, for work that looks now and then whether it should go
+/// on.
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn stop_mark() -> io::Result<Arc<AtomicBool>> {
+    let mark = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if !is_ignored(signal) {
+            signal_hook::flag::register(signal, Arc::clone(&mark))?;
+        }
+    }
+    Ok(mark)
 }
 
 /// Makes a write beyond the limit for the size of a file fail with an error that can be reported. Otherwise SIGXFSZ ends

@@ -3,7 +3,7 @@
 mod paxos;
 
 use std::{
-    env, fs,
+    env,
     io::{self, Write as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -11,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bazaar_model::{catalogue::Entry, search::check::Report, subject::scenario::Extent};
+use bazaar_model::{
+    catalogue::Entry,
+    search::check::{Report, resident},
+    subject::scenario::Extent,
+};
 use serde::Serialize;
 use stateright::{Checker as _, Model as _};
 
@@ -30,9 +34,9 @@ const LARGEST: usize = 8;
 
 #[derive(Debug, clap::Args)]
 pub struct BenchArguments {
-    /// The scenarios to measure; if none is named, the largest, and the largest of each model.
+    /// The scenarios to measure; if none is named, the eight largest, and the largest of each model.
     scenarios: Vec<String>,
-    /// Paxos with two clients, and the smallest scenarios: whether it works, not how fast it is.
+    /// Paxos with two clients, and the smallest scenarios: checks only that it works; the figures mean nothing.
     #[arg(long, conflicts_with = "scenarios")]
     quick: bool,
     /// Write the figures into this file, as JSON.
@@ -145,10 +149,4 @@ fn check(scenario: &Entry) -> io::Result<Report> {
     report.filter(|_| done.status.success()).ok_or_else(|| {
         io::Error::other(format!("{} does not hold or is not complete: bazaar-model check {0}", scenario.name))
     })
-}
-
-fn resident() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1_024)
 }

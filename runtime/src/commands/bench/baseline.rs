@@ -25,7 +25,7 @@ use tarpc::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Failure, Finding, Plots, Table, block_on, sample::Sample, shown, stuck};
+use super::{Failure, Finding, Plots, Table, block_on, not_interrupted, sample::Sample, shown, stuck};
 
 /// The baseline of a run of experiments.
 #[derive(Clone, Debug)]
@@ -42,19 +42,21 @@ pub struct Baseline {
 
 impl Baseline {
     pub fn measure(dir: &Path, count: usize) -> Result<Baseline, Failure> {
-        Ok(Baseline {
-            sync: sync(dir, count)?,
-            round_trip: round_trip(count).map_err(stuck("measure a TCP round trip"))?,
-            call: call(count)?,
-            commit: commit(dir, count)?,
-        })
+        let sync = sync(dir, count)?;
+        not_interrupted()?;
+        let round_trip = round_trip(count).map_err(stuck("measure a TCP round trip"))?;
+        let call = call(count)?;
+        not_interrupted()?;
+        let commit = commit(dir, count)?;
+        not_interrupted()?;
+        Ok(Baseline { sync, round_trip, call, commit })
     }
 
     pub fn finding(&self) -> Finding {
         let rows = [
             ("append of 200 bytes, fdatasync", &self.sync),
             ("TCP round trip, loopback", &self.round_trip),
-            ("tarpc call, one thread", &self.call),
+            ("tarpc call, loopback", &self.call),
             ("batch appended to the ledger's store, synced", &self.commit),
         ];
         let table = Table {

@@ -55,14 +55,14 @@ const AWAY: Duration = Duration::from_secs(3);
 /// How many purchases are made between two kills, once everybody is there.
 const BETWEEN: usize = 300;
 
-/// What followed a kill, from it on.
-#[derive(Clone, Copy, Debug, Default)]
+/// When the trader was killed, and what followed.
+#[derive(Clone, Copy, Debug)]
 struct Recovery {
     killed: Duration,
-    suspected: Option<Duration>,
-    won: Option<Duration>,
-    took_office: Option<Duration>,
-    sold: Option<Duration>,
+    suspected: Duration,
+    won: Duration,
+    took_office: Duration,
+    sold: Duration,
 }
 
 impl Recovery {
@@ -74,27 +74,40 @@ impl Recovery {
         ("first_sale", "first sale"),
     ];
 
-    fn parts(&self) -> Option<[Duration; 4]> {
-        let steps = [self.killed, self.suspected?, self.won?, self.took_office?, self.sold?];
-        let mut parts = [Duration::ZERO; 4];
-        for (part, pair) in parts.iter_mut().zip(steps.windows(2)) {
-            *part = pair[1].saturating_sub(pair[0]);
-        }
-        Some(parts)
+    /// What followed a kill, by what was said, in order of time; `None` if something of it was not.
+    fn of(killed: Duration, said: &[(Duration, Note)]) -> Option<Recovery> {
+        let after = &said[said.partition_point(|(at, _)| *at <= killed)..];
+        let first = |is_it: fn(&Note) -> bool, from: Duration| {
+            after.iter().find(|(at, note)| *at >= from && is_it(note)).map(|(at, _)| *at)
+        };
+        let suspected = first(|note| matches!(note, Note::TraderSuspected { .. }), killed)?;
+        let took_office = first(|note| matches!(note, Note::TookOffice { .. }), suspected)?;
+        let wins = after.iter().filter(|(at, note)| *at <= took_office && matches!(note, Note::ElectionWon));
+        let won = wins.map(|(at, _)| *at).next_back()?;
+        let sold = first(|note| matches!(note, Note::Bought { .. }), took_office)?;
+        Some(Recovery { killed, suspected, won, took_office, sold })
+    }
+
+    fn parts(&self) -> [Duration; 4] {
+        let Recovery { killed, suspected, won, took_office, sold } = *self;
+        [(killed, suspected), (suspected, won), (won, took_office), (took_office, sold)]
+            .map(|(from, to)| to.saturating_sub(from))
     }
 
     fn whole(&self) -> Duration {
-        self.sold.unwrap_or_default().saturating_sub(self.killed)
+        self.sold.saturating_sub(self.killed)
     }
 }
 
-/// What the bazaar is doing.
+/// What the bazaar is doing, as far as it has been heard.
 enum Phase {
     /// Trading, with so many purchases since everybody is there.
     Trading(usize),
-    /// Without a trader.
-    Recovering(Recovery),
-    /// There is a new trader, and the killed process has yet to come back.
+    /// The trader was killed, and nobody has its place.
+    Vacant,
+    /// There is a new trader, and nothing is sold yet.
+    Resuming,
+    /// The killed process has yet to come back.
     Returning,
 }
 
@@ -109,57 +122,51 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
         at_most: Duration::from_secs(60) + Duration::from_secs(15) * u32::try_from(kills).unwrap_or(u32::MAX),
     };
     let ready = market.prepare()?;
-    let (mut trader, mut victim, mut phase, mut recoveries) = (None, None, Phase::Trading(0), Vec::new());
-    // Whether the one that was killed knows the new trader.
+    let (mut trader, mut victim, mut phase) = (None, None, Phase::Trading(0));
+    // Whether the one that was killed knows a trader again.
     let mut is_back = false;
+    let (mut killed, mut said) = (Vec::new(), Vec::new());
     let mut failed = None;
-    let result = block_on(async {
-        ready
-            .run(|event| {
-                let Some((said, now)) = note(event) else { return ControlFlow::Continue(()) };
-                if let (Note::TookOffice { .. }, Some(peer)) = (said, event.peer) {
-                    trader = Some(peer);
+    let listened = block_on(ready.listen(|event| {
+        let Some((note, now)) = note(event) else { return ControlFlow::Continue(()) };
+        said.push((now, note.clone()));
+        if let Note::TookOffice { .. } = note {
+            trader = event.peer;
+        }
+        let knows = matches!(note, Note::Recognised { .. } | Note::TookOffice { .. });
+        // What was said before the kill may still be read after it.
+        is_back |= knows && event.peer == victim && killed.last().is_some_and(|killed| now > *killed);
+        match (&mut phase, note) {
+            (Phase::Trading(purchases), Note::Bought { .. }) if *purchases + 1 < BETWEEN => *purchases += 1,
+            (Phase::Trading(_), Note::Bought { .. }) => {
+                say(&format!("failover: kill {} of {kills}", killed.len() + 1));
+                match kill(ready.dir(), trader) {
+                    Ok(at) => killed.push(at),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
                 }
-                is_back |= matches!(said, Note::Recognised { .. }) && event.peer == victim;
-                match (&mut phase, said) {
-                    (Phase::Trading(purchases), Note::Bought { .. }) => {
-                        *purchases += 1;
-                        if *purchases >= BETWEEN {
-                            say(&format!("failover: kill {} of {kills}", recoveries.len() + 1));
-                            match kill(ready.dir(), trader) {
-                                Ok(killed) => {
-                                    (victim, is_back) = (trader, false);
-                                    phase = Phase::Recovering(Recovery { killed, ..Recovery::default() });
-                                }
-                                Err(error) => {
-                                    failed = Some(error);
-                                    return ControlFlow::Break(());
-                                }
-                            }
-                        }
-                    }
-                    // What was said before the kill is still being read.
-                    (Phase::Recovering(recovery), _) if now <= recovery.killed => {}
-                    (Phase::Recovering(recovery), Note::TraderSuspected { .. }) => {
-                        recovery.suspected.get_or_insert(now);
-                    }
-                    (Phase::Recovering(recovery), Note::ElectionWon) => recovery.won = Some(now),
-                    (Phase::Recovering(recovery), Note::TookOffice { .. }) => recovery.took_office = Some(now),
-                    (Phase::Recovering(recovery), Note::Bought { .. }) if recovery.took_office.is_some() => {
-                        recovery.sold = Some(now);
-                        recoveries.push(*recovery);
-                        phase = Phase::Returning;
-                    }
-                    (Phase::Returning, _) if is_back => phase = Phase::Trading(0),
-                    _ => {}
-                }
-                if recoveries.len() == kills { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-            .await
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => result.map(|_| recoveries),
+                (victim, is_back, phase) = (trader, false, Phase::Vacant);
+            }
+            (Phase::Vacant, Note::TookOffice { .. }) => phase = Phase::Resuming,
+            (Phase::Resuming, Note::Bought { .. }) if killed.len() == kills => return ControlFlow::Break(()),
+            (Phase::Resuming, Note::Bought { .. }) => phase = Phase::Returning,
+            (Phase::Returning, _) if is_back => phase = Phase::Trading(0),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }));
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    listened?;
+    said.sort_by_key(|(at, _)| *at);
+    let recoveries: Vec<_> = killed.iter().filter_map(|killed| Recovery::of(*killed, &said)).collect();
+    if recoveries.len() == kills {
+        Ok(recoveries)
+    } else {
+        Err(Failure::Stuck(format!("what followed is known of {} of {kills} kills only", recoveries.len())))
     }
 }
 
@@ -179,7 +186,7 @@ pub fn failover(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding,
     let mut rows = vec![["without a sale".to_owned()].into_iter().chain(whole.cells()).collect::<Vec<_>>()];
     let mut split = serde_json::Map::new();
     for (nth, (key, name)) in Recovery::PARTS.into_iter().enumerate() {
-        let sample: Sample = recoveries.iter().filter_map(|recovery| Some(recovery.parts()?[nth])).collect();
+        let sample: Sample = recoveries.iter().map(|recovery| recovery.parts()[nth]).collect();
         rows.push([name.to_owned()].into_iter().chain(sample.cells()).collect());
         split.insert(key.to_owned(), sample.json());
     }
@@ -187,7 +194,7 @@ pub fn failover(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding,
     let bound = (timeouts.suspicion + timeouts.answer).mul_f64(1.1);
     let marks = [
         Mark { at: millis(timeouts.suspicion), name: format!("suspicion, {}", shown(timeouts.suspicion)) },
-        Mark { at: millis(bound), name: format!("suspicion and answer and a tenth, {}", shown(bound)) },
+        Mark { at: millis(bound), name: format!("1.1 times suspicion plus answer, {}", shown(bound)) },
     ];
     let x = Axis::linear("time without a sale, ms");
     let plot = plot::histogram(&format!("{kills} kills of the trader under load"), x, whole.times(), &marks)?;
@@ -197,7 +204,7 @@ pub fn failover(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding,
         title: format!("The trader killed {kills} times under load"),
         tables: vec![Table { head: ["time"].into_iter().chain(Sample::HEAD).collect(), rows }],
         notes: vec![
-            format!("{within} of {} within suspicion and answer and a tenth of it, {}.", whole.len(), shown(bound)),
+            format!("{within} of {} within 1.1 times suspicion plus answer, {}.", whole.len(), shown(bound)),
             baseline.line(),
         ],
         plots: vec![("failover".to_owned(), plot)],

@@ -1,9 +1,10 @@
 //! A bazaar of real processes that is measured: its configuration, its run, and what its peers say meanwhile.
 
 use std::{
+    cell::Cell,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bazaar_protocol::{effect::Note, id::PeerId};
@@ -13,13 +14,15 @@ use bazaar_runtime::{
         run_dir::{RunDir, config_file},
     },
     processes::{
-        report::{Event, Filter, Form, Names, What},
-        supervise::{Plan, Supervised, shares, supervise},
+        report::{Event, Filter, Form, Names, ProcessEvent, What},
+        supervise::{Plan, shares, supervise},
     },
     system::limits,
 };
 
-use super::Failure;
+use tokio::sync::Notify;
+
+use super::{Failure, not_interrupted};
 
 /// What to run, and what to hear of it.
 pub struct Market {
@@ -47,7 +50,12 @@ pub struct Ready {
 }
 
 impl Market {
+    /// Makes its directory.
+    ///
+    /// # Errors
+    /// When it cannot run here, or somebody has interrupted this.
     pub fn prepare(self) -> Result<Ready, Failure> {
+        not_interrupted()?;
         let Market { dir, config, processes, kinds, of, restart_after, at_most } = self;
         let raw = RawConfig::parse(&config, Path::new("the experiment"))?;
         let admit = |config: &BazaarConfig| -> Result<(), Failure> {
@@ -65,7 +73,10 @@ impl Market {
             purchases: None,
             restart_after,
             form: Form::Json,
-            filter: Filter { kinds: kinds.iter().map(ToString::to_string).collect(), peers: of.into_iter().collect() },
+            filter: Filter {
+                kinds: kinds.iter().chain(&["process_died"]).map(ToString::to_string).collect(),
+                peers: of.into_iter().collect(),
+            },
             names: Names::of(taken.config()),
         };
         Ok(Ready { plan, _taken: taken })
@@ -77,27 +88,63 @@ impl Ready {
         &self.plan.dir
     }
 
+    /// Runs it until `until` is ready, and gives what that gives.
+    ///
+    /// # Errors
+    /// When it could not run, or `until` fails or was not ready when its time was up or somebody interrupted this; and when
+    /// a process has died that was not to.
+    pub async fn run<T>(
+        &self,
+        mut hear: impl FnMut(&Event),
+        until: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let (since, died, mut reached) = (Instant::now(), Cell::new(None), None);
+        let has_died = Notify::new();
+        let mut hear = |event: &Event| {
+            if let What::Process(ProcessEvent::ProcessDied { process, how, .. }) = &event.what
+                && self.plan.restart_after.is_none()
+            {
+                died.set(Some(format!("{process} died: {how}")));
+                has_died.notify_one();
+            }
+            hear(event);
+        };
+        let enough = async {
+            tokio::select! {
+                ready = until => reached = Some(ready),
+                () = has_died.notified() => {}
+            }
+        };
+        let (_, result) = supervise(&self.plan, &mut hear, enough).await;
+        result?;
+        let dir = self.plan.dir.display();
+        match (died.take(), reached) {
+            (Some(died), _) => Err(Failure::Stuck(format!("in the bazaar in {dir}, {died}; see its logs"))),
+            (None, Some(reached)) => reached,
+            (None, None) if since.elapsed() < self.plan.length.unwrap_or_default() => Err(Failure::Interrupted),
+            (None, None) => {
+                let length = self.plan.length.unwrap_or_default();
+                Err(Failure::Stuck(format!("the bazaar in {dir} did not get there within {length:?}; see its logs")))
+            }
+        }
+    }
+
     /// Runs it until `hear` has heard enough.
     ///
     /// # Errors
-    /// When it could not run, or `hear` had not heard enough when its time was up or somebody interrupted it.
-    pub async fn run(&self, mut hear: impl FnMut(&Event) -> ControlFlow<()>) -> Result<Supervised, Failure> {
-        let mut is_enough = false;
-        let mut hear = |event: &Event| {
-            let flow = hear(event);
-            is_enough |= flow.is_break();
-            flow
+    /// As [`Ready::run`].
+    pub async fn listen(&self, mut hear: impl FnMut(&Event) -> ControlFlow<()>) -> Result<(), Failure> {
+        let enough = Notify::new();
+        let until = async {
+            enough.notified().await;
+            Ok(())
         };
-        let (ended, result) = supervise(&self.plan, &mut hear).await;
-        result?;
-        if !is_enough {
-            let length = self.plan.length.unwrap_or_default();
-            return Err(Failure::Stuck(format!(
-                "interrupted, or the bazaar in {} did not get there within {length:?}; see its logs",
-                self.plan.dir.display()
-            )));
-        }
-        Ok(ended)
+        let hear = |event: &Event| {
+            if hear(event).is_break() {
+                enough.notify_one();
+            }
+        };
+        self.run(hear, until).await
     }
 }
 

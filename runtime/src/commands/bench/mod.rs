@@ -12,11 +12,21 @@ mod sample;
 mod scale;
 mod throughput;
 
-use std::{fmt::Display, fs, path::Path, process::ExitCode};
+use std::{
+    fmt::Display,
+    fs,
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bazaar_runtime::system::{
     files,
-    output::{self, OutputError},
+    output::{self, OutputError, Reader},
+    signals,
 };
 use serde_json::json;
 
@@ -71,28 +81,49 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
         fs::create_dir_all(plots).map_err(stuck(&format!("create {}", output::shown(plots))))?;
     }
     // Said now, rather than when there is something to write.
-    if let Some(dir) = flags.json.as_deref().map(files::dir_of).filter(|dir| !dir.is_dir()) {
-        return Err(Failure::Usage(format!("--json: there is no directory {}", output::shown(dir))));
+    if let Some(file) = &flags.json {
+        let dir = files::dir_of(file);
+        if !dir.is_dir() {
+            return Err(Failure::Usage(format!("--json: there is no directory {}", output::shown(dir))));
+        }
+        if file.is_dir() {
+            return Err(Failure::Usage(format!("--json: {} is a directory; give a file", output::shown(file))));
+        }
     }
+    let mark = signals::stop_mark().map_err(super::no_signals)?;
+    INTERRUPTED.get_or_init(|| mark);
     let parent = flags.dir.as_deref().unwrap_or(Path::new("."));
     let dir = tempfile::Builder::new().prefix("bazaar-bench-").tempdir_in(parent);
     let dir = dir.map_err(|error| Failure::Usage(format!("cannot measure in {}: {error}", output::shown(parent))))?;
     if baseline::is_in_memory(dir.path()) {
         say("warning: this directory is in memory, where nothing is ever synced; give a --dir on a disk");
     }
+    let measured = measure(flags, &wanted, dir.path());
+    if let Err(Failure::Run(_) | Failure::Stuck(_) | Failure::Access(_)) = &measured {
+        // For whoever looks for the reason.
+        say(&format!("what was measured last is in {}", output::shown(&dir.keep())));
+        return measured;
+    }
+    let name = output::shown(dir.path());
+    dir.close().map_err(|error| OutputError { name, error })?;
+    measured
+}
+
+/// Measures these, and prints, writes and draws what each finds as soon as it has.
+fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode, Failure> {
     say("baseline");
-    let baseline = Baseline::measure(dir.path(), if flags.quick { 100 } else { 2_000 })?;
+    let baseline = Baseline::measure(dir, if flags.quick { 100 } else { 2_000 })?;
     let mut found = serde_json::Map::new();
     for experiment in wanted {
         let finding = match experiment {
             Experiment::Baseline => baseline.finding(),
-            Experiment::Latency => latency::latency(dir.path(), flags.quick, &baseline)?,
-            Experiment::Reelection => latency::reelection(dir.path(), flags.quick, &baseline)?,
-            Experiment::Throughput => throughput::throughput(dir.path(), flags.quick, &baseline)?,
-            Experiment::Failover => failover::failover(dir.path(), flags.quick, &baseline)?,
-            Experiment::Scale => scale::scale(dir.path(), flags.quick, &baseline)?,
+            Experiment::Latency => latency::latency(dir, flags.quick, &baseline)?,
+            Experiment::Reelection => latency::reelection(dir, flags.quick, &baseline)?,
+            Experiment::Throughput => throughput::throughput(dir, flags.quick, &baseline)?,
+            Experiment::Failover => failover::failover(dir, flags.quick, &baseline)?,
+            Experiment::Scale => scale::scale(dir, flags.quick, &baseline)?,
         };
-        print(&finding.text())?;
+        let reader = print(&finding.text())?;
         if let Some(plots) = &flags.plots {
             for (name, svg) in &finding.plots {
                 let file = plots.join(format!("{name}.svg"));
@@ -101,19 +132,33 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
             }
         }
         found.insert(finding.name.to_owned(), finding.json);
-    }
-    if let Some(file) = &flags.json {
-        let all = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "quick": flags.quick,
-            "machine": machine(),
-            "baseline": baseline.finding().json,
-            "experiments": found,
-        });
-        let text = serde_json::to_string_pretty(&all).map_err(stuck("make JSON"))? + "\n";
-        write(file, &text)?;
+        if let Some(file) = &flags.json {
+            let all = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "quick": flags.quick,
+                "machine": machine(),
+                "baseline": baseline.finding().json,
+                "experiments": found,
+            });
+            write(file, &(serde_json::to_string_pretty(&all).map_err(stuck("make JSON"))? + "\n"))?;
+        }
+        if reader == Reader::Gone && flags.json.is_none() && flags.plots.is_none() {
+            // Nobody would ever see the others.
+            return Ok(ExitCode::SUCCESS);
+        }
+        not_interrupted()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Set once somebody wants this to stop.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// # Errors
+/// When somebody wants this to stop.
+fn not_interrupted() -> Result<(), Failure> {
+    let is_interrupted = INTERRUPTED.get().is_some_and(|mark| mark.load(Ordering::Relaxed));
+    if is_interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {

@@ -93,7 +93,7 @@ pub fn micros(time: Duration) -> f64 {
 
 /// How many times as long one time is as another, as people read it.
 pub fn times(time: Duration, baseline: Duration) -> String {
-    format!("{:.1} times", ratio(time, baseline))
+    format!("{:.1}", ratio(time, baseline))
 }
 
 pub fn ratio(time: Duration, baseline: Duration) -> f64 {

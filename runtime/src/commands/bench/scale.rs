@@ -1,8 +1,7 @@
 //! What size costs: long books, and many peers in one process (SPEC F4).
 
 use std::{
-    cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     ops::ControlFlow,
     path::Path,
@@ -15,12 +14,12 @@ use bazaar_runtime::{
         LedgerSettings,
         run_dir::{ledger_dir, peer_dir, pid_file, store_dir},
     },
-    processes::report::{ProcessEvent, What},
+    processes::report::{Event, ProcessEvent, What},
     system::process::ProcessMark,
     tools::access::Run,
 };
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     Failure, Finding, Table,
@@ -48,18 +47,19 @@ struct Books {
     opening: Duration,
     /// From the win of the election until the trader is in office.
     takeover: Duration,
-    /// The resident memory of the ledger's process, in bytes.
+    /// The resident memory of the ledger's process once it serves, in bytes.
     memory: u64,
+    /// What its store takes then, in bytes.
     disk: u64,
     answers: Sample,
 }
 
-fn market(dir: &Path) -> Result<Ready, Failure> {
+fn market(dir: &Path, kinds: &'static [&'static str]) -> Result<Ready, Failure> {
     Market {
         dir: dir.to_owned(),
         config: throughput::config(BUYERS, Ordering::SmallestOpen, LedgerSettings::default().snapshot_every),
         processes: Some(1),
-        kinds: &["process_started", "ledger_ready", "election_won", "took_office", "wanted", "bought"],
+        kinds,
         of: Vec::new(),
         restart_after: None,
         at_most: Duration::from_secs(600),
@@ -69,78 +69,70 @@ fn market(dir: &Path) -> Result<Ready, Failure> {
 
 /// Trades until the books have so many records.
 fn fill(dir: &Path, records: u64) -> Result<(), Failure> {
-    let ready = market(dir)?;
-    let is_full = Cell::new(false);
-    let watching = async {
+    let ready = market(dir, &[])?;
+    let full = async {
         loop {
-            sleep(Duration::from_millis(50)).await;
-            let head = match Run::at(dir) {
-                Ok(run) => run.ledger_info().await.map(|info| info.status.head.0).unwrap_or_default(),
-                Err(_) => 0,
+            sleep(Duration::from_millis(20)).await;
+            // At first, there is no ledger to ask.
+            let info = match Run::at(dir) {
+                Ok(run) => run.ledger_info().await.ok(),
+                Err(_) => None,
             };
-            if head >= records {
-                is_full.set(true);
-                // The run ends at the next event.
-                return std::future::pending::<()>().await;
+            if info.is_some_and(|info| info.status.head.0 >= records) {
+                return Ok(());
             }
         }
     };
-    block_on(async {
-        let running = ready.run(|_| if is_full.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-        tokio::select! {
-            ran = running => ran.map(drop),
-            () = watching => Ok(()),
-        }
-    })
+    block_on(ready.run(|_| {}, full))
 }
 
 fn books(dir: &Path, records: u64) -> Result<Books, Failure> {
     say(&format!("scale: books of {records} records"));
     let dir = dir.join(format!("scale-{records}"));
     fill(&dir, records)?;
-    let ready = market(&dir)?;
+    let ready = market(&dir, &["process_started", "ledger_ready", "election_won", "took_office", "wanted", "bought"])?;
+    let ledger = ledger_dir(&dir);
     let (mut started, mut opened, mut won, mut office) = (None, None, None, None);
     let (mut asked, mut answers, mut timed_until) = (BTreeMap::new(), Vec::new(), None);
-    let mut memory = 0;
-    block_on(async {
-        ready
-            .run(|event| {
-                let now = since_1970(event.time);
-                match &event.what {
-                    What::Process(ProcessEvent::ProcessStarted { process, .. }) if process == "the ledger" => {
-                        started = Some(now);
-                    }
-                    What::Process(ProcessEvent::LedgerReady { .. }) => opened = Some(now),
-                    What::Peer(_) | What::Process(_) => {}
+    block_on(ready.listen(|event| {
+        let now = since_1970(event.time);
+        match &event.what {
+            What::Process(ProcessEvent::ProcessStarted { process, .. }) if process == "the ledger" => {
+                started = Some(now);
+            }
+            What::Process(ProcessEvent::LedgerReady { records, .. }) => {
+                opened = Some((now, *records, resident(&ledger), size_of(&store_dir(&ledger))));
+            }
+            What::Peer(_) | What::Process(_) => {}
+        }
+        match (event.peer, note(event)) {
+            (_, Some((Note::ElectionWon, at))) => won = Some(at),
+            (_, Some((Note::TookOffice { .. }, at))) => office = Some(at),
+            (Some(peer), Some((Note::Wanted { .. }, at))) => {
+                asked.insert(peer, at);
+            }
+            (Some(peer), Some((Note::Bought { .. }, at))) => {
+                let until = *timed_until.get_or_insert(at + TIMED);
+                answers.extend(asked.remove(&peer).map(|asked| at.saturating_sub(asked)));
+                if at > until {
+                    return ControlFlow::Break(());
                 }
-                match (event.peer, note(event)) {
-                    (_, Some((Note::ElectionWon, at))) => won = Some(at),
-                    (_, Some((Note::TookOffice { .. }, at))) => office = Some(at),
-                    (Some(peer), Some((Note::Wanted { .. }, at))) => {
-                        asked.insert(peer, at);
-                    }
-                    (Some(peer), Some((Note::Bought { .. }, at))) => {
-                        let until = *timed_until.get_or_insert(at + TIMED);
-                        answers.extend(asked.remove(&peer).map(|asked| at.saturating_sub(asked)));
-                        if at > until {
-                            memory = resident(&ledger_dir(&dir)).unwrap_or_default();
-                            return ControlFlow::Break(());
-                        }
-                    }
-                    _ => {}
-                }
-                ControlFlow::Continue(())
-            })
-            .await
-    })?;
-    let between =
-        |from: Option<Duration>, to: Option<Duration>| to.unwrap_or_default().saturating_sub(from.unwrap_or_default());
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }))?;
+    let (Some(started), Some((opened, records, memory, disk)), Some(won), Some(office)) =
+        (started, opened, won, office)
+    else {
+        return Err(Failure::Stuck("the start of the bazaar was not heard".to_owned()));
+    };
     Ok(Books {
         records,
-        opening: between(started, opened),
-        takeover: between(won, office),
-        memory,
-        disk: size_of(&store_dir(&ledger_dir(&dir))),
+        opening: opened.saturating_sub(started),
+        takeover: office.saturating_sub(won),
+        memory: memory?,
+        disk,
         answers: answers.into_iter().collect(),
     })
 }
@@ -161,17 +153,15 @@ fn hosted(dir: &Path, peers: u32) -> Result<Hosted, Failure> {
         dir: dir.clone(),
         config: format!("peers = {peers}\nseed = 7\n[waits]\nthink = \"never\"\n"),
         processes: Some(1),
-        kinds: &["took_office", "recognised", "registered"],
+        kinds: &["took_office", "recognised"],
         of: Vec::new(),
         restart_after: None,
         at_most: Duration::from_secs(120),
     }
     .prepare()?;
-    let (mut knowing, known, is_measured) = (0, Cell::new(false), Cell::new(false));
+    let (mut knowing, known) = (BTreeSet::new(), Notify::new());
     let measured = async {
-        while !known.get() {
-            sleep(Duration::from_millis(50)).await;
-        }
+        known.notified().await;
         // Deposits and the last greetings.
         sleep(Duration::from_secs(2)).await;
         let of = peer_dir(&dir, PeerId(0));
@@ -179,23 +169,18 @@ fn hosted(dir: &Path, peers: u32) -> Result<Hosted, Failure> {
         sleep(IDLE).await;
         let ticks = ticks(&of)?.saturating_sub(before);
         let busy = ticks as f64 / rustix::param::clock_ticks_per_second() as f64 / from.elapsed().as_secs_f64() * 100.0;
-        is_measured.set(true);
         let descriptors = fs::read_dir(format!("/proc/{}/fd", pid(&of)?)).map_err(stuck("count descriptors"))?.count();
-        Ok::<_, Failure>(Hosted { peers, memory: resident(&of)?, descriptors, busy })
+        Ok(Hosted { peers, memory: resident(&of)?, descriptors, busy })
     };
-    block_on(async {
-        let running = ready.run(|event| {
-            if let Some((Note::Recognised { .. } | Note::TookOffice { .. }, _)) = note(event) {
-                knowing += 1;
-                known.set(knowing >= peers);
+    let hear = |event: &Event| {
+        if let Some((Note::Recognised { .. } | Note::TookOffice { .. }, _)) = note(event) {
+            knowing.extend(event.peer);
+            if knowing.len() >= peers as usize {
+                known.notify_one();
             }
-            ControlFlow::Continue(())
-        });
-        tokio::select! {
-            hosted = measured => hosted,
-            ran = running => Err(ran.err().unwrap_or_else(|| Failure::Stuck("it ended early".to_owned()))),
         }
-    })
+    };
+    block_on(ready.run(hear, measured))
 }
 
 fn pid(dir: &Path) -> Result<u32, Failure> {
@@ -281,11 +266,14 @@ pub fn scale(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, Fa
                 head: vec!["records", "opening", "takeover", "ledger's memory", "disk", "answer p50", "answer p99"],
                 rows: of_books.collect(),
             },
-            Table { head: vec!["peers", "memory", "descriptors", "one processor, idle"], rows: of_hosted.collect() },
+            Table {
+                head: vec!["peers", "memory", "descriptors", "processor used while idle"],
+                rows: of_hosted.collect(),
+            },
         ],
         notes: vec![
             format!(
-                "Opening: from the start of the ledger's process until it serves. Takeover: from the win of an election until the trader is in office. Answers: {BUYERS} buyers, all peers in one process."
+                "Opening: from the start of the ledger's process until it serves; its files have just been written, so they are in memory. Takeover: from the win of an election until the trader is in office. Answers: {BUYERS} buyers, all peers in one process."
             ),
             baseline.line(),
         ],

@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    ops::ControlFlow,
     path::Path,
     time::{Duration, Instant},
 };
@@ -15,9 +14,9 @@ use bazaar_protocol::{
     record::Entry,
     text::counted,
 };
-use bazaar_runtime::tools::access::Run;
+use bazaar_runtime::{processes::report::Event, tools::access::Run};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     Failure, Finding, Plots, Table,
@@ -89,7 +88,9 @@ pub fn config(buyers: u32, ordering: Ordering, snapshot_every: u64) -> String {
 }
 
 fn measure(dir: &Path, buyers: u32, ordering: Ordering, processes: usize, window: Window) -> Result<Point, Failure> {
-    let heard = (0..HEARD.min(buyers)).map(|nth| PeerId(nth * buyers / HEARD.min(buyers)));
+    // The first, the last and some between: at least one in each process, and one with the trader in its own.
+    let heard = HEARD.min(buyers);
+    let heard = (0..heard).map(|nth| PeerId(nth * (buyers - 1) / (heard - 1).max(1)));
     let market = Market {
         dir: dir.join(format!("throughput-{buyers}-{}-{processes}", ordering.name())),
         config: config(buyers, ordering, SNAPSHOT_EVERY),
@@ -100,14 +101,11 @@ fn measure(dir: &Path, buyers: u32, ordering: Ordering, processes: usize, window
         at_most: Duration::from_secs(90) + window.counting,
     };
     let ready = market.prepare()?;
-    let is_counted = Cell::new(false);
-    let (is_counting, has_begun) = (Cell::new(false), Cell::new(false));
+    let (is_counting, has_begun) = (Cell::new(false), Notify::new());
     let mut asked = BTreeMap::new();
     let mut answers = Vec::new();
     let counting = async {
-        while !has_begun.get() {
-            sleep(Duration::from_millis(20)).await;
-        }
+        has_begun.notified().await;
         sleep(window.settling).await;
         let run = Run::at(ready.dir())?;
         let from = (Instant::now(), run.ledger_info().await?.status.head);
@@ -115,34 +113,21 @@ fn measure(dir: &Path, buyers: u32, ordering: Ordering, processes: usize, window
         sleep(window.counting).await;
         is_counting.set(false);
         let to = (Instant::now(), run.ledger_info().await?.status.head);
-        is_counted.set(true);
-        Ok::<_, Failure>((to.0.duration_since(from.0), from.1, to.1))
+        Ok((to.0.duration_since(from.0), from.1, to.1))
     };
-    let running = ready.run(|event| {
-        match (event.peer, note(event)) {
-            (Some(peer), Some((Note::Wanted { .. }, at))) => {
-                asked.insert(peer, at);
-            }
-            (Some(peer), Some((Note::Bought { .. }, at))) => {
-                has_begun.set(true);
-                if let Some(asked) = asked.remove(&peer).filter(|_| is_counting.get()) {
-                    answers.push(at.saturating_sub(asked));
-                }
-            }
-            _ => {}
+    let hear = |event: &Event| match (event.peer, note(event)) {
+        (Some(peer), Some((Note::Wanted { .. }, at))) => {
+            asked.insert(peer, at);
         }
-        if is_counted.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let (length, from, to) = block_on(async {
-        tokio::pin!(counting, running);
-        // A run that has failed is not waited for; one that has been counted ends itself.
-        let counted = tokio::select! {
-            counted = &mut counting => counted?,
-            ran = &mut running => return Err(ran.err().unwrap_or_else(|| Failure::Stuck("it ended early".to_owned()))),
-        };
-        running.await?;
-        Ok(counted)
-    })?;
+        (Some(peer), Some((Note::Bought { .. }, at))) => {
+            has_begun.notify_one();
+            if let Some(asked) = asked.remove(&peer).filter(|_| is_counting.get()) {
+                answers.push(at.saturating_sub(asked));
+            }
+        }
+        _ => {}
+    };
+    let (length, from, to) = block_on(ready.run(hear, counting))?;
     let (sales, records, batches) = count(ready.dir(), from, to)?;
     Ok(Point {
         buyers,
@@ -243,7 +228,8 @@ pub fn throughput(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Findin
         tables: vec![Table { head, rows: rows.collect() }],
         notes: vec![
             format!(
-                "Besides the buyers there are {SELLERS} sellers, one of which is the trader, and the ledger's process."
+                "Besides the buyers there are {SELLERS} sellers, one of which is the trader, and the ledger's process. Answers: of up \
+                 to {HEARD} of the buyers."
             ),
             baseline.line(),
         ],
