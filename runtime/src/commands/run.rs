@@ -100,12 +100,12 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
         filter: flags.shown.filter(),
         names: Names::of(config),
     };
-    let tell = |what| {
-        let event = Event::now(what);
-        if plan.filter.shows(&event) {
-            form.print(&plan.names, &event);
+    let show = |event: &Event| {
+        if plan.filter.shows(event) {
+            form.print(&plan.names, event);
         }
     };
+    let tell = |what| show(&Event::now(what));
     form.begin();
     tell(ProcessEvent::RunStarted {
         dir: output::shown(dir),
@@ -118,8 +118,7 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     }
     let mut is_nothing = false;
     let result = block_on(async {
-        let (ended, result) =
-            supervise::supervise(&plan, &mut |event| form.print(&plan.names, event), std::future::pending()).await;
+        let (ended, result) = supervise::supervise(&plan, &mut |event| show(event), std::future::pending()).await;
         let summary = Summary::of(taken.path(), config, &ended).await;
         let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
         is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);

@@ -136,7 +136,7 @@ impl RunError {
 }
 
 /// Runs the bazaar until its time is up, it has reached its number of purchases, a signal arrives, or `enough` is ready;
-/// then stops every process. Every event that the plan wants is given to `hear` as it happens.
+/// then stops every process. `hear` is given what happens to processes, and what the plan's filter wants of their peers.
 ///
 /// Always returns what happened, and with it why the run could not finish, if it could not ([`RunError`]).
 pub async fn supervise(
@@ -405,9 +405,7 @@ impl Supervisor<'_> {
     }
 
     fn pass(&mut self, event: &Event) {
-        if self.plan.filter.shows(event) {
-            (self.hear)(event);
-        }
+        (self.hear)(event);
     }
 
     fn start(&mut self, process: &Process) -> Result<(), RunError> {

@@ -183,9 +183,7 @@ impl Found {
         let batches = batches.into_iter().map(|(position, (_, batch))| (position, batch)).collect();
         Ok(Found { head: newest.head, batches, generation: newest.generation, next, size: size as usize })
     }
-}
 
-impl Found {
     /// The batches in it as sled has them, in order.
     pub(super) fn batches(&self) -> impl Iterator<Item = &[u8]> {
         self.batches.values().map(Vec::as_slice)

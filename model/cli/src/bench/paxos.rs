@@ -130,7 +130,7 @@ impl Actor for Server {
     fn on_msg(&self, me: Id, known: &mut Cow<'_, Known>, from: Id, message: Message, out: &mut Out<Server>) {
         let ballot = known.ballot;
         match message {
-            // Who does not know of a decision cannot tell whether there is one.
+            // A server that knows of no decision cannot tell whether there is one.
             RegisterMsg::Get(request) => {
                 if let Some((_, (_, _, value))) = known.accepted.filter(|_| known.is_decided) {
                     out.send(from, RegisterMsg::GetOk(request, value));

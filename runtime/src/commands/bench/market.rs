@@ -1,7 +1,6 @@
 //! A bazaar of real processes that is measured: its configuration, its run, and what its peers say meanwhile.
 
 use std::{
-    cell::Cell,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -19,7 +18,6 @@ use bazaar_runtime::{
     },
     system::limits,
 };
-
 use tokio::sync::Notify;
 
 use super::{Failure, not_interrupted};
@@ -73,10 +71,7 @@ impl Market {
             purchases: None,
             restart_after,
             form: Form::Json,
-            filter: Filter {
-                kinds: kinds.iter().chain(&["process_died"]).map(ToString::to_string).collect(),
-                peers: of.into_iter().collect(),
-            },
+            filter: Filter { kinds: kinds.iter().map(ToString::to_string).collect(), peers: of.into_iter().collect() },
             names: Names::of(taken.config()),
         };
         Ok(Ready { plan, _taken: taken })
@@ -98,13 +93,10 @@ impl Ready {
         mut hear: impl FnMut(&Event),
         until: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let (since, died, mut reached) = (Instant::now(), Cell::new(None), None);
+        let (since, mut reached) = (Instant::now(), None);
         let has_died = Notify::new();
         let mut hear = |event: &Event| {
-            if let What::Process(ProcessEvent::ProcessDied { process, how, .. }) = &event.what
-                && self.plan.restart_after.is_none()
-            {
-                died.set(Some(format!("{process} died: {how}")));
+            if self.plan.restart_after.is_none() && death(event).is_some() {
                 has_died.notify_one();
             }
             hear(event);
@@ -115,15 +107,17 @@ impl Ready {
                 () = has_died.notified() => {}
             }
         };
-        let (_, result) = supervise(&self.plan, &mut hear, enough).await;
+        let (ended, result) = supervise(&self.plan, &mut hear, enough).await;
         result?;
         let dir = self.plan.dir.display();
-        match (died.take(), reached) {
-            (Some(died), _) => Err(Failure::Stuck(format!("in the bazaar in {dir}, {died}; see its logs"))),
-            (None, Some(reached)) => reached,
-            (None, None) if since.elapsed() < self.plan.length.unwrap_or_default() => Err(Failure::Interrupted),
-            (None, None) => {
-                let length = self.plan.length.unwrap_or_default();
+        if let Some(died) = ended.deaths.iter().find_map(death).filter(|_| self.plan.restart_after.is_none()) {
+            return Err(Failure::Stuck(format!("in the bazaar in {dir}, {died}; see its logs")));
+        }
+        let length = self.plan.length.unwrap_or_default();
+        match reached {
+            Some(reached) => reached,
+            None if since.elapsed() < length => Err(Failure::Interrupted),
+            None => {
                 Err(Failure::Stuck(format!("the bazaar in {dir} did not get there within {length:?}; see its logs")))
             }
         }
@@ -145,6 +139,14 @@ impl Ready {
             }
         };
         self.run(hear, until).await
+    }
+}
+
+/// Which process has died, and how, if this is what an event says.
+fn death(event: &Event) -> Option<String> {
+    match &event.what {
+        What::Process(ProcessEvent::ProcessDied { process, how, .. }) => Some(format!("{process} died: {how}")),
+        What::Peer(_) | What::Process(_) => None,
     }
 }
 

@@ -69,7 +69,7 @@ fn market(dir: &Path, kinds: &'static [&'static str]) -> Result<Ready, Failure> 
 
 /// Trades until the books have so many records.
 fn fill(dir: &Path, records: u64) -> Result<(), Failure> {
-    let ready = market(dir, &[])?;
+    let ready = market(dir, &["took_office"])?;
     let full = async {
         loop {
             sleep(Duration::from_millis(20)).await;
