@@ -23,6 +23,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod bench;
+mod elections;
 mod gallery;
 mod journal;
 mod mutants;
@@ -59,6 +60,9 @@ enum Command {
     Explore(ExploreArguments),
     /// Simulate whole bazaars in virtual time, one history per seed, with faults, and check every property.
     Simulate(simulate::SimulateArguments),
+    /// Count what an election costs in simulated bazaars, by the number of peers and by who calls, beside Bully's best and
+    /// worst case.
+    Elections(elections::ElectionsArguments),
     /// Replay a history written by `check`, `mutants` or `simulate`, step by step in words, and draw it.
     Replay(ReplayArguments),
     /// List the scenarios, or describe some: what runs, the adversary, the bounds and why they suffice, the number of
@@ -225,6 +229,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Mutants(arguments) => mutants::hunt(&arguments),
         Command::Explore(arguments) => explore(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Elections(arguments) => elections::run(&arguments),
         Command::Replay(arguments) => replay(&arguments),
         Command::List(arguments) => list(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),

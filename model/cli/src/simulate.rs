@@ -185,7 +185,8 @@ fn networks(arguments: &SimulateArguments, otherwise: &[Network]) -> io::Result<
     Ok(networks)
 }
 
-fn network(name: &str) -> io::Result<Network> {
+/// The network of this name, or of this file.
+pub fn network(name: &str) -> io::Result<Network> {
     Ok(match name {
         "random" => Network::Random,
         "line" => Network::Line,

@@ -8,6 +8,7 @@ use std::{
 use bazaar_model::{
     catalogue::{self, Entry, Visitor},
     search::check::{Outcome, Report},
+    simulator::elections::Election,
     subject::Subject,
     subject::matrix::{Kind, Role},
     subject::scenario::{Extent, Family},
@@ -206,6 +207,34 @@ pub fn rates(out: &mut impl Write, rates: &[Rate]) -> io::Result<()> {
         ]);
     }
     print(out, &table)
+}
+
+/// What elections cost, beside Bully's best and worst case.
+pub fn elections(out: &mut impl Write, elections: &[Election]) -> io::Result<()> {
+    let head = ["peers", "network", "hops", "election", "callers", "messages", "best", "worst", "envelopes"];
+    let mut table = plain(&[&head[..], &["dropped", "detection", "until in office", "known to all"]].concat());
+    for election in elections {
+        let Election { peers, network, diameter, case, callers, messages, envelopes, overflowed, .. } = election;
+        let millis = |millis: f64| format!("{millis:.0} ms");
+        table.add_row([
+            cell(&peers.to_string()),
+            cell(network),
+            cell(&diameter.to_string()),
+            cell(&case.to_string()),
+            cell(&callers.to_string()),
+            cell(&messages.to_string()),
+            cell(&election.best().to_string()),
+            cell(&election.worst().to_string()),
+            cell(&envelopes.to_string()),
+            cell(&overflowed.to_string()),
+            cell(&election.detection.map_or("–".to_owned(), millis)),
+            cell(&millis(election.election)),
+            cell(&millis(election.news)),
+        ]);
+    }
+    print(out, &table)?;
+    writeln!(out, "\nbest, worst: the messages of Bully itself; envelopes: on links, with all copies of floods")?;
+    writeln!(out, "known to all: that long after the winner took office")
 }
 
 /// Prints what was checked, the numbers of states and the verdicts, and then each violation step by step.

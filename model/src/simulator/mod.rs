@@ -52,8 +52,10 @@
 //! # Reading order
 //!
 //! [`plan`], then `world` with its events; `network`, `peers`, `ledger` and `faults` say what becomes of them, `judge`
-//! what must hold. [`history`] runs, shrinks and replays; [`table`] compares sizes with what [`survey`] counts.
+//! what must hold. [`history`] runs, shrinks and replays; [`table`] compares sizes with what [`survey`] counts,
+//! [`elections`] says what one election costs.
 
+pub mod elections;
 pub mod events;
 mod faults;
 pub mod history;

@@ -180,7 +180,8 @@ impl World {
 
     /// One step of a peer, and every property about it.
     fn step(&mut self, nth: usize, input: Input) {
-        let World { nodes, observer, running, tally, now, story, .. } = self;
+        let World { nodes, observer, running, tally, now, story, survey, .. } = self;
+        let others = nodes.len().saturating_sub(1) as u64;
         let Some(peer) = &mut nodes[nth].peer else { return };
         tally.steps += 1;
         running.take(&(*now, nth, &input));
@@ -209,6 +210,9 @@ impl World {
         let (mut found, mut heard) = (Ok(()), None);
         let effects = peer.watched_step(input, &mut |after, given, said| {
             found = observer.on_step_since(&before, &given, said, after);
+            if let Some(survey) = survey {
+                survey.said(said, others);
+            }
             heard = Some(given);
         });
         if let Some((from, envelope)) = &arrival {
@@ -313,6 +317,9 @@ impl World {
         }
         if let Some(story) = &mut self.story {
             story.note(self.now, nth, note);
+        }
+        if let Some(survey) = &mut self.survey {
+            survey.noted(note, self.now);
         }
         self.judge_note(nth, note);
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use bazaar_protocol::{
     account::QueueKey,
+    effect::Note,
     id::RequestId,
-    message::Envelope,
+    message::{Body, Envelope},
+    participant::ParticipantEffect,
     record::{Batch, Entry},
 };
 
@@ -29,6 +31,11 @@ pub struct Survey {
     killed: Option<u64>,
     /// How long there was no trader, each time.
     vacancies: Vec<u64>,
+    /// When a peer first suspected the trader, and when one first called an election.
+    suspected: Option<u64>,
+    called: Option<u64>,
+    /// Messages of elections, one for each recipient.
+    election_messages: u64,
 }
 
 impl Survey {
@@ -54,6 +61,25 @@ impl Survey {
 
     pub(super) fn took_office(&mut self, now: u64) {
         self.vacancies.extend(self.killed.take().map(|killed| now - killed));
+    }
+
+    pub(super) fn noted(&mut self, note: &Note, now: u64) {
+        if let Note::TraderSuspected { .. } = note {
+            self.suspected.get_or_insert(now);
+        } else if let Note::ElectionCalled = note {
+            self.called.get_or_insert(now);
+        }
+    }
+
+    /// What a participant says, of which `others` hear what is said to all.
+    pub(super) fn said(&mut self, said: &[ParticipantEffect], others: u64) {
+        for effect in said {
+            if let ParticipantEffect::Tell { body: Body::Election(_), .. } = effect {
+                self.election_messages += 1;
+            } else if let ParticipantEffect::TellAll { body: Body::Election(_), .. } = effect {
+                self.election_messages += others;
+            }
+        }
     }
 
     pub(super) fn batch(&mut self, batch: &Batch) {
@@ -89,6 +115,24 @@ impl Survey {
     #[must_use]
     pub fn wait(&self, share: f64) -> Option<u64> {
         quantile(&self.waits, share)
+    }
+
+    /// When a peer first suspected the trader.
+    #[must_use]
+    pub fn first_suspicion(&self) -> Option<u64> {
+        self.suspected
+    }
+
+    /// When a peer first called an election.
+    #[must_use]
+    pub fn first_call(&self) -> Option<u64> {
+        self.called
+    }
+
+    /// The messages of elections, one for each recipient, as in a mesh of all peers.
+    #[must_use]
+    pub fn election_messages(&self) -> u64 {
+        self.election_messages
     }
 
     /// How often a trader was killed while there was one.

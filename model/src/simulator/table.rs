@@ -143,7 +143,7 @@ fn by_kind<S: Serializer>(of_each: &[f64; EnvelopeKind::ALL.len()], serializer: 
     serializer.collect_map(EnvelopeKind::ALL.iter().zip(of_each))
 }
 
-fn millis(nanos: u64) -> f64 {
+pub(super) fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
