@@ -5,7 +5,7 @@
 mod bazaar;
 mod documented;
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path, process::Command};
 
 use bazaar::ask;
 use documented::assert_documented;
@@ -44,6 +44,51 @@ fn figures_are_printed_written_and_drawn_and_nothing_else_is_left() {
         assert!(texts.iter().any(|text| text.starts_with("fdatasync, ")), "{name}: no baseline: {texts:?}");
     }
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "the bazaar that was measured is removed");
+}
+
+/// SPEC F3, F4.
+#[test]
+fn elections_and_distance_are_measured_on_real_processes() {
+    let home = TempDir::new().unwrap();
+    let json = home.path().join("figures.json");
+    let flags = ["--quick", "--json", text(&json), "--dir", text(home.path())];
+    let said = ask(&[&["bench", "distance", "election"][..], &flags].concat()).ends(0);
+    assert!(said.out.contains("Bully's best") && said.out.contains("round trips"), "{}", said.out);
+    let figures: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_documented(&figures, &[]);
+    let points = figures["experiments"]["distance"]["points"].as_array().unwrap();
+    assert_eq!(points.iter().map(|point| &point["one_way_ms"]).collect::<Vec<_>>(), [0, 1]);
+    // A way that long cannot be made shorter: there is the request, and the answer.
+    assert!(points[1]["purchase"]["p50_us"].as_f64() >= Some(2_000.0), "{points:?}");
+    assert_eq!(points[1]["purchase"]["count"], 20);
+    let point = &figures["experiments"]["election"]["points"][0];
+    // Somebody must have told the other.
+    assert!(point["envelopes"].as_f64() >= Some(1.0), "{point}");
+    assert_eq!((&point["peers"], &point["best_messages"], &point["worst_messages"]), (&3.into(), &2.into(), &8.into()));
+    assert_eq!(point["known_to_all"]["count"], 1);
+}
+
+/// Where `rsvg-convert` is missing, that is said before anything runs.
+#[test]
+fn plots_are_made_into_png_if_that_is_wanted() {
+    let home = TempDir::new().unwrap();
+    let plots = home.path().join("plots");
+    ask(&["bench", "distance", "--png"]).refused(2, &["--plots"]);
+    let flags = ["bench", "distance", "--quick", "--png", "--plots", text(&plots), "--dir", text(home.path())];
+    let without = Command::new(env!("CARGO_BIN_EXE_bazaar")).args(flags).env("PATH", "").output().unwrap();
+    let says = String::from_utf8_lossy(&without.stderr);
+    assert!(
+        without.status.code() == Some(2) && says.contains("rsvg-convert") && says.contains("librsvg2-bin"),
+        "{says}"
+    );
+    if Command::new("rsvg-convert").arg("--version").output().is_err() {
+        assert!(env::var_os("BAZAAR_RSVG_REQUIRED").is_none(), "rsvg-convert is required and not installed");
+        println!("SKIPPED: rsvg-convert is not installed, so no PNG is made");
+        return;
+    }
+    ask(&flags).ends(0);
+    let png = fs::read(plots.join("distance.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG") && plots.join("distance.svg").exists());
 }
 
 #[test]

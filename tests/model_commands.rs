@@ -218,6 +218,29 @@ fn rates_stand_beside_that_of_paxos() {
     assert!(says.contains("there is no scenario \"nowhere\""), "{says}");
 }
 
+/// SPEC F4.
+#[test]
+fn what_elections_cost_is_printed_for_people_and_for_programs() {
+    let (code, out, says) = model(&["elections", "--peers", "3,10", "--network", "random,line"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(out.lines().filter(|line| line.contains(" random ") || line.contains(" line ")).count() == 16, "{out}");
+    let (code, out, says) = model(&["elections", "--peers", "10", "--json"]);
+    assert_eq!(code, Some(0), "{says}");
+    let elections: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let cases: Vec<_> = elections.as_array().unwrap().iter().map(|one| one["case"].as_str().unwrap()).collect();
+    assert_eq!(cases, ["best", "first", "killed", "worst"]);
+    assert_eq!(elections[0]["messages"], 9);
+    assert_documented(&elections[0], &OWN);
+    for (args, says) in [
+        (["elections", "--peers", "2"], "3 to"),
+        (["elections", "--network", "nowhere"], "a network is random, line, ring"),
+        (["elections", "--network", "docs/models.md"], "models.md"),
+    ] {
+        let (code, _, said) = model(&args);
+        assert!(code == Some(2) && said.contains(says), "{args:?}: {said}");
+    }
+}
+
 #[test]
 fn docs_models_md_is_what_the_command_prints() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar-model"));

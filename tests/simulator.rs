@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bazaar_model::simulator::{
+    elections::{Case, Election, elect},
     history::{Outcome, Record, RecordError, simulate, tell},
     meter::{EnvelopeKind, Operation, Tally},
     plan::{Fault, FaultKind, Millis, Network, Noise, Plan, Schedule, Think, What},
@@ -142,6 +143,29 @@ fn a_killed_trader_is_replaced_in_time_at_any_size() {
         assert!(callers <= 3.0, "{peers} peers: {callers} callers");
         assert!(vacancy <= most, "{peers} peers: {vacancy} ms without a trader, and at most {most} are allowed");
     }
+}
+
+/// SPEC B1, B2, F4: an election costs Bully's least where the highest calls, and a few times that where anybody does, at any
+/// size; only where all call at once does it cost as many messages as there are pairs of peers.
+#[test]
+fn an_election_costs_as_many_messages_as_there_are_peers_and_not_as_pairs_of_them() {
+    let elected = |peers, case| -> Election {
+        let election = elect(peers, &Network::Random, case, 0).expect("a trader whom all know");
+        // Somebody must have called, and told each of the others.
+        assert!(election.callers >= 1 && election.envelopes >= u64::from(peers) - 2, "{election:?}");
+        election
+    };
+    for peers in [10, 100, 500] {
+        let best = elected(peers, Case::Best);
+        assert_eq!((best.messages, best.callers), (best.best(), 1));
+        for case in [Case::First, Case::Killed] {
+            let usual = elected(peers, case);
+            assert!(usual.messages <= 5 * usual.best() && usual.callers <= 3, "{usual:?}");
+            assert!(usual.envelopes <= 20 * u64::from(peers), "{usual:?}");
+        }
+    }
+    let worst = elected(100, Case::Worst);
+    assert!(worst.callers >= 100 && worst.messages >= worst.worst(), "{worst:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 use bazaar_model::{
     protocol::{graph::MOST_PEERS, text::number},
     simulator::{
-        elections::{Election, Case, elect},
+        elections::{Case, Election, elect},
         plan::Network,
     },
 };
@@ -27,13 +27,14 @@ use crate::{
 /// The numbers of peers that are compared by default.
 const SIZES: [u32; 6] = [3, 10, 50, 100, 1_000, 10_000];
 
-/// How many peers call at once at most by default: of ten thousand, each answers up to ten thousand.
-const MOST_AT_ONCE: u32 = 1_000;
+/// How many peers there are at most by default once the trader was killed: of ten thousand, so many answer the first call
+/// before they know a path to its caller that it takes minutes.
+const MOST_AFTER_A_KILL: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub struct ElectionsArguments {
     /// How many peers: numbers to compare (default: 3,10,50,100,1000,10000, and up to
-    /// 1000 where all call at once).
+    /// 1000 once the trader was killed).
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = |text: &str| number(text, &(3..=MOST_PEERS)))]
     peers: Vec<u32>,
     /// The networks to compare: `random`, `line` or `ring`.
@@ -59,7 +60,7 @@ pub fn run(arguments: &ElectionsArguments) -> io::Result<ExitCode> {
             return Err(io::Error::other("elections are compared on a random network, a line or a ring"));
         }
         for case in Case::ALL {
-            let is_asked = |peers: &u32| case != Case::Worst || *peers <= MOST_AT_ONCE;
+            let is_asked = |peers: &u32| matches!(case, Case::Best | Case::First) || *peers <= MOST_AFTER_A_KILL;
             let sizes: Vec<u32> =
                 if peers.is_empty() { SIZES.into_iter().filter(is_asked).collect() } else { peers.clone() };
             tasks.extend(sizes.into_iter().map(|peers| (network.clone(), case, peers)));

@@ -538,6 +538,9 @@ pub struct Bench {
     /// Draw the plots into this directory, as SVG
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
+    /// Make PNG of them too, with `rsvg-convert` (librsvg2-bin in Debian)
+    #[arg(long, requires = "plots")]
+    pub png: bool,
     /// Where the bazaars run while they are measured: it is the disk there that counts [default: here]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -555,17 +558,23 @@ pub enum Experiment {
     Throughput,
     /// How long nothing is sold after the trader was killed
     Failover,
+    /// What an election costs once the trader was killed, with 3 to 50 peers
+    Election,
+    /// One purchase after the other, with the peers as if on hosts of their own
+    Distance,
     /// Long books, and many peers in one process
     Scale,
 }
 
 impl Experiment {
-    pub const ALL: [Experiment; 6] = [
+    pub const ALL: [Experiment; 8] = [
         Experiment::Baseline,
         Experiment::Latency,
         Experiment::Reelection,
         Experiment::Throughput,
         Experiment::Failover,
+        Experiment::Election,
+        Experiment::Distance,
         Experiment::Scale,
     ];
 }

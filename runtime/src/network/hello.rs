@@ -30,7 +30,7 @@ use crate::network::{
 };
 
 /// The version of everything that is said over connections. Only equal versions talk to each other.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// The first bytes of every connection to this system, in every version there will be.
 pub const MAGIC: [u8; 8] = *b"bazaar\r\n";

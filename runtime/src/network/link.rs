@@ -177,6 +177,7 @@ impl Queue {
         self.counts.given += 1;
         self.counts.clocks += u64::from(envelope.body == Body::Clock);
         self.counts.flooded += u64::from(matches!(envelope.route, Route::Flood { to: Some(_), .. }));
+        self.counts.elections += u64::from(matches!(envelope.body, Body::Election(_)));
     }
 
     /// Gives an envelope to a neighbour in this process, if there is room and none waits before it; gives it back if not.

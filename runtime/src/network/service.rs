@@ -199,6 +199,8 @@ pub struct LinkCounts {
     pub clocks: u64,
     /// How many, of all that it was given, belonged to the flood of a message for one peer (SPEC A9).
     pub flooded: u64,
+    /// How many, of all that it was given, carried a message of an election.
+    pub elections: u64,
     /// How many were dropped because the queue was full.
     pub overflowed: u64,
     /// How many were lost because the link was down, or went down before they were known to have arrived.

@@ -2,24 +2,18 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
-use bazaar_protocol::{effect::Note, id::PeerId};
-use bazaar_runtime::{
-    config::{
-        Speed,
-        run_dir::{peer_dir, pid_file},
-    },
-    system::process::{ProcessMark, Signal},
-};
+use bazaar_protocol::effect::Note;
+use bazaar_runtime::config::Speed;
 use serde_json::json;
 
 use super::{
     Failure, Finding, Table,
     baseline::Baseline,
     block_on,
-    market::{Market, note, since_1970},
+    market::{Market, note},
     plot::{self, Axis, Mark},
     sample::{Sample, micros, millis, shown},
-    say, stuck,
+    say,
 };
 
 /// Three peers buy, and two, one of which is the first trader, sell.
@@ -140,7 +134,7 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
             (Phase::Trading(purchases), Note::Bought { .. }) if *purchases + 1 < BETWEEN => *purchases += 1,
             (Phase::Trading(_), Note::Bought { .. }) => {
                 say(&format!("failover: kill {} of {kills}", killed.len() + 1));
-                match kill(ready.dir(), trader) {
+                match ready.kill(trader) {
                     Ok(at) => killed.push(at),
                     Err(error) => {
                         failed = Some(error);
@@ -168,15 +162,6 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
     } else {
         Err(Failure::Stuck(format!("what followed is known of {} of {kills} kills only", recoveries.len())))
     }
-}
-
-/// Kills the trader's process, and says when.
-fn kill(run: &Path, trader: Option<PeerId>) -> Result<Duration, Failure> {
-    let mark = trader.and_then(|trader| ProcessMark::read(&pid_file(&peer_dir(run, trader))));
-    let mark = mark.ok_or_else(|| Failure::Stuck("the trader's process is not known".to_owned()))?;
-    let now = since_1970(jiff::Timestamp::now());
-    mark.send(Signal::KILL).map_err(stuck("kill the trader"))?;
-    Ok(now)
 }
 
 pub fn failover(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, Failure> {

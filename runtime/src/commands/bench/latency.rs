@@ -19,7 +19,7 @@ use super::{
 pub const REFERENCE: Duration = Duration::from_micros(10_100);
 
 /// Three peers, each a neighbour of the others: peer 0 buys, the others sell.
-fn config(resign_after: u64, timeouts: &str) -> String {
+pub fn config(resign_after: u64, timeouts: &str) -> String {
     format!(
         "peers = 3
 pace = \"flat-out\"
@@ -49,7 +49,7 @@ offers = [{{ item = \"fish\", count = 100000, price = \"5.00\" }}]
 
 /// A purchase: when its buyer asked, when it was told, and when it had been told of the purchase before.
 #[derive(Clone, Copy, Debug)]
-struct Purchase {
+pub struct Purchase {
     before: Duration,
     asked: Duration,
     told: Duration,
@@ -59,14 +59,14 @@ struct Purchase {
 
 impl Purchase {
     /// All that it took: a buyer that never waits asks again as soon as it is told.
-    fn took(&self) -> Duration {
+    pub fn took(&self) -> Duration {
         self.told.saturating_sub(self.before)
     }
 }
 
 /// What a change of trader was made of, from the sale before it to the sale after it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Change {
+pub struct Change {
     last_told: Duration,
     won: Duration,
     took_office: Duration,
@@ -127,7 +127,7 @@ fn run(dir: &Path, name: &str, count: usize, config: String) -> Result<Ran, Fail
 }
 
 /// The purchases that a buyer made one after the other, and the changes of trader that they met.
-fn purchases(said: &[(Duration, Note)], count: usize) -> (Vec<Purchase>, Vec<Change>) {
+pub fn purchases(said: &[(Duration, Note)], count: usize) -> (Vec<Purchase>, Vec<Change>) {
     let (mut purchases, mut changes) = (Vec::with_capacity(count), Vec::new());
     let (mut asked, mut told, mut change) = (None, None, Change::default());
     for (at, note) in said {

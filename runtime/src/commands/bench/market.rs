@@ -10,17 +10,20 @@ use bazaar_protocol::{effect::Note, id::PeerId};
 use bazaar_runtime::{
     config::{
         BazaarConfig, RawConfig,
-        run_dir::{RunDir, config_file},
+        run_dir::{RunDir, config_file, peer_dir, pid_file},
     },
     processes::{
         report::{Event, Filter, Form, Names, ProcessEvent, What},
         supervise::{Plan, shares, supervise},
     },
-    system::limits,
+    system::{
+        limits,
+        process::{ProcessMark, Signal},
+    },
 };
 use tokio::sync::Notify;
 
-use super::{Failure, not_interrupted};
+use super::{Failure, not_interrupted, stuck};
 
 /// What to run, and what to hear of it.
 pub struct Market {
@@ -139,6 +142,20 @@ impl Ready {
             }
         };
         self.run(hear, until).await
+    }
+}
+
+impl Ready {
+    /// Kills the process of a peer, and says when.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill(&self, peer: Option<PeerId>) -> Result<Duration, Failure> {
+        let mark = peer.and_then(|peer| ProcessMark::read(&pid_file(&peer_dir(self.dir(), peer))));
+        let mark = mark.ok_or_else(|| Failure::Stuck("the trader's process is not known".to_owned()))?;
+        let now = since_1970(jiff::Timestamp::now());
+        mark.send(Signal::KILL).map_err(stuck("kill the trader"))?;
+        Ok(now)
     }
 }
 

@@ -4,10 +4,13 @@
 //! programs read of it is a [`Finding`].
 
 mod baseline;
+mod distance;
+mod election;
 mod failover;
 mod latency;
 mod market;
 mod plot;
+mod proxy;
 mod sample;
 mod scale;
 mod throughput;
@@ -81,6 +84,9 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
         fs::create_dir_all(plots).map_err(stuck(&format!("create {}", output::shown(plots))))?;
     }
     // Said now, rather than when there is something to write.
+    if flags.png {
+        plot::can_print()?;
+    }
     if let Some(file) = &flags.json {
         let dir = files::dir_of(file);
         if !dir.is_dir() {
@@ -121,6 +127,8 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
             Experiment::Reelection => latency::reelection(dir, flags.quick, &baseline)?,
             Experiment::Throughput => throughput::throughput(dir, flags.quick, &baseline)?,
             Experiment::Failover => failover::failover(dir, flags.quick, &baseline)?,
+            Experiment::Election => election::election(dir, flags.quick, &baseline)?,
+            Experiment::Distance => distance::distance(dir, flags.quick, &baseline)?,
             Experiment::Scale => scale::scale(dir, flags.quick, &baseline)?,
         };
         let reader = print(&finding.text())?;
@@ -129,6 +137,11 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
                 let file = plots.join(format!("{name}.svg"));
                 write(&file, svg)?;
                 say(&format!("wrote {}", output::shown(&file)));
+                if flags.png {
+                    let png = file.with_extension("png");
+                    plot::print(&file, &png)?;
+                    say(&format!("wrote {}", output::shown(&png)));
+                }
             }
         }
         found.insert(finding.name.to_owned(), finding.json);

@@ -1,7 +1,13 @@
 //! Plots that can be read without the text: axes with units, and what a figure is to be compared with drawn in.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
+use bazaar_protocol::text::visible;
+use bazaar_runtime::system::output;
 use plotters::{
     coord::{
         Shift,
@@ -12,7 +18,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::{Failure, sample::millis};
+use super::{Failure, sample::millis, stuck};
 
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
@@ -150,7 +156,8 @@ impl Chart {
             if series.is_line {
                 chart.draw_series(LineSeries::new(series.points.clone(), colour.stroke_width(2)))?;
             }
-            let size = if series.is_line { 4 } else { 2 };
+            // A few must be seen, and many must leave each other room.
+            let size = if series.is_line || series.points.len() <= 50 { 4 } else { 2 };
             let dots = series.points.iter().map(|point| Circle::new(*point, size, colour.filled()));
             let drawn = chart.draw_series(dots)?;
             drawn.label(&series.name).legend(move |(x, y)| Circle::new((x + 10, y), 5, colour.filled()));
@@ -236,4 +243,33 @@ fn tick(value: f64) -> String {
         let text = format!("{value:.3}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
+}
+
+/// The program that makes PNG of a plot: drawing text on pixels would take a font, and some sixty crates.
+const PRINTER: &str = "rsvg-convert";
+
+/// # Errors
+/// When PNG cannot be made here.
+pub fn can_print() -> Result<(), Failure> {
+    let found = Command::new(PRINTER).arg("--version").stdin(Stdio::null()).output();
+    let missing = |error| {
+        let what =
+            format!("--png: cannot run {PRINTER}: {error}; install it (librsvg2-bin in Debian), or leave it out");
+        Failure::Usage(what)
+    };
+    found.map(drop).map_err(missing)
+}
+
+/// Makes a PNG beside a plot, sharp on any screen.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn print(svg: &Path, png: &Path) -> Result<(), Failure> {
+    let made = Command::new(PRINTER).arg("--zoom=2").arg("--output").arg(png).arg(svg).stdin(Stdio::null()).output();
+    let made = made.map_err(stuck(&format!("run {PRINTER}")))?;
+    if made.status.success() {
+        return Ok(());
+    }
+    let why = visible(&String::from_utf8_lossy(&made.stderr));
+    Err(Failure::Stuck(format!("cannot make {}: {PRINTER} says: {why}", output::shown(png))))
 }
