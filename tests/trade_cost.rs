@@ -39,7 +39,7 @@ fn a_batch_costs_what_it_holds_and_not_what_the_books_hold() {
     if !counting::can_count() {
         return;
     }
-    let costs = SIZES.map(|sellers| counting::figures("trade_as_told", &sellers.to_string()).each("a batch"));
+    let costs = SIZES.map(|sellers| counting::figures("trade_as_told", &sellers.to_string())[0].instructions);
     println!("sellers  instructions a batch (one request: admitted, sold, everybody told)");
     for (sellers, cost) in SIZES.iter().zip(costs) {
         println!("{sellers:>7}  {cost:>7}");

@@ -5,13 +5,16 @@
 //! [`counted`] is in them, so that setting up costs time and nothing else.
 #![allow(dead_code)] // Each suite uses its share.
 
-use std::{collections::BTreeMap, env, fs, hint::black_box, path::Path, process::Command};
+use std::{env, fs, hint::black_box, path::Path, process::Command};
 
 /// What a run under valgrind is to do.
 const TASK: &str = "BAZAAR_COUNTING_TASK";
 
 /// How a line of a run under valgrind begins that says which figure has ended, and how often it was done.
 const FIGURE: &str = "counted figure: ";
+
+/// Stands in such a line instead of how often, if what was counted is taken off.
+const TAKEN_OFF: &str = "off ";
 
 /// Whether instructions can be counted here. Otherwise it says so, or fails if the environment requires that they can.
 pub fn can_count() -> bool {
@@ -45,35 +48,32 @@ pub fn figure(name: &str, times: u64, work: impl FnMut(u64)) {
     eprintln!("{FIGURE}{times} {name}");
 }
 
+/// Does something once, of which the figure of this name has more than it is to have: what is [`counted`] in it is taken
+/// off.
+pub fn taken_off(name: &str, work: impl FnOnce()) {
+    work();
+    the_figure_ends();
+    eprintln!("{FIGURE}{TAKEN_OFF}{name}");
+}
+
 /// Callgrind writes down what was counted since it last came by here.
 #[inline(never)]
 fn the_figure_ends() {
     black_box(());
 }
 
-/// The instructions of each figure by name: how many, and how often it was done.
-#[derive(Debug, Default)]
-pub struct Figures(BTreeMap<String, (u64, u64)>);
-
-impl Figures {
-    /// How many instructions it takes to do it once; without what `idle`, done as often, takes of them.
-    pub fn beyond(&self, idle: &str, name: &str) -> u64 {
-        let ((all, times), (idle, as_often)) = (self.0[name], self.0[idle]);
-        assert!(times == as_often && all > idle, "{name} takes nothing");
-        (all - idle) / times
-    }
-
-    /// How many instructions it takes to do it once.
-    pub fn each(&self, name: &str) -> u64 {
-        let (all, times) = self.0[name];
-        all / times
-    }
+/// What it takes to do something once.
+#[derive(Debug)]
+pub struct Figure {
+    pub name: String,
+    pub instructions: u64,
 }
 
-/// Runs a test of this program under valgrind, with a task; the figures that it counts. At least one instruction was
-/// counted in each.
-pub fn figures(test: &str, task: &str) -> Figures {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("counting-{}-{test}", std::process::id()));
+/// Runs a test of this program under valgrind, with a task; the figures that it counts, in order. At least one instruction
+/// was counted in each.
+pub fn figures(test: &str, task: &str) -> Vec<Figure> {
+    let of_task = format!("counting-{}-{}", std::process::id(), task.replace(' ', "-"));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(of_task);
     fs::create_dir_all(&dir).unwrap();
     let out = dir.join("callgrind");
     let output = Command::new("valgrind")
@@ -85,19 +85,35 @@ pub fn figures(test: &str, task: &str) -> Figures {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{test} {task}: {said}");
-    let mut figures = Figures::default();
-    let ends = said.lines().filter_map(|line| line.strip_prefix(FIGURE)?.split_once(' '));
-    for (nth, (times, name)) in ends.enumerate() {
-        let part = fs::read_to_string(out.with_extension((nth + 1).to_string())).unwrap();
-        let total = part.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
-        let (total, times): (u64, u64) = (total.trim().parse().unwrap(), times.parse().unwrap());
-        // With less than one instruction for each time, something else was counted, or nothing.
-        assert!(total >= times && times > 0, "{test} {task}: nothing was counted for {name}: {total} instructions");
-        let figure = figures.0.entry(name.to_owned()).or_default();
-        *figure = (figure.0 + total, figure.1 + times);
+    let (ends, rest): (Vec<_>, Vec<_>) = said.lines().partition(|line| line.starts_with(FIGURE));
+    assert!(output.status.success(), "{test}, {task}: {}", rest.join("\n"));
+    // Each with its name, how often it was done, and how much was counted and is taken off.
+    let mut counts: Vec<(&str, u64, u64, u64)> = Vec::new();
+    for (nth, end) in ends.iter().filter_map(|line| line.strip_prefix(FIGURE)).enumerate() {
+        let part = fs::read_to_string(out.with_extension((nth + 1).to_string())).expect("a part for each figure");
+        let total = part.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
+        let total: u64 = total.trim().parse().unwrap();
+        let (times, name) = match end.strip_prefix(TAKEN_OFF) {
+            Some(name) => (None, name),
+            None => end.split_once(' ').map(|(times, name)| (Some(times.parse().unwrap()), name)).unwrap(),
+        };
+        // With less than one instruction for each time, nothing was counted, or something else.
+        assert!(total >= times.unwrap_or(1).max(1), "{test}, {task}: nothing was counted for {name}: {total}");
+        let known = counts.iter().position(|count| count.0 == name).unwrap_or_else(|| {
+            counts.push((name, 0, 0, 0));
+            counts.len() - 1
+        });
+        let (_, often, all, off) = &mut counts[known];
+        match times {
+            Some(times) => (*often, *all) = (*often + times, *all + total),
+            None => *off += total,
+        }
     }
-    assert!(!figures.0.is_empty(), "{test} {task}: no figure: {said}");
     fs::remove_dir_all(&dir).unwrap();
-    figures
+    assert!(!counts.is_empty(), "{test}, {task}: no figures: {said}");
+    let figure = |(name, often, all, off): (&str, u64, u64, u64)| {
+        assert!(all >= off + often, "{test}, {task}: nothing is left of {name}: {all}, {off} is taken off");
+        Figure { name: name.to_owned(), instructions: (all - off) / often }
+    };
+    counts.into_iter().map(figure).collect()
 }
