@@ -1,8 +1,8 @@
-//! What the parts of a peer cost, in instructions (valgrind's callgrind), by the size of what they work on: each doubling
-//! of the size adds a fraction to the cost, where a search in order adds a little and a look at everything doubles it.
+//! What the parts of a peer cost, in instructions (valgrind's callgrind), by the size of what they work on. A search
+//! may add a fraction to the cost with each doubling of the size; a look at everything, which doubles it, is found out.
 //!
-//! `cargo test -p bazaar-runtime --test instruction_counts -- --nocapture` prints the tables. Without valgrind it says so
-//! and checks nothing; `apt-get install valgrind` brings it.
+//! `cargo test -p bazaar-runtime --test instruction_counts -- --nocapture` prints the tables. Without valgrind it says
+//! so and checks nothing; `apt-get install valgrind` brings it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod counting;
@@ -95,7 +95,7 @@ impl Table {
             costs.iter().zip(most).any(|(cost, most)| *cost as f64 > most)
         };
         let wrong: Vec<_> = self.rows.iter().filter(grows).collect();
-        assert!(wrong.is_empty(), "these grow with the number of {}: {wrong:#?}", self.what);
+        assert!(wrong.is_empty(), "these grow with the number of {}: {wrong:?}", self.what);
     }
 }
 
@@ -153,7 +153,7 @@ fn a_frame_costs_what_is_in_it() {
             !of_each.is_sorted_by(|of_fewer, of_more| of_fewer >= of_more)
         };
         let wrong: Vec<_> = table.rows.iter().filter(costs_more_among_many).collect();
-        assert!(wrong.is_empty(), "each costs more among many: {wrong:#?}");
+        assert!(wrong.is_empty(), "each costs more among many: {wrong:?}");
     }
 }
 

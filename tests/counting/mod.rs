@@ -1,8 +1,8 @@
-//! Counts instructions, with valgrind's callgrind. They are the same each time, on a busy machine as well.
+//! Counts instructions with valgrind's callgrind. On a busy machine they are the same as on an idle one.
 //!
-//! A suite that counts has two tests. One does the work, and nothing unless it is told so: it is run once more, by itself
-//! and under valgrind. The other runs it so, with a task, and checks the figures that come back. Only what happens inside
-//! [`counted`] is in them, so that setting up costs time and nothing else.
+//! A suite that counts has a test that does the work, and nothing unless it is given a task. The other tests run it by
+//! itself and under valgrind, and check the figures that come back. Only what happens inside [`counted`] is in them, so
+//! that setting up costs time and nothing else.
 #![allow(dead_code)] // Each suite uses its share.
 
 use std::{env, fs, hint::black_box, path::Path, process::Command};
@@ -16,7 +16,7 @@ const FIGURE: &str = "counted figure: ";
 /// Stands in such a line instead of how often, if what was counted is taken off.
 const TAKEN_OFF: &str = "off ";
 
-/// Whether instructions can be counted here. Otherwise it says so, or fails if the environment requires that they can.
+/// Whether instructions can be counted here. Otherwise it says so, or fails where `BAZAAR_VALGRIND_REQUIRED` is set.
 pub fn can_count() -> bool {
     let is_installed = Command::new("valgrind").arg("--version").output().is_ok();
     assert!(
@@ -40,16 +40,15 @@ pub fn counted<R>(work: impl FnOnce() -> R) -> R {
     black_box(work())
 }
 
-/// Does something so many times. What is [`counted`] in it is the figure of this name; under the same name several times,
-/// it is added up.
+/// Does something so many times. What is [`counted`] in it is the figure of this name; what has the same name is added
+/// up.
 pub fn figure(name: &str, times: u64, work: impl FnMut(u64)) {
     (0..times).for_each(work);
     the_figure_ends();
     eprintln!("{FIGURE}{times} {name}");
 }
 
-/// Does something once, of which the figure of this name has more than it is to have: what is [`counted`] in it is taken
-/// off.
+/// Does something that is part of the figure of this name and should not be: what is [`counted`] in it is taken off.
 pub fn taken_off(name: &str, work: impl FnOnce()) {
     work();
     the_figure_ends();
@@ -69,8 +68,8 @@ pub struct Figure {
     pub instructions: u64,
 }
 
-/// Runs a test of this program under valgrind, with a task; the figures that it counts, in order. At least one instruction
-/// was counted in each.
+/// Runs a test of this program under valgrind, with a task. Returns the figures that it counts, in order. Fails if
+/// there are none, or if one of them has no instructions.
 pub fn figures(test: &str, task: &str) -> Vec<Figure> {
     let of_task = format!("counting-{}-{}", std::process::id(), task.replace(' ', "-"));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(of_task);
