@@ -5,7 +5,7 @@
 //! checks nothing; `apt-get install valgrind` brings it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{env, process::Command};
+mod counting;
 
 use bazaar_protocol::{
     books::Books,
@@ -21,53 +21,30 @@ use bazaar_protocol::{
 /// How many sellers have fish with the trader; as many buyers have bought some.
 const SIZES: [u32; 4] = [10, 100, 1_000, 10_000];
 
-/// What the run under valgrind is to do: the number of sellers, and of batches.
-const TASK: &str = "BAZAAR_TRADE_COST";
+const BATCHES: u64 = 100;
 
-/// The child's part: trades under valgrind. By itself, outside valgrind, it does nothing.
+/// Trades under valgrind. By itself, outside valgrind, it does nothing.
 #[test]
 fn trade_as_told() {
-    let Ok(task) = env::var(TASK) else { return };
-    let (sellers, batches) = task.split_once(' ').expect("two numbers");
-    let (sellers, batches) = (sellers.parse().unwrap(), batches.parse().unwrap());
+    let Some(task) = counting::task() else { return };
+    let sellers = task.parse().unwrap();
     let (mut trader, mut clock) = market(sellers);
-    let mut sold = 0;
-    for nth in 0..batches {
-        sold += buy(&mut trader, &mut clock, sellers, nth);
-    }
-    assert_eq!(sold, batches);
+    counting::figure("a batch", BATCHES, |nth| {
+        assert_eq!(counting::counted(|| buy(&mut trader, &mut clock, sellers, nth)), 1);
+    });
 }
 
 #[test]
 fn a_batch_costs_what_it_holds_and_not_what_the_books_hold() {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        assert!(env::var_os("BAZAAR_VALGRIND_REQUIRED").is_none(), "valgrind is required and not installed");
-        println!("SKIPPED: valgrind is not installed, so no instructions are counted");
+    if !counting::can_count() {
         return;
     }
-    // The cost of the market itself is the same with and without batches.
-    const BATCHES: u64 = 100;
-    let costs = SIZES.map(|sellers| (instructions(sellers, BATCHES) - instructions(sellers, 0)) / BATCHES);
+    let costs = SIZES.map(|sellers| counting::figures("trade_as_told", &sellers.to_string())[0].instructions);
     println!("sellers  instructions a batch (one request: admitted, sold, everybody told)");
     for (sellers, cost) in SIZES.iter().zip(costs) {
         println!("{sellers:>7}  {cost:>7}");
     }
     assert!(costs.iter().max() <= costs.first().map(|cost| cost * 2).as_ref(), "it grows with the books: {costs:?}");
-}
-
-/// How many instructions it takes to set up such a market and to trade so many batches.
-fn instructions(sellers: u32, batches: u64) -> u64 {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "trade_as_told", "--test-threads=1"])
-        .env(TASK, format!("{sellers} {batches}"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let collected = said.lines().find_map(|line| line.split_once("Collected : ")).expect(&said).1;
-    collected.trim().parse().unwrap()
 }
 
 /// A trader with so many sellers and buyers in its books, each of which has traded once.
