@@ -5,10 +5,22 @@
 mod bazaar;
 mod documented;
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use bazaar::ask;
+use bazaar_protocol::id::PeerId;
+use bazaar_runtime::config::run_dir::{peer_dir, pid_file};
 use documented::assert_documented;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -66,6 +78,36 @@ fn elections_and_distance_are_measured_on_real_processes() {
     assert!(point["envelopes"].as_f64() >= Some(1.0), "{point}");
     assert_eq!((&point["peers"], &point["best_messages"], &point["worst_messages"]), (&3.into(), &2.into(), &8.into()));
     assert_eq!(point["known_to_all"]["count"], 1);
+}
+
+/// Only its first steps are listened to, and nobody wants anything: the experiment must notice by itself.
+#[test]
+fn an_experiment_ends_at_once_and_says_why_if_a_process_dies_meanwhile() {
+    let home = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar"));
+    command.args(["bench", "scale", "--quick", "--dir", text(home.path())]);
+    let bench = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid_of_the_idle = || {
+        let below = |dir: &Path| fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).next();
+        let run = below(home.path())?.join("hosted-10");
+        let mark = fs::read_to_string(pid_file(&peer_dir(&run, PeerId(0)))).ok()?;
+        mark.split_whitespace().next()?.parse().ok()
+    };
+    let begun = Instant::now();
+    let pid = loop {
+        if let Some(pid) = pid_of_the_idle() {
+            break pid;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "the experiment does not get there");
+        thread::sleep(Duration::from_millis(10));
+    };
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let ended = bench.wait_with_output().unwrap();
+    let says = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{says}");
+    assert!(says.contains("peers 0 to 9") && says.contains("SIGKILL") && says.contains("hosted-10"), "{says}");
+    assert!(says.contains("what was measured last is in"), "{says}");
+    assert!(fs::read_dir(home.path()).unwrap().count() == 1, "for whoever looks for the reason, it is kept");
 }
 
 /// Where `rsvg-convert` is missing, that is said before anything runs.

@@ -95,6 +95,15 @@ pub fn audit_of(log: &[Batch], config: &BazaarConfig) -> AuditReport {
 }
 
 impl Audited {
+    /// The audit of a run's books.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn of(run: &Run) -> Result<Audited, Failure> {
+        let log = run.log().await?;
+        Ok(Audited { report: audit_of(&log.batches, run.config()), gone: log.gone })
+    }
+
     /// Whether everything that was checked holds, and nothing is known to be gone.
     pub fn is_clean(&self) -> bool {
         self.report.is_clean() && self.gone.is_none()

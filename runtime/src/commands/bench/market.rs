@@ -3,6 +3,7 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -20,10 +21,19 @@ use bazaar_runtime::{
         limits,
         process::{ProcessMark, Signal},
     },
+    tools::access::Run,
 };
 use tokio::sync::Notify;
 
-use super::{Failure, not_interrupted, stuck};
+use super::{super::books::Audited, Failure, not_interrupted, stuck};
+
+/// How many records of the books of all bazaars were audited so far, and hold.
+static AUDITED: AtomicU64 = AtomicU64::new(0);
+
+/// How many records were audited since this was last asked.
+pub fn audited() -> u64 {
+    AUDITED.swap(0, Ordering::Relaxed)
+}
 
 /// What to run, and what to hear of it.
 pub struct Market {
@@ -89,7 +99,7 @@ impl Ready {
     /// Runs it until `until` is ready, and gives what that gives.
     ///
     /// # Errors
-    /// When it could not run, or `until` fails or was not ready when its time was up or somebody interrupted this; and when
+    /// When it could not run, or its books do not hold, or `until` fails or was not ready when its time was up or somebody interrupted this; and when
     /// a process has died that was not to.
     pub async fn run<T>(
         &self,
@@ -118,12 +128,26 @@ impl Ready {
         }
         let length = self.plan.length.unwrap_or_default();
         match reached {
-            Some(reached) => reached,
+            Some(Ok(reached)) => {
+                self.audit().await?;
+                Ok(reached)
+            }
+            Some(failed) => failed,
             None if since.elapsed() < length => Err(Failure::Interrupted),
             None => {
                 Err(Failure::Stuck(format!("the bazaar in {dir} did not get there within {length:?}; see its logs")))
             }
         }
+    }
+
+    /// A figure of books that do not hold would be worth nothing.
+    async fn audit(&self) -> Result<(), Failure> {
+        let audited = Audited::of(&Run::at(self.dir())?).await?;
+        if audited.is_clean() {
+            AUDITED.fetch_add(audited.report.totals.records, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(Failure::Unsound(format!("the books in {}: {}", self.dir().display(), audited.verdict())))
     }
 
     /// Runs it until `hear` has heard enough.

@@ -105,7 +105,7 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
         say("warning: this directory is in memory, where nothing is ever synced; give a --dir on a disk");
     }
     let measured = measure(flags, &wanted, dir.path());
-    if let Err(Failure::Run(_) | Failure::Stuck(_) | Failure::Access(_)) = &measured {
+    if let Err(Failure::Run(_) | Failure::Stuck(_) | Failure::Access(_) | Failure::Unsound(_)) = &measured {
         // For whoever looks for the reason.
         say(&format!("what was measured last is in {}", output::shown(&dir.keep())));
         return measured;
@@ -121,7 +121,7 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
     let baseline = Baseline::measure(dir, if flags.quick { 100 } else { 2_000 })?;
     let mut found = serde_json::Map::new();
     for experiment in wanted {
-        let finding = match experiment {
+        let mut finding = match experiment {
             Experiment::Baseline => baseline.finding(),
             Experiment::Latency => latency::latency(dir, flags.quick, &baseline)?,
             Experiment::Reelection => latency::reelection(dir, flags.quick, &baseline)?,
@@ -131,6 +131,10 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
             Experiment::Distance => distance::distance(dir, flags.quick, &baseline)?,
             Experiment::Scale => scale::scale(dir, flags.quick, &baseline)?,
         };
+        match market::audited() {
+            0 => {}
+            records => finding.notes.push(format!("Audited afterwards: {records} records, and all of it holds.")),
+        }
         let reader = print(&finding.text())?;
         if let Some(plots) = &flags.plots {
             for (name, svg) in &finding.plots {
