@@ -231,11 +231,14 @@ fn what_elections_cost_is_printed_for_people_and_for_programs() {
     assert_eq!(cases, ["best", "first", "killed", "worst"]);
     assert_eq!(elections[0]["messages"], 9);
     assert_documented(&elections[0], &OWN);
-    for (args, says) in [
-        (["elections", "--peers", "2"], "3 to"),
-        (["elections", "--network", "nowhere"], "a network is random, line, ring"),
-        (["elections", "--network", "docs/models.md"], "models.md"),
+    let given = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&given, "{\"0\": [1], \"1\": [0]}").unwrap();
+    for (flag, value, says) in [
+        ("--peers", "2", "3 to"),
+        ("--network", "nowhere", "a network is random, line, ring"),
+        ("--network", given.path().to_str().unwrap(), "on a random network, a line or a ring"),
     ] {
+        let args = ["elections", flag, value];
         let (code, _, said) = model(&args);
         assert!(code == Some(2) && said.contains(says), "{args:?}: {said}");
     }

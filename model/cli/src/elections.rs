@@ -1,6 +1,7 @@
 //! `bazaar-model elections`: what an election costs, simulated, by the number of peers and by who calls.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write as _},
     process::ExitCode,
     sync::{
@@ -27,8 +28,8 @@ use crate::{
 /// The numbers of peers that are compared by default.
 const SIZES: [u32; 6] = [3, 10, 50, 100, 1_000, 10_000];
 
-/// How many peers there are at most by default once the trader was killed: of ten thousand, so many answer the first call
-/// before they know a path to its caller that it takes minutes.
+/// How many peers there are at most by default once the trader was killed. With ten thousand it takes minutes: many answer
+/// the call by a flood, since they know no path to its caller yet.
 const MOST_AFTER_A_KILL: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -54,15 +55,16 @@ pub struct ElectionsArguments {
 pub fn run(arguments: &ElectionsArguments) -> io::Result<ExitCode> {
     let ElectionsArguments { peers, network, seed, threads, json } = arguments;
     let mut tasks = Vec::new();
-    for network in network {
+    let once = |nth: usize| !network[..nth].contains(&network[nth]);
+    for network in (0..network.len()).filter(|nth| once(*nth)).map(|nth| &network[nth]) {
         let network = simulate::network(network)?;
         if let Network::Given(_) = network {
             return Err(io::Error::other("elections are compared on a random network, a line or a ring"));
         }
         for case in Case::ALL {
             let is_asked = |peers: &u32| matches!(case, Case::Best | Case::First) || *peers <= MOST_AFTER_A_KILL;
-            let sizes: Vec<u32> =
-                if peers.is_empty() { SIZES.into_iter().filter(is_asked).collect() } else { peers.clone() };
+            let given: BTreeSet<u32> = peers.iter().copied().collect();
+            let sizes = if given.is_empty() { SIZES.into_iter().filter(is_asked).collect() } else { given };
             tasks.extend(sizes.into_iter().map(|peers| (network.clone(), case, peers)));
         }
     }

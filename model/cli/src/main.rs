@@ -60,8 +60,8 @@ enum Command {
     Explore(ExploreArguments),
     /// Simulate whole bazaars in virtual time, one history per seed, with faults, and check every property.
     Simulate(simulate::SimulateArguments),
-    /// Count what an election costs in simulated bazaars, by the number of peers and by who calls, beside Bully's best and
-    /// worst case.
+    /// Count what an election costs in simulated bazaars, by the number of peers and by who calls, beside Bully's best
+    /// and worst case.
     Elections(elections::ElectionsArguments),
     /// Replay a history written by `check`, `mutants` or `simulate`, step by step in words, and draw it.
     Replay(ReplayArguments),

@@ -211,17 +211,18 @@ pub fn rates(out: &mut impl Write, rates: &[Rate]) -> io::Result<()> {
 
 /// What elections cost, beside Bully's best and worst case.
 pub fn elections(out: &mut impl Write, elections: &[Election]) -> io::Result<()> {
-    let head = ["peers", "network", "hops", "election", "callers", "messages", "best", "worst", "envelopes"];
-    let mut table = plain(&[&head[..], &["dropped", "detection", "until in office", "known to all"]].concat());
+    let head = ["peers", "network", "hops", "election", "calls", "messages", "best", "worst", "envelopes"];
+    let mut table =
+        plain(&[&head[..], &["dropped", "detection", "election", "claim and books", "known to all"]].concat());
     for election in elections {
-        let Election { peers, network, diameter, case, callers, messages, envelopes, overflowed, .. } = election;
+        let Election { peers, network, diameter, case, calls, messages, envelopes, overflowed, .. } = election;
         let millis = |millis: f64| format!("{millis:.0} ms");
         table.add_row([
             cell(&peers.to_string()),
             cell(network),
             cell(&diameter.to_string()),
             cell(&case.to_string()),
-            cell(&callers.to_string()),
+            cell(&calls.to_string()),
             cell(&messages.to_string()),
             cell(&election.best().to_string()),
             cell(&election.worst().to_string()),
@@ -229,12 +230,17 @@ pub fn elections(out: &mut impl Write, elections: &[Election]) -> io::Result<()>
             cell(&overflowed.to_string()),
             cell(&election.detection.map_or("–".to_owned(), millis)),
             cell(&millis(election.election)),
-            cell(&millis(election.news)),
+            cell(&millis(election.claim_and_books)),
+            cell(&millis(election.known_to_all)),
         ]);
     }
     print(out, &table)?;
-    writeln!(out, "\nbest, worst: the messages of Bully itself; envelopes: on links, with all copies of floods")?;
-    writeln!(out, "known to all: that long after the winner took office")
+    writeln!(
+        out,
+        "\nmessages: as Bully counts them, in a mesh: a call for each higher peer, an answer, the result for each"
+    )?;
+    writeln!(out, "best, worst: those of Bully itself; envelopes: on links here, with all copies of floods")?;
+    writeln!(out, "detection: from the kill to the first suspicion; each of the others: from the one before it")
 }
 
 /// Prints what was checked, the numbers of states and the verdicts, and then each violation step by step.

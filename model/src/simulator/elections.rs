@@ -10,14 +10,14 @@ use bazaar_protocol::{
 use serde::Serialize;
 
 use super::{
-    meter::{EnvelopeKind, Operation},
+    meter::Operation,
     plan::{AFTER_FAULTS, Conditions, Fault, Millis, Network, Noise, Plan, Schedule, Think, What, diameter},
     table::{WARM_UP, millis},
     world::World,
 };
 
-/// How long it may take until all know the trader. Much longer than it does: where all call at once, links and peers are
-/// busy with answers.
+/// How long it may take until all know the trader. Much longer than it does: where all call at once, links and peers
+/// are busy with answers.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// How long messages are still counted once everybody knows the new trader.
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub enum Case {
     /// The first, called by the highest: Bully's best case.
     Best,
-    /// The first, called by the third (SPEC B2), or by the lowest if there are only two.
+    /// The first, called by peer 2 (SPEC B2).
     First,
     /// The trader was killed, and whoever notices calls when its turn comes, if nobody has by then.
     Killed,
@@ -71,37 +71,44 @@ pub struct Election {
     pub diameter: u32,
     /// Which election it was.
     pub case: Case,
-    /// How many called.
-    pub callers: u64,
-    /// The messages that Bully counts: one for each recipient, as in a mesh of all peers.
+    /// How often somebody called.
+    pub calls: u64,
+    /// The messages that Bully counts, as in a mesh of all peers ([`Survey::election_messages`](super::survey::Survey::election_messages)).
     pub messages: u64,
-    /// The envelopes on links, relays and floods with all their copies: what these messages take in the network.
+    /// The envelopes on links that carry them here: relays, and floods with all their copies.
     pub envelopes: u64,
     /// Envelopes for which a link or an inbox had no room.
     pub overflowed: u64,
     /// From the kill until a peer suspected the trader, in milliseconds; `None` for the first election.
     #[serde(rename = "detection_ms")]
     pub detection: Option<f64>,
-    /// From then, or from the first call of the first election, until somebody was in office, in milliseconds.
+    /// From then, or from the first call of the first election, until somebody had won, in milliseconds.
     #[serde(rename = "election_ms")]
     pub election: f64,
+    /// From then until it was in office, in milliseconds.
+    #[serde(rename = "claim_and_books_ms")]
+    pub claim_and_books: f64,
     /// From then until everybody knew it, in milliseconds.
-    #[serde(rename = "news_ms")]
-    pub news: f64,
+    #[serde(rename = "known_to_all_ms")]
+    pub known_to_all: f64,
 }
 
 impl Election {
-    /// Bully's best case: the highest tells all others.
+    /// Bully's best case. The first election: the highest tells all others. Once the highest was killed, the next calls
+    /// it in vain, and tells those that are left.
     #[must_use]
     pub fn best(&self) -> u64 {
         u64::from(self.peers) - 1
     }
 
-    /// Bully's worst case (Garcia-Molina 1982): each calls all that are higher, each of these answers, and the winner
-    /// tells all others.
+    /// Bully's worst case (Garcia-Molina 1982): each calls all that are higher, each of these answers that can, and the
+    /// winner tells all others that are left.
     #[must_use]
     pub fn worst(&self) -> u64 {
-        u64::from(self.peers).pow(2) - 1
+        let peers = u64::from(self.peers);
+        let live = if self.case.is_first() { peers } else { peers - 1 };
+        let (calls, answers) = (live * (2 * peers - live - 1) / 2, live * (live - 1) / 2);
+        calls + answers + live - 1
     }
 }
 
@@ -134,41 +141,42 @@ pub fn elect(peers: u32, network: &Network, case: Case, seed: u64) -> Result<Ele
     conditions.terms.resign_after = u32::MAX;
     let mut world = World::under(schedule, &graph, conditions);
     world.arrange(case);
-    // One moment before the kill.
-    world.run_up_to(nanos(begin).saturating_sub(1));
-    world.begin_survey();
     let begin = nanos(begin);
+    if let Some(moment_before) = begin.checked_sub(1) {
+        world.run_up_to(moment_before);
+    }
+    world.begin_survey();
     let mut now = begin;
     world.run_up_to(now);
     while world.violation().is_none() && !world.all_know_a_trader() && now < begin + nanos(BOUND) {
         now += nanos(LOOK);
         world.run_up_to(now);
     }
-    let known = now;
+    let (known, is_known, (_, took_office)) = (now, world.all_know_a_trader(), world.took_office);
+    // Answers to the calls may still be on their way.
     world.run_up_to(known + nanos(AFTERMATH));
     if let Some(violation) = world.violation() {
         return Err(violation.clone());
     }
-    let (is_known, survey) = (world.all_know_a_trader(), world.end_survey());
+    let survey = world.end_survey();
     let onset = if case.is_first() { survey.first_call() } else { survey.first_suspicion() };
-    let Some(onset) = onset.filter(|_| is_known) else {
+    let (Some(onset), Some(won), true) = (onset, survey.last_win(), is_known) else {
         let what = format!("after {BOUND:?} there is no trader whom all know");
         return Err(Violation::off_the_log(Property::L1, what));
     };
-    let (_, took_office) = world.took_office;
-    let tally = world.tally();
     Ok(Election {
         peers,
         network: network.to_string(),
         diameter: diameter(&graph),
         case,
-        callers: tally.operations(Operation::Call),
+        calls: world.tally().operations(Operation::Call),
         messages: survey.election_messages(),
-        envelopes: tally.envelopes(EnvelopeKind::Election) + tally.envelopes(EnvelopeKind::FloodedUnicast),
-        overflowed: tally.overflowed,
+        envelopes: survey.election_envelopes(),
+        overflowed: world.tally().overflowed,
         detection: (!case.is_first()).then(|| millis(onset - begin)),
-        election: millis(took_office.saturating_sub(onset)),
-        news: millis(known.saturating_sub(took_office)),
+        election: millis(won.saturating_sub(onset)),
+        claim_and_books: millis(took_office.saturating_sub(won)),
+        known_to_all: millis(known.saturating_sub(took_office)),
     })
 }
 

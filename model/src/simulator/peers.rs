@@ -12,6 +12,7 @@ use bazaar_protocol::{
 use super::{
     meter::Operation,
     plan::FaultKind,
+    survey::Spoken,
     world::{DISARMED, Event, Job, NEVER, Phase, TIMERS, World, between, happens, slot},
 };
 
@@ -181,7 +182,6 @@ impl World {
     /// One step of a peer, and every property about it.
     fn step(&mut self, nth: usize, input: Input) {
         let World { nodes, observer, running, tally, now, story, survey, .. } = self;
-        let others = nodes.len().saturating_sub(1) as u64;
         let Some(peer) = &mut nodes[nth].peer else { return };
         tally.steps += 1;
         running.take(&(*now, nth, &input));
@@ -207,12 +207,10 @@ impl World {
         let is_compared = peer.config().peers <= ALWAYS_COMPARED || tally.steps.is_multiple_of(COMPARED_ONCE_IN);
         let overlay = (is_known && is_compared).then(|| peer.overlay().clone());
         let before = Before::of(peer.participant());
-        let (mut found, mut heard) = (Ok(()), None);
+        let (mut found, mut heard, mut spoken) = (Ok(()), None, Spoken::default());
         let effects = peer.watched_step(input, &mut |after, given, said| {
             found = observer.on_step_since(&before, &given, said, after);
-            if let Some(survey) = survey {
-                survey.said(said, others);
-            }
+            spoken = Spoken::of(said);
             heard = Some(given);
         });
         if let Some((from, envelope)) = &arrival {
@@ -227,6 +225,9 @@ impl World {
                 found.and_then(|()| observer.on_handed(&before, *from, envelope, heard.as_ref(), peer, has_changed));
         }
         let found = found.and_then(|()| observer.on_written_ahead(peer));
+        if let Some(survey) = survey {
+            survey.spoken(spoken, nth, nodes);
+        }
         running.take(&effects);
         self.check(found);
         self.carry_out(nth, effects);

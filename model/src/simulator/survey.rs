@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use bazaar_protocol::{
     account::QueueKey,
     effect::Note,
+    election::ElectionMessage,
     id::RequestId,
     message::{Body, Envelope},
     participant::ParticipantEffect,
     record::{Batch, Entry},
 };
 
-use super::meter::EnvelopeKind;
+use super::{meter::EnvelopeKind, world::Node};
 
 /// What is measured along a history, from a certain time on.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +35,12 @@ pub struct Survey {
     /// When a peer first suspected the trader, and when one first called an election.
     suspected: Option<u64>,
     called: Option<u64>,
+    /// When a peer last won one.
+    won: Option<u64>,
     /// Messages of elections, one for each recipient.
     election_messages: u64,
+    /// The envelopes on links that carried them.
+    election_envelopes: u64,
 }
 
 impl Survey {
@@ -43,6 +48,7 @@ impl Survey {
         let size = postcard::serialize_with_flavor(envelope, postcard::ser_flavors::Size::default());
         // An envelope contains nothing that postcard cannot represent.
         self.bytes[kind as usize] += size.unwrap_or(0) as u64;
+        self.election_envelopes += u64::from(matches!(envelope.body, Body::Election(_)));
     }
 
     pub(super) fn waited(&mut self, nanos: u64) {
@@ -68,18 +74,19 @@ impl Survey {
             self.suspected.get_or_insert(now);
         } else if let Note::ElectionCalled = note {
             self.called.get_or_insert(now);
+        } else if let Note::ElectionWon = note {
+            self.won = Some(now);
         }
     }
 
-    /// What a participant says, of which `others` hear what is said to all.
-    pub(super) fn said(&mut self, said: &[ParticipantEffect], others: u64) {
-        for effect in said {
-            if let ParticipantEffect::Tell { body: Body::Election(_), .. } = effect {
-                self.election_messages += 1;
-            } else if let ParticipantEffect::TellAll { body: Body::Election(_), .. } = effect {
-                self.election_messages += others;
-            }
+    /// Peer `nth` of `peers` has said this of an election.
+    pub(super) fn spoken(&mut self, spoken: Spoken, nth: usize, peers: &[Node]) {
+        if spoken == Spoken::default() {
+            return;
         }
+        let live = peers.iter().filter(|node| node.peer.is_some()).count();
+        let (higher, others) = (peers.len() - nth - 1, live.saturating_sub(1));
+        self.election_messages += spoken.calls * higher as u64 + spoken.results * others as u64 + spoken.replies;
     }
 
     pub(super) fn batch(&mut self, batch: &Batch) {
@@ -129,10 +136,23 @@ impl Survey {
         self.called
     }
 
-    /// The messages of elections, one for each recipient, as in a mesh of all peers.
+    /// When a peer last won an election.
+    #[must_use]
+    pub fn last_win(&self) -> Option<u64> {
+        self.won
+    }
+
+    /// The messages of elections as Bully counts them: a call for each peer that is higher, a reply for the caller, and
+    /// one for each living peer that is told of a result.
     #[must_use]
     pub fn election_messages(&self) -> u64 {
         self.election_messages
+    }
+
+    /// The envelopes on links that carried them, in floods or not.
+    #[must_use]
+    pub fn election_envelopes(&self) -> u64 {
+        self.election_envelopes
     }
 
     /// How often a trader was killed while there was one.
@@ -163,6 +183,29 @@ impl Survey {
     #[must_use]
     pub fn overtaken(&self) -> f64 {
         self.overtaken as f64 / self.outcomes.max(1) as f64
+    }
+}
+
+/// How many messages of each kind a participant has sent of an election.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spoken {
+    calls: u64,
+    results: u64,
+    replies: u64,
+}
+
+impl Spoken {
+    pub(super) fn of(said: &[ParticipantEffect]) -> Spoken {
+        let mut spoken = Spoken::default();
+        for effect in said {
+            if let ParticipantEffect::Tell { body: Body::Election(_), .. } = effect {
+                spoken.replies += 1;
+            } else if let ParticipantEffect::TellAll { body: Body::Election(message), .. } = effect {
+                let is_call = *message == ElectionMessage::Call;
+                *(if is_call { &mut spoken.calls } else { &mut spoken.results }) += 1;
+            }
+        }
+        spoken
     }
 }
 

@@ -10,8 +10,9 @@ use super::{
     Failure, Finding, Table,
     baseline::Baseline,
     block_on,
-    market::{Market, note},
+    market::Market,
     plot::{self, Axis, Mark},
+    recovery::{Recovery, Said, after},
     sample::{Sample, micros, millis, shown},
     say,
 };
@@ -49,50 +50,6 @@ const AWAY: Duration = Duration::from_secs(3);
 /// How many purchases are made between two kills, once everybody is there.
 const BETWEEN: usize = 300;
 
-/// When the trader was killed, and what followed.
-#[derive(Clone, Copy, Debug)]
-struct Recovery {
-    killed: Duration,
-    suspected: Duration,
-    won: Duration,
-    took_office: Duration,
-    sold: Duration,
-}
-
-impl Recovery {
-    /// What they are called in JSON, and in words.
-    const PARTS: [(&'static str, &'static str); 4] = [
-        ("detection", "detection: a peer misses it"),
-        ("election", "election: another has won"),
-        ("claim_and_books", "claim and books: it is in office"),
-        ("first_sale", "first sale"),
-    ];
-
-    /// What followed a kill, by what was said, in order of time; `None` if something of it was not.
-    fn of(killed: Duration, said: &[(Duration, Note)]) -> Option<Recovery> {
-        let after = &said[said.partition_point(|(at, _)| *at <= killed)..];
-        let first = |is_it: fn(&Note) -> bool, from: Duration| {
-            after.iter().find(|(at, note)| *at >= from && is_it(note)).map(|(at, _)| *at)
-        };
-        let suspected = first(|note| matches!(note, Note::TraderSuspected { .. }), killed)?;
-        let took_office = first(|note| matches!(note, Note::TookOffice { .. }), suspected)?;
-        let wins = after.iter().filter(|(at, note)| *at <= took_office && matches!(note, Note::ElectionWon));
-        let won = wins.map(|(at, _)| *at).next_back()?;
-        let sold = first(|note| matches!(note, Note::Bought { .. }), took_office)?;
-        Some(Recovery { killed, suspected, won, took_office, sold })
-    }
-
-    fn parts(&self) -> [Duration; 4] {
-        let Recovery { killed, suspected, won, took_office, sold } = *self;
-        [(killed, suspected), (suspected, won), (won, took_office), (took_office, sold)]
-            .map(|(from, to)| to.saturating_sub(from))
-    }
-
-    fn whole(&self) -> Duration {
-        self.sold.saturating_sub(self.killed)
-    }
-}
-
 /// What the bazaar is doing, as far as it has been heard.
 enum Phase {
     /// Trading, with so many purchases since everybody is there.
@@ -105,7 +62,8 @@ enum Phase {
     Returning,
 }
 
-fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
+/// How the bazaar recovered each time, and when something was sold again.
+fn kill_all(dir: &Path, kills: usize) -> Result<Vec<(Recovery, Duration)>, Failure> {
     let market = Market {
         dir: dir.join("failover"),
         config: CONFIG.to_owned(),
@@ -122,10 +80,10 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
     let (mut killed, mut said) = (Vec::new(), Vec::new());
     let mut failed = None;
     let listened = block_on(ready.listen(|event| {
-        let Some((note, now)) = note(event) else { return ControlFlow::Continue(()) };
-        said.push((now, note.clone()));
+        let Some(one) = Said::of(event) else { return ControlFlow::Continue(()) };
+        let (note, now) = (&one.note, one.at);
         if let Note::TookOffice { .. } = note {
-            trader = event.peer;
+            trader = Some(one.peer);
         }
         let knows = matches!(note, Note::Recognised { .. } | Note::TookOffice { .. });
         // What was said before the kill may still be read after it.
@@ -149,14 +107,20 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
             (Phase::Returning, _) if is_back => phase = Phase::Trading(0),
             _ => {}
         }
+        said.push(one);
         ControlFlow::Continue(())
     }));
     if let Some(error) = failed {
         return Err(error);
     }
     listened?;
-    said.sort_by_key(|(at, _)| *at);
-    let recoveries: Vec<_> = killed.iter().filter_map(|killed| Recovery::of(*killed, &said)).collect();
+    said.sort_by_key(|said| said.at);
+    let recovery = |killed: &Duration| {
+        let recovery = Recovery::of(*killed, &said)?;
+        let is_sale = |said: &&Said| matches!(said.note, Note::Bought { .. });
+        Some((recovery, after(recovery.took_office, &said).iter().find(is_sale)?.at))
+    };
+    let recoveries: Vec<_> = killed.iter().filter_map(recovery).collect();
     if recoveries.len() == kills {
         Ok(recoveries)
     } else {
@@ -167,14 +131,18 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<Recovery>, Failure> {
 pub fn failover(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, Failure> {
     let kills = if quick { 2 } else { 30 };
     let recoveries = kill_all(dir, kills)?;
-    let whole: Sample = recoveries.iter().map(Recovery::whole).collect();
+    let whole: Sample = recoveries.iter().map(|(one, sold)| sold.saturating_sub(one.killed)).collect();
     let mut rows = vec![["without a sale".to_owned()].into_iter().chain(whole.cells()).collect::<Vec<_>>()];
     let mut split = serde_json::Map::new();
-    for (nth, (key, name)) in Recovery::PARTS.into_iter().enumerate() {
-        let sample: Sample = recoveries.iter().map(|recovery| recovery.parts()[nth]).collect();
+    let mut part = |(key, name): (&str, &str), of: &dyn Fn(&(Recovery, Duration)) -> Duration| {
+        let sample: Sample = recoveries.iter().map(of).collect();
         rows.push([name.to_owned()].into_iter().chain(sample.cells()).collect());
         split.insert(key.to_owned(), sample.json());
+    };
+    for (nth, names) in Recovery::PARTS.into_iter().enumerate() {
+        part(names, &|(one, _)| one.parts()[nth]);
     }
+    part(("first_sale", "first sale"), &|(one, sold)| sold.saturating_sub(one.took_office));
     let timeouts = Speed::FlatOut.timeouts();
     let bound = (timeouts.suspicion + timeouts.answer).mul_f64(1.1);
     let marks = [

@@ -11,6 +11,7 @@ mod latency;
 mod market;
 mod plot;
 mod proxy;
+mod recovery;
 mod sample;
 mod scale;
 mod throughput;
@@ -85,7 +86,7 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
     }
     // Said now, rather than when there is something to write.
     if flags.png {
-        plot::can_print()?;
+        plot::can_render()?;
     }
     if let Some(file) = &flags.json {
         let dir = files::dir_of(file);
@@ -143,7 +144,7 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
                 say(&format!("wrote {}", output::shown(&file)));
                 if flags.png {
                     let png = file.with_extension("png");
-                    plot::print(&file, &png)?;
+                    plot::render(&file, &png)?;
                     say(&format!("wrote {}", output::shown(&png)));
                 }
             }

@@ -1,13 +1,14 @@
 //! Plots that can be read without the text: axes with units, and what a figure is to be compared with drawn in.
 
 use std::{
+    io,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use bazaar_protocol::text::visible;
-use bazaar_runtime::system::output;
+use bazaar_runtime::system::output::{self, OutputError};
 use plotters::{
     coord::{
         Shift,
@@ -18,7 +19,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::{Failure, sample::millis, stuck};
+use super::{Failure, sample::millis};
 
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
@@ -246,30 +247,31 @@ fn tick(value: f64) -> String {
 }
 
 /// The program that makes PNG of a plot: drawing text on pixels would take a font, and some sixty crates.
-const PRINTER: &str = "rsvg-convert";
+const RENDERER: &str = "rsvg-convert";
 
 /// # Errors
 /// When PNG cannot be made here.
-pub fn can_print() -> Result<(), Failure> {
-    let found = Command::new(PRINTER).arg("--version").stdin(Stdio::null()).output();
-    let missing = |error| {
-        let what =
-            format!("--png: cannot run {PRINTER}: {error}; install it (librsvg2-bin in Debian), or leave it out");
-        Failure::Usage(what)
+pub fn can_render() -> Result<(), Failure> {
+    let why = match Command::new(RENDERER).arg("--version").stdin(Stdio::null()).output() {
+        Ok(tried) if tried.status.success() => return Ok(()),
+        Ok(tried) => tried.status.to_string(),
+        Err(error) => error.to_string(),
     };
-    found.map(drop).map_err(missing)
+    let remedy = "install it (librsvg2-bin in Debian), or leave --png out";
+    Err(Failure::Usage(format!("--png: cannot run {RENDERER}: {why}; {remedy}")))
 }
 
 /// Makes a PNG beside a plot, sharp on any screen.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn print(svg: &Path, png: &Path) -> Result<(), Failure> {
-    let made = Command::new(PRINTER).arg("--zoom=2").arg("--output").arg(png).arg(svg).stdin(Stdio::null()).output();
-    let made = made.map_err(stuck(&format!("run {PRINTER}")))?;
-    if made.status.success() {
-        return Ok(());
-    }
-    let why = visible(&String::from_utf8_lossy(&made.stderr));
-    Err(Failure::Stuck(format!("cannot make {}: {PRINTER} says: {why}", output::shown(png))))
+pub fn render(svg: &Path, png: &Path) -> Result<(), Failure> {
+    let mut command = Command::new(RENDERER);
+    command.arg("--zoom=2").arg("--output").arg(png).arg(svg).stdin(Stdio::null());
+    let error = match command.output() {
+        Ok(made) if made.status.success() => return Ok(()),
+        Ok(made) => io::Error::other(format!("{RENDERER} says: {}", visible(&String::from_utf8_lossy(&made.stderr)))),
+        Err(error) => error,
+    };
+    Err(OutputError { name: output::shown(png), error }.into())
 }

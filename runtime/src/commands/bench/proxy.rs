@@ -37,7 +37,9 @@ impl Proxy {
                     break;
                 }
                 // Whoever dials tries again.
-                let _ = client.and_then(|client| connect(client, &to, delay, &count));
+                if client.and_then(|client| connect(client, &to, delay, &count)).is_err() {
+                    thread::sleep(Duration::from_millis(10));
+                }
             }
         })?;
         Ok(Proxy { address, has_ended, carried })
@@ -97,7 +99,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration, carried: Arc<A
                 }
             }
             // The other side may have ended already.
-            let _ = to.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Write);
         }),
     )?;
     Ok(())
