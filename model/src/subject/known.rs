@@ -2,7 +2,9 @@
 //!
 //! The fair schedule is deterministic: from two states that are taken for the same it takes the same steps. The
 //! schedules of most states soon lead into one that was followed before. What follows from there need not be followed
-//! again: that it leads to where it must, and in how many more steps, is a property of the state alone.
+//! again: that it leads to where it must, and in how many more steps, is a property of the state alone. That states
+//! which are taken for the same converge alike is checked with their steps ([`canonical`](crate::search::canonical)),
+//! by schedules that are followed to their ends.
 
 use std::sync::{
     OnceLock,
