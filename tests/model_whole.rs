@@ -13,6 +13,7 @@ use bazaar_model::{
         trace::Trace,
     },
     subject::Subject,
+    subject::known::Known,
     subject::scenario::{Extent, Family},
     system::{System, Way},
 };
@@ -144,7 +145,7 @@ fn every_scenario_begins_where_it_says_and_states_its_purpose() {
             "{name}"
         );
         let first = whole.first();
-        assert_eq!((whole.violation(&first), whole.stuck(&first)), (None, None), "{name}");
+        assert_eq!((whole.violation(&first), whole.stuck(&first, &Known::nothing())), (None, None), "{name}");
         let is_held = first.traders().count() == 1;
         assert_eq!(
             is_held,

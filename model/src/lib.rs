@@ -54,7 +54,8 @@
 //! The *fair schedule* (L1 to L3): no more faults except for the cut that stays; everything under way arrives, each
 //! message once; then the timer that is due first fires. It is one deterministic schedule of many. From every state it
 //! must lead to what is asked within the stated number of steps, and a leader must last for two suspicion times
-//! ([`participants::fair`], [`system`]).
+//! ([`participants::fair`], [`system`]). A schedule that comes to a state that an earlier one has passed on its way there
+//! need not be followed further ([`known`]).
 //!
 //! A scenario passes when
 //!
@@ -94,7 +95,8 @@
 //!   unchanged.
 //! - S9 belongs to an option that does not exist yet.
 //! - States are told apart by 64 bits, twice. Among a million states the chance that two are mistaken for one is about
-//!   3 in 10⁸ for each of the two digests that a state goes through; among ten million it is 3 in 10⁶.
+//!   3 in 10⁸ for each of the two digests that a state goes through; among ten million it is 3 in 10⁶. Where convergence
+//!   is checked, the states that schedules have passed are told apart by 64 bits as well ([`known`]).
 //!
 //! # When two states are one
 //!
@@ -146,6 +148,7 @@
 //! [`ledger`]: subject::ledger
 //! [`passed`]: subject::passed
 //! [`shared`]: subject::shared
+//! [`known`]: subject::known
 //! [`graph`]: search::graph
 //! [`check`]: search::check
 //! [`trace`]: search::trace

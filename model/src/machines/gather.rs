@@ -33,13 +33,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machines::network::{self, Network, OnNetwork},
+    subject::known::Known,
     subject::matrix::{Kind, Role, Stepped},
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
     subject::{
         landmark::{Landmark, Landmarks},
         scenario::{Family, Scenario},
-        shared::digest,
+        shared::{Shared, digest},
     },
 };
 
@@ -75,8 +76,8 @@ pub struct Scene {
     network: usize,
     trader: PeerId,
     left: Budget,
-    peers: Vec<Peer>,
-    under_way: BTreeSet<Handed>,
+    peers: Vec<Shared<Peer>>,
+    under_way: BTreeSet<Shared<Handed>>,
     /// How many waves the trader has sent.
     waves: u64,
     /// How many envelopes have answered them.
@@ -110,9 +111,9 @@ pub enum Step {
     /// The trader sends a wave.
     Wave,
     /// An envelope arrives.
-    Arrive(Handed),
+    Arrive(Shared<Handed>),
     /// An envelope is lost.
-    Lose(Handed),
+    Lose(Shared<Handed>),
     /// A peer's timer fires.
     Fire(PeerId),
     /// The link between these two breaks, and both notice.
@@ -126,7 +127,7 @@ impl Scene {
             let me = Life { peer, incarnation: Incarnation(1) };
             let mut overlay = Overlay::new(me, network.peers, &Limits::DEFAULT);
             network.neighbours(peer).for_each(|neighbour| overlay.link_up(neighbour));
-            Peer { overlay, is_armed: false }
+            Shared::new(Peer { overlay, is_armed: false })
         };
         Some(Scene {
             network: nth,
@@ -146,39 +147,44 @@ impl Scene {
     }
 
     fn send(&mut self, from: PeerId, sent: Vec<(PeerId, Envelope)>) {
-        self.under_way.extend(sent.into_iter().map(|(to, envelope)| Handed { from, to, envelope }));
+        let handed = sent.into_iter().map(|(to, envelope)| Shared::new(Handed { from, to, envelope }));
+        self.under_way.extend(handed);
     }
 
     /// Every step of a peer ends with this.
     fn finish(&mut self, at: PeerId) {
-        let peer = &mut self.peers[at.0 as usize];
-        let answers = peer.overlay.answers();
-        peer.is_armed |= peer.overlay.starts_waiting();
+        let answers = self.change(at, |peer| {
+            let answers = peer.overlay.answers();
+            peer.is_armed |= peer.overlay.starts_waiting();
+            answers
+        });
         self.answers += answers.len();
         self.send(at, answers);
+    }
+
+    fn change<R>(&mut self, peer: PeerId, how: impl FnOnce(&mut Peer) -> R) -> R {
+        self.peers[peer.0 as usize].change(how)
     }
 
     fn wave(&mut self) {
         self.waves += 1;
         self.is_disturbed |= !self.under_way.is_empty();
         let clock = Time(self.waves);
-        let trader = &mut self.peers[self.trader.0 as usize];
-        let sent = trader.overlay.broadcast(clock, Body::Wave);
+        let sent = self.change(self.trader, |trader| trader.overlay.broadcast(clock, Body::Wave));
         self.send(self.trader, sent);
         self.finish(self.trader);
     }
 
-    fn arrive(&mut self, handed: &Handed) {
+    fn arrive(&mut self, handed: &Shared<Handed>) {
         self.under_way.remove(handed);
-        let Handed { from, to, envelope } = handed;
+        let Handed { from, to, envelope } = &**handed;
         let clock = envelope.clock;
-        let peer = &mut self.peers[to.0 as usize];
-        let arrival = peer.overlay.receive(*from, envelope.clone());
+        let arrival = self.change(*to, |peer| peer.overlay.receive(*from, envelope.clone()));
         self.send(*to, arrival.forwarded);
         match arrival.delivered.map(|envelope| envelope.body) {
             Some(Body::Wave) => {
                 let promise = Promise { incarnation: Incarnation(1), above: clock, open: None };
-                self.peers[to.0 as usize].overlay.promise(*to, promise);
+                self.change(*to, |peer| peer.overlay.promise(*to, promise));
             }
             Some(Body::Promises { promises, .. }) if *to == self.trader => {
                 for (buyer, promise) in promises {
@@ -192,9 +198,10 @@ impl Scene {
     }
 
     fn fire(&mut self, peer: PeerId) {
-        let up = &mut self.peers[peer.0 as usize];
-        up.is_armed = false;
-        up.overlay.stop_waiting();
+        self.change(peer, |peer| {
+            peer.is_armed = false;
+            peer.overlay.stop_waiting();
+        });
         self.finish(peer);
     }
 
@@ -202,7 +209,7 @@ impl Scene {
         let is_between = |handed: &Handed| [(one, other), (other, one)].contains(&(handed.from, handed.to));
         self.under_way.retain(|handed| !is_between(handed));
         for (at, neighbour) in [(one, other), (other, one)] {
-            self.peers[at.0 as usize].overlay.link_down(neighbour);
+            self.change(at, |peer| peer.overlay.link_down(neighbour));
             self.finish(at);
         }
     }
@@ -240,14 +247,24 @@ impl Scene {
         self.others().try_for_each(|buyer| every_promise_has_been_heard(buyer, self.heard_of(buyer), Time(self.waves)))
     }
 
-    fn settle(&mut self) {
-        loop {
-            while let Some(handed) = self.under_way.first().cloned() {
-                self.arrive(&handed);
+    /// One step of the schedule on which nothing goes wrong any more; `None` if nothing is left to happen.
+    fn advance(&mut self) -> Option<()> {
+        match self.under_way.first().cloned() {
+            Some(handed) => self.arrive(&handed),
+            None => {
+                let peer = self.waiting().next()?;
+                self.fire(peer);
             }
-            let Some(peer) = self.waiting().next() else { return };
-            self.fire(peer);
         }
+        Some(())
+    }
+
+    /// Everything on which that schedule depends, when so many waves are still to be sent in it and it began after
+    /// `known`. What was heard counts as it is, not only by its order.
+    fn digest_after(&self, known: u64, left: u64) -> u64 {
+        let Scene { network, trader, left: _, peers, under_way, waves, answers: _, heard, is_disturbed: _ } = self;
+        let numbers: BTreeMap<PeerId, u64> = heard.iter().map(|(buyer, heard)| (*buyer, heard.0)).collect();
+        digest(&(network, trader, peers, under_way, waves, (heard, numbers), known, left))
     }
 }
 
@@ -352,17 +369,34 @@ impl Subject for Gatherings {
         state.violation.as_ref()
     }
 
-    fn stuck(&self, state: &State) -> Option<Violation> {
+    fn stuck(&self, state: &State, known: &Known) -> Option<Violation> {
         let mut scene = state.scene.clone()?;
-        scene.settle();
-        let known = scene.waves;
-        for _ in 0..WAVES {
-            scene.wave();
-            scene.settle();
+        let before = scene.waves;
+        let mut passed = Vec::new();
+        for left in (0..=WAVES).rev() {
+            loop {
+                let digest = scene.digest_after(before, left);
+                passed.push(digest);
+                if known.steps_from(digest).is_some() {
+                    known.keep(&passed, 0);
+                    return None;
+                }
+                if scene.advance().is_none() {
+                    break;
+                }
+            }
+            if left > 0 {
+                scene.wave();
+            }
         }
         let connected = scene.connected();
         let mut buyers = scene.others().filter(|buyer| connected.contains(buyer));
-        buyers.find_map(|buyer| every_promise_has_been_heard(buyer, scene.heard_of(buyer), Time(known + 1)).err())
+        let unheard =
+            buyers.find_map(|buyer| every_promise_has_been_heard(buyer, scene.heard_of(buyer), Time(before + 1)).err());
+        if unheard.is_none() {
+            known.keep(&passed, 0);
+        }
+        unheard
     }
 
     fn properties(&self) -> Vec<Property> {
@@ -395,11 +429,11 @@ impl Subject for Gatherings {
                 format!("on the network {links}, peer {trader} is the trader")
             }
             Step::Wave => "the trader sends a wave".to_owned(),
-            Step::Arrive(Handed { from, to, envelope }) => {
-                format!("peer {to} receives {} from peer {from}", what(envelope))
+            Step::Arrive(handed) => {
+                format!("peer {} receives {} from peer {}", handed.to, what(&handed.envelope), handed.from)
             }
-            Step::Lose(Handed { from, to, envelope }) => {
-                format!("{} from peer {from} to peer {to}: lost", what(envelope))
+            Step::Lose(handed) => {
+                format!("{} from peer {} to peer {}: lost", what(&handed.envelope), handed.from, handed.to)
             }
             Step::Fire(peer) => format!("peer {peer} waits no longer"),
             Step::Break(one, other) => format!("the link between peers {one} and {other} breaks"),
@@ -416,7 +450,8 @@ impl Subject for Gatherings {
             let trader = if peer == scene.trader { ", the trader" } else { "" };
             let _ = writeln!(text, "peer {peer}{trader}{heard}{waits}");
         }
-        for Handed { from, to, envelope } in &scene.under_way {
+        for handed in &scene.under_way {
+            let Handed { from, to, envelope } = &**handed;
             let _ = writeln!(text, "under way from peer {from} to peer {to}: {:?}", envelope.body);
         }
         let Budget { waves, losses, breaks, timers } = scene.left;
@@ -435,8 +470,8 @@ impl Subject for Gatherings {
         let mut marks = match step {
             Step::Choose(..) => Vec::new(),
             Step::Wave => after.scene.iter().map(|scene| happened(&scene.trader, "asks")).collect(),
-            Step::Arrive(handed) => vec![Mark::Arrived { at: at(&handed.to), message: digest(handed) }],
-            Step::Lose(handed) => vec![Mark::Lost { message: digest(handed) }],
+            Step::Arrive(handed) => vec![Mark::Arrived { at: at(&handed.to), message: handed.name() }],
+            Step::Lose(handed) => vec![Mark::Lost { message: handed.name() }],
             Step::Fire(peer) => vec![happened(peer, "waits no longer")],
             Step::Break(one, other) => vec![happened(one, &format!("link to {other} breaks"))],
         };
@@ -444,7 +479,7 @@ impl Subject for Gatherings {
         for handed in under_way(after).difference(&under_way(before)) {
             let (from, to) = (at(&handed.from), Some(at(&handed.to)));
             let label = if handed.envelope.wave().is_some() { "wave" } else { "promises" }.to_owned();
-            marks.push(Mark::Sent { from, to, message: digest(handed), label });
+            marks.push(Mark::Sent { from, to, message: handed.name(), label });
         }
         marks
     }

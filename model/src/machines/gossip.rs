@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machines::network::{self, Network, OnNetwork},
+    subject::known::Known,
     subject::matrix::{Kind, Role, Stepped},
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
@@ -387,7 +388,7 @@ impl Subject for Gossips {
         state.violation.as_ref()
     }
 
-    fn stuck(&self, state: &State) -> Option<Violation> {
+    fn stuck(&self, state: &State, _: &Known) -> Option<Violation> {
         let mut scene = state.scene.clone()?;
         let known = scene.clone();
         while let Some((at, neighbour)) = scene.notices().first().copied() {

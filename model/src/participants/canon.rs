@@ -17,14 +17,27 @@ use super::{
 };
 use crate::subject::{ledger::Reply, shared::digest};
 
+impl World {
+    /// Everything by which states are told apart.
+    fn parts(&self) -> impl Hash {
+        let World { peers, ledger, observer, calls, replies, mail, lease, budget, violation } = self;
+        (peers, ledger, observer, (calls, replies, mail), lease, budget, violation)
+    }
+}
+
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let World { peers, ledger, observer, calls, replies, mail, lease, budget, violation } = self;
-        state.write_u64(digest(&(peers, ledger, observer, (calls, replies, mail), lease, budget, violation)));
+        state.write_u64(digest(&self.parts()));
     }
 }
 
 impl Step<'_> {
+    /// A digest of the world together with something else, and with what is remembered of the fair schedule.
+    pub(super) fn digest_with(&self, other: impl Hash) -> u64 {
+        let Step { setup: _, world, landmarks: _, cut: _, unanswered, reading, told } = self;
+        digest(&(world.parts(), unanswered, reading, told, other))
+    }
+
     /// Drops what can no longer have an effect on any machine. The rules keep enough for faulty machines too: one that
     /// mistakes an old verdict or an old request for a new one would still receive it. Of the answers to reads, only
     /// those are kept from which the reader could continue.

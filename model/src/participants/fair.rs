@@ -21,16 +21,22 @@ use super::{
     words,
     world::{Action, Budget, Live, Mail, Plans, State, World},
 };
-use crate::{subject::picture::Mark, subject::shared::Shared};
+use crate::{subject::known::Known, subject::picture::Mark, subject::shared::Shared};
 
 /// No buyer has any more requests; no seller runs out of deposits.
 const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
 
-/// Follows the fair schedule until the bazaar has converged, and returns the number of steps it took.
+/// Follows the fair schedule until the bazaar has converged, or is where it is known to converge from, and returns the
+/// number of steps that it takes.
 ///
 /// # Errors
 /// What is missing, if the bazaar has not converged within the stated number of steps.
-pub fn converges(setup: &Participants, world: &World, convergence: Convergence) -> Result<usize, Violation> {
+pub fn converges(
+    setup: &Participants,
+    world: &World,
+    convergence: Convergence,
+    known: &Known,
+) -> Result<usize, Violation> {
     // From here on, whatever is sent arrives once.
     let setup = Participants { timing: Timing::Synchronous, ..setup.clone() };
     let mut step = Step::on(&setup, world.clone());
@@ -38,7 +44,15 @@ pub fn converges(setup: &Participants, world: &World, convergence: Convergence) 
     step.stop_faults();
     // The epoch in which all was well at the last look, and for how long it has been well.
     let mut well: Option<(Epoch, Duration)> = None;
+    let mut passed = Vec::new();
     for steps in 0..convergence.within {
+        // Everything on which the next step and the next look depend.
+        passed.push(step.digest_with(well));
+        let more = passed.last().and_then(|digest| known.steps_from(*digest));
+        if let Some(more) = more.filter(|more| steps + more < convergence.within) {
+            known.keep(&passed, more);
+            return Ok(steps + more);
+        }
         let is_quiet = step.world.is_quiet_but_for(convergence.cut);
         if is_quiet {
             let epoch = step.world.ledger.status().epoch();
@@ -48,6 +62,7 @@ pub fn converges(setup: &Participants, world: &World, convergence: Convergence) 
                 (None, Some(_) | None) => Some((epoch, Duration::ZERO)),
             };
             if well.is_some_and(|(_, since)| since >= convergence.lasting) {
+                known.keep(&passed, 0);
                 return Ok(steps);
             }
         }

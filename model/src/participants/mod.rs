@@ -20,6 +20,7 @@ use bazaar_protocol::{
 };
 
 use crate::{
+    subject::known::Known,
     subject::picture::{Lane, LaneKind, Mark},
     subject::{Met, Subject},
 };
@@ -426,10 +427,13 @@ impl Subject for Participants {
         world.violation.as_deref()
     }
 
-    fn stuck(&self, world: &World) -> Option<Violation> {
+    fn stuck(&self, world: &World, known: &Known) -> Option<Violation> {
         let convergence = self.convergence?;
         let counts = |found: &Violation| self.counts(found);
-        if world.violation.is_some() { None } else { fair::converges(self, world, convergence).err().filter(counts) }
+        if world.violation.is_some() {
+            return None;
+        }
+        fair::converges(self, world, convergence, known).err().filter(counts)
     }
 
     fn afterwards(&self, world: &World, steps: usize) -> Vec<(String, Vec<Mark>)> {

@@ -41,7 +41,7 @@ pub struct Step<'a> {
     /// What stays cut, on the fair schedule.
     pub(super) cut: Cut,
     /// The last append whose answer was lost, where first answers are lost.
-    unanswered: Option<Batch>,
+    pub(super) unanswered: Option<Batch>,
     /// How long a read has been under way, where reads are slow.
     pub(super) reading: Duration,
     /// How much the ledger and a member with a bug have told the peers since time last passed: each peer twice.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     subject::Subject,
+    subject::known::Known,
     subject::picture::Mark,
     subject::shared::{Bag, Shared},
     subject::words::{
@@ -273,7 +274,7 @@ pub(super) fn portrait(setup: &Participants, world: &World) -> String {
     if let Some((_, left)) = left.split_once("; ") {
         let _ = writeln!(out, "the adversary has left: {}", if left.is_empty() { "nothing" } else { left });
     }
-    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
+    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world, &Known::nothing()));
     // Only the first violation is kept, so nothing is said about the other properties of a state with a violation.
     let _ = match broken {
         Some(found) => write!(out, "VIOLATED HERE: {found}"),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stateright::{Model, Property};
 
 use crate::{
+    subject::known::Known,
     subject::landmark::Coverage,
     subject::matrix::Matrix,
     subject::{Met, Subject},
@@ -17,6 +18,8 @@ pub struct Graph<S> {
     pub subject: S,
     /// What the search has met so far.
     pub tally: Tally,
+    /// What it has found out so far of where fair schedules lead.
+    pub known: Known,
 }
 
 /// What a search has met so far, from all of its threads.
@@ -35,7 +38,7 @@ impl<S: Subject> Graph<S> {
     /// The graph of this subject, unexplored.
     #[must_use]
     pub fn new(subject: S) -> Graph<S> {
-        Graph { subject, tally: Tally::default() }
+        Graph { subject, tally: Tally::default(), known: Known::default() }
     }
 }
 
@@ -66,7 +69,9 @@ impl<S: Subject> Model for Graph<S> {
     fn properties(&self) -> Vec<Property<Graph<S>>> {
         vec![
             Property::always("safety", |graph: &Graph<S>, state| graph.subject.violation(state).is_none()),
-            Property::always("convergence", |graph: &Graph<S>, state| graph.subject.stuck(state).is_none()),
+            Property::always("convergence", |graph: &Graph<S>, state| {
+                graph.subject.stuck(state, &graph.known).is_none()
+            }),
         ]
     }
 }

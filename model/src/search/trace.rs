@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     search::history::History,
+    subject::known::Known,
     subject::{Met, Subject},
     subject::{landmark::Landmark, scenario::Extent, shared::digest},
 };
@@ -40,7 +41,7 @@ pub struct Trace {
 
 /// What is wrong in a state: a property violated on the way to it, or a state that does not converge.
 pub fn wrong<S: Subject>(subject: &S, state: &S::State) -> Option<Violation> {
-    subject.violation(state).cloned().or_else(|| subject.stuck(state))
+    subject.violation(state).cloned().or_else(|| subject.stuck(state, &Known::nothing()))
 }
 
 /// How a state was first reached: the digest of the state before it and the number of the step from there. `None` for

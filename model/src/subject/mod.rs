@@ -1,5 +1,6 @@
 //! What a model is: a subject with its states, its steps, and a readable form of both.
 
+pub mod known;
 pub mod landmark;
 pub mod ledger;
 pub mod matrix;
@@ -18,6 +19,7 @@ use bazaar_protocol::invariant::{Property, Violation};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    subject::known::Known,
     subject::landmark::Landmarks,
     subject::matrix::Stepped,
     subject::picture::{Lane, Mark},
@@ -55,9 +57,10 @@ pub trait Subject: Clone + Debug + Send + Sync + 'static {
     /// What was found wrong in the step that led here.
     fn violation<'a>(&self, state: &'a Self::State) -> Option<&'a Violation>;
 
-    /// What is missing once faults stop, if this state does not converge (L1-L3). Asked once for every state.
-    fn stuck(&self, state: &Self::State) -> Option<Violation> {
-        let _ = state;
+    /// What is missing once faults stop, if this state does not converge (L1-L3). Asked once for every state. `known`
+    /// has what earlier answers of this subject have shown; the answer is the same without it.
+    fn stuck(&self, state: &Self::State, known: &Known) -> Option<Violation> {
+        let _ = (state, known);
         None
     }
 

@@ -15,6 +15,7 @@
 //! its own least ([`AGE`]): exactly how far a bound lies ahead of the current readings decides nothing.
 
 use std::{
+    cmp,
     hash::{Hash, Hasher},
     ops::Deref,
     sync::{Arc, OnceLock},
@@ -97,6 +98,18 @@ impl<T: PartialEq> PartialEq for Shared<T> {
 }
 
 impl<T: Eq> Eq for Shared<T> {}
+
+impl<T: Ord> PartialOrd for Shared<T> {
+    fn partial_cmp(&self, other: &Shared<T>) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: Ord> Ord for Shared<T> {
+    fn cmp(&self, other: &Shared<T>) -> cmp::Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { cmp::Ordering::Equal } else { self.0.1.cmp(&other.0.1) }
+    }
+}
 
 impl<T: Hash> Hash for Shared<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -19,6 +19,7 @@ use bazaar_protocol::{
 
 use crate::{
     participants::world::Plans,
+    subject::known::Known,
     subject::picture::{Lane, LaneKind, Mark},
     subject::shared::AGE,
     subject::{Met, Subject},
@@ -292,7 +293,7 @@ impl Subject for System {
         world.violation.as_deref()
     }
 
-    fn stuck(&self, world: &World) -> Option<Violation> {
+    fn stuck(&self, world: &World, _: &Known) -> Option<Violation> {
         let convergence = self.convergence?;
         if world.violation.is_some() {
             None

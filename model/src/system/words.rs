@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     subject::Subject,
+    subject::known::Known,
     subject::picture::Mark,
     subject::shared::{Shared, digest},
     subject::words::{
@@ -367,7 +368,7 @@ pub(super) fn portrait(setup: &System, world: &World) -> String {
         }
     }
     let _ = writeln!(out, "the adversary has left: {}", budgets(world.budget));
-    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world));
+    let broken = world.violation.as_deref().cloned().or_else(|| setup.stuck(world, &Known::nothing()));
     let holds: Vec<String> = setup
         .properties()
         .into_iter()
@@ -467,7 +468,7 @@ pub(super) fn connections(setup: &System, before: &World, after: &World) -> Vec<
 /// What a picture shows of a step.
 pub(super) fn marks(setup: &System, before: &World, action: &Action, after: &World) -> Vec<Mark> {
     let mut marks = happenings(setup, before, action, after);
-    if let Some(found) = after.violation.as_deref().cloned().or_else(|| setup.stuck(after)) {
+    if let Some(found) = after.violation.as_deref().cloned().or_else(|| setup.stuck(after, &Known::nothing())) {
         marks.push(Mark::Violated { at: None, label: format!("{}: {}", found.property, found.what) });
     }
     marks
