@@ -35,7 +35,7 @@ fn bazaar(name: &str) -> Participants {
 }
 
 fn run(scenario: &Entry) -> Report {
-    check(scenario, Extent::Default, THREADS, |_| {})
+    check(scenario, Extent::Default, THREADS, &mut |_| {})
 }
 
 /// All properties hold in all states, every step was tried, every landmark was met, and the number of states is the

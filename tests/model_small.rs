@@ -13,7 +13,7 @@ use bazaar_protocol::clock::Time;
 fn hold(family: Family) {
     let scenarios = bazaar_model::catalogue::all().into_iter().filter(|scenario| scenario.family == family);
     for scenario in scenarios {
-        let report = check::check(&scenario, Extent::Default, 2, |_| {});
+        let report = check::check(&scenario, Extent::Default, 2, &mut |_| {});
         let summary =
             (report.states, report.recorded, &report.missing, report.counterexample.as_ref().map(|it| &it.words));
         assert_eq!(

@@ -35,7 +35,7 @@ fn named(name: &str) -> (Entry, System) {
 /// All properties hold in all states, every step was tried, every landmark was met, and the number of states is the
 /// recorded one.
 fn holds(name: &str) {
-    let report = check(&named(name).0, Extent::Default, THREADS, |_| {});
+    let report = check(&named(name).0, Extent::Default, THREADS, &mut |_| {});
     assert_eq!(report.verdict, Outcome::Holds, "{report:#?}");
 }
 

@@ -308,7 +308,7 @@ fn check_all(arguments: &CheckArguments) -> io::Result<ExitCode> {
             continue;
         }
         progress.begin(scenario.name);
-        let report = check(scenario, extent, threads, |far| progress.at(scenario.name, far));
+        let report = check(scenario, extent, threads, &mut |far| progress.at(scenario.name, far));
         progress.end();
         if let Some(journal) = &journal {
             journal.add(&report);
@@ -372,7 +372,7 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
             let Some(found) = catalogue::named(scenario) else { return Ok(usage(&unknown_scenario(scenario))) };
             let explore =
                 bazaar_model::pictures::explore::Explore::of(&found, Extent::Default, None, address, &mut out);
-            found.case.with(explore).map_err(|error| error.to_string())
+            explore.run(&found.case).map_err(|error| error.to_string())
         }
         Some(mutant) => {
             let on = match mutants::switch(mutant) {
@@ -385,7 +385,7 @@ fn explore(ExploreArguments { scenario, mutant, address }: &ExploreArguments) ->
             let extent = bazaar_model_mutants::subject::scenario::Extent::Default;
             let explore =
                 bazaar_model_mutants::pictures::explore::Explore::of(&found, extent, Some(on), address, &mut out);
-            found.case.with(explore).map_err(|error| error.to_string())
+            explore.run(&found.case).map_err(|error| error.to_string())
         }
     };
     Ok(served.map_or_else(|error| usage(&error), |()| ExitCode::SUCCESS))

@@ -27,7 +27,7 @@ use signal_hook::{
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
-    catalogue::{self, Entry, Visitor},
+    catalogue::{self, Case, Entry, Visitor},
     pictures::diagram,
     search::{
         graph::Graph,
@@ -144,6 +144,14 @@ impl<'a> Explore<'a> {
             address,
             out,
         }
+    }
+
+    /// Serves this case of its scenario until it is told to stop. Not generic, as [`check`](crate::search::check::check).
+    ///
+    /// # Errors
+    /// See [`ExploreError`].
+    pub fn run(self, case: &Case) -> Result<(), ExploreError> {
+        case.with(self)
     }
 }
 

@@ -88,24 +88,24 @@ fn said(words: &str) -> String {
 ///
 /// # Errors
 /// It is not a history of its scenario, or does not end as the file says; see [`ReplayError`].
-pub fn replay(trace: &Trace, show: Show<'_>, out: &mut impl Write) -> Result<(), ReplayError> {
+pub fn replay(trace: &Trace, show: Show<'_>, out: &mut dyn Write) -> Result<(), ReplayError> {
     let Some(scenario) = catalogue::named(&trace.scenario) else {
         return Err(ReplayError::NoSuchScenario(trace.scenario.clone()));
     };
     scenario.at(trace.extent).with(Replay { trace, show, out })
 }
 
-struct Replay<'a, W> {
+struct Replay<'a> {
     trace: &'a Trace,
     show: Show<'a>,
-    out: W,
+    out: &'a mut dyn Write,
 }
 
-impl<W: Write> Visitor for Replay<'_, W> {
+impl Visitor for Replay<'_> {
     type Output = Result<(), ReplayError>;
 
     fn visit<S: Subject>(self, subject: &S) -> Result<(), ReplayError> {
-        let Replay { trace, show, mut out } = self;
+        let Replay { trace, show, out } = self;
         // A history looked for one property, so a violation of another on the way does not end it.
         let only = trace.violation.as_ref().map(|violation| subject.only(violation.property));
         let subject = only.as_ref().unwrap_or(subject);

@@ -118,23 +118,24 @@ impl Report {
     }
 }
 
-/// Checks a whole scenario, depth first, with this many threads.
-pub fn check(scenario: &Entry, extent: Extent, threads: usize, progress: impl FnMut(Progress)) -> Report {
+/// Checks a whole scenario, depth first, with this many threads. Nothing here is generic for a caller: the searches of all
+/// models are compiled once, with this crate, and not again with each of its users.
+pub fn check(scenario: &Entry, extent: Extent, threads: usize, progress: &mut dyn FnMut(Progress)) -> Report {
     scenario.at(extent).with(Check { scenario, extent, threads, progress })
 }
 
-struct Check<'a, F> {
+struct Check<'a> {
     scenario: &'a Entry,
     extent: Extent,
     threads: usize,
-    progress: F,
+    progress: &'a mut dyn FnMut(Progress),
 }
 
-impl<F: FnMut(Progress)> Visitor for Check<'_, F> {
+impl Visitor for Check<'_> {
     type Output = Report;
 
     fn visit<S: Subject>(self, subject: &S) -> Report {
-        let Check { scenario, extent, threads, mut progress } = self;
+        let Check { scenario, extent, threads, progress } = self;
         let before = resident();
         let mut most = before;
         let begun = Instant::now();

@@ -94,7 +94,7 @@ pub fn scenarios() -> Vec<Entry> {
 #[must_use]
 pub fn control(scenario: &Entry, threads: usize) -> Report {
     mutant::switch(None);
-    check::check(scenario, Extent::Default, threads, |_| {})
+    check::check(scenario, Extent::Default, threads, &mut |_| {})
 }
 
 /// Looks for the violation that a mutant must lead to. No other search may run in this process meanwhile, because the

@@ -187,7 +187,7 @@ impl Record {
     ///
     /// # Errors
     /// It is no history, or does not end as the file says; see [`RecordError`].
-    pub fn replay(&self, out: &mut impl Write) -> Result<(), RecordError> {
+    pub fn replay(&self, out: &mut dyn Write) -> Result<(), RecordError> {
         self.simulation.check().map_err(RecordError::Schedule)?;
         let plan = &self.simulation.plan;
         writeln!(out, "seed {}, {} peers, {} network", plan.seed, plan.peers, plan.network)?;
