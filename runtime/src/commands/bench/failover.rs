@@ -56,8 +56,8 @@ enum Phase {
     Trading(usize),
     /// The trader was killed, and nobody has its place.
     Vacant,
-    /// There is a new trader, and nothing is sold yet.
-    Resuming,
+    /// There is a new trader, since then, and nothing is sold yet.
+    Resuming(Duration),
     /// The killed process has yet to come back.
     Returning,
 }
@@ -101,9 +101,15 @@ fn kill_all(dir: &Path, kills: usize) -> Result<Vec<(Recovery, Duration)>, Failu
                 }
                 (victim, is_back, phase) = (trader, false, Phase::Vacant);
             }
-            (Phase::Vacant, Note::TookOffice { .. }) => phase = Phase::Resuming,
-            (Phase::Resuming, Note::Bought { .. }) if killed.len() == kills => return ControlFlow::Break(()),
-            (Phase::Resuming, Note::Bought { .. }) => phase = Phase::Returning,
+            (Phase::Vacant, Note::TookOffice { .. }) => phase = Phase::Resuming(now),
+            // What was sold before the kill may still be read after it.
+            (Phase::Resuming(since), Note::Bought { .. }) if now > *since => {
+                if killed.len() == kills {
+                    said.push(one);
+                    return ControlFlow::Break(());
+                }
+                phase = Phase::Returning;
+            }
             (Phase::Returning, _) if is_back => phase = Phase::Trading(0),
             _ => {}
         }
