@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bazaar_protocol::{config::Ordering, effect::Note, id::PeerId};
+use bazaar_protocol::{config::Ordering, effect::Note, id::PeerId, text::counted};
 use bazaar_runtime::{
     config::{
         LedgerSettings,
@@ -147,7 +147,7 @@ struct Hosted {
 }
 
 fn hosted(dir: &Path, peers: u32) -> Result<Hosted, Failure> {
-    say(&format!("scale: {peers} peers in one process, and nobody wants anything"));
+    say(&format!("scale: {} in one process, and nobody wants anything", counted(peers, "peer")));
     let dir = dir.join(format!("hosted-{peers}"));
     let ready = Market {
         dir: dir.clone(),
