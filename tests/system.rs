@@ -233,9 +233,17 @@ fn a_log_that_cannot_be_written_is_said_and_goes_on_with_a_line_of_its_own() {
 
 // ----------------------------------------------------------------------------------------------------------- signals
 
+/// Whether this process, and what it starts, ignores SIGHUP, the first of the signals.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 1
+}
+
 /// SPEC I4.
 #[test]
 fn a_terminal_that_hangs_up_ends_everybody_cleanly() {
+    assert!(!is_hangup_ignored(), "whoever is started with nohup ignores SIGHUP, and so do these: start it without");
     // A run, with its summary, its audit and nobody left.
     let mut run = Bazaar::run(QUICK, &[]);
     run.wait_for_purchases(0, 1);
