@@ -86,7 +86,7 @@ fn an_experiment_ends_at_once_and_says_why_if_a_process_dies_meanwhile() {
     let home = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar"));
     command.args(["bench", "scale", "--quick", "--dir", text(home.path())]);
-    let bench = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut bench = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid_of_the_idle = || {
         let below = |dir: &Path| fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).next();
         let run = below(home.path())?.join("hosted-10");
@@ -102,6 +102,15 @@ fn an_experiment_ends_at_once_and_says_why_if_a_process_dies_meanwhile() {
         thread::sleep(Duration::from_millis(10));
     };
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    // An experiment that does not notice goes on for two minutes, and then says the same.
+    let killed = Instant::now();
+    while bench.try_wait().unwrap().is_none() {
+        if killed.elapsed() > Duration::from_secs(60) {
+            kill(Pid::from_raw(bench.id().cast_signed()), Signal::SIGTERM).unwrap();
+            panic!("the experiment does not notice");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
     let ended = bench.wait_with_output().unwrap();
     let says = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(3), "{says}");
