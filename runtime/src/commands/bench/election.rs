@@ -171,8 +171,11 @@ fn parts(killed: Duration, peers: u32, said: &[Said]) -> Option<[Duration; 4]> {
 async fn given_for_elections(run: &Run, but: PeerId) -> Result<u64, Failure> {
     let mut addresses = run.addresses(&run.ledger_info().await?.entries);
     addresses.remove(&but);
-    let mut given = 0;
-    for (peer, info) in run.hosts(&addresses).await.peers {
+    let (mut given, hosts) = (0, run.hosts(&addresses).await.peers);
+    if hosts.len() as u32 + 1 != run.config().peers() {
+        return Err(Failure::Stuck(format!("of some peers nobody knows where they are; only of {}", hosts.len())));
+    }
+    for (peer, info) in hosts {
         let Ok(PeerInfo::Well(status)) = info else {
             return Err(Failure::Stuck(format!("peer {peer} does not say what its links were given")));
         };
