@@ -349,7 +349,7 @@ impl Step<'_> {
         match self.election.phase {
             Phase::Following { leader, .. } => {
                 self.effects.push(ElectionEffect::Event(ElectionEvent::Suspected(leader)));
-                self.enter(Phase::Onset, self.turn_of_lowest());
+                self.enter(Phase::Onset, self.once_others_miss_it_too());
             }
             Phase::Onset | Phase::Roused | Phase::Waiting => self.call(),
             // Garcia-Molina 1982, Bully: no higher peer has answered in time.
@@ -640,6 +640,14 @@ impl Step<'_> {
         self.turn(self.election.me.0)
     }
 
+    /// Its turn, and before it a moment for the others: a sign of life reaches all peers at nearly the same time, and so
+    /// they miss the next one at nearly the same time. Whoever calls before the last of them does is told by that one that
+    /// the leader is there, follows it again, and has missed its turn.
+    fn once_others_miss_it_too(&self) -> Duration {
+        let moment = self.waits.stagger / 4;
+        self.turn_of_lowest().saturating_add(moment)
+    }
+
     /// As long as a leader takes to show itself, and then its turn.
     fn after_suspicion(&self) -> Duration {
         self.waits.suspicion.saturating_add(self.turn_of_lowest())
@@ -772,6 +780,21 @@ mod tests {
         let turns: Vec<u32> = (0..10).map(turns_before).collect();
         assert_eq!(turns, [0, 1, 2, 3, 3, 4, 4, 4, 4, 5]);
         assert_eq!(turns_before(9_999), 15);
+    }
+
+    // Found by `bazaar bench failover`: the first to miss the trader followed it again, and the election began a turn later.
+    #[test]
+    fn who_misses_the_leader_calls_when_the_others_have_missed_it_too() {
+        let mut first = following(0, 4, Epoch(3), PeerId(3));
+        let effects = first.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(effects.last(), Some(&ElectionEffect::Arm(WAITS.stagger / 4)));
+        let mut next = following(1, 4, Epoch(3), PeerId(3));
+        let effects = next.step(&WAITS, ElectionInput::Fired);
+        assert_eq!(effects.last(), Some(&ElectionEffect::Arm(WAITS.stagger + WAITS.stagger / 4)));
+        // Not where all were told at the same time.
+        let mut told = following(0, 4, Epoch(3), PeerId(3));
+        let effects = say(&mut told, 3, ElectionMessage::Resigned { epoch: Epoch(3) });
+        assert_eq!(effects, [ElectionEffect::Arm(Duration::ZERO)]);
     }
 
     #[test]
