@@ -14,6 +14,7 @@ use crate::{
     ledger::{
         CallId, Ledger, LedgerCall, LedgerConfig, LedgerEffect, LedgerFault, LedgerInput, LedgerReply, LedgerRequest,
         LedgerStatus, Word,
+        replica::{ReplicaFault, Sign},
     },
     record::Batch,
     snapshot::ChunkId,
@@ -61,6 +62,8 @@ pub struct Read {
 pub enum Deed {
     /// It answers a call.
     Reply {
+        /// The call that it answers.
+        id: CallId,
         /// The reply.
         reply: LedgerReply,
         /// The batch that the answer to an append identifies by its digest.
@@ -72,8 +75,12 @@ pub enum Deed {
     Drop(LedgerCall),
     /// It does not believe what a call shows, and does not answer it.
     Refuse(LedgerCall),
-    /// It has stopped for good and no longer answers anything.
+    /// It has stopped for good and no longer answers anything: a caller has seen more than it holds.
     Fail(LedgerFault),
+    /// It is one of several, and gives the others a sign.
+    Give(Sign),
+    /// It is one of several, and has stopped for good because of what the store holds.
+    Stop(ReplicaFault),
 }
 
 impl Archive {
@@ -239,7 +246,7 @@ impl Archive {
                         LedgerRequest::Append(batch) => Some(batch),
                         LedgerRequest::Status | LedgerRequest::Read { .. } => None,
                     });
-                    deeds.push(Deed::Reply { reply, batch });
+                    deeds.push(Deed::Reply { id, reply, batch });
                 }
                 LedgerEffect::Read { id, word, from, chunk } => {
                     self.calls.remove(&id);
@@ -289,7 +296,8 @@ mod tests {
                 deed,
                 Deed::Reply {
                     reply: LedgerReply { answer: LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. }, .. },
-                    batch: Some(_)
+                    batch: Some(_),
+                    ..
                 }
             )
         };

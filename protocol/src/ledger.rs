@@ -40,6 +40,11 @@ use crate::{
     snapshot::{ChunkId, SnapshotChunk},
 };
 
+mod judge;
+pub mod replica;
+
+use judge::{Asker, Compared, Judge, Ruling};
+
 /// The highest durable (epoch, head) that a peer has seen. The peer shows it to the ledger with every call, so that an
 /// old copy of the books that was put back is noticed (DESIGN 3, "What a store must promise").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -432,12 +437,7 @@ pub struct LedgerConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ledger {
-    config: LedgerConfig,
-    durable: Tail,
-    /// Whether the term has been renewed within the lease.
-    live: bool,
-    /// Whether a claim has met `LeaseActive` since the holder's last append.
-    contested: bool,
+    judge: Judge,
     state: State,
 }
 
@@ -448,34 +448,26 @@ enum State {
     Failed,
 }
 
-/// Who asks, and the latest epoch that it had been named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Asker {
-    caller: Life,
-    heard: Epoch,
-}
-
 impl Ledger {
     /// A ledger on top of a store whose log ends at `tail`. The lease starts afresh: the holder may be alive (DESIGN
     /// R6).
     #[must_use]
     pub fn recover(config: LedgerConfig, tail: Tail) -> (Ledger, Vec<LedgerEffect>) {
-        let live = tail.status.term.is_some_and(|term| !term.ended);
-        let ledger = Ledger { config, durable: tail, live, contested: false, state: State::Ready };
-        let effects = if live { alloc::vec![LedgerEffect::ArmLease(config.lease)] } else { Vec::new() };
-        (ledger, effects)
+        let mut judge = Judge::over(config, tail);
+        let effects = judge.renew().map(LedgerEffect::ArmLease).into_iter().collect();
+        (Ledger { judge, state: State::Ready }, effects)
     }
 
     /// The state of the fence, as far as it is durable.
     #[must_use]
     pub fn status(&self) -> LedgerStatus {
-        self.durable.status
+        self.judge.status()
     }
 
     /// Whether a claim would meet `LeaseActive`: the latest term is being renewed and has not been resigned.
     #[must_use]
     pub fn is_lease_active(&self) -> bool {
-        self.live
+        self.judge.is_live()
     }
 
     /// Whether it found acknowledged records to be gone; it then no longer answers anything.
@@ -499,79 +491,13 @@ impl Ledger {
         match input {
             LedgerInput::Call { id, call } => step.on_call(id, call),
             LedgerInput::Persisted => step.on_persisted(),
-            LedgerInput::LeaseFired => step.on_lease_fired(),
+            LedgerInput::LeaseFired => step.ledger.judge.run_out(),
         }
         step.effects
     }
 
-    /// Whether the caller has seen durable records that are not here. Only durable records are ever shown (R3), so they
-    /// were lost, or an old copy was put back.
-    fn is_behind(&self, call: &LedgerCall) -> bool {
-        mutant!(call.seen.is_beyond(self.holds()); OldImageServed => false)
-    }
-
-    /// Whether a ledger of this bazaar has given a mark.
-    fn is_own(&self, mark: HighWaterMark) -> bool {
-        let own = HighWaterMark::sealed(mark.epoch, mark.head, self.config.secret);
-        mutant!(mark == own; BelievesAnyMark => true)
-    }
-
-    fn holds(&self) -> HighWaterMark {
-        self.durable.status.seen(self.config.secret)
-    }
-
-    fn word(&self, Asker { caller, heard }: Asker, status: LedgerStatus) -> Word {
-        Word::of(caller, heard, status, self.config.secret)
-    }
-
-    fn is_last(&self, batch: &Batch) -> bool {
-        let is_same = |last: LastBatch| {
-            last.epoch == batch.epoch && last.position == batch.position && last.digest == batch.digest()
-        };
-        mutant!(self.durable.last.is_some_and(is_same); ResentBatchUnknown => false)
-    }
-
-    fn is_out_of_place(&self, batch: &Batch) -> bool {
-        let is_at_head = batch.position == self.durable.status.head;
-        mutant!(!is_at_head; NoFence | PositionUnchecked => batch.claimant().is_some() && !is_at_head)
-    }
-
-    fn is_fenced(&self, caller: Life, batch: &Batch) -> bool {
-        let status = self.durable.status;
-        match batch.claimant() {
-            Some(claimant) => batch.epoch != status.epoch().next() || claimant != caller,
-            None => !status.term.is_some_and(|term| self.is_open_to(term, caller, batch)),
-        }
-    }
-
-    fn is_open_to(&self, term: Term, caller: Life, batch: &Batch) -> bool {
-        let is_holder = mutant!(term.holder == caller; TermResumedAfterRestart => term.holder.peer == caller.peer);
-        mutant!(
-            term.epoch == batch.epoch && is_holder && !term.ended;
-            NoFence | BatchMovedToHead => true,
-            ServesAfterResigning => term.epoch == batch.epoch && is_holder
-        )
-    }
-
-    /// A peer's own former term does not keep it out: the life that held it is gone.
-    fn is_leased_against(&self, claimant: Life) -> bool {
-        mutant!(
-            self.live && self.durable.status.term.is_some_and(|term| term.holder.peer != claimant.peer);
-            LeaseIgnored => false
-        )
-    }
-
-    /// The verdict on an append by the holder. It reports and clears the mark of a contested term.
-    fn appended(&mut self, head: Position) -> Verdict {
-        let is_contested = core::mem::take(&mut self.contested);
-        Verdict::Appended { head, contested: mutant!(is_contested; ContestedNeverTold => false) }
-    }
-
     fn settle(&self, id: CallId, asker: Asker, batch: &Batch, verdict: Verdict) -> LedgerEffect {
-        let asked = Echo::of(asker.caller, batch);
-        let echo = mutant!(asked; AnsweredAsAnother => Echo { position: self.durable.status.head, ..asked });
-        let word = self.word(asker, self.durable.status);
-        LedgerEffect::Reply { id, reply: LedgerReply { word, answer: LedgerAnswer::Append { echo, verdict } } }
+        LedgerEffect::Reply { id, reply: self.judge.settled(asker, batch, verdict) }
     }
 }
 
@@ -583,22 +509,22 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn on_call(&mut self, id: CallId, call: LedgerCall) {
-        let (is_behind, is_own) = (self.ledger.is_behind(&call), self.ledger.is_own(call.seen));
-        let is_absurd = match &call.request {
-            LedgerRequest::Append(batch) => mutant!(!batch.is_of(call.caller); BatchUnread => false),
-            LedgerRequest::Status | LedgerRequest::Read { .. } => false,
-        };
+        if self.ledger.has_failed() {
+            return;
+        }
+        if Judge::is_absurd(&call) {
+            return self.effects.push(LedgerEffect::Refuse(id));
+        }
+        match self.ledger.judge.compare(call.caller, call.seen) {
+            Compared::Covered => {}
+            Compared::MadeUp => return self.effects.push(LedgerEffect::Refuse(id)),
+            Compared::Gone(fault) => {
+                self.ledger.state = State::Failed;
+                return self.effects.push(LedgerEffect::Fail(fault));
+            }
+        }
         match &mut self.ledger.state {
             State::Failed => {}
-            State::Ready | State::Persisting { .. } if is_absurd => self.effects.push(LedgerEffect::Refuse(id)),
-            State::Ready | State::Persisting { .. } if is_behind && !is_own => {
-                self.effects.push(LedgerEffect::Refuse(id))
-            }
-            State::Ready | State::Persisting { .. } if is_behind => {
-                let holds = self.ledger.holds();
-                self.ledger.state = State::Failed;
-                self.effects.push(LedgerEffect::Fail(LedgerFault { witness: call.caller, seen: call.seen, holds }));
-            }
             State::Ready => self.answer(id, call),
             State::Persisting { waiting, .. } => match call.request {
                 // A read can already be answered from the durable prefix.
@@ -606,7 +532,7 @@ impl Step<'_> {
                 LedgerRequest::Append(_) if mutant!(false; AppendsDoNotWait => true) => self.answer(id, call),
                 LedgerRequest::Status | LedgerRequest::Append(_)
                     if mutant!(
-                        waiting.len() < self.ledger.config.limits.waiting_calls as usize;
+                        waiting.len() < self.ledger.judge.config.limits.waiting_calls as usize;
                         WaitsWithoutBound => true
                     ) =>
                 {
@@ -617,20 +543,11 @@ impl Step<'_> {
         }
     }
 
-    fn on_lease_fired(&mut self) {
-        self.ledger.live = mutant!(false; LeaseNeverEnds => self.ledger.live);
-    }
-
     fn on_persisted(&mut self) {
         match core::mem::replace(&mut self.ledger.state, State::Ready) {
             State::Persisting { id, asker, batch, waiting } => {
-                self.ledger.durable = self.ledger.durable.after(&batch);
-                if batch.claimant().is_some() {
-                    self.ledger.contested = false;
-                }
-                self.renew();
-                let verdict = self.ledger.appended(batch.end());
-                self.effects.push(self.ledger.settle(id, asker, &batch, verdict));
+                let ruling = self.ledger.judge.written(&batch);
+                self.settle(id, asker, &batch, ruling);
                 for (id, call) in waiting {
                     self.on_call(id, call);
                 }
@@ -640,57 +557,37 @@ impl Step<'_> {
     }
 
     fn answer(&mut self, id: CallId, call: LedgerCall) {
-        let status = mutant!(self.ledger.durable.status; UnsyncedReads => self.ledger.written().status);
-        let LedgerCall { caller, heard, request, .. } = call;
-        let asker = Asker { caller, heard };
-        let word = self.ledger.word(asker, status);
-        match request {
+        let asker = Asker::of(&call);
+        let status = mutant!(self.ledger.status(); UnsyncedReads => self.ledger.written().status);
+        let word = self.ledger.judge.word(asker, status);
+        match call.request {
             LedgerRequest::Status => {
-                self.effects
-                    .push(LedgerEffect::Reply { id, reply: LedgerReply { word, answer: LedgerAnswer::Status } });
+                let reply = LedgerReply { word, answer: LedgerAnswer::Status };
+                self.effects.push(LedgerEffect::Reply { id, reply });
             }
             LedgerRequest::Read { from, chunk } => self.effects.push(LedgerEffect::Read { id, word, from, chunk }),
             LedgerRequest::Append(batch) => self.on_append(id, asker, batch),
         }
     }
 
-    // DESIGN R2: the checks, in this order.
     fn on_append(&mut self, id: CallId, asker: Asker, batch: Batch) {
-        let verdict = if self.ledger.is_last(&batch) {
-            self.renew();
-            Some(self.ledger.appended(batch.end()))
-        } else if self.ledger.is_fenced(asker.caller, &batch) {
-            Some(mutant!(Verdict::Fenced; ConflictBeforeFenced => self.ledger.place_before_epoch(&batch)))
-        } else if self.ledger.is_out_of_place(&batch) {
-            Some(mutant!(Verdict::Conflict; LeaseBeforeConflict => self.ledger.lease_before_place(&batch)))
-        } else if batch.claimant().is_some_and(|claimant| self.ledger.is_leased_against(claimant)) {
-            self.ledger.contested = true;
-            Some(Verdict::LeaseActive)
-        } else if batch.records.is_empty() {
-            self.renew();
-            Some(self.ledger.appended(batch.position))
-        } else {
-            None
-        };
-        match verdict {
-            Some(verdict) => self.effects.push(self.ledger.settle(id, asker, &batch, verdict)),
-            None => {
-                let kept = mutant!(batch; NoFence | PositionUnchecked => self.ledger.at_head(batch));
-                self.effects.push(LedgerEffect::Persist(kept.clone()));
-                mutant!(
-                    ClaimNotDurable | AcknowledgedBeforeDurable =>
-                        self.effects.extend(self.ledger.answer_early(id, asker, &kept))
-                );
-                self.ledger.state = State::Persisting { id, asker, batch: kept, waiting: VecDeque::new() };
-            }
+        let ruling = self.ledger.judge.rule(asker.caller, &batch);
+        if ruling.verdict.is_some() {
+            return self.settle(id, asker, &batch, ruling);
         }
+        let kept = mutant!(batch; NoFence | PositionUnchecked => self.ledger.judge.at_head(batch));
+        self.effects.push(LedgerEffect::Persist(kept.clone()));
+        mutant!(
+            ClaimNotDurable | AcknowledgedBeforeDurable =>
+                self.effects.extend(self.ledger.answer_early(id, asker, &kept))
+        );
+        self.ledger.state = State::Persisting { id, asker, batch: kept, waiting: VecDeque::new() };
     }
 
-    fn renew(&mut self) {
-        self.ledger.live = self.ledger.durable.status.term.is_some_and(|term| !term.ended);
-        if self.ledger.live {
-            self.effects.push(LedgerEffect::ArmLease(self.ledger.config.lease));
-        }
+    fn settle(&mut self, id: CallId, asker: Asker, batch: &Batch, ruling: Ruling) {
+        self.effects.extend(ruling.lease.map(LedgerEffect::ArmLease));
+        let settled = ruling.verdict.map(|verdict| self.ledger.settle(id, asker, batch, verdict));
+        self.effects.extend(settled);
     }
 }
 

@@ -24,7 +24,8 @@
 //!    for every driver: [`random`] numbers, the [`graph`] of neighbours, the [`cast`] of buyers and sellers. What every
 //!    tool does with [`text`] from outside.
 //! 2. The authority: [`books`] says what records mean, [`ledger`] is the log with its fence, on top of a [`store`];
-//!    [`archive`] is both of them in memory. [`reading`] is how a peer obtains the books.
+//!    [`archive`] is both of them in memory. [`ledger::replica`] is one of several ledgers over a replicated store, and
+//!    [`cluster`] all of these in memory. [`reading`] is how a peer obtains the books.
 //! 3. The machines of a peer: [`election`] suggests who should ask the ledger for the office; [`office`] asks for it,
 //!    holds it and leaves it; [`trader`] decides what to write while in office. [`buyer`] and [`seller`] are its
 //!    [`client`]s.
@@ -52,6 +53,7 @@ pub mod buyer;
 pub mod cast;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod digest;
 pub mod effect;

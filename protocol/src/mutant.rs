@@ -415,5 +415,29 @@ mod catalogue {
             "a ledger stops for the sake of records that no ledger has ever shown to anybody",
         OldImageServed("old-image-served") =
             "a ledger continues although its caller has seen more than it holds",
+
+        // Several ledger processes over a replicated store.
+        AnswersFromMemory("answers-from-memory") =
+            "a ledger process answers questions and reads from what it knows, although others write, too",
+        FenceFromMemory("fence-from-memory") =
+            "a ledger process gives a verdict that needs no write by what it knows, although others write, too",
+        LateCallJoinsLook("late-call-joins-look") =
+            "a call is answered from what a look found that began before it",
+        UnknownIsRefused("unknown-is-refused") =
+            "an append whose outcome is unknown is answered as though it had been refused",
+        UnknownForgotten("unknown-forgotten") =
+            "a ledger process forgets an append whose outcome is unknown, and goes on from what it knows",
+        RenewalNotTold("renewal-not-told") =
+            "a ledger process does not tell the others that a term was renewed",
+        ContestedNotTold("contested-not-told") =
+            "a ledger process does not tell the others that a term is contested",
+        BlindLeaseRunsOut("blind-lease-runs-out") =
+            "a ledger process that no longer sees what others renew lets the lease run out",
+        RunNotCompared("run-not-compared") =
+            "a transaction does not ask whether the store still holds the run",
+        EndNotCompared("end-not-compared") =
+            "a transaction writes a batch wherever the log ends",
+        ShrunkLogServed("shrunk-log-served") =
+            "a ledger process goes on with a store that holds less than it has seen in it",
     }
 }

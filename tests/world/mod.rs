@@ -489,6 +489,8 @@ impl World {
                 // The observer has said whether it should.
                 Deed::Refuse(call) => self.tell(|| format!("  the ledger refuses {call:?}")),
                 Deed::Fail(fault) => self.tell(|| format!("  the ledger stops: {fault:?}")),
+                // It is alone.
+                Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
         Ok(())
@@ -592,11 +594,17 @@ fn is_for(id: PeerId, envelope: &Envelope) -> Option<FloodId> {
 /// Whether this message says that records are in the log.
 fn appends(deed: &Deed) -> bool {
     match deed {
-        Deed::Reply { reply, batch: Some(batch) } => {
+        Deed::Reply { reply, batch: Some(batch), .. } => {
             let is_in = matches!(reply.answer, LedgerAnswer::Append { verdict: Verdict::Appended { .. }, .. });
             is_in && !batch.records.is_empty()
         }
-        Deed::Reply { .. } | Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => false,
+        Deed::Reply { .. }
+        | Deed::ArmLease(_)
+        | Deed::Drop(_)
+        | Deed::Refuse(_)
+        | Deed::Fail(_)
+        | Deed::Give(_)
+        | Deed::Stop(_) => false,
     }
 }
 

@@ -512,7 +512,7 @@ impl<'a> Step<'a> {
         self.watch(|observer| read.iter().try_for_each(|reply| observer.on_read(reply)));
         let replies = deeds.into_iter().filter_map(|deed| match deed {
             Deed::Reply { reply, .. } => Some(reply),
-            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => None,
+            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => None,
         });
         replies.chain(read).collect()
     }
@@ -543,7 +543,7 @@ impl<'a> Step<'a> {
         let deeds = self.hand_in(call.clone());
         self.ledger(|ledger| ledger.write());
         let deeds = deeds.into_iter().map(|deed| match (deed, self.setup.tampering.reply) {
-            (Deed::Reply { reply, batch }, Some(tamper)) => Deed::Reply { reply: tamper(&call, reply), batch },
+            (Deed::Reply { id, reply, batch }, Some(tamper)) => Deed::Reply { id, reply: tamper(&call, reply), batch },
             (deed, _) => deed,
         });
         let deeds = deeds.collect();
@@ -577,9 +577,9 @@ impl<'a> Step<'a> {
     fn on_deeds(&mut self, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
-                Deed::Reply { reply, batch } => self.reply(Reply { reply, batch }, true),
+                Deed::Reply { reply, batch, .. } => self.reply(Reply { reply, batch }, true),
                 Deed::ArmLease(wait) => self.world.lease = self.setup.waits_matter().then_some(wait),
-                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
     }

@@ -290,7 +290,7 @@ impl World {
                     }
                 }
                 // The observer has seen both.
-                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
     }

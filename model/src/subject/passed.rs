@@ -216,7 +216,7 @@ pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
             }
             Deed::Drop(_) => seen.note(Landmark::CallDropped),
             Deed::Refuse(_) => seen.note(Landmark::MarkRefused),
-            Deed::ArmLease(_) | Deed::Fail(_) => {}
+            Deed::ArmLease(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
         }
     }
     seen

@@ -469,9 +469,9 @@ impl<'a> Step<'a> {
     fn on_deeds(&mut self, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
-                Deed::Reply { reply, batch } => self.reply(Reply { reply, batch }),
+                Deed::Reply { reply, batch, .. } => self.reply(Reply { reply, batch }),
                 Deed::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
-                Deed::Drop(_) | Deed::Refuse(_) => {}
+                Deed::Drop(_) | Deed::Refuse(_) | Deed::Give(_) | Deed::Stop(_) => {}
                 Deed::Fail(_) => self.landmarks.note(Landmark::OldImageNoticed),
             }
         }

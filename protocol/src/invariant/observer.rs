@@ -631,7 +631,9 @@ impl Observer {
             Deed::Reply { reply: LedgerReply { word, .. }, .. } => {
                 word.to == call.caller && !was_writing && word.heard != call.heard
             }
-            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) => false,
+            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {
+                false
+            }
         };
         if deeds.iter().any(repeats_another) {
             return violated(
@@ -725,7 +727,7 @@ impl Observer {
 
     fn check_replies(&mut self, deeds: &[Deed]) -> Checked {
         for deed in deeds {
-            let Deed::Reply { reply, batch } = deed else { continue };
+            let Deed::Reply { reply, batch, .. } = deed else { continue };
             self.on_read(reply)?;
             if let (LedgerAnswer::Append { echo, verdict }, Some(batch), Image::Latest) =
                 (&reply.answer, batch, self.image)

@@ -1,16 +1,8 @@
 //! What mutants need from the ledger, in the build that contains them.
 
-use super::*;
+use super::{judge::Judge, *};
 
-impl Ledger {
-    /// Treats what is written as durable.
-    pub(super) fn written(&self) -> Tail {
-        match &self.state {
-            State::Persisting { batch, .. } => self.durable.after(batch),
-            State::Ready | State::Failed => self.durable,
-        }
-    }
-
+impl Judge {
     /// Puts in its place a batch that no check has kept out.
     pub(super) fn at_head(&self, batch: Batch) -> Batch {
         Batch { position: self.durable.status.head, ..batch }
@@ -24,10 +16,20 @@ impl Ledger {
     /// Checks the lease before the position.
     pub(super) fn lease_before_place(&mut self, batch: &Batch) -> Verdict {
         if batch.claimant().is_some_and(|claimant| self.is_leased_against(claimant)) {
-            self.contested = true;
+            self.contest();
             Verdict::LeaseActive
         } else {
             Verdict::Conflict
+        }
+    }
+}
+
+impl Ledger {
+    /// Treats what is written as durable.
+    pub(super) fn written(&self) -> Tail {
+        match &self.state {
+            State::Persisting { batch, .. } => self.judge.durable.after(batch),
+            State::Ready | State::Failed => self.judge.durable,
         }
     }
 

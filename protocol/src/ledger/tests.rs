@@ -230,7 +230,7 @@ fn a_resigned_term_is_over_at_once_but_its_last_batch_is_confirmed_again() {
 // DESIGN R6: the holder may be alive.
 #[test]
 fn a_restarted_ledger_gives_the_holder_a_lease_and_confirms_its_last_batch() {
-    let tail = held_by_4().durable;
+    let tail = held_by_4().judge.durable;
     let (mut ledger, effects) = Ledger::recover(CONFIG, tail);
     assert_eq!(effects, [LedgerEffect::ArmLease(LEASE)]);
     assert_eq!(commit(&mut ledger, life(4, 1), &batch(1, 1, [word(2, 4), word(3, 4)])), appended(3));

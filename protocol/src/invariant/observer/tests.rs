@@ -4,7 +4,7 @@ use crate::{
     clock::Time,
     config::{Config, Limits, Offers, Role, Wishes},
     id::{Incarnation, Item, Units},
-    ledger::{LedgerConfig, Secret},
+    ledger::{CallId, LedgerConfig, Secret},
     participant::{Context, Parts},
     store::MemoryStore,
     testing::{FISH, PACE, TERMS, TIMEOUTS, batch, claim, deposit, life, record, request},
@@ -125,7 +125,7 @@ fn an_old_image_stops_when_a_caller_has_seen_more_and_never_continues() {
     assert_eq!(take(&mut observer, &mut archive, &does_not), Ok(()), "it does nothing");
     let word = Word::of(does_not.caller, Epoch(0), archive.status(), Secret::default());
     let reply = LedgerReply { word, answer: LedgerAnswer::Status };
-    let deeds = [Deed::Reply { reply, batch: None }];
+    let deeds = [Deed::Reply { id: CallId(0), reply, batch: None }];
     let found = observer.on_call(&does_not, false, archive.machine().unwrap(), &deeds).unwrap_err();
     assert_eq!(found.property, Property::S3, "{found}");
 }

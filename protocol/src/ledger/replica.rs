@@ -1,0 +1,538 @@
+//! A ledger's process over a store that others write to as well: an existing replicated engine, to which an append is
+//! one transaction, a compare-and-set on the end of the log (SPEC J3).
+//!
+//! ```text
+//! time  process A                 store                        process B
+//!  1    Append{onto 7, [a]} ---->
+//!  2                              the log ends at 7: written, and ends at 8
+//!  3    <---- no answer in time: Unknown
+//!  4                                                       <---- append(2, 7, [claim]) of a peer
+//!  5                              <------------------------------ Append{onto 7, [claim]}
+//!  6                              it ends at 8 --------------->   Refused{8}: Conflict, to be answered at once
+//!  7    Append{onto 7, [a]} ---->
+//!  8    <---- Refused{8}: the last batch is this very one, so it is Appended
+//! ```
+//!
+//! # Why nobody is told what is no longer so
+//!
+//! What this process knows of the log may be old: others write, too. So it is good for one thing only, to plan a
+//! transaction, which compares the end of the log with it and is refused if that is no longer so. Every other answer is
+//! drawn from a linearizable look at the store that was begun after the call came, or from the transaction that the call
+//! led to. While the outcome of a transaction is unknown nothing else is planned and nobody is answered; the same
+//! transaction is tried again until the store says what became of it (DESIGN R2).
+//!
+//! # The lease
+//!
+//! Whether a term is being renewed is a matter of liveness only, and needs no look: processes give each other
+//! [signs](Sign), and each counts time from the last one that it was given.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CallId, HighWaterMark, LedgerCall, LedgerConfig, LedgerFault, LedgerReply, LedgerRequest, LedgerStatus, Tail,
+    Verdict, Word,
+    judge::{Asker, Compared, Judge, Ruling},
+};
+use crate::{
+    id::{Epoch, Life, Position},
+    record::Batch,
+    snapshot::ChunkId,
+};
+
+/// What the store holds, as a linearizable look or a refused transaction found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Found {
+    /// The log of this run, which ends here.
+    Tail(Tail),
+    /// No run, or another one. It was wiped, or it is another store.
+    Foreign,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was carried out, and is durable.
+    Written,
+    /// It was not carried out: the log does not end where it was to be continued. This is what was there instead, read
+    /// in the same transaction.
+    Refused(Found),
+    /// Nobody can say. It may have been carried out, may yet be, or never.
+    Unknown,
+}
+
+/// What ledger processes tell each other of a term. Signs may be lost and come late; no safety property depends on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sign {
+    /// The holder of this epoch has renewed its term.
+    Renewed(Epoch),
+    /// Another peer has claimed in vain while the term of this epoch was being renewed.
+    Contested(Epoch),
+}
+
+/// What can happen to a ledger's process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReplicaInput {
+    /// A call from a peer.
+    Call {
+        /// The driver's id for the call.
+        id: CallId,
+        /// The call itself.
+        call: LedgerCall,
+    },
+    /// What the last [`ReplicaEffect::Look`] found.
+    Looked(Found),
+    /// What became of the last [`ReplicaEffect::Append`].
+    Settled(Outcome),
+    /// A process has given a sign; perhaps this one.
+    Sign(Sign),
+    /// Somebody has appended, and then the log ended here.
+    Appended(Tail),
+    /// It sees signs and appends from now on.
+    WatchBegun,
+    /// It no longer sees signs and appends.
+    WatchLost,
+    /// The lease timer has fired.
+    LeaseFired,
+}
+
+/// What a ledger's process wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReplicaEffect {
+    /// Look what the store holds, linearizably, beginning now; look again until it answers, then report
+    /// [`ReplicaInput::Looked`]. At most one look or append is in progress.
+    Look,
+    /// One transaction: if the store holds this run, and its log ends at `onto`, write `batch` and its end; otherwise
+    /// read what it holds. Report [`ReplicaInput::Settled`]. It must be carried out at most once, however often the
+    /// driver's library tries.
+    Append {
+        /// Where the log must end, for the batch to be written.
+        onto: Tail,
+        /// The batch.
+        batch: Batch,
+    },
+    /// Answer a call.
+    Reply {
+        /// The call to answer.
+        id: CallId,
+        /// The reply to it.
+        reply: LedgerReply,
+    },
+    /// Answer a read with what the store holds below `word.status.head`. If that is no longer all there, because a newer
+    /// snapshot has taken its place, the call is not answered, and its caller will ask again.
+    Read {
+        /// The call to answer.
+        id: CallId,
+        /// What the reply says in any case.
+        word: Word,
+        /// The first position wanted.
+        from: Position,
+        /// The chunk of a snapshot to continue with; `None` to begin.
+        chunk: Option<ChunkId>,
+    },
+    /// Give all processes a sign.
+    Give(Sign),
+    /// Start the lease timer afresh.
+    ArmLease(Duration),
+    /// Too many calls are waiting. This one is not answered; its caller will ask again.
+    Drop(CallId),
+    /// As [`LedgerEffect::Refuse`](super::LedgerEffect::Refuse).
+    Refuse(CallId),
+    /// Acknowledged records are gone. The process no longer answers anything, and its operator must investigate.
+    Fail(ReplicaFault),
+}
+
+/// Why a ledger's process has stopped for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReplicaFault {
+    /// A peer has seen more than the store holds.
+    Gone(LedgerFault),
+    /// The store held more a while ago.
+    Shrunk {
+        /// What this process has seen in it.
+        seen: HighWaterMark,
+        /// What it holds.
+        holds: HighWaterMark,
+    },
+    /// The store does not hold this run.
+    Foreign,
+}
+
+/// The machine of a ledger's process over a replicated store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replica {
+    judge: Judge,
+    /// Whether it sees what other processes do.
+    watches: bool,
+    state: State,
+}
+
+/// Calls that wait, in the order in which they came.
+type Queue = VecDeque<(CallId, LedgerCall)>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum State {
+    Ready,
+    /// A look is under way for those who are `asking`; the others called after it had begun.
+    Looking {
+        asking: Queue,
+        waiting: Queue,
+    },
+    /// A transaction is under way, or its outcome is unknown.
+    Appending {
+        append: Append,
+        waiting: Queue,
+    },
+    Failed,
+}
+
+/// An append that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Append {
+    id: CallId,
+    asker: Asker,
+    seen: HighWaterMark,
+    batch: Batch,
+    /// Where the log must end.
+    onto: Tail,
+}
+
+impl Replica {
+    /// A process that knows nothing yet, and looks.
+    #[must_use]
+    pub fn start(config: LedgerConfig) -> (Replica, Vec<ReplicaEffect>) {
+        let state = State::Looking { asking: Queue::new(), waiting: Queue::new() };
+        let replica = Replica { judge: Judge::over(config, Tail::default()), watches: false, state };
+        (replica, alloc::vec![ReplicaEffect::Look])
+    }
+
+    /// The state of the fence when this process last heard of it. It is durable, and may be old.
+    #[must_use]
+    pub fn status(&self) -> LedgerStatus {
+        self.judge.status()
+    }
+
+    /// Whether a claim would meet `LeaseActive` here.
+    #[must_use]
+    pub fn is_lease_active(&self) -> bool {
+        self.judge.is_live()
+    }
+
+    /// Whether it found acknowledged records to be gone; it then no longer answers anything.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
+    /// The append that it has put to the store and that is not settled: who asks for it, and the batch.
+    #[must_use]
+    pub fn appending(&self) -> Option<(Life, &Batch)> {
+        match &self.state {
+            State::Appending { append, .. } => Some((append.asker.caller, &append.batch)),
+            State::Ready | State::Looking { .. } | State::Failed => None,
+        }
+    }
+
+    /// How many calls wait for the store.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match &self.state {
+            State::Looking { asking, waiting } => asking.len().saturating_add(waiting.len()),
+            State::Appending { waiting, .. } => waiting.len(),
+            State::Ready | State::Failed => 0,
+        }
+    }
+
+    /// Takes one input. Cannot fail; there is an answer to anything a peer can send.
+    pub fn step(&mut self, input: ReplicaInput) -> Vec<ReplicaEffect> {
+        let mut step = Step { replica: self, effects: Vec::new() };
+        if !step.replica.has_failed() {
+            step.take(input);
+        }
+        step.effects
+    }
+}
+
+/// One step in progress.
+struct Step<'a> {
+    replica: &'a mut Replica,
+    effects: Vec<ReplicaEffect>,
+}
+
+impl Step<'_> {
+    fn take(&mut self, input: ReplicaInput) {
+        match input {
+            ReplicaInput::Call { id, call } => self.on_call(id, call),
+            ReplicaInput::Looked(found) => self.on_looked(found),
+            ReplicaInput::Settled(outcome) => self.on_settled(outcome),
+            ReplicaInput::Sign(sign) => self.on_sign(sign),
+            ReplicaInput::Appended(tail) => self.on_appended(tail),
+            ReplicaInput::WatchBegun => {
+                self.replica.watches = true;
+                self.renew();
+            }
+            // From now on it does not see what others renew.
+            ReplicaInput::WatchLost => {
+                self.replica.watches = mutant!(false; BlindLeaseRunsOut => self.replica.watches);
+                self.renew();
+            }
+            ReplicaInput::LeaseFired if self.replica.watches => self.replica.judge.run_out(),
+            ReplicaInput::LeaseFired => {}
+        }
+    }
+
+    // Calls.
+
+    fn on_call(&mut self, id: CallId, call: LedgerCall) {
+        if Judge::is_absurd(&call) {
+            return self.effects.push(ReplicaEffect::Refuse(id));
+        }
+        let has_room = self.replica.waiting() < self.replica.judge.config.limits.waiting_calls as usize;
+        match &mut self.replica.state {
+            State::Ready => self.begin(Queue::from([(id, call)])),
+            State::Looking { .. } | State::Appending { .. } if !has_room => self.effects.push(ReplicaEffect::Drop(id)),
+            // What the look finds may be older than this call.
+            State::Looking { asking: _asking, waiting } => {
+                mutant!(waiting; LateCallJoinsLook => _asking).push_back((id, call));
+            }
+            State::Appending { waiting, .. } => waiting.push_back((id, call)),
+            State::Failed => {}
+        }
+    }
+
+    /// Begins with these calls, when nothing is asked of the store.
+    fn begin(&mut self, calls: Queue) {
+        self.replica.state = State::Ready;
+        let mut calls = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
+        match calls.pop_front() {
+            Some((id, call)) if self.is_to_be_written(&call) => self.append(id, call, calls),
+            Some(first) => {
+                calls.push_front(first);
+                self.look(calls, Queue::new());
+            }
+            None => {}
+        }
+    }
+
+    fn look(&mut self, asking: Queue, waiting: Queue) {
+        self.replica.state = State::Looking { asking, waiting };
+        self.effects.push(ReplicaEffect::Look);
+    }
+
+    /// Whether a call must be put to the store, as far as is known here. If that is old, the store refuses it.
+    fn is_to_be_written(&self, call: &LedgerCall) -> bool {
+        let judge = &self.replica.judge;
+        match &call.request {
+            LedgerRequest::Append(batch) => {
+                !judge.is_behind(call.seen) && judge.clone().rule(call.caller, batch).verdict.is_none()
+            }
+            LedgerRequest::Status | LedgerRequest::Read { .. } => false,
+        }
+    }
+
+    // Looks.
+
+    fn on_looked(&mut self, found: Found) {
+        let (asking, mut waiting) = match &mut self.replica.state {
+            State::Looking { asking, waiting } => (core::mem::take(asking), core::mem::take(waiting)),
+            State::Ready | State::Appending { .. } | State::Failed => return,
+        };
+        self.replica.state = State::Ready;
+        if !self.learn(found) {
+            return;
+        }
+        let mut asking = asking.into_iter();
+        while let Some((id, call)) = asking.next() {
+            if let Some(call) = self.answer(id, call) {
+                // It must be written. The others are answered when that is settled.
+                for late in asking.rev() {
+                    waiting.push_front(late);
+                }
+                return self.append(id, call, waiting);
+            }
+            if self.replica.has_failed() {
+                return;
+            }
+        }
+        self.begin(waiting);
+    }
+
+    /// Answers a call from what has just been found, and returns it if it must be written.
+    fn answer(&mut self, id: CallId, call: LedgerCall) -> Option<LedgerCall> {
+        let asker = Asker::of(&call);
+        if !self.covers(id, call.caller, call.seen) {
+            return None;
+        }
+        match &call.request {
+            LedgerRequest::Status => {
+                let reply = self.replica.judge.shown(asker);
+                self.effects.push(ReplicaEffect::Reply { id, reply });
+            }
+            LedgerRequest::Read { from, chunk } => {
+                let word = self.replica.judge.word(asker, self.replica.status());
+                self.effects.push(ReplicaEffect::Read { id, word, from: *from, chunk: *chunk });
+            }
+            LedgerRequest::Append(batch) => {
+                let ruling = self.replica.judge.rule(asker.caller, batch);
+                if ruling.verdict.is_none() {
+                    return Some(call);
+                }
+                self.settle(id, asker, batch, ruling);
+            }
+        }
+        None
+    }
+
+    /// Whether the books hold what a caller has seen. If they do not, its call is refused, or all is over.
+    fn covers(&mut self, id: CallId, caller: Life, seen: HighWaterMark) -> bool {
+        match self.replica.judge.compare(caller, seen) {
+            Compared::Covered => return true,
+            Compared::MadeUp => self.effects.push(ReplicaEffect::Refuse(id)),
+            Compared::Gone(fault) => self.fail(ReplicaFault::Gone(fault)),
+        }
+        false
+    }
+
+    // Appends.
+
+    /// Puts an append to the store.
+    fn append(&mut self, id: CallId, call: LedgerCall, waiting: Queue) {
+        let asker = Asker::of(&call);
+        let LedgerCall { seen, request: LedgerRequest::Append(batch), .. } = call else {
+            return self.begin(waiting);
+        };
+        let append = Append { id, asker, seen, batch, onto: self.replica.judge.durable };
+        self.attempt(append, waiting);
+    }
+
+    fn attempt(&mut self, append: Append, waiting: Queue) {
+        self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
+        self.replica.state = State::Appending { append, waiting };
+    }
+
+    fn on_settled(&mut self, outcome: Outcome) {
+        let (append, waiting) = match core::mem::replace(&mut self.replica.state, State::Ready) {
+            State::Appending { append, waiting } => (append, waiting),
+            other @ (State::Ready | State::Looking { .. } | State::Failed) => {
+                self.replica.state = other;
+                return;
+            }
+        };
+        let Append { id, asker, seen, .. } = append;
+        match outcome {
+            Outcome::Written => {
+                let ruling = self.replica.judge.written(&append.batch);
+                self.settle(id, asker, &append.batch, ruling);
+                self.begin(waiting);
+            }
+            Outcome::Refused(found) => {
+                if !self.learn(found) {
+                    return;
+                }
+                if self.covers(id, asker.caller, seen) {
+                    let ruling = self.replica.judge.rule(asker.caller, &append.batch);
+                    if ruling.verdict.is_none() {
+                        let onto = self.replica.judge.durable;
+                        return self.attempt(Append { onto, ..append }, waiting);
+                    }
+                    self.settle(id, asker, &append.batch, ruling);
+                }
+                if !self.replica.has_failed() {
+                    self.begin(waiting);
+                }
+            }
+            Outcome::Unknown => {
+                mutant!(UnknownIsRefused => return self.take_for_refused(append, waiting));
+                mutant!(UnknownForgotten => return self.forget(append, waiting));
+                self.attempt(append, waiting);
+            }
+        }
+    }
+
+    fn settle(&mut self, id: CallId, asker: Asker, batch: &Batch, ruling: Ruling) {
+        let Ruling { verdict, lease } = ruling;
+        self.arm(lease);
+        let Some(verdict) = verdict else { return };
+        // Who has appended is seen by all; who has renewed, or was kept out, is not.
+        let epoch = self.replica.status().epoch();
+        let sign = match verdict {
+            Verdict::Appended { .. } if batch.records.is_empty() => {
+                mutant!(Some(Sign::Renewed(epoch)); RenewalNotTold => None)
+            }
+            Verdict::LeaseActive => mutant!(Some(Sign::Contested(epoch)); ContestedNotTold => None),
+            Verdict::Appended { .. } | Verdict::Fenced | Verdict::Conflict => None,
+        };
+        self.effects.extend(sign.map(ReplicaEffect::Give));
+        let reply = self.replica.judge.settled(asker, batch, verdict);
+        self.effects.push(ReplicaEffect::Reply { id, reply });
+    }
+
+    // What the store holds, and what others do.
+
+    /// Takes note of what the store holds. `false`: it has lost something, and all is over.
+    fn learn(&mut self, found: Found) -> bool {
+        match found {
+            Found::Foreign => self.fail(ReplicaFault::Foreign),
+            Found::Tail(tail) if self.is_short(tail) => {
+                let (seen, holds) = (self.replica.judge.holds(), tail.status.seen(self.replica.judge.config.secret));
+                self.fail(ReplicaFault::Shrunk { seen, holds });
+            }
+            Found::Tail(tail) => self.advance(tail),
+        }
+        !self.replica.has_failed()
+    }
+
+    /// Whether a log that ends like this lacks something of the log that is known here.
+    fn is_short(&self, tail: Tail) -> bool {
+        let known = self.replica.judge.durable;
+        let is_short = tail.status.head < known.status.head || (tail.status.head == known.status.head && tail != known);
+        mutant!(is_short; ShrunkLogServed => false)
+    }
+
+    /// Somebody has appended. This process learns of its own appends from their outcomes.
+    fn on_appended(&mut self, tail: Tail) {
+        let is_appending = matches!(self.replica.state, State::Appending { .. });
+        if !is_appending && tail.status.head > self.replica.status().head {
+            self.advance(tail);
+        }
+    }
+
+    fn advance(&mut self, tail: Tail) {
+        if tail != self.replica.judge.durable {
+            let lease = self.replica.judge.advance(tail);
+            self.arm(lease);
+        }
+    }
+
+    fn on_sign(&mut self, sign: Sign) {
+        let latest = self.replica.status().epoch();
+        match sign {
+            Sign::Renewed(epoch) if epoch == latest => self.renew(),
+            Sign::Contested(epoch) if epoch == latest => self.replica.judge.contest(),
+            // Of another term; what this process does not know yet, it learns from the log.
+            Sign::Renewed(_) | Sign::Contested(_) => {}
+        }
+    }
+
+    fn renew(&mut self) {
+        let lease = self.replica.judge.renew();
+        self.arm(lease);
+    }
+
+    fn arm(&mut self, lease: Option<Duration>) {
+        self.effects.extend(lease.map(ReplicaEffect::ArmLease));
+    }
+
+    fn fail(&mut self, fault: ReplicaFault) {
+        self.replica.state = State::Failed;
+        self.effects.push(ReplicaEffect::Fail(fault));
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod mutants;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+use super::*;
+use crate::{
+    archive::Deed,
+    cluster::Cluster,
+    config::Limits,
+    id::Incarnation,
+    ledger::{Echo, LedgerAnswer, Secret},
+    record::{Entry, Record},
+    store::{MemoryStore, Store},
+    testing::{batch, claim, life, record},
+};
+use alloc::vec;
+
+const SECRET: Secret = Secret(5);
+const CONFIG: LedgerConfig = LedgerConfig {
+    lease: Duration::from_millis(1_200),
+    limits: Limits { waiting_calls: 3, ..Limits::DEFAULT },
+    secret: SECRET,
+};
+const A: usize = 0;
+const B: usize = 1;
+
+/// A record that means nothing here: the ledger does not look at what it keeps.
+fn word(time: u64, writer: u32) -> Record {
+    record(time, writer, Entry::Refused { request: crate::testing::request(1, 3, time).id, leftover: None })
+}
+
+/// Two processes over one store, up and at rest. Peer 4 holds epoch 1, and there are two records.
+fn cluster() -> Cluster {
+    let mut store = MemoryStore::new(CONFIG.limits);
+    for batch in [batch(1, 0, [claim(1, 4, 1)]), batch(1, 1, [word(2, 4)])] {
+        let Ok(()) = store.append(&batch).and_then(|()| store.sync());
+    }
+    let mut cluster = Cluster::new(CONFIG, store, 2);
+    for at in [A, B] {
+        cluster.start(at);
+        cluster.happen(at);
+        assert!(!cluster.hear(at).is_empty(), "its lease starts");
+    }
+    cluster
+}
+
+fn call(caller: Life, request: LedgerRequest) -> LedgerCall {
+    LedgerCall { caller, seen: HighWaterMark::default(), heard: Epoch(0), request }
+}
+
+fn append(caller: Life, batch: &Batch) -> LedgerCall {
+    call(caller, LedgerRequest::Append(batch.clone()))
+}
+
+/// A process is asked, and all that follows happens at once.
+fn ask(cluster: &mut Cluster, at: usize, call: LedgerCall) -> Vec<Deed> {
+    let (_, mut deeds) = cluster.take(at, call);
+    deeds.extend(settle(cluster, at));
+    deeds
+}
+
+/// What a process asks of the store happens, and it hears of it, until it asks nothing more.
+fn settle(cluster: &mut Cluster, at: usize) -> Vec<Deed> {
+    let mut deeds = Vec::new();
+    while cluster.processes()[at].is_asking() || cluster.processes()[at].is_to_hear() {
+        cluster.happen(at);
+        deeds.extend(cluster.hear(at));
+    }
+    deeds
+}
+
+fn verdicts(deeds: &[Deed]) -> Vec<Verdict> {
+    let verdict = |deed: &Deed| match deed {
+        Deed::Reply { reply: LedgerReply { word, answer: LedgerAnswer::Append { echo, verdict } }, batch, .. } => {
+            assert_eq!(*echo, Echo::of(word.to, batch.as_ref().unwrap()));
+            Some(*verdict)
+        }
+        _ => None,
+    };
+    deeds.iter().filter_map(verdict).collect()
+}
+
+fn heads(deeds: &[Deed]) -> Vec<u64> {
+    let head = |deed: &Deed| match deed {
+        Deed::Reply { reply, .. } => Some(reply.word.status.head.0),
+        _ => None,
+    };
+    deeds.iter().filter_map(head).collect()
+}
+
+fn appended(head: u64) -> Verdict {
+    Verdict::Appended { head: Position(head), contested: false }
+}
+
+fn status(peer: u32) -> LedgerCall {
+    call(life(peer, 1), LedgerRequest::Status)
+}
+
+#[test]
+fn whatever_another_process_has_written_is_shown() {
+    let mut cluster = cluster();
+    assert_eq!(verdicts(&ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])))), [appended(3)]);
+    assert_eq!(heads(&ask(&mut cluster, A, status(1))), [3], "though it was not told");
+    cluster.take(A, call(life(1, 1), LedgerRequest::Read { from: Position(2), chunk: None }));
+    settle(&mut cluster, A);
+    let (_, reply) = cluster.answer_read(A, 0).unwrap();
+    assert_eq!(reply.answer, LedgerAnswer::Records { from: Position(2), records: vec![word(3, 4)] });
+}
+
+#[test]
+fn an_append_needs_no_look_and_is_judged_by_what_refuses_it() {
+    let mut cluster = cluster();
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    // Process A does not know of it yet. The holder cannot have two appends under way; its former life can.
+    let late = batch(1, 2, [word(4, 4)]);
+    let (_, deeds) = cluster.take(A, append(life(4, 1), &late));
+    assert_eq!((deeds, cluster.processes()[A].is_appending()), (vec![], true));
+    assert_eq!(cluster.happen(A), None);
+    let deeds = cluster.hear(A);
+    assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![Verdict::Conflict], vec![3]));
+}
+
+#[test]
+fn an_append_of_unknown_outcome_is_tried_again_and_nobody_is_answered_meanwhile() {
+    for lands in [true, false] {
+        let mut cluster = cluster();
+        let batch = batch(1, 2, [word(3, 4)]);
+        cluster.take(A, append(life(4, 1), &batch));
+        if lands {
+            assert_eq!(cluster.happen(A).as_ref(), Some(&batch));
+        }
+        assert_eq!(cluster.lose(A), []);
+        assert_eq!(cluster.take(A, status(1)).1, [], "it waits");
+        assert_eq!(cluster.strays().len(), usize::from(!lands));
+        assert!(cluster.processes()[A].is_appending());
+        let deeds = settle(&mut cluster, A);
+        assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![appended(3)], vec![3, 3]), "lands: {lands}");
+        // If the first try gets through at last, it finds another end.
+        assert_eq!(cluster.stray(0), None);
+        assert_eq!((cluster.store().durable().len(), cluster.strays().len()), (3, 0));
+    }
+}
+
+#[test]
+fn a_call_that_comes_during_a_look_waits_for_the_next() {
+    let mut cluster = cluster();
+    cluster.take(A, status(1));
+    cluster.happen(A);
+    // The look is over, and process A has not heard. Meanwhile somebody learns from B what the look has not found.
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    let seen = HighWaterMark::sealed(Epoch(1), Position(3), SECRET);
+    cluster.take(A, LedgerCall { seen, ..status(2) });
+    assert_eq!(heads(&cluster.hear(A)), [2], "the first call came before");
+    assert_eq!(heads(&settle(&mut cluster, A)), [3]);
+}
+
+#[test]
+fn a_term_renewed_at_one_process_is_renewed_at_all_that_see_it() {
+    let mut cluster = cluster();
+    let claims = batch(2, 2, [claim(3, 3, 2)]);
+    cluster.end_lease(A);
+    let deeds = ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [])));
+    assert!(deeds.contains(&Deed::Give(Sign::Renewed(Epoch(1)))), "{deeds:?}");
+    assert_eq!(cluster.see(A, Sign::Renewed(Epoch(1))), [Deed::ArmLease(CONFIG.lease)]);
+    let deeds = ask(&mut cluster, A, append(life(3, 1), &claims));
+    assert_eq!(verdicts(&deeds), [Verdict::LeaseActive]);
+    // And the holder learns at the other process that its term is contested, once.
+    assert!(deeds.contains(&Deed::Give(Sign::Contested(Epoch(1)))), "{deeds:?}");
+    cluster.see(B, Sign::Contested(Epoch(1)));
+    for contested in [true, false] {
+        let verdict = Verdict::Appended { head: Position(2), contested };
+        assert_eq!(verdicts(&ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [])))), [verdict]);
+    }
+    // Without a renewal the claim is granted.
+    cluster.see(A, Sign::Renewed(Epoch(1)));
+    cluster.end_lease(A);
+    assert_eq!(verdicts(&ask(&mut cluster, A, append(life(3, 1), &claims))), [appended(3)]);
+    // A sign of the term that is over renews nothing.
+    ask(&mut cluster, B, status(1));
+    cluster.end_lease(B);
+    assert_eq!(cluster.see(B, Sign::Renewed(Epoch(1))), []);
+    assert_eq!(verdicts(&ask(&mut cluster, B, append(life(1, 1), &batch(3, 3, [claim(4, 1, 3)])))), [appended(4)]);
+}
+
+#[test]
+fn an_append_renews_the_term_at_whoever_sees_it() {
+    let mut cluster = cluster();
+    cluster.end_lease(A);
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    assert_eq!(cluster.see_append(A), [Deed::ArmLease(CONFIG.lease)]);
+    let deeds = ask(&mut cluster, A, append(life(3, 1), &batch(2, 3, [claim(4, 3, 2)])));
+    assert_eq!(verdicts(&deeds), [Verdict::LeaseActive]);
+}
+
+#[test]
+fn a_process_that_does_not_see_the_others_keeps_claims_out_until_it_does_again() {
+    let mut cluster = cluster();
+    cluster.end_lease(A);
+    cluster.watch(A, false);
+    cluster.end_lease(A);
+    let claims = append(life(3, 1), &batch(2, 2, [claim(3, 3, 2)]));
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims.clone())), [Verdict::LeaseActive]);
+    assert_eq!(cluster.watch(A, true), [Deed::ArmLease(CONFIG.lease)]);
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims.clone())), [Verdict::LeaseActive]);
+    cluster.end_lease(A);
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims)), [appended(3)]);
+}
+
+// SPEC J3: an absent or a different run is never a fresh start.
+#[test]
+fn a_store_that_was_wiped_stops_every_process_that_looks_or_writes() {
+    for wiped in [status(1), append(life(4, 1), &batch(1, 2, [word(3, 4)]))] {
+        let mut cluster = cluster();
+        cluster.wipe();
+        assert_eq!(ask(&mut cluster, A, wiped.clone()), [Deed::Stop(ReplicaFault::Foreign)]);
+        assert_eq!(ask(&mut cluster, A, wiped), [], "it answers nothing");
+        cluster.crash(A);
+        cluster.start(A);
+        assert_eq!(settle(&mut cluster, A), [Deed::Stop(ReplicaFault::Foreign)]);
+    }
+}
+
+#[test]
+fn an_old_image_of_the_store_is_noticed_by_a_process_and_by_a_peer() {
+    let mark = |head| HighWaterMark::sealed(Epoch(1), Position(head), SECRET);
+    let mut cluster = cluster();
+    cluster.put_back(1);
+    let shrunk = ReplicaFault::Shrunk { seen: mark(2), holds: mark(1) };
+    assert_eq!(ask(&mut cluster, A, status(1)), [Deed::Stop(shrunk)]);
+    cluster.crash(A);
+    cluster.start(A);
+    assert_eq!(settle(&mut cluster, A), [Deed::ArmLease(CONFIG.lease)]);
+    let fault = LedgerFault { witness: life(1, 1), seen: mark(2), holds: mark(1) };
+    assert_eq!(ask(&mut cluster, A, LedgerCall { seen: mark(2), ..status(1) }), [Deed::Fail(fault)]);
+    assert_eq!(ask(&mut cluster, A, status(2)), [], "it answers nothing");
+}
+
+#[test]
+fn a_caller_with_a_bug_is_refused_and_stops_nobody() {
+    let mut cluster = cluster();
+    let made_up = LedgerCall { seen: HighWaterMark { head: Position(9), ..HighWaterMark::default() }, ..status(1) };
+    assert_eq!(ask(&mut cluster, A, made_up.clone()), [Deed::Refuse(made_up)]);
+    let absurd = append(life(1, 1), &batch(2, 2, [claim(3, 1, 3)]));
+    assert_eq!(ask(&mut cluster, A, absurd.clone()), [Deed::Refuse(absurd)]);
+    assert_eq!(heads(&ask(&mut cluster, A, status(2))), [2]);
+}
+
+#[test]
+fn as_many_calls_wait_as_the_limits_say() {
+    let mut cluster = cluster();
+    for peer in 1..=3 {
+        assert_eq!(cluster.take(A, status(peer)).1, []);
+    }
+    assert_eq!(cluster.take(A, status(4)).1, [Deed::Drop(status(4))]);
+    assert_eq!(heads(&settle(&mut cluster, A)), [2, 2, 2]);
+}
+
+#[test]
+fn whatever_waits_behind_an_append_is_answered_after_it() {
+    let mut cluster = cluster();
+    let first = batch(1, 2, [word(3, 4)]);
+    cluster.take(A, status(1));
+    cluster.take(A, append(life(4, 1), &first));
+    cluster.take(A, status(2));
+    let deeds = settle(&mut cluster, A);
+    assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![appended(3)], vec![2, 3, 3]));
+}
+
+#[test]
+fn a_restarted_process_confirms_the_last_batch() {
+    let mut cluster = cluster();
+    let last = batch(1, 2, [word(3, 4)]);
+    cluster.take(A, append(life(4, 1), &last));
+    cluster.happen(A);
+    cluster.crash(A);
+    cluster.start(A);
+    settle(&mut cluster, A);
+    assert_eq!(verdicts(&ask(&mut cluster, A, append(life(4, 1), &last))), [appended(3)]);
+    let another = Life { incarnation: Incarnation(2), ..life(4, 1) };
+    assert_eq!(verdicts(&ask(&mut cluster, A, append(another, &batch(1, 3, [word(4, 4)])))), [Verdict::Fenced]);
+}
