@@ -7,7 +7,7 @@ use crate::{
         gossip::{self, Gossips},
         overlay::{self, Overlays},
     },
-    participants::{Participants, election, order, trading},
+    participants::{Participants, election, order, replicated, trading},
     subject::{
         Subject,
         scenario::{Family, Scenario},
@@ -69,6 +69,7 @@ pub fn small(family: Family) -> Vec<&'static str> {
 #[must_use]
 pub fn all() -> Vec<Entry> {
     let participants = election::scenarios().into_iter().chain(trading::scenarios()).chain(order::scenarios());
+    let participants = participants.chain(replicated::scenarios());
     let participants = participants.map(|scenario| scenario.map(Case::Participants));
     let system = system::scenarios().into_iter().map(|scenario| scenario.map(Case::System));
     let clock = clock::scenarios().into_iter().map(|scenario| scenario.map(Case::Clock));

@@ -123,14 +123,21 @@ impl Cluster {
         self.is_of_run = false;
     }
 
+    /// Whether the store was wiped.
+    #[must_use]
+    pub fn is_wiped(&self) -> bool {
+        !self.is_of_run
+    }
+
     /// Puts an old image of the store back: only the first `batches` of its batches remain.
     pub fn put_back(&mut self, batches: usize) {
         self.store.put_back(batches);
     }
 
-    /// A process takes a call; while it is down, the call is lost. Returns the call's id there, and what it does at once.
+    /// A process takes a call; while it is down, or has stopped for good, the call is lost. Returns the call's id there, and what it does at once.
     pub fn take(&mut self, at: usize, call: LedgerCall) -> (CallId, Vec<Deed>) {
-        let Some(process) = self.processes.get_mut(at).filter(|process| process.machine.is_some()) else {
+        let answers = |process: &&mut Process| process.machine.as_ref().is_some_and(|machine| !machine.has_failed());
+        let Some(process) = self.processes.get_mut(at).filter(answers) else {
             return (CallId::default(), Vec::new());
         };
         // The smallest free one, so that the id does not reveal how many calls there were before.
@@ -203,6 +210,14 @@ impl Cluster {
     pub fn see_append(&mut self, at: usize) -> Vec<Deed> {
         let tail = self.processes.get_mut(at).and_then(|process| process.appended.take());
         tail.map(|tail| self.step(at, ReplicaInput::Appended(tail))).unwrap_or_default()
+    }
+
+    /// Nobody sees what it has not seen yet.
+    pub fn lose_signs(&mut self) {
+        for process in &mut self.processes {
+            process.signs.clear();
+            process.appended = None;
+        }
     }
 
     /// A process no longer sees what happens at the store, or does again.
@@ -331,6 +346,24 @@ impl Process {
     #[must_use]
     pub fn is_appending(&self) -> bool {
         matches!(self.asked, Some(Asked::Append(_) | Asked::Done(ReplicaInput::Settled(_))))
+    }
+
+    /// What has become of its transaction, when it is to hear that.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.asked {
+            Some(Asked::Done(ReplicaInput::Settled(outcome))) => Some(*outcome),
+            Some(Asked::Done(_) | Asked::Look | Asked::Append(_)) | None => None,
+        }
+    }
+
+    /// The transaction that it has asked for, until it happens.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match &self.asked {
+            Some(Asked::Append(transaction)) => Some(transaction),
+            Some(Asked::Look | Asked::Done(_)) | None => None,
+        }
     }
 
     /// The reads that wait for the store.

@@ -20,8 +20,8 @@ use crate::subject::{ledger::Reply, shared::digest};
 impl World {
     /// Everything by which states are told apart.
     fn parts(&self) -> impl Hash {
-        let World { peers, ledger, observer, calls, replies, mail, lease, budget, violation } = self;
-        (peers, ledger, observer, (calls, replies, mail), lease, budget, violation)
+        let World { peers, ledger, observer, calls, replies, mail, leases, budget, violation } = self;
+        (peers, ledger, observer, (calls, replies, mail), leases, budget, violation)
     }
 }
 

@@ -23,18 +23,7 @@ impl World {
             Action::Tick(peer) => (peer, Kind::Tick),
             Action::Serve(peer) => (peer, Kind::Request),
             Action::Lie(peer) => (peer, Kind::Heartbeat),
-            Action::Consult(peer) => {
-                let kind = match self.live(setup, *peer)?.question.as_ref()? {
-                    LedgerRequest::Status => Kind::Status,
-                    LedgerRequest::Read { from, .. }
-                        if self.ledger.store().snapshot().is_some_and(|books| books.position() > *from) =>
-                    {
-                        Kind::Chunk
-                    }
-                    LedgerRequest::Read { .. } | LedgerRequest::Append(_) => Kind::Records,
-                };
-                (peer, kind)
-            }
+            Action::Consult(peer) => (peer, self.kind_of_question(setup, *peer)?),
             Action::Arrive(peer, mail) => (peer, Kind::of_body(&mail.body)),
             Action::Answer(peer, reply) => (peer, Kind::of_answer(&reply.reply.answer)),
             Action::Take(call) => return Some(Stepped { kind: Kind::of_request(&call.request), role: Role::Ledger }),
@@ -42,10 +31,25 @@ impl World {
             Action::LeaseRunsOut => return Some(Stepped { kind: Kind::Lease, role: Role::Ledger }),
             Action::CrashLedger { .. } => return Some(Stepped { kind: Kind::Start, role: Role::Ledger }),
             Action::Restart(peer) => (peer, Kind::Start),
-            Action::Sync | Action::Snapshot | Action::Crash(_) => return None,
+            Action::At(_, action) => return self.stepped_at(setup, action),
+            Action::Sync | Action::Snapshot | Action::Crash(_) | Action::Stray(_) | Action::Wipe | Action::PutBack => {
+                return None;
+            }
         };
         let role = self.live(setup, *peer).map_or_else(|| setup.role_at_start(*peer), Live::role);
         Some(Stepped { kind, role })
+    }
+}
+
+impl World {
+    /// The kind of the answer to the question that a peer asks the ledger.
+    pub(super) fn kind_of_question(&self, setup: &Participants, peer: PeerId) -> Option<Kind> {
+        let snapshot = self.ledger.store().snapshot();
+        Some(match self.live(setup, peer)?.question.as_ref()? {
+            LedgerRequest::Status => Kind::Status,
+            LedgerRequest::Read { from, .. } if snapshot.is_some_and(|books| books.position() > *from) => Kind::Chunk,
+            LedgerRequest::Read { .. } | LedgerRequest::Append(_) => Kind::Records,
+        })
     }
 }
 

@@ -36,7 +36,7 @@ fn synchronous(peers: usize, budget: Budget) -> Participants {
 }
 
 /// Converges within this many steps: a few more than the slowest state takes.
-fn converging(within: usize, cut: Cut, budget: Budget) -> Participants {
+pub(super) fn converging(within: usize, cut: Cut, budget: Budget) -> Participants {
     let convergence = Some(Convergence { within, lasting: LASTING, cut });
     Participants { convergence, ..electors(3).with(budget) }
 }

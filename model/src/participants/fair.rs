@@ -17,11 +17,12 @@ use bazaar_protocol::{
 
 use super::{
     Convergence, Cut, Participants, Timing,
+    several::ProcessAction,
     step::Step,
     words,
     world::{Action, Budget, Live, Mail, Plans, State, World},
 };
-use crate::{subject::known::Known, subject::picture::Mark, subject::shared::Shared};
+use crate::{subject::known::Known, subject::ledger::Ledgers, subject::picture::Mark, subject::shared::Shared};
 
 /// No buyer has any more requests; no seller runs out of deposits.
 const NO_WISHES: Plans = Plans { wishes: 0, deposits: u8::MAX };
@@ -122,6 +123,7 @@ impl World {
             && self.calls.is_empty()
             && self.replies.is_empty()
             && !self.ledger.is_writing()
+            && self.are_processes_quiet()
             && self.lives().all(is_done)
     }
 }
@@ -155,8 +157,10 @@ impl Step<'_> {
             self.live(peer, |live| live.question = None);
         }
         // The lease starts now at the latest: where timing was free, how much of it is left is unknown.
-        if self.world.ledger.is_lease_active() && self.world.lease.is_none() {
-            self.world.lease = Some(super::TIMEOUTS.lease);
+        for (lease, is_active) in self.world.leases.iter_mut().zip(self.world.ledger.leases()) {
+            if is_active && lease.is_none() {
+                *lease = Some(super::TIMEOUTS.lease);
+            }
         }
         self.prune();
     }
@@ -184,14 +188,14 @@ impl Step<'_> {
             let listener = self.setup.ids().find(|peer| self.world.is_heard_by(self.setup, mail, *peer));
             return Some(listener.map(|listener| Action::Arrive(listener, mail.clone())).ok_or_else(|| mail.clone()));
         }
-        if self.world.ledger.is_unsynced() {
-            return Some(Ok(Action::Sync));
-        }
-        if self.world.ledger.is_unanswered() {
-            return Some(Ok(Action::Confirm));
-        }
-        if let Some(call) = self.world.calls.iter().next() {
-            return Some(Ok(Action::Take(call.clone())));
+        let acts = match &self.world.ledger {
+            Ledgers::One(ledger) if ledger.is_unsynced() => Some(Action::Sync),
+            Ledgers::One(ledger) if ledger.is_unanswered() => Some(Action::Confirm),
+            Ledgers::One(_) => self.world.calls.iter().next().map(|call| Action::Take(call.clone())),
+            Ledgers::Several(cluster) => self.world.next_of_processes(cluster),
+        };
+        if let Some(action) = acts {
+            return Some(Ok(action));
         }
         if let Some(reply) = self.world.replies.iter().next() {
             return Some(Ok(Action::Answer(reply.reply.word.to.peer, reply.clone())));
@@ -206,7 +210,7 @@ impl Step<'_> {
             Some(LedgerRequest::Read { .. }) => !is_slow,
             Some(LedgerRequest::Append(_)) | None => false,
         };
-        self.world.lives().find(asks).map(|live| Ok(Action::Consult(live.id())))
+        self.world.lives().find(asks).map(|live| Ok(self.world.consults(live.id())))
     }
 
     /// What happens when all is quiet: where nobody elects, a peer stands for office; a buyer that was not told asks
@@ -286,9 +290,14 @@ impl Step<'_> {
             let armed = live.timers.iter().filter(|(timer, _)| counts(live, **timer));
             armed.map(|(timer, wait)| (*wait, Some((live.id(), *timer))))
         });
-        let lease = self.world.lease.map(|wait| (wait, None));
-        let (_, next) = timers.chain(lease).min()?;
-        Some(next.map_or(Action::LeaseRunsOut, |(peer, timer)| Action::Fire(peer, timer)))
+        let timers = timers.map(|(wait, timer)| (wait, timer, 0));
+        let leases = (0..).zip(&self.world.leases).filter_map(|(at, lease)| Some(((*lease)?, None, at)));
+        let (_, next, at) = timers.chain(leases).min()?;
+        Some(match (next, &self.world.ledger) {
+            (Some((peer, timer)), _) => Action::Fire(peer, timer),
+            (None, Ledgers::One(_)) => Action::LeaseRunsOut,
+            (None, Ledgers::Several(_)) => Action::At(at, ProcessAction::LeaseRunsOut),
+        })
     }
 
     /// What is still missing.

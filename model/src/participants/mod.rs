@@ -30,6 +30,8 @@ mod checks;
 pub mod election;
 pub mod fair;
 pub mod order;
+pub mod replicated;
+pub mod several;
 pub mod step;
 pub mod trading;
 pub mod words;
@@ -75,6 +77,13 @@ pub struct Participants {
     /// Whether all calls and replies stay under way for ever, even those that can no longer have an effect on any
     /// machine. They cost states; two scenarios keep them.
     pub keeps_all: bool,
+    /// How many ledger processes share a replicated store; 1: a ledger that has its store to itself.
+    pub ledgers: usize,
+    /// Whether others may append between a process's look at the store and its hearing what that found; otherwise looking
+    /// and hearing is one step.
+    pub slow_looks: bool,
+    /// Whether several ledgers see, sooner or later, what the others append and renew; otherwise they never do.
+    pub signs: bool,
     /// How the harness breaks what it runs. It breaks something only in the tests that show that the checks can fail.
     pub tampering: Tampering,
 }
@@ -200,6 +209,9 @@ impl Participants {
             limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },
             only: None,
             keeps_all: false,
+            ledgers: 1,
+            slow_looks: false,
+            signs: false,
             tampering: Tampering::default(),
         }
     }
@@ -273,6 +285,12 @@ impl Participants {
         format!("{} {peer}", self.role(peer).map_or("customer", |role| role.title))
     }
 
+    /// The name of a ledger in a history.
+    #[must_use]
+    pub fn ledger_name(&self, at: usize) -> String {
+        if self.ledgers == 1 { "ledger".to_owned() } else { format!("ledger {}", letter(at)) }
+    }
+
     fn is_synchronous(&self) -> bool {
         self.timing == Timing::Synchronous
     }
@@ -282,6 +300,11 @@ impl Participants {
     fn waits_matter(&self) -> bool {
         self.is_synchronous() || self.convergence.is_some()
     }
+}
+
+/// A ledger process's letter: A is the first.
+fn letter(at: usize) -> char {
+    u32::try_from(at).ok().and_then(|at| char::from_u32('A' as u32 + at)).unwrap_or('?')
 }
 
 impl Role {
@@ -444,7 +467,7 @@ impl Subject for Participants {
     fn properties(&self) -> Vec<Property> {
         use Property::{
             B4, B5, B6, B7, B9, C5, D7, D8, L1, L2, L3, R1, R2, R3, R5, S1, S2, S3, S4, S5, S6, S7, S8, S9, S11, S12,
-            S13, S14, Y1, Y2,
+            S13, S14, S15, Y1, Y2,
         };
         let safety = if self.is_elected() {
             vec![S1, S2, S7, R1, R2, R3, B4, B5, B6, B9]
@@ -460,7 +483,8 @@ impl Subject for Participants {
             Some(_) => vec![L2],
             None => Vec::new(),
         };
-        [safety, in_order, synchronous, liveness].concat()
+        let several = if self.ledgers > 1 { vec![S15] } else { Vec::new() };
+        [safety, several, in_order, synchronous, liveness].concat()
     }
 
     fn adversary(&self) -> String {
@@ -477,7 +501,8 @@ impl Subject for Participants {
 
     fn lanes(&self, _: &World) -> Vec<Lane> {
         let peers = self.ids().map(|peer| Lane { name: self.name_of(peer), kind: LaneKind::Peer });
-        peers.chain([Lane { name: "ledger".to_owned(), kind: LaneKind::Ledger }]).collect()
+        let ledgers = (0..self.ledgers).map(|at| Lane { name: self.ledger_name(at), kind: LaneKind::Ledger });
+        peers.chain(ledgers).collect()
     }
 
     fn opening(&self) -> Vec<Mark> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bazaar_protocol::{
     archive::Deed,
     clock::{Stamp, Time},
+    cluster::Cluster,
     effect::Durable,
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, RequestId, Sequence, Units},
     input::{Choice, Timer},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::subject::{
     landmark::{Landmark, Landmarks},
-    ledger::{LedgerNode, Reply},
+    ledger::{LedgerNode, Ledgers, Reply},
     passed,
     shared::Shared,
 };
@@ -131,6 +132,21 @@ impl<'a> Step<'a> {
                 let Mail { from, clock, body, .. } = (**mail).clone();
                 self.give(*peer, ParticipantInput::Heard { from, clock, body });
             }
+            Action::At(at, action) => self.act_at(*at, action),
+            Action::Stray(nth) => {
+                let written = self.several(|cluster| cluster.stray(*nth));
+                self.on_carried_out(written);
+            }
+            Action::Wipe => {
+                budget.wipes -= 1;
+                self.several(Cluster::wipe);
+                self.world.observer.change(Observer::on_put_back);
+            }
+            Action::PutBack => {
+                budget.old_images -= 1;
+                self.several(|cluster| cluster.put_back(cluster.store().durable().len().saturating_sub(1)));
+                self.world.observer.change(Observer::on_put_back);
+            }
             Action::Take(call) => {
                 if self.setup.is_synchronous() {
                     self.world.calls.change(|calls| calls.take(call));
@@ -155,8 +171,8 @@ impl<'a> Step<'a> {
                 self.give(*peer, ParticipantInput::Ledger(reply.reply.clone()));
             }
             Action::LeaseRunsOut => {
-                self.elapse(self.world.lease);
-                self.world.lease = None;
+                self.elapse(self.world.leases[0]);
+                self.world.leases[0] = None;
                 self.ledger(|ledger| ledger.end_lease());
                 self.watch(|observer| {
                     observer.on_lease_end();
@@ -199,7 +215,7 @@ impl<'a> Step<'a> {
     }
 
     /// Tells the observer something and notes what it finds.
-    fn watch(&mut self, what: impl FnOnce(&mut Observer) -> Checked) {
+    pub(super) fn watch(&mut self, what: impl FnOnce(&mut Observer) -> Checked) {
         let mut observer = Observer::clone(&self.world.observer);
         let found = what(&mut observer);
         self.observed(observer, found);
@@ -241,7 +257,9 @@ impl<'a> Step<'a> {
         for peer in self.setup.ids() {
             self.live(peer, |live| live.timers.values_mut().for_each(|wait| *wait = wait.saturating_sub(time)));
         }
-        self.world.lease = self.world.lease.map(|lease| lease.saturating_sub(time));
+        for lease in self.world.leases.iter_mut().flatten() {
+            *lease = lease.saturating_sub(time);
+        }
     }
 
     // Peers.
@@ -482,11 +500,15 @@ impl<'a> Step<'a> {
 
     // The ledger.
 
-    pub(super) fn ledger<R>(&mut self, how: impl FnOnce(&mut LedgerNode) -> R) -> R {
-        self.world.ledger.change(how)
+    /// Does something with the ledger that has its store to itself, if there is one.
+    pub(super) fn ledger<R: Default>(&mut self, how: impl FnOnce(&mut LedgerNode) -> R) -> R {
+        match &mut self.world.ledger {
+            Ledgers::One(ledger) => ledger.change(how),
+            Ledgers::Several(_) => R::default(),
+        }
     }
 
-    fn hears_no_ledger(&self, peer: PeerId) -> bool {
+    pub(super) fn hears_no_ledger(&self, peer: PeerId) -> bool {
         match self.cut {
             Cut::Ledger => true,
             Cut::FromLedger(cut) | Cut::AnswersOfLedger(cut) => cut == peer,
@@ -494,12 +516,20 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Asks the ledger a peer's question and gives the peer the answer, in one step.
-    pub(super) fn consult(&mut self, peer: PeerId) {
-        let asked = self.live(peer, |live| {
+    /// Takes a peer's question to the ledger away from it.
+    pub(super) fn question(&mut self, peer: PeerId) -> Option<LedgerCall> {
+        self.live(peer, |live| {
             let (caller, seen, heard) = shows(&live.participant);
             live.question.take().map(|request| LedgerCall { caller, seen, heard, request })
-        });
+        })
+    }
+
+    /// Asks the ledger a peer's question and gives the peer the answer, in one step.
+    pub(super) fn consult(&mut self, peer: PeerId) {
+        if self.world.ledger.several().is_some() {
+            return self.consult_at(peer, 0);
+        }
+        let asked = self.question(peer);
         for reply in asked.map(|call| self.ask(call)).unwrap_or_default() {
             self.give(peer, ParticipantInput::Ledger(reply));
         }
@@ -520,21 +550,27 @@ impl<'a> Step<'a> {
     /// Hands the ledger a call while the observer watches.
     fn hand_in(&mut self, call: LedgerCall) -> Vec<Deed> {
         let was_writing = self.world.ledger.is_writing();
-        let waited = self.world.ledger.waiting();
+        let waited = self.ledger(|ledger| ledger.waiting());
         let deeds = self.ledger(|ledger| ledger.take(call.clone()));
-        self.landmarks.join(passed::in_call(&call, &deeds, self.world.ledger.waiting() > waited));
+        let waiting = self.ledger(|ledger| ledger.waiting());
+        self.landmarks.join(passed::in_call(&call, &deeds, waiting > waited));
         let ledger = self.world.ledger.clone();
-        if let Some(machine) = ledger.machine() {
+        if let Some(machine) = ledger.one().and_then(|ledger| ledger.machine()) {
             self.watch(|observer| observer.on_call(&call, was_writing, machine, &deeds));
         }
         deeds
     }
 
-    pub(super) fn take(&mut self, Call { caller, request }: &Call) {
+    /// What the ledger is told by a call that arrives now.
+    pub(super) fn arriving_call(&self, Call { caller, request }: &Call) -> LedgerCall {
         let shown = self.world.live(self.setup, caller.peer).map(|live| shows(&live.participant));
         let (_, seen, heard) = shown.unwrap_or((*caller, HighWaterMark::default(), Epoch(0)));
-        let call = LedgerCall { caller: *caller, seen, heard, request: request.clone() };
-        if let LedgerRequest::Read { .. } = request {
+        LedgerCall { caller: *caller, seen, heard, request: request.clone() }
+    }
+
+    pub(super) fn take(&mut self, call: &Call) {
+        let call = self.arriving_call(call);
+        if let LedgerRequest::Read { .. } = call.request {
             for reply in self.ask(call) {
                 self.reply(Reply { reply, batch: None }, false);
             }
@@ -548,8 +584,8 @@ impl<'a> Step<'a> {
         });
         let deeds = deeds.collect();
         self.on_deeds(deeds);
-        if self.world.ledger.is_unsynced() && self.setup.tampering.answers_before_sync {
-            let mut early = LedgerNode::clone(&self.world.ledger);
+        let written = self.world.ledger.one().filter(|ledger| ledger.is_unsynced()).cloned();
+        if let Some(mut early) = written.filter(|_| self.setup.tampering.answers_before_sync) {
             early.sync();
             let deeds = early.answer();
             self.on_deeds(deeds);
@@ -564,7 +600,7 @@ impl<'a> Step<'a> {
     }
 
     /// The log may have grown. It never shrinks and no record changes, so what holds now holds until it grows again.
-    fn on_durable(&mut self) {
+    pub(super) fn on_durable(&mut self) {
         let known = self.world.observer.log().batches().len();
         let Some(batch) = self.world.ledger.store().durable().get(known).cloned() else { return };
         let mut observer = Observer::clone(&self.world.observer);
@@ -575,17 +611,23 @@ impl<'a> Step<'a> {
     }
 
     fn on_deeds(&mut self, deeds: Vec<Deed>) {
+        self.on_deeds_at(0, deeds);
+    }
+
+    /// Carries out the deeds of a ledger.
+    pub(super) fn on_deeds_at(&mut self, at: usize, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
+                Deed::Reply { reply, batch: None, .. } if self.setup.ledgers > 1 => self.answer(reply),
                 Deed::Reply { reply, batch, .. } => self.reply(Reply { reply, batch }, true),
-                Deed::ArmLease(wait) => self.world.lease = self.setup.waits_matter().then_some(wait),
+                Deed::ArmLease(wait) => self.world.leases[at] = self.setup.waits_matter().then_some(wait),
                 Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
     }
 
     /// Puts an answer of the ledger under way; on the fair schedule the first answer to every append may be lost.
-    fn reply(&mut self, reply: Reply, is_verdict: bool) {
+    pub(super) fn reply(&mut self, reply: Reply, is_verdict: bool) {
         if self.hears_no_ledger(reply.reply.word.to.peer) {
             return;
         }
@@ -606,7 +648,7 @@ impl<'a> Step<'a> {
     }
 
     fn crash_ledger(&mut self, kept: bool) {
-        let (was_unsynced, was_unanswered) = (self.world.ledger.is_unsynced(), self.world.ledger.is_unanswered());
+        let (was_unsynced, was_unanswered) = self.ledger(|ledger| (ledger.is_unsynced(), ledger.is_unanswered()));
         let deeds = self.ledger(|ledger| {
             ledger.crash(usize::from(kept));
             ledger.start()
@@ -623,7 +665,7 @@ impl<'a> Step<'a> {
             Ok(())
         });
         // The lease starts afresh.
-        self.world.lease = None;
+        self.world.leases[0] = None;
         self.on_deeds(deeds);
     }
 

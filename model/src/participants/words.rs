@@ -3,24 +3,32 @@
 use std::fmt::Write as _;
 
 use bazaar_protocol::{
+    cluster::Cluster,
     election::Phase,
     id::PeerId,
     input::{Choice, Timer},
     invariant::Property,
-    ledger::LedgerRequest,
+    ledger::{
+        LedgerRequest,
+        replica::{Outcome, Replica, Sign},
+    },
+    record::Batch,
 };
 
 use super::{
     Convergence, Cut, Participants, Timing,
+    several::ProcessAction,
     world::{Action, Budget, Call, Live, Mail, State, World},
 };
 use crate::{
     subject::Subject,
     subject::known::Known,
+    subject::ledger::Ledgers,
     subject::picture::Mark,
     subject::shared::{Bag, Shared},
     subject::words::{
-        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, says, the_ledger, told, verdict,
+        answered, asks, brief_question, brief_says, brief_verdict, joined, participant, record, says, the_ledger, told,
+        verdict,
     },
 };
 
@@ -41,6 +49,11 @@ pub(super) fn adversary(setup: &Participants) -> String {
         sales,
         dismissals,
         lies,
+        unknowns,
+        blinds,
+        takes,
+        wipes,
+        old_images,
     } = setup.budget;
     let budgets = [
         (stands, "claim", "claims"),
@@ -57,6 +70,11 @@ pub(super) fn adversary(setup: &Participants) -> String {
         (sales, "sale to a passing customer", "sales to passing customers"),
         (dismissals, "resignation by hand", "resignations by hand"),
         (lies, "heartbeat of an epoch that nobody was granted", "heartbeats of epochs that nobody was granted"),
+        (unknowns, "append of unknown outcome", "appends of unknown outcome"),
+        (blinds, "ledger blind for a time", "times that a ledger is blind"),
+        (takes.unwrap_or_default(), "call taken by a ledger", "calls taken by ledgers"),
+        (wipes, "wiped store", "wiped stores"),
+        (old_images, "old image of the store", "old images of the store"),
     ];
     let budgets = budgets.into_iter().filter(|(count, ..)| *count > 0);
     let budgets: Vec<String> =
@@ -127,6 +145,14 @@ pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, af
         Action::Sync => "the ledger's write is durable".to_owned(),
         Action::Confirm => "the ledger learns that its write is durable".to_owned(),
         Action::Answer(peer, reply) => format!("{} hears from the ledger \"{}\"", name(peer), answered(reply)),
+        Action::At(at, action) => happens_at(setup, before, *at, action),
+        Action::Stray(nth) => {
+            let stray = before.ledger.several().and_then(|cluster| cluster.strays().get(*nth));
+            let what = stray.map_or("an append".to_owned(), |stray| append_name(&stray.batch));
+            format!("the store is given {what}, of which no ledger waits to hear")
+        }
+        Action::Wipe => "the ledgers' store is wiped".to_owned(),
+        Action::PutBack => "the ledgers' store is put back to an old image, without its last batch".to_owned(),
         Action::LeaseRunsOut => "the lease runs out".to_owned(),
         Action::Snapshot => "the ledger's store takes a snapshot of the books".to_owned(),
         Action::Crash(peer) => format!("{} crashes", name(peer)),
@@ -140,6 +166,112 @@ pub(super) fn sentence(setup: &Participants, before: &World, action: &Action, af
     };
     let comes = consequences(setup, before, action, after);
     joined(&what, &comes, after.violation.as_deref())
+}
+
+/// An append in a few words.
+fn append_name(batch: &Batch) -> String {
+    let what = if batch.claimant().is_some() { "the claim" } else { "the batch" };
+    format!("{what} for epoch {} at {}", batch.epoch, batch.position)
+}
+
+/// What happens at one of several ledgers.
+fn happens_at(setup: &Participants, before: &World, at: usize, action: &ProcessAction) -> String {
+    let ledger = setup.ledger_name(at);
+    let process = before.ledger.several().and_then(|cluster| cluster.processes().get(at));
+    let appends = || process.and_then(|process| process.machine()?.appending()).map(|(_, batch)| append_name(batch));
+    match action {
+        ProcessAction::Take(call) => {
+            format!("{ledger} receives {}'s \"{}\"", setup.name_of(call.caller.peer), asks(&call.request))
+        }
+        ProcessAction::Consult(peer) => format!("{} asks {ledger}, which looks at the store", setup.name_of(*peer)),
+        ProcessAction::Look => format!("{ledger} looks at the store"),
+        ProcessAction::Happen => match process.and_then(|process| process.transaction()) {
+            Some(transaction) => {
+                format!("the store is given {} by {ledger}", append_name(&transaction.batch))
+            }
+            None => format!("the store is looked at for {ledger}"),
+        },
+        ProcessAction::Hear => match (process.and_then(|process| process.outcome()), appends()) {
+            (Some(Outcome::Written), Some(what)) => format!("{ledger} hears that {what} is written"),
+            (Some(Outcome::Refused(_)), Some(what)) => format!("{ledger} hears that {what} is refused"),
+            (Some(_) | None, _) => format!("{ledger} hears what the store holds"),
+        },
+        ProcessAction::Lose => {
+            format!("{ledger} is told that nobody knows what became of {}", appends().unwrap_or_default())
+        }
+        ProcessAction::See(Sign::Renewed(epoch)) => format!("{ledger} sees that epoch {epoch} was renewed"),
+        ProcessAction::See(Sign::Contested(epoch)) => format!("{ledger} sees that epoch {epoch} is contested"),
+        ProcessAction::SeeAppend => format!("{ledger} sees that another has appended"),
+        ProcessAction::GoBlind => format!("{ledger} no longer sees what the others do"),
+        ProcessAction::SeeAgain => format!("{ledger} sees again what the others do"),
+        ProcessAction::LeaseRunsOut => format!("the lease runs out at {ledger}"),
+        ProcessAction::Crash => format!("{ledger} crashes and comes back, knowing nothing"),
+    }
+}
+
+/// What a picture shows of what happens at one of several ledgers.
+fn marks_at(setup: &Participants, before: &World, at: usize, action: &ProcessAction) -> Vec<Mark> {
+    let lane = setup.cast.len() + at;
+    let happened = |label: &str| Mark::Happened { at: lane, label: label.to_owned() };
+    let process = before.ledger.several().and_then(|cluster| cluster.processes().get(at));
+    match action {
+        ProcessAction::Take(call) => vec![Mark::Arrived { at: lane, message: call.name() }],
+        ProcessAction::Consult(peer) => {
+            let label = format!("asks {}", setup.ledger_name(at));
+            vec![Mark::Happened { at: setup.place(*peer), label }]
+        }
+        ProcessAction::Happen if process.is_some_and(|process| process.transaction().is_some()) => {
+            vec![happened("its append reaches the store")]
+        }
+        ProcessAction::Look | ProcessAction::Happen => vec![happened("looks at the store")],
+        ProcessAction::Hear => vec![happened(match process.and_then(|process| process.outcome()) {
+            Some(Outcome::Written) => "hears: written",
+            Some(Outcome::Refused(_)) => "hears: refused",
+            Some(Outcome::Unknown) | None => "hears what there is",
+        })],
+        ProcessAction::Lose => vec![happened("outcome unknown")],
+        ProcessAction::See(Sign::Renewed(_)) => vec![happened("sees a renewal")],
+        ProcessAction::See(Sign::Contested(_)) => vec![happened("sees a claim kept out")],
+        ProcessAction::SeeAppend => vec![happened("sees an append")],
+        ProcessAction::GoBlind => vec![happened("goes blind")],
+        ProcessAction::SeeAgain => vec![happened("sees again")],
+        ProcessAction::LeaseRunsOut => vec![Mark::Timer { at: lane, label: "lease runs out".to_owned() }],
+        ProcessAction::Crash => vec![Mark::Crashed { at: lane }, Mark::Restarted { at: lane }],
+    }
+}
+
+/// Several ledgers and their log, line by line.
+fn the_ledgers(setup: &Participants, cluster: &Cluster) -> String {
+    let status = cluster.status();
+    let mut lines = vec![match status.term {
+        None => format!("store: no term yet, head {}", status.head),
+        Some(term) => format!("store: epoch {} of peer {}, head {}", term.epoch, term.holder.peer, status.head),
+    }];
+    if cluster.is_wiped() {
+        lines.push("  it was wiped".to_owned());
+    }
+    for (nth, one) in cluster.store().records().enumerate() {
+        lines.push(format!("  {nth}. {}", record(one)));
+    }
+    for (at, process) in cluster.processes().iter().enumerate() {
+        let mut says = vec![match process.machine() {
+            None => "down".to_owned(),
+            Some(machine) if machine.has_failed() => "stopped".to_owned(),
+            Some(machine) if machine.is_lease_active() => format!("knows head {}, live", machine.status().head),
+            Some(machine) => format!("knows head {}", machine.status().head),
+        }];
+        if let Some((_, batch)) = process.machine().and_then(Replica::appending) {
+            says.push(format!("waits for {}", append_name(batch)));
+        }
+        if !process.watches() {
+            says.push("does not see the others".to_owned());
+        }
+        lines.push(format!("{}: {}", setup.ledger_name(at), says.join(", ")));
+    }
+    for stray in cluster.strays() {
+        lines.push(format!("under way to the store, and nobody waits: {}", append_name(&stray.batch)));
+    }
+    lines.join("\n")
 }
 
 /// The peer that takes the step, if a peer does.
@@ -158,7 +290,12 @@ fn who(action: &Action) -> Option<PeerId> {
         | Action::Answer(peer, _)
         | Action::Crash(peer)
         | Action::Restart(peer) => Some(*peer),
-        Action::Take(_)
+        Action::At(_, ProcessAction::Consult(peer)) => Some(*peer),
+        Action::At(..)
+        | Action::Stray(_)
+        | Action::Wipe
+        | Action::PutBack
+        | Action::Take(_)
         | Action::Sync
         | Action::Confirm
         | Action::LeaseRunsOut
@@ -261,7 +398,10 @@ pub(super) fn portrait(setup: &Participants, world: &World) -> String {
     for peer in setup.ids() {
         let _ = writeln!(out, "{}", one_peer(setup, world, peer));
     }
-    let _ = writeln!(out, "{}", the_ledger(&world.ledger));
+    let _ = match &world.ledger {
+        Ledgers::One(ledger) => writeln!(out, "{}", the_ledger(ledger)),
+        Ledgers::Several(cluster) => writeln!(out, "{}", the_ledgers(setup, cluster)),
+    };
     let under_way = under_way(setup, world);
     if !under_way.is_empty() {
         let _ =
@@ -390,13 +530,17 @@ pub(super) fn marks(setup: &Participants, before: &World, action: &Action, after
         Action::Confirm => marks.push(happened(ledger, "learns of it")),
         Action::Answer(peer, reply) => marks.push(Mark::Arrived { at: place(*peer), message: reply.name() }),
         Action::LeaseRunsOut => marks.push(Mark::Timer { at: ledger, label: "lease runs out".to_owned() }),
+        Action::At(at, action) => marks.extend(marks_at(setup, before, *at, action)),
+        Action::Stray(_) => marks.push(happened(ledger, "the store is given a late append")),
+        Action::Wipe => marks.push(happened(ledger, "the store is wiped")),
+        Action::PutBack => marks.push(happened(ledger, "the store is put back")),
         Action::Snapshot => marks.push(happened(ledger, "snapshot")),
         Action::Crash(peer) => marks.push(Mark::Crashed { at: place(*peer) }),
         Action::Restart(peer) => marks.push(Mark::Restarted { at: place(*peer) }),
         Action::CrashLedger { kept } => {
             marks.push(Mark::Crashed { at: ledger });
             marks.push(Mark::Restarted { at: ledger });
-            if before.ledger.is_unsynced() {
+            if before.ledger.one().is_some_and(|ledger| ledger.is_unsynced()) {
                 marks.push(happened(ledger, if *kept { "the batch is kept" } else { "the batch is lost" }));
             }
         }

@@ -32,6 +32,7 @@ use std::{
 use bazaar_protocol::{
     archive::Archive,
     clock::Time,
+    cluster::Cluster,
     config::Config,
     effect::Durable,
     election::Eligibility,
@@ -48,11 +49,11 @@ use bazaar_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Participants, TIMEOUTS, step::Step};
+use super::{Participants, TIMEOUTS, several::ProcessAction, step::Step};
 use crate::{
     subject::Met,
     subject::{
-        ledger::{LedgerNode, Reply},
+        ledger::{LedgerNode, Ledgers, Reply},
         shared::{Bag, Shared},
     },
 };
@@ -62,8 +63,8 @@ use crate::{
 pub struct World {
     /// The peers, in the order of their ids.
     pub peers: Vec<Shared<Peer>>,
-    /// The ledger and its store.
-    pub ledger: Shared<LedgerNode>,
+    /// The ledger and its store, or several ledgers and theirs.
+    pub ledger: Ledgers,
     /// The observer, which checks the properties.
     pub observer: Shared<Observer>,
     /// Calls under way to the ledger.
@@ -72,8 +73,8 @@ pub struct World {
     pub replies: Shared<Bag<Reply>>,
     /// Messages under way between peers.
     pub mail: Shared<Bag<Mail>>,
-    /// How much longer the lease runs, where that matters.
-    pub lease: Option<Duration>,
+    /// How much longer the lease runs, where that matters: at each ledger.
+    pub leases: Vec<Option<Duration>>,
     /// What the adversary may still do.
     pub budget: Budget,
     /// What was found wrong in the step that led here. No step follows.
@@ -142,6 +143,14 @@ pub struct Call {
     pub request: LedgerRequest,
 }
 
+impl Call {
+    /// Whether it asks for records.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self.request, LedgerRequest::Read { .. })
+    }
+}
+
 /// A message under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mail {
@@ -187,6 +196,16 @@ pub struct Budget {
     pub dismissals: u8,
     /// Let a member with a bug name an epoch that nobody was granted.
     pub lies: u8,
+    /// Of several ledgers, let one not hear what has become of its append.
+    pub unknowns: u8,
+    /// Of several ledgers, let one no longer see what the others do, until it does again.
+    pub blinds: u8,
+    /// Of several ledgers, let any take a call; `None`: as often as they like.
+    pub takes: Option<u8>,
+    /// Let the store of several ledgers lose everything.
+    pub wipes: u8,
+    /// Put the store of several ledgers back to what it was before its last batch.
+    pub old_images: u8,
 }
 
 /// One step of a machine or of the adversary.
@@ -213,6 +232,14 @@ pub enum Action {
     Consult(PeerId),
     /// A message arrives at this peer.
     Arrive(PeerId, Shared<Mail>),
+    /// Something happens at one of several ledgers, counted from 0.
+    At(usize, ProcessAction),
+    /// An append of which nobody waits to hear is carried out, if it still can be.
+    Stray(usize),
+    /// The store of several ledgers loses everything.
+    Wipe,
+    /// The store of several ledgers is put back to an old image of itself, without its last batch.
+    PutBack,
     /// A call arrives at the ledger.
     Take(Shared<Call>),
     /// What the ledger has written becomes durable.
@@ -256,8 +283,13 @@ impl World {
         let observed = Observer::over(rules, &setup.prologue);
         let violation = observed.as_ref().err().cloned().map(Shared::new);
         let config = LedgerConfig { lease: TIMEOUTS.lease, limits: setup.limits, secret: Secret::default() };
-        let mut archive = Archive::new(config, store);
-        archive.start();
+        let ledger = if setup.ledgers == 1 {
+            let mut archive = Archive::new(config, store);
+            archive.start();
+            Ledgers::One(Shared::new(LedgerNode(archive)))
+        } else {
+            Ledgers::Several(Shared::new(Cluster::new(config, store, setup.ledgers)))
+        };
         let peers = setup.ids().zip(&setup.cast).map(|(peer, role)| {
             let durable = Durable { clock_bound: Time(setup.start.0 + role.ahead), ..Durable::default() };
             let plans = Plans { wishes: role.wishes, deposits: role.deposits };
@@ -265,16 +297,17 @@ impl World {
         });
         let world = World {
             peers: peers.collect(),
-            ledger: Shared::new(LedgerNode(archive)),
+            ledger,
             observer: Shared::new(observed.unwrap_or_else(|_| Observer::new(rules))),
             calls: Shared::new(Bag::default()),
             replies: Shared::new(Bag::default()),
             mail: Shared::new(Bag::default()),
-            lease: None,
+            leases: vec![None; setup.ledgers],
             budget: setup.budget,
             violation,
         };
         let mut step = Step::on(setup, world);
+        step.start_processes();
         for peer in setup.ids() {
             step.start(peer);
             if setup.is_elected() {
@@ -328,13 +361,14 @@ impl World {
             && self.calls.is_empty()
             && self.replies.is_empty()
             && !self.ledger.is_writing()
+            && self.are_processes_quiet()
             && self.lives().all(is_done)
     }
 
     /// How long until the first timer is due, if one is armed.
     #[must_use]
     pub fn next_instant(&self) -> Option<Duration> {
-        self.lives().flat_map(|live| live.timers.values()).chain(&self.lease).min().copied()
+        self.lives().flat_map(|live| live.timers.values()).chain(self.leases.iter().flatten()).min().copied()
     }
 
     /// Adds the steps that can be taken next.
@@ -353,25 +387,32 @@ impl World {
             let listeners = setup.ids().filter(|peer| self.is_heard_by(setup, mail, *peer));
             actions.extend(listeners.map(|peer| Action::Arrive(peer, mail.clone())));
         }
-        if self.ledger.is_unsynced() {
+        match &self.ledger {
+            Ledgers::One(ledger) => self.actions_of_ledger(ledger, setup, actions),
+            Ledgers::Several(cluster) => self.actions_of_processes(cluster, setup, actions),
+        }
+        actions.extend(self.replies.iter().map(|reply| Action::Answer(reply.reply.word.to.peer, reply.clone())));
+        self.lapses(setup, actions);
+    }
+
+    fn actions_of_ledger(&self, ledger: &LedgerNode, setup: &Participants, actions: &mut Vec<Action>) {
+        if ledger.is_unsynced() {
             actions.push(Action::Sync);
         }
-        if self.ledger.is_unanswered() {
+        if ledger.is_unanswered() {
             actions.push(Action::Confirm);
         }
         let taken = self.calls.iter().filter(|call| self.is_taken(setup, &call.request));
         actions.extend(taken.cloned().map(Action::Take));
-        actions.extend(self.replies.iter().map(|reply| Action::Answer(reply.reply.word.to.peer, reply.clone())));
         if self.budget.ledger_crashes > 0 {
             actions.push(Action::CrashLedger { kept: false });
-            if self.ledger.is_unsynced() {
+            if ledger.is_unsynced() {
                 actions.push(Action::CrashLedger { kept: true });
             }
         }
-        if self.budget.snapshots > 0 && !self.ledger.is_writing() {
+        if self.budget.snapshots > 0 && !ledger.is_writing() {
             actions.push(Action::Snapshot);
         }
-        self.lapses(setup, actions);
     }
 
     /// Whether some trader holds a request back until buyers were heard past it.
@@ -405,15 +446,16 @@ impl World {
                     let due = live.timers.iter().filter(|(_, wait)| Some(**wait) == next);
                     actions.extend(due.map(|(timer, _)| Action::Fire(live.id(), *timer)));
                 }
-                if self.lease.is_some() && self.lease == next {
+                if self.ledger.one().is_some() && next.is_some() && self.leases.contains(&next) {
                     actions.push(Action::LeaseRunsOut);
                 }
             }
             return;
         }
         let stands_in_vain = |caller: Life| setup.role(caller.peer).is_some_and(|role| role.stands_in_vain);
+        let Some(ledger) = self.ledger.one() else { return };
         let is_kept_out = |call: &Shared<Call>| match &call.request {
-            LedgerRequest::Append(batch) => self.ledger.keeps_out(batch) && !stands_in_vain(call.caller),
+            LedgerRequest::Append(batch) => ledger.keeps_out(batch) && !stands_in_vain(call.caller),
             LedgerRequest::Status | LedgerRequest::Read { .. } => false,
         };
         if self.calls.iter().any(is_kept_out) {
@@ -463,7 +505,8 @@ impl World {
         if let Some((_, among)) = live.choice.filter(may_choose) {
             actions.extend((0..among).map(|pick| Action::Pick(peer, pick)));
         }
-        if live.question.as_ref().is_some_and(|request| self.is_taken(setup, request) && !self.is_put_off(request)) {
+        let is_asked = |request| self.is_taken(setup, request) && !self.is_put_off(request);
+        if self.ledger.one().is_some() && live.question.as_ref().is_some_and(is_asked) {
             actions.push(Action::Consult(peer));
         }
         if crashes > 0 && setup.role(peer).is_some_and(|role| role.crashes) {

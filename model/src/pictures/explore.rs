@@ -528,7 +528,7 @@ fn always<S: Subject>(property: Property, name: &'static str) -> stateright::Pro
             }
         };
     }
-    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 S14 R1 R2 R3 R5 R10 F12 A2 A9 B4 B5 B6 B7 B9 C2 C5 D7 D8 Y1 Y2
+    each!(S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 S14 S15 R1 R2 R3 R5 R10 F12 A2 A9 B4 B5 B6 B7 B9 C2 C5 D7 D8 Y1 Y2
           L1 L2 L3 L4)
 }
 

@@ -138,6 +138,18 @@ landmarks! {
     OldImage = "an old image of the ledger is put back",
     /// A peer that has seen a later head stops the ledger.
     OldImageNoticed = "a peer that has seen more stops an old image of the ledger",
+    /// One of several ledgers is not told whether its append was carried out.
+    OutcomeUnknown = "a ledger does not learn what became of its append",
+    /// An append that its ledger took for unknown was carried out, and is found to be the last.
+    OutcomeFound = "an append of unknown outcome is found in the log",
+    /// An append of which nobody waits to hear is carried out.
+    StrayWritten = "an append is carried out of which nobody waits to hear",
+    /// One of several ledgers finds that another has appended meanwhile.
+    OtherGotInFirst = "another ledger has appended where this one was about to",
+    /// One of several ledgers sees that a term was renewed at another.
+    RenewedElsewhere = "a ledger sees that a term was renewed at another",
+    /// One of several ledgers stops because the store no longer holds what it held.
+    StoreLost = "a ledger finds its store wiped or put back, and stops",
     /// A peer that has called an election loses the ledger.
     LedgerLostInElection = "a peer loses the ledger while it runs for office",
     /// The first record of a batch is stamped below the written bound, the last one above it.

@@ -16,12 +16,81 @@ use std::{
 use bazaar_protocol::{
     archive::Archive,
     books::Books,
+    cluster::{Cluster, Process},
     config::Ordering,
     id::{DepositId, PeerId, Position},
-    ledger::LedgerReply,
+    ledger::{LedgerReply, LedgerStatus},
     record::{Batch, Entry, Record},
+    store::MemoryStore,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::subject::shared::Shared;
+
+/// A ledger that has its store to itself, or several processes over one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Ledgers {
+    /// A ledger that has its store to itself.
+    One(Shared<LedgerNode>),
+    /// Several processes over one store.
+    Several(Shared<Cluster>),
+}
+
+impl Ledgers {
+    /// The ledger that has its store to itself, if there is one.
+    #[must_use]
+    pub fn one(&self) -> Option<&LedgerNode> {
+        match self {
+            Ledgers::One(ledger) => Some(ledger),
+            Ledgers::Several(_) => None,
+        }
+    }
+
+    /// The several processes and their store, if there are several.
+    #[must_use]
+    pub fn several(&self) -> Option<&Cluster> {
+        match self {
+            Ledgers::One(_) => None,
+            Ledgers::Several(cluster) => Some(cluster),
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &MemoryStore {
+        match self {
+            Ledgers::One(ledger) => ledger.store(),
+            Ledgers::Several(cluster) => cluster.store(),
+        }
+    }
+
+    /// The state of the fence: of several processes, as the store has it.
+    #[must_use]
+    pub fn status(&self) -> LedgerStatus {
+        match self {
+            Ledgers::One(ledger) => ledger.status(),
+            Ledgers::Several(cluster) => cluster.status(),
+        }
+    }
+
+    /// At each of them, whether a claim would meet `LeaseActive`.
+    #[must_use]
+    pub fn leases(&self) -> Vec<bool> {
+        match self {
+            Ledgers::One(ledger) => vec![ledger.is_lease_active()],
+            Ledgers::Several(cluster) => {
+                let is_active = |process: &Process| process.machine().is_some_and(|machine| machine.is_lease_active());
+                cluster.processes().iter().map(is_active).collect()
+            }
+        }
+    }
+
+    /// Whether a ledger that has its store to itself writes a batch.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.one().is_some_and(|ledger| ledger.is_writing())
+    }
+}
 
 /// The ledger, its store, and what is under way between the two.
 #[derive(Clone, Debug, PartialEq, Eq)]

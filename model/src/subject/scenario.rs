@@ -40,11 +40,14 @@ pub enum Family {
     Overlay,
     /// Whole peers connected by their overlay.
     Whole,
+    /// Several ledgers over one store.
+    Replicated,
 }
 
 impl Family {
     /// Every model, in the order of the catalogue.
-    pub const ALL: [Family; 5] = [Family::Election, Family::Trading, Family::Clock, Family::Overlay, Family::Whole];
+    pub const ALL: [Family; 6] =
+        [Family::Election, Family::Trading, Family::Replicated, Family::Clock, Family::Overlay, Family::Whole];
 }
 
 impl fmt::Display for Family {
@@ -55,6 +58,7 @@ impl fmt::Display for Family {
             Family::Clock => "clock",
             Family::Overlay => "overlay",
             Family::Whole => "whole",
+            Family::Replicated => "replicated",
         })
     }
 }

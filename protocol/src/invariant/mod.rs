@@ -71,6 +71,9 @@ pub enum Property {
     S13,
     /// In the stable order, no request is late unless its life has lost its seat (SPEC C5).
     S14,
+    /// Whatever a ledger says is at least as new as what its caller has seen, and as all that any ledger had said when the
+    /// call came (SPEC J3).
+    S15,
     /// An append's position is the end of the books it was planned on (DESIGN R1).
     R1,
     /// The ledger answers an append by its checks, in order (DESIGN R2).
@@ -123,7 +126,7 @@ pub enum Property {
 
 impl Property {
     /// All properties.
-    pub const ALL: [Property; 37] = [
+    pub const ALL: [Property; 38] = [
         Property::S1,
         Property::S2,
         Property::S3,
@@ -138,6 +141,7 @@ impl Property {
         Property::S12,
         Property::S13,
         Property::S14,
+        Property::S15,
         Property::R1,
         Property::R2,
         Property::R3,
@@ -181,6 +185,7 @@ impl Property {
             Property::S12 => "the books are the fold of the log",
             Property::S13 => "a request is admitted only when its buyer knows what became of the one before",
             Property::S14 => "in the stable order, no request is late unless its life has lost its seat",
+            Property::S15 => "whatever a ledger says is as new as all that was said before it was asked",
             Property::R1 => "an append's position is the end of the books it was planned on",
             Property::R2 => "the ledger answers an append by its checks, in order",
             Property::R3 => "whatever the ledger shows is durable",
@@ -227,6 +232,7 @@ impl fmt::Display for Property {
             Property::S12 => "S12",
             Property::S13 => "S13",
             Property::S14 => "S14",
+            Property::S15 => "S15",
             Property::R1 => "R1",
             Property::R2 => "R2",
             Property::R3 => "R3",

@@ -13,6 +13,7 @@
 //! on_call           the ledger has taken a call     S3, of an old image put back as well, R2, R3
 //! on_answered       it has answered for a batch     R2, R3
 //! on_read           its store has answered a read   R3
+//! on_process_…      the same of one of several      S3, S15, R2, R3
 //! on_start, on_step what a participant made of it   S1, S3, S4, S7, S11-S13, B4-B6, B9, D7, R1
 //! on_leave          what leaves a peer              S7, S10, R7
 //! on_arrival        what a peer is handed           S10
@@ -30,6 +31,8 @@ use alloc::{
     vec::Vec,
 };
 use core::hash::{Hash, Hasher};
+
+use several::Several;
 
 use super::{
     AuditTerms, Lease, LogAudit, Property, Violation, a_clock_never_goes_back, a_receive_is_later_than_its_send,
@@ -93,6 +96,7 @@ pub struct Observer {
     causes: Arc<Causes>,
     image: Image,
     lease: Lease,
+    several: Several,
 }
 
 /// What the ledger is running on.
@@ -266,7 +270,7 @@ struct Step<'a> {
 
 impl PartialEq for Observer {
     fn eq(&self, other: &Observer) -> bool {
-        (self.image, self.lease) == (other.image, other.lease)
+        (self.image, self.lease, &self.several) == (other.image, other.lease, &other.several)
             && self.decided == other.decided
             && self.witnesses == other.witnesses
             && self.causes == other.causes
@@ -280,7 +284,7 @@ impl Eq for Observer {}
 /// So is what was decided and is in the log, except for its id.
 impl Hash for Observer {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.image, self.lease, &self.witnesses, &self.causes).hash(state);
+        (self.image, self.lease, &self.several, &self.witnesses, &self.causes).hash(state);
         if self.image != Image::Latest {
             self.log.records.hash(state);
         }
@@ -422,6 +426,7 @@ impl Observer {
             causes: Arc::default(),
             image: Image::Latest,
             lease: Lease::default(),
+            several: Several::default(),
         }
     }
 
@@ -1802,6 +1807,8 @@ fn told_what_waits(Step { input, after, .. }: Step<'_>) -> Checked {
     }
     Ok(())
 }
+
+mod several;
 
 #[cfg(test)]
 mod tests;

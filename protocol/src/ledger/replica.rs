@@ -179,6 +179,8 @@ enum State {
     Looking {
         asking: Queue,
         waiting: Queue,
+        /// Where the log ended that was known when it began. It may find no more than that, though more is known by now.
+        known: Tail,
     },
     /// A transaction is under way, or its outcome is unknown.
     Appending {
@@ -203,7 +205,7 @@ impl Replica {
     /// A process that knows nothing yet, and looks.
     #[must_use]
     pub fn start(config: LedgerConfig) -> (Replica, Vec<ReplicaEffect>) {
-        let state = State::Looking { asking: Queue::new(), waiting: Queue::new() };
+        let state = State::Looking { asking: Queue::new(), waiting: Queue::new(), known: Tail::default() };
         let replica = Replica { judge: Judge::over(config, Tail::default()), watches: false, state };
         (replica, alloc::vec![ReplicaEffect::Look])
     }
@@ -239,7 +241,7 @@ impl Replica {
     #[must_use]
     pub fn waiting(&self) -> usize {
         match &self.state {
-            State::Looking { asking, waiting } => asking.len().saturating_add(waiting.len()),
+            State::Looking { asking, waiting, .. } => asking.len().saturating_add(waiting.len()),
             State::Appending { waiting, .. } => waiting.len(),
             State::Ready | State::Failed => 0,
         }
@@ -294,7 +296,7 @@ impl Step<'_> {
             State::Ready => self.begin(Queue::from([(id, call)])),
             State::Looking { .. } | State::Appending { .. } if !has_room => self.effects.push(ReplicaEffect::Drop(id)),
             // What the look finds may be older than this call.
-            State::Looking { asking: _asking, waiting } => {
+            State::Looking { asking: _asking, waiting, .. } => {
                 mutant!(waiting; LateCallJoinsLook => _asking).push_back((id, call));
             }
             State::Appending { waiting, .. } => waiting.push_back((id, call)),
@@ -317,7 +319,8 @@ impl Step<'_> {
     }
 
     fn look(&mut self, asking: Queue, waiting: Queue) {
-        self.replica.state = State::Looking { asking, waiting };
+        let known = self.replica.judge.durable;
+        self.replica.state = State::Looking { asking, waiting, known };
         self.effects.push(ReplicaEffect::Look);
     }
 
@@ -335,12 +338,12 @@ impl Step<'_> {
     // Looks.
 
     fn on_looked(&mut self, found: Found) {
-        let (asking, mut waiting) = match &mut self.replica.state {
-            State::Looking { asking, waiting } => (core::mem::take(asking), core::mem::take(waiting)),
+        let (asking, mut waiting, known) = match &mut self.replica.state {
+            State::Looking { asking, waiting, known } => (core::mem::take(asking), core::mem::take(waiting), *known),
             State::Ready | State::Appending { .. } | State::Failed => return,
         };
         self.replica.state = State::Ready;
-        if !self.learn(found) {
+        if !self.learn(found, known) {
             return;
         }
         let mut asking = asking.into_iter();
@@ -428,7 +431,7 @@ impl Step<'_> {
                 self.begin(waiting);
             }
             Outcome::Refused(found) => {
-                if !self.learn(found) {
+                if !self.learn(found, append.onto) {
                     return;
                 }
                 if self.covers(id, asker.caller, seen) {
@@ -471,12 +474,14 @@ impl Step<'_> {
 
     // What the store holds, and what others do.
 
-    /// Takes note of what the store holds. `false`: it has lost something, and all is over.
-    fn learn(&mut self, found: Found) -> bool {
+    /// Takes note of what the store held after a moment at which its log was `known` to end there. `false`: it has lost
+    /// something, and all is over.
+    fn learn(&mut self, found: Found, known: Tail) -> bool {
         match found {
             Found::Foreign => self.fail(ReplicaFault::Foreign),
-            Found::Tail(tail) if self.is_short(tail) => {
-                let (seen, holds) = (self.replica.judge.holds(), tail.status.seen(self.replica.judge.config.secret));
+            Found::Tail(tail) if is_short_of(tail, known) => {
+                let secret = self.replica.judge.config.secret;
+                let (seen, holds) = (known.status.seen(secret), tail.status.seen(secret));
                 self.fail(ReplicaFault::Shrunk { seen, holds });
             }
             Found::Tail(tail) => self.advance(tail),
@@ -484,23 +489,17 @@ impl Step<'_> {
         !self.replica.has_failed()
     }
 
-    /// Whether a log that ends like this lacks something of the log that is known here.
-    fn is_short(&self, tail: Tail) -> bool {
-        let known = self.replica.judge.durable;
-        let is_short = tail.status.head < known.status.head || (tail.status.head == known.status.head && tail != known);
-        mutant!(is_short; ShrunkLogServed => false)
-    }
-
     /// Somebody has appended. This process learns of its own appends from their outcomes.
     fn on_appended(&mut self, tail: Tail) {
-        let is_appending = matches!(self.replica.state, State::Appending { .. });
-        if !is_appending && tail.status.head > self.replica.status().head {
+        if !matches!(self.replica.state, State::Appending { .. }) {
             self.advance(tail);
         }
     }
 
+    /// The log ended here at some moment.
     fn advance(&mut self, tail: Tail) {
-        if tail != self.replica.judge.durable {
+        if mutant!(tail.status.head > self.replica.status().head; ShrunkLogServed => tail != self.replica.judge.durable)
+        {
             let lease = self.replica.judge.advance(tail);
             self.arm(lease);
         }
@@ -529,6 +528,12 @@ impl Step<'_> {
         self.replica.state = State::Failed;
         self.effects.push(ReplicaEffect::Fail(fault));
     }
+}
+
+/// Whether a log that ends like this lacks something of one that was known to end like that.
+fn is_short_of(tail: Tail, known: Tail) -> bool {
+    let is_short = tail.status.head < known.status.head || (tail.status.head == known.status.head && tail != known);
+    mutant!(is_short; ShrunkLogServed => false)
 }
 
 #[cfg(feature = "mutants")]

@@ -150,6 +150,17 @@ fn a_call_that_comes_during_a_look_waits_for_the_next() {
     assert_eq!(heads(&settle(&mut cluster, A)), [3]);
 }
 
+// Found by the model: it took its store for one that had shrunk.
+#[test]
+fn a_look_that_finds_less_than_is_known_by_then_is_no_loss() {
+    let mut cluster = cluster();
+    cluster.take(A, status(1));
+    cluster.happen(A);
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    cluster.see_append(A);
+    assert_eq!(heads(&cluster.hear(A)), [3], "whatever is known is durable");
+}
+
 #[test]
 fn a_term_renewed_at_one_process_is_renewed_at_all_that_see_it() {
     let mut cluster = cluster();
