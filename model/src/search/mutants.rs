@@ -423,7 +423,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::OldCoordinatorAccepted, P::B4, "election", 16),
         on(M::OldHeartbeatAccepted, P::B4, "election-heartbeat", 17),
         on(M::HigherEpochIgnored, P::B4, "election", 15),
-        on(M::HearsayPassedOn, P::L1, "convergence", 12),
+        on(M::HearsayPassedOn, P::L1, "wedge", 8),
         on(M::AnnouncesOnWinning, P::S1, "election", 1),
         on(M::JoinsEveryElection, P::B5, "election", 9),
         on(M::LoneSurvivorWaits, P::L3, "survivor", 8),
