@@ -36,12 +36,13 @@
 //!
 //! # The services
 //!
-//! The code of the few services and messages is in the repository, made from `proto/etcd.proto`, a part of etcd's own
-//! (Apache-2.0), so that a build needs nothing but Rust. This makes it anew, also with nothing but Rust; without the
-//! variable the same test fails when the code is not what it would make:
+//! The code of the few services and messages is in the repository, so that a build needs nothing but Rust. It is made
+//! from `proto/etcd.proto`, a part of etcd's own API (Apache-2.0), by a program that needs nothing but Rust either, and
+//! is a package outside the workspace since it takes longer to build than this one. A test fails when either was changed
+//! without the other.
 //!
 //! ```sh
-//! BAZAAR_REGENERATE=1 cargo test -p bazaar-etcd --test generated
+//! cargo run --manifest-path runtime/etcd/generate/Cargo.toml
 //! ```
 //!
 //! # Reading order
@@ -60,7 +61,7 @@ mod pages;
 mod settings;
 mod watch;
 
-/// What `tests/generated.rs` makes from `proto/etcd.proto`.
+/// What `generate` has made from `proto/etcd.proto`.
 #[rustfmt::skip]
 #[allow(
     missing_docs, missing_debug_implementations, clippy::all, clippy::wildcard_enum_match_arm, dead_code,
