@@ -1,7 +1,8 @@
 //! An etcd of one's own on this machine: one node, or three, each a process, on loopback, with its data in a directory.
 //! For tests, and for trying; who wants books that outlive a machine runs etcd on several.
 //!
-//! It takes the program `etcd` (in Debian's package `etcd-server`). The nodes are killed when the [`Cluster`] is dropped
+//! It takes the program `etcd` (in Debian's package `etcd-server`); tests that need it are skipped, and say so, where it
+//! is missing, or fail if `BAZAAR_ETCD_REQUIRED` is set. The nodes are killed when the [`Cluster`] is dropped
 //! and when this process ends, however it does; their data stay, and a cluster that is started in the same directory
 //! goes on with them.
 

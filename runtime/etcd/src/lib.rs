@@ -13,7 +13,7 @@
 //! - **Every call ends** within its [deadline](Settings::deadline), connecting included.
 //! - **A failed write says what is known.** [`WriteError::Unknown`]: it may have been carried out, may be carried out
 //!   later, or never. [`WriteError::NotSent`] and [`WriteError::Refused`]: it certainly is not, and never will be.
-//!   [`WriteError::Full`]: it may have been, and will not be later. etcd's error codes do not tell these apart; only what
+//!   [`WriteError::Full`]: it may have been, but will not be later. etcd's error codes do not tell these apart; only what
 //!   never reached a connection, and refusals that etcd gives before it changes anything, are certain.
 //! - **After trouble, another member.** A deadline that ran out, a broken connection, or a member without a leader make
 //!   the *next* request go to the next member, over a new connection if the old one did not answer.
@@ -32,7 +32,9 @@
 //! else     get head           == A, and the repetition carries it out; a late first attempt fails its compare.
 //! ```
 //!
-//! Compare values, not revisions: a cluster that is restored from a backup counts its revisions from an earlier one.
+//! For this the values must never repeat, so a head names its position. If the other branch reads neither A nor B, others
+//! have gone on from one of them; which, only the batch tells, so the other branch should read that as well. Compare
+//! values, not revisions: a cluster that is restored from a backup counts its revisions from an earlier one.
 //!
 //! # The services
 //!

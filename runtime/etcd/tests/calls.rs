@@ -9,7 +9,7 @@ use bazaar_etcd::{
     AlarmKind, Client, Compare, Endpoints, KeyValue, Keys, MAX_OPERATIONS, MAX_REQUEST, Op, OpAnswer, Range, ReadError,
     Refusal, Revision, Settings, SettingsError, Tls, Txn, WriteError,
 };
-use common::{Etcd, append, get, revision, value};
+use common::{Etcd, append, eventually, get, revision, value};
 
 fn got(results: &[OpAnswer]) -> Vec<&KeyValue> {
     match results {
@@ -98,12 +98,12 @@ async fn a_transaction_whose_answer_was_not_waited_for_is_settled_by_the_same_ag
         let (batch, next) = (format!("batch {round}"), round.to_string());
         let txn = append(head.as_deref(), &batch, &next);
         let first = hasty.txn(txn.clone()).await;
-        let again = loop {
-            match client.txn(txn.clone()).await {
-                Ok(answer) => break answer,
-                Err(error) => eprintln!("again: {error}"),
-            }
-        };
+        let mut repetitions = 0;
+        let again = eventually("the same again", async || {
+            repetitions += 1;
+            client.txn(txn.clone()).await.ok()
+        })
+        .await;
         let has_landed = !again.succeeded;
         if has_landed {
             // Then the head is what this very transaction has made of it.
@@ -111,6 +111,8 @@ async fn a_transaction_whose_answer_was_not_waited_for_is_settled_by_the_same_ag
         }
         match first {
             Ok(answer) => assert!(answer.succeeded && has_landed, "{answer:?}"),
+            // On a machine with much else to do, it may be a repetition that has landed without an answer.
+            Err(_) if repetitions > 1 => {}
             Err(error) if error.is_certainly_without_effect() => assert!(!has_landed, "{error}, and it has landed"),
             Err(_) => {
                 unknown += 1;
@@ -156,6 +158,7 @@ async fn pages_are_read_at_one_revision_whatever_is_written_meanwhile() {
     while let Some(page) = pages.next().await.unwrap() {
         assert!(page.iter().all(|kv| kv.value == b"old"), "{page:?}");
         sizes.push(page.len());
+        assert!(sizes.len() <= 3, "{sizes:?}");
         client.put("log/0020", "new").await.unwrap();
         client.put("log/0030", "new").await.unwrap();
     }
@@ -182,6 +185,7 @@ async fn a_page_that_would_be_too_large_is_asked_for_in_parts() {
     while let Some(page) = pages.next().await.unwrap() {
         assert!(page.len() <= 4, "{}", page.len());
         keys += page.len();
+        assert!(keys <= 9, "{keys}");
     }
     assert_eq!(keys, 9);
 }
@@ -235,7 +239,7 @@ async fn a_full_cluster_says_so_and_works_again_after_four_steps() {
     const QUOTA: u64 = 8 << 20;
     let start = Etcd::start_with("a_full_cluster", 1, |plan| plan.quota = Some(QUOTA));
     let Some(etcd) = start.await else { return };
-    let client = etcd.client().with_deadline(Duration::from_secs(20));
+    let client = etcd.client();
     client.put("head", "1").await.unwrap();
     let mut written = 0;
     let full = loop {
@@ -252,6 +256,8 @@ async fn a_full_cluster_says_so_and_works_again_after_four_steps() {
     let late = client.txn(append(Some("0"), "A", "1")).await;
     assert!(matches!(late, Err(WriteError::Full(_))), "{late:?}");
     assert_eq!(value(&client, "head").await.as_deref(), Some("1"));
+    let look = Txn { then: vec![Op::Get(Keys::one("head"))], ..Txn::default() };
+    assert_eq!(got(&client.txn(look).await.unwrap().results)[0].value, b"1", "one that only reads");
     let alarms = client.alarms().await.unwrap();
     assert_eq!(alarms.iter().map(|alarm| alarm.kind).collect::<Vec<_>>(), [AlarmKind::NoSpace]);
     let status = client.status(0).await.unwrap();
@@ -270,7 +276,7 @@ async fn a_write_that_was_answered_with_full_may_have_been_carried_out() {
     else {
         return;
     };
-    let client = etcd.client().with_deadline(Duration::from_secs(20));
+    let client = etcd.client();
     for _ in 0..10 {
         let carried_out = fill(&client).await;
         println!("8 full, {carried_out} of them carried out");

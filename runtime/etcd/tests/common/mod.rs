@@ -49,8 +49,13 @@ impl Etcd {
         Some(Etcd { cluster, _dir: dir })
     }
 
+    /// Settings for this cluster. A single node has no other to turn to, but perhaps a slow disk.
     pub fn settings(&self) -> Settings {
-        Settings::new(Endpoints::parse(self.cluster.endpoints()).unwrap())
+        let mut settings = Settings::new(Endpoints::parse(self.cluster.endpoints()).unwrap());
+        if self.cluster.endpoints().len() == 1 {
+            settings.deadline = BOUND / 3;
+        }
+        settings
     }
 
     pub fn client(&self) -> Client {
@@ -99,7 +104,8 @@ pub async fn value(client: &Client, key: &str) -> Option<String> {
 
 /// The cluster's revision.
 pub async fn revision(client: &Client) -> Revision {
-    client.range(Range::now(Keys::one("nothing"))).await.unwrap().revision
+    let range = Range::now(Keys::one("nothing"));
+    eventually("a read", async || client.range(range.clone()).await.ok()).await.revision
 }
 
 /// The transaction that a log is appended with: if the head has this value, write the batch and the new head; otherwise
