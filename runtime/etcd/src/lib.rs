@@ -5,6 +5,23 @@
 //! writes, reads that are linearizable, a watch that never goes silent), and says of each call what is known once it
 //! has failed.
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use bazaar_etcd::{Client, Compare, Endpoints, Keys, Op, Settings, Txn};
+//!
+//! let client = Client::new(&Settings::new(Endpoints::parse(["http://10.0.0.1:2379", "http://10.0.0.2:2379"])?))?;
+//! let answer = client
+//!     .txn(Txn {
+//!         compare: vec![Compare::Absent { key: b"run".to_vec() }],
+//!         then: vec![Op::Put { key: b"run".to_vec(), value: b"7d1f".to_vec() }],
+//!         otherwise: vec![Op::Get(Keys::one("run"))],
+//!     })
+//!     .await?;
+//! println!("{}", if answer.succeeded { "this run is new" } else { "there is a run already" });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The contract
 //!
 //! - **One request, one attempt.** A request goes to one member, the [current](Client) one, and is never repeated behind
