@@ -1302,7 +1302,7 @@ async fn a_ledger_process_keeps_its_books_in_any_store() {
         store.append(batch).unwrap();
         store.sync().unwrap();
     }
-    let credentials = Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]) };
+    let credentials = Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]), tls: None };
     let config = LedgerDriverConfig {
         dir: dir.path().to_owned(),
         address: "127.0.0.1:0".to_owned(),
