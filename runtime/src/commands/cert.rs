@@ -71,7 +71,7 @@ pub fn init(dir: &Path, flags: &Init) -> Result<ExitCode, Failure> {
 
 fn make_all(taken: &mut RunDir, days: u32) -> Result<(), Failure> {
     let run = key_of(taken.config())?.run;
-    let path = taken.path().join("tls");
+    let path = taken.config().dir().join("tls");
     let dir = CertificateDir::at(&path);
     let authority = dir.create(run)?;
     for identity in Identity::all(taken.config().peers()) {

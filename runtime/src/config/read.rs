@@ -110,7 +110,11 @@ pub(super) fn tls(section: &Section<'_>) -> Result<Option<TlsSettings>, ConfigEr
         }
     }
     match (dir, section.entry("dir")) {
-        (Some(dir), Some(entry)) => Ok(Some(TlsSettings { dir: entry.place.resolve(dir), revoked })),
+        (Some(dir), Some(entry)) => {
+            let dir = entry.place.resolve(dir);
+            // Without a working directory it cannot be made absolute, and stays as it is.
+            Ok(Some(TlsSettings { dir: std::path::absolute(&dir).unwrap_or(dir), revoked }))
+        }
         (_, _) if section.is_empty() => Ok(None),
         (_, _) => {
             Err(section.refuse("dir", "say in which directory the certificates are; `bazaar init --tls` makes one"))
