@@ -54,7 +54,7 @@ fn every_command_explains_itself() {
     let help = ask(&["--help"]).ends(0).out;
     let commands = [
         "run", "init", "ledger", "peer", "status", "kill", "pause", "resume", "cut", "heal", "books", "audit",
-        "backup", "restore", "graph",
+        "backup", "restore", "graph", "cert",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");

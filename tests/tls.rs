@@ -539,7 +539,8 @@ fn a_revoked_certificate_is_refused_by_processes_and_status_and_a_renewed_one_is
     bazaar.signal(pids.pop().unwrap(), Signal::SIGTERM);
 
     // With what is on its own machine it would not even start.
-    Answer::of(member(&dir, &["peer", "--id", "2"])).refused(2, &["peer-2.pem is revoked here", "bazaar cert renew"]);
+    Answer::of(member(&dir, &["peer", "--id", "2", "--until-stdin-closes"]))
+        .refused(2, &["peer-2.pem is revoked here", "bazaar cert renew"]);
     ask(&["cert", "renew", text(&dir), "--peer", "2"]).ends(0);
     for file in ["peer-2.pem", "peer-2.key"] {
         fs::copy(dir.join("tls").join(file), there.join("tls").join(file)).unwrap();
@@ -576,7 +577,8 @@ fn a_member_without_tls_is_told_that_the_others_speak_it() {
 fn certificates_that_cannot_be_used_end_a_process_at_its_start_with_file_and_remedy() {
     let (bazaar, dir) = by_hand("127.0.0.1:1");
     let file = |name: &str| dir.join("tls").join(name);
-    let run = |args: &[&str]| Answer::of(member(&dir, args));
+    // One that starts all the same ends at once.
+    let run = |args: &[&str]| Answer::of(member(&dir, &[args, &["--until-stdin-closes"]].concat()));
     let key = file("peer-1.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     run(&["peer", "--id", "1"]).refused(2, &["mode 644", &format!("chmod 600 {}", key.display())]);
