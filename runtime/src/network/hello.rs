@@ -416,12 +416,9 @@ pub async fn connect_to(
             None => introduce(stream.into(), credentials, purpose).await,
             Some(tls) => {
                 let stream = tls.connect(stream, purpose.caller(), callee).await?;
-                introduce(stream.into(), credentials, purpose).await.map_err(|error| match error {
-                    ConnectError::Wire(WireError::Io(error)) => match tls.rejection(&error, purpose.caller()) {
-                        Some(rejection) => rejection.into(),
-                        None => WireError::Io(error).into(),
-                    },
-                    other => other,
+                introduce(stream.into(), credentials, purpose).await.map_err(|error| {
+                    let ConnectError::Wire(WireError::Io(broken)) = &error else { return error };
+                    tls.rejection(broken, purpose.caller()).map_or(error, ConnectError::from)
                 })
             }
         }

@@ -41,7 +41,7 @@ impl AsyncRead for Stream {
                 // A process that dies says no goodbye. Every message is whole or not there, so that none can be cut
                 // short unseen.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                read => read,
+                read @ (Poll::Ready(_) | Poll::Pending) => read,
             },
         }
     }

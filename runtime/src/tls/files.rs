@@ -299,9 +299,11 @@ fn unreadable(file: &Path, why: String, remedy: &str) -> CertificateFileError {
 }
 
 fn open(file: &Path, remedy: &str) -> Result<File, CertificateFileError> {
-    File::open(file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => CertificateFileError::Missing { file: file.to_owned(), remedy: remedy.to_owned() },
-        _ => io_error("read", file)(error),
+    File::open(file).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return CertificateFileError::Missing { file: file.to_owned(), remedy: remedy.to_owned() };
+        }
+        io_error("read", file)(error)
     })
 }
 
