@@ -5,10 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use bazaar_protocol::{
-    id::PeerId,
-    text::{agreeing, counted},
-};
+use bazaar_protocol::{id::PeerId, text::counted};
 use bazaar_runtime::{
     config::{
         BazaarConfig, RawConfig, TlsSettings,
@@ -150,10 +147,9 @@ impl Certified {
                 text += &format!("{identity}: serial {serial}, valid until {not_after}\n");
             }
         }
-        let files = agreeing(of.len(), "the .pem and .key file", "the .pem and .key files");
         text += &format!(
-            "wrote {files} in {}; copy them to the machine where\ntheir member runs: it takes them up when it is started \
-             again\n",
+            "wrote the .pem and .key of each into {}\ncopy them to the machine of that member, which takes them up when it \
+             is started\n",
             output::shown(&self.settings.dir)
         );
         print(&text)?;

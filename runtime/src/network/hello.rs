@@ -13,7 +13,7 @@
 //! change packets in transit (DESIGN 2).
 //!
 //! With TLS (SPEC J1), all of this happens inside it, and the hello may only claim what the connector's certificate says.
-//! An acceptor that speaks TLS and hears nothing for a while sends a challenge in version [`TLS_ONLY`], since a connector
+//! An acceptor that speaks TLS and hears nothing for a while sends a challenge in a version of its own, since a connector
 //! without TLS waits for one.
 
 use std::{fmt, io, str::FromStr, time::Duration};

@@ -111,7 +111,8 @@ pub enum CertificateFileError {
     },
     /// There is an authority already.
     #[error(
-        "{} exists already: the run has an authority; `bazaar cert` adds and renews certificates", .0.display()
+        "{} exists already: move it away first or, if it is this run's, add `dir = \"tls\"` under [tls] to bazaar.toml",
+        .0.display()
     )]
     Exists(PathBuf),
     /// A certificate cannot be made.
