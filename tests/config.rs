@@ -226,16 +226,16 @@ fn wrong_addresses_are_refused() {
 fn a_member_listens_at_one_address_and_is_reached_at_another() {
     for wildcard in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]"] {
         let told = format!(
-            "bazaar.toml:2: ledger.address = \"{wildcard}:7000\": {wildcard} stands for every address of whichever machine \
-             uses it, so that nobody can be reached there; write the address or the name at which the others reach this \
-             machine, and {wildcard} into `listen`"
+            "bazaar.toml:2: ledger.address = \"{wildcard}:7000\": {wildcard} stands for every address of whichever \
+             machine uses it, so that nobody can be reached there; write the address or the name at which the others reach \
+             this machine, and {wildcard} into `listen`"
         );
         refused(&format!("[ledger]\naddress = \"{wildcard}:7000\""), &told);
         refused(
             &format!("[ledger]\nlisten = \"{wildcard}:7000\""),
             &format!(
-                "bazaar.toml:1: ledger.address is missing: {wildcard}:7000 is every address of this machine; say at which \
-                 host:port the others reach it"
+                "bazaar.toml:1: ledger.address is missing: {wildcard}:7000 is every address of this machine; say at \
+                 which host:port the others reach it"
             ),
         );
         let both = format!("[ledger]\nlisten = \"{wildcard}:7000\"\naddress = \"miraculix:7001\"");
@@ -249,8 +249,8 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
     );
     refused(
         "[ledger]\nlisten = \"0:7001\"",
-        "bazaar.toml:2: ledger.listen = \"0:7001\": must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" or \
-         \"miraculix:7000\"",
+        "bazaar.toml:2: ledger.listen = \"0:7001\": must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" \
+         or \"miraculix:7000\"",
     );
     refused(
         "[ledger]\nlisten = \"h:65536\"",

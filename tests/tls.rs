@@ -218,8 +218,8 @@ async fn a_connectors_wrong_certificate_is_refused_and_both_ends_say_what_is_wro
     ends.is_counted_as(Reason::CertificateOfAnother);
 }
 
-/// SPEC J1: a certificate for 3 cannot say it is 4, to a peer or to the ledger; nor can a peer's stand for the tools, nor the
-/// tools' or the ledger's for a peer.
+/// SPEC J1: a certificate for 3 cannot say it is 4, to a peer or to the ledger; nor can a peer's stand for the tools,
+/// nor the tools' or the ledger's for a peer.
 #[tokio::test]
 async fn a_certificate_speaks_for_nobody_but_its_owner() {
     let (authority, trusted) = authority();
@@ -678,7 +678,8 @@ fn a_wildcard_is_listened_on_and_never_told_and_without_tls_it_is_warned_of() {
         let port = free_port("0.0.0.0");
         let key = "5a".repeat(32);
         let config = format!(
-            "key = \"{key}\"\npeers = 3\ndir = \"run\"\n[ledger]\nlisten = \"0.0.0.0:{port}\"\naddress = \"127.0.0.1:{port}\"\n"
+            "key = \"{key}\"\npeers = 3\ndir = \"run\"\n[ledger]\nlisten = \"0.0.0.0:{port}\"\n\
+             address = \"127.0.0.1:{port}\"\n"
         );
         let mut bazaar = Bazaar::new(&config);
         let dir = bazaar.dir();

@@ -148,8 +148,8 @@ impl Certified {
             }
         }
         text += &format!(
-            "wrote the .pem and .key of each into {}\ncopy them to the machine of that member, which takes them up when it \
-             is started\n",
+            "wrote the .pem and .key of each into {}\ncopy them to the machine of that member, which takes them up \
+             when it is started\n",
             output::shown(&self.settings.dir)
         );
         print(&text)?;
@@ -276,8 +276,8 @@ fn revoke(flags: &CertRevoke) -> Result<ExitCode, Failure> {
     let serials: Vec<String> = serials.iter().map(Serial::to_string).collect();
     let config = output::shown(&config_file(&run.dir));
     print(&format!(
-        "revoked {}\ncopy {config} to the other machines, and start the\nprocesses of the run again, one after the other: \
-         each refuses it from then on\n",
+        "revoked {}\ncopy {config} to the other machines, and start the\nprocesses of the run again, one after the \
+         other: each refuses it from then on\n",
         serials.join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)

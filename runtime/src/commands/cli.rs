@@ -595,8 +595,8 @@ Examples:
   bazaar restore market.backup --dir anew
 
 In a new directory, a run is made from the backup alone. A backup has no key, so that run gets a new one, and members on
-other machines need its configuration. It has no certificates either: `bazaar init --tls DIR` makes some. Its peers begin
-lives that the books do not know of.
+other machines need its configuration. It has no certificates either: `bazaar init --tls DIR` makes some. Its peers
+begin lives that the books do not know of.
 
 A run that is there must have ended. The backup is read, verified and audited before anything is changed, and a store
 that is replaced is set aside, not removed. What was traded after the backup was taken is lost; the command says from

@@ -104,13 +104,13 @@ fn heading(table: &str) -> &'static str {
         }
         "ledger" => {
             "[ledger]\n\
-             # Where the others reach the ledger. Without an address: on a free port of this machine, found through `dir`.\n\
+             # Where the others reach it. Without an address: on a free port of this machine, found through `dir`.\n\
              # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n\
              # Where it listens, if that is somewhere else; never told to others:\n#   listen = \"0.0.0.0:7000\"\n"
         }
         "tls" => {
-            "# Certificates. Without them, connections are authenticated with the key and not encrypted. `bazaar init --tls`\n\
-             # makes a run that has some.\n\
+            "# Certificates. Without them, connections are authenticated with the key and not encrypted.\n\
+             # `bazaar init --tls` makes a run that has some.\n\
              [tls]\n\
              # Where they are, relative to this file:\n\
              #   dir = \"tls\"\n\
@@ -373,8 +373,8 @@ impl BazaarConfig {
     }
 
     /// What would be different in a run that was started with this configuration if it continued with `other`: a line
-    /// for each key. Where the files are kept makes no difference, nor does where its members listen and are reached, nor
-    /// do certificates, nor a secret that only one of them has.
+    /// for each key. Where the files are kept makes no difference, nor does where its members listen and are reached,
+    /// nor do certificates, nor a secret that only one of them has.
     #[must_use]
     pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
         let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {

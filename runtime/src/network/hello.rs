@@ -12,9 +12,9 @@
 //! Without TLS, what is sent afterwards is neither signed nor encrypted, so this does not keep out an attacker who can
 //! change packets in transit (DESIGN 2).
 //!
-//! With TLS (SPEC J1), all of this happens inside it, and the hello may only claim what the connector's certificate says.
-//! An acceptor that speaks TLS and hears nothing for a while sends a challenge in a version of its own, since a connector
-//! without TLS waits for one.
+//! With TLS (SPEC J1), all of this happens inside it, and the hello may only claim what the connector's certificate
+//! says. An acceptor that speaks TLS and hears nothing for a while sends a challenge in a version of its own, since a
+//! connector without TLS waits for one.
 
 use std::{fmt, io, str::FromStr, time::Duration};
 
@@ -299,8 +299,8 @@ pub enum ConnectError {
     Tls(#[from] HandshakeError),
     /// TLS is spoken there, and this side has none.
     #[error(
-        "TLS is spoken there, and this side's configuration has no certificates: both sides need the same [tls] in their \
-         configuration"
+        "TLS is spoken there, and this side's configuration has no certificates: both sides need the same [tls] in \
+         their configuration"
     )]
     TlsOnly,
 }

@@ -73,8 +73,8 @@ pub enum LedgerDriverError {
     },
     /// The ledger listens on every address of the machine, and is to be reached at none.
     #[error(
-        "{0} stands for every address of whichever machine uses it: give the ledger an address in [ledger] at which the \
-         others reach this machine"
+        "{0} stands for every address of whichever machine uses it: give the ledger an address in [ledger] at which \
+         the others reach this machine"
     )]
     Wildcard(String),
     /// The directory cannot be written.

@@ -180,8 +180,8 @@ pub enum Shown {
 
 impl Tls {
     /// What a process of a run needs: the certificate of the run's authority, its own certificates by whom they are to
-    /// stand for, and the serial numbers of those that are revoked. Nothing is checked that the other side checks anyway:
-    /// neither times nor names.
+    /// stand for, and the serial numbers of those that are revoked. Nothing is checked that the other side checks
+    /// anyway: neither times nor names.
     ///
     /// # Errors
     /// When one of them cannot be used at all.
