@@ -54,7 +54,7 @@ fn every_command_explains_itself() {
     let help = ask(&["--help"]).ends(0).out;
     let commands = [
         "run", "init", "ledger", "peer", "status", "kill", "pause", "resume", "cut", "heal", "books", "audit",
-        "backup", "restore", "graph",
+        "backup", "restore", "graph", "cert",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
@@ -786,9 +786,9 @@ fn two_machines_worth_of_peers_started_by_hand_trade_with_each_other() {
 }
 
 /// An idle bazaar is small. This checks its memory, which does not depend on how busy the machine is; `tools/idle.sh`
-/// measures how idle the processors are.
+/// measures how idle the processors are. A megabyte of it is TLS, mapped with the program and shared by its processes.
 #[test]
-fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
+fn each_process_of_an_idle_bazaar_stays_below_16_megabytes() {
     let mut bazaar = Bazaar::run("peers = 10\nseed = 7\n[waits]\nthink = \"never\"\n", &[]);
     bazaar.wait_for("all peers know the trader, and all sellers have deposited", 0, |events| {
         let know = events.iter().filter(|event| matches!(note(event), Some(Note::Recognised { .. })));
@@ -805,7 +805,7 @@ fn each_process_of_an_idle_bazaar_stays_below_15_megabytes() {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kilobytes: u64 = resident.trim().trim_end_matches("kB").trim().parse().unwrap();
-        assert!(kilobytes < 15_000, "{kilobytes} kB resident: {words:?}");
+        assert!(kilobytes < 16_000, "{kilobytes} kB resident: {words:?}");
     }
     bazaar.stop();
 }

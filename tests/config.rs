@@ -221,6 +221,77 @@ fn wrong_addresses_are_refused() {
     }
 }
 
+/// SPEC J2.
+#[test]
+fn a_member_listens_at_one_address_and_is_reached_at_another() {
+    for wildcard in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]"] {
+        let told = format!(
+            "bazaar.toml:2: ledger.address = \"{wildcard}:7000\": {wildcard} stands for every address of whichever \
+             machine uses it, so that nobody can be reached there; write the address or the name at which the others reach \
+             this machine, and {wildcard} into `listen`"
+        );
+        refused(&format!("[ledger]\naddress = \"{wildcard}:7000\""), &told);
+        refused(
+            &format!("[ledger]\nlisten = \"{wildcard}:7000\""),
+            &format!(
+                "bazaar.toml:1: ledger.address is missing: {wildcard}:7000 is every address of this machine; say at \
+                 which host:port the others reach it"
+            ),
+        );
+        let both = format!("[ledger]\nlisten = \"{wildcard}:7000\"\naddress = \"miraculix:7001\"");
+        let ledger = check(&both).unwrap().ledger().clone();
+        assert_eq!(ledger.address.unwrap().as_str(), "miraculix:7001");
+        assert_eq!(ledger.listen.unwrap().as_str(), format!("{wildcard}:7000"));
+    }
+    refused(
+        "[ledger]\nlisten = \"0.0.0.0:0\"\naddress = \"h:7001\"",
+        "bazaar.toml:2: ledger.listen = \"0.0.0.0:0\": must name a port, since the others come to h:7001",
+    );
+    refused(
+        "[ledger]\nlisten = \"0:7001\"",
+        "bazaar.toml:2: ledger.listen = \"0:7001\": must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" \
+         or \"miraculix:7000\"",
+    );
+    refused(
+        "[ledger]\nlisten = \"h:65536\"",
+        "bazaar.toml:2: ledger.listen = \"h:65536\": the port must be from 0 (any free one) to 65535",
+    );
+    // One place is enough where they are the same, and any free port is found through the directory.
+    let config = check("[ledger]\nlisten = \"[::1]:7000\"\n[[peer]]\nid = 1\nlisten = \"[::1]:0\"").unwrap();
+    assert_eq!(config.ledger().address.as_ref().unwrap().as_str(), "[::1]:7000");
+    assert_eq!(config.address_of(PeerId(1)), None);
+    // A member that listens beyond this machine is on another.
+    refused(
+        "[[peer]]\nid = 1\nlisten = \"192.168.0.7:0\"",
+        "bazaar.toml:3: ledger.address is missing: 192.168.0.7:0 is not this machine; say at which host:port it finds \
+         the ledger",
+    );
+}
+
+/// SPEC J1.
+#[test]
+fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
+    assert_eq!(check("[tls]\n").unwrap().tls(), None);
+    let config = check("dir = \"/run\"\n[tls]\ndir = \"/run/tls\"\nrevoked = [\"4F:0c\", \"12\"]").unwrap();
+    let tls = config.tls().unwrap();
+    assert_eq!(tls.dir, Path::new("/run/tls"));
+    assert_eq!(tls.revoked.iter().map(ToString::to_string).collect::<Vec<_>>(), ["12", "4f0c"]);
+    let saved = config.to_toml();
+    assert!(saved.contains("[tls]\ndir = \"tls\"\nrevoked = [\"12\", \"4f0c\"]\n"), "{saved}");
+    let other = check("dir = \"/run\"\n[tls]\ndir = \"/elsewhere\"").unwrap();
+    assert_eq!(config.differences(&other), Vec::<String>::new(), "certificates may be renewed and moved");
+    let right = "must be a list of serial numbers, as `bazaar cert show` prints them";
+    refused(
+        "[tls]\nrevoked = []",
+        "bazaar.toml:1: tls.dir is missing: say in which directory the certificates are; \
+        `bazaar init --tls` makes one",
+    );
+    refused("[tls]\ndir = \"\"", "bazaar.toml:2: tls.dir = \"\": must name a directory");
+    refused("[tls]\ndir = \"x\"\nrevoked = [\"g\"]", &format!("bazaar.toml:3: tls.revoked = \"g\": {right}"));
+    refused("[tls]\ndir = \"x\"\nrevoked = [12]", &format!("bazaar.toml:3: tls.revoked = 12: {right}"));
+    refused("[tls]\ndir = \"x\"\nrevoked = \"12\"", &format!("bazaar.toml:3: tls.revoked = \"12\": {right}"));
+}
+
 #[test]
 fn members_on_other_machines_need_a_ledger_that_can_be_found_and_a_key() {
     let peer = "[[peer]]\nid = 1\naddress = \"idefix:7001\"\n";

@@ -71,7 +71,7 @@ fn settings() -> Settings {
 }
 
 fn credentials() -> Credentials {
-    Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]) }
+    Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]), tls: None }
 }
 
 fn life(peer: u32, incarnation: u32) -> Life {
@@ -234,7 +234,7 @@ async fn strangers_are_told_why_they_are_refused_and_neighbours_are_still_served
 
 /// What a host has refused so far, as it tells a tool.
 async fn refused_at(host: &Host) -> Counts {
-    let tool = soon(tools::host(host.address(), &credentials(), &settings())).await.unwrap();
+    let tool = soon(tools::host(PeerId(0), host.address(), &credentials(), &settings())).await.unwrap();
     soon(tool.status(within(SOON), None)).await.unwrap().door.refused
 }
 
@@ -915,7 +915,7 @@ async fn tools_see_the_ledger_and_the_hosts_and_nothing_else() {
     let (host, mut well) = lone().await;
     let (_, addresses) = directory();
     let _stuck = Peer::settle(&host, life(4, 1), &[], &addresses);
-    let tool = soon(tools::host(host.address(), &credentials(), &settings())).await.unwrap();
+    let tool = soon(tools::host(PeerId(0), host.address(), &credentials(), &settings())).await.unwrap();
     let driver = async {
         let Some(hosted::Request::Status(answer)) = well.requests.recv().await else { panic!("no request") };
         answer

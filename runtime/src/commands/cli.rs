@@ -9,6 +9,10 @@ use bazaar_runtime::{
     processes::report::{Filter, Form},
     schema::Said,
     system::output,
+    tls::{
+        authority::MEMBER_DAYS,
+        certificate::{Serial, SerialError},
+    },
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -79,8 +83,10 @@ impl Color {
 pub enum Command {
     /// Run a whole bazaar on this machine: a process per peer, and one for the ledger
     Run(Run),
-    /// Write a commented configuration with every parameter and its default
+    /// Write a commented configuration with every parameter and its default, or make a run with certificates
     Init(Init),
+    /// Show, add, renew and revoke the certificates of a run
+    Cert(Cert),
     /// Keep the books (`run` starts this for you; by hand on several machines)
     Ledger(Ledger),
     /// Host one or more peers (`run` starts these for you; by hand on several machines)
@@ -218,10 +224,127 @@ impl Shown {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bazaar init market.toml\n  bazaar init | less")]
+#[command(after_help = "\
+Examples:
+  bazaar init market.toml                          a configuration to edit
+  bazaar init | less
+  bazaar init --tls market                         a run of ten peers with certificates, to be started with
+  bazaar run --dir market
+  bazaar init --tls market --config market.toml    the same for members on several machines, as the file says
+
+With --tls, DIR becomes the directory of a run, with an authority and a certificate for each peer, the ledger and the
+tools (`bazaar status` and its like, and `bazaar run`) in DIR/tls; a run that is there and has ended gets certificates.
+Connections are encrypted then, and each member is known by its certificate. Another machine needs bazaar.toml, ca.pem,
+and the .pem and .key files of its own members; ca.key, with which certificates are made, should stay where it is.")]
 pub struct Init {
     /// The file to write, which must not exist yet [default: standard output]
+    #[arg(conflicts_with = "tls")]
     pub file: Option<PathBuf>,
+    /// Make a run in DIR whose members have certificates
+    #[arg(long, value_name = "DIR")]
+    pub tls: Option<PathBuf>,
+    /// The configuration that it starts from
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub config: Option<PathBuf>,
+    /// How many peers it has [default: 10]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "tls")]
+    pub peers: Option<String>,
+    /// How many days the certificates are valid
+    #[arg(long, allow_negative_numbers = true, value_name = "DAYS", default_value_t = MEMBER_DAYS, requires = "tls")]
+    #[arg(value_parser = number::<u32>(1..=3_650))]
+    pub days: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar cert show market
+  bazaar cert renew market --peer 3
+  bazaar cert revoke market --peer 3
+
+`bazaar init --tls DIR` makes the first ones. A process takes up new certificates, and what is revoked, when it is
+started.")]
+pub struct Cert {
+    #[command(subcommand)]
+    pub action: CertAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CertAction {
+    /// Show whose certificates are here, and how long they are valid
+    Show(CertShow),
+    /// Make certificates for those that have none here
+    Add(CertMake),
+    /// Make new certificates, with new keys
+    Renew(CertMake),
+    /// Have certificates refused
+    Revoke(CertRevoke),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bazaar cert show market\n  bazaar cert show market --json | jq '.[].until'")]
+pub struct CertShow {
+    /// The run's directory
+    pub dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar cert add market                        for all that have none in market/tls
+  bazaar cert renew market --peer 3,4 --days 90
+  bazaar cert renew market --all
+
+It needs the authority's key, ca.key. Copy the .pem and .key files to the machine of their member, and start that again.
+A certificate that was renewed is still accepted until it expires, unless it is revoked.")]
+pub struct CertMake {
+    /// The run's directory
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Of everybody
+    #[arg(long, conflicts_with_all = ["peers", "ledger", "tools"])]
+    pub all: bool,
+    /// How many days they are valid
+    #[arg(long, allow_negative_numbers = true, value_name = "DAYS", default_value_t = MEMBER_DAYS)]
+    #[arg(value_parser = number::<u32>(1..=3_650))]
+    pub days: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bazaar cert revoke market --peer 3                    the certificate that is in market/tls now
+  bazaar cert revoke market --serial 4f0c9a7be2d1
+
+The numbers go into DIR/bazaar.toml, under tls.revoked. Copy that file to the other machines and start the processes of
+the run again: each refuses these certificates from then on. `bazaar cert renew` makes new ones.")]
+pub struct CertRevoke {
+    /// The run's directory
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub whose: Whose,
+    /// The serial number of a certificate, as `bazaar cert show` and `openssl x509 -serial` print it
+    #[arg(long = "serial", value_name = "NUMBER,…", value_delimiter = ',', value_parser = serial)]
+    pub serials: Vec<Serial>,
+}
+
+/// Whose certificates a command is about.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// Of these peers
+    #[arg(long = "peer", value_name = "ID,…", value_delimiter = ',')]
+    #[arg(allow_negative_numbers = true, value_parser = number::<u32>(0..=u32::MAX))]
+    pub peers: Vec<u32>,
+    /// Of the ledger
+    #[arg(long)]
+    pub ledger: bool,
+    /// Of the tools: `bazaar status` and its like, and `bazaar run`
+    #[arg(long)]
+    pub tools: bool,
 }
 
 #[derive(Debug, Args)]
@@ -450,9 +573,9 @@ Examples:
   bazaar backup --dir market market-`date +%F`.backup
   bazaar audit --backup market.backup
 
-The file holds the whole log as of one moment, and the run's configuration without its key. It is there whole or not at
-all, it is audited once it is written, and it can be read without the run. Of a damaged ledger, it holds the records up
-to the last intact one.
+The file holds the whole log as of one moment, and the run's configuration without its key and certificates. It is there
+whole or not at all, it is audited once it is written, and it can be read without the run. Of a damaged ledger, it holds
+the records up to the last intact one.
 
 Exit codes: 0 everything is saved and the audit holds, 1 saved, but records are damaged or gone or the audit fails,
 2 wrong usage, 3 cannot read or write it")]
@@ -472,7 +595,8 @@ Examples:
   bazaar restore market.backup --dir anew
 
 In a new directory, a run is made from the backup alone. A backup has no key, so that run gets a new one, and members on
-other machines need its configuration. Its peers begin lives that the books do not know of.
+other machines need its configuration. It has no certificates either: `bazaar init --tls DIR` makes some. Its peers
+begin lives that the books do not know of.
 
 A run that is there must have ended. The backup is read, verified and audited before anything is changed, and a store
 that is replaced is set aside, not removed. What was traded after the backup was taken is lost; the command says from
@@ -636,6 +760,10 @@ fn pace(text: &str) -> Result<Speed, String> {
         .into_iter()
         .find(|speed| speed.name() == text)
         .ok_or_else(|| format!("must be one of {}", Speed::ALL.map(Speed::name).join(", ")))
+}
+
+fn serial(text: &str) -> Result<Serial, String> {
+    text.parse().map_err(|error: SerialError| error.to_string())
 }
 
 fn peer_id(text: &str) -> Result<PeerId, String> {

@@ -5,11 +5,12 @@ use std::{num::NonZeroU64, path::Path, process::ExitCode, sync::Arc};
 use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
     config::{
-        BazaarConfig, RawConfig,
+        Address, BazaarConfig, Listen, Member as MemberConfig, RawConfig,
         run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
     network::{host::Host, settings::Settings},
     processes::{
+        eavesdroppers::warn_of_eavesdroppers,
         ledger_driver::{self, LedgerDriverConfig},
         peer_driver::{self, HostContext},
         report::{Event, Form, Names, ProcessEvent},
@@ -17,7 +18,8 @@ use bazaar_runtime::{
     },
     store::{LedgerOptions, SledLedger},
     system::{limits, signals::stop_signal},
-    tools::access::{credentials, ledger_address},
+    tls::Identity,
+    tools::access::{credentials_of, key_of, ledger_address},
 };
 
 use tracing_subscriber::{
@@ -36,15 +38,17 @@ const ANY: &str = "127.0.0.1:0";
 pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     limits::check_ledger(config.peers())?;
+    let credentials = credentials_of(&config, [Identity::Ledger])?;
     run_dir::join(&config)?;
     let dir = ledger_dir(config.dir());
     trace_to(&dir)?;
     let set_up = LedgerDriverConfig {
-        address: config.ledger().address.as_ref().map_or(ANY, |address| address.as_str()).to_owned(),
+        listen: listen(config.ledger().address.as_ref(), config.ledger().listen.as_ref()),
+        address: config.ledger().address.as_ref().map(Address::to_string),
         ledger: config.ledger_config(),
         ordering: config.terms().ordering,
         peers: config.peers(),
-        credentials: credentials(&config)?,
+        credentials,
         settings: Settings::default(),
         form: if flags.json { Form::Json } else { Form::Text },
         dir,
@@ -63,26 +67,29 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let ids = share(&config, &flags.ids)?;
     flags.shown.check(&config)?;
     limits::check_host(config.graph(), &ids)?;
+    let (address, listen) = addresses(&config, &ids)?;
+    let credentials = credentials_of(&config, ids.iter().copied().map(Identity::Peer))?;
     run_dir::join(&config)?;
-    let address = address(&config, &ids)?;
     // The command line requires at least one.
     let first = ids.first().copied().unwrap_or_default();
     trace_to(&peer_dir(config.dir(), first))?;
     let peers: Vec<_> = ids.iter().filter_map(|id| config.peer(*id)).collect();
-    let credentials = credentials(&config)?;
     let (form, filter) = (flags.shown.form(), flags.shown.filter());
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
-        let host = Host::listen(&*address, credentials.clone(), Settings::default()).await.map_err(|error| {
+        let host = Host::listen(&*listen, credentials.clone(), Settings::default()).await.map_err(|error| {
             Failure::Stuck(format!(
-                "peers {} cannot listen on {address}: {error}; give another address in [[peer]], or stop the program \
+                "peers {} cannot listen on {listen}: {error}; give another address in [[peer]], or stop the program \
                  that uses it",
                 listed(&ids)
             ))
         })?;
-        if host.address().ip().is_unspecified() {
+        let process = format!("peers {}", listed(&ids));
+        warn_of_eavesdroppers(&process, host.address(), credentials.tls.is_some());
+        // SPEC J2: nobody can be reached at such an address, whatever its name.
+        if host.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| address.as_str() == listen) {
             return Err(Failure::Usage(format!(
-                "{address} is {}, which stands for every address of whichever machine uses it: give peers {} an address \
+                "{listen} is {}, which stands for every address of whichever machine uses it: give peers {} an address \
                  in [[peer]] at which the others reach this machine",
                 host.address(),
                 listed(&ids)
@@ -92,7 +99,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
         let ledger_of = config.clone();
         let host_context = HostContext {
             // A configured name may stand for several interfaces, so it is what others are told.
-            address: if address == ANY { host.address().to_string() } else { address.clone() },
+            address: address.as_ref().map_or_else(|| host.address().to_string(), Address::to_string),
             host,
             credentials,
             settings: Settings::default(),
@@ -137,7 +144,7 @@ pub fn ledger_options(config: &BazaarConfig) -> LedgerOptions {
 fn read(member: &Member) -> Result<BazaarConfig, Failure> {
     let config = RawConfig::read(&member.config)?.check()?;
     // Tools need the key as well, so a directory without one would be of no use.
-    credentials(&config)?;
+    key_of(&config)?;
     Ok(config)
 }
 
@@ -154,18 +161,33 @@ fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {
     }
 }
 
-/// Where the process of these peers listens. It has one listener, so they must all have the same address.
-fn address(config: &BazaarConfig, ids: &[PeerId]) -> Result<String, Failure> {
-    let mut given = ids.iter().filter_map(|id| Some((*id, config.address_of(*id)?)));
-    let Some((first, address)) = given.next() else { return Ok(ANY.to_owned()) };
-    match given.find(|(_, other)| *other != address) {
+/// Where a process listens of which this is said.
+fn listen(address: Option<&Address>, listen: Option<&Listen>) -> String {
+    let listen = listen.map(Listen::to_string).or_else(|| address.map(Address::to_string));
+    listen.unwrap_or_else(|| ANY.to_owned())
+}
+
+/// Where the others reach the process of these peers, and where it listens. It has one listener, so they must all have
+/// the same addresses.
+fn addresses(config: &BazaarConfig, ids: &[PeerId]) -> Result<(Option<Address>, String), Failure> {
+    let members = ids.iter().filter_map(|id| Some((*id, config.member(*id)?)));
+    let mut given = members.filter(|(_, member)| member.address.is_some() || member.listen.is_some());
+    let Some((first, member)) = given.next() else { return Ok((None, ANY.to_owned())) };
+    let in_words = |member: &MemberConfig| match (&member.address, &member.listen) {
+        (Some(address), Some(listen)) if address.as_str() != listen.as_str() => {
+            format!("{address} (listening at {listen})")
+        }
+        (Some(address), _) => address.to_string(),
+        (None, listen) => listen.as_ref().map(Listen::to_string).unwrap_or_default(),
+    };
+    match given.find(|(_, other)| (&other.address, &other.listen) != (&member.address, &member.listen)) {
         Some((id, other)) => Err(Failure::Usage(format!(
             "peers {first} and {id} have the addresses {} and {}, but one process listens on one address: give them \
              the same, or start a process for each",
-            address.as_str(),
-            other.as_str()
+            in_words(member),
+            in_words(other)
         ))),
-        None => Ok(address.as_str().to_owned()),
+        None => Ok((member.address.clone(), listen(member.address.as_ref(), member.listen.as_ref()))),
     }
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod bench;
 mod books;
+mod cert;
 pub mod cli;
 mod faults;
 mod look;
@@ -104,7 +105,9 @@ impl Failure {
         match self {
             failure if failure.is_about_books() => ExitCode::from(1),
             Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
-            Failure::Access(AccessError::RunDir(_) | AccessError::NoKey) => ExitCode::from(2),
+            Failure::Access(AccessError::RunDir(_) | AccessError::NoKey | AccessError::Certificates(_)) => {
+                ExitCode::from(2)
+            }
             Failure::Access(AccessError::Store(StoreError::NotABackup { .. })) => ExitCode::from(2),
             Failure::Unsound(_)
             | Failure::Access(_)
@@ -131,7 +134,11 @@ impl Failure {
 pub fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(flags) => run::run(&flags),
-        Command::Init(flags) => init(&flags),
+        Command::Init(flags) => match &flags.tls {
+            Some(dir) => cert::init(dir, &flags),
+            None => init(&flags),
+        },
+        Command::Cert(flags) => cert::cert(&flags),
         Command::Ledger(flags) => member::ledger(&flags),
         Command::Peer(flags) => member::peer(&flags),
         Command::Status(flags) => look::status(&flags),

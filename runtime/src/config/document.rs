@@ -15,9 +15,10 @@ use super::ConfigError;
 use crate::config::duration::parse_duration;
 
 /// Every key, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
-pub(super) const KEYS: [(&str, &[&str]); 10] = [
+pub(super) const KEYS: [(&str, &[&str]); 11] = [
     ("", &["name", "peers", "seed", "dir", "key", "pace", "first_caller", "clock_range"]),
-    ("ledger", &["address", "snapshot_every"]),
+    ("ledger", &["address", "listen", "snapshot_every"]),
+    ("tls", &["dir", "revoked"]),
     ("graph", &["file", "adjacency"]),
     ("goods", &["items", "units", "lowest_price", "highest_price", "quantity"]),
     ("terms", &["commission", "resign_after", "batch_limit", "ordering"]),
@@ -40,7 +41,7 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("limits", &["chunk_weight", "read_records", "sales_kept", "flood_window", "held_back", "waiting_calls"]),
-    ("peer", &["id", "address", "role", "wants", "quantity", "offers"]),
+    ("peer", &["id", "address", "listen", "role", "wants", "quantity", "offers"]),
     ("offer", &["item", "count", "price"]),
 ];
 
@@ -234,7 +235,7 @@ impl<'a> Section<'a> {
     ) -> Result<Section<'a>, ConfigError> {
         let section = Section { kind, owner, place, table };
         let tables: &[&str] = if kind.is_empty() {
-            &["ledger", "graph", "goods", "terms", "waits", "timeouts", "limits", "peer"]
+            &["ledger", "tls", "graph", "goods", "terms", "waits", "timeouts", "limits", "peer"]
         } else {
             &[]
         };

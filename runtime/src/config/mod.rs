@@ -9,6 +9,7 @@ pub mod run_dir;
 mod text;
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ pub use self::{
     read::{format_price, parse_ordering, parse_price},
     text::{commented_default, init_text},
 };
-use crate::config::picture::Label;
+use crate::{config::picture::Label, tls::certificate::Serial};
 
 /// The file that a configuration is read from when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";
@@ -285,7 +286,10 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A host, by name or number, and a port: `host:port`, `[::1]:port`.
+/// What is right where an address is wanted.
+const HOST_AND_PORT: &str = "must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" or \"miraculix:7000\"";
+
+/// Where a member can be reached: a host, by name or number, and a port. `host:port`, `[::1]:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address(String);
 
@@ -295,30 +299,17 @@ impl Address {
     /// # Errors
     /// Says what would be right.
     pub fn parse(text: &str) -> Result<Address, String> {
-        let right = "must be \"host:port\", such as \"192.168.0.7:7000\", \"[::1]:7000\" or \"miraculix:7000\"";
-        let (host, port) = text.rsplit_once(':').ok_or(right)?;
-        if !(1..=5).contains(&port.len()) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(right.to_owned());
-        }
-        if port.parse::<u16>().unwrap_or(0) == 0 {
+        let (host, port) = host_and_port(text)?;
+        if port == Some(0) || port.is_none() {
             return Err("the port must be from 1 to 65535".to_owned());
         }
         if is_wildcard(host) {
             return Err(format!(
                 "{host} stands for every address of whichever machine uses it, so that nobody can be reached there; write \
-                 the address or the name at which the others reach this machine"
+                 the address or the name at which the others reach this machine, and {host} into `listen`"
             ));
         }
-        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(ipv6) => ipv6.parse::<Ipv6Addr>().is_ok(),
-            None if ends_in_a_number(host) => host.parse::<Ipv4Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host.len() <= 253
-                    && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-            }
-        };
-        if is_host { Ok(Address(text.to_owned())) } else { Err(right.to_owned()) }
+        if is_host(host) { Ok(Address(text.to_owned())) } else { Err(HOST_AND_PORT.to_owned()) }
     }
 
     /// `host:port`, as sockets take it.
@@ -330,9 +321,89 @@ impl Address {
     /// Whether only this machine can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        is_loopback(&self.0)
     }
+}
+
+/// Where a member listens: as an [`Address`], but it may also stand for every address of the machine, and the port may
+/// be 0 for any free one. It is never told to others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listen(String);
+
+impl Listen {
+    /// Reads where to listen, `host:port`.
+    ///
+    /// # Errors
+    /// Says what would be right.
+    pub fn parse(text: &str) -> Result<Listen, String> {
+        let (host, port) = host_and_port(text)?;
+        if port.is_none() {
+            return Err("the port must be from 0 (any free one) to 65535".to_owned());
+        }
+        if is_host(host) { Ok(Listen(text.to_owned())) } else { Err(HOST_AND_PORT.to_owned()) }
+    }
+
+    /// `host:port`, as sockets take it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as an address that others are told, if it can be one.
+    #[must_use]
+    pub fn as_address(&self) -> Option<Address> {
+        Address::parse(&self.0).ok()
+    }
+
+    /// Whether it stands for every address of the machine.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.0.rsplit_once(':').is_some_and(|(host, _)| is_wildcard(host))
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
+
+    /// Whether it takes any free port.
+    #[must_use]
+    pub fn is_any_port(&self) -> bool {
+        host_and_port(&self.0).is_ok_and(|(_, port)| port == Some(0))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The two parts of `host:port`; the port is `None` if it is above all ports.
+fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    let (host, port) = text.rsplit_once(':').ok_or(HOST_AND_PORT)?;
+    if !(1..=5).contains(&port.len()) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(HOST_AND_PORT.to_owned());
+    }
+    Ok((host, port.parse().ok()))
+}
+
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ipv6) => ipv6.parse::<Ipv6Addr>().is_ok(),
+        None if ends_in_a_number(host) => host.parse::<Ipv4Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        }
+    }
+}
+
+fn is_loopback(text: &str) -> bool {
+    let host = text.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl fmt::Display for Address {
@@ -401,8 +472,10 @@ impl Goods {
 /// How the ledger is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSettings {
-    /// Where it listens. `None`: on this machine, on any free port, found through the run's directory.
+    /// Where the others reach it. `None`: where it listens, found through the run's directory.
     pub address: Option<Address>,
+    /// Where it listens. `None`: at its address or, without one, on this machine, on any free port.
+    pub listen: Option<Listen>,
     /// After how many records it writes a snapshot.
     pub snapshot_every: u64,
 }
@@ -412,8 +485,19 @@ pub struct LedgerSettings {
 pub struct Member {
     /// What it buys and sells.
     pub role: Role,
-    /// Where it listens. `None`: on this machine, on any free port, found through the directory.
+    /// Where the others reach it. `None`: where it listens.
     pub address: Option<Address>,
+    /// Where it listens. `None`: at its address or, without one, on this machine, on any free port.
+    pub listen: Option<Listen>,
+}
+
+/// The certificates of a run (SPEC J1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The directory with the authority's certificate and those of the members that run on this machine.
+    pub dir: PathBuf,
+    /// The serial numbers of certificates that are no longer accepted.
+    pub revoked: BTreeSet<Serial>,
 }
 
 /// A checked configuration of a whole bazaar, with everything decided.
@@ -427,6 +511,7 @@ pub struct BazaarConfig {
     first_caller: PeerId,
     clock_range: u64,
     ledger: LedgerSettings,
+    tls: Option<TlsSettings>,
     graph: Graph,
     goods: Goods,
     terms: Terms,
@@ -453,7 +538,7 @@ mod defaults {
 
 impl Default for LedgerSettings {
     fn default() -> LedgerSettings {
-        LedgerSettings { address: None, snapshot_every: 10_000 }
+        LedgerSettings { address: None, listen: None, snapshot_every: 10_000 }
     }
 }
 
@@ -540,6 +625,7 @@ impl RawConfig {
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(speed.clock_range());
         let ledger = read::ledger(&top.section("ledger")?)?;
+        let tls = read::tls(&top.section("tls")?)?;
         let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
         let limits = read::limits(&top.section("limits")?)?;
@@ -579,6 +665,7 @@ impl RawConfig {
             first_caller,
             clock_range,
             ledger,
+            tls,
             graph,
             goods,
             terms,
@@ -629,17 +716,35 @@ impl BazaarConfig {
         self
     }
 
-    /// The same, with its members where `other` says that they are. Where that says nothing, they have not moved.
+    /// The same, with its members and certificates where `other` says that they are, and revoked what it says. Where it
+    /// says nothing, nothing has changed.
     #[must_use]
     pub fn at_addresses_of(mut self, other: &BazaarConfig) -> BazaarConfig {
-        let moved = |was: &mut Option<Address>, now: &Option<Address>| {
-            if now.is_some() {
-                was.clone_from(now);
+        let (was, now) = (&mut self.ledger, &other.ledger);
+        if now.address.is_some() || now.listen.is_some() {
+            (was.address, was.listen) = (now.address.clone(), now.listen.clone());
+        }
+        for (was, now) in self.members.iter_mut().zip(&other.members) {
+            if now.address.is_some() || now.listen.is_some() {
+                (was.address, was.listen) = (now.address.clone(), now.listen.clone());
             }
-        };
-        moved(&mut self.ledger.address, &other.ledger.address);
-        self.members.iter_mut().zip(&other.members).for_each(|(was, now)| moved(&mut was.address, &now.address));
+        }
+        if other.tls.is_some() {
+            self.tls.clone_from(&other.tls);
+        }
         self
+    }
+
+    /// The certificates; `None`: connections are not encrypted.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsSettings> {
+        self.tls.as_ref()
+    }
+
+    /// The same with these certificates.
+    #[must_use]
+    pub fn with_tls(self, tls: TlsSettings) -> BazaarConfig {
+        BazaarConfig { tls: Some(tls), ..self }
     }
 
     /// The run's secret, if it has one yet.
@@ -653,10 +758,10 @@ impl BazaarConfig {
         *self.key.get_or_insert_with(Key::random)
     }
 
-    /// The same without its secret.
+    /// The same without its secret and its certificates.
     #[must_use]
     pub fn without_key(&self) -> BazaarConfig {
-        BazaarConfig { key: None, ..self.clone() }
+        BazaarConfig { key: None, tls: None, ..self.clone() }
     }
 
     /// The preset that the waits started from.
@@ -743,7 +848,7 @@ impl BazaarConfig {
         })
     }
 
-    /// Where a peer listens, if that is fixed.
+    /// Where the others reach a peer, if that is fixed.
     #[must_use]
     pub fn address_of(&self, peer: PeerId) -> Option<&Address> {
         self.member(peer)?.address.as_ref()

@@ -1,6 +1,9 @@
 //! From what was written to what applies: each table of a configuration, checked key by key.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bazaar_protocol::{
     cast,
@@ -12,10 +15,13 @@ use bazaar_protocol::{
 };
 
 use super::{
-    Address, ConfigError, Goods, LedgerSettings, Member, Place, Speed, Think, Waits, defaults,
+    Address, ConfigError, Goods, LedgerSettings, Listen, Member, Place, Speed, Think, TlsSettings, Waits, defaults,
     document::{Entry, Section, Value, nearest},
 };
-use crate::config::duration::{format_duration, parse_range};
+use crate::{
+    config::duration::{format_duration, parse_range},
+    tls::certificate::Serial,
+};
 
 /// The most items that a bazaar trades.
 const MOST_ITEMS: usize = 1_000;
@@ -62,10 +68,58 @@ fn think(text: &str) -> Result<Think, String> {
 
 pub(super) fn ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigError> {
     let default = LedgerSettings::default();
+    let (address, listen) = addresses(section)?;
     Ok(LedgerSettings {
-        address: section.text("address", Address::parse)?,
+        address,
+        listen,
         snapshot_every: section.number("snapshot_every", 1..=u64::from(MOST))?.unwrap_or(default.snapshot_every),
     })
+}
+
+/// Where the others reach a member, and where it listens, if that is said (SPEC J2).
+fn addresses(section: &Section<'_>) -> Result<(Option<Address>, Option<Listen>), ConfigError> {
+    let address = section.text("address", Address::parse)?;
+    let listen = section.text("listen", Listen::parse)?;
+    match (&address, &listen) {
+        (None, Some(listen)) if listen.is_wildcard() => Err(section.refuse(
+            "address",
+            format!("{listen} is every address of this machine; say at which host:port the others reach it"),
+        )),
+        (Some(address), Some(listen)) if listen.is_any_port() => {
+            Err(section.refuse("listen", format!("must name a port, since the others come to {address}")))
+        }
+        (None, Some(listen)) => Ok((listen.as_address(), Some(listen.clone()))),
+        (Some(_), Some(_)) | (_, None) => Ok((address, listen)),
+    }
+}
+
+/// Where the certificates are; `None` where nothing says so: then there is no TLS.
+pub(super) fn tls(section: &Section<'_>) -> Result<Option<TlsSettings>, ConfigError> {
+    let dir =
+        section.text("dir", |text| if text.is_empty() { Err("must name a directory".to_owned()) } else { Ok(text) })?;
+    let mut revoked = BTreeSet::new();
+    let right = "must be a list of serial numbers, as `bazaar cert show` prints them";
+    if let Some(entry) = section.entry("revoked") {
+        let Value::List(entries) = &entry.value else { return Err(section.refuse("revoked", right)) };
+        for entry in entries {
+            let serial = match &entry.value {
+                Value::Text(text) => text.parse::<Serial>().ok(),
+                Value::Integer(..) | Value::Other(_) | Value::List(_) | Value::Table(_) => None,
+            };
+            revoked.insert(serial.ok_or_else(|| section.refuse_value("revoked", entry, right))?);
+        }
+    }
+    match (dir, section.entry("dir")) {
+        (Some(dir), Some(entry)) => {
+            let dir = entry.place.resolve(dir);
+            // Without a working directory it cannot be made absolute, and stays as it is.
+            Ok(Some(TlsSettings { dir: std::path::absolute(&dir).unwrap_or(dir), revoked }))
+        }
+        (_, _) if section.is_empty() => Ok(None),
+        (_, _) => {
+            Err(section.refuse("dir", "say in which directory the certificates are; `bazaar init --tls` makes one"))
+        }
+    }
 }
 
 pub(super) fn terms(section: &Section<'_>, speed: Speed) -> Result<Terms, ConfigError> {
@@ -286,7 +340,7 @@ fn adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
 }
 
 /// The first address on another machine, and where it is written.
-type Distant = Option<(Place, Address)>;
+type Distant = Option<(Place, String)>;
 
 /// All members, and the first of their addresses that is on another machine.
 pub(super) fn members(
@@ -298,7 +352,7 @@ pub(super) fn members(
     let drawn = cast::draw(peers, seed, &goods.assortment());
     let mut both: Vec<Option<Role>> = drawn.iter().map(|drawn| Some(drawn.both.clone())).collect();
     let mut roles: Vec<Role> = drawn.into_iter().map(|drawn| drawn.role).collect();
-    let mut addresses = vec![None; peers as usize];
+    let mut places = vec![(None, None); peers as usize];
     let mut distant = None;
     let mut seen: BTreeMap<u32, &Place> = BTreeMap::new();
     let right = "one [[peer]] for each peer that is set up by hand";
@@ -315,20 +369,21 @@ pub(super) fn members(
         }
         let section = Section::open("peer", format!("peer {id}"), Some(&entry.place), table)?;
         let place = id as usize;
-        if let (Some(address), Some(at)) = (section.text("address", Address::parse)?, section.entry("address")) {
-            if !address.is_loopback() {
-                distant.get_or_insert((at.place.clone(), address.clone()));
-            }
-            addresses[place] = Some(address);
+        let (address, listen) = addresses(&section)?;
+        if let Some(at) = section.entry("address").or_else(|| section.entry("listen")) {
+            let away = address.as_ref().filter(|address| !address.is_loopback()).map(Address::to_string);
+            let away = away.or_else(|| listen.as_ref().filter(|listen| !listen.is_loopback()).map(Listen::to_string));
+            distant = distant.or_else(|| away.map(|away| (at.place.clone(), away)));
         }
+        places[place] = (address, listen);
         if let Some(role) = role(&section, goods, both[place].as_ref())? {
             roles[place] = role;
             both[place] = None;
         }
     }
     cast::make_trade_possible(&mut roles, seed, &both);
-    let members = roles.into_iter().zip(addresses).map(|(role, address)| Member { role, address }).collect();
-    Ok((members, distant))
+    let member = |(role, (address, listen))| Member { role, address, listen };
+    Ok((roles.into_iter().zip(places).map(member).collect(), distant))
 }
 
 /// A peer's role, if it is given by hand. What that leaves open comes from what was drawn for it.

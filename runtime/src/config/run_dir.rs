@@ -5,6 +5,7 @@
 //!     lock          held by the `bazaar run` that uses it
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
+//!     tls/          certificates, if it has any ([`files`](crate::tls::files))
 //!     mark          in a run that was made from a backup: by which mark its backups are known
 //!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone;
 //!                   `store.replaced-TIME/` for each store that `bazaar restore` has set aside
@@ -22,7 +23,7 @@ use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 
 use crate::{
-    config::{BazaarConfig, ConfigError, Key, RawConfig},
+    config::{BazaarConfig, ConfigError, Key, RawConfig, TlsSettings},
     system::{files::replace_whole, process::ProcessMark},
 };
 
@@ -195,6 +196,15 @@ impl RunDir {
         self.made != Made::Nothing
     }
 
+    /// Gives the run certificates.
+    ///
+    /// # Errors
+    /// When its configuration cannot be written.
+    pub fn set_tls(&mut self, tls: TlsSettings) -> Result<(), RunDirError> {
+        self.config = self.config.clone().with_tls(tls);
+        leave_config(&self.path, &self.config)
+    }
+
     /// Removes what this start has made, because nothing came of it.
     pub fn discard(self) {
         // What cannot be removed stays, and the next start says what is there.
@@ -255,9 +265,17 @@ pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
     leave_all(path, config)
 }
 
+/// Writes the effective configuration of the run at `path`.
+///
+/// # Errors
+/// When it cannot be written; then what was there is still there.
+pub fn leave_config(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
+    leave(path, "bazaar.toml", &config.to_toml())
+}
+
 /// Writes the files that make a directory that of a run. `format` comes last: a directory that has it is complete.
 fn leave_all(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
-    leave(path, "bazaar.toml", &config.to_toml())?;
+    leave_config(path, config)?;
     leave(path, "graph.json", &config.graph().to_json())?;
     leave(path, "format", &format!("{FORMAT}\n"))
 }

@@ -22,7 +22,7 @@ struct Setting {
 }
 
 /// What each key means, in the order in which they are written.
-const MEANINGS: [(&str, &str, &str); 40] = [
+const MEANINGS: [(&str, &str, &str); 41] = [
     ("", "name", "The name of the run. Members of another run are refused."),
     ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
     ("", "seed", "The seed of the graph and the roles: the same seed gives the same bazaar."),
@@ -38,6 +38,7 @@ const MEANINGS: [(&str, &str, &str); 40] = [
     ("", "first_caller", "Which peer calls the first election. With fewer than 3 peers, the default is 0."),
     ("", "clock_range", "How far ahead a peer writes its clock to disk, in ticks of the clock."),
     ("ledger", "snapshot_every", "After how many records the ledger writes a snapshot of the books."),
+    ("tls", "", ""),
     ("goods", "items", "What is traded. Add others, or replace these."),
     ("goods", "units", "How many units a seller deposits at a time."),
     ("goods", "lowest_price", "The lowest price that is drawn, in dollars and cents."),
@@ -103,8 +104,18 @@ fn heading(table: &str) -> &'static str {
         }
         "ledger" => {
             "[ledger]\n\
-             # Where the ledger listens. Without an address: on a free port of this machine, found through `dir`.\n\
-             # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n"
+             # Where the others reach it. Without an address: on a free port of this machine, found through `dir`.\n\
+             # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n\
+             # Where it listens, if that is somewhere else; never told to others:\n#   listen = \"0.0.0.0:7000\"\n"
+        }
+        "tls" => {
+            "# Certificates. Without them, connections are authenticated with the key and not encrypted.\n\
+             # `bazaar init --tls` makes a run that has some.\n\
+             [tls]\n\
+             # Where they are, relative to this file:\n\
+             #   dir = \"tls\"\n\
+             # The serial numbers of those that are refused, as `bazaar cert show` prints them:\n\
+             #   revoked = [\"4f0c\"]\n"
         }
         "goods" => "[goods]\n",
         "terms" => "[terms]\n",
@@ -134,6 +145,7 @@ fn heading(table: &str) -> &'static str {
                     #   [[peer]]\n\
                     #   id = 0\n\
                     #   address = \"192.168.0.8:7001\"\n\
+                    #   listen = \"0.0.0.0:7001\"\n\
                     #   role = \"both\"\n\
                     #   wants = [\"salt\", \"boar\"]\n\
                     #   quantity = 2\n\
@@ -203,6 +215,7 @@ fn default_config() -> BazaarConfig {
         first_caller: defaults::first_caller(defaults::PEERS),
         clock_range: speed.clock_range(),
         ledger: LedgerSettings::default(),
+        tls: None,
         graph: Graph::random(defaults::PEERS, defaults::SEED),
         goods: Goods::default(),
         terms: speed.terms(),
@@ -254,7 +267,25 @@ impl BazaarConfig {
         ];
         let ledger = [
             ("address", self.ledger.address.as_ref().map(|address| quoted(address.as_str()))),
+            ("listen", self.ledger.listen.as_ref().map(|listen| quoted(listen.as_str()))),
             ("snapshot_every", Some(self.ledger.snapshot_every.to_string())),
+        ];
+        let tls = [
+            // In the run's directory it may be moved with it.
+            (
+                "dir",
+                self.tls.as_ref().map(|tls| {
+                    let dir = tls.dir.strip_prefix(&self.dir).unwrap_or(&tls.dir);
+                    quoted(&dir.to_string_lossy())
+                }),
+            ),
+            (
+                "revoked",
+                self.tls
+                    .as_ref()
+                    .filter(|tls| !tls.revoked.is_empty())
+                    .map(|tls| list(tls.revoked.iter().map(|serial| quoted(&serial.to_string())))),
+            ),
         ];
         let goods = [
             ("items", list(self.goods.items.iter().map(|item| quoted(item)))),
@@ -276,6 +307,7 @@ impl BazaarConfig {
         let tables = [
             ("", top.to_vec()),
             ("ledger", ledger.to_vec()),
+            ("tls", tls.to_vec()),
             ("goods", goods.map(always).to_vec()),
             ("terms", terms.map(always).to_vec()),
             ("waits", wait_settings(self.waits).map(always).to_vec()),
@@ -301,7 +333,8 @@ impl BazaarConfig {
                 let _ = writeln!(text, "\n[{table}]");
             }
             // The file lies in that directory, whose name need not be text.
-            let value = if setting.key == "dir" { quoted(".") } else { setting.value };
+            let is_this = (setting.table, setting.key) == ("", "dir");
+            let value = if is_this { quoted(".") } else { setting.value };
             let _ = writeln!(text, "{} = {value}", setting.key);
         }
         text.push_str("\n[graph.adjacency]\n");
@@ -316,7 +349,8 @@ impl BazaarConfig {
 
     fn member_text(&self, member: &super::Member) -> String {
         let address = member.address.as_ref().map(|address| format!("address = {}\n", quoted(address.as_str())));
-        address.unwrap_or_default() + &self.role_text(member)
+        let listen = member.listen.as_ref().map(|listen| format!("listen = {}\n", quoted(listen.as_str())));
+        address.unwrap_or_default() + &listen.unwrap_or_default() + &self.role_text(member)
     }
 
     fn role_text(&self, member: &super::Member) -> String {
@@ -339,8 +373,8 @@ impl BazaarConfig {
     }
 
     /// What would be different in a run that was started with this configuration if it continued with `other`: a line
-    /// for each key. Where the files are kept makes no difference, nor does where its members listen, nor a secret that
-    /// only one of them has.
+    /// for each key. Where the files are kept makes no difference, nor does where its members listen and are reached,
+    /// nor do certificates, nor a secret that only one of them has.
     #[must_use]
     pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
         let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {
@@ -351,7 +385,9 @@ impl BazaarConfig {
             config
                 .settings()
                 .into_iter()
-                .filter(|setting| !matches!(setting.key, "dir" | "key" | "address"))
+                .filter(|setting| {
+                    setting.table != "tls" && !matches!(setting.key, "dir" | "key" | "address" | "listen")
+                })
                 .map(named)
                 .collect()
         };

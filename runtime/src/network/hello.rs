@@ -9,8 +9,12 @@
 //!
 //! Both sides prove that they know the run's key. A proof is worth nothing on another connection, since each side adds
 //! a nonce of its own. This keeps out strangers, and peers of another run that connect by accident to a reused port.
-//! What is sent afterwards is neither signed nor encrypted, so this does not keep out an attacker who can change
-//! packets in transit (DESIGN 2).
+//! Without TLS, what is sent afterwards is neither signed nor encrypted, so this does not keep out an attacker who can
+//! change packets in transit (DESIGN 2).
+//!
+//! With TLS (SPEC J1), all of this happens inside it, and the hello may only claim what the connector's certificate
+//! says. An acceptor that speaks TLS and hears nothing for a while sends a challenge in a version of its own, since a
+//! connector without TLS waits for one.
 
 use std::{fmt, io, str::FromStr, time::Duration};
 
@@ -18,19 +22,29 @@ use bazaar_protocol::id::{Incarnation, Life, PeerId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{
-    io::AsyncReadExt,
-    net::{TcpStream, ToSocketAddrs},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, ToSocketAddrs, lookup_host},
     time::timeout,
 };
 use tokio_util::bytes::Bytes;
 
-use crate::network::{
-    settings::Settings,
-    wire::{self, Frames, MAX_FRAME, WireError},
+use crate::{
+    network::{
+        settings::Settings,
+        stream::Stream,
+        wire::{self, Frames, MAX_FRAME, WireError},
+    },
+    tls::{
+        Identity, Tls,
+        handshake::{HandshakeError, Shown, linger},
+    },
 };
 
 /// The version of everything that is said over connections. Only equal versions talk to each other.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
+
+/// The version that an acceptor names to a connector that does not speak TLS, where TLS is spoken.
+const TLS_ONLY: u16 = 0;
 
 /// The first bytes of every connection to this system, in every version there will be.
 pub const MAGIC: [u8; 8] = *b"bazaar\r\n";
@@ -125,6 +139,8 @@ pub struct Credentials {
     pub run: RunId,
     /// The run's key.
     pub key: RunKey,
+    /// What its connections are encrypted with; `None`: they are not.
+    pub tls: Option<Tls>,
 }
 
 /// What a connection is for.
@@ -144,6 +160,26 @@ pub enum Purpose {
     },
     /// A tool that inspects a process.
     Tool,
+}
+
+impl Purpose {
+    /// Who connects. With TLS, it must show that one's certificate.
+    #[must_use]
+    pub fn caller(self) -> Identity {
+        match self {
+            Purpose::Link { from, .. } | Purpose::Ledger { from } => Identity::Peer(from.peer),
+            Purpose::Tool => Identity::Tools,
+        }
+    }
+
+    /// Who is connected to. A tool connects to the ledger, unless it says otherwise ([`connect_to`]).
+    #[must_use]
+    pub fn callee(self) -> Identity {
+        match self {
+            Purpose::Link { to, .. } => Identity::Peer(to),
+            Purpose::Ledger { .. } | Purpose::Tool => Identity::Ledger,
+        }
+    }
 }
 
 impl fmt::Display for Purpose {
@@ -221,6 +257,20 @@ pub enum Refusal {
     /// The hello could not be understood.
     #[error("the hello cannot be understood")]
     Garbled,
+    /// The connector says that it is another than its certificate says.
+    #[error("the connector says that it is {says}, and its certificate is that of {shows}: each needs its own")]
+    OfAnother {
+        /// Who the connector says it is.
+        says: String,
+        /// Whose certificate it shows.
+        shows: String,
+    },
+    /// The authority has issued the connector's certificate, but not for a member of this run.
+    #[error("the connector's certificate is for {name}, which is no member of this run: `bazaar cert renew` makes one")]
+    OfNobody {
+        /// The name in it.
+        name: String,
+    },
 }
 
 /// Why a connection could not be opened.
@@ -244,6 +294,34 @@ pub enum ConnectError {
     /// The other side welcomed us without proving that it knows the key.
     #[error("the other side does not know the run's key")]
     Impostor,
+    /// TLS could not be opened.
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
+    /// TLS is spoken there, and this side has none.
+    #[error(
+        "TLS is spoken there, and this side's configuration has no certificates: both sides need the same [tls] in \
+         their configuration"
+    )]
+    TlsOnly,
+}
+
+impl ConnectError {
+    /// Whether somebody has to do something before a connection can be opened: trying again will not help.
+    #[must_use]
+    pub fn is_about_certificates(&self) -> bool {
+        match self {
+            ConnectError::Tls(HandshakeError::Io(_)) => false,
+            ConnectError::Tls(_)
+            | ConnectError::TlsOnly
+            | ConnectError::Refused(Refusal::OfAnother { .. } | Refusal::OfNobody { .. }) => true,
+            ConnectError::Unreachable(_)
+            | ConnectError::Wire(_)
+            | ConnectError::NotBazaar
+            | ConnectError::Silent(_)
+            | ConnectError::Refused(_)
+            | ConnectError::Impostor => false,
+        }
+    }
 }
 
 /// Why a connection was not accepted.
@@ -258,6 +336,17 @@ pub enum AcceptError {
     /// The connector was refused and told why.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// The connector does not speak TLS, and was told that it is spoken here.
+    #[error("TLS is spoken here, and the connector does not: both sides need the same [tls] in their configuration")]
+    Plain,
+    /// The connector speaks TLS, and it is not spoken here.
+    #[error(
+        "the connector speaks TLS, and it is not spoken here: both sides need the same [tls] in their configuration"
+    )]
+    UnexpectedTls,
+    /// TLS could not be opened.
+    #[error(transparent)]
+    Tls(HandshakeError),
 }
 
 type Nonce = [u8; 32];
@@ -290,6 +379,9 @@ enum Verdict {
     Refused(Refusal),
 }
 
+/// How a record of a TLS handshake begins.
+const TLS_RECORD: [u8; 2] = [0x16, 0x03];
+
 const CONNECTOR: &str = "bazaar connector";
 const ACCEPTOR: &str = "bazaar acceptor";
 
@@ -303,15 +395,53 @@ pub async fn connect(
     purpose: Purpose,
     settings: &Settings,
 ) -> Result<Frames, ConnectError> {
+    connect_to(purpose.callee(), address, credentials, purpose, settings).await
+}
+
+/// The same for a tool that connects to the process of some `callee`.
+///
+/// # Errors
+/// As for [`connect`].
+pub async fn connect_to(
+    callee: Identity,
+    address: impl ToSocketAddrs,
+    credentials: &Credentials,
+    purpose: Purpose,
+    settings: &Settings,
+) -> Result<Frames, ConnectError> {
     let opening = async {
-        let stream = TcpStream::connect(address).await?;
+        let stream = reach(address, settings.handshake).await?;
         stream.set_nodelay(true)?;
-        introduce(stream, credentials, purpose).await
+        match &credentials.tls {
+            None => introduce(stream.into(), credentials, purpose).await,
+            Some(tls) => {
+                let stream = tls.connect(stream, purpose.caller(), callee).await?;
+                introduce(stream.into(), credentials, purpose).await.map_err(|error| {
+                    let ConnectError::Wire(WireError::Io(broken)) = &error else { return error };
+                    tls.rejection(broken, purpose.caller()).map_or(error, ConnectError::from)
+                })
+            }
+        }
     };
     timeout(settings.handshake, opening).await.unwrap_or(Err(ConnectError::Silent(settings.handshake)))
 }
 
-async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpose) -> Result<Frames, ConnectError> {
+/// Connects to the first address that answers. Of a name with several, none takes the time of the others (SPEC J2).
+async fn reach(address: impl ToSocketAddrs, patience: Duration) -> io::Result<TcpStream> {
+    let found: Vec<_> = lookup_host(address).await?.collect();
+    let each = patience / u32::try_from(found.len()).unwrap_or(u32::MAX).max(1);
+    let mut trouble = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in found {
+        match timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => trouble = error,
+            Err(elapsed) => trouble = elapsed.into(),
+        }
+    }
+    Err(trouble)
+}
+
+async fn introduce(stream: Stream, credentials: &Credentials, purpose: Purpose) -> Result<Frames, ConnectError> {
     let mut frames = wire::frames(stream, MAX_HELLO);
     let bytes = match wire::read(&mut frames).await {
         Err(WireError::TooLong { .. }) => return Err(ConnectError::NotBazaar),
@@ -323,6 +453,11 @@ async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpos
     }
     // The version comes next in every version; what follows it may differ.
     let (version, _): (u16, &[u8]) = postcard::take_from_bytes(rest).map_err(WireError::from)?;
+    if version == TLS_ONLY {
+        // So that the acceptor, too, knows that this is a member.
+        frames.into_inner().write_all(&MAGIC).await?;
+        return Err(ConnectError::TlsOnly);
+    }
     if version != VERSION {
         return Err(ConnectError::Refused(Refusal::Version { ours: version, yours: VERSION }));
     }
@@ -354,31 +489,56 @@ async fn introduce(stream: TcpStream, credentials: &Credentials, purpose: Purpos
 /// When the connector says nothing, or nothing acceptable; within [`Settings::handshake`] in any case. A refused
 /// connector has been told why.
 pub async fn accept<T>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     credentials: &Credentials,
     settings: &Settings,
     admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
 ) -> Result<(Frames, Purpose, T), AcceptError> {
     let opening = async {
         stream.set_nodelay(true).map_err(WireError::Io)?;
-        examine(stream, credentials, admit).await
+        match &credentials.tls {
+            None => examine(stream.into(), credentials, None, admit).await,
+            Some(tls) => {
+                // Later than this, no connector can be waiting for TLS: it gives up with us.
+                await_client_hello(&mut stream, settings.handshake * 3 / 4).await?;
+                let (stream, shown) = tls.accept(stream).await.map_err(AcceptError::Tls)?;
+                examine(stream.into(), credentials, Some(shown), admit).await
+            }
+        }
     };
     timeout(settings.handshake, opening).await.unwrap_or(Err(AcceptError::Silent(settings.handshake)))
 }
 
+/// Waits until the connector says something. To one that says nothing, it is said that TLS is spoken here.
+async fn await_client_hello(stream: &mut TcpStream, patience: Duration) -> Result<(), AcceptError> {
+    if let Ok(peeked) = timeout(patience, stream.peek(&mut [0])).await {
+        return match peeked.map_err(WireError::Io)? {
+            0 => Err(WireError::Closed.into()),
+            _ => Ok(()),
+        };
+    }
+    // The connector reads as far as the version.
+    wire::write(&mut wire::frames(&mut *stream, MAX_HELLO), &(MAGIC, TLS_ONLY)).await?;
+    let mut answer = [0; MAGIC.len()];
+    stream.read_exact(&mut answer).await.map_err(WireError::Io)?;
+    Err(if answer == MAGIC { AcceptError::Plain } else { AcceptError::Tls(HandshakeError::NotTls) })
+}
+
 async fn examine<T>(
-    stream: TcpStream,
+    stream: Stream,
     credentials: &Credentials,
+    shown: Option<Shown>,
     admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
 ) -> Result<(Frames, Purpose, T), AcceptError> {
     let mut frames = wire::frames(stream, MAX_HELLO);
     let nonce: Nonce = rand::random();
     wire::write(&mut frames, &Challenge { magic: MAGIC, version: VERSION, nonce }).await?;
     let verdict = match wire::read(&mut frames).await {
-        Ok(bytes) => judge(&bytes, credentials, &nonce, admit),
+        Ok(bytes) => judge(&bytes, credentials, shown.as_ref(), &nonce, admit),
         Err(error @ WireError::TooLong { .. }) => {
+            let is_tls = shown.is_none() && frames.read_buffer().starts_with(&TLS_RECORD);
             send_away(frames, &Refusal::Garbled).await;
-            return Err(AcceptError::Wire(error));
+            return Err(if is_tls { AcceptError::UnexpectedTls } else { AcceptError::Wire(error) });
         }
         Err(error) => return Err(AcceptError::Wire(error)),
     };
@@ -400,6 +560,7 @@ async fn examine<T>(
 fn judge<T>(
     bytes: &Bytes,
     credentials: &Credentials,
+    shown: Option<&Shown>,
     nonce: &Nonce,
     admit: impl FnOnce(Purpose) -> Result<T, Refusal>,
 ) -> Result<(Purpose, [u8; 32], T), Refusal> {
@@ -416,6 +577,16 @@ fn judge<T>(
     if credentials.key.prove(CONNECTOR, &[nonce, &signed.hello]) != signed.proof {
         return Err(Refusal::Key);
     }
+    let says = hello.purpose.caller();
+    match shown {
+        // SPEC J1: an authenticated connection is that member.
+        Some(Shown::Member(shows)) if *shows == says => {}
+        Some(Shown::Member(shows)) => {
+            return Err(Refusal::OfAnother { says: says.to_string(), shows: shows.to_string() });
+        }
+        Some(Shown::Nobody(name)) => return Err(Refusal::OfNobody { name: name.clone() }),
+        None => {}
+    }
     match hello.purpose {
         Purpose::Link { from, .. } | Purpose::Ledger { from } if from.incarnation > Incarnation::MOST => {
             return Err(Refusal::NoSuchLife(from.incarnation));
@@ -430,18 +601,8 @@ fn judge<T>(
 /// Sends the refusal and reads on for a moment: closing a connection with unread bytes may discard what was sent.
 async fn send_away(mut frames: Frames, refusal: &Refusal) {
     const DEADLINE: Duration = Duration::from_millis(200);
-    let farewell = async {
-        wire::write(&mut frames, &Verdict::Refused(refusal.clone())).await?;
-        let mut stream = frames.into_inner();
-        tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
-        let mut unread = [0_u8; 512];
-        for _ in 0..128 {
-            if stream.read(&mut unread).await? == 0 {
-                break;
-            }
-        }
-        Ok::<(), WireError>(())
-    };
     // Whether the refusal is read is up to the other side.
-    let _ = timeout(DEADLINE, farewell).await;
+    if let Ok(Ok(())) = timeout(DEADLINE, wire::write(&mut frames, &Verdict::Refused(refusal.clone()))).await {
+        linger(&mut frames.into_inner()).await;
+    }
 }

@@ -26,14 +26,17 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 
-use crate::network::{
-    directory::{Addresses, RegisterError, Registration, Unavailable},
-    hello::{self, ConnectError, Credentials, Purpose},
-    refusals::Refusals,
-    service::{LedgerDoorClient, LedgerRefusal, within},
-    settings::{Backoff, Settings},
-    task::Task,
-    wire::{Frames, Wire},
+use crate::{
+    network::{
+        directory::{Addresses, RegisterError, Registration, Unavailable},
+        hello::{self, ConnectError, Credentials, Purpose},
+        refusals::Refusals,
+        service::{LedgerDoorClient, LedgerRefusal, within},
+        settings::{Backoff, Settings},
+        task::Task,
+        wire::{Frames, Wire},
+    },
+    system::output::complain,
 };
 
 /// How many calls may be under way; as many more may wait.
@@ -255,6 +258,9 @@ impl Connection {
             let text = trouble.to_string();
             if text != complaint {
                 tracing::warn!(%me, "no ledger: {text}");
+                if matches!(&trouble, Trouble::Connect { error, .. } if error.is_about_certificates()) {
+                    complain(&format!("warning: peer {me} cannot reach the ledger: {text}"));
+                }
                 complaint = text;
             }
             // Whatever was asked of the ended connection is lost with it.

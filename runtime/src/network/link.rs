@@ -27,15 +27,18 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::network::{
-    directory::{Addresses, Unavailable},
-    hello::{self, ConnectError, Purpose},
-    hosted::{Hosted, HostedPeers, MAX_BATCH, put, put_now},
-    refusals::Refusals,
-    service::{HandRefusal, LinkCounts, LinkStatus, PeerLinkClient, within},
-    settings::Backoff,
-    task::{Task, lock},
-    wire::{self, Frames, MAX_BODY, Wire},
+use crate::{
+    network::{
+        directory::{Addresses, Unavailable},
+        hello::{self, ConnectError, Purpose},
+        hosted::{Hosted, HostedPeers, MAX_BATCH, put, put_now},
+        refusals::Refusals,
+        service::{HandRefusal, LinkCounts, LinkStatus, PeerLinkClient, within},
+        settings::Backoff,
+        task::{Task, lock},
+        wire::{self, Frames, MAX_BODY, Wire},
+    },
+    system::output::complain,
 };
 
 /// Carries a peer's envelopes to its neighbours. The driver hands every
@@ -257,6 +260,16 @@ enum OpenError {
     NotNeighbours(PeerId, PeerId),
 }
 
+impl OpenError {
+    /// Whether somebody has to do something about it.
+    fn is_about_certificates(&self) -> bool {
+        match self {
+            OpenError::Connect { error, .. } => error.is_about_certificates(),
+            OpenError::Unknown(_) | OpenError::Directory(_) | OpenError::NotNeighbours(..) => false,
+        }
+    }
+}
+
 /// Why a link went down.
 #[derive(Debug, Error)]
 enum Down {
@@ -339,7 +352,12 @@ impl Link {
                     // Once per reason, since attempts repeat.
                     let text = error.to_string();
                     if text != complaint {
-                        tracing::debug!(%me, %to, "no link: {text}");
+                        if error.is_about_certificates() {
+                            tracing::warn!(%me, %to, "no link: {text}");
+                            complain(&format!("warning: peer {me} has no link to peer {to}: {text}"));
+                        } else {
+                            tracing::debug!(%me, %to, "no link: {text}");
+                        }
                         complaint = text;
                     }
                 }

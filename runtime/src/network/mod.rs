@@ -12,6 +12,7 @@ pub mod link;
 pub mod refusals;
 pub mod service;
 pub mod settings;
+pub mod stream;
 pub mod wire;
 
 pub(crate) mod strangers;

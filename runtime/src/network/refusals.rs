@@ -17,9 +17,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::network::{
-    hello::{AcceptError, Refusal},
-    task::{Task, lock},
+use crate::{
+    network::{
+        hello::{AcceptError, Refusal},
+        task::{Task, lock},
+    },
+    tls::{
+        certificate::Untimely,
+        handshake::{CertificateFault, HandshakeError},
+    },
 };
 
 /// Why something that came in was refused.
@@ -56,6 +62,26 @@ pub enum Reason {
     Implausible,
     /// A connection could not be accepted, usually because the process has too many files open.
     NotAccepted,
+    /// A member that speaks without TLS where TLS is spoken.
+    Plain,
+    /// A connection with TLS where none is spoken.
+    Tls,
+    /// A connection with TLS that shows no certificate.
+    NoCertificate,
+    /// A connection with a certificate that has expired.
+    CertificateExpired,
+    /// A connection with a certificate that is not valid yet.
+    CertificateNotYetValid,
+    /// A connection with a certificate that another authority has issued.
+    CertificateForeign,
+    /// A connection with a certificate that is revoked.
+    CertificateRevoked,
+    /// A member that says that it is another than its certificate says, or whose certificate is no member's.
+    CertificateOfAnother,
+    /// A connection with a certificate that cannot be used for any other reason.
+    CertificateUnusable,
+    /// A connection whose other side has not accepted the certificate that was shown to it.
+    CertificateRejected,
 }
 
 impl fmt::Display for Reason {
@@ -76,6 +102,16 @@ impl fmt::Display for Reason {
             Reason::OtherName => "in another's name",
             Reason::Implausible => "absurd number",
             Reason::NotAccepted => "cannot accept",
+            Reason::Plain => "without TLS",
+            Reason::Tls => "with TLS",
+            Reason::NoCertificate => "no certificate",
+            Reason::CertificateExpired => "certificate expired",
+            Reason::CertificateNotYetValid => "certificate not valid yet",
+            Reason::CertificateForeign => "foreign certificate",
+            Reason::CertificateRevoked => "certificate revoked",
+            Reason::CertificateOfAnother => "another's certificate",
+            Reason::CertificateUnusable => "unusable certificate",
+            Reason::CertificateRejected => "rejects our certificate",
         })
     }
 }
@@ -93,6 +129,7 @@ impl From<&Refusal> for Reason {
             Refusal::NoSuchPeer { .. } => Reason::NoSuchPeer,
             Refusal::NoSuchLife(_) => Reason::Implausible,
             Refusal::Garbled => Reason::NoHello,
+            Refusal::OfAnother { .. } | Refusal::OfNobody { .. } => Reason::CertificateOfAnother,
         }
     }
 }
@@ -103,6 +140,27 @@ impl From<&AcceptError> for Reason {
             AcceptError::Wire(_) => Reason::NoHello,
             AcceptError::Silent(_) => Reason::Silent,
             AcceptError::Refused(refusal) => Reason::from(refusal),
+            AcceptError::Plain => Reason::Plain,
+            AcceptError::UnexpectedTls => Reason::Tls,
+            AcceptError::Tls(error) => Reason::from(error),
+        }
+    }
+}
+
+impl From<&HandshakeError> for Reason {
+    fn from(error: &HandshakeError) -> Reason {
+        match error {
+            HandshakeError::Certificate { fault, .. } => match fault {
+                CertificateFault::Untimely(Untimely::Expired { .. }) => Reason::CertificateExpired,
+                CertificateFault::Untimely(Untimely::NotYet { .. }) => Reason::CertificateNotYetValid,
+                CertificateFault::Foreign => Reason::CertificateForeign,
+                CertificateFault::Revoked => Reason::CertificateRevoked,
+                CertificateFault::OfAnother(_) => Reason::CertificateOfAnother,
+                CertificateFault::Unusable(_) => Reason::CertificateUnusable,
+            },
+            HandshakeError::NoCertificate => Reason::NoCertificate,
+            HandshakeError::Rejected { .. } => Reason::CertificateRejected,
+            HandshakeError::NotTls | HandshakeError::Io(_) | HandshakeError::Other(_) => Reason::NoHello,
         }
     }
 }

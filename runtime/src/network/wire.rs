@@ -18,16 +18,16 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tarpc::{ClientMessage, Request, Response, ServerError, context};
 use thiserror::Error;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::{
     bytes::Bytes,
     codec::{Framed, LengthDelimitedCodec, length_delimited::LengthDelimitedCodecError},
 };
 
-use crate::network::refusals::{Reason, Refusals};
+use crate::network::{
+    refusals::{Reason, Refusals},
+    stream::Stream as Bytestream,
+};
 
 /// The longest frame in bytes, not counting its length.
 pub const MAX_FRAME: usize = 64 * 1_024;
@@ -39,7 +39,7 @@ pub const MAX_BODY: usize = MAX_FRAME - 64;
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A byte stream cut into frames.
-pub type Frames<S = TcpStream> = Framed<S, LengthDelimitedCodec>;
+pub type Frames<S = Bytestream> = Framed<S, LengthDelimitedCodec>;
 
 /// Cuts a byte stream into frames of at most `limit` bytes. A longer one is an error as soon as its length is read;
 /// nothing is allocated for it.
@@ -246,7 +246,7 @@ impl<T: Serialize> Writable for Response<T> {
 
 /// tarpc's transport: messages in frames.
 #[derive(Debug)]
-pub struct Wire<In, Out, S = TcpStream> {
+pub struct Wire<In, Out, S = Bytestream> {
     frames: Frames<S>,
     /// What reports call the other side.
     other: String,
@@ -269,9 +269,9 @@ impl<In, Out, S> Wire<In, Out, S> {
 }
 
 /// A caller's end of a connection.
-pub type Caller<Req, Resp, S = TcpStream> = Wire<Response<Resp>, ClientMessage<Req>, S>;
+pub type Caller<Req, Resp, S = Bytestream> = Wire<Response<Resp>, ClientMessage<Req>, S>;
 /// The answering end of a connection.
-pub type Answerer<Req, Resp, S = TcpStream> = Wire<ClientMessage<Req>, Response<Resp>, S>;
+pub type Answerer<Req, Resp, S = Bytestream> = Wire<ClientMessage<Req>, Response<Resp>, S>;
 
 impl<In, Out, S> Stream for Wire<In, Out, S>
 where

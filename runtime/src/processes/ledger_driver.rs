@@ -33,6 +33,7 @@ use crate::{
         settings::Settings,
     },
     processes::{
+        eavesdroppers::warn_of_eavesdroppers,
         log::{Log, once_written},
         report::{Event, Form, Names, ProcessEvent},
         supervise::Process,
@@ -70,6 +71,12 @@ pub enum LedgerDriverError {
         /// The operating system's error.
         error: std::io::Error,
     },
+    /// The ledger listens on every address of the machine, and is to be reached at none.
+    #[error(
+        "{0} stands for every address of whichever machine uses it: give the ledger an address in [ledger] at which \
+         the others reach this machine"
+    )]
+    Wildcard(String),
     /// The directory cannot be written.
     #[error("cannot write {}: {error}", dir.display())]
     Files {
@@ -86,7 +93,9 @@ pub struct LedgerDriverConfig {
     /// The ledger's directory within its run's.
     pub dir: PathBuf,
     /// Where it listens, `host:port`; port 0 takes any free one.
-    pub address: String,
+    pub listen: String,
+    /// Where the others reach it; `None`: where it listens.
+    pub address: Option<String>,
     /// The configuration of the machine: its lease and its limits.
     pub ledger: LedgerConfig,
     /// The order that the configuration asks for. If the books were opened with another, it is said at the start.
@@ -134,7 +143,17 @@ pub async fn run_ledger<S: LedgerStore>(
     open: impl FnOnce(&Path) -> Result<S, S::Error>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LedgerDriverError> {
-    let LedgerDriverConfig { dir, address, ledger, ordering: configured, peers, credentials, settings, form } = config;
+    let LedgerDriverConfig {
+        dir,
+        listen: listen_at,
+        address,
+        ledger,
+        ordering: configured,
+        peers,
+        credentials,
+        settings,
+        form,
+    } = config;
     let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
     let log = Log::open(&dir.join("log"), "the ledger".to_owned()).map_err(files)?;
@@ -156,11 +175,17 @@ pub async fn run_ledger<S: LedgerStore>(
     }
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
-    let listen = |error| LedgerDriverError::Listen { address: address.clone(), error };
+    let listen = |error| LedgerDriverError::Listen { address: listen_at.clone(), error };
     let status = watch::Sender::new(machine.status());
     let told = (status.subscribe(), ledger.secret);
-    let server = LedgerServer::listen(&*address, credentials, settings, peers, jobs, told).await.map_err(listen)?;
-    let served = server.address().to_string();
+    let is_encrypted = credentials.tls.is_some();
+    let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, told).await.map_err(listen)?;
+    warn_of_eavesdroppers("the ledger", server.address(), is_encrypted);
+    // SPEC J2: nobody can be reached at such an address, whatever its name.
+    if server.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| *address == listen_at) {
+        return Err(LedgerDriverError::Wildcard(listen_at));
+    }
+    let served = address.unwrap_or_else(|| server.address().to_string());
     leave_address(&dir, &served).map_err(files)?;
     ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
     say(&log, ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });

@@ -1,6 +1,7 @@
 //! The processes of a run: a driver around each machine, what both report, and the supervisor that starts and restarts
 //! them.
 
+pub mod eavesdroppers;
 mod fold;
 pub mod ledger_driver;
 pub mod log;

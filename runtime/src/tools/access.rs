@@ -15,13 +15,13 @@ use thiserror::Error;
 
 use crate::{
     config::{
-        BazaarConfig,
+        BazaarConfig, TlsSettings,
         run_dir::{RunDirError, address_file, config_of, ledger_dir, living_process, peer_dir, store_dir},
     },
     network::{
         directory::Entry,
         door::DoorStatus,
-        hello::{ConnectError, Credentials, RunId, RunKey},
+        hello::{Credentials, RunId, RunKey},
         service::{Hand, HostInfo, HostToolsClient, LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo, within},
         settings::Settings,
     },
@@ -31,6 +31,10 @@ use crate::{
         witness::{self, Gone, Witness},
     },
     system::output::complain,
+    tls::{
+        Identity,
+        files::{CertificateDir, CertificateFileError},
+    },
     tools,
 };
 
@@ -46,6 +50,9 @@ pub enum AccessError {
     /// The configuration has no key.
     #[error("the configuration has no `key`; `bazaar init` writes one, and all members of a run need the same")]
     NoKey,
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateFileError),
     /// The ledger's process cannot be reached: the run has ended, or the ledger is down.
     #[error("the ledger of this run cannot be reached ({0}): the run has ended, or its ledger is down")]
     LedgerDown(String),
@@ -77,6 +84,7 @@ impl AccessError {
             AccessError::Books(_) => true,
             AccessError::RunDir(_)
             | AccessError::NoKey
+            | AccessError::Certificates(_)
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. } => false,
@@ -84,17 +92,40 @@ impl AccessError {
     }
 }
 
-/// The credentials of the run that `config` describes.
+/// What proves to a run that this process is one of its tools.
+///
+/// # Errors
+/// When the configuration has no key, or the tools have no certificate here and need one.
+pub fn credentials(config: &BazaarConfig) -> Result<Credentials, AccessError> {
+    credentials_of(config, [Identity::Tools])
+}
+
+/// What proves to a run that this process is these members of it.
+///
+/// # Errors
+/// When the configuration has no key, or one of them has no certificate here and needs one.
+pub fn credentials_of(
+    config: &BazaarConfig,
+    members: impl IntoIterator<Item = Identity>,
+) -> Result<Credentials, AccessError> {
+    let credentials = key_of(config)?;
+    let load = |tls: &TlsSettings| CertificateDir::at(&tls.dir).load(credentials.run, members, &tls.revoked);
+    let tls = config.tls().map(load).transpose()?;
+    Ok(Credentials { tls, ..credentials })
+}
+
+/// What proves that a process knows the key of the run that `config` describes, and no more.
 ///
 /// # Errors
 /// When the configuration has no key.
-pub fn credentials(config: &BazaarConfig) -> Result<Credentials, AccessError> {
+pub fn key_of(config: &BazaarConfig) -> Result<Credentials, AccessError> {
     let key = config.key().ok_or(AccessError::NoKey)?;
     let digest = blake3::hash(config.name().as_bytes());
     let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
     Ok(Credentials {
         run: RunId(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
         key: RunKey::from_bytes(*key.as_bytes()),
+        tls: None,
     })
 }
 
@@ -113,7 +144,8 @@ pub fn ledger_address(config: &BazaarConfig, run: &Path) -> Option<String> {
 pub struct Run {
     dir: PathBuf,
     config: BazaarConfig,
-    credentials: Credentials,
+    /// Without the tools' certificate on this machine, what is in files can still be read.
+    credentials: Result<Credentials, String>,
     settings: Settings,
 }
 
@@ -124,7 +156,10 @@ impl Run {
     /// When there is no run in `dir`, or its configuration has no key.
     pub fn at(dir: &Path) -> Result<Run, AccessError> {
         let config = config_of(dir)?;
-        let credentials = credentials(&config)?;
+        let credentials = match credentials(&config) {
+            Err(AccessError::Certificates(error)) => Err(error.to_string()),
+            credentials => Ok(credentials?),
+        };
         Ok(Run { dir: dir.to_owned(), config, credentials, settings: Settings::default() })
     }
 
@@ -153,7 +188,8 @@ impl Run {
     pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
         let down = |why: String| AccessError::LedgerDown(why);
         let address = self.ledger_address().ok_or_else(|| down("it has written no address".into()))?;
-        tools::ledger(&*address, &self.credentials, &self.settings).await.map_err(|error| down(error.to_string()))
+        let credentials = self.credentials.as_ref().map_err(|why| down(why.clone()))?;
+        tools::ledger(&*address, credentials, &self.settings).await.map_err(|error| down(error.to_string()))
     }
 
     /// The state of the ledger, with the whole directory.
@@ -202,7 +238,9 @@ impl Run {
             processes.entry(address).or_default().push(*id);
         }
         let asked = processes.into_iter().map(|(address, ids)| async move {
-            (address, ids, self.host(address).await.map_err(|error| error.to_string()))
+            // Any of them will do, and there is at least one.
+            let answer = self.host(ids.first().copied().unwrap_or_default(), address).await;
+            (address, ids, answer)
         });
         let mut hosts = Hosts::default();
         for (address, ids, answer) in futures::future::join_all(asked).await {
@@ -220,11 +258,13 @@ impl Run {
         hosts
     }
 
-    async fn host(&self, address: &str) -> Result<HostInfo, HostSilent> {
-        let host = tools::host(address, &self.credentials, &self.settings).await?;
-        let mut info = host.status(within(DEADLINE), None).await?;
+    /// What the process says that hosts a peer, or in words why it says nothing.
+    async fn host(&self, peer: PeerId, address: &str) -> Result<HostInfo, String> {
+        let host = self.connect(peer, address).await?;
+        let silent = |error| format!("no answer: {error}");
+        let mut info = host.status(within(DEADLINE), None).await.map_err(silent)?;
         while info.more {
-            let page = host.status(within(DEADLINE), info.peers.last().map(PeerInfo::id)).await?;
+            let page = host.status(within(DEADLINE), info.peers.last().map(PeerInfo::id)).await.map_err(silent)?;
             info.more = page.more && !page.peers.is_empty();
             info.peers.extend(page.peers);
         }
@@ -274,7 +314,7 @@ impl Run {
         let entries = self.ledger_info().await?.entries;
         let asked = entries.iter().map(|Entry { registration, .. }| async move {
             let peer = registration.life.peer;
-            let healed = match tools::host(&*registration.address, &self.credentials, &self.settings).await {
+            let healed = match self.connect(peer, &registration.address).await {
                 Ok(host) => host.heal(within(DEADLINE), peer).await.ok().and_then(Result::ok),
                 Err(_) => None,
             };
@@ -295,8 +335,13 @@ impl Run {
         let entries = self.ledger_info().await?.entries;
         let entry = entries.iter().find(|entry| entry.registration.life.peer == peer);
         let entry = entry.ok_or_else(|| host_fault(peer, "it has not registered"))?;
-        let host = tools::host(&*entry.registration.address, &self.credentials, &self.settings).await;
-        host.map_err(|error| host_fault(peer, error))
+        self.connect(peer, &entry.registration.address).await.map_err(|error| host_fault(peer, error))
+    }
+
+    /// Opens a connection to the process at `address`, which hosts a peer; or says in words why that cannot be done.
+    async fn connect(&self, peer: PeerId, address: &str) -> Result<HostToolsClient, String> {
+        let credentials = self.credentials.as_ref().map_err(String::clone)?;
+        tools::host(peer, address, credentials, &self.settings).await.map_err(|error| error.to_string())
     }
 
     /// The whole log, from the running ledger, or else from the files of its store; and whether that is all that was ever
@@ -411,14 +456,6 @@ pub struct HostDoor {
     pub peers: Vec<PeerId>,
     /// What goes on there.
     pub status: DoorStatus,
-}
-
-#[derive(Debug, Error)]
-enum HostSilent {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("no answer: {0}")]
-    Call(#[from] tarpc::client::RpcError),
 }
 
 fn answer<T>(result: Result<Result<T, LedgerRefusal>, tarpc::client::RpcError>) -> Result<T, AccessError> {
