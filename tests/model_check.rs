@@ -125,7 +125,16 @@ fn states_taken_for_the_same_step_alike() {
 
 #[test]
 fn clocks_that_start_higher_make_no_difference() {
-    for name in ["election-silence", "stamps", "ledger-crash", "client-restarts", "synchronous-survivor"] {
+    let names = [
+        "election-silence",
+        "stamps",
+        "ledger-crash",
+        "client-restarts",
+        "synchronous-survivor",
+        "replicated-in-order",
+        "replicated-looks",
+    ];
+    for name in names {
         for further in [1, 1 << 19] {
             let one = bazaar(name);
             let other = Participants { start: Time(1 + further), ..one.clone() };

@@ -8,7 +8,7 @@
 //!
 //! For each scenario of the catalogue (`bazaar-model list`), the named properties hold in every state that can be
 //! reached from the first one by the steps of its machines and of an adversary with the stated budgets. That is an
-//! enumeration, not an induction: it says nothing beyond the bounds. There are five models, each a
+//! enumeration, not an induction: it says nothing beyond the bounds. There are six models, each a
 //! [`Subject`](subject::Subject) or a way of setting one up:
 //!
 //! - **[`election`]** runs two to five `Participant`s that elect a leader and hold office, and the ledger (`Archive`).
@@ -31,6 +31,11 @@
 //!   the office, thinks it does, or once did. Checked: S1 to S8, S11 to S13, R1 to R3, R5, B6, B7, D7, D8; in the
 //!   scenarios `in-order…` of [`order`], whose buyers trade in the stable order, also S9, S14 and C5; and L2 from every unique state
 //!   of the scenarios `told…`, `former-request`, `sales-…`, `leftover…` and seven of `in-order…`.
+//! - **[`replicated`](participants::replicated)** runs the same `Participant`s and two ledger processes (`Replica`) over one
+//!   store (`Cluster`). A call may arrive at either or at both. An append is carried out and heard of at any later moment;
+//!   its ledger may be told that nobody knows, and then it may still be carried out, or never. A ledger crashes, or does
+//!   not see for a time what the other does; the store is wiped, or an old image of it is put back. Checked: what is
+//!   checked of a single ledger, and S15; L1 from every unique state of one scenario.
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
 //!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened
