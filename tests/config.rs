@@ -271,7 +271,9 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
 /// SPEC J1.
 #[test]
 fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
-    assert_eq!(check("[tls]\n").unwrap().tls(), None);
+    let missing = "tls.dir is missing: say in which directory the certificates are (`bazaar init --tls` makes one), or \
+                   leave [tls] out: then connections are not encrypted";
+    refused("[tls]\n", &format!("bazaar.toml:1: {missing}"));
     let config = check("dir = \"/run\"\n[tls]\ndir = \"/run/tls\"\nrevoked = [\"4F:0c\", \"12\"]").unwrap();
     let tls = config.tls().unwrap();
     assert_eq!(tls.dir, Path::new("/run/tls"));
@@ -283,8 +285,7 @@ fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
     let right = "must be a list of serial numbers, as `bazaar cert show` prints them";
     refused(
         "[tls]\nrevoked = []",
-        "bazaar.toml:1: tls.dir is missing: say in which directory the certificates are; \
-        `bazaar init --tls` makes one",
+        &format!("bazaar.toml:1: {missing}"),
     );
     refused("[tls]\ndir = \"\"", "bazaar.toml:2: tls.dir = \"\": must name a directory");
     refused("[tls]\ndir = \"x\"\nrevoked = [\"g\"]", &format!("bazaar.toml:3: tls.revoked = \"g\": {right}"));

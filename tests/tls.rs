@@ -81,7 +81,7 @@ fn credentials<'a>(
     revoked: impl IntoIterator<Item = Serial>,
 ) -> Credentials {
     let shows = shows.into_iter().map(|(of, issued)| (of, pair(issued)));
-    let tls = Tls::new(RUN, trusts, shows, revoked.into_iter().collect()).unwrap();
+    let tls = Tls::new(RUN, std::slice::from_ref(trusts), shows, revoked.into_iter().collect()).unwrap();
     Credentials { run: RUN, key: RunKey::from_bytes([1; 32]), tls: Some(tls) }
 }
 
@@ -553,6 +553,80 @@ fn a_revoked_certificate_is_refused_by_processes_and_status_and_a_renewed_one_is
     end(&mut bazaar, &pids);
 }
 
+/// The certificate that is to be refused may be the one that another has replaced.
+#[test]
+fn the_certificate_that_a_renewal_replaces_is_named_and_can_be_revoked() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    let line = || -> (String, String) {
+        let shown = ask(&["cert", "show", text(&dir), "--json"]).ends(0).json();
+        let line = shown.as_array().unwrap().iter().find(|line| line["member"] == "peer-2").unwrap();
+        (line["serial"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned())
+    };
+    let (former, _) = line();
+    let renewed = ask(&["cert", "renew", text(&dir), "--peer", "2"]).ends(0).out;
+    let command = format!("bazaar cert revoke {} --serial {former}\n", text(&dir));
+    assert!(renewed.contains(&format!("replaces serial {former}\n")) && renewed.contains(&command), "{renewed}");
+    let revoked = ask(&["cert", "revoke", text(&dir), "--serial", &former]).ends(0).out;
+    // All copies of the tools' certificate are one, and whoever has it needs no other.
+    assert!(revoked.contains("tools.pem") && revoked.contains("--tools"), "{revoked}");
+    assert!(line().1.ends_with("days left"), "the new one is not refused: {:?}", line());
+    let revoked = ask(&["cert", "revoke", text(&dir), "--tools"]).ends(0).out;
+    assert!(!revoked.contains("tools.pem"), "{revoked}");
+    drop(bazaar);
+}
+
+/// SPEC J1: what was revoked stays revoked, and a run with certificates keeps them, whatever a file says that a member
+/// is started with.
+#[test]
+fn a_configuration_that_is_given_takes_back_neither_a_revocation_nor_tls() {
+    let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
+    let given = bazaar.home().join("other.toml");
+    let saved = fs::read_to_string(dir.join("bazaar.toml")).unwrap();
+    let moved = saved.replacen("dir = \".\"", &format!("dir = \"{}\"", text(&dir)), 1);
+    let with_tls = moved.replacen("dir = \"tls\"", &format!("dir = \"{}\"", text(&dir.join("tls"))), 1);
+    let without = moved.replacen("[tls]\ndir = \"tls\"\n", "", 1);
+    assert!(with_tls != moved && without != moved, "{moved}");
+    ask(&["cert", "revoke", text(&dir), "--peer", "2"]).ends(0);
+    let is_revoked = || fs::read_to_string(dir.join("bazaar.toml")).unwrap().contains("revoked = [");
+    for config in [with_tls, without.clone()] {
+        fs::write(&given, config).unwrap();
+        let mut command = bazaar::bazaar();
+        command.args(["peer", "--id", "2", "--until-stdin-closes", "--config", text(&given)]);
+        Answer::of(command).refused(2, &["peer-2.pem is revoked here"]);
+        assert!(is_revoked());
+    }
+    let pid = bazaar.start_with({
+        let mut command = bazaar::bazaar();
+        command.args(["ledger", "--json", "--config", text(&given)]);
+        command
+    }) as i32;
+    // The tools find it, with TLS, and it refuses what was revoked.
+    until("the ledger serves", || (ask(&["status", "--json", "--dir", text(&dir)]).code == Some(0)).then_some(()));
+    let status = ask(&["status", "--json", "--dir", text(&dir)]).ends(0).json();
+    assert_eq!(status["phase"], "running");
+    assert!(is_revoked());
+    end(&mut bazaar, &[pid]);
+    // `bazaar run` with the same file does not take it back either.
+    ask(&["run", "--dir", text(&dir), "--config", text(&given), "--for", "100ms", "--quiet"]);
+    assert!(is_revoked());
+}
+
+/// An authority that is at its end is replaced as its error says.
+#[test]
+fn an_authority_is_replaced_once_its_directory_is_moved_away() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    ask(&["cert", "revoke", text(&dir), "--serial", "4f0c"]).ends(0);
+    fs::rename(dir.join("tls"), dir.join("tls.old")).unwrap();
+    let shown = ask(&["cert", "show", text(&dir)]).ends(0).out;
+    assert!(shown.lines().any(|line| line.starts_with("ca ") && line.ends_with("none here")), "{shown}");
+    ask(&["init", "--tls", text(&dir)]).ends(0);
+    let shown = ask(&["cert", "show", text(&dir)]).ends(0).out;
+    assert_eq!(shown.lines().filter(|line| line.ends_with("days left")).count(), 6, "{shown}");
+    assert!(shown.contains("revoked: 4f0c"), "{shown}");
+    ask(&["init", "--tls", text(&dir)]).refused(2, &["has certificates already", "move DIR/tls away"]);
+    drop(bazaar);
+}
+
 #[test]
 fn a_member_without_tls_is_told_that_the_others_speak_it() {
     let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
@@ -611,7 +685,7 @@ fn certificates_are_shown_added_and_renewed() {
         shown.as_array().unwrap().iter().map(|line| line["member"].as_str().unwrap().to_owned()).collect()
     };
     let before = show();
-    assert_eq!(members(&before), ["ledger", "tools", "peer-0", "peer-1", "peer-2"]);
+    assert_eq!(members(&before), ["ca", "ledger", "tools", "peer-0", "peer-1", "peer-2"]);
     assert!(before.as_array().unwrap().iter().all(|line| line["state"].as_str().unwrap().ends_with("days left")));
     for line in ask(&["cert", "show", text(&dir)]).ends(0).out.lines() {
         assert!(line.chars().count() <= 80, "{line}");
@@ -625,9 +699,14 @@ fn certificates_are_shown_added_and_renewed() {
     ask(&["cert", "revoke", text(&dir)]).refused(2, &["--serial"]);
     ask(&["cert", "revoke", text(&dir), "--serial", "xyz"]).refused(2, &["xyz", "bazaar cert show"]);
     fs::remove_file(tls.join("peer-1.pem")).unwrap();
-    assert_eq!(show()[3]["state"], "none here");
+    assert_eq!(show()[4]["state"], "none here");
+    // What is wrong with the files of one is no trouble for the others.
+    let whole = fs::read(tls.join("peer-2.pem")).unwrap();
+    fs::write(tls.join("peer-2.pem"), "garbage").unwrap();
+    assert_eq!(show()[5]["state"], "unreadable");
     let added = ask(&["cert", "add", text(&dir)]).ends(0).out;
     assert!(added.starts_with("peer 1: serial ") && added.lines().count() == 3, "{added}");
+    fs::write(tls.join("peer-2.pem"), whole).unwrap();
     let renewed = ask(&["cert", "renew", text(&dir), "--peer", "0,1", "--tools", "--days", "9"]).ends(0).out;
     for who in ["peer 0: ", "peer 1: ", "the tools: "] {
         assert!(renewed.contains(who), "{renewed}");
@@ -636,8 +715,17 @@ fn certificates_are_shown_added_and_renewed() {
     let serials =
         |shown: &Value| shown.as_array().unwrap().iter().map(|line| line["serial"].clone()).collect::<Vec<_>>();
     let changed: Vec<bool> = serials(&before).iter().zip(serials(&after)).map(|(was, is)| *was != is).collect();
-    assert_eq!(changed, [false, true, true, true, false]);
-    assert_eq!(after[2]["state"], "9 days left: renew");
+    assert_eq!(changed, [false, false, true, true, true, false]);
+    assert_eq!(after[3]["state"], "9 days left: renew");
+    let authority = after[0]["serial"].as_str().unwrap();
+    ask(&["cert", "revoke", text(&dir), "--serial", authority]).refused(2, &[authority, "the authority's own"]);
+    // Nothing is wrong with the certificates that are there, but a new one cannot be written.
+    fs::remove_file(tls.join("ledger.pem")).unwrap();
+    fs::create_dir_all(tls.join("ledger.pem/full")).unwrap();
+    ask(&["cert", "renew", text(&dir), "--ledger"]).refused(3, &["cannot write", "ledger.pem"]);
+    fs::remove_dir_all(tls.join("ledger.pem")).unwrap();
+    ask(&["cert", "add", text(&dir)]).ends(0);
+    let after = show();
     // The authority's key may be elsewhere.
     fs::remove_file(tls.join("ca.key")).unwrap();
     ask(&["cert", "renew", text(&dir), "--ledger"]).refused(2, &["ca.key", "where the authority's key is"]);

@@ -625,7 +625,7 @@ impl RawConfig {
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(speed.clock_range());
         let ledger = read::ledger(&top.section("ledger")?)?;
-        let tls = read::tls(&top.section("tls")?)?;
+        let tls = if top.has("tls") { Some(read::tls(&top.section("tls")?)?) } else { None };
         let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
         let limits = read::limits(&top.section("limits")?)?;
@@ -716,8 +716,8 @@ impl BazaarConfig {
         self
     }
 
-    /// The same, with its members and certificates where `other` says that they are, and revoked what it says. Where it
-    /// says nothing, nothing has changed.
+    /// The same, with its members and certificates where `other` says that they are. Where it says nothing, nothing has
+    /// changed. What either of them says is revoked stays revoked.
     #[must_use]
     pub fn at_addresses_of(mut self, other: &BazaarConfig) -> BazaarConfig {
         let (was, now) = (&mut self.ledger, &other.ledger);
@@ -729,8 +729,10 @@ impl BazaarConfig {
                 (was.address, was.listen) = (now.address.clone(), now.listen.clone());
             }
         }
-        if other.tls.is_some() {
-            self.tls.clone_from(&other.tls);
+        if let Some(now) = &other.tls {
+            let was = self.tls.get_or_insert_with(|| now.clone());
+            was.dir.clone_from(&now.dir);
+            was.revoked.extend(now.revoked.iter().cloned());
         }
         self
     }

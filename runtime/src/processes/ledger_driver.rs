@@ -180,7 +180,7 @@ pub async fn run_ledger<S: LedgerStore>(
     let told = (status.subscribe(), ledger.secret);
     let is_encrypted = credentials.tls.is_some();
     let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, told).await.map_err(listen)?;
-    warn_of_eavesdroppers("the ledger", server.address(), is_encrypted);
+    warn_of_eavesdroppers(&Process::Ledger, server.address(), is_encrypted);
     // SPEC J2: nobody can be reached at such an address, whatever its name.
     if server.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| *address == listen_at) {
         return Err(LedgerDriverError::Wildcard(listen_at));
