@@ -8,7 +8,7 @@ use bazaar_runtime::{
         Address, BazaarConfig, Listen, Member as MemberConfig, RawConfig,
         run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
-    network::{host::Host, settings::Settings},
+    network::{directory::is_wildcard, host::Host, settings::Settings},
     processes::{
         eavesdroppers::warn_of_eavesdroppers,
         ledger_driver::{self, LedgerDriverConfig},
@@ -87,12 +87,11 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             ))
         })?;
         warn_of_eavesdroppers(&process, host.address(), credentials.tls.is_some());
-        // SPEC J2: nobody can be reached at such an address, whatever its name.
-        if host.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| address.as_str() == listen) {
+        if is_wildcard(host.address(), address.as_ref().map(Address::as_str)).await {
             return Err(Failure::Usage(format!(
-                "{listen} is {}, which stands for every address of whichever machine uses it: give {process} an \
+                "{} stands for every address of whichever machine uses it: give {process} an \
                  address in [[peer]] at which the others reach this machine",
-                host.address()
+                address.as_ref().map_or(&*listen, Address::as_str)
             )));
         }
         form.begin();

@@ -262,11 +262,7 @@ pub fn join<T, E: From<RunDirError>>(
         fs::create_dir_all(path).map_err(io_error("create", path))?;
     }
     let _turn = change_config(path)?;
-    let joined = if check_format(path)? {
-        continued(path, config)?
-    } else {
-        config.clone()
-    };
+    let joined = if check_format(path)? { continued(path, config)? } else { config.clone() };
     let admitted = admit(&joined)?;
     // Tools must find a member that has moved.
     leave_all(path, &joined)?;

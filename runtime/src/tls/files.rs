@@ -396,10 +396,7 @@ fn read_certificate(file: &Path, remedy: &str) -> Result<(CertificateDer<'static
 }
 
 /// All certificates in a file, of which there is at least one.
-fn read_certificates(
-    file: &Path,
-    remedy: &str,
-) -> Result<Vec<(CertificateDer<'static>, Facts)>, CertificateFileError> {
+fn read_certificates(file: &Path, remedy: &str) -> Result<Vec<(CertificateDer<'static>, Facts)>, CertificateFileError> {
     let bytes = read(&open(file, remedy)?, file)?;
     let certificates = CertificateDer::pem_slice_iter(&bytes).map(|certificate| {
         let certificate = certificate.map_err(|_| no_certificate(file, remedy))?;
