@@ -551,3 +551,18 @@ impl ResolvesServerCert for ByName {
         Some(Arc::clone(&own.key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPEC I7: it is said again at each attempt, and those that are equal are one line.
+    #[test]
+    fn what_is_said_of_a_clock_does_not_change_with_the_time() {
+        let said =
+            why_rejected(AlertDescription::CertificateExpired, &Facts { not_after: Seconds(1 << 34), ..nobody() });
+        let expected = "its clock says that it is not valid now. It is, from 1970-01-01T00:00:00Z to \
+                        2514-05-30T01:53:04Z, by the clock here: set the clocks";
+        assert_eq!(said, expected);
+    }
+}
