@@ -22,6 +22,7 @@ use bazaar_protocol::{
     ledger::{LedgerStatus, Secret},
 };
 use bazaar_runtime::{
+    config::run_dir,
     network::{
         hello::{self, AcceptError, ConnectError, Credentials, Purpose, Refusal, RunId, RunKey},
         host::Host,
@@ -724,6 +725,24 @@ fn a_configuration_that_is_given_takes_back_neither_a_revocation_nor_tls() {
     // `bazaar run` with the same file does not take it back either.
     ask(&["run", "--dir", text(&dir), "--config", text(&given), "--for", "100ms", "--quiet"]);
     assert!(is_revoked());
+}
+
+/// Whoever changes bazaar.toml reads it in the same turn, so that nobody's change is lost.
+#[test]
+fn what_is_revoked_at_the_same_time_is_all_revoked() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    let serials: Vec<Serial> = (0..8).map(|_| Serial::random()).collect();
+    // It was read before anything was revoked, as by a member that is just starting.
+    let stale = run_dir::config_of(&dir).unwrap();
+    std::thread::scope(|scope| {
+        for serial in &serials {
+            scope.spawn(|| run_dir::revoke(&dir, [serial.clone()]).unwrap());
+            scope.spawn(|| run_dir::join(&stale, |_| Ok::<_, run_dir::RunDirError>(())).unwrap());
+        }
+    });
+    let revoked = &run_dir::config_of(&dir).unwrap().tls().unwrap().revoked.clone();
+    assert_eq!(*revoked, serials.into_iter().collect());
+    drop(bazaar);
 }
 
 /// An authority that is at its end is replaced as its error says.
