@@ -258,8 +258,8 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
     );
     refused(
         "[ledger]\naddress = \"[fe80::1%eth0]:7000\"",
-        "bazaar.toml:2: ledger.address = \"[fe80::1%eth0]:7000\": an address with a zone, such as %eth0, means something \
-         on one machine only, and is not supported; give one that others can use",
+        "bazaar.toml:2: ledger.address = \"[fe80::1%eth0]:7000\": an address with a zone, such as %eth0, means \
+         something on one machine only, and is not supported; give one that others can use",
     );
     // However loopback is spelt, it is this machine: nobody needs the ledger's address.
     for host in ["LOCALHOST", "[::ffff:127.0.0.1]", "127.0.0.2"] {

@@ -246,9 +246,9 @@ impl RunDir {
 /// Makes the directory of a member that was started by hand one that tools can use: on several machines nobody else
 /// does. In a directory that `bazaar run` has prepared, there is nothing to do, unless an address has changed.
 ///
-/// Returns the configuration that the member is to use: the saved one of a run that is there already, with what `config`
-/// adds to it, so that no file that is given can take back a revocation or TLS. `admit` may still refuse it before
-/// anything is written; what it gives is returned as well.
+/// Returns the configuration that the member is to use: the saved one of a run that is there already, with what
+/// `config` adds to it, so that no file that is given can take back a revocation or TLS. `admit` may still refuse it
+/// before anything is written; what it gives is returned as well.
 ///
 /// # Errors
 /// When it holds something else, or a run with other parameters, or cannot be written; and what `admit` says.

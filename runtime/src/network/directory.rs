@@ -92,7 +92,8 @@ pub enum RegisterError {
 const LOOKUP: Duration = Duration::from_secs(2);
 
 /// Whether a process that listens at `listens`, and is to be reached at `address` if it says one, cannot be reached,
-/// because that stands for every address of whichever machine uses it (SPEC J2). A name is judged by what it means here.
+/// because that stands for every address of whichever machine uses it (SPEC J2). A name is judged by what it means
+/// here.
 pub async fn is_wildcard(listens: SocketAddr, address: Option<&str>) -> bool {
     let is_any = |at: SocketAddr| at.ip().to_canonical().is_unspecified();
     let Some(address) = address else { return is_any(listens) };
@@ -139,8 +140,8 @@ impl Directory {
     /// Enters a registration in place of the peer's previous one.
     ///
     /// # Errors
-    /// When the same or a later life is known from elsewhere, when an earlier one is still there, when a text is too long,
-    /// or when nobody can be reached at the address. Nothing has changed then.
+    /// When the same or a later life is known from elsewhere, when an earlier one is still there, when a text is too
+    /// long, or when nobody can be reached at the address. Nothing has changed then.
     pub fn register(&mut self, registration: Registration) -> Result<Line, RegisterError> {
         if registration.address.len() > MAX_TEXT || registration.host.len() > MAX_TEXT {
             return Err(RegisterError::TooLong);

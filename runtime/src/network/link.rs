@@ -261,8 +261,8 @@ enum OpenError {
 }
 
 impl OpenError {
-    /// Whether somebody has to do something about it. Nobody has to where another member is at the address: the peer has
-    /// stopped, or its port was used again, and the directory knows more once the peer is back.
+    /// Whether somebody has to do something about it. Nobody has to where another member is at the address: the peer
+    /// has stopped, or its port was used again, and the directory knows more once the peer is back.
     fn is_about_certificates(&self) -> bool {
         match self {
             OpenError::Connect { error, .. } => error.is_about_certificates() && !error.is_another_member(),

@@ -49,8 +49,8 @@ pub fn replace_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Writes several files of a directory in place of those that may be there. All are on the disk under other names before
-/// the first takes its place: where there is no room for one of them, what was there is still there.
+/// Writes several files in place of those that may be there. All are on the disk under other names before the first
+/// takes its place: where there is no room for one of them, what was there is still there.
 ///
 /// # Errors
 /// When one cannot be written.

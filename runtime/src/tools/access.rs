@@ -346,8 +346,8 @@ impl Run {
         self.connect(&[peer], &entry.registration.address).await.map_err(|error| host_fault(peer, error))
     }
 
-    /// Opens a connection to the process at `address`, which hosts any of these peers; or says in words why that cannot be
-    /// done.
+    /// Opens a connection to the process at `address`, which hosts any of these peers; or says in words why that cannot
+    /// be done.
     async fn connect(&self, peers: &[PeerId], address: &str) -> Result<HostToolsClient, String> {
         let credentials = self.credentials().map_err(|error| error.to_string())?;
         let mut why = "no peer is known to be there".to_owned();
