@@ -256,6 +256,15 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
         "[ledger]\nlisten = \"h:65536\"",
         "bazaar.toml:2: ledger.listen = \"h:65536\": the port must be from 0 (any free one) to 65535",
     );
+    refused(
+        "[ledger]\naddress = \"[fe80::1%eth0]:7000\"",
+        "bazaar.toml:2: ledger.address = \"[fe80::1%eth0]:7000\": an address with a zone, such as %eth0, means \
+         something on one machine only, and is not supported; give one that others can use",
+    );
+    // However loopback is spelt, it is this machine: nobody needs the ledger's address.
+    for host in ["LOCALHOST", "[::ffff:127.0.0.1]", "127.0.0.2"] {
+        check(&format!("[[peer]]\nid = 1\nlisten = \"{host}:0\"")).unwrap();
+    }
     // One place is enough where they are the same, and any free port is found through the directory.
     let config = check("[ledger]\nlisten = \"[::1]:7000\"\n[[peer]]\nid = 1\nlisten = \"[::1]:0\"").unwrap();
     assert_eq!(config.ledger().address.as_ref().unwrap().as_str(), "[::1]:7000");
@@ -271,7 +280,9 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
 /// SPEC J1.
 #[test]
 fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
-    assert_eq!(check("[tls]\n").unwrap().tls(), None);
+    let missing = "tls.dir is missing: say in which directory the certificates are (`bazaar init --tls` makes one), or \
+                   leave [tls] out: then connections are not encrypted";
+    refused("[tls]\n", &format!("bazaar.toml:1: {missing}"));
     let config = check("dir = \"/run\"\n[tls]\ndir = \"/run/tls\"\nrevoked = [\"4F:0c\", \"12\"]").unwrap();
     let tls = config.tls().unwrap();
     assert_eq!(tls.dir, Path::new("/run/tls"));
@@ -281,11 +292,7 @@ fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
     let other = check("dir = \"/run\"\n[tls]\ndir = \"/elsewhere\"").unwrap();
     assert_eq!(config.differences(&other), Vec::<String>::new(), "certificates may be renewed and moved");
     let right = "must be a list of serial numbers, as `bazaar cert show` prints them";
-    refused(
-        "[tls]\nrevoked = []",
-        "bazaar.toml:1: tls.dir is missing: say in which directory the certificates are; \
-        `bazaar init --tls` makes one",
-    );
+    refused("[tls]\nrevoked = []", &format!("bazaar.toml:1: {missing}"));
     refused("[tls]\ndir = \"\"", "bazaar.toml:2: tls.dir = \"\": must name a directory");
     refused("[tls]\ndir = \"x\"\nrevoked = [\"g\"]", &format!("bazaar.toml:3: tls.revoked = \"g\": {right}"));
     refused("[tls]\ndir = \"x\"\nrevoked = [12]", &format!("bazaar.toml:3: tls.revoked = 12: {right}"));

@@ -22,6 +22,7 @@ use bazaar_protocol::{
     ledger::{LedgerStatus, Secret},
 };
 use bazaar_runtime::{
+    config::run_dir,
     network::{
         hello::{self, AcceptError, ConnectError, Credentials, Purpose, Refusal, RunId, RunKey},
         host::Host,
@@ -81,7 +82,7 @@ fn credentials<'a>(
     revoked: impl IntoIterator<Item = Serial>,
 ) -> Credentials {
     let shows = shows.into_iter().map(|(of, issued)| (of, pair(issued)));
-    let tls = Tls::new(RUN, trusts, shows, revoked.into_iter().collect()).unwrap();
+    let tls = Tls::new(RUN, std::slice::from_ref(trusts), shows, revoked.into_iter().collect()).unwrap();
     Credentials { run: RUN, key: RunKey::from_bytes([1; 32]), tls: Some(tls) }
 }
 
@@ -360,6 +361,121 @@ async fn the_key_is_still_asked_for_and_so_is_a_certificate() {
     assert_eq!(Reason::from(&error), Reason::NoCertificate, "{error}");
 }
 
+/// Configuration of a connector that shows this chain of certificates and speaks for itself, with all that rustls has.
+fn raw_connector(trusts: &CertificateDer<'_>, chain: &[&Issued]) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusts.clone().into_owned()).unwrap();
+    let certificates = chain.iter().map(|issued| pair(issued).certificate).collect();
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates, pair(chain[0]).key)
+        .unwrap()
+}
+
+/// SPEC J1: nor does a certificate make others: 3 signs one for 4, and shows its own as that of the issuer.
+#[tokio::test]
+async fn a_members_certificate_issues_none() {
+    let (authority, trusted) = authority();
+    let (three, ledger) =
+        (authority.issue(RUN, peer(3), 9).unwrap(), authority.issue(RUN, Identity::Ledger, 9).unwrap());
+    let key = rcgen::KeyPair::from_pem(&three.key).unwrap();
+    let as_authority = Authority::of(&pair(&three).certificate, facts(&three).not_after, key).unwrap();
+    let four = as_authority.issue(RUN, peer(4), 9).unwrap();
+    let acceptor = credentials(&trusted, [(Identity::Ledger, &ledger)], []);
+    let ends = meet(&credentials(&trusted, [(peer(4), &four)], []), to_ledger(4), &acceptor).await;
+    ends.is_counted_as(Reason::CertificateForeign);
+
+    let config = raw_connector(&trusted, &[&four, &three]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from(Identity::Ledger.dns_name(RUN)).unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await
+    };
+    let accept = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        hello::accept(stream, &acceptor, &settings(), |_| Ok(())).await.map(drop)
+    };
+    let (read, accepted) = timeout(SOON, async { tokio::join!(connect, accept) }).await.unwrap();
+    assert!(read.is_err(), "{read:?}");
+    let error = accepted.unwrap_err().to_string();
+    assert!(error.contains("its certificate") && error.contains("peer-4") && error.contains("not accepted"), "{error}");
+}
+
+/// SPEC J1: a certificate with two names is for neither of them.
+#[tokio::test]
+async fn a_certificate_with_two_names_speaks_for_nobody() {
+    let (key, issued) = {
+        let (_, issued) = Authority::new(RUN).unwrap();
+        (rcgen::KeyPair::from_pem(&issued.key).unwrap(), issued)
+    };
+    let trusted = pair(&issued).certificate;
+    let issuer = rcgen::Issuer::from_ca_cert_der(&trusted, &key).unwrap();
+    let of_both = rcgen::KeyPair::generate().unwrap();
+    let names = [peer(3).dns_name(RUN), peer(4).dns_name(RUN)];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&of_both, &issuer).unwrap().pem();
+    let both = Issued { certificate, key: of_both.serialize_pem() };
+    let authority = Authority::of(&trusted, facts(&issued).not_after, rcgen::KeyPair::from_pem(&issued.key).unwrap());
+    let ledger = authority.unwrap().issue(RUN, Identity::Ledger, 9).unwrap();
+    let acceptor = credentials(&trusted, [(Identity::Ledger, &ledger)], []);
+    for id in [3, 4] {
+        let ends = meet(&credentials(&trusted, [(peer(id), &both)], []), to_ledger(id), &acceptor).await;
+        ends.say(&["no member of this run"], &["no member of this run"]);
+        ends.is_counted_as(Reason::CertificateOfAnother);
+    }
+}
+
+/// SPEC J1: only TLS 1.3 is spoken, and no session is resumed: nothing is given to a connector to resume one with.
+#[tokio::test]
+async fn only_tls_1_3_is_spoken_and_nothing_is_resumed() {
+    let (authority, trusted) = authority();
+    let (three, ledger) =
+        (authority.issue(RUN, peer(3), 9).unwrap(), authority.issue(RUN, Identity::Ledger, 9).unwrap());
+    let acceptor = credentials(&trusted, [(Identity::Ledger, &ledger)], []);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let quick = Settings { handshake: Duration::from_secs(2), ..Settings::default() };
+    let accept = async || {
+        let (stream, _) = listener.accept().await.unwrap();
+        hello::accept(stream, &acceptor, &quick, |_| Ok(())).await.map(drop)
+    };
+    // It keeps what it is given for the next time, as rustls does unless it is told otherwise.
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(raw_connector(&trusted, &[&three])));
+    let connect = async || {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from(Identity::Ledger.dns_name(RUN)).unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        // The beginning of the hello comes after any ticket.
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut [0; 4]).await.unwrap();
+        let session = stream.get_ref().1;
+        (session.protocol_version(), session.handshake_kind(), session.tls13_tickets_received())
+    };
+    for _ in 0..2 {
+        let (session, _) = timeout(SOON, async { tokio::join!(connect(), accept()) }).await.unwrap();
+        assert_eq!(session.0, Some(rustls::ProtocolVersion::TLSv1_3));
+        assert_eq!((session.1, session.2), (Some(rustls::HandshakeKind::Full), 0));
+    }
+    // The hello of a connector whose latest version is 1.2: one cipher suite, groups and signatures of that time.
+    let extensions: &[u8] = &[0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 4, 0, 2, 4, 3];
+    let hello = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0, 0, extensions.len() as u8], extensions].concat();
+    let record = [&[0x16, 3, 1, 0, hello.len() as u8 + 4, 1, 0, 0, hello.len() as u8][..], &hello].concat();
+    let old = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &record).await.unwrap();
+        let mut alert = [0; 7];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut alert).await.unwrap();
+        alert
+    };
+    let (alert, accepted) = timeout(SOON, async { tokio::join!(old, accept()) }).await.unwrap();
+    let protocol_version = 70;
+    assert_eq!((alert[0], alert[5], alert[6]), (0x15, 2, protocol_version), "{alert:?}");
+    accepted.unwrap_err();
+}
+
 /// What a host and a ledger have refused, as they tell the tools.
 async fn refused_at_ledger(address: SocketAddr, tools: &Credentials) -> Counts {
     let ledger = tools::ledger(address, tools, &settings()).await.unwrap();
@@ -553,6 +669,98 @@ fn a_revoked_certificate_is_refused_by_processes_and_status_and_a_renewed_one_is
     end(&mut bazaar, &pids);
 }
 
+/// The certificate that is to be refused may be the one that another has replaced.
+#[test]
+fn the_certificate_that_a_renewal_replaces_is_named_and_can_be_revoked() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    let line = || -> (String, String) {
+        let shown = ask(&["cert", "show", text(&dir), "--json"]).ends(0).json();
+        let line = shown.as_array().unwrap().iter().find(|line| line["member"] == "peer-2").unwrap();
+        (line["serial"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned())
+    };
+    let (former, _) = line();
+    let renewed = ask(&["cert", "renew", text(&dir), "--peer", "2"]).ends(0).out;
+    let command = format!("bazaar cert revoke {} --serial {former}\n", text(&dir));
+    assert!(renewed.contains(&format!("replaces serial {former}\n")) && renewed.contains(&command), "{renewed}");
+    let revoked = ask(&["cert", "revoke", text(&dir), "--serial", &former]).ends(0).out;
+    // All copies of the tools' certificate are one, and whoever has it needs no other.
+    assert!(revoked.contains("tools.pem") && revoked.contains("--tools"), "{revoked}");
+    assert!(line().1.ends_with("days left"), "the new one is not refused: {:?}", line());
+    let revoked = ask(&["cert", "revoke", text(&dir), "--tools"]).ends(0).out;
+    assert!(!revoked.contains("tools.pem"), "{revoked}");
+    drop(bazaar);
+}
+
+/// SPEC J1: what was revoked stays revoked, and a run with certificates keeps them, whatever a file says that a member
+/// is started with.
+#[test]
+fn a_configuration_that_is_given_takes_back_neither_a_revocation_nor_tls() {
+    let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
+    let given = bazaar.home().join("other.toml");
+    let saved = fs::read_to_string(dir.join("bazaar.toml")).unwrap();
+    let moved = saved.replacen("dir = \".\"", &format!("dir = \"{}\"", text(&dir)), 1);
+    let with_tls = moved.replacen("dir = \"tls\"", &format!("dir = \"{}\"", text(&dir.join("tls"))), 1);
+    let without = moved.replacen("[tls]\ndir = \"tls\"\n", "", 1);
+    assert!(with_tls != moved && without != moved, "{moved}");
+    ask(&["cert", "revoke", text(&dir), "--peer", "2"]).ends(0);
+    let is_revoked = || fs::read_to_string(dir.join("bazaar.toml")).unwrap().contains("revoked = [");
+    for config in [with_tls, without.clone()] {
+        fs::write(&given, config).unwrap();
+        let mut command = bazaar::bazaar();
+        command.args(["peer", "--id", "2", "--until-stdin-closes", "--config", text(&given)]);
+        Answer::of(command).refused(2, &["peer-2.pem is revoked here"]);
+        assert!(is_revoked());
+    }
+    let pid = bazaar.start_with({
+        let mut command = bazaar::bazaar();
+        command.args(["ledger", "--json", "--config", text(&given)]);
+        command
+    }) as i32;
+    // The tools find it, with TLS, and it refuses what was revoked.
+    until("the ledger serves", || (ask(&["status", "--json", "--dir", text(&dir)]).code == Some(0)).then_some(()));
+    let status = ask(&["status", "--json", "--dir", text(&dir)]).ends(0).json();
+    assert_eq!(status["phase"], "running");
+    assert!(is_revoked());
+    end(&mut bazaar, &[pid]);
+    // `bazaar run` with the same file does not take it back either.
+    ask(&["run", "--dir", text(&dir), "--config", text(&given), "--for", "100ms", "--quiet"]);
+    assert!(is_revoked());
+}
+
+/// Whoever changes bazaar.toml reads it in the same turn, so that nobody's change is lost.
+#[test]
+fn what_is_revoked_at_the_same_time_is_all_revoked() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    let serials: Vec<Serial> = (0..8).map(|_| Serial::random()).collect();
+    // It was read before anything was revoked, as by a member that is just starting.
+    let stale = run_dir::config_of(&dir).unwrap();
+    std::thread::scope(|scope| {
+        for serial in &serials {
+            scope.spawn(|| run_dir::revoke(&dir, [serial.clone()]).unwrap());
+            scope.spawn(|| run_dir::join(&stale, |_| Ok::<_, run_dir::RunDirError>(())).unwrap());
+        }
+    });
+    let revoked = &run_dir::config_of(&dir).unwrap().tls().unwrap().revoked.clone();
+    assert_eq!(*revoked, serials.into_iter().collect());
+    drop(bazaar);
+}
+
+/// An authority that is at its end is replaced as its error says.
+#[test]
+fn an_authority_is_replaced_once_its_directory_is_moved_away() {
+    let (bazaar, dir) = by_hand("127.0.0.1:1");
+    ask(&["cert", "revoke", text(&dir), "--serial", "4f0c"]).ends(0);
+    fs::rename(dir.join("tls"), dir.join("tls.old")).unwrap();
+    let shown = ask(&["cert", "show", text(&dir)]).ends(0).out;
+    assert!(shown.lines().any(|line| line.starts_with("ca ") && line.ends_with("none here")), "{shown}");
+    ask(&["init", "--tls", text(&dir)]).ends(0);
+    let shown = ask(&["cert", "show", text(&dir)]).ends(0).out;
+    assert_eq!(shown.lines().filter(|line| line.ends_with("days left")).count(), 6, "{shown}");
+    assert!(shown.contains("revoked: 4f0c"), "{shown}");
+    ask(&["init", "--tls", text(&dir)]).refused(2, &["has certificates already", "move DIR/tls away"]);
+    drop(bazaar);
+}
+
 #[test]
 fn a_member_without_tls_is_told_that_the_others_speak_it() {
     let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
@@ -611,7 +819,7 @@ fn certificates_are_shown_added_and_renewed() {
         shown.as_array().unwrap().iter().map(|line| line["member"].as_str().unwrap().to_owned()).collect()
     };
     let before = show();
-    assert_eq!(members(&before), ["ledger", "tools", "peer-0", "peer-1", "peer-2"]);
+    assert_eq!(members(&before), ["ca", "ledger", "tools", "peer-0", "peer-1", "peer-2"]);
     assert!(before.as_array().unwrap().iter().all(|line| line["state"].as_str().unwrap().ends_with("days left")));
     for line in ask(&["cert", "show", text(&dir)]).ends(0).out.lines() {
         assert!(line.chars().count() <= 80, "{line}");
@@ -625,9 +833,14 @@ fn certificates_are_shown_added_and_renewed() {
     ask(&["cert", "revoke", text(&dir)]).refused(2, &["--serial"]);
     ask(&["cert", "revoke", text(&dir), "--serial", "xyz"]).refused(2, &["xyz", "bazaar cert show"]);
     fs::remove_file(tls.join("peer-1.pem")).unwrap();
-    assert_eq!(show()[3]["state"], "none here");
+    assert_eq!(show()[4]["state"], "none here");
+    // What is wrong with the files of one is no trouble for the others.
+    let whole = fs::read(tls.join("peer-2.pem")).unwrap();
+    fs::write(tls.join("peer-2.pem"), "garbage").unwrap();
+    assert_eq!(show()[5]["state"], "unreadable");
     let added = ask(&["cert", "add", text(&dir)]).ends(0).out;
     assert!(added.starts_with("peer 1: serial ") && added.lines().count() == 3, "{added}");
+    fs::write(tls.join("peer-2.pem"), whole).unwrap();
     let renewed = ask(&["cert", "renew", text(&dir), "--peer", "0,1", "--tools", "--days", "9"]).ends(0).out;
     for who in ["peer 0: ", "peer 1: ", "the tools: "] {
         assert!(renewed.contains(who), "{renewed}");
@@ -636,8 +849,17 @@ fn certificates_are_shown_added_and_renewed() {
     let serials =
         |shown: &Value| shown.as_array().unwrap().iter().map(|line| line["serial"].clone()).collect::<Vec<_>>();
     let changed: Vec<bool> = serials(&before).iter().zip(serials(&after)).map(|(was, is)| *was != is).collect();
-    assert_eq!(changed, [false, true, true, true, false]);
-    assert_eq!(after[2]["state"], "9 days left: renew");
+    assert_eq!(changed, [false, false, true, true, true, false]);
+    assert_eq!(after[3]["state"], "9 days left: renew");
+    let authority = after[0]["serial"].as_str().unwrap();
+    ask(&["cert", "revoke", text(&dir), "--serial", authority]).refused(2, &[authority, "the authority's own"]);
+    // Nothing is wrong with the certificates that are there, but a new one cannot be written.
+    fs::remove_file(tls.join("ledger.pem")).unwrap();
+    fs::create_dir_all(tls.join("ledger.pem/full")).unwrap();
+    ask(&["cert", "renew", text(&dir), "--ledger"]).refused(3, &["cannot write", "ledger.pem"]);
+    fs::remove_dir_all(tls.join("ledger.pem")).unwrap();
+    ask(&["cert", "add", text(&dir)]).ends(0);
+    let after = show();
     // The authority's key may be elsewhere.
     fs::remove_file(tls.join("ca.key")).unwrap();
     ask(&["cert", "renew", text(&dir), "--ledger"]).refused(2, &["ca.key", "where the authority's key is"]);
@@ -696,11 +918,126 @@ fn a_wildcard_is_listened_on_and_never_told_and_without_tls_it_is_warned_of() {
     }
 }
 
+/// Says that a test is skipped. libtest captures the output of the printing macros but not this.
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
+}
+
+/// SPEC J1: so it is for peers.
+#[test]
+fn peers_that_listen_beyond_loopback_without_tls_are_warned_of() {
+    for (ids, says) in [("0", "peer 0 listens at 0.0.0.0:"), ("0,1", "peers 0,1 listen at 0.0.0.0:")] {
+        let port = free_port("0.0.0.0");
+        let members: String = (0..2)
+            .map(|id| format!("[[peer]]\nid = {id}\nlisten = \"0.0.0.0:{port}\"\naddress = \"127.0.0.1:{port}\"\n"))
+            .collect();
+        let key = "5a".repeat(32);
+        let config = format!("key = \"{key}\"\npeers = 3\ndir = \"run\"\nledger.address = \"127.0.0.1:1\"\n{members}");
+        let mut bazaar = Bazaar::new(&config);
+        let mut command = bazaar::bazaar();
+        command.args(["peer", "--json", "--id", ids, "--config", text(&bazaar.home().join("given.toml"))]);
+        let pid = bazaar.start_with(command) as i32;
+        let errors = said_at_start(&mut bazaar, pid, || StdStream::connect(("127.0.0.2", port)).is_ok());
+        assert!(errors.contains(&format!("warning: {says}{port} without TLS")), "{errors}");
+    }
+}
+
+/// SPEC J2: whatever name it has. In a mount namespace of its own, a test can give it one.
+#[test]
+fn a_wildcard_is_not_told_by_another_name_either() {
+    let home = tempfile::tempdir().unwrap();
+    let hosts = home.path().join("hosts");
+    fs::write(&hosts, "0.0.0.0 everywhere.bazaar.test\n127.0.0.1 localhost\n").unwrap();
+    let apart = apart(&hosts);
+    if !is_apart(&apart, "everywhere.bazaar.test") {
+        skip("a_wildcard_is_not_told_by_another_name_either", NO_NAMESPACE);
+        return;
+    }
+    let port = free_port("0.0.0.0");
+    let everywhere = format!("everywhere.bazaar.test:{port}");
+    let alone = format!("listen = \"{everywhere}\"\n");
+    let told = format!("listen = \"0.0.0.0:{port}\"\naddress = \"{everywhere}\"\n");
+    for addresses in [alone, told] {
+        for (args, at) in [(&["ledger"][..], "[ledger]\n"), (&["peer", "--id", "0"], "[[peer]]\nid = 0\n")] {
+            let far = if args == ["ledger"] { "" } else { "ledger.address = \"127.0.0.1:1\"\n" };
+            let dir = home.path().join(format!("run-{}", rand::random::<u32>()));
+            let head = format!("key = \"{}\"\npeers = 3\ndir = \"{}\"\n", "5a".repeat(32), text(&dir));
+            let given = home.path().join("given.toml");
+            fs::write(&given, format!("{head}{far}{at}{addresses}")).unwrap();
+            let program = env!("CARGO_BIN_EXE_bazaar");
+            let config = ["--until-stdin-closes", "--config", text(&given)];
+            let refused = Answer::of(apart(&[&[program], args, &config].concat()));
+            assert_ne!(refused.code, Some(0), "{addresses} {args:?}");
+            assert!(refused.err.contains("every address"), "{}", refused.err);
+        }
+    }
+}
+
+const NO_NAMESPACE: &str = "this machine lets no test have a mount namespace of its own";
+
+/// Makes commands that are run where this file says what names mean.
+fn apart(hosts: &Path) -> impl Fn(&[&str]) -> Command {
+    move |inside: &[&str]| {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(hosts).args(inside);
+        command
+    }
+}
+
+fn is_apart(apart: &impl Fn(&[&str]) -> Command, name: &str) -> bool {
+    apart(&["grep", "-q", name, "/etc/hosts"]).output().is_ok_and(|done| done.status.success())
+}
+
+/// A process whose peers are not all there any more is asked by the name of one that is.
+#[test]
+fn a_process_that_hosts_fewer_peers_than_the_directory_says_is_up() {
+    let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
+    let address = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let file = dir.join("bazaar.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let both = [0, 1].iter().fold(config, |config, id| {
+        config.replace(&format!("id = {id}\n"), &format!("id = {id}\naddress = \"{address}\"\n"))
+    });
+    fs::write(&file, both).unwrap();
+    let ledger = start(&mut bazaar, &dir, &["ledger"]);
+    let peers = start(&mut bazaar, &dir, &["peer", "--id", "0,1"]);
+    let up = || -> Option<Vec<bool>> {
+        let answer = ask(&["status", "--json", "--dir", text(&dir)]);
+        let status = (answer.code == Some(0)).then(|| answer.json())?;
+        Some(status["peers"].as_array()?.iter().map(|peer| peer["up"] == true).collect())
+    };
+    until("both are up", || (up()? == [true, true, false]).then_some(()));
+    bazaar.signal(peers, Signal::SIGTERM);
+    until("both are gone", || (!bazaar.processes().contains_key(&peers)).then_some(()));
+    let one = start(&mut bazaar, &dir, &["peer", "--id", "1"]);
+    until("the one that is there is up", || (up()? == [false, true, false]).then_some(()));
+    end(&mut bazaar, &[ledger, one]);
+}
+
+/// Without their certificate, the tools cannot know how the run is, and say so.
+#[test]
+fn tools_without_a_certificate_say_that_they_need_one() {
+    let (mut bazaar, dir) = by_hand(&format!("127.0.0.1:{}", free_port("127.0.0.1")));
+    let ledger = start(&mut bazaar, &dir, &["ledger"]);
+    until("it serves, and says which process it is", || dir.join("ledger/pid").exists().then_some(()));
+    let (file, away) = (dir.join("tls/tools.pem"), dir.join("tls/away.pem"));
+    fs::rename(&file, &away).unwrap();
+    for args in [&["status"][..], &["books", "sales"], &["cut", "0", "1"], &["resign"]] {
+        let args = [args, &["--dir", text(&dir)]].concat();
+        ask(&args).refused(2, &["tools.pem", "there is no such file", "bazaar cert add DIR --tools"]);
+    }
+    end(&mut bazaar, &[ledger]);
+    // What is in files can be read without, as soon as the system has forgotten the process.
+    let books = || ask(&["books", "sales", "--dir", text(&dir)]);
+    until("the books are read from files", || (books().code == Some(0)).then_some(()));
+}
+
 /// SPEC J2: the whole market on IPv6.
 #[test]
 fn a_bazaar_trades_over_ipv6() {
     if StdListener::bind("[::1]:0").is_err() {
-        eprintln!("SKIPPED: this machine has no IPv6 loopback");
+        skip("a_bazaar_trades_over_ipv6", "this machine has no IPv6 loopback");
         return;
     }
     let peers: String = (0..3).map(|id| format!("[[peer]]\nid = {id}\nlisten = \"[::1]:0\"\n")).collect();
@@ -763,14 +1100,9 @@ fn a_ledger_whose_name_gets_another_address_is_found_there() {
     let hosts = bazaar.home().join("hosts");
     let is_at = |address: &str| fs::write(&hosts, format!("{address} ledger.bazaar.test localhost\n")).unwrap();
     is_at("127.0.0.1");
-    let apart = |inside: &[&str]| {
-        let mut command = Command::new("unshare");
-        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&hosts).args(inside);
-        command
-    };
-    if !apart(&["grep", "-q", "ledger.bazaar.test", "/etc/hosts"]).output().is_ok_and(|done| done.status.success()) {
-        eprintln!("SKIPPED: this machine lets no test have a mount namespace of its own");
+    let apart = apart(&hosts);
+    if !is_apart(&apart, "ledger.bazaar.test") {
+        skip("a_ledger_whose_name_gets_another_address_is_found_there", NO_NAMESPACE);
         return;
     }
     let file = dir.join("bazaar.toml");

@@ -12,7 +12,7 @@ use bazaar_runtime::{
         run_dir::{self, RunDir, config_file},
     },
     network::hello::RunId,
-    system::output,
+    system::output::{self, complain},
     tls::{
         Identity,
         authority::Authority,
@@ -42,8 +42,11 @@ pub fn init(dir: &Path, flags: &Init) -> Result<ExitCode, Failure> {
         seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))
     };
     let mut taken = RunDir::take(dir, file, ask, |config| match config.tls() {
+        // Its authority is to be replaced, and has been moved away.
+        Some(tls) if tls.dir == tls_dir(config) && !CertificateDir::at(&tls.dir).authority_file().exists() => Ok(()),
         Some(tls) => Err(Failure::Usage(format!(
-            "its configuration has certificates already, in {}: `bazaar cert` adds and renews them",
+            "its configuration has certificates already, in {}: `bazaar cert` adds and renews them; for a new \
+             authority, move DIR/tls away first",
             output::shown(&tls.dir)
         ))),
         None => Ok(()),
@@ -66,15 +69,21 @@ pub fn init(dir: &Path, flags: &Init) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the certificates of a run go.
+fn tls_dir(config: &BazaarConfig) -> PathBuf {
+    config.dir().join("tls")
+}
+
 fn make_all(taken: &mut RunDir, days: u32) -> Result<(), Failure> {
     let run = key_of(taken.config())?.run;
-    let path = taken.config().dir().join("tls");
+    let path = tls_dir(taken.config());
     let dir = CertificateDir::at(&path);
     let authority = dir.create(run)?;
     for identity in Identity::all(taken.config().peers()) {
         make(&dir, &authority, run, identity, days)?;
     }
-    Ok(taken.set_tls(TlsSettings { dir: path, revoked: Default::default() })?)
+    let revoked = taken.config().tls().map(|tls| tls.revoked.clone()).unwrap_or_default();
+    Ok(taken.set_tls(TlsSettings { dir: path, revoked })?)
 }
 
 fn make(
@@ -141,10 +150,17 @@ impl Certified {
     fn make(&self, of: &[Identity], days: u32) -> Result<ExitCode, Failure> {
         let authority = self.certificates.authority()?;
         let mut text = String::new();
+        let mut replaced = Vec::new();
         for identity in of {
+            // One that cannot be read has no number that could be revoked.
+            let former = self.certificates.facts(*identity).ok().flatten();
             make(&self.certificates, &authority, self.run, *identity, days)?;
             if let Some(Facts { serial, not_after, .. }) = self.certificates.facts(*identity)? {
                 text += &format!("{identity}: serial {serial}, valid until {not_after}\n");
+            }
+            if let Some(Facts { serial, .. }) = former {
+                text += &format!("  replaces serial {serial}\n");
+                replaced.push(serial.to_string());
             }
         }
         text += &format!(
@@ -152,6 +168,14 @@ impl Certified {
              when it is started\n",
             output::shown(&self.settings.dir)
         );
+        if !replaced.is_empty() {
+            text += &format!(
+                "what they replace is accepted until it expires; to have it refused:\nbazaar cert revoke {} --serial \
+                 {}\n",
+                output::shown(&self.dir),
+                replaced.join(",")
+            );
+        }
         print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -159,15 +183,10 @@ impl Certified {
     /// The state of a certificate, in few words.
     fn state(&self, of: Identity, facts: &Facts) -> String {
         let loaded = self.certificates.load(self.run, [of], &self.settings.revoked);
-        let Err(error) = loaded else {
-            let left = (facts.not_after.0 - Seconds::now().0) / 86_400;
-            let left_in_words = format!("{} left", counted(u32::try_from(left).unwrap_or(u32::MAX), "day"));
-            return if left < SOON { format!("{left_in_words}: renew") } else { left_in_words };
-        };
+        let Err(error) = loaded else { return left(facts) };
         match error {
             CertificateFileError::Refused { fault, .. } => match fault {
-                CertificateFault::Untimely(Untimely::Expired { .. }) => "expired",
-                CertificateFault::Untimely(Untimely::NotYet { .. }) => "not valid yet",
+                CertificateFault::Untimely(untimely) => out_of_time(untimely),
                 CertificateFault::Foreign => "foreign",
                 CertificateFault::Revoked => "revoked",
                 CertificateFault::OfAnother(_) => "another's",
@@ -175,7 +194,8 @@ impl Certified {
             },
             CertificateFileError::OfAnother { .. } => "another's",
             CertificateFileError::Missing { .. } => "no key here",
-            CertificateFileError::Exposed { .. } => "exposed key",
+            CertificateFileError::Exposed { .. } | CertificateFileError::Owned { .. } => "exposed key",
+            CertificateFileError::Writable { .. } => "exposed",
             CertificateFileError::Mismatch { .. } => "another key",
             CertificateFileError::Io { .. }
             | CertificateFileError::Unreadable { .. }
@@ -186,29 +206,63 @@ impl Certified {
     }
 }
 
+/// How long a certificate is valid, in few words.
+fn left(facts: &Facts) -> String {
+    let left = (facts.not_after.0 - Seconds::now().0) / 86_400;
+    let left_in_words = format!("{} left", counted(u32::try_from(left).unwrap_or(u32::MAX), "day"));
+    if left < SOON { format!("{left_in_words}: renew") } else { left_in_words }
+}
+
+fn out_of_time(untimely: Untimely) -> &'static str {
+    match untimely {
+        Untimely::Expired { .. } => "expired",
+        Untimely::NotYet { .. } => "not valid yet",
+    }
+}
+
+/// Whose a certificate is, what is in it if there is one that can be read, and its state in few words.
+type Line = (String, Option<Facts>, String);
+
+/// The lines of the authority: one, or several while one takes over from another.
+fn authority_lines(certificates: &CertificateDir) -> Vec<Line> {
+    let line = |facts: Option<Facts>, state: String| ("ca".to_owned(), facts, state);
+    match certificates.authority_facts() {
+        Err(_) => vec![line(None, "unreadable".to_owned())],
+        Ok(none) if none.is_empty() => vec![line(None, "none here".to_owned())],
+        Ok(authorities) => {
+            let state = |facts: &Facts| match facts.is_valid_at(Seconds::now()) {
+                _ if !facts.is_authority => "no authority's".to_owned(),
+                Ok(()) => left(facts),
+                Err(untimely) => out_of_time(untimely).to_owned(),
+            };
+            authorities.into_iter().map(|facts| line(Some(facts.clone()), state(&facts))).collect()
+        }
+    }
+}
+
 fn show(flags: &CertShow) -> Result<ExitCode, Failure> {
     let run = Certified::at(&flags.dir)?;
-    let lines = run.all().map(|of| {
-        let facts = run.certificates.facts(of)?;
-        let state = facts.as_ref().map_or_else(|| "none here".to_owned(), |facts| run.state(of, facts));
-        Ok((of, facts, state))
-    });
-    let lines = lines.collect::<Result<Vec<_>, CertificateFileError>>()?;
+    let member_line = |of: Identity| match run.certificates.facts(of) {
+        Ok(Some(facts)) => (of.file_stem(), Some(facts.clone()), run.state(of, &facts)),
+        Ok(None) => (of.file_stem(), None, "none here".to_owned()),
+        Err(_) => (of.file_stem(), None, "unreadable".to_owned()),
+    };
+    let lines: Vec<Line> = authority_lines(&run.certificates).into_iter().chain(run.all().map(member_line)).collect();
     if flags.json {
-        let line = |(of, facts, state): &(Identity, Option<Facts>, String)| {
+        let line = |(of, facts, state): &Line| {
             let serial = facts.as_ref().map(|facts| facts.serial.to_string());
             let from = facts.as_ref().map(|facts| facts.not_before.to_string());
             let until = facts.as_ref().map(|facts| facts.not_after.to_string());
-            json!({ "member": of.file_stem(), "serial": serial, "from": from, "until": until, "state": state })
+            json!({ "member": of, "serial": serial, "from": from, "until": until, "state": state })
         };
         print_json(&lines.iter().map(line).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let row = |(of, facts, state): &(Identity, Option<Facts>, String)| {
+    let row = |(of, facts, state): &Line| {
         let none = || "-".to_owned();
         let serial = facts.as_ref().map_or_else(none, |facts| facts.serial.to_string());
         let until = facts.as_ref().map_or_else(none, |facts| facts.not_after.to_string());
-        vec![of.file_stem(), serial, until, state.clone()]
+        vec![of.clone(), serial, until, state.clone()]
     };
     let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
     let mut text = table(&["member", "serial", "valid until", "state"], &rows);
@@ -230,15 +284,18 @@ fn add(flags: &CertMake) -> Result<ExitCode, Failure> {
     }
     let mut missing = Vec::new();
     for of in wanted {
-        match run.certificates.facts(of)? {
-            None => missing.push(of),
-            Some(_) if are_named => {
+        match run.certificates.facts(of) {
+            Ok(None) => missing.push(of),
+            // That of one member keeps nobody else from getting one.
+            Err(error) if !are_named => complain(&format!("warning: {error}")),
+            Err(error) => return Err(error.into()),
+            Ok(Some(_)) if are_named => {
                 return Err(Failure::Usage(format!(
                     "{of} has a certificate already, {}: `bazaar cert renew` makes a new one",
                     output::shown(&run.certificates.certificate_file(of))
                 )));
             }
-            Some(_) => {}
+            Ok(Some(_)) => {}
         }
     }
     if missing.is_empty() {
@@ -270,9 +327,17 @@ fn revoke(flags: &CertRevoke) -> Result<ExitCode, Failure> {
     if serials.is_empty() {
         return Err(Failure::Usage("say which: --peer ID, --ledger, --tools, or --serial NUMBER".to_owned()));
     }
-    let mut settings = run.settings.clone();
-    settings.revoked.extend(serials.iter().cloned());
-    run_dir::leave_config(&run.dir, &run.config.with_tls(settings))?;
+    // What cannot be read issues nothing here.
+    let authorities = run.certificates.authority_facts().unwrap_or_default();
+    if let Some(serial) = serials.iter().find(|serial| authorities.iter().any(|facts| facts.serial == **serial)) {
+        return Err(Failure::Usage(format!(
+            "{serial} is the authority's own, and cannot be revoked: to have everything refused that it has issued, \
+             move DIR/tls away, and `bazaar init --tls DIR` makes a new one"
+        )));
+    }
+    run_dir::revoke(&run.dir, serials.iter().cloned())?;
+    let tools = run.certificates.facts(Identity::Tools).ok().flatten();
+    let are_tools = tools.is_some_and(|facts| serials.contains(&facts.serial));
     let serials: Vec<String> = serials.iter().map(Serial::to_string).collect();
     let config = output::shown(&config_file(&run.dir));
     print(&format!(
@@ -280,6 +345,13 @@ fn revoke(flags: &CertRevoke) -> Result<ExitCode, Failure> {
          other: each refuses it from then on\n",
         serials.join(", ")
     ))?;
+    if !are_tools {
+        let dir = output::shown(&run.dir);
+        print(&format!(
+            "whoever has a copy of tools.pem and tools.key still gets in with those, as the\ntools; to keep a machine \
+             out that has them:\nbazaar cert revoke {dir} --tools, then bazaar cert renew {dir} --tools\n"
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -228,8 +228,8 @@ impl Shown {
 Examples:
   bazaar init market.toml                          a configuration to edit
   bazaar init | less
-  bazaar init --tls market                         a run of ten peers with certificates, to be started with
-  bazaar run --dir market
+  bazaar init --tls market                         a run of ten peers with certificates
+  bazaar run --dir market                          starts it
   bazaar init --tls market --config market.toml    the same for members on several machines, as the file says
 
 With --tls, DIR becomes the directory of a run, with an authority and a certificate for each peer, the ledger and the
@@ -259,8 +259,8 @@ pub struct Init {
 #[command(after_help = "\
 Examples:
   bazaar cert show market
-  bazaar cert renew market --peer 3
-  bazaar cert revoke market --peer 3
+  bazaar cert revoke market --peer 3               what peer 3 has is no longer accepted; then
+  bazaar cert renew market --peer 3                it gets another one
 
 `bazaar init --tls DIR` makes the first ones. A process takes up new certificates, and what is revoked, when it is
 started.")]
@@ -299,7 +299,7 @@ Examples:
   bazaar cert renew market --all
 
 It needs the authority's key, ca.key. Copy the .pem and .key files to the machine of their member, and start that again.
-A certificate that was renewed is still accepted until it expires, unless it is revoked.")]
+What it replaces is still accepted until it expires; `renew` prints its serial number, with which it can be revoked.")]
 pub struct CertMake {
     /// The run's directory
     pub dir: PathBuf,
@@ -321,7 +321,10 @@ Examples:
   bazaar cert revoke market --serial 4f0c9a7be2d1
 
 The numbers go into DIR/bazaar.toml, under tls.revoked. Copy that file to the other machines and start the processes of
-the run again: each refuses these certificates from then on. `bazaar cert renew` makes new ones.")]
+the run again: each refuses these certificates from then on. `bazaar cert renew` makes new ones; before it, --peer,
+--ledger and --tools mean the certificate that is in use, after it the new one: then give the number that it replaces.
+
+All copies of tools.pem are one certificate. A machine that has one gets in as the tools, whoever else is revoked.")]
 pub struct CertRevoke {
     /// The run's directory
     pub dir: PathBuf,

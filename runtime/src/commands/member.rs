@@ -8,13 +8,13 @@ use bazaar_runtime::{
         Address, BazaarConfig, Listen, Member as MemberConfig, RawConfig,
         run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
-    network::{host::Host, settings::Settings},
+    network::{directory::is_wildcard, host::Host, settings::Settings},
     processes::{
         eavesdroppers::warn_of_eavesdroppers,
         ledger_driver::{self, LedgerDriverConfig},
         peer_driver::{self, HostContext},
         report::{Event, Form, Names, ProcessEvent},
-        supervise::listed,
+        supervise::Process,
     },
     store::{LedgerOptions, SledLedger},
     system::{limits, signals::stop_signal},
@@ -38,8 +38,8 @@ const ANY: &str = "127.0.0.1:0";
 pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     limits::check_ledger(config.peers())?;
-    let credentials = credentials_of(&config, [Identity::Ledger])?;
-    run_dir::join(&config)?;
+    let admit = |config: &BazaarConfig| Ok::<_, Failure>(credentials_of(config, [Identity::Ledger])?);
+    let (config, credentials) = run_dir::join(&config, admit)?;
     let dir = ledger_dir(config.dir());
     trace_to(&dir)?;
     let set_up = LedgerDriverConfig {
@@ -67,9 +67,11 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let ids = share(&config, &flags.ids)?;
     flags.shown.check(&config)?;
     limits::check_host(config.graph(), &ids)?;
-    let (address, listen) = addresses(&config, &ids)?;
-    let credentials = credentials_of(&config, ids.iter().copied().map(Identity::Peer))?;
-    run_dir::join(&config)?;
+    let admit = |config: &BazaarConfig| {
+        let credentials = credentials_of(config, ids.iter().copied().map(Identity::Peer))?;
+        Ok::<_, Failure>((addresses(config, &ids)?, credentials))
+    };
+    let (config, ((address, listen), credentials)) = run_dir::join(&config, admit)?;
     // The command line requires at least one.
     let first = ids.first().copied().unwrap_or_default();
     trace_to(&peer_dir(config.dir(), first))?;
@@ -77,22 +79,19 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
     let (form, filter) = (flags.shown.form(), flags.shown.filter());
     block_on(async {
         let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
+        let process = Process::Peers(ids.clone());
         let host = Host::listen(&*listen, credentials.clone(), Settings::default()).await.map_err(|error| {
             Failure::Stuck(format!(
-                "peers {} cannot listen on {listen}: {error}; give another address in [[peer]], or stop the program \
-                 that uses it",
-                listed(&ids)
+                "{process} cannot listen on {listen}: {error}; give another address in [[peer]], or stop the program \
+                 that uses it"
             ))
         })?;
-        let process = format!("peers {}", listed(&ids));
         warn_of_eavesdroppers(&process, host.address(), credentials.tls.is_some());
-        // SPEC J2: nobody can be reached at such an address, whatever its name.
-        if host.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| address.as_str() == listen) {
+        if is_wildcard(host.address(), address.as_ref().map(Address::as_str)).await {
             return Err(Failure::Usage(format!(
-                "{listen} is {}, which stands for every address of whichever machine uses it: give peers {} an address \
-                 in [[peer]] at which the others reach this machine",
-                host.address(),
-                listed(&ids)
+                "{} stands for every address of whichever machine uses it: give {process} an \
+                 address in [[peer]] at which the others reach this machine",
+                address.as_ref().map_or(&*listen, Address::as_str)
             )));
         }
         form.begin();
@@ -161,7 +160,7 @@ fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {
     }
 }
 
-/// Where a process listens of which this is said.
+/// Where a process listens that has these addresses in its configuration.
 fn listen(address: Option<&Address>, listen: Option<&Listen>) -> String {
     let listen = listen.map(Listen::to_string).or_else(|| address.map(Address::to_string));
     listen.unwrap_or_else(|| ANY.to_owned())

@@ -104,10 +104,11 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         match self {
             failure if failure.is_about_books() => ExitCode::from(1),
+            Failure::Access(AccessError::Certificates(error)) if error.is_about_writing() => ExitCode::from(3),
             Failure::Config(_) | Failure::RunDir(_) | Failure::Usage(_) => ExitCode::from(2),
-            Failure::Access(AccessError::RunDir(_) | AccessError::NoKey | AccessError::Certificates(_)) => {
-                ExitCode::from(2)
-            }
+            Failure::Access(
+                AccessError::RunDir(_) | AccessError::NoKey | AccessError::Certificates(_) | AccessError::Tools(_),
+            ) => ExitCode::from(2),
             Failure::Access(AccessError::Store(StoreError::NotABackup { .. })) => ExitCode::from(2),
             Failure::Unsound(_)
             | Failure::Access(_)

@@ -309,7 +309,8 @@ impl Address {
                  the address or the name at which the others reach this machine, and {host} into `listen`"
             ));
         }
-        if is_host(host) { Ok(Address(text.to_owned())) } else { Err(HOST_AND_PORT.to_owned()) }
+        check_host(host)?;
+        Ok(Address(text.to_owned()))
     }
 
     /// `host:port`, as sockets take it.
@@ -340,7 +341,8 @@ impl Listen {
         if port.is_none() {
             return Err("the port must be from 0 (any free one) to 65535".to_owned());
         }
-        if is_host(host) { Ok(Listen(text.to_owned())) } else { Err(HOST_AND_PORT.to_owned()) }
+        check_host(host)?;
+        Ok(Listen(text.to_owned()))
     }
 
     /// `host:port`, as sockets take it.
@@ -389,6 +391,17 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     Ok((host, port.parse().ok()))
 }
 
+fn check_host(host: &str) -> Result<(), String> {
+    if host.starts_with('[') && host.contains('%') {
+        return Err(
+            "an address with a zone, such as %eth0, means something on one machine only, and is not supported; \
+                    give one that others can use"
+                .to_owned(),
+        );
+    }
+    if is_host(host) { Ok(()) } else { Err(HOST_AND_PORT.to_owned()) }
+}
+
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(ipv6) => ipv6.parse::<Ipv6Addr>().is_ok(),
@@ -403,7 +416,7 @@ fn is_host(host: &str) -> bool {
 
 fn is_loopback(text: &str) -> bool {
     let host = text.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 impl fmt::Display for Address {
@@ -625,7 +638,7 @@ impl RawConfig {
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(speed.clock_range());
         let ledger = read::ledger(&top.section("ledger")?)?;
-        let tls = read::tls(&top.section("tls")?)?;
+        let tls = if top.has("tls") { Some(read::tls(&top.section("tls")?)?) } else { None };
         let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
         let limits = read::limits(&top.section("limits")?)?;
@@ -716,8 +729,8 @@ impl BazaarConfig {
         self
     }
 
-    /// The same, with its members and certificates where `other` says that they are, and revoked what it says. Where it
-    /// says nothing, nothing has changed.
+    /// The same, with its members and certificates where `other` says that they are. Where it says nothing, nothing has
+    /// changed. What either of them says is revoked stays revoked.
     #[must_use]
     pub fn at_addresses_of(mut self, other: &BazaarConfig) -> BazaarConfig {
         let (was, now) = (&mut self.ledger, &other.ledger);
@@ -729,8 +742,10 @@ impl BazaarConfig {
                 (was.address, was.listen) = (now.address.clone(), now.listen.clone());
             }
         }
-        if other.tls.is_some() {
-            self.tls.clone_from(&other.tls);
+        if let Some(now) = &other.tls {
+            let was = self.tls.get_or_insert_with(|| now.clone());
+            was.dir.clone_from(&now.dir);
+            was.revoked.extend(now.revoked.iter().cloned());
         }
         self
     }

@@ -93,8 +93,8 @@ fn addresses(section: &Section<'_>) -> Result<(Option<Address>, Option<Listen>),
     }
 }
 
-/// Where the certificates are; `None` where nothing says so: then there is no TLS.
-pub(super) fn tls(section: &Section<'_>) -> Result<Option<TlsSettings>, ConfigError> {
+/// Where the certificates are. A table that does not say so is a mistake: without TLS, there would be none.
+pub(super) fn tls(section: &Section<'_>) -> Result<TlsSettings, ConfigError> {
     let dir =
         section.text("dir", |text| if text.is_empty() { Err("must name a directory".to_owned()) } else { Ok(text) })?;
     let mut revoked = BTreeSet::new();
@@ -113,12 +113,13 @@ pub(super) fn tls(section: &Section<'_>) -> Result<Option<TlsSettings>, ConfigEr
         (Some(dir), Some(entry)) => {
             let dir = entry.place.resolve(dir);
             // Without a working directory it cannot be made absolute, and stays as it is.
-            Ok(Some(TlsSettings { dir: std::path::absolute(&dir).unwrap_or(dir), revoked }))
+            Ok(TlsSettings { dir: std::path::absolute(&dir).unwrap_or(dir), revoked })
         }
-        (_, _) if section.is_empty() => Ok(None),
-        (_, _) => {
-            Err(section.refuse("dir", "say in which directory the certificates are; `bazaar init --tls` makes one"))
-        }
+        (_, _) => Err(section.refuse(
+            "dir",
+            "say in which directory the certificates are (`bazaar init --tls` makes one), or leave [tls] out: then \
+             connections are not encrypted",
+        )),
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/format        which version of this layout it is
 //!     lock          held by the `bazaar run` that uses it
+//!     config.lock   held by a process for as long as it changes bazaar.toml
 //!     bazaar.toml   the effective configuration, everything decided
 //!     graph.json    the network
 //!     tls/          certificates, if it has any ([`files`](crate::tls::files))
@@ -25,6 +26,7 @@ use thiserror::Error;
 use crate::{
     config::{BazaarConfig, ConfigError, Key, RawConfig, TlsSettings},
     system::{files::replace_whole, process::ProcessMark},
+    tls::certificate::Serial,
 };
 
 /// Which version of the layout this is.
@@ -161,7 +163,7 @@ impl RunDir {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let mut taken = RunDir { path: path.to_owned(), config, made, _lock: lock };
-        match taken.prepare(saved) {
+        match taken.prepare(saved.is_some()) {
             Ok(()) => Ok(taken),
             Err(error) => {
                 taken.discard();
@@ -170,20 +172,17 @@ impl RunDir {
         }
     }
 
-    fn prepare(&mut self, saved: Option<RawConfig>) -> Result<(), RunDirError> {
+    fn prepare(&mut self, is_run: bool) -> Result<(), RunDirError> {
         let path = &self.path;
-        if let Some(saved) = saved {
-            let saved = saved.check()?.in_dir(path);
-            if saved.key().is_none() {
-                return Err(RunDirError::Damaged(config_file(path)));
-            }
-            let differences = saved.differences(&self.config);
-            if !differences.is_empty() {
-                return Err(RunDirError::OtherParameters { dir: path.to_owned(), differences });
-            }
-            self.config = saved.at_addresses_of(&self.config);
+        if is_run {
+            self.config = continued(path, &self.config)?;
         }
         await_orphans(path, self.config.peers())?;
+        let _turn = change_config(path)?;
+        if is_run {
+            // Something may have been revoked meanwhile.
+            self.config = continued(path, &self.config)?;
+        }
         self.config.ensure_key();
         leave_all(path, &self.config)?;
         forget_processes(path, self.config.peers());
@@ -247,29 +246,66 @@ impl RunDir {
 /// Makes the directory of a member that was started by hand one that tools can use: on several machines nobody else
 /// does. In a directory that `bazaar run` has prepared, there is nothing to do, unless an address has changed.
 ///
+/// Returns the configuration that the member is to use: the saved one of a run that is there already, with what
+/// `config` adds to it, so that no file that is given can take back a revocation or TLS. `admit` may still refuse it
+/// before anything is written; what it gives is returned as well.
+///
 /// # Errors
-/// When it holds something else, or a run with other parameters, or cannot be written.
-pub fn join(config: &BazaarConfig) -> Result<(), RunDirError> {
+/// When it holds something else, or a run with other parameters, or cannot be written; and what `admit` says.
+pub fn join<T, E: From<RunDirError>>(
+    config: &BazaarConfig,
+    admit: impl Fn(&BazaarConfig) -> Result<T, E>,
+) -> Result<(BazaarConfig, T), E> {
     let path = config.dir();
-    if check_format(path)? {
-        let saved = RawConfig::read(&config_file(path))?.check()?;
-        let differences = saved.differences(config);
-        return if differences.is_empty() {
-            // Tools must find a member that has moved.
-            leave_all(path, &saved.at_addresses_of(config))
-        } else {
-            Err(RunDirError::OtherParameters { dir: path.to_owned(), differences })
-        };
+    if !check_format(path)? {
+        admit(config)?;
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
     }
-    fs::create_dir_all(path).map_err(io_error("create", path))?;
-    leave_all(path, config)
+    let _turn = change_config(path)?;
+    let joined = if check_format(path)? { continued(path, config)? } else { config.clone() };
+    let admitted = admit(&joined)?;
+    // Tools must find a member that has moved.
+    leave_all(path, &joined)?;
+    Ok((joined, admitted))
+}
+
+/// The configuration of the run at `path` that was saved, with what the one that is `asked` for adds to it.
+fn continued(path: &Path, asked: &BazaarConfig) -> Result<BazaarConfig, RunDirError> {
+    let saved = RawConfig::read(&config_file(path))?.check()?.in_dir(path);
+    if saved.key().is_none() {
+        return Err(RunDirError::Damaged(config_file(path)));
+    }
+    let differences = saved.differences(asked);
+    if differences.is_empty() {
+        Ok(saved.at_addresses_of(asked))
+    } else {
+        Err(RunDirError::OtherParameters { dir: path.to_owned(), differences })
+    }
+}
+
+/// Adds serial numbers to those that the run at `path` refuses.
+///
+/// # Errors
+/// When there is no run, or its configuration cannot be written; then what was there is still there.
+pub fn revoke(path: &Path, serials: impl IntoIterator<Item = Serial>) -> Result<(), RunDirError> {
+    let _turn = change_config(path)?;
+    let config = config_of(path)?;
+    let Some(mut tls) = config.tls().cloned() else { return Ok(()) };
+    tls.revoked.extend(serials);
+    leave_config(path, &config.with_tls(tls))
+}
+
+/// Waits until no other process changes the configuration of the run at `path`, and keeps others from it until what it
+/// returns is dropped. Each reads it within that time, so that none undoes what another has written.
+fn change_config(path: &Path) -> Result<File, RunDirError> {
+    let file = path.join("config.lock");
+    let lock = File::create(&file).map_err(io_error("write", &file))?;
+    lock.lock().map_err(io_error("lock", &file))?;
+    Ok(lock)
 }
 
 /// Writes the effective configuration of the run at `path`.
-///
-/// # Errors
-/// When it cannot be written; then what was there is still there.
-pub fn leave_config(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
+fn leave_config(path: &Path, config: &BazaarConfig) -> Result<(), RunDirError> {
     leave(path, "bazaar.toml", &config.to_toml())
 }
 

@@ -111,7 +111,7 @@ fn heading(table: &str) -> &'static str {
         "tls" => {
             "# Certificates. Without them, connections are authenticated with the key and not encrypted.\n\
              # `bazaar init --tls` makes a run that has some.\n\
-             [tls]\n\
+             #   [tls]\n\
              # Where they are, relative to this file:\n\
              #   dir = \"tls\"\n\
              # The serial numbers of those that are refused, as `bazaar cert show` prints them:\n\
@@ -276,7 +276,8 @@ impl BazaarConfig {
                 "dir",
                 self.tls.as_ref().map(|tls| {
                     let dir = tls.dir.strip_prefix(&self.dir).unwrap_or(&tls.dir);
-                    quoted(&dir.to_string_lossy())
+                    let is_this = dir.as_os_str().is_empty();
+                    if is_this { quoted(".") } else { quoted(&dir.to_string_lossy()) }
                 }),
             ),
             (
@@ -519,15 +520,17 @@ mod tests {
         fn a_saved_configuration_reads_back_as_the_same_one(
             peers in 1..40_u32, seed: u64, pace in 0..3_usize, think in prop::option::of((0..100_000_u64, 0..9_u64)),
             stable in prop::option::of(any::<bool>()),
-            addresses: bool, commission in 0..=10_000_u32, items in prop::collection::btree_set("[a-zü]{1,8}", 1..5)
+            addresses: bool, tls in prop::option::of(prop::sample::select(vec![".", "tls", "/elsewhere"])),
+            commission in 0..=10_000_u32, items in prop::collection::btree_set("[a-zü]{1,8}", 1..5)
         ) {
             let mut raw = RawConfig::new();
             let think = think.map_or("never".to_owned(), |(millis, more)| format!("{millis}ms..{}ms", millis + more));
             let ordering = stable.map(|stable| if stable { "stable" } else { "smallest-open" });
+            let tls = tls.map(|dir| format!("tls.dir = \"{dir}\"\ntls.revoked = [\"4f\"]\n")).unwrap_or_default();
             let ordering = ordering.map(|name| format!("terms.ordering = \"{name}\"\n")).unwrap_or_default();
             raw.set("--x", &format!(
                 "peers = {peers}\nseed = {seed}\npace = {}\nwaits.think = {}\nterms.commission = {commission}\n\
-                 {ordering}goods.items = {}\n{}",
+                 dir = \".\"\n{tls}{ordering}goods.items = {}\n{}",
                 quoted(Speed::ALL[pace].name()),
                 quoted(&think),
                 list(items.iter().map(|item| quoted(item))),

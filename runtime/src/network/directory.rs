@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -16,9 +17,16 @@ use bazaar_protocol::id::{Life, PeerId};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    net::lookup_host,
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
-use crate::network::{settings::Settings, task::lock};
+use crate::{
+    config::Address,
+    network::{settings::Settings, task::lock},
+};
 
 /// The longest address, host name, or other text in a registration, in bytes.
 pub const MAX_TEXT: usize = 256;
@@ -75,6 +83,25 @@ pub enum RegisterError {
     /// The address or host name is too long.
     #[error("an address or host name may have at most {MAX_TEXT} bytes")]
     TooLong,
+    /// Nobody can be reached at the address, such as a wildcard, which is never told to others (SPEC J2).
+    #[error("others cannot be told its address: {0}")]
+    Address(String),
+}
+
+/// How long a name is looked up at a start.
+const LOOKUP: Duration = Duration::from_secs(2);
+
+/// Whether a process that listens at `listens`, and is to be reached at `address` if it says one, cannot be reached,
+/// because that stands for every address of whichever machine uses it (SPEC J2). A name is judged by what it means
+/// here.
+pub async fn is_wildcard(listens: SocketAddr, address: Option<&str>) -> bool {
+    let is_any = |at: SocketAddr| at.ip().to_canonical().is_unspecified();
+    let Some(address) = address else { return is_any(listens) };
+    match timeout(LOOKUP, lookup_host(address)).await {
+        Ok(Ok(mut found)) => found.any(is_any),
+        // It need not mean anything on this machine.
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
 /// The addresses of all peers that have registered.
@@ -113,12 +140,13 @@ impl Directory {
     /// Enters a registration in place of the peer's previous one.
     ///
     /// # Errors
-    /// When the same or a later life is known from elsewhere, when an earlier one is still there, or when a text is too
-    /// long. Nothing has changed then.
+    /// When the same or a later life is known from elsewhere, when an earlier one is still there, when a text is too
+    /// long, or when nobody can be reached at the address. Nothing has changed then.
     pub fn register(&mut self, registration: Registration) -> Result<Line, RegisterError> {
         if registration.address.len() > MAX_TEXT || registration.host.len() > MAX_TEXT {
             return Err(RegisterError::TooLong);
         }
+        Address::parse(&registration.address).map_err(RegisterError::Address)?;
         let Life { peer, incarnation } = registration.life;
         if let Some((known, line)) = self.entries.get(&peer) {
             let latest = known.life.incarnation;
@@ -218,6 +246,17 @@ mod tests {
 
     fn of_instance(instance: u64, incarnation: u32) -> Registration {
         Registration { instance, ..registration(1, incarnation, "a:1") }
+    }
+
+    /// SPEC J2.
+    #[test]
+    fn an_address_at_which_nobody_can_be_reached_is_told_to_nobody() {
+        let mut directory = Directory::default();
+        for address in ["0.0.0.0:7000", "[::]:7000", "[::ffff:0.0.0.0]:7000", "127.0.0.1:0", "nowhere"] {
+            let refused = directory.register(registration(1, 1, address)).unwrap_err();
+            assert!(matches!(refused, RegisterError::Address(_)), "{address}: {refused}");
+        }
+        assert_eq!(directory.address(PeerId(1), PeerId(0)), None);
     }
 
     #[test]

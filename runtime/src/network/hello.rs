@@ -36,7 +36,7 @@ use crate::{
     },
     tls::{
         Identity, Tls,
-        handshake::{HandshakeError, Shown, linger},
+        handshake::{CertificateFault, HandshakeError, Shown, linger},
     },
 };
 
@@ -306,7 +306,15 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether somebody has to do something before a connection can be opened: trying again will not help.
+    /// Whether the certificate there is good, but that of another member than was to be reached: at an address of the
+    /// directory, a port may have been used again, or one of several peers of a process be gone.
+    #[must_use]
+    pub fn is_another_member(&self) -> bool {
+        matches!(self, ConnectError::Tls(HandshakeError::Certificate { fault: CertificateFault::OfAnother(_), .. }))
+    }
+
+    /// Whether somebody has to do something before a connection can be opened. At an address of the directory,
+    /// [another member](ConnectError::is_another_member) is no reason: its next answer may name another address.
     #[must_use]
     pub fn is_about_certificates(&self) -> bool {
         match self {
@@ -556,7 +564,8 @@ async fn examine<T>(
 }
 
 /// Checks a hello. The checks that best explain a misunderstanding come first, and the connector must prove that it
-/// knows the key before it learns who is hosted here.
+/// knows the key before it is told who is hosted here. (With TLS it has seen a certificate by then: whose it asked for,
+/// or one of somebody who is here, whoever it is. Ids are no secret.)
 fn judge<T>(
     bytes: &Bytes,
     credentials: &Credentials,

@@ -282,7 +282,10 @@ impl Connection {
     fn is_refused_for_good(&mut self, trouble: &Trouble) -> bool {
         let Trouble::Register(error) = trouble else { return false };
         let is_final = match error {
-            RegisterError::Outlived { .. } | RegisterError::NotYours | RegisterError::TooLong => true,
+            RegisterError::Outlived { .. }
+            | RegisterError::NotYours
+            | RegisterError::TooLong
+            | RegisterError::Address(_) => true,
             RegisterError::Taken { .. } => {
                 self.taken_since.get_or_insert_with(Instant::now).elapsed() >= self.settings.silence * 2
             }

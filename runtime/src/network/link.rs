@@ -261,10 +261,11 @@ enum OpenError {
 }
 
 impl OpenError {
-    /// Whether somebody has to do something about it.
+    /// Whether somebody has to do something about it. Nobody has to where another member is at the address: the peer
+    /// has stopped, or its port was used again, and the directory knows more once the peer is back.
     fn is_about_certificates(&self) -> bool {
         match self {
-            OpenError::Connect { error, .. } => error.is_about_certificates(),
+            OpenError::Connect { error, .. } => error.is_about_certificates() && !error.is_another_member(),
             OpenError::Unknown(_) | OpenError::Directory(_) | OpenError::NotNeighbours(..) => false,
         }
     }
@@ -495,9 +496,26 @@ mod tests {
         message::{Body, Route},
     };
 
-    use crate::network::refusals::Refusals;
+    use crate::{
+        network::refusals::Refusals,
+        tls::{
+            Identity,
+            handshake::{CertificateFault, HandshakeError},
+        },
+    };
 
     use super::*;
+
+    /// A peer that was stopped in an ordinary way is no alarm; a certificate that somebody has to renew is one.
+    #[test]
+    fn another_member_at_an_address_is_no_alarm() {
+        let alarms = |fault| {
+            let error = HandshakeError::Certificate { facts: String::new(), fault }.into();
+            OpenError::Connect { address: "a:1".to_owned(), error }.is_about_certificates()
+        };
+        assert!(!alarms(CertificateFault::OfAnother(Identity::Peer(PeerId(1)))));
+        assert!(alarms(CertificateFault::Foreign) && alarms(CertificateFault::Revoked));
+    }
 
     fn envelope(source: u32, clock: u64, body: Body) -> Envelope {
         let route = Route::Direct { to: PeerId(9), hops: 1 };

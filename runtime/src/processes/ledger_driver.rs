@@ -27,6 +27,7 @@ use tokio::{
 use crate::{
     config::run_dir::{leave_address, pid_file},
     network::{
+        directory::is_wildcard,
         hello::Credentials,
         ledger_service::{Fence, LedgerJob, LedgerServer},
         service::LedgerRefusal,
@@ -180,10 +181,9 @@ pub async fn run_ledger<S: LedgerStore>(
     let told = (status.subscribe(), ledger.secret);
     let is_encrypted = credentials.tls.is_some();
     let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, told).await.map_err(listen)?;
-    warn_of_eavesdroppers("the ledger", server.address(), is_encrypted);
-    // SPEC J2: nobody can be reached at such an address, whatever its name.
-    if server.address().ip().is_unspecified() && address.as_ref().is_none_or(|address| *address == listen_at) {
-        return Err(LedgerDriverError::Wildcard(listen_at));
+    warn_of_eavesdroppers(&Process::Ledger, server.address(), is_encrypted);
+    if is_wildcard(server.address(), address.as_deref()).await {
+        return Err(LedgerDriverError::Wildcard(address.unwrap_or(listen_at)));
     }
     let served = address.unwrap_or_else(|| server.address().to_string());
     leave_address(&dir, &served).map_err(files)?;

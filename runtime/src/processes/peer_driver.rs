@@ -126,7 +126,7 @@ fn kept_out(peer: PeerId, dir: &Path, refusal: &RegisterError) -> String {
             format!("if the peer runs twice, stop this one; if not: {}", old_copy(peer, dir, &refusal.to_string()))
         }
         RegisterError::Taken { .. } => format!("{refusal}; stop that process first, or give this one another id"),
-        RegisterError::NotYours | RegisterError::TooLong => refusal.to_string(),
+        RegisterError::NotYours | RegisterError::TooLong | RegisterError::Address(_) => refusal.to_string(),
     }
 }
 

@@ -49,6 +49,23 @@ pub fn replace_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
+/// Writes several files in place of those that may be there. All are on the disk under other names before the first
+/// takes its place: where there is no room for one of them, what was there is still there.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn replace_together(files: &[(&Path, &[u8])]) -> io::Result<()> {
+    let written = files.iter().map(|(path, bytes)| {
+        let dir = dir_of(path);
+        let file = nameless(dir)?.map(|file| fill(file, &[*bytes])).transpose()?;
+        Ok((path, named(dir, &[*bytes], file.as_ref())?))
+    });
+    for (path, file) in written.collect::<io::Result<Vec<_>>>()? {
+        file.into_temp_path().persist(path).map_err(|error| error.error)?;
+    }
+    files.iter().try_for_each(|(path, _)| sync_dir(dir_of(path)))
+}
+
 /// The directory that a file is in.
 #[must_use]
 pub fn dir_of(path: &Path) -> &Path {
@@ -138,6 +155,13 @@ mod tests {
         replace_whole(&file, b"three").unwrap();
         assert!(!is_named(&first, &file).unwrap() && !is_named(&first, &dir.path().join("none")).unwrap());
         assert_eq!(fs::read(&file).unwrap(), b"three");
+        let other = dir.path().join("other");
+        replace_together(&[(&file, b"a"), (&other, b"b")]).unwrap();
+        assert_eq!((fs::read(&file).unwrap(), fs::read(&other).unwrap()), (b"a".to_vec(), b"b".to_vec()));
+        replace_together(&[(&file, b"c"), (&dir.path().join("nowhere/other"), b"d")]).unwrap_err();
+        assert_eq!(fs::read(&file).unwrap(), b"a");
+        replace_whole(&file, b"three").unwrap();
+        fs::remove_file(other).unwrap();
         // As on a memory stick.
         let by_name = || named(dir.path(), &[b"four"], None).unwrap().into_temp_path();
         assert!(by_name().persist_noclobber(&file).is_err());

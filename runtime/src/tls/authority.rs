@@ -43,6 +43,7 @@ impl std::fmt::Debug for Issued {
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    until: Seconds,
 }
 
 impl Authority {
@@ -54,28 +55,30 @@ impl Authority {
         let key = KeyPair::generate()?;
         // The serial number keeps two authorities of runs with one name apart.
         let serial = Serial::random();
-        let mut params = params(Seconds::now(), Seconds::now().plus_days(AUTHORITY_DAYS), &serial)?;
+        let until = Seconds::now().plus_days(AUTHORITY_DAYS);
+        let mut params = params(Seconds::now(), until, &serial)?;
         params.distinguished_name = called(&format!("authority {serial} of bazaar {run}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issued = Issued { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
-        Ok((Authority { issuer: Issuer::new(params, key) }, issued))
+        Ok((Authority { issuer: Issuer::new(params, key), until }, issued))
     }
 
-    /// The authority with this certificate and this key, which must belong together.
+    /// The authority with this certificate, which is valid until then, and this key, which must belong to it.
     ///
     /// # Errors
     /// When it is not a certificate.
-    pub fn of(certificate: &CertificateDer<'_>, key: KeyPair) -> Result<Authority, rcgen::Error> {
-        Ok(Authority { issuer: Issuer::from_ca_cert_der(certificate, key)? })
+    pub fn of(certificate: &CertificateDer<'_>, until: Seconds, key: KeyPair) -> Result<Authority, rcgen::Error> {
+        Ok(Authority { issuer: Issuer::from_ca_cert_der(certificate, key)?, until })
     }
 
-    /// A certificate for a member of a run, with a key of its own, valid for so many days from now on.
+    /// A certificate for a member of a run, with a key of its own, valid for so many days from now on, and no longer
+    /// than the authority.
     ///
     /// # Errors
     /// When no random numbers can be had.
     pub fn issue(&self, run: RunId, to: Identity, days: u32) -> Result<Issued, rcgen::Error> {
-        self.issue_for(&to.dns_name(run), Seconds::now(), Seconds::now().plus_days(days))
+        self.issue_for(&to.dns_name(run), Seconds::now(), Seconds::now().plus_days(days).min(self.until))
     }
 
     /// A certificate for one DNS name, with a key of its own, valid from a moment to a moment.

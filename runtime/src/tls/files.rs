@@ -10,13 +10,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{DirBuilder, File},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use rcgen::KeyPair;
+use rustix::process::geteuid;
 use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -26,7 +27,7 @@ use thiserror::Error;
 
 use crate::{
     network::hello::RunId,
-    system::files::{create_whole, replace_whole},
+    system::files::{create_whole, replace_together},
     tls::{
         Identity, Tls,
         authority::{Authority, Issued},
@@ -68,6 +69,30 @@ pub enum CertificateFileError {
         file: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// Others than its owner can change a file or directory that says who is trusted.
+    #[error(
+        "{} can be changed by others than its owner (mode {mode:o}), who could let anybody in: run `chmod go-w {}`",
+        .file.display(), .file.display()
+    )]
+    Writable {
+        /// The file or directory.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A key belongs to another user, who can read it whatever its permissions are.
+    #[error(
+        "{} belongs to user {owner}, neither to the one who runs this, {me}, nor to root: run `chown {me} {}`",
+        .file.display(), .file.display()
+    )]
+    Owned {
+        /// The file.
+        file: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// The number of this process's user.
+        me: u32,
     },
     /// A file does not hold what it should.
     #[error("{}: {why}; {remedy}", .file.display())]
@@ -120,6 +145,29 @@ pub enum CertificateFileError {
     Making(#[from] rcgen::Error),
 }
 
+impl CertificateFileError {
+    /// Whether a file could not be written, or a certificate not be made; nothing is wrong with those that are there.
+    #[must_use]
+    pub fn is_about_writing(&self) -> bool {
+        match self {
+            CertificateFileError::Io { action, .. } => *action != READ,
+            CertificateFileError::Making(_) => true,
+            CertificateFileError::Missing { .. }
+            | CertificateFileError::Exposed { .. }
+            | CertificateFileError::Writable { .. }
+            | CertificateFileError::Owned { .. }
+            | CertificateFileError::Unreadable { .. }
+            | CertificateFileError::Mismatch { .. }
+            | CertificateFileError::Refused { .. }
+            | CertificateFileError::OfAnother { .. }
+            | CertificateFileError::Exists(_) => false,
+        }
+    }
+}
+
+/// What is attempted with a file that is not to be changed.
+const READ: &str = "read";
+
 /// A directory with the certificates of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateDir(PathBuf);
@@ -164,7 +212,8 @@ impl CertificateDir {
         if let Some(there) = [&file, &key_file].into_iter().find(|file| file.exists()) {
             return Err(CertificateFileError::Exists(there.clone()));
         }
-        std::fs::create_dir_all(&self.0).map_err(io_error("create", &self.0))?;
+        let mut only_ours = DirBuilder::new();
+        only_ours.recursive(true).mode(0o700).create(&self.0).map_err(io_error("create", &self.0))?;
         let (authority, issued) = Authority::new(run)?;
         create_whole(&key_file, issued.key.as_bytes()).map_err(io_error("write", &key_file))?;
         create_whole(&file, issued.certificate.as_bytes()).map_err(io_error("write", &file))?;
@@ -176,35 +225,61 @@ impl CertificateDir {
     /// # Errors
     /// When it is not here, or its key is not, or either cannot be used.
     pub fn authority(&self) -> Result<Authority, CertificateFileError> {
-        let (certificate, _) = self.authority_certificate()?;
+        let certificates = self.authorities()?;
         let file = self.authority_key_file();
         let remedy = "certificates can only be made where the authority's key is";
         let (text, key) = read_key(&file, remedy)?;
-        match CertifiedKey::from_der(vec![certificate.clone()], key, &ring::default_provider()) {
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                let (certificate, remedy) = (self.authority_file(), "put back the one that belongs to it".to_owned());
-                return Err(CertificateFileError::Mismatch { certificate, key: file, remedy });
+        let provider = ring::default_provider();
+        for (certificate, facts) in certificates {
+            match CertifiedKey::from_der(vec![certificate.clone()], key.clone_key(), &provider) {
+                // Of several authorities, this is another.
+                Err(rustls::Error::InconsistentKeys(_)) => {}
+                Err(error) => return Err(unreadable(&file, error.to_string(), remedy)),
+                Ok(_) => {
+                    let key = KeyPair::from_pem(&text).map_err(|error| unreadable(&file, error.to_string(), remedy))?;
+                    return Ok(Authority::of(&certificate, facts.not_after, key)?);
+                }
             }
-            Err(error) => return Err(unreadable(&file, error.to_string(), remedy)),
-            Ok(_) => {}
         }
-        let key = KeyPair::from_pem(&text).map_err(|error| unreadable(&file, error.to_string(), remedy))?;
-        Ok(Authority::of(&certificate, key)?)
+        let (certificate, remedy) = (self.authority_file(), "put back the one that belongs to it".to_owned());
+        Err(CertificateFileError::Mismatch { certificate, key: file, remedy })
     }
 
-    /// The authority's certificate, which is valid now.
-    fn authority_certificate(&self) -> Result<(CertificateDer<'static>, Facts), CertificateFileError> {
+    /// The certificates of the authorities that are trusted, of which at least one is valid now; the others are left
+    /// out. There are several while one takes over from another.
+    fn authorities(&self) -> Result<Vec<(CertificateDer<'static>, Facts)>, CertificateFileError> {
         let file = self.authority_file();
         let remedy = "`bazaar init --tls DIR` makes an authority; members need its ca.pem, the same on all machines";
-        let (certificate, facts) = read_certificate(&file, remedy)?;
-        if !facts.is_authority {
+        let mut certificates = read_certificates(&file, remedy)?;
+        for trusted in [&self.0, &file] {
+            let mode = std::fs::metadata(trusted).map_err(io_error(READ, trusted))?.mode() & 0o777;
+            if mode & 0o022 != 0 {
+                return Err(CertificateFileError::Writable { file: trusted.clone(), mode });
+            }
+        }
+        if certificates.iter().any(|(_, facts)| !facts.is_authority) {
             return Err(unreadable(&file, "this is no authority's certificate".to_owned(), remedy));
         }
-        if let Err(untimely) = facts.is_valid_at(Seconds::now()) {
+        let now = Seconds::now();
+        let untimely = certificates.iter().find_map(|(_, facts)| facts.is_valid_at(now).err());
+        certificates.retain(|(_, facts)| facts.is_valid_at(now).is_ok());
+        if let (Some(untimely), true) = (untimely, certificates.is_empty()) {
             let remedy = "`bazaar init --tls DIR` makes a new authority once tls/ is moved away";
             return Err(unreadable(&file, format!("it {untimely}"), remedy));
         }
-        Ok((certificate, facts))
+        Ok(certificates)
+    }
+
+    /// What is in the certificates of the authorities; nothing if there are none here.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn authority_facts(&self) -> Result<Vec<Facts>, CertificateFileError> {
+        match read_certificates(&self.authority_file(), "put back the run's ca.pem") {
+            Ok(certificates) => Ok(certificates.into_iter().map(|(_, facts)| facts).collect()),
+            Err(CertificateFileError::Missing { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is in a member's certificate; `None` if it has none here.
@@ -222,11 +297,11 @@ impl CertificateDir {
     /// Writes a member's certificate and key, in place of those that may be there.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When they cannot be written. Where there is no room for them, those that were there are still there.
     pub fn keep(&self, of: Identity, issued: &Issued) -> Result<(), CertificateFileError> {
         let (file, key_file) = (self.certificate_file(of), self.key_file(of));
-        replace_whole(&key_file, issued.key.as_bytes()).map_err(io_error("write", &key_file))?;
-        replace_whole(&file, issued.certificate.as_bytes()).map_err(io_error("write", &file))
+        replace_together(&[(&key_file, issued.key.as_bytes()), (&file, issued.certificate.as_bytes())])
+            .map_err(io_error("write", &file))
     }
 
     /// Loads what a process needs that stands for these members, and checks that others will accept it.
@@ -239,11 +314,11 @@ impl CertificateDir {
         identities: impl IntoIterator<Item = Identity>,
         revoked: &BTreeSet<Serial>,
     ) -> Result<Tls, CertificateFileError> {
-        let (authority, _) = self.authority_certificate()?;
+        let authorities: Vec<_> = self.authorities()?.into_iter().map(|(certificate, _)| certificate).collect();
         let identities: Vec<Identity> = identities.into_iter().collect();
         let pairs = identities.iter().map(|of| Ok((*of, self.pair(*of, run)?)));
         let pairs = pairs.collect::<Result<Vec<_>, CertificateFileError>>()?;
-        let tls = Tls::new(run, &authority, pairs, revoked.clone()).map_err(|error| self.explain(error))?;
+        let tls = Tls::new(run, &authorities, pairs, revoked.clone()).map_err(|error| self.explain(error))?;
         for of in identities {
             let refused = |fault| CertificateFileError::Refused { file: self.certificate_file(of), fault };
             tls.check(of).map_err(refused)?;
@@ -254,7 +329,8 @@ impl CertificateDir {
     fn pair(&self, of: Identity, run: RunId) -> Result<Pair, CertificateFileError> {
         let file = self.certificate_file(of);
         let (certificate, facts) = read_certificate(&file, &add(of))?;
-        let (_, key) = read_key(&self.key_file(of), &add(of))?;
+        // `bazaar cert add` makes none for whom there is a certificate.
+        let (_, key) = read_key(&self.key_file(of), &renew(of))?;
         if facts.identity(run) != Some(of) {
             return Err(CertificateFileError::OfAnother { file, of, found: facts.name(), remedy: renew(of) });
         }
@@ -304,35 +380,57 @@ fn open(file: &Path, remedy: &str) -> Result<File, CertificateFileError> {
         if error.kind() == io::ErrorKind::NotFound {
             return CertificateFileError::Missing { file: file.to_owned(), remedy: remedy.to_owned() };
         }
-        io_error("read", file)(error)
+        io_error(READ, file)(error)
     })
 }
 
 fn read(opened: &File, file: &Path) -> Result<Vec<u8>, CertificateFileError> {
     let mut bytes = Vec::new();
-    opened.take(LONGEST).read_to_end(&mut bytes).map_err(io_error("read", file))?;
+    opened.take(LONGEST).read_to_end(&mut bytes).map_err(io_error(READ, file))?;
     Ok(bytes)
 }
 
 fn read_certificate(file: &Path, remedy: &str) -> Result<(CertificateDer<'static>, Facts), CertificateFileError> {
+    let first = read_certificates(file, remedy)?.into_iter().next();
+    first.ok_or_else(|| no_certificate(file, remedy))
+}
+
+/// All certificates in a file, of which there is at least one.
+fn read_certificates(file: &Path, remedy: &str) -> Result<Vec<(CertificateDer<'static>, Facts)>, CertificateFileError> {
     let bytes = read(&open(file, remedy)?, file)?;
-    let no_certificate = || unreadable(file, "it holds no certificate in PEM".to_owned(), remedy);
-    let certificate = CertificateDer::from_pem_slice(&bytes).map_err(|_| no_certificate())?;
-    let facts = Facts::of(&certificate).map_err(|_| no_certificate())?;
-    Ok((certificate, facts))
+    let certificates = CertificateDer::pem_slice_iter(&bytes).map(|certificate| {
+        let certificate = certificate.map_err(|_| no_certificate(file, remedy))?;
+        let facts = Facts::of(&certificate).map_err(|_| no_certificate(file, remedy))?;
+        Ok((certificate, facts))
+    });
+    let certificates = certificates.collect::<Result<Vec<_>, CertificateFileError>>()?;
+    if certificates.is_empty() { Err(no_certificate(file, remedy)) } else { Ok(certificates) }
+}
+
+fn no_certificate(file: &Path, remedy: &str) -> CertificateFileError {
+    unreadable(file, "it holds no certificate in PEM".to_owned(), remedy)
 }
 
 /// A private key, and its text.
 fn read_key(file: &Path, remedy: &str) -> Result<(String, PrivateKeyDer<'static>), CertificateFileError> {
     let opened = open(file, remedy)?;
-    let mode = opened.metadata().map_err(io_error("read", file))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(CertificateFileError::Exposed { file: file.to_owned(), mode });
-    }
+    let metadata = opened.metadata().map_err(io_error(READ, file))?;
+    check_key(file, metadata.mode() & 0o777, metadata.uid(), geteuid().as_raw())?;
     let no_key = || unreadable(file, "it holds no private key in PEM".to_owned(), remedy);
     let text = String::from_utf8(read(&opened, file)?).map_err(|_| no_key())?;
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| no_key())?;
     Ok((text, key))
+}
+
+/// Refuses a key that somebody else can read than root and the one who runs this.
+fn check_key(file: &Path, mode: u32, owner: u32, me: u32) -> Result<(), CertificateFileError> {
+    if mode & 0o077 != 0 {
+        return Err(CertificateFileError::Exposed { file: file.to_owned(), mode });
+    }
+    if owner != me && owner != 0 {
+        return Err(CertificateFileError::Owned { file: file.to_owned(), owner, me });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -344,6 +442,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::system::files::replace_whole;
 
     const RUN: RunId = RunId(7);
     const ME: Identity = Identity::Peer(PeerId(3));
@@ -399,7 +498,12 @@ mod tests {
         let files = [dir.certificate_file(ME), dir.key_file(ME), dir.authority_file()];
         for file in files {
             let name = file.file_name().unwrap().to_str().unwrap();
-            let remedy = if name == "ca.pem" { "bazaar init --tls" } else { "bazaar cert add DIR --peer 3" };
+            let remedy = match name {
+                "ca.pem" => "bazaar init --tls",
+                // With a certificate there, `add` would make none.
+                "peer-3.key" => "bazaar cert renew DIR --peer 3",
+                _ => "bazaar cert add DIR --peer 3",
+            };
             let whole = fs::read(&file).unwrap();
             fs::remove_file(&file).unwrap();
             refused(&dir, &[name, "no such file", remedy]);
@@ -468,6 +572,53 @@ mod tests {
         refused(&dir, &["peer-3.key is not the key of", "peer-3.pem", "copy both again"]);
         fs::copy(dir.certificate_file(ME), dir.authority_file()).unwrap();
         refused(&dir, &["ca.pem", "no authority's certificate"]);
+    }
+
+    #[test]
+    fn who_could_change_whom_is_trusted_is_kept_from_it() {
+        let (_home, dir) = made();
+        for (path, was) in [(dir.0.clone(), 0o700), (dir.authority_file(), 0o600)] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, was);
+            for mode in [was | 0o020, was | 0o002] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                refused(&dir, &[&format!("(mode {mode:o})"), &format!("`chmod go-w {}`", path.display())]);
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(was | 0o044)).unwrap();
+            dir.load(RUN, [ME], &BTreeSet::new()).unwrap();
+        }
+        for (owner, is_right) in [(0, true), (7, true), (8, false)] {
+            let checked = check_key(Path::new("peer-3.key"), 0o600, owner, 7).map_err(|error| error.to_string());
+            let refused = Err("peer-3.key belongs to user 8, neither to the one who runs this, 7, nor to root: run \
+                               `chown 7 peer-3.key`"
+                .to_owned());
+            assert_eq!(checked, if is_right { Ok(()) } else { refused });
+        }
+    }
+
+    #[test]
+    fn while_one_authority_takes_over_from_another_both_are_trusted() {
+        let (_home, dir) = made();
+        let (former, issuer) = (fs::read(dir.authority_file()).unwrap(), dir.authority().unwrap());
+        for file in [dir.authority_file(), dir.authority_key_file()] {
+            fs::remove_file(file).unwrap();
+        }
+        let next = dir.create(RUN).unwrap();
+        refused(&dir, &["was not issued by the authority of this run"]);
+        let both = [former, fs::read(dir.authority_file()).unwrap()].concat();
+        replace_whole(&dir.authority_file(), &both).unwrap();
+        assert_eq!(dir.authority_facts().unwrap().len(), 2);
+        for authority in [issuer, next, dir.authority().unwrap()] {
+            dir.keep(ME, &authority.issue(RUN, ME, 9).unwrap()).unwrap();
+            dir.load(RUN, [ME], &BTreeSet::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_certificate_outlives_its_authority() {
+        let (_home, dir) = made();
+        let [ends] = &dir.authority_facts().unwrap()[..] else { panic!("one authority") };
+        dir.keep(ME, &dir.authority().unwrap().issue(RUN, ME, 9_000).unwrap()).unwrap();
+        assert_eq!(dir.facts(ME).unwrap().unwrap().not_after, ends.not_after);
     }
 
     #[test]

@@ -179,21 +179,23 @@ pub enum Shown {
 }
 
 impl Tls {
-    /// What a process of a run needs: the certificate of the run's authority, its own certificates by whom they are to
-    /// stand for, and the serial numbers of those that are revoked. Nothing is checked that the other side checks
-    /// anyway: neither times nor names.
+    /// What a process of a run needs: the certificate of the run's authority (several while one takes over from
+    /// another), its own certificates by whom they are to stand for, and the serial numbers of those that are revoked.
+    /// Nothing is checked that the other side checks anyway: neither times nor names.
     ///
     /// # Errors
     /// When one of them cannot be used at all.
     pub fn new(
         run: RunId,
-        authority: &CertificateDer<'_>,
+        authorities: &[CertificateDer<'_>],
         own: impl IntoIterator<Item = (Identity, Pair)>,
         revoked: BTreeSet<Serial>,
     ) -> Result<Tls, UnusableError> {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(authority.clone().into_owned()).map_err(|error| UnusableError::Authority(error.to_string()))?;
+        for authority in authorities {
+            roots.add(authority.clone().into_owned()).map_err(|error| UnusableError::Authority(error.to_string()))?;
+        }
         let roots = Arc::new(roots);
         let server_verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
             .build()
@@ -347,11 +349,10 @@ fn why_rejected(alert: AlertDescription, own: &Facts) -> String {
     if alert == AlertDescription::CertificateExpired {
         return match own.is_valid_at(Seconds::now()) {
             Err(untimely) => format!("it {untimely}; `bazaar cert renew` makes a new one"),
+            // Without the time of this moment: what is said again at each attempt is said once.
             Ok(()) => format!(
-                "its clock says that it is not valid now. It is, from {} to {}, by the clock here ({}): set the clocks",
-                own.not_before,
-                own.not_after,
-                Seconds::now()
+                "its clock says that it is not valid now. It is, from {} to {}, by the clock here: set the clocks",
+                own.not_before, own.not_after
             ),
         };
     }
@@ -548,5 +549,20 @@ impl ResolvesServerCert for ByName {
         let own = asked.and_then(|asked| self.of.own.get(&asked)).or_else(|| self.of.own.values().next())?;
         *lock(&self.shown) = Some(own.facts.clone());
         Some(Arc::clone(&own.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPEC I7: it is said again at each attempt, and those that are equal are one line.
+    #[test]
+    fn what_is_said_of_a_clock_does_not_change_with_the_time() {
+        let said =
+            why_rejected(AlertDescription::CertificateExpired, &Facts { not_after: Seconds(1 << 34), ..nobody() });
+        let expected = "its clock says that it is not valid now. It is, from 1970-01-01T00:00:00Z to \
+                        2514-05-30T01:53:04Z, by the clock here: set the clocks";
+        assert_eq!(said, expected);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,6 +54,9 @@ pub enum AccessError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificateFileError),
+    /// This machine lacks the certificate without which no process of the run answers.
+    #[error("the run can only be asked with the tools' certificate: {0}")]
+    Tools(Arc<CertificateFileError>),
     /// The ledger's process cannot be reached: the run has ended, or the ledger is down.
     #[error("the ledger of this run cannot be reached ({0}): the run has ended, or its ledger is down")]
     LedgerDown(String),
@@ -85,6 +89,7 @@ impl AccessError {
             AccessError::RunDir(_)
             | AccessError::NoKey
             | AccessError::Certificates(_)
+            | AccessError::Tools(_)
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. } => false,
@@ -145,7 +150,7 @@ pub struct Run {
     dir: PathBuf,
     config: BazaarConfig,
     /// Without the tools' certificate on this machine, what is in files can still be read.
-    credentials: Result<Credentials, String>,
+    credentials: Result<Credentials, Arc<CertificateFileError>>,
     settings: Settings,
 }
 
@@ -157,7 +162,7 @@ impl Run {
     pub fn at(dir: &Path) -> Result<Run, AccessError> {
         let config = config_of(dir)?;
         let credentials = match credentials(&config) {
-            Err(AccessError::Certificates(error)) => Err(error.to_string()),
+            Err(AccessError::Certificates(error)) => Err(Arc::new(error)),
             credentials => Ok(credentials?),
         };
         Ok(Run { dir: dir.to_owned(), config, credentials, settings: Settings::default() })
@@ -181,14 +186,18 @@ impl Run {
         ledger_address(&self.config, &self.dir)
     }
 
+    fn credentials(&self) -> Result<&Credentials, AccessError> {
+        self.credentials.as_ref().map_err(|error| AccessError::Tools(Arc::clone(error)))
+    }
+
     /// Opens a connection to its ledger.
     ///
     /// # Errors
-    /// When the ledger cannot be reached.
+    /// When the ledger cannot be reached, or this machine lacks the tools' certificate.
     pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
         let down = |why: String| AccessError::LedgerDown(why);
+        let credentials = self.credentials()?;
         let address = self.ledger_address().ok_or_else(|| down("it has written no address".into()))?;
-        let credentials = self.credentials.as_ref().map_err(|why| down(why.clone()))?;
         tools::ledger(&*address, credentials, &self.settings).await.map_err(|error| down(error.to_string()))
     }
 
@@ -238,8 +247,7 @@ impl Run {
             processes.entry(address).or_default().push(*id);
         }
         let asked = processes.into_iter().map(|(address, ids)| async move {
-            // Any of them will do, and there is at least one.
-            let answer = self.host(ids.first().copied().unwrap_or_default(), address).await;
+            let answer = self.host(&ids, address).await;
             (address, ids, answer)
         });
         let mut hosts = Hosts::default();
@@ -258,9 +266,9 @@ impl Run {
         hosts
     }
 
-    /// What the process says that hosts a peer, or in words why it says nothing.
-    async fn host(&self, peer: PeerId, address: &str) -> Result<HostInfo, String> {
-        let host = self.connect(peer, address).await?;
+    /// What the process says that hosts some of these peers, or in words why it says nothing.
+    async fn host(&self, peers: &[PeerId], address: &str) -> Result<HostInfo, String> {
+        let host = self.connect(peers, address).await?;
         let silent = |error| format!("no answer: {error}");
         let mut info = host.status(within(DEADLINE), None).await.map_err(silent)?;
         while info.more {
@@ -314,7 +322,7 @@ impl Run {
         let entries = self.ledger_info().await?.entries;
         let asked = entries.iter().map(|Entry { registration, .. }| async move {
             let peer = registration.life.peer;
-            let healed = match self.connect(peer, &registration.address).await {
+            let healed = match self.connect(&[peer], &registration.address).await {
                 Ok(host) => host.heal(within(DEADLINE), peer).await.ok().and_then(Result::ok),
                 Err(_) => None,
             };
@@ -335,13 +343,23 @@ impl Run {
         let entries = self.ledger_info().await?.entries;
         let entry = entries.iter().find(|entry| entry.registration.life.peer == peer);
         let entry = entry.ok_or_else(|| host_fault(peer, "it has not registered"))?;
-        self.connect(peer, &entry.registration.address).await.map_err(|error| host_fault(peer, error))
+        self.connect(&[peer], &entry.registration.address).await.map_err(|error| host_fault(peer, error))
     }
 
-    /// Opens a connection to the process at `address`, which hosts a peer; or says in words why that cannot be done.
-    async fn connect(&self, peer: PeerId, address: &str) -> Result<HostToolsClient, String> {
-        let credentials = self.credentials.as_ref().map_err(String::clone)?;
-        tools::host(peer, address, credentials, &self.settings).await.map_err(|error| error.to_string())
+    /// Opens a connection to the process at `address`, which hosts any of these peers; or says in words why that cannot
+    /// be done.
+    async fn connect(&self, peers: &[PeerId], address: &str) -> Result<HostToolsClient, String> {
+        let credentials = self.credentials().map_err(|error| error.to_string())?;
+        let mut why = "no peer is known to be there".to_owned();
+        for peer in peers {
+            match tools::host(*peer, address, credentials, &self.settings).await {
+                Ok(host) => return Ok(host),
+                // The directory still has a peer there that is gone. With TLS, only one that is there can be asked for.
+                Err(error) if error.is_another_member() => why = error.to_string(),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err(why)
     }
 
     /// The whole log, from the running ledger, or else from the files of its store; and whether that is all that was ever
@@ -355,6 +373,7 @@ impl Run {
         let batches = match self.ledger().await {
             Ok(ledger) => read_log(&ledger).await?,
             Err(AccessError::LedgerDown(_)) => read_acknowledged(&self.store())?,
+            Err(AccessError::Tools(_)) if !self.lives_here() => read_acknowledged(&self.store())?,
             Err(error) => return Err(error),
         };
         Ok(RunLog::new(self, batches, &witnesses))
@@ -372,7 +391,10 @@ impl Run {
                 let records = witness::mark_of(&batches).head;
                 Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }))
             }
-            Err(AccessError::LedgerDown(_)) => {
+            Err(error)
+                if matches!(error, AccessError::LedgerDown(_))
+                    || matches!(error, AccessError::Tools(_)) && !self.lives_here() =>
+            {
                 let remains = examine(&self.store())?;
                 let intact = remains.intact();
                 Ok((RunLog::new(self, remains.into_batches(), &witnesses), intact))
