@@ -217,7 +217,7 @@ impl Judge {
 
     /// The verdict on an append by the holder. It reports and clears the mark of a contested term.
     fn appended(&mut self, batch: &Batch) -> Verdict {
-        let contested = core::mem::take(&mut self.contested);
-        Verdict::Appended { head: batch.end(), contested: mutant!(contested; ContestedNeverTold => false) }
+        let is_contested = core::mem::take(&mut self.contested);
+        Verdict::Appended { head: batch.end(), contested: mutant!(is_contested; ContestedNeverTold => false) }
     }
 }

@@ -65,23 +65,26 @@ fn settle(cluster: &mut Cluster, at: usize) -> Vec<Deed> {
     deeds
 }
 
+/// The replies among the deeds, each with the batch that it answers.
+fn replies(deeds: &[Deed]) -> impl Iterator<Item = (&LedgerReply, Option<&Batch>)> {
+    deeds.iter().filter_map(|deed| {
+        let Deed::Reply { reply, batch, .. } = deed else { return None };
+        Some((reply, batch.as_ref()))
+    })
+}
+
+/// The verdicts among the deeds; checks their echoes.
 fn verdicts(deeds: &[Deed]) -> Vec<Verdict> {
-    let verdict = |deed: &Deed| match deed {
-        Deed::Reply { reply: LedgerReply { word, answer: LedgerAnswer::Append { echo, verdict } }, batch, .. } => {
-            assert_eq!(*echo, Echo::of(word.to, batch.as_ref().unwrap()));
-            Some(*verdict)
-        }
-        _ => None,
+    let verdict = |(reply, batch): (&LedgerReply, Option<&Batch>)| {
+        let LedgerAnswer::Append { echo, verdict } = reply.answer else { return None };
+        assert_eq!(echo, Echo::of(reply.word.to, batch.unwrap()));
+        Some(verdict)
     };
-    deeds.iter().filter_map(verdict).collect()
+    replies(deeds).filter_map(verdict).collect()
 }
 
 fn heads(deeds: &[Deed]) -> Vec<u64> {
-    let head = |deed: &Deed| match deed {
-        Deed::Reply { reply, .. } => Some(reply.word.status.head.0),
-        _ => None,
-    };
-    deeds.iter().filter_map(head).collect()
+    replies(deeds).map(|(reply, _)| reply.word.status.head.0).collect()
 }
 
 fn appended(head: u64) -> Verdict {
