@@ -95,6 +95,7 @@ impl Cluster {
     }
 
     /// The transactions whose outcome nobody waits for any more.
+    #[must_use]
     pub fn strays(&self) -> &[Transaction] {
         &self.strays
     }
@@ -134,7 +135,8 @@ impl Cluster {
         self.store.put_back(batches);
     }
 
-    /// A process takes a call; while it is down, or has stopped for good, the call is lost. Returns the call's id there, and what it does at once.
+    /// A process takes a call; while it is down, or has stopped for good, the call is lost. Returns the call's id there,
+    /// and what it does at once.
     pub fn take(&mut self, at: usize, call: LedgerCall) -> (CallId, Vec<Deed>) {
         let answers = |process: &&mut Process| process.machine.as_ref().is_some_and(|machine| !machine.has_failed());
         let Some(process) = self.processes.get_mut(at).filter(answers) else {

@@ -203,8 +203,9 @@ pub struct Word {
 }
 
 impl Word {
-    /// What a ledger with this secret and this durable state of the fence tells a life. A driver may give a peer this word
-    /// at any time, as the answer to a [`LedgerRequest::Status`] that nobody has called with.
+    /// What a ledger with this secret and this durable state of the fence tells a life. The driver of a ledger that has its
+    /// store to itself may give a peer this word at any time, as the answer to a [`LedgerRequest::Status`] that nobody has
+    /// called with. What one of several ledgers knows may be old: there it takes a call.
     #[must_use]
     pub fn of(to: Life, heard: Epoch, status: LedgerStatus, secret: Secret) -> Word {
         Word { to, heard, status, seen: status.seen(secret) }

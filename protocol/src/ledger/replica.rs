@@ -308,13 +308,13 @@ impl Step<'_> {
     fn begin(&mut self, calls: Queue) {
         self.replica.state = State::Ready;
         let mut calls = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
-        match calls.pop_front() {
-            Some((id, call)) if self.is_to_be_written(&call) => self.append(id, call, calls),
-            Some(first) => {
-                calls.push_front(first);
+        let Some((id, call)) = calls.pop_front() else { return };
+        match self.planned(id, &call) {
+            Some(append) => self.attempt(append, calls),
+            None => {
+                calls.push_front((id, call));
                 self.look(calls, Queue::new());
             }
-            None => {}
         }
     }
 
@@ -324,15 +324,19 @@ impl Step<'_> {
         self.effects.push(ReplicaEffect::Look);
     }
 
-    /// Whether a call must be put to the store, as far as is known here. If that is old, the store refuses it.
-    fn is_to_be_written(&self, call: &LedgerCall) -> bool {
+    /// The append that a call leads to if, as far as is known here, it must be put to the store. If that is old, the store
+    /// refuses it.
+    fn planned(&self, id: CallId, call: &LedgerCall) -> Option<Append> {
         let judge = &self.replica.judge;
-        match &call.request {
-            LedgerRequest::Append(batch) => {
-                !judge.is_behind(call.seen) && judge.clone().rule(call.caller, batch).verdict.is_none()
-            }
-            LedgerRequest::Status | LedgerRequest::Read { .. } => false,
-        }
+        let LedgerRequest::Append(batch) = &call.request else { return None };
+        let is_to_be_written = !judge.is_behind(call.seen) && judge.clone().rule(call.caller, batch).verdict.is_none();
+        is_to_be_written.then(|| Append {
+            id,
+            asker: Asker::of(call),
+            seen: call.seen,
+            batch: batch.clone(),
+            onto: judge.durable,
+        })
     }
 
     // Looks.
@@ -348,12 +352,12 @@ impl Step<'_> {
         }
         let mut asking = asking.into_iter();
         while let Some((id, call)) = asking.next() {
-            if let Some(call) = self.answer(id, call) {
+            if let Some(append) = self.answer(id, &call) {
                 // It must be written. The others are answered when that is settled.
                 for late in asking.rev() {
                     waiting.push_front(late);
                 }
-                return self.append(id, call, waiting);
+                return self.attempt(append, waiting);
             }
             if self.replica.has_failed() {
                 return;
@@ -362,9 +366,9 @@ impl Step<'_> {
         self.begin(waiting);
     }
 
-    /// Answers a call from what has just been found, and returns it if it must be written.
-    fn answer(&mut self, id: CallId, call: LedgerCall) -> Option<LedgerCall> {
-        let asker = Asker::of(&call);
+    /// Answers a call from what has just been found, or returns the append that it leads to.
+    fn answer(&mut self, id: CallId, call: &LedgerCall) -> Option<Append> {
+        let asker = Asker::of(call);
         if !self.covers(id, call.caller, call.seen) {
             return None;
         }
@@ -380,7 +384,7 @@ impl Step<'_> {
             LedgerRequest::Append(batch) => {
                 let ruling = self.replica.judge.rule(asker.caller, batch);
                 if ruling.verdict.is_none() {
-                    return Some(call);
+                    return self.planned(id, call);
                 }
                 self.settle(id, asker, batch, ruling);
             }
@@ -401,15 +405,6 @@ impl Step<'_> {
     // Appends.
 
     /// Puts an append to the store.
-    fn append(&mut self, id: CallId, call: LedgerCall, waiting: Queue) {
-        let asker = Asker::of(&call);
-        let LedgerCall { seen, request: LedgerRequest::Append(batch), .. } = call else {
-            return self.begin(waiting);
-        };
-        let append = Append { id, asker, seen, batch, onto: self.replica.judge.durable };
-        self.attempt(append, waiting);
-    }
-
     fn attempt(&mut self, append: Append, waiting: Queue) {
         self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
         self.replica.state = State::Appending { append, waiting };
@@ -458,7 +453,7 @@ impl Step<'_> {
         let Ruling { verdict, lease } = ruling;
         self.arm(lease);
         let Some(verdict) = verdict else { return };
-        // Who has appended is seen by all; who has renewed, or was kept out, is not.
+        // Every process sees an append. A renewal or a claim that was kept out leaves no trace in the log.
         let epoch = self.replica.status().epoch();
         let sign = match verdict {
             Verdict::Appended { .. } if batch.records.is_empty() => {
@@ -498,8 +493,9 @@ impl Step<'_> {
 
     /// The log ended here at some moment.
     fn advance(&mut self, tail: Tail) {
-        if mutant!(tail.status.head > self.replica.status().head; ShrunkLogServed => tail != self.replica.judge.durable)
-        {
+        let known = self.replica.status();
+        let is_further = tail.status.head > known.head && tail.status.epoch() >= known.epoch();
+        if mutant!(is_further; ShrunkLogServed => tail != self.replica.judge.durable) {
             let lease = self.replica.judge.advance(tail);
             self.arm(lease);
         }
@@ -532,7 +528,9 @@ impl Step<'_> {
 
 /// Whether a log that ends like this lacks something of one that was known to end like that.
 fn is_short_of(tail: Tail, known: Tail) -> bool {
-    let is_short = tail.status.head < known.status.head || (tail.status.head == known.status.head && tail != known);
+    let (now, then) = (tail.status, known.status);
+    // An epoch that was granted is in every longer log.
+    let is_short = now.head < then.head || now.epoch() < then.epoch() || (now.head == then.head && tail != known);
     mutant!(is_short; ShrunkLogServed => false)
 }
 

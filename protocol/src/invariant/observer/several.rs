@@ -7,7 +7,7 @@ use super::{Checked, Image, Lease, Observer, Property, violated, whatever_the_le
 use crate::{
     archive::Deed,
     cluster::Process,
-    id::Position,
+    id::{Epoch, Position},
     invariant::ledger::{Fence, the_ledger_answers_behind},
     ledger::{
         CallId, Echo, LedgerAnswer, LedgerCall, LedgerReply, Verdict,
@@ -28,8 +28,8 @@ pub(super) struct Several {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct OfProcess {
     lease: Lease,
-    /// How far the log reaches that it knows of.
-    known: Position,
+    /// How far the log reaches that it knows of, and its latest epoch.
+    known: (Epoch, Position),
     /// For each call that is not answered: how far the books reached that anybody had been shown when it came.
     floors: BTreeMap<CallId, Position>,
 }
@@ -117,18 +117,22 @@ impl Observer {
     /// A process has learnt how far the log reaches, if that is further than it knew: somebody has appended, so the lease
     /// starts afresh.
     fn learnt(&mut self, at: usize, machine: &Replica) -> Checked {
-        let head = machine.status().head;
+        let (epoch, head) = (machine.status().epoch(), machine.status().head);
         let known = self.process(at).known;
-        if head < known && !machine.has_failed() {
-            let what = format!("ledger process {at} has seen {known} records in its store, and goes on with {head}");
+        if (epoch < known.0 || head < known.1) && !machine.has_failed() {
+            let what = format!(
+                "ledger process {at} has seen epoch {} and {} records in its store, and goes on with epoch {epoch} and \
+                 {head}",
+                known.0, known.1
+            );
             return violated(Property::S3, what);
         }
-        if head > known {
-            let (was, fence) = (self.fence_at(known), self.fence_at(head));
+        if head > known.1 {
+            let (was, fence) = (self.fence_at(known.1), self.fence_at(head));
             let process = self.process(at);
             let is_contested = process.lease.is_contested && was.epoch() == fence.epoch();
             process.lease = Lease { is_contested, ..Lease::afresh_behind(&fence) };
-            process.known = head;
+            process.known = (epoch, head);
         }
         Ok(())
     }
@@ -162,7 +166,7 @@ impl Observer {
         Ok(())
     }
 
-    /// R2: who has renewed, and who was kept out, is told to all processes.
+    /// R2: every process is told of renewals and of claims that were kept out.
     fn are_told(&self, at: usize, deeds: &[Deed]) -> Checked {
         for deed in deeds {
             let Deed::Reply { reply: LedgerReply { word, answer }, batch: Some(batch), .. } = deed else { continue };

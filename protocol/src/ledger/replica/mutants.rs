@@ -11,10 +11,10 @@ impl Step<'_> {
             let is_at_once = mutant!(
                 false;
                 AnswersFromMemory => !is_append,
-                FenceFromMemory | UnknownForgotten => is_append && !self.is_to_be_written(&call)
+                FenceFromMemory | UnknownForgotten => is_append && self.planned(id, &call).is_none()
             );
             if is_at_once && !self.replica.judge.is_behind(call.seen) {
-                let _ = self.answer(id, call);
+                let _ = self.answer(id, &call);
             } else {
                 others.push_back((id, call));
             }

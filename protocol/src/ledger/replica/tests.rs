@@ -245,6 +245,23 @@ fn an_old_image_of_the_store_is_noticed_by_a_process_and_by_a_peer() {
     assert_eq!(ask(&mut cluster, A, status(2)), [], "it answers nothing");
 }
 
+// Found by a review: more records of an earlier epoch were taken for progress.
+#[test]
+fn a_log_that_is_longer_and_lacks_a_known_epoch_is_an_old_image_that_was_continued() {
+    let mut cluster = cluster();
+    cluster.end_lease(A);
+    let claims = append(life(3, 1), &batch(2, 2, [claim(3, 3, 2)]));
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims)), [appended(3)]);
+    cluster.put_back(2);
+    // The former holder has seen no more than there is, and process B knew no more.
+    let goes_on = append(life(4, 1), &batch(1, 2, [word(3, 4), word(4, 4)]));
+    assert_eq!(verdicts(&ask(&mut cluster, B, goes_on)), [appended(4)]);
+    let mark = |epoch, head| HighWaterMark::sealed(Epoch(epoch), Position(head), SECRET);
+    let shrunk = ReplicaFault::Shrunk { seen: mark(2, 3), holds: mark(1, 4) };
+    cluster.see_append(A);
+    assert_eq!(ask(&mut cluster, A, status(1)), [Deed::Stop(shrunk)]);
+}
+
 #[test]
 fn a_caller_with_a_bug_is_refused_and_stops_nobody() {
     let mut cluster = cluster();
