@@ -324,6 +324,25 @@ async fn a_stranger_is_no_member_without_tls() {
     }
 }
 
+/// Why the ledger refuses a connector that is no member's, and is set up like this; the connector is cut off.
+async fn refusal_of(config: rustls::ClientConfig, acceptor: &Credentials) -> hello::AcceptError {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from(Identity::Ledger.dns_name(RUN)).unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await
+    };
+    let accept = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        hello::accept(stream, acceptor, &settings(), |_| Ok(())).await.map(drop)
+    };
+    let (read, accepted) = timeout(SOON, async { tokio::join!(connect, accept) }).await.unwrap();
+    assert!(read.is_err(), "{read:?}");
+    accepted.unwrap_err()
+}
+
 /// The certificate proves nothing without the key of the run, and a connector that has none at all is refused.
 #[tokio::test]
 async fn the_key_is_still_asked_for_and_so_is_a_certificate() {
@@ -336,8 +355,6 @@ async fn the_key_is_still_asked_for_and_so_is_a_certificate() {
     let ends = meet(&me, to_ledger(3), &acceptor).await;
     assert!(matches!(ends.connector, Err(ConnectError::Refused(Refusal::Key))), "{:?}", ends.connector);
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted).unwrap();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -345,19 +362,7 @@ async fn the_key_is_still_asked_for_and_so_is_a_certificate() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connect = async {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from(Identity::Ledger.dns_name(RUN)).unwrap();
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await
-    };
-    let accept = async {
-        let (stream, _) = listener.accept().await.unwrap();
-        hello::accept(stream, &acceptor, &settings(), |_| Ok(())).await.map(drop)
-    };
-    let (read, accepted) = tokio::join!(connect, accept);
-    assert!(read.is_err(), "{read:?}");
-    let error = accepted.unwrap_err();
+    let error = refusal_of(config, &acceptor).await;
     assert_eq!(Reason::from(&error), Reason::NoCertificate, "{error}");
 }
 
@@ -388,21 +393,7 @@ async fn a_members_certificate_issues_none() {
     ends.is_counted_as(Reason::CertificateForeign);
 
     let config = raw_connector(&trusted, &[&four, &three]);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let connect = async {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from(Identity::Ledger.dns_name(RUN)).unwrap();
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await
-    };
-    let accept = async {
-        let (stream, _) = listener.accept().await.unwrap();
-        hello::accept(stream, &acceptor, &settings(), |_| Ok(())).await.map(drop)
-    };
-    let (read, accepted) = timeout(SOON, async { tokio::join!(connect, accept) }).await.unwrap();
-    assert!(read.is_err(), "{read:?}");
-    let error = accepted.unwrap_err().to_string();
+    let error = refusal_of(config, &acceptor).await.to_string();
     assert!(error.contains("its certificate") && error.contains("peer-4") && error.contains("not accepted"), "{error}");
 }
 

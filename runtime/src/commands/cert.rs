@@ -63,8 +63,8 @@ pub fn init(dir: &Path, flags: &Init) -> Result<ExitCode, Failure> {
     print(&format!(
         "wrote {shown}: an authority, and certificates for {peers}, the ledger and the\ntools, valid until {until}\n\
          now: bazaar run --dir {shown}\n\
-         on several machines: give each bazaar.toml, tls/ca.pem, tls/tools.pem and .key,\nand the .pem and .key of its \
-         own members; tls/ca.key stays here\n"
+         on several machines: give each bazaar.toml, tls/ca.pem, and the .pem and .key\nof its own members; those of \
+         tools only where somebody looks at the run;\ntls/ca.key stays here\n"
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -160,7 +160,9 @@ impl Certified {
             }
             if let Some(Facts { serial, .. }) = former {
                 text += &format!("  replaces serial {serial}\n");
-                replaced.push(serial.to_string());
+                if !self.settings.revoked.contains(&serial) {
+                    replaced.push(serial.to_string());
+                }
             }
         }
         text += &format!(
