@@ -167,6 +167,21 @@ impl Cluster {
         written
     }
 
+    /// The store says that it is full when a process asks for an append, which it may have carried out nevertheless. Returns
+    /// the batch if it has.
+    pub fn decline(&mut self, at: usize, carried_out: bool) -> Option<Batch> {
+        let process = self.processes.get_mut(at)?;
+        let transaction = process.transaction()?.clone();
+        let outcome = carried_out.then(|| self.commit(Some(at), &transaction));
+        let written = (outcome == Some(Outcome::Written)).then_some(transaction.batch);
+        // What a look finds that begins then.
+        let declined = ReplicaInput::Settled(Outcome::Declined(self.found()));
+        if let Some(process) = self.processes.get_mut(at) {
+            process.asked = Some(Asked::Done(declined));
+        }
+        written
+    }
+
     /// A transaction that nobody waits for happens after all. Returns the batch if it was written.
     pub fn stray(&mut self, nth: usize) -> Option<Batch> {
         if nth >= self.strays.len() {
@@ -316,7 +331,9 @@ impl Cluster {
                     process.calls.clear();
                     deeds.push(match fault {
                         ReplicaFault::Gone(fault) => Deed::Fail(fault),
-                        other @ (ReplicaFault::Shrunk { .. } | ReplicaFault::Foreign) => Deed::Stop(other),
+                        other @ (ReplicaFault::Shrunk { .. } | ReplicaFault::Foreign | ReplicaFault::Unreadable) => {
+                            Deed::Stop(other)
+                        }
                     });
                 }
             }

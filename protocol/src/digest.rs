@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// It is hashed as a `u128`, and nothing else in this crate is: it depends on clock readings, so a hasher that takes
 /// those relative to one another has to leave it out.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+///
+/// The default is that of nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub u64);
 

@@ -366,14 +366,17 @@ pub struct Tail {
     pub status: LedgerStatus,
     /// The last appended batch, so that its writer can be answered again (DESIGN R2).
     pub last: Option<LastBatch>,
+    /// A digest of all batches, in order. Logs that have the same end differ in it if they have come to it by other ways.
+    pub chain: Digest,
 }
 
 impl Tail {
     /// The tail after `batch` was appended to a log with this tail.
     #[must_use]
     pub fn after(&self, batch: &Batch) -> Tail {
-        let status = self.status.after(batch);
-        Tail { status, last: Some(LastBatch { epoch: batch.epoch, position: batch.position, digest: batch.digest() }) }
+        let digest = batch.digest();
+        let last = LastBatch { epoch: batch.epoch, position: batch.position, digest };
+        Tail { status: self.status.after(batch), last: Some(last), chain: Digest::of(&(self.chain, digest)) }
     }
 }
 

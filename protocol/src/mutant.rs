@@ -429,6 +429,10 @@ mod catalogue {
             "a ledger process forgets an append whose outcome is unknown, and goes on from what it knows",
         RenewalNotTold("renewal-not-told") =
             "a ledger process does not tell the others that a term was renewed",
+        ContestedKeptElsewhere("contested-kept-elsewhere") =
+            "a ledger process takes a term for contested although its holder was told so at another and has appended there",
+        SightWhileAppendingLost("sight-while-appending-lost") =
+            "a ledger process forgets what others have appended while it waits for an append of its own",
         ContestedNotTold("contested-not-told") =
             "a ledger process does not tell the others that a term is contested",
         BlindLeaseRunsOut("blind-lease-runs-out") =

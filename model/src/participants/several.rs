@@ -173,7 +173,7 @@ fn is_free(process: &Process) -> bool {
 /// Whether this is a claim that only the lease of this process keeps from being granted. Then its end makes a difference.
 fn keeps_out(process: &Process, call: &Call) -> bool {
     let (Some(machine), LedgerRequest::Append(batch)) = (process.machine(), &call.request) else { return false };
-    machine.is_lease_active() && batch.claimant().is_some() && batch.epoch == machine.status().epoch().next()
+    machine.is_lease_active() && batch.claimant().is_some() && batch.epoch == machine.known_status().epoch().next()
 }
 
 impl Step<'_> {

@@ -168,13 +168,16 @@ impl Judge {
         Ruling { verdict: Some(self.appended(batch)), lease }
     }
 
-    /// The log ends here by now, further on than was known; returns how long the lease runs, which starts afresh: the
-    /// holder has appended.
+    /// The log ends here by now, further on than was known: the holder has appended elsewhere, or there is another. Returns
+    /// how long the lease runs, which starts afresh.
     pub(super) fn advance(&mut self, tail: Tail) -> Option<Duration> {
-        if tail.status.epoch() > self.durable.status.epoch() {
-            self.contested = false;
-        }
         self.durable = tail;
+        self.renewed_elsewhere()
+    }
+
+    /// The holder has appended where it was told whether its term is contested. Returns how long the lease runs.
+    pub(super) fn renewed_elsewhere(&mut self) -> Option<Duration> {
+        self.contested = mutant!(false; ContestedKeptElsewhere => self.contested);
         self.renew()
     }
 

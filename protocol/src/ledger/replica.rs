@@ -49,6 +49,8 @@ pub enum Found {
     Tail(Tail),
     /// No run, or another one. It was wiped, or it is another store.
     Foreign,
+    /// This run, and an end of the log that cannot be read. Another version has written it, or somebody else.
+    Unreadable,
 }
 
 /// What became of a transaction.
@@ -59,6 +61,10 @@ pub enum Outcome {
     /// It was not carried out: the log does not end where it was to be continued. This is what was there instead, read
     /// in the same transaction.
     Refused(Found),
+    /// The store takes no such batch at the moment, since it is full, or never, since the batch is too large for it. It
+    /// will not carry it out any more, but may have done so before it said this (FIELD, "etcd, measured"). So this is what
+    /// a linearizable look found that was begun afterwards.
+    Declined(Found),
     /// Nobody can say. It may have been carried out, may yet be, or never.
     Unknown,
 }
@@ -86,13 +92,14 @@ pub enum ReplicaInput {
     Looked(Found),
     /// What became of the last [`ReplicaEffect::Append`].
     Settled(Outcome),
-    /// A process has given a sign; perhaps this one.
+    /// Another process has given a sign. What this one has given, its driver keeps from it.
     Sign(Sign),
-    /// Somebody has appended, and then the log ended here.
+    /// Somebody has appended, perhaps this process, and then the log ended here.
     Appended(Tail),
     /// It sees signs and appends from now on.
     WatchBegun,
-    /// It no longer sees signs and appends.
+    /// It no longer sees signs and appends. A term counts as renewed for as long as that lasts, so a driver that cannot
+    /// bring it to an end in time should take no more calls: their callers turn to another process.
     WatchLost,
     /// The lease timer has fired.
     LeaseFired,
@@ -105,8 +112,9 @@ pub enum ReplicaEffect {
     /// [`ReplicaInput::Looked`]. At most one look or append is in progress.
     Look,
     /// One transaction: if the store holds this run, and its log ends at `onto`, write `batch` and its end; otherwise
-    /// read what it holds. Report [`ReplicaInput::Settled`]. It must be carried out at most once, however often the
-    /// driver's library tries.
+    /// read what it holds. Report [`ReplicaInput::Settled`]. While it is certain that nothing has reached the store, try
+    /// again; after [`Outcome::Unknown`] this asks for the same once more, so pause before it. Two attempts can do no more
+    /// than one: the log does not end at `onto` any more when the first was carried out.
     Append {
         /// Where the log must end, for the batch to be written.
         onto: Tail,
@@ -120,8 +128,9 @@ pub enum ReplicaEffect {
         /// The reply to it.
         reply: LedgerReply,
     },
-    /// Answer a read with what the store holds below `word.status.head`. If that is no longer all there, because a newer
-    /// snapshot has taken its place, the call is not answered, and its caller will ask again.
+    /// Answer a read with what the store holds below `word.status.head`, at one moment at which it holds this run, and its
+    /// log reaches that far. If there is no such moment, or a newer snapshot has taken the place of some of it, the call is
+    /// not answered, and its caller will ask again.
     Read {
         /// The call to answer.
         id: CallId,
@@ -158,6 +167,8 @@ pub enum ReplicaFault {
     },
     /// The store does not hold this run.
     Foreign,
+    /// The end of the log that the store holds cannot be read.
+    Unreadable,
 }
 
 /// The machine of a ledger's process over a replicated store.
@@ -186,6 +197,8 @@ enum State {
     Appending {
         append: Append,
         waiting: Queue,
+        /// The furthest end of the log that it has been told of meanwhile, to be learnt when this is settled.
+        further: Option<Tail>,
     },
     Failed,
 }
@@ -210,9 +223,10 @@ impl Replica {
         (replica, alloc::vec![ReplicaEffect::Look])
     }
 
-    /// The state of the fence when this process last heard of it. It is durable, and may be old.
+    /// The state of the fence when this process last heard of it. It is durable, and may be old: nobody must be told of it
+    /// who has not called.
     #[must_use]
-    pub fn status(&self) -> LedgerStatus {
+    pub fn known_status(&self) -> LedgerStatus {
         self.judge.status()
     }
 
@@ -310,7 +324,7 @@ impl Step<'_> {
         let mut calls = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
         let Some((id, call)) = calls.pop_front() else { return };
         match self.planned(id, &call) {
-            Some(append) => self.attempt(append, calls),
+            Some(append) => self.attempt(append, calls, None),
             None => {
                 calls.push_front((id, call));
                 self.look(calls, Queue::new());
@@ -350,27 +364,24 @@ impl Step<'_> {
         if !self.learn(found, known) {
             return;
         }
-        let mut asking = asking.into_iter();
-        while let Some((id, call)) = asking.next() {
-            if let Some(append) = self.answer(id, &call) {
-                // It must be written. The others are answered when that is settled.
-                for late in asking.rev() {
-                    waiting.push_front(late);
-                }
-                return self.attempt(append, waiting);
+        let mut unwritten = Queue::new();
+        for (id, call) in asking {
+            if !self.answer(id, &call) {
+                unwritten.push_back((id, call));
             }
             if self.replica.has_failed() {
                 return;
             }
         }
-        self.begin(waiting);
+        unwritten.append(&mut waiting);
+        self.begin(unwritten);
     }
 
-    /// Answers a call from what has just been found, or returns the append that it leads to.
-    fn answer(&mut self, id: CallId, call: &LedgerCall) -> Option<Append> {
+    /// Answers a call from what has just been found. `false`: it leads to an append, which must be put to the store.
+    fn answer(&mut self, id: CallId, call: &LedgerCall) -> bool {
         let asker = Asker::of(call);
         if !self.covers(id, call.caller, call.seen) {
-            return None;
+            return true;
         }
         match &call.request {
             LedgerRequest::Status => {
@@ -378,18 +389,18 @@ impl Step<'_> {
                 self.effects.push(ReplicaEffect::Reply { id, reply });
             }
             LedgerRequest::Read { from, chunk } => {
-                let word = self.replica.judge.word(asker, self.replica.status());
+                let word = self.replica.judge.word(asker, self.replica.known_status());
                 self.effects.push(ReplicaEffect::Read { id, word, from: *from, chunk: *chunk });
             }
             LedgerRequest::Append(batch) => {
                 let ruling = self.replica.judge.rule(asker.caller, batch);
                 if ruling.verdict.is_none() {
-                    return self.planned(id, call);
+                    return false;
                 }
                 self.settle(id, asker, batch, ruling);
             }
         }
-        None
+        true
     }
 
     /// Whether the books hold what a caller has seen. If they do not, its call is refused, or all is over.
@@ -405,48 +416,54 @@ impl Step<'_> {
     // Appends.
 
     /// Puts an append to the store.
-    fn attempt(&mut self, append: Append, waiting: Queue) {
+    fn attempt(&mut self, append: Append, waiting: Queue, further: Option<Tail>) {
         self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
-        self.replica.state = State::Appending { append, waiting };
+        self.replica.state = State::Appending { append, waiting, further };
     }
 
     fn on_settled(&mut self, outcome: Outcome) {
-        let (append, waiting) = match core::mem::replace(&mut self.replica.state, State::Ready) {
-            State::Appending { append, waiting } => (append, waiting),
+        let (append, waiting, further) = match core::mem::replace(&mut self.replica.state, State::Ready) {
+            State::Appending { append, waiting, further } => (append, waiting, further),
             other @ (State::Ready | State::Looking { .. } | State::Failed) => {
                 self.replica.state = other;
                 return;
             }
         };
-        let Append { id, asker, seen, .. } = append;
-        match outcome {
-            Outcome::Written => {
-                let ruling = self.replica.judge.written(&append.batch);
-                self.settle(id, asker, &append.batch, ruling);
-                self.begin(waiting);
-            }
-            Outcome::Refused(found) => {
-                if !self.learn(found, append.onto) {
-                    return;
-                }
-                if self.covers(id, asker.caller, seen) {
-                    let ruling = self.replica.judge.rule(asker.caller, &append.batch);
-                    if ruling.verdict.is_none() {
-                        let onto = self.replica.judge.durable;
-                        return self.attempt(Append { onto, ..append }, waiting);
-                    }
-                    self.settle(id, asker, &append.batch, ruling);
-                }
-                if !self.replica.has_failed() {
-                    self.begin(waiting);
-                }
-            }
+        let own = append.onto.after(&append.batch);
+        let found = match outcome {
+            Outcome::Written => Found::Tail(own),
+            Outcome::Refused(found) | Outcome::Declined(found) => found,
             Outcome::Unknown => {
                 mutant!(UnknownIsRefused => return self.take_for_refused(append, waiting));
                 mutant!(UnknownForgotten => return self.forget(append, waiting));
-                self.attempt(append, waiting);
+                return self.attempt(append, waiting, further);
+            }
+        };
+        let Append { id, asker, seen, .. } = append;
+        if found == Found::Tail(own) {
+            let ruling = self.replica.judge.written(&append.batch);
+            self.settle(id, asker, &append.batch, ruling);
+        } else if !self.learn(found, append.onto) {
+            return;
+        } else if self.covers(id, asker.caller, seen) {
+            let ruling = self.replica.judge.rule(asker.caller, &append.batch);
+            match (ruling.verdict, outcome) {
+                (Some(_), _) => self.settle(id, asker, &append.batch, ruling),
+                // Its caller asks again, after a pause.
+                (None, Outcome::Declined(_)) => self.effects.push(ReplicaEffect::Drop(id)),
+                (None, Outcome::Written | Outcome::Refused(_) | Outcome::Unknown) => {
+                    let onto = self.replica.judge.durable;
+                    return self.attempt(Append { onto, ..append }, waiting, further);
+                }
             }
         }
+        if self.replica.has_failed() {
+            return;
+        }
+        if let Some(tail) = further {
+            self.advance(tail);
+        }
+        self.begin(waiting);
     }
 
     fn settle(&mut self, id: CallId, asker: Asker, batch: &Batch, ruling: Ruling) {
@@ -454,7 +471,7 @@ impl Step<'_> {
         self.arm(lease);
         let Some(verdict) = verdict else { return };
         // Every process sees an append. A renewal or a claim that was kept out leaves no trace in the log.
-        let epoch = self.replica.status().epoch();
+        let epoch = self.replica.known_status().epoch();
         let sign = match verdict {
             Verdict::Appended { .. } if batch.records.is_empty() => {
                 mutant!(Some(Sign::Renewed(epoch)); RenewalNotTold => None)
@@ -474,6 +491,7 @@ impl Step<'_> {
     fn learn(&mut self, found: Found, known: Tail) -> bool {
         match found {
             Found::Foreign => self.fail(ReplicaFault::Foreign),
+            Found::Unreadable => self.fail(ReplicaFault::Unreadable),
             Found::Tail(tail) if is_short_of(tail, known) => {
                 let secret = self.replica.judge.config.secret;
                 let (seen, holds) = (known.status.seen(secret), tail.status.seen(secret));
@@ -484,27 +502,34 @@ impl Step<'_> {
         !self.replica.has_failed()
     }
 
-    /// Somebody has appended. This process learns of its own appends from their outcomes.
+    /// Somebody has appended. What becomes of an append of its own, a process learns from its outcome only.
     fn on_appended(&mut self, tail: Tail) {
-        if !matches!(self.replica.state, State::Appending { .. }) {
-            self.advance(tail);
+        match &mut self.replica.state {
+            State::Appending { further, .. } => {
+                if further.is_none_or(|known| is_further(tail, known)) {
+                    *further = mutant!(Some(tail); SightWhileAppendingLost => None);
+                }
+            }
+            State::Ready | State::Looking { .. } | State::Failed => self.advance(tail),
         }
     }
 
     /// The log ended here at some moment.
     fn advance(&mut self, tail: Tail) {
-        let known = self.replica.status();
-        let is_further = tail.status.head > known.head && tail.status.epoch() >= known.epoch();
-        if mutant!(is_further; ShrunkLogServed => tail != self.replica.judge.durable) {
+        let known = self.replica.judge.durable;
+        if mutant!(is_further(tail, known); ShrunkLogServed => tail != known) {
             let lease = self.replica.judge.advance(tail);
             self.arm(lease);
         }
     }
 
     fn on_sign(&mut self, sign: Sign) {
-        let latest = self.replica.status().epoch();
+        let latest = self.replica.known_status().epoch();
         match sign {
-            Sign::Renewed(epoch) if epoch == latest => self.renew(),
+            Sign::Renewed(epoch) if epoch == latest => {
+                let lease = self.replica.judge.renewed_elsewhere();
+                self.arm(lease);
+            }
             Sign::Contested(epoch) if epoch == latest => self.replica.judge.contest(),
             // Of another term; what this process does not know yet, it learns from the log.
             Sign::Renewed(_) | Sign::Contested(_) => {}
@@ -524,6 +549,11 @@ impl Step<'_> {
         self.replica.state = State::Failed;
         self.effects.push(ReplicaEffect::Fail(fault));
     }
+}
+
+/// Whether a log that ends like this has come further than one that was known to end like that.
+fn is_further(tail: Tail, known: Tail) -> bool {
+    tail.status.head > known.status.head && tail.status.epoch() >= known.status.epoch()
 }
 
 /// Whether a log that ends like this lacks something of one that was known to end like that.

@@ -48,7 +48,7 @@ impl Observer {
 
     /// A process, which knows `machine`'s books, has seen a sign.
     pub fn on_process_sign(&mut self, at: usize, sign: Sign, machine: &Replica) {
-        let fence = self.fence_at(machine.status().head);
+        let fence = self.fence_at(machine.known_status().head);
         let lease = &mut self.process(at).lease;
         match sign {
             Sign::Renewed(epoch) if epoch == fence.epoch() => lease.is_live = Lease::afresh_behind(&fence).is_live,
@@ -59,7 +59,7 @@ impl Observer {
 
     /// A process no longer sees the others, or does again. Its lease starts afresh.
     pub fn on_process_watch(&mut self, at: usize, machine: &Replica) {
-        let is_live = Lease::afresh_behind(&self.fence_at(machine.status().head)).is_live;
+        let is_live = Lease::afresh_behind(&self.fence_at(machine.known_status().head)).is_live;
         self.process(at).lease.is_live = is_live;
     }
 
@@ -117,7 +117,7 @@ impl Observer {
     /// A process has learnt how far the log reaches, if that is further than it knew: somebody has appended, so the lease
     /// starts afresh.
     fn learnt(&mut self, at: usize, machine: &Replica) -> Checked {
-        let (epoch, head) = (machine.status().epoch(), machine.status().head);
+        let (epoch, head) = (machine.known_status().epoch(), machine.known_status().head);
         let known = self.process(at).known;
         if (epoch < known.0 || head < known.1) && !machine.has_failed() {
             let what = format!(
