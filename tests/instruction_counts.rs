@@ -401,7 +401,9 @@ impl InOffice {
         let reply = deeds.into_iter().find_map(|deed| match deed {
             Deed::Reply { reply, .. } => Some(reply),
             Deed::ArmLease(_) => None,
-            Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => panic!("{deed:?}"),
+            Deed::Drop { .. } | Deed::Refuse { .. } | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {
+                panic!("{deed:?}")
+            }
         });
         Some(reply.or_else(|| self.ledger.answer_read(0)).expect("an answer"))
     }

@@ -72,9 +72,19 @@ pub enum Deed {
     /// Its lease starts afresh.
     ArmLease(Duration),
     /// It has no room for a call and does not answer it.
-    Drop(LedgerCall),
+    Drop {
+        /// The call's id.
+        id: CallId,
+        /// The call.
+        call: LedgerCall,
+    },
     /// It does not believe what a call shows, and does not answer it.
-    Refuse(LedgerCall),
+    Refuse {
+        /// The call's id.
+        id: CallId,
+        /// The call.
+        call: LedgerCall,
+    },
     /// It has stopped for good and no longer answers anything: a caller has seen more than it holds.
     Fail(LedgerFault),
     /// It is one of several, and gives the others a sign.
@@ -253,8 +263,8 @@ impl Archive {
                     self.reads.push(Read { word, from, chunk });
                 }
                 LedgerEffect::ArmLease(wait) => deeds.push(Deed::ArmLease(wait)),
-                LedgerEffect::Drop(id) => deeds.extend(self.calls.remove(&id).map(Deed::Drop)),
-                LedgerEffect::Refuse(id) => deeds.extend(self.calls.remove(&id).map(Deed::Refuse)),
+                LedgerEffect::Drop(id) => deeds.extend(self.calls.remove(&id).map(|call| Deed::Drop { id, call })),
+                LedgerEffect::Refuse(id) => deeds.extend(self.calls.remove(&id).map(|call| Deed::Refuse { id, call })),
                 LedgerEffect::Fail(fault) => deeds.push(Deed::Fail(fault)),
             }
         }
@@ -336,7 +346,7 @@ mod tests {
         archive.take(claims());
         let status = call(LedgerRequest::Status);
         assert_eq!((archive.take(claims()), archive.waiting()), (Vec::new(), 1));
-        assert_eq!(archive.take(status.clone()), [Deed::Drop(status)]);
+        assert_eq!(archive.take(status.clone()), [Deed::Drop { id: CallId(2), call: status }]);
         archive.write();
         archive.sync();
         assert_eq!(verdicts(&archive.answer()), 2, "the claim, and the same one again");

@@ -14,11 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     archive::{Deed, Read},
+    books::Books,
+    id::Position,
     ledger::{
-        CallId, LedgerCall, LedgerConfig, LedgerReply, LedgerRequest, LedgerStatus, Tail,
+        CallId, LedgerAnswer, LedgerCall, LedgerConfig, LedgerReply, LedgerRequest, LedgerStatus, Tail,
+        compaction::{Compaction, CompactionEffect, CompactionInput},
         replica::{Found, Outcome, Replica, ReplicaEffect, ReplicaFault, ReplicaInput, Sign},
     },
     record::Batch,
+    snapshot::ChunkId,
     store::{MemoryStore, Store},
 };
 
@@ -30,8 +34,20 @@ pub struct Cluster {
     /// Whether the store holds the run; otherwise it was wiped, and holds nothing.
     is_of_run: bool,
     processes: Vec<Process>,
-    /// The transactions whose outcome nobody waits for any more, and that may still happen.
+    /// The transactions whose outcome nobody waits for any more, and that may still be carried out.
     strays: Vec<Transaction>,
+    shelf: Shelf,
+}
+
+/// What a store has in place of records that were removed. The records are still in memory here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shelf {
+    /// The position of the snapshot in force; 0: there is none.
+    pub base: Position,
+    /// Where there are snapshots, whole.
+    pub snapshots: BTreeSet<Position>,
+    /// The records below this are removed.
+    pub first: Position,
 }
 
 /// A ledger process.
@@ -48,6 +64,9 @@ pub struct Process {
     /// What it has not seen yet: signs, and where others have appended.
     signs: BTreeSet<Sign>,
     appended: Option<Tail>,
+    /// What it does about the size of the store, and what of that is to be done next.
+    compaction: Compaction,
+    tidying: Option<CompactionEffect>,
 }
 
 /// What a process has asked the store for.
@@ -73,7 +92,7 @@ impl Cluster {
     #[must_use]
     pub fn new(config: LedgerConfig, store: MemoryStore, processes: usize) -> Cluster {
         let processes = (0..processes).map(|_| Process::default()).collect();
-        Cluster { config, store, is_of_run: true, processes, strays: Vec::new() }
+        Cluster { config, store, is_of_run: true, processes, strays: Vec::new(), shelf: Shelf::default() }
     }
 
     /// The processes, up or down.
@@ -86,6 +105,12 @@ impl Cluster {
     #[must_use]
     pub fn store(&self) -> &MemoryStore {
         &self.store
+    }
+
+    /// What the store has in place of records that were removed.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// The state of the fence at the store.
@@ -122,6 +147,7 @@ impl Cluster {
     pub fn wipe(&mut self) {
         self.store = MemoryStore::new(self.config.limits);
         self.is_of_run = false;
+        self.shelf = Shelf::default();
     }
 
     /// Whether the store was wiped.
@@ -130,9 +156,10 @@ impl Cluster {
         !self.is_of_run
     }
 
-    /// Puts an old image of the store back: only the first `batches` of its batches remain.
+    /// Puts an old image of the store back, from before its first snapshot: only the first `batches` of its batches remain.
     pub fn put_back(&mut self, batches: usize) {
         self.store.put_back(batches);
+        self.shelf = Shelf::default();
     }
 
     /// A process takes a call; while it is down, or has stopped for good, the call is lost. Returns the call's id there,
@@ -246,12 +273,76 @@ impl Cluster {
         self.step(at, if watches { ReplicaInput::WatchBegun } else { ReplicaInput::WatchLost })
     }
 
-    /// The store answers one of the [`reads`](Process::reads) of a process.
+    /// The store answers one of the [`reads`](Process::reads) of a process, if it still holds what is asked for.
     pub fn answer_read(&mut self, at: usize, nth: usize) -> Option<(CallId, LedgerReply)> {
         let process = self.processes.get_mut(at).filter(|process| nth < process.reads.len())?;
         let (id, Read { word, from, chunk }) = process.reads.remove(nth);
-        let Ok(answer) = self.store.read(from, chunk, word.status.head);
-        Some((id, LedgerReply { word, answer }))
+        let upto = word.status.head;
+        let is_there = self.is_of_run && self.store.tail().status.head >= upto;
+        let answer = is_there.then(|| self.read(from, chunk, upto)).flatten();
+        answer.map(|answer| (id, LedgerReply { word, answer }))
+    }
+
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Option<LedgerAnswer> {
+        let Shelf { base, first, .. } = self.shelf;
+        if from < base && base <= upto {
+            let books = self.snapshot(base)?;
+            let (id, of, chunk) = books.chunk_for(chunk, self.config.limits.chunk_weight);
+            return Some(LedgerAnswer::Chunk { id, of, chunk });
+        }
+        if from >= first {
+            let Ok(answer) = self.store.read(from, None, upto);
+            return Some(answer);
+        }
+        mutant!(None; GapInRead => self.read_from_the_first(upto))
+    }
+
+    /// The snapshot at this position, if it was written. The records that it was made of are still in memory.
+    fn snapshot(&self, at: Position) -> Option<Books> {
+        let mut books = Books::keeping(self.config.limits.sales_kept);
+        let below = self.store.durable().iter().take_while(|batch| batch.end() <= at);
+        let all_apply = below.flat_map(|batch| &batch.records).all(|record| books.apply(record).is_ok());
+        (self.shelf.snapshots.contains(&at) && all_apply && books.position() == at).then_some(books)
+    }
+
+    /// A process notices how far the log reaches that it knows of, and whether the store is to be kept small.
+    pub fn notice_growth(&mut self, at: usize) {
+        let Some(process) = self.processes.get_mut(at) else { return };
+        if let Some(machine) = process.machine.as_ref().filter(|_| process.tidying.is_none()) {
+            let head = machine.known_status().head;
+            process.tidying = process.compaction.step(CompactionInput::Grown(head));
+        }
+    }
+
+    /// A process does the next thing about the size of the store, and hears of it.
+    pub fn tidy(&mut self, at: usize) {
+        let Some(effect) = self.processes.get_mut(at).and_then(|process| process.tidying.take()) else { return };
+        let shelf = &mut self.shelf;
+        let done = match effect {
+            // It compares the run as well.
+            _ if !self.is_of_run => CompactionInput::Failed,
+            CompactionEffect::FindBase => CompactionInput::Found(shelf.base),
+            CompactionEffect::WriteSnapshot(to) => {
+                shelf.snapshots.insert(to);
+                CompactionInput::Done
+            }
+            CompactionEffect::MoveBase { from, to } => {
+                if mutant!(shelf.base == from; BaseNotCompared => true) {
+                    shelf.base = to;
+                    CompactionInput::Done
+                } else {
+                    CompactionInput::Failed
+                }
+            }
+            CompactionEffect::ClearBelow(base) => {
+                shelf.snapshots.retain(|at| *at >= base);
+                shelf.first = shelf.first.max(base);
+                CompactionInput::Done
+            }
+        };
+        if let Some(process) = self.processes.get_mut(at) {
+            process.tidying = process.compaction.step(done);
+        }
     }
 
     /// The lease runs out at a process.
@@ -262,7 +353,8 @@ impl Cluster {
     /// Nobody waits for the outcome of a transaction any more. Two of the same come to the same as one: once the first has
     /// been written, the log does not end there any more.
     fn lose_sight_of(&mut self, transaction: Transaction) {
-        if !self.strays.contains(&transaction) {
+        let may_be = self.is_of_run && transaction.onto.status.head >= self.store.tail().status.head;
+        if may_be && !self.strays.contains(&transaction) {
             self.strays.push(transaction);
         }
     }
@@ -281,6 +373,8 @@ impl Cluster {
         let Ok(()) = self.store.append(batch);
         let Ok(()) = self.store.sync();
         let tail = self.store.tail();
+        // The log never ends there again, unless an old image is put back.
+        self.strays.retain(|stray| stray.onto == tail);
         for (at, process) in self.processes.iter_mut().enumerate() {
             if Some(at) != by && process.watches {
                 process.appended = Some(tail);
@@ -324,8 +418,10 @@ impl Cluster {
                 }
                 ReplicaEffect::Give(sign) => deeds.push(Deed::Give(sign)),
                 ReplicaEffect::ArmLease(wait) => deeds.push(Deed::ArmLease(wait)),
-                ReplicaEffect::Drop(id) => deeds.extend(process.calls.remove(&id).map(Deed::Drop)),
-                ReplicaEffect::Refuse(id) => deeds.extend(process.calls.remove(&id).map(Deed::Refuse)),
+                ReplicaEffect::Drop(id) => deeds.extend(process.calls.remove(&id).map(|call| Deed::Drop { id, call })),
+                ReplicaEffect::Refuse(id) => {
+                    deeds.extend(process.calls.remove(&id).map(|call| Deed::Refuse { id, call }))
+                }
                 ReplicaEffect::Fail(fault) => {
                     // It no longer answers anything.
                     process.calls.clear();
@@ -406,5 +502,20 @@ impl Process {
     #[must_use]
     pub fn watches(&self) -> bool {
         self.watches
+    }
+
+    /// What it is to do next about the size of the store.
+    #[must_use]
+    pub fn tidying(&self) -> Option<CompactionEffect> {
+        self.tidying
+    }
+}
+
+#[cfg(feature = "mutants")]
+impl Cluster {
+    /// Answers with the records that are left.
+    fn read_from_the_first(&self, upto: Position) -> Option<LedgerAnswer> {
+        let Ok(answer) = self.store.read(self.shelf.first, None, upto);
+        Some(answer)
     }
 }

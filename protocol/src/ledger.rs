@@ -40,6 +40,7 @@ use crate::{
     snapshot::{ChunkId, SnapshotChunk},
 };
 
+pub mod compaction;
 mod judge;
 pub mod replica;
 

@@ -431,12 +431,22 @@ mod catalogue {
             "a ledger process does not tell the others that a term was renewed",
         ContestedKeptElsewhere("contested-kept-elsewhere") =
             "a ledger process takes a term for contested although its holder was told so at another and has appended there",
-        SightWhileAppendingLost("sight-while-appending-lost") =
-            "a ledger process forgets what others have appended while it waits for an append of its own",
         ContestedNotTold("contested-not-told") =
             "a ledger process does not tell the others that a term is contested",
         BlindLeaseRunsOut("blind-lease-runs-out") =
             "a ledger process that no longer sees what others renew lets the lease run out",
+        DeclinedIsRefused("declined-is-refused") =
+            "an append that a full store has declined is answered as though the store had refused it",
+        BaseBeforeSnapshot("base-before-snapshot") =
+            "the base of a replicated store is moved to a snapshot before that is written",
+        ClearedBeforeBase("cleared-before-base") =
+            "the records below a snapshot are removed from a replicated store before the base is moved to it",
+        BaseNotCompared("base-not-compared") =
+            "the base of a replicated store is moved wherever it is",
+        GapInRead("gap-in-read") =
+            "a read of records that have been removed from a replicated store is answered with those after them",
+        QueueWithoutBound("queue-without-bound") =
+            "as many calls wait in a ledger process as come, whatever it has room for",
         RunNotCompared("run-not-compared") =
             "a transaction does not ask whether the store still holds the run",
         EndNotCompared("end-not-compared") =

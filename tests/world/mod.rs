@@ -485,9 +485,9 @@ impl World {
                     self.replies.push(reply);
                 }
                 Deed::ArmLease(after) => self.lease = Some(self.now + after),
-                Deed::Drop(_) => self.stats.count("calls dropped by the ledger"),
+                Deed::Drop { .. } => self.stats.count("calls dropped by the ledger"),
                 // The observer has said whether it should.
-                Deed::Refuse(call) => self.tell(|| format!("  the ledger refuses {call:?}")),
+                Deed::Refuse { call, .. } => self.tell(|| format!("  the ledger refuses {call:?}")),
                 Deed::Fail(fault) => self.tell(|| format!("  the ledger stops: {fault:?}")),
                 // It is alone.
                 Deed::Give(_) | Deed::Stop(_) => {}
@@ -600,8 +600,8 @@ fn appends(deed: &Deed) -> bool {
         }
         Deed::Reply { .. }
         | Deed::ArmLease(_)
-        | Deed::Drop(_)
-        | Deed::Refuse(_)
+        | Deed::Drop { .. }
+        | Deed::Refuse { .. }
         | Deed::Fail(_)
         | Deed::Give(_)
         | Deed::Stop(_) => false,

@@ -63,6 +63,8 @@ pub struct Participants {
     /// Whether reads of the ledger and their answers are under way as messages are; otherwise asking and hearing the
     /// answer is one step.
     pub slow_reads: bool,
+    /// Reading records in the store of several ledgers is a step of its own.
+    pub reads_apart: bool,
     /// Whether buyers hear each other's clock multicasts; otherwise a multicast, which carries nothing but a reading, is
     /// lost.
     pub multicasts: bool,
@@ -204,6 +206,7 @@ impl Participants {
             budget: Budget::default(),
             convergence: None,
             slow_reads: false,
+            reads_apart: false,
             multicasts: false,
             asking_raises_clocks: true,
             limits: Limits { waiting_calls: 0, ..Limits::DEFAULT },

@@ -31,6 +31,11 @@ fn with_room(bazaar: Participants) -> Participants {
     Participants { limits, ..bazaar }
 }
 
+/// The same, where records are read some time after the look at the store that a read begins with.
+fn reading_slowly(bazaar: Participants) -> Participants {
+    Participants { reads_apart: true, ..bazaar }
+}
+
 /// Two peers that may lead, and passing customers.
 fn traders() -> Participants {
     two(Participants::new(vec![Role::trader(), Role::trader()], 8))
@@ -157,6 +162,53 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
         of(
             both(
                 traders(),
+                Budget { stands: 2, declines: 1, unknowns: 1, ..none },
+                Budget { stands: 2, declines: 2, unknowns: 1, renewals: 1, ..none },
+            ),
+            Scenario {
+                name: "replicated-full",
+                about: "the store says that it is full, and may have carried out what it says that of",
+                bounds: "2 claims, of which 1 is declined, perhaps after its outcome was unknown.",
+                landmarks: vec![Landmark::StoreFull, Landmark::AppendDeclined, Landmark::OutcomeFound],
+                ..base()
+            },
+        ),
+        of(
+            both(
+                reading_slowly(traders()),
+                Budget { stands: 2, takes: Some(3), compactions: 2, ..none },
+                Budget { stands: 2, takes: Some(4), compactions: 2, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "replicated-snapshot",
+                about: "both ledgers put a snapshot in place of the records below it, step by step, while the books are read",
+                bounds: "2 claims, 2 snapshots, by one ledger or by both.",
+                landmarks: vec![
+                    Landmark::BaseMoved,
+                    Landmark::BaseMovedByAnother,
+                    Landmark::ReadSnapshot,
+                    Landmark::ReadTooLate,
+                ],
+                ..base()
+            },
+        ),
+        of(
+            both(
+                reading_slowly(traders()),
+                Budget { stands: 2, wipes: 1, ..none },
+                Budget { stands: 2, wipes: 1, ledger_crashes: 1, ..none },
+            ),
+            Scenario {
+                name: "replicated-reads",
+                about: "a ledger looks at the store, and what it then reads there is read later",
+                bounds: "2 claims, 1 wiped store.",
+                landmarks: vec![Landmark::TookOffice, Landmark::ReadTooLate, Landmark::StoreLost],
+                ..base()
+            },
+        ),
+        of(
+            both(
+                traders(),
                 Budget { stands: 1, ledger_crashes: 1, wipes: 1, ..none },
                 Budget { stands: 2, wipes: 1, ..none },
             ),
@@ -208,6 +260,17 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 about: "a buyer is seated and served in the stable order over two ledgers",
                 bounds: "2 claims of the one trader, 1 request, 1 unknown outcome.",
                 landmarks: vec![Landmark::Seated, Landmark::Refused, Landmark::OutcomeUnknown, Landmark::OutcomeFound],
+                ..base()
+            },
+        ),
+        of(
+            (seeing(two(converging(220, Cut::Nothing, Budget { alarms: 2, crashes: 1, blinds: 1, ..none }))), None),
+            Scenario {
+                name: "replicated-blind-convergence",
+                about: "three peers and two ledgers, which see late what the other does; from every state, once faults stop, \
+                        there comes to be one trader that all know",
+                bounds: "2 alarms, 1 crash, 1 time in which a ledger sees nothing of the other.",
+                landmarks: vec![Landmark::TookOffice, Landmark::TraderCrashed],
                 ..base()
             },
         ),

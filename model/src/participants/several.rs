@@ -12,6 +12,7 @@ use bazaar_protocol::{
     id::PeerId,
     ledger::{
         LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest,
+        compaction::CompactionEffect,
         replica::{Found, Outcome, Replica, Sign},
     },
     participant::ParticipantInput,
@@ -48,6 +49,17 @@ pub enum ProcessAction {
     Hear,
     /// It is told that nobody can say what has become of its append.
     Lose,
+    /// The store says that it is full when it is asked for an append.
+    Decline {
+        /// Whether it has carried it out.
+        carried_out: bool,
+    },
+    /// The store answers one of its reads.
+    Read,
+    /// It notices how far the log reaches.
+    NoticeGrowth,
+    /// It does the next thing about the size of the store.
+    Tidy,
     /// It sees a sign.
     See(Sign),
     /// It sees that another has appended.
@@ -77,6 +89,17 @@ impl World {
             }
             if process.is_appending() && self.budget.unknowns > 0 {
                 add(ProcessAction::Lose);
+            }
+            if process.transaction().is_some() && self.budget.declines > 0 {
+                [true, false].into_iter().for_each(|carried_out| add(ProcessAction::Decline { carried_out }));
+            }
+            if !process.reads().is_empty() {
+                add(ProcessAction::Read);
+            }
+            if process.tidying().is_some() {
+                add(ProcessAction::Tidy);
+            } else if self.budget.compactions > 0 && !self.ledger.store().durable().is_empty() {
+                add(ProcessAction::NoticeGrowth);
             }
             process.signs().map(ProcessAction::See).for_each(&mut add);
             if process.has_unseen_append() {
@@ -126,6 +149,10 @@ impl World {
                 Some(ProcessAction::Hear)
             } else if process.is_asking() {
                 Some(ProcessAction::Happen)
+            } else if !process.reads().is_empty() {
+                Some(ProcessAction::Read)
+            } else if process.tidying().is_some() {
+                Some(ProcessAction::Tidy)
             } else if process.has_unseen_append() {
                 Some(ProcessAction::SeeAppend)
             } else {
@@ -224,6 +251,18 @@ impl Step<'_> {
                 self.landmarks.note(Landmark::OutcomeUnknown);
                 self.process(at, |cluster| cluster.lose(at));
             }
+            ProcessAction::Decline { carried_out } => {
+                self.world.budget.declines -= 1;
+                self.landmarks.note(Landmark::StoreFull);
+                let written = self.several(|cluster| cluster.decline(at, *carried_out));
+                self.on_carried_out(written);
+            }
+            ProcessAction::Read => self.answer_read(at),
+            ProcessAction::NoticeGrowth => {
+                self.world.budget.compactions -= 1;
+                self.several(|cluster| cluster.notice_growth(at));
+            }
+            ProcessAction::Tidy => self.tidy(at),
             ProcessAction::See(sign) => {
                 if matches!(sign, Sign::Renewed(_)) {
                     self.landmarks.note(Landmark::RenewedElsewhere);
@@ -278,12 +317,17 @@ impl Step<'_> {
     fn note_what_is_heard(&mut self, at: usize) {
         let Some(process) = self.world.ledger.several().map(|cluster| &cluster.processes()[at]) else { return };
         let landmark = match (process.outcome(), process.machine().and_then(Replica::appending)) {
-            (Some(Outcome::Refused(Found::Tail(tail))), Some((_, batch))) => {
+            (Some(Outcome::Refused(Found::Tail(tail)) | Outcome::Declined(Found::Tail(tail))), Some((_, batch))) => {
                 let is_it = tail.last.is_some_and(|last| (last.epoch, last.position) == (batch.epoch, batch.position));
-                if is_it { Landmark::OutcomeFound } else { Landmark::OtherGotInFirst }
+                match process.outcome() {
+                    _ if is_it => Landmark::OutcomeFound,
+                    Some(Outcome::Declined(_)) => Landmark::AppendDeclined,
+                    _ => Landmark::OtherGotInFirst,
+                }
             }
-            (Some(Outcome::Refused(Found::Foreign) | Outcome::Written | Outcome::Unknown) | None, _)
-            | (Some(Outcome::Refused(_)), None) => return,
+            (Some(Outcome::Refused(_) | Outcome::Declined(_) | Outcome::Written | Outcome::Unknown) | None, _) => {
+                return;
+            }
         };
         self.landmarks.note(landmark);
     }
@@ -346,14 +390,43 @@ impl Step<'_> {
             match deed {
                 Deed::Stop(_) => self.landmarks.note(Landmark::StoreLost),
                 Deed::Fail(_) => self.landmarks.note(Landmark::OldImageNoticed),
-                Deed::Reply { .. } | Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Give(_) => {}
+                Deed::Reply { .. } | Deed::ArmLease(_) | Deed::Drop { .. } | Deed::Refuse { .. } | Deed::Give(_) => {}
             }
         }
         self.on_deeds_at(at, deeds);
-        while let Some((id, reply)) = self.several(|cluster| cluster.answer_read(at, 0)) {
-            self.watch(|observer| observer.on_process_read(at, id, &reply));
-            self.answer(reply);
+        while !self.setup.reads_apart && self.has_reads(at) {
+            self.answer_read(at);
         }
+    }
+
+    fn has_reads(&self, at: usize) -> bool {
+        self.world.ledger.several().is_some_and(|cluster| !cluster.processes()[at].reads().is_empty())
+    }
+
+    /// The store answers a read of a process, if it still holds what is asked for.
+    fn answer_read(&mut self, at: usize) {
+        match self.several(|cluster| cluster.answer_read(at, 0)) {
+            Some((id, reply)) => {
+                self.watch(|observer| observer.on_process_read(at, id, &reply));
+                self.answer(reply);
+            }
+            None => self.landmarks.note(Landmark::ReadTooLate),
+        }
+    }
+
+    fn tidy(&mut self, at: usize) {
+        let effect = self.world.ledger.several().and_then(|cluster| cluster.processes()[at].tidying());
+        self.several(|cluster| cluster.tidy(at));
+        let Some(shelf) = self.world.ledger.several().map(|cluster| cluster.shelf().clone()) else { return };
+        match effect {
+            Some(CompactionEffect::MoveBase { to, .. }) if shelf.base == to => {
+                self.landmarks.note(Landmark::BaseMoved);
+            }
+            Some(CompactionEffect::MoveBase { .. }) => self.landmarks.note(Landmark::BaseMovedByAnother),
+            Some(CompactionEffect::FindBase | CompactionEffect::WriteSnapshot(_) | CompactionEffect::ClearBelow(_))
+            | None => {}
+        }
+        self.watch(|observer| observer.on_tidied(&shelf));
     }
 
     /// The answer to a question or to a read. It is under way only where reads are slow.

@@ -542,7 +542,12 @@ impl<'a> Step<'a> {
         self.watch(|observer| read.iter().try_for_each(|reply| observer.on_read(reply)));
         let replies = deeds.into_iter().filter_map(|deed| match deed {
             Deed::Reply { reply, .. } => Some(reply),
-            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => None,
+            Deed::ArmLease(_)
+            | Deed::Drop { .. }
+            | Deed::Refuse { .. }
+            | Deed::Fail(_)
+            | Deed::Give(_)
+            | Deed::Stop(_) => None,
         });
         replies.chain(read).collect()
     }
@@ -621,7 +626,7 @@ impl<'a> Step<'a> {
                 Deed::Reply { reply, batch: None, .. } if self.setup.ledgers > 1 => self.answer(reply),
                 Deed::Reply { reply, batch, .. } => self.reply(Reply { reply, batch }, true),
                 Deed::ArmLease(wait) => self.world.leases[at] = self.setup.waits_matter().then_some(wait),
-                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
+                Deed::Drop { .. } | Deed::Refuse { .. } | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
     }

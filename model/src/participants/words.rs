@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use bazaar_protocol::{
-    cluster::Cluster,
+    cluster::{Cluster, Process, Shelf},
     election::Phase,
-    id::PeerId,
+    id::{PeerId, Position},
     input::{Choice, Timer},
     invariant::Property,
     ledger::{
         LedgerRequest,
+        compaction::CompactionEffect,
         replica::{Outcome, Replica, Sign},
     },
     record::Batch,
@@ -50,6 +51,8 @@ pub(super) fn adversary(setup: &Participants) -> String {
         dismissals,
         lies,
         unknowns,
+        declines,
+        compactions,
         blinds,
         takes,
         wipes,
@@ -71,6 +74,8 @@ pub(super) fn adversary(setup: &Participants) -> String {
         (dismissals, "resignation by hand", "resignations by hand"),
         (lies, "heartbeat of an epoch that nobody was granted", "heartbeats of epochs that nobody was granted"),
         (unknowns, "append of unknown outcome", "appends of unknown outcome"),
+        (declines, "append declined", "appends declined"),
+        (compactions, "snapshot", "snapshots"),
         (blinds, "ledger blind for a time", "times that a ledger is blind"),
         (takes.unwrap_or_default(), "call taken by a ledger", "calls taken by ledgers"),
         (wipes, "wiped store", "wiped stores"),
@@ -194,11 +199,26 @@ fn happens_at(setup: &Participants, before: &World, at: usize, action: &ProcessA
         ProcessAction::Hear => match (process.and_then(|process| process.outcome()), appends()) {
             (Some(Outcome::Written), Some(what)) => format!("{ledger} hears that {what} is written"),
             (Some(Outcome::Refused(_)), Some(what)) => format!("{ledger} hears that {what} is refused"),
+            (Some(Outcome::Declined(_)), Some(what)) => {
+                format!("{ledger} hears that there is no room for {what}, and looks at the store")
+            }
             (Some(_) | None, _) => format!("{ledger} hears what the store holds"),
         },
         ProcessAction::Lose => {
             format!("{ledger} is told that nobody knows what became of {}", appends().unwrap_or_default())
         }
+        ProcessAction::Decline { carried_out } => {
+            let done = if *carried_out { "carries out" } else { "does not carry out" };
+            format!("the store {done} {}, and says that it is full", appends().unwrap_or_default())
+        }
+        ProcessAction::Read => format!("the store answers a read for {ledger}"),
+        ProcessAction::NoticeGrowth => format!("{ledger} notices that the log has grown"),
+        ProcessAction::Tidy => match process.and_then(Process::tidying) {
+            None | Some(CompactionEffect::FindBase) => format!("{ledger} looks where the base is"),
+            Some(CompactionEffect::WriteSnapshot(at)) => format!("{ledger} writes a snapshot at {at}"),
+            Some(CompactionEffect::MoveBase { from, to }) => format!("{ledger} moves the base from {from} to {to}"),
+            Some(CompactionEffect::ClearBelow(base)) => format!("{ledger} removes what is below {base}"),
+        },
         ProcessAction::See(Sign::Renewed(epoch)) => format!("{ledger} sees that epoch {epoch} was renewed"),
         ProcessAction::See(Sign::Contested(epoch)) => format!("{ledger} sees that epoch {epoch} is contested"),
         ProcessAction::SeeAppend => format!("{ledger} sees that another has appended"),
@@ -227,9 +247,20 @@ fn marks_at(setup: &Participants, before: &World, at: usize, action: &ProcessAct
         ProcessAction::Hear => vec![happened(match process.and_then(|process| process.outcome()) {
             Some(Outcome::Written) => "hears: written",
             Some(Outcome::Refused(_)) => "hears: refused",
+            Some(Outcome::Declined(_)) => "hears: full",
             Some(Outcome::Unknown) | None => "hears what there is",
         })],
         ProcessAction::Lose => vec![happened("outcome unknown")],
+        ProcessAction::Decline { carried_out: true } => vec![happened("full, and its append is written")],
+        ProcessAction::Decline { carried_out: false } => vec![happened("full")],
+        ProcessAction::Read => vec![happened("reads")],
+        ProcessAction::NoticeGrowth => vec![happened("the log has grown")],
+        ProcessAction::Tidy => vec![happened(match process.and_then(Process::tidying) {
+            None | Some(CompactionEffect::FindBase) => "looks for the base",
+            Some(CompactionEffect::WriteSnapshot(_)) => "writes a snapshot",
+            Some(CompactionEffect::MoveBase { .. }) => "moves the base",
+            Some(CompactionEffect::ClearBelow(_)) => "removes records",
+        })],
         ProcessAction::See(Sign::Renewed(_)) => vec![happened("sees a renewal")],
         ProcessAction::See(Sign::Contested(_)) => vec![happened("sees a claim kept out")],
         ProcessAction::SeeAppend => vec![happened("sees an append")],
@@ -250,6 +281,10 @@ fn the_ledgers(setup: &Participants, cluster: &Cluster) -> String {
     if cluster.is_wiped() {
         lines.push("  it was wiped".to_owned());
     }
+    let Shelf { base, first, .. } = cluster.shelf();
+    if *base > Position(0) {
+        lines.push(format!("  there is a snapshot at {base}, and the records below {first} are removed"));
+    }
     for (nth, one) in cluster.store().records().enumerate() {
         lines.push(format!("  {nth}. {}", record(one)));
     }
@@ -257,8 +292,8 @@ fn the_ledgers(setup: &Participants, cluster: &Cluster) -> String {
         let mut says = vec![match process.machine() {
             None => "down".to_owned(),
             Some(machine) if machine.has_failed() => "stopped".to_owned(),
-            Some(machine) if machine.is_lease_active() => format!("knows head {}, live", machine.status().head),
-            Some(machine) => format!("knows head {}", machine.status().head),
+            Some(machine) if machine.is_lease_active() => format!("knows head {}, live", machine.known_status().head),
+            Some(machine) => format!("knows head {}", machine.known_status().head),
         }];
         if let Some((_, batch)) = process.machine().and_then(Replica::appending) {
             says.push(format!("waits for {}", append_name(batch)));

@@ -198,6 +198,10 @@ pub struct Budget {
     pub lies: u8,
     /// Of several ledgers, let one not hear what has become of its append.
     pub unknowns: u8,
+    /// Of several ledgers, let the store decline an append of one because it is full.
+    pub declines: u8,
+    /// Of several ledgers, let one begin to put a snapshot in place of records.
+    pub compactions: u8,
     /// Of several ledgers, let one no longer see what the others do, until it does again.
     pub blinds: u8,
     /// Of several ledgers, let any take a call; `None`: as often as they like.

@@ -290,7 +290,7 @@ impl World {
                     }
                 }
                 // The observer has seen both.
-                Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
+                Deed::Drop { .. } | Deed::Refuse { .. } | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
             }
         }
     }

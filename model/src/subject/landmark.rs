@@ -142,6 +142,16 @@ landmarks! {
     OutcomeUnknown = "a ledger does not learn what became of its append",
     /// An append that its ledger took for unknown was carried out, and is found to be the last.
     OutcomeFound = "an append of unknown outcome is found in the log",
+    /// The store of several ledgers says that it is full.
+    StoreFull = "a full store declines an append, which it may have carried out",
+    /// An append that a full store has declined is not carried out, and not answered.
+    AppendDeclined = "an append that a full store declined is not in the log",
+    /// One of several ledgers puts a snapshot in place of records.
+    BaseMoved = "a snapshot takes the place of records in a store of several ledgers",
+    /// One of several ledgers has written a snapshot, and finds that another has moved the base.
+    BaseMovedByAnother = "a ledger that has written a snapshot finds that another has moved the base",
+    /// The store no longer holds what a read asks for.
+    ReadTooLate = "a read finds that the store no longer holds what it asks for",
     /// An append of which nobody waits to hear is carried out.
     StrayWritten = "an append is carried out of which nobody waits to hear",
     /// One of several ledgers finds that another has appended meanwhile.

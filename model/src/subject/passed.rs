@@ -214,8 +214,8 @@ pub fn in_call(call: &LedgerCall, deeds: &[Deed], waited: bool) -> Landmarks {
                     seen.note(Landmark::Resent);
                 }
             }
-            Deed::Drop(_) => seen.note(Landmark::CallDropped),
-            Deed::Refuse(_) => seen.note(Landmark::MarkRefused),
+            Deed::Drop { .. } => seen.note(Landmark::CallDropped),
+            Deed::Refuse { .. } => seen.note(Landmark::MarkRefused),
             Deed::ArmLease(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {}
         }
     }

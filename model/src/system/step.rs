@@ -471,7 +471,7 @@ impl<'a> Step<'a> {
             match deed {
                 Deed::Reply { reply, batch, .. } => self.reply(Reply { reply, batch }),
                 Deed::ArmLease(wait) => self.world.lease = self.is_timed.then_some(wait),
-                Deed::Drop(_) | Deed::Refuse(_) | Deed::Give(_) | Deed::Stop(_) => {}
+                Deed::Drop { .. } | Deed::Refuse { .. } | Deed::Give(_) | Deed::Stop(_) => {}
                 Deed::Fail(_) => self.landmarks.note(Landmark::OldImageNoticed),
             }
         }

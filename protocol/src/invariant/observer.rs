@@ -630,15 +630,18 @@ impl Observer {
             return violated(Property::R2, format!("{waiting} calls wait in the ledger, which has room for {room}"));
         }
         let fails = deeds.iter().any(|deed| matches!(deed, Deed::Fail(_)));
-        let is_refused = matches!(deeds, [Deed::Refuse(refused)] if refused == call);
+        let is_refused = matches!(deeds, [Deed::Refuse { call: refused, .. }] if refused == call);
         let is_absurd = matches!(&call.request, LedgerRequest::Append(batch) if !batch.is_of(call.caller));
         let repeats_another = |deed: &Deed| match deed {
             Deed::Reply { reply: LedgerReply { word, .. }, .. } => {
                 word.to == call.caller && !was_writing && word.heard != call.heard
             }
-            Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Give(_) | Deed::Stop(_) => {
-                false
-            }
+            Deed::ArmLease(_)
+            | Deed::Drop { .. }
+            | Deed::Refuse { .. }
+            | Deed::Fail(_)
+            | Deed::Give(_)
+            | Deed::Stop(_) => false,
         };
         if deeds.iter().any(repeats_another) {
             return violated(

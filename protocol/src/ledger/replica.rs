@@ -197,8 +197,6 @@ enum State {
     Appending {
         append: Append,
         waiting: Queue,
-        /// The furthest end of the log that it has been told of meanwhile, to be learnt when this is settled.
-        further: Option<Tail>,
     },
     Failed,
 }
@@ -308,7 +306,9 @@ impl Step<'_> {
         let has_room = self.replica.waiting() < self.replica.judge.config.limits.waiting_calls as usize;
         match &mut self.replica.state {
             State::Ready => self.begin(Queue::from([(id, call)])),
-            State::Looking { .. } | State::Appending { .. } if !has_room => self.effects.push(ReplicaEffect::Drop(id)),
+            State::Looking { .. } | State::Appending { .. } if mutant!(!has_room; QueueWithoutBound => false) => {
+                self.effects.push(ReplicaEffect::Drop(id));
+            }
             // What the look finds may be older than this call.
             State::Looking { asking: _asking, waiting, .. } => {
                 mutant!(waiting; LateCallJoinsLook => _asking).push_back((id, call));
@@ -324,7 +324,7 @@ impl Step<'_> {
         let mut calls = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
         let Some((id, call)) = calls.pop_front() else { return };
         match self.planned(id, &call) {
-            Some(append) => self.attempt(append, calls, None),
+            Some(append) => self.attempt(append, calls),
             None => {
                 calls.push_front((id, call));
                 self.look(calls, Queue::new());
@@ -416,14 +416,14 @@ impl Step<'_> {
     // Appends.
 
     /// Puts an append to the store.
-    fn attempt(&mut self, append: Append, waiting: Queue, further: Option<Tail>) {
+    fn attempt(&mut self, append: Append, waiting: Queue) {
         self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
-        self.replica.state = State::Appending { append, waiting, further };
+        self.replica.state = State::Appending { append, waiting };
     }
 
     fn on_settled(&mut self, outcome: Outcome) {
-        let (append, waiting, further) = match core::mem::replace(&mut self.replica.state, State::Ready) {
-            State::Appending { append, waiting, further } => (append, waiting, further),
+        let (append, waiting) = match core::mem::replace(&mut self.replica.state, State::Ready) {
+            State::Appending { append, waiting } => (append, waiting),
             other @ (State::Ready | State::Looking { .. } | State::Failed) => {
                 self.replica.state = other;
                 return;
@@ -436,7 +436,7 @@ impl Step<'_> {
             Outcome::Unknown => {
                 mutant!(UnknownIsRefused => return self.take_for_refused(append, waiting));
                 mutant!(UnknownForgotten => return self.forget(append, waiting));
-                return self.attempt(append, waiting, further);
+                return self.attempt(append, waiting);
             }
         };
         let Append { id, asker, seen, .. } = append;
@@ -450,18 +450,18 @@ impl Step<'_> {
             match (ruling.verdict, outcome) {
                 (Some(_), _) => self.settle(id, asker, &append.batch, ruling),
                 // Its caller asks again, after a pause.
-                (None, Outcome::Declined(_)) => self.effects.push(ReplicaEffect::Drop(id)),
+                (None, Outcome::Declined(_)) => {
+                    mutant!(DeclinedIsRefused => return self.take_for_refused(append, waiting));
+                    self.effects.push(ReplicaEffect::Drop(id));
+                }
                 (None, Outcome::Written | Outcome::Refused(_) | Outcome::Unknown) => {
                     let onto = self.replica.judge.durable;
-                    return self.attempt(Append { onto, ..append }, waiting, further);
+                    return self.attempt(Append { onto, ..append }, waiting);
                 }
             }
         }
         if self.replica.has_failed() {
             return;
-        }
-        if let Some(tail) = further {
-            self.advance(tail);
         }
         self.begin(waiting);
     }
@@ -502,22 +502,18 @@ impl Step<'_> {
         !self.replica.has_failed()
     }
 
-    /// Somebody has appended. What becomes of an append of its own, a process learns from its outcome only.
+    /// Somebody has appended. Whatever comes in the way of an append of its own, a process learns from the outcome.
     fn on_appended(&mut self, tail: Tail) {
-        match &mut self.replica.state {
-            State::Appending { further, .. } => {
-                if further.is_none_or(|known| is_further(tail, known)) {
-                    *further = mutant!(Some(tail); SightWhileAppendingLost => None);
-                }
-            }
-            State::Ready | State::Looking { .. } | State::Failed => self.advance(tail),
+        if !matches!(self.replica.state, State::Appending { .. }) {
+            self.advance(tail);
         }
     }
 
     /// The log ended here at some moment.
     fn advance(&mut self, tail: Tail) {
         let known = self.replica.judge.durable;
-        if mutant!(is_further(tail, known); ShrunkLogServed => tail != known) {
+        let is_further = tail.status.head > known.status.head && tail.status.epoch() >= known.status.epoch();
+        if mutant!(is_further; ShrunkLogServed => tail != known) {
             let lease = self.replica.judge.advance(tail);
             self.arm(lease);
         }
@@ -549,11 +545,6 @@ impl Step<'_> {
         self.replica.state = State::Failed;
         self.effects.push(ReplicaEffect::Fail(fault));
     }
-}
-
-/// Whether a log that ends like this has come further than one that was known to end like that.
-fn is_further(tail: Tail, known: Tail) -> bool {
-    tail.status.head > known.status.head && tail.status.epoch() >= known.status.epoch()
 }
 
 /// Whether a log that ends like this lacks something of one that was known to end like that.

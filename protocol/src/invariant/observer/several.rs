@@ -6,12 +6,12 @@ use alloc::{collections::BTreeMap, format};
 use super::{Checked, Image, Lease, Observer, Property, violated, whatever_the_ledger_shows_is_durable};
 use crate::{
     archive::Deed,
-    cluster::Process,
+    cluster::{Process, Shelf},
     id::{Epoch, Position},
     invariant::ledger::{Fence, the_ledger_answers_behind},
     ledger::{
-        CallId, Echo, LedgerAnswer, LedgerCall, LedgerReply, Verdict,
-        replica::{Replica, Sign},
+        CallId, Echo, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, Verdict,
+        replica::{Outcome, Replica, Sign},
     },
     record::Batch,
 };
@@ -30,8 +30,16 @@ struct OfProcess {
     lease: Lease,
     /// How far the log reaches that it knows of, and its latest epoch.
     known: (Epoch, Position),
-    /// For each call that is not answered: how far the books reached that anybody had been shown when it came.
-    floors: BTreeMap<CallId, Position>,
+    /// The calls that are not answered.
+    calls: BTreeMap<CallId, Asked>,
+}
+
+/// A call that is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    call: LedgerCall,
+    /// How far the books reached that anybody had been shown when it came.
+    floor: Position,
 }
 
 impl Observer {
@@ -42,8 +50,8 @@ impl Observer {
 
     /// A process has taken a call, under this id.
     pub fn on_process_call(&mut self, at: usize, id: CallId, call: &LedgerCall) {
-        let floor = self.several.shown.max(call.seen.head);
-        self.process(at).floors.insert(id, floor);
+        let floor = self.several.shown;
+        self.process(at).calls.insert(id, Asked { call: call.clone(), floor });
     }
 
     /// A process, which knows `machine`'s books, has seen a sign.
@@ -51,7 +59,8 @@ impl Observer {
         let fence = self.fence_at(machine.known_status().head);
         let lease = &mut self.process(at).lease;
         match sign {
-            Sign::Renewed(epoch) if epoch == fence.epoch() => lease.is_live = Lease::afresh_behind(&fence).is_live,
+            // Whoever renewed it was told there whether it is contested.
+            Sign::Renewed(epoch) if epoch == fence.epoch() => *lease = Lease::afresh_behind(&fence),
             Sign::Contested(epoch) if epoch == fence.epoch() => lease.is_contested = true,
             Sign::Renewed(_) | Sign::Contested(_) => {}
         }
@@ -78,17 +87,28 @@ impl Observer {
     /// sign from the others, or shows what is not durable.
     pub fn on_process_step(&mut self, at: usize, before: &Process, after: &Process, deeds: &[Deed]) -> Checked {
         let Some(machine) = after.machine() else { return Ok(()) };
-        self.learnt(at, machine)?;
+        let (waiting, room) = (machine.waiting(), self.rules.limits.waiting_calls.max(1));
+        if waiting > room as usize {
+            let what = format!("{waiting} calls wait in ledger process {at}, which has room for {room}");
+            return violated(Property::R2, what);
+        }
+        let appending = before.machine().and_then(Replica::appending).map(|(_, batch)| batch);
         for deed in deeds {
             match deed {
-                Deed::Reply { id, reply, batch } => self.on_process_reply(at, *id, reply, batch.as_ref())?,
+                Deed::Reply { id, reply, batch } => {
+                    self.grown(at, reply.word.status.head, appending);
+                    self.on_process_reply(at, *id, reply, batch.as_ref())?;
+                }
+                Deed::Drop { id, call } => self.is_dropped(at, *id, call, before)?,
+                Deed::Refuse { id, call } => self.is_refused(at, *id, call)?,
                 Deed::Fail(_) | Deed::Stop(_) if self.image == Image::Latest => {
                     return violated(Property::S3, format!("ledger process {at} stops, and nothing is missing"));
                 }
-                Deed::Give(_) | Deed::ArmLease(_) | Deed::Drop(_) | Deed::Refuse(_) | Deed::Fail(_) | Deed::Stop(_) => {
-                }
+                Deed::Fail(_) | Deed::Stop(_) => self.process(at).calls.clear(),
+                Deed::Give(_) | Deed::ArmLease(_) => {}
             }
         }
+        self.learnt(at, machine, appending)?;
         self.are_told(at, deeds)?;
         let planned = after.transaction().filter(|planned| before.transaction() != Some(*planned));
         if let (Some(planned), Some((caller, batch))) = (planned, machine.appending())
@@ -110,13 +130,31 @@ impl Observer {
         self.on_process_reply(at, id, reply, None)
     }
 
+    /// Something was done about the size of the store.
+    ///
+    /// # Errors
+    /// S3: when neither a snapshot nor the record itself is there of something that is durable.
+    pub fn on_tidied(&self, shelf: &Shelf) -> Checked {
+        let Shelf { base, snapshots, first } = shelf;
+        let has_snapshot = *base == Position(0) || snapshots.contains(base);
+        let is_there = has_snapshot && first <= base && *base <= self.head();
+        if self.image == Image::Latest && !is_there {
+            let what = format!(
+                "the store begins with record {first}; its base is {base}, and it has snapshots at {:?} of {} records",
+                snapshots,
+                self.head()
+            );
+            return violated(Property::S3, what);
+        }
+        Ok(())
+    }
+
     fn process(&mut self, at: usize) -> &mut OfProcess {
         self.several.processes.entry(at).or_default()
     }
 
-    /// A process has learnt how far the log reaches, if that is further than it knew: somebody has appended, so the lease
-    /// starts afresh.
-    fn learnt(&mut self, at: usize, machine: &Replica) -> Checked {
+    /// What a process knows of the log is no less than before.
+    fn learnt(&mut self, at: usize, machine: &Replica, appending: Option<&Batch>) -> Checked {
         let (epoch, head) = (machine.known_status().epoch(), machine.known_status().head);
         let known = self.process(at).known;
         if (epoch < known.0 || head < known.1) && !machine.has_failed() {
@@ -127,24 +165,96 @@ impl Observer {
             );
             return violated(Property::S3, what);
         }
-        if head > known.1 {
-            let (was, fence) = (self.fence_at(known.1), self.fence_at(head));
-            let process = self.process(at);
-            let is_contested = process.lease.is_contested && was.epoch() == fence.epoch();
-            process.lease = Lease { is_contested, ..Lease::afresh_behind(&fence) };
-            process.known = (epoch, head);
-        }
+        self.grown(at, head, appending);
+        self.process(at).known = (epoch, head);
         Ok(())
+    }
+
+    /// A process learns how far the log reaches, if that is further than it knew: somebody has appended, so the lease starts
+    /// afresh. Whether the term is contested, its holder is told where it appends, so that is here if all that is new is the
+    /// batch that this process was `appending`.
+    fn grown(&mut self, at: usize, head: Position, appending: Option<&Batch>) {
+        let known = self.process(at).known;
+        if head <= known.1 {
+            return;
+        }
+        let fence = self.fence_at(head);
+        let mut news = self.log.batches.iter().filter(|batch| batch.position >= known.1 && batch.end() <= head);
+        let is_own = news.next() == appending && news.next().is_none();
+        let is_same_term = self.fence_at(known.1).epoch() == fence.epoch();
+        let process = self.process(at);
+        let is_contested = process.lease.is_contested && is_own && is_same_term;
+        process.lease = Lease { is_contested, ..Lease::afresh_behind(&fence) };
+        process.known = (fence.epoch(), head);
+    }
+
+    /// A call that is not answered is one that there was no room for, or an append that the store has declined.
+    fn is_dropped(&mut self, at: usize, id: CallId, call: &LedgerCall, before: &Process) -> Checked {
+        self.process(at).calls.remove(&id);
+        let room = self.rules.limits.waiting_calls as usize;
+        let is_full = before.machine().is_some_and(|machine| machine.waiting() >= room);
+        let appended = before.machine().and_then(Replica::appending);
+        let is_declined = matches!(before.outcome(), Some(Outcome::Declined(_)))
+            && matches!(&call.request, LedgerRequest::Append(batch) if appended == Some((call.caller, batch)));
+        if is_full || is_declined {
+            return Ok(());
+        }
+        violated(Property::R2, format!("ledger process {at} has room, and does not answer {call:?}"))
+    }
+
+    fn is_refused(&mut self, at: usize, id: CallId, call: &LedgerCall) -> Checked {
+        self.process(at).calls.remove(&id);
+        if self.is_of_a_bug(call) {
+            return Ok(());
+        }
+        violated(Property::S3, format!("ledger process {at} refuses {call:?}, and nothing is wrong with it"))
+    }
+
+    /// Whether only a member with a bug makes such a call.
+    fn is_of_a_bug(&self, call: &LedgerCall) -> bool {
+        let is_absurd = matches!(&call.request, LedgerRequest::Append(batch) if !batch.is_of(call.caller));
+        is_absurd || !self.was_shown(call)
     }
 
     fn on_process_reply(&mut self, at: usize, id: CallId, reply: &LedgerReply, batch: Option<&Batch>) -> Checked {
         let LedgerReply { word, answer } = reply;
-        let head = word.status.head;
-        let floor = self.process(at).floors.remove(&id).unwrap_or_default();
+        let (head, epoch) = (word.status.head, word.status.epoch());
+        let Some(Asked { call, floor }) = self.process(at).calls.remove(&id) else {
+            let what = format!("ledger process {at} answers peer {} when nobody asks", word.to.peer);
+            return violated(Property::R2, what);
+        };
+        let peer = call.caller.peer;
+        let is_answer = match (&call.request, answer) {
+            (LedgerRequest::Status, LedgerAnswer::Status)
+            | (LedgerRequest::Read { .. }, LedgerAnswer::Chunk { .. }) => true,
+            (LedgerRequest::Read { from: asked, .. }, LedgerAnswer::Records { from, .. }) => from == asked,
+            (LedgerRequest::Append(asked), LedgerAnswer::Append { .. }) => batch == Some(asked),
+            (LedgerRequest::Status | LedgerRequest::Read { .. } | LedgerRequest::Append(_), _) => false,
+        };
+        if word.to != call.caller || !is_answer {
+            let what = format!("ledger process {at} answers {call:?} with {reply:?}");
+            return violated(Property::R2, what);
+        }
+        if word.heard != call.heard {
+            let what = format!("peer {peer} is told that it had heard of another epoch than it had");
+            return violated(Property::S3, what);
+        }
+        if self.image == Image::Latest && self.is_of_a_bug(&call) {
+            return violated(
+                Property::S3,
+                format!("ledger process {at} answers peer {peer}, which has a bug: {call:?}"),
+            );
+        }
+        if head < call.seen.head || epoch < call.seen.epoch {
+            let what = format!(
+                "ledger process {at} tells peer {peer} of epoch {epoch} and {head} records, which has seen epoch {} and {}",
+                call.seen.epoch, call.seen.head
+            );
+            return violated(Property::S15, what);
+        }
         if head < floor {
             let what = format!(
-                "ledger process {at} tells peer {} of {head} records, and when it was asked {floor} had been shown",
-                word.to.peer
+                "ledger process {at} tells peer {peer} of {head} records, and when it was asked {floor} had been shown"
             );
             return violated(Property::S15, what);
         }
@@ -183,6 +293,10 @@ impl Observer {
             }
         }
         Ok(())
+    }
+
+    fn head(&self) -> Position {
+        self.log.batches.last().map(Batch::end).unwrap_or_default()
     }
 
     /// The fence where the log had this many records.

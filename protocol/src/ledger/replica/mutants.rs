@@ -11,7 +11,7 @@ impl Step<'_> {
             let is_at_once = mutant!(
                 false;
                 AnswersFromMemory => !is_append,
-                FenceFromMemory | UnknownForgotten => is_append && self.planned(id, &call).is_none()
+                FenceFromMemory => is_append && self.planned(id, &call).is_none()
             );
             if is_at_once && !self.replica.judge.is_behind(call.seen) {
                 let _ = self.answer(id, &call);
@@ -32,7 +32,6 @@ impl Step<'_> {
     /// Forgets an append whose outcome is unknown, and goes on from what is known.
     pub(super) fn forget(&mut self, append: Append, waiting: Queue) {
         self.effects.push(ReplicaEffect::Drop(append.id));
-        let others = self.answer_from_memory(waiting);
-        self.begin(others);
+        self.begin(waiting);
     }
 }

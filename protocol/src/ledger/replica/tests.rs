@@ -141,6 +141,86 @@ fn an_append_of_unknown_outcome_is_tried_again_and_nobody_is_answered_meanwhile(
 }
 
 #[test]
+fn an_append_that_a_full_store_declines_is_answered_only_if_it_is_in_the_log() {
+    let batch = batch(1, 2, [word(3, 4)]);
+    for carried_out in [true, false] {
+        let mut cluster = cluster();
+        cluster.take(A, append(life(4, 1), &batch));
+        cluster.take(A, status(1));
+        assert_eq!(cluster.decline(A, carried_out).is_some(), carried_out);
+        let mut deeds = cluster.hear(A);
+        deeds.extend(settle(&mut cluster, A));
+        let (due, head) = if carried_out { (vec![appended(3)], 3) } else { (vec![], 2) };
+        assert_eq!(verdicts(&deeds), due);
+        let dropped = deeds.contains(&Deed::Drop { id: CallId(0), call: append(life(4, 1), &batch) });
+        assert_eq!(dropped, !carried_out, "{deeds:?}");
+        // It goes on, and so does its caller once there is room.
+        assert_eq!(heads(&deeds).last(), Some(&head));
+        assert_eq!(verdicts(&ask(&mut cluster, A, append(life(4, 1), &batch))), [appended(3)]);
+    }
+}
+
+#[test]
+fn a_store_that_has_come_to_the_same_end_by_another_way_is_another_store() {
+    let mut cluster = cluster();
+    let last = append(life(4, 1), &batch(1, 3, [word(4, 4)]));
+    ask(&mut cluster, A, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    assert_eq!(verdicts(&ask(&mut cluster, A, last.clone())), [appended(4)]);
+    cluster.put_back(2);
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(2, 4)])));
+    assert_eq!(verdicts(&ask(&mut cluster, B, last)), [appended(4)]);
+    let mark = HighWaterMark::sealed(Epoch(1), Position(4), SECRET);
+    assert_eq!(ask(&mut cluster, A, status(1)), [Deed::Stop(ReplicaFault::Shrunk { seen: mark, holds: mark })]);
+}
+
+#[test]
+fn a_holder_is_told_once_that_its_term_is_contested_wherever_it_appends() {
+    let mut cluster = cluster();
+    let claims = append(life(3, 1), &batch(2, 2, [claim(3, 3, 2)]));
+    let renews = append(life(4, 1), &batch(1, 2, []));
+    for at_once in [true, false] {
+        assert_eq!(verdicts(&ask(&mut cluster, A, claims.clone())), [Verdict::LeaseActive]);
+        cluster.see(B, Sign::Contested(Epoch(1)));
+        let renewed = verdicts(&ask(&mut cluster, B, renews.clone()));
+        assert_eq!(renewed, [Verdict::Appended { head: Position(2), contested: true }]);
+        if at_once {
+            cluster.see(A, Sign::Renewed(Epoch(1)));
+            assert_eq!(verdicts(&ask(&mut cluster, A, renews.clone())), [appended(2)]);
+        }
+    }
+    // An append that A sees does as well as a renewal.
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    cluster.see_append(A);
+    assert_eq!(verdicts(&ask(&mut cluster, A, append(life(4, 1), &batch(1, 3, [])))), [appended(3)]);
+}
+
+#[test]
+fn a_read_is_answered_only_while_the_store_holds_what_it_asks_for() {
+    let read = |from| call(life(1, 1), LedgerRequest::Read { from: Position(from), chunk: None });
+    let mut cluster = Cluster::new(CONFIG, MemoryStore::new(CONFIG.limits), 2);
+    for at in [A, B] {
+        cluster.start(at);
+        settle(&mut cluster, at);
+    }
+    ask(&mut cluster, A, append(life(4, 1), &batch(1, 0, [claim(1, 4, 1)])));
+    ask(&mut cluster, A, read(0));
+    // Meanwhile a snapshot takes the place of the records.
+    ask(&mut cluster, B, append(life(4, 1), &batch(2, 1, [claim(2, 4, 2)])));
+    cluster.notice_growth(B);
+    for _ in 0..4 {
+        cluster.tidy(B);
+    }
+    assert_eq!((cluster.shelf().base, cluster.shelf().first), (Position(2), Position(2)));
+    assert_eq!((cluster.answer_read(A, 0), cluster.processes()[A].reads().len()), (None, 0));
+    ask(&mut cluster, A, read(0));
+    let (_, reply) = cluster.answer_read(A, 0).unwrap();
+    assert!(matches!(reply.answer, LedgerAnswer::Chunk { of: 1, .. }), "{reply:?}");
+    ask(&mut cluster, A, read(2));
+    cluster.wipe();
+    assert_eq!(cluster.answer_read(A, 0), None);
+}
+
+#[test]
 fn a_call_that_comes_during_a_look_waits_for_the_next() {
     let mut cluster = cluster();
     cluster.take(A, status(1));
@@ -266,9 +346,9 @@ fn a_log_that_is_longer_and_lacks_a_known_epoch_is_an_old_image_that_was_continu
 fn a_caller_with_a_bug_is_refused_and_stops_nobody() {
     let mut cluster = cluster();
     let made_up = LedgerCall { seen: HighWaterMark { head: Position(9), ..HighWaterMark::default() }, ..status(1) };
-    assert_eq!(ask(&mut cluster, A, made_up.clone()), [Deed::Refuse(made_up)]);
+    assert_eq!(ask(&mut cluster, A, made_up.clone()), [Deed::Refuse { id: CallId(0), call: made_up }]);
     let absurd = append(life(1, 1), &batch(2, 2, [claim(3, 1, 3)]));
-    assert_eq!(ask(&mut cluster, A, absurd.clone()), [Deed::Refuse(absurd)]);
+    assert_eq!(ask(&mut cluster, A, absurd.clone()), [Deed::Refuse { id: CallId(0), call: absurd }]);
     assert_eq!(heads(&ask(&mut cluster, A, status(2))), [2]);
 }
 
@@ -278,7 +358,7 @@ fn as_many_calls_wait_as_the_limits_say() {
     for peer in 1..=3 {
         assert_eq!(cluster.take(A, status(peer)).1, []);
     }
-    assert_eq!(cluster.take(A, status(4)).1, [Deed::Drop(status(4))]);
+    assert_eq!(cluster.take(A, status(4)).1, [Deed::Drop { id: CallId(3), call: status(4) }]);
     assert_eq!(heads(&settle(&mut cluster, A)), [2, 2, 2]);
 }
 
