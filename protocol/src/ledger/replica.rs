@@ -61,9 +61,9 @@ pub enum Outcome {
     /// It was not carried out: the log does not end where it was to be continued. This is what was there instead, read
     /// in the same transaction.
     Refused(Found),
-    /// The store takes no such batch at the moment, since it is full, or never, since the batch is too large for it. It
-    /// will not carry it out any more, but may have done so before it said this (FIELD, "etcd, measured"). So this is what
-    /// a linearizable look found that was begun afterwards.
+    /// The store takes no such batch at the moment, since it is full, or never, since the batch is too large for it. This
+    /// attempt will not be carried out any more, but may have been before the store said this (an earlier one, whose outcome
+    /// is unknown, may yet be). So this is what a linearizable look found that was begun afterwards.
     Declined(Found),
     /// Nobody can say. It may have been carried out, may yet be, or never.
     Unknown,
@@ -445,20 +445,17 @@ impl Step<'_> {
             self.settle(id, asker, &append.batch, ruling);
         } else if !self.learn(found, append.onto) {
             return;
+        } else if matches!(outcome, Outcome::Declined(_)) && found == Found::Tail(append.onto) {
+            // An earlier attempt, of which nothing is known, may still be carried out. Its caller asks again, after a pause.
+            mutant!(DeclinedIsRefused => return self.take_for_refused(append, waiting));
+            self.effects.push(ReplicaEffect::Drop(id));
         } else if self.covers(id, asker.caller, seen) {
             let ruling = self.replica.judge.rule(asker.caller, &append.batch);
-            match (ruling.verdict, outcome) {
-                (Some(_), _) => self.settle(id, asker, &append.batch, ruling),
-                // Its caller asks again, after a pause.
-                (None, Outcome::Declined(_)) => {
-                    mutant!(DeclinedIsRefused => return self.take_for_refused(append, waiting));
-                    self.effects.push(ReplicaEffect::Drop(id));
-                }
-                (None, Outcome::Written | Outcome::Refused(_) | Outcome::Unknown) => {
-                    let onto = self.replica.judge.durable;
-                    return self.attempt(Append { onto, ..append }, waiting);
-                }
+            if ruling.verdict.is_none() {
+                let onto = self.replica.judge.durable;
+                return self.attempt(Append { onto, ..append }, waiting);
             }
+            self.settle(id, asker, &append.batch, ruling);
         }
         if self.replica.has_failed() {
             return;

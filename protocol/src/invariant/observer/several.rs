@@ -194,9 +194,11 @@ impl Observer {
         let room = self.rules.limits.waiting_calls as usize;
         let is_full = before.machine().is_some_and(|machine| machine.waiting() >= room);
         let appended = before.machine().and_then(Replica::appending);
-        let is_declined = matches!(before.outcome(), Some(Outcome::Declined(_)))
-            && matches!(&call.request, LedgerRequest::Append(batch) if appended == Some((call.caller, batch)));
-        if is_full || is_declined {
+        let is_appended =
+            matches!(&call.request, LedgerRequest::Append(batch) if appended == Some((call.caller, batch)));
+        let is_declined = matches!(before.outcome(), Some(Outcome::Declined(_)));
+        let is_due = if is_appended { is_declined } else { is_full };
+        if is_due {
             return Ok(());
         }
         violated(Property::R2, format!("ledger process {at} has room, and does not answer {call:?}"))
