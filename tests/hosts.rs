@@ -16,6 +16,7 @@ use std::{
     fs,
     net::{SocketAddrV4, UdpSocket},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -64,7 +65,8 @@ struct Hosts {
     bazaar: Bazaar,
     network: Network,
     shares: &'static [&'static [u32]],
-    pids: Vec<i32>,
+    /// The process that runs on each host.
+    pids: BTreeMap<u8, i32>,
     proxies: Vec<(u8, Proxy)>,
 }
 
@@ -101,7 +103,7 @@ impl Hosts {
         let all = bazaar.home().join("all");
         let given = bazaar.home().join("given.toml");
         ask(&["init", "--tls", text(&all), "--config", text(&given)]).ends(0);
-        let hosts = Hosts { bazaar, network, shares, pids: Vec::new(), proxies: Vec::new() };
+        let hosts = Hosts { bazaar, network, shares, pids: BTreeMap::new(), proxies: Vec::new() };
         hosts.give(&all, LEDGER, &["ledger".to_owned(), "tools".to_owned()]);
         for (host, share) in hosts.peers() {
             hosts.give(&all, host, &share.iter().map(|id| format!("peer-{id}")).collect::<Vec<_>>());
@@ -121,19 +123,31 @@ impl Hosts {
 
     /// One command on each host.
     fn run(&mut self) {
-        self.start_on(LEDGER, &["ledger"]);
-        for (host, share) in self.peers() {
-            let ids: Vec<String> = share.iter().map(u32::to_string).collect();
-            self.start_on(host, &["peer", "--id", &ids.join(",")]);
-        }
+        self.start_on(LEDGER);
+        self.peers().for_each(|(host, _)| self.start_on(host));
         self.bazaar.wait_for_purchases(0, SOME);
         self.agree();
     }
 
-    fn start_on(&mut self, host: u8, args: &[&str]) {
+    fn start_on(&mut self, host: u8) {
         let mut command = bazaar_inside(&self.network.on(host));
-        command.args(args).arg("--json").arg("--config").arg(self.dir(host).join("bazaar.toml"));
-        self.pids.push(self.bazaar.start_with(command) as i32);
+        match self.peers().find(|(other, _)| *other == host) {
+            Some((_, share)) => {
+                let ids: Vec<String> = share.iter().map(u32::to_string).collect();
+                command.args(["peer", "--id", &ids.join(",")])
+            }
+            None => command.arg("ledger"),
+        };
+        command.arg("--json").arg("--config").arg(self.dir(host).join("bazaar.toml"));
+        self.pids.insert(host, self.bazaar.start_with(command) as i32);
+    }
+
+    /// Kills the process on a host, and starts it again.
+    fn kill_and_start_again(&mut self, host: u8) {
+        let pid = self.pids[&host];
+        self.bazaar.signal(pid, Signal::SIGKILL);
+        until("it is gone", || (!self.bazaar.processes().contains_key(&pid)).then_some(()));
+        self.start_on(host);
     }
 
     /// The directory that a host has. The ledger's is the one that the suite's tools ask about.
@@ -252,12 +266,13 @@ impl Hosts {
     fn end(mut self, sales: usize) {
         let before = self.bazaar.check();
         assert!(before >= sales, "{before} sales: this has tested next to nothing");
-        for pid in self.pids.iter().rev() {
+        for pid in self.pids.values().rev() {
             self.bazaar.signal(*pid, Signal::SIGTERM);
         }
         self.bazaar.assert_nobody_is_left();
         let ends = self.bazaar.statuses();
-        assert!(ends.iter().all(|status| status.code() == Some(0)), "{ends:?}: {}", self.bazaar.errors());
+        let is_well = |status: &&ExitStatus| status.code() == Some(0);
+        assert_eq!(ends.iter().filter(is_well).count(), self.pids.len(), "{ends:?}: {}", self.bazaar.errors());
         assert!(self.bazaar.check() >= before);
         // No term was anybody else's as well, in the books or in what peers said of themselves.
         let mut traders: BTreeMap<Epoch, BTreeSet<PeerId>> = BTreeMap::new();
@@ -458,7 +473,10 @@ fn a_trader_that_no_longer_hears_the_ledger_is_replaced_and_its_host_goes_on_buy
         } else {
             hosts.network.cut(here, LEDGER);
         }
-        hosts.wait_for_note_on(here, start, &LEDGER_SILENT);
+        // By itself, unless it is so slow that it hears of the next term first.
+        hosts.bazaar.wait_for_event("it leaves the office", start, |event| {
+            event.peer == Some(trader) && matches!(note(event), Some(Note::SteppedDown { .. }))
+        });
         let (next, _) = hosts.bazaar.wait_for_trader(start);
         assert_ne!(hosts.host_of(next), here, "whoever does not hear the ledger cannot stand");
         hosts.wait_for_purchases_on(here, hosts.bazaar.now(), SOME);
@@ -486,6 +504,31 @@ fn a_trader_whose_host_is_cut_off_is_replaced_and_follows_the_new_one() {
     hosts.bazaar.check();
     assert_eq!(hosts.heal(), (next, epoch));
     hosts.end(4 * SOME);
+}
+
+/// Nobody is told that a connection has ended whose process dies while its host is cut off: what comes back meets one
+/// that seems to be open, at the ledger and at every neighbour.
+#[test]
+fn whoever_is_killed_and_started_again_while_cut_off_is_let_in_again() {
+    let test = "whoever_is_killed_and_started_again_while_cut_off_is_let_in_again";
+    let Some(mut hosts) = Hosts::start(test, TWO) else { return };
+    let (trader, _) = hosts.agree();
+    let (here, start) = (hosts.host_of(trader), hosts.bazaar.now());
+    hosts.network.isolate(here);
+    hosts.kill_and_start_again(here);
+    hosts.bazaar.wait_for_event("it lives a second time", start, |event| {
+        event.peer == Some(trader) && matches!(note(event), Some(Note::Joined { .. }))
+    });
+    let (next, _) = hosts.bazaar.wait_for_trader(start);
+    assert_ne!(hosts.host_of(next), here);
+    assert_eq!(hosts.heal().0, next);
+
+    let start = hosts.bazaar.now();
+    hosts.network.isolate(LEDGER);
+    hosts.kill_and_start_again(LEDGER);
+    hosts.wait_for_note_on(hosts.host_of(next), start, &LEDGER_SILENT);
+    hosts.heal();
+    hosts.end(5 * SOME);
 }
 
 /// Every way from host to host takes 50 ms, to the ledger and back as well: the others know everybody by a proxy's
