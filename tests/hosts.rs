@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use bazaar::{Bazaar, ask, bazaar_inside, note, until};
+use bazaar::{Answer, Bazaar, ask, bazaar_inside, note, until};
 use bazaar_protocol::{
     effect::{Departure, Note},
     id::{Epoch, PeerId},
@@ -142,12 +142,11 @@ impl Hosts {
         self.pids.insert(host, self.bazaar.start_with(command) as i32);
     }
 
-    /// Kills the process on a host, and starts it again.
-    fn kill_and_start_again(&mut self, host: u8) {
+    /// Kills the process on a host.
+    fn kill(&self, host: u8) {
         let pid = self.pids[&host];
         self.bazaar.signal(pid, Signal::SIGKILL);
         until("it is gone", || (!self.bazaar.processes().contains_key(&pid)).then_some(()));
-        self.start_on(host);
     }
 
     /// The directory that a host has. The ledger's is the one that the suite's tools ask about.
@@ -367,7 +366,7 @@ fn two_hosts_that_are_cut_off_from_each_other_keep_one_trader_and_recover() {
     hosts.wait_for_purchases_on(near, hosts.bazaar.now(), SOME);
     assert_eq!(hosts.took_office(from), [], "the trader is there all the time");
     assert_eq!(hosts.heal(), before, "who comes back leaves a healthy trader alone");
-    hosts.end(4 * SOME);
+    hosts.end(5 * SOME);
 }
 
 /// DESIGN R6: a trader whom no buyer reaches makes room although it could go on renewing its term.
@@ -427,7 +426,7 @@ fn hosts_of_which_one_no_longer_hears_the_other_lose_touch_and_recover() {
         assert_eq!(after, before);
         before = after;
     }
-    hosts.end(8 * SOME);
+    hosts.end(7 * SOME);
 }
 
 /// Without the ledger there is no sale, and no term begins.
@@ -515,7 +514,8 @@ fn whoever_is_killed_and_started_again_while_cut_off_is_let_in_again() {
     let (trader, _) = hosts.agree();
     let (here, start) = (hosts.host_of(trader), hosts.bazaar.now());
     hosts.network.isolate(here);
-    hosts.kill_and_start_again(here);
+    hosts.kill(here);
+    hosts.start_on(here);
     hosts.bazaar.wait_for_event("it lives a second time", start, |event| {
         event.peer == Some(trader) && matches!(note(event), Some(Note::Joined { .. }))
     });
@@ -525,10 +525,41 @@ fn whoever_is_killed_and_started_again_while_cut_off_is_let_in_again() {
 
     let start = hosts.bazaar.now();
     hosts.network.isolate(LEDGER);
-    hosts.kill_and_start_again(LEDGER);
+    hosts.kill(LEDGER);
+    hosts.start_on(LEDGER);
     hosts.wait_for_note_on(hosts.host_of(next), start, &LEDGER_SILENT);
     hosts.heal();
     hosts.end(5 * SOME);
+}
+
+/// SPEC I5: of a machine that is lost, the ledger and the neighbours hear nothing, not even that it is gone.
+#[test]
+fn peers_whose_machine_is_lost_rejoin_on_a_new_one() {
+    let test = "peers_whose_machine_is_lost_rejoin_on_a_new_one";
+    let Some(mut hosts) = Hosts::start(test, TWO) else { return };
+    let (trader, _) = hosts.agree();
+    let (lost, start) = (hosts.host_of(trader), hosts.bazaar.now());
+    hosts.network.unplug(lost);
+    hosts.kill(lost);
+    hosts.network.replace(lost);
+    let share = hosts.peers().find(|(host, _)| *host == lost).unwrap().1;
+    for id in share {
+        fs::remove_dir_all(hosts.dir(lost).join(format!("peer-{id}"))).unwrap();
+    }
+    // Whoever lets peers in again needs the tools' certificate.
+    hosts.give(&hosts.bazaar.home().join("all"), lost, &["tools".to_owned()]);
+    let (next, _) = hosts.bazaar.wait_for_trader(start);
+    for id in share {
+        let mut rejoin = bazaar_inside(&hosts.network.on(lost));
+        rejoin.args(["rejoin", &id.to_string(), "--dir", text(&hosts.dir(lost))]);
+        let told = Answer::of(rejoin).ends(0).out;
+        let neighbour = format!("peer {}: life 1", (id + 3) % 6);
+        assert!(told.contains("the directory: life 1") && told.contains(&neighbour), "{told}");
+    }
+    hosts.start_on(lost);
+    assert_eq!(hosts.agree().0, next);
+    hosts.trade_everywhere();
+    hosts.end(3 * SOME);
 }
 
 /// Every way from host to host takes 50 ms, to the ledger and back as well: the others know everybody by a proxy's

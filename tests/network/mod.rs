@@ -96,6 +96,19 @@ impl Network {
         (1..=self.hosts).filter(|other| *other != host).for_each(|other| self.part(host, other));
     }
 
+    /// Takes a host off the network at once, as when its machine is lost: nobody hears that a connection has ended.
+    pub fn unplug(&self, host: u8) {
+        run(&self.name_of(host), &["ip", "link", "delete", "eth0"]);
+    }
+
+    /// Puts a new machine in the place of one that was unplugged, with its address. Nothing may run there any more.
+    pub fn replace(&mut self, host: u8) {
+        let name = self.name_of(host);
+        done(Command::new("ip").args(["netns", "delete", &name])).unwrap_or_else(|why| panic!("{why}"));
+        self.namespaces.retain(|other| *other != name);
+        self.make_host(host);
+    }
+
     /// How many packets have been lost so far, by the hosts between which they were. Of two hosts that are cut off from
     /// each other, one may have nothing to say, since it hears nothing that it could answer.
     pub fn lost(&self) -> BTreeMap<String, u64> {
