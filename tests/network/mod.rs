@@ -44,14 +44,12 @@ impl Network {
     pub fn new(test: &str, hosts: u8) -> Option<Network> {
         let name = format!("bazaar-{}-{}", process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
         let mut network = Network { name, hosts, namespaces: Vec::new() };
-        if let Err(why) = network.make_router() {
+        let made = network.make_router().and_then(|()| (1..=hosts).try_for_each(|host| network.make_host(host)));
+        if let Err(why) = made {
             assert!(env::var_os("BAZAAR_NAMESPACES_REQUIRED").is_none(), "namespaces are required here; {why}");
             // libtest captures the output of the printing macros but not this.
             let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: no namespaces here ({why})");
             return None;
-        }
-        for host in 1..=hosts {
-            network.make_host(host);
         }
         Some(network)
     }
@@ -106,7 +104,7 @@ impl Network {
         let name = self.name_of(host);
         done(Command::new("ip").args(["netns", "delete", &name])).unwrap_or_else(|why| panic!("{why}"));
         self.namespaces.retain(|other| *other != name);
-        self.make_host(host);
+        self.make_host(host).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// How many packets have been lost so far, by the hosts between which they were. Of two hosts that are cut off from
@@ -140,7 +138,7 @@ impl Network {
     }
 
     /// # Errors
-    /// In words, when namespaces cannot be made here, or nftables cannot be used in them.
+    /// In words, when namespaces cannot be made here, or nftables cannot be used in them; so it is for the hosts.
     fn make_router(&mut self) -> Result<(), String> {
         let router = self.router();
         self.make_namespace(&router)?;
@@ -149,19 +147,19 @@ impl Network {
         try_run(&router, &["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).map(drop)
     }
 
-    fn make_host(&mut self, host: u8) {
+    fn make_host(&mut self, host: u8) -> Result<(), String> {
         let (name, router, up) = (self.name_of(host), self.router(), format!("up{host}"));
         let ([a, b], here) = (NETWORK, self.address(host));
         let gateway = Ipv4Addr::new(a, b, host, 1);
-        self.make_namespace(&name).unwrap_or_else(|why| panic!("host {host}: {why}"));
+        self.make_namespace(&name)?;
         // Made inside, so that the machine's own namespace never sees them.
-        run(&router, &["ip", "link", "add", &up, "type", "veth", "peer", "name", "eth0", "netns", &name]);
+        try_run(&router, &["ip", "link", "add", &up, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
         for (namespace, link, address) in [(&router, up.as_str(), gateway), (&name, "eth0", here)] {
-            run(namespace, &["ip", "address", "add", &format!("{address}/24"), "dev", link]);
-            run(namespace, &["ip", "link", "set", link, "up"]);
+            try_run(namespace, &["ip", "address", "add", &format!("{address}/24"), "dev", link])?;
+            try_run(namespace, &["ip", "link", "set", link, "up"])?;
         }
-        run(&name, &["ip", "link", "set", "lo", "up"]);
-        run(&name, &["ip", "route", "add", "default", "via", &gateway.to_string()]);
+        try_run(&name, &["ip", "link", "set", "lo", "up"])?;
+        try_run(&name, &["ip", "route", "add", "default", "via", &gateway.to_string()]).map(drop)
     }
 
     fn make_namespace(&mut self, name: &str) -> Result<(), String> {
