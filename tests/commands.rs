@@ -97,6 +97,13 @@ fn init_writes_a_configuration_that_runs() {
     for parameter in ["peers = 10", "resign_after = 40", "commission = 2000", "#suspicion = \"1800ms\"", "[graph]"] {
         assert!(written.contains(parameter), "{parameter} is not in {written}");
     }
+    // What only makes a run is not ignored where a file is written.
+    for (flag, value) in [("--peers", "6"), ("--days", "9"), ("--config", text(&file))] {
+        let other = file.with_extension("other");
+        ask(&["init", text(&other), flag, value]).refused(2, &[flag, "cannot be used with"]);
+        assert!(!other.exists());
+        ask(&["init", flag, value]).refused(2, &["--tls"]);
+    }
     ask(&["init", text(&file)]).refused(2, &[text(&file), "exists already"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     ask(&["init", "/proc/nowhere/market.toml"]).refused(2, &["/proc/nowhere/market.toml"]);

@@ -346,6 +346,27 @@ async fn a_member_gets_in_at_once_however_many_strangers_are_silent() {
     }
 }
 
+/// A machine that is lost closes no connection, and nothing is said to it that it would have to acknowledge.
+#[tokio::test]
+async fn the_kernel_watches_over_connections_that_say_nothing() {
+    let (host, _peer) = lone().await;
+    let _silent = soon(hello::connect(host.address(), &credentials(), Purpose::Tool, &settings())).await.unwrap();
+    let local = format!(":{:04X}", host.address().port());
+    let is_watched = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // Established, at the acceptor's end; its next timer is that of keepalive.
+        sockets.any(|words| words[1].ends_with(&local) && words[3] == "01" && words[5].starts_with("02:"))
+    };
+    soon(async {
+        // As long as its last word is not acknowledged, another timer comes first.
+        while !is_watched() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nonsense_after_the_hello_ends_only_that_connection() {
     let (host, mut peer) = lone().await;

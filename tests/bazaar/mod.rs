@@ -54,7 +54,15 @@ think = "50ms"
 "#;
 
 pub fn bazaar() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bazaar"));
+    bazaar_inside(&[])
+}
+
+/// The same, run by a command that begins with these words, as `ip netns exec` does.
+pub fn bazaar_inside(outer: &[String]) -> Command {
+    let program = env!("CARGO_BIN_EXE_bazaar").to_owned();
+    let (first, rest) = outer.split_first().unwrap_or((&program, &[]));
+    let mut command = Command::new(first);
+    command.args(rest).args((!outer.is_empty()).then_some(&program));
     command.stdin(Stdio::null()).arg("--color").arg("never");
     command
 }
@@ -178,6 +186,7 @@ pub struct Bazaar {
     started: Vec<Child>,
     ears: Arc<Ears>,
     commands: Vec<String>,
+    outer: Vec<String>,
 }
 
 impl Bazaar {
@@ -189,7 +198,12 @@ impl Bazaar {
         // What cannot run prints no events.
         let names = RawConfig::read(&given).and_then(|raw| raw.check()).map(|config| Names::of(&config));
         let ears = Ears { names: names.unwrap_or_default(), ..Ears::default() };
-        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::new(ears), commands: Vec::new() }
+        Bazaar { home: Some(home), started: Vec::new(), ears: Arc::new(ears), commands: Vec::new(), outer: Vec::new() }
+    }
+
+    /// Has its tools run by a command that begins with these words, as those on another host are.
+    pub fn ask_inside(&mut self, outer: Vec<String>) {
+        self.outer = outer;
     }
 
     /// A bazaar that has been started.
@@ -299,7 +313,7 @@ impl Bazaar {
 
     /// Runs a command about this bazaar.
     pub fn ask(&self, args: &[&str]) -> Answer {
-        let mut command = bazaar();
+        let mut command = bazaar_inside(&self.outer);
         command.args(args).arg("--dir").arg(self.dir());
         Answer::of(command)
     }
@@ -521,6 +535,8 @@ impl Drop for Bazaar {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         for child in &mut self.started {
+            // It may not have become a bazaar yet, if another command was to start it.
+            let _ = child.kill();
             let _ = child.wait();
         }
         if thread::panicking() {

@@ -243,15 +243,16 @@ pub struct Init {
     /// Make a run in DIR whose members have certificates
     #[arg(long, value_name = "DIR")]
     pub tls: Option<PathBuf>,
+    // `file` keeps `tls` out, and clap then no longer asks for it: each of these has to keep `file` out as well.
     /// The configuration that it starts from
-    #[arg(long, value_name = "FILE", requires = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "file")]
     pub config: Option<PathBuf>,
     /// How many peers it has [default: 10]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "tls")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "tls", conflicts_with = "file")]
     pub peers: Option<String>,
     /// How many days the certificates are valid
     #[arg(long, allow_negative_numbers = true, value_name = "DAYS", default_value_t = MEMBER_DAYS, requires = "tls")]
-    #[arg(value_parser = number::<u32>(1..=3_650))]
+    #[arg(value_parser = number::<u32>(1..=3_650), conflicts_with = "file")]
     pub days: u32,
 }
 

@@ -58,7 +58,7 @@ impl fmt::Display for Registration {
 pub struct Entry {
     /// What the peer has registered.
     pub registration: Registration,
-    /// Whether the connection it registered over is still open.
+    /// Whether it has been heard lately over the connection that it registered over.
     pub connected: bool,
 }
 
@@ -154,8 +154,7 @@ impl Directory {
             if latest > incarnation || (latest == incarnation && !is_itself) {
                 return Err(RegisterError::Outlived { by: Box::new(known.clone()) });
             }
-            let is_there = line.as_ref().is_some_and(|line| line.heard.elapsed() < self.silence);
-            if is_there && !is_itself {
+            if self.is_there(line.as_ref()) && !is_itself {
                 return Err(RegisterError::Taken { by: Box::new(known.clone()) });
             }
         }
@@ -186,6 +185,12 @@ impl Directory {
         }
     }
 
+    /// Whether the other end of a connection is there. One whose machine is lost is said by nobody to be gone: its
+    /// connection stays open.
+    fn is_there(&self, line: Option<&Line>) -> bool {
+        line.is_some_and(|line| line.heard.elapsed() < self.silence)
+    }
+
     /// Where `seeker` can reach `of`; `None` if `of` has not registered.
     #[must_use]
     pub fn address(&self, of: PeerId, seeker: PeerId) -> Option<String> {
@@ -205,10 +210,10 @@ impl Directory {
     /// All entries of peers above `after` (`None`: from the first), in order of their ids.
     pub fn entries(&self, after: Option<PeerId>) -> impl Iterator<Item = Entry> + '_ {
         let is_above = move |peer: &PeerId| after.is_none_or(|after| *peer > after);
-        self.entries
-            .iter()
-            .filter(move |(peer, _)| is_above(peer))
-            .map(|(_, (registration, line))| Entry { registration: registration.clone(), connected: line.is_some() })
+        self.entries.iter().filter(move |(peer, _)| is_above(peer)).map(|(_, (registration, line))| {
+            let connected = self.is_there(line.as_ref());
+            Entry { registration: registration.clone(), connected }
+        })
     }
 }
 
@@ -280,6 +285,23 @@ mod tests {
         directory.disconnected(PeerId(1), &new);
         assert!(directory.entries(None).all(|entry| !entry.connected));
         assert!(directory.address(PeerId(1), PeerId(0)).is_some(), "the address stays");
+    }
+
+    /// A machine that is lost closes no connection.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_falls_silent_is_not_connected_although_nobody_has_closed_its_connection() {
+        let mut directory = Directory::default();
+        let silence = Settings::default().silence;
+        let line = directory.register(registration(1, 1, "a:1")).unwrap();
+        let is_connected = |directory: &Directory| directory.entries(None).all(|entry| entry.connected);
+        tokio::time::advance(silence * 2 / 3).await;
+        directory.heard(PeerId(1), &line);
+        tokio::time::advance(silence * 2 / 3).await;
+        assert!(is_connected(&directory));
+        tokio::time::advance(silence / 3).await;
+        assert!(!is_connected(&directory));
+        directory.heard(PeerId(1), &line);
+        assert!(is_connected(&directory), "it was only slow");
     }
 
     // SPEC I5.

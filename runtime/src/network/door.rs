@@ -2,9 +2,13 @@
 //!
 //! Every connection is accepted at once. Until its hello it is a stranger: it has one of a bounded number of
 //! places (`strangers`), and [`Settings::handshake`] to introduce itself.
+//!
+//! This side of a connection only answers. So it would never notice that the other has gone without a word, as when a
+//! machine is lost; the kernel does (`GONE_AFTER`).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -27,6 +31,12 @@ pub struct DoorStatus {
     /// How much was refused so far, by reason.
     pub refused: Counts,
 }
+
+/// How long the other end of a connection may be without a sign of life, of its kernel at least.
+const GONE_AFTER: Duration = Duration::from_secs(120);
+
+/// How often a silent end is asked within that.
+const ASKED: u32 = 4;
 
 /// The door of a process.
 #[derive(Debug)]
@@ -64,6 +74,10 @@ impl Door {
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
+                    if let Err(error) = notice_its_end(&stream) {
+                        // It works without.
+                        tracing::debug!(%address, "keepalive: {error}");
+                    }
                     let place = self.strangers.arrive(address.ip());
                     let is_crowded = place.took_anothers;
                     connections.spawn(serve(Stranger { stream, address, place }));
@@ -98,4 +112,14 @@ impl Door {
         };
         accepted.inspect_err(|error| self.refusals.refuse(error.into(), format_args!("{address}: {error}"))).ok()
     }
+}
+
+/// Has the kernel ask whether the other end is still there.
+fn notice_its_end(stream: &TcpStream) -> io::Result<()> {
+    // Before the first time it waits twice as long as between them.
+    let pause = GONE_AFTER / (ASKED + 2);
+    sockopt::set_tcp_keepidle(stream, pause * 2)?;
+    sockopt::set_tcp_keepintvl(stream, pause)?;
+    sockopt::set_tcp_keepcnt(stream, ASKED)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }

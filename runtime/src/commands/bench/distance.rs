@@ -1,6 +1,6 @@
 //! What distance costs: the same purchase with the peers as if on hosts of their own (SPEC F3).
 
-use std::{cell::RefCell, collections::BTreeMap, path::Path, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use bazaar_protocol::{effect::Note, id::PeerId};
 use bazaar_runtime::{
@@ -113,7 +113,7 @@ async fn move_apart(run: &Run, delay: Duration) -> Result<BTreeMap<(PeerId, Peer
     let mut proxies = BTreeMap::new();
     for (seeker, of) in (0..3).flat_map(|from| (0..3).map(move |to| (PeerId(from), PeerId(to)))) {
         let Some(address) = addresses.get(&of).filter(|_| seeker != of) else { continue };
-        let proxy = Proxy::start(address.clone(), delay).map_err(stuck("start a proxy"))?;
+        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, 0), address.clone(), delay).map_err(stuck("start a proxy"))?;
         let told = ledger.detour(tarpc::context::current(), of, seeker, Some(proxy.address().to_string())).await;
         told.map_err(stuck("tell the ledger of a proxy"))?;
         run.cut(seeker, of).await?;

@@ -24,10 +24,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Listens at an address; port 0 is any free one. Starts its threads from this one, whose network is theirs.
+    ///
     /// # Errors
     /// When it cannot listen, or not start a thread.
-    pub fn start(to: String, delay: Duration) -> io::Result<Proxy> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    pub fn start(at: (Ipv4Addr, u16), to: String, delay: Duration) -> io::Result<Proxy> {
+        let listener = TcpListener::bind(at)?;
         let address = listener.local_addr()?;
         let (has_ended, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ended, count) = (Arc::clone(&has_ended), Arc::clone(&carried));
@@ -113,7 +115,7 @@ mod tests {
     fn everything_arrives_in_order_and_not_before_the_delay() {
         const DELAY: Duration = Duration::from_millis(20);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let proxy = Proxy::start(listener.local_addr().unwrap().to_string(), DELAY).unwrap();
+        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, 0), listener.local_addr().unwrap().to_string(), DELAY).unwrap();
         let mut client = TcpStream::connect(proxy.address()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         let since = Instant::now();
