@@ -43,7 +43,9 @@ impl EtcdStore {
                     return Outcome::Unknown;
                 }
                 Appended::NotSent(why) => why,
-                Appended::Full(why) => return self.declined(&why, pauses).await,
+                Appended::Full(why) => {
+                    return self.declined(&bazaar_etcd::WriteError::Full(why), pauses).await;
+                }
                 Appended::Denied(why) => return self.declined(&why, pauses).await,
             };
             self.note_trouble(&why);
