@@ -48,12 +48,12 @@ struct Made {
 }
 
 impl EtcdStore {
-    /// Writes a snapshot of the books at the end of the last batch that ends at or below `upto`, and gives the base that it
-    /// makes. Nothing refers to it before [`move_base`](Self::move_base). `None` if there is no such batch above the base
-    /// in force.
+    /// Writes a snapshot of the books at the end of the last batch that ends at or below `upto`, and gives the base
+    /// that it makes. Nothing refers to it before [`move_base`](Self::move_base). `None` if there is no such batch
+    /// above the base in force.
     ///
-    /// The log from that base on is read to its end and must be the one that its head names: what is about to be replaced
-    /// is checked whole. This takes several requests, and memory for the books. It may be dropped anywhere.
+    /// The log from that base on is read to its end and must be the one that its head names: what is about to be
+    /// replaced is checked whole. This takes several requests, and memory for the books. It may be dropped anywhere.
     ///
     /// # Errors
     /// If something is not readable, or not written.
@@ -153,10 +153,10 @@ impl EtcdStore {
         }
     }
 
-    /// Deletes what the snapshot in force, which must be that of `base`, has replaced: snapshots that were taken below it,
-    /// and batches that end at least `history` records below it, some hundreds at a time, the first ones first. A little
-    /// more history may be kept. Works while the cluster is [full](super::Space), unless its database has reached the
-    /// quota to the byte.
+    /// Deletes what the snapshot in force, which must be that of `base`, has replaced: snapshots that were taken below
+    /// it, and batches that end at least `history` records below it, some hundreds at a time, the first ones first. A
+    /// little more history may be kept. Works while the cluster is [full](super::Space), but for etcd before 3.4.20 and
+    /// 3.5.7, whose first of the [four commands](super::Space::remedy) does the same.
     ///
     /// # Errors
     /// If another one is in force, or the cluster does not say that it was done.

@@ -22,8 +22,8 @@ pub enum ReadError {
         /// What it holds.
         found: Found,
     },
-    /// A key does not hold what a ledger has written there, or is missing. Reading again does not help: the books must be
-    /// restored.
+    /// A key does not hold what a ledger has written there, or is missing. Reading again does not help: the books must
+    /// be restored.
     #[error("{key} in etcd is damaged: {what}")]
     Damaged {
         /// The key.
@@ -73,8 +73,8 @@ pub enum WriteError {
 /// Why a store was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
-    /// There is something below the prefix already, which is left as it is: start the ledgers of that run, or give another
-    /// prefix.
+    /// There is something below the prefix already, which is left as it is: start the ledgers of that run, or give
+    /// another prefix.
     #[error("{prefix} in etcd is in use: it {}", what_is_there(*.found))]
     Exists {
         /// The store's prefix.
@@ -82,8 +82,8 @@ pub enum InitError {
         /// What is there.
         found: Found,
     },
-    /// The cluster has not said what became of it. It may be made, and may yet be, but nothing that was there is harmed.
-    /// Once the cluster answers, do it again: `Exists` without a record is then this store.
+    /// The cluster has not said what became of it. It may be made, and may yet be, but nothing that was there is
+    /// harmed. Once the cluster answers, do it again: `Exists` without a record is then this store.
     #[error("not known whether {prefix} in etcd was made: {why}")]
     Unknown {
         /// The store's prefix.

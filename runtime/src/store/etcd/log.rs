@@ -24,8 +24,8 @@ use super::{
     value::{Base, State},
 };
 
-/// How often a read is tried when what it reads is compacted meanwhile. There are minutes between two compactions, unless
-/// somebody does nothing else.
+/// How often a read is tried when what it reads is compacted meanwhile. There are minutes between two compactions,
+/// unless somebody does nothing else.
 const TRIES: usize = 4;
 
 /// How many batches are asked for before it is known how long they are here.
@@ -83,9 +83,9 @@ impl Tries {
 }
 
 impl EtcdStore {
-    /// Answers a read as [`Store::read`](bazaar_protocol::store::Store::read) does, from what the store holds at one moment
-    /// after the call at which it holds this run, and its log reaches `upto`. `None`: there is no such moment, or what is
-    /// asked for has been replaced by a newer snapshot, which ends above `upto`. This is the contract of
+    /// Answers a read as [`Store::read`](bazaar_protocol::store::Store::read) does, from what the store holds at one
+    /// moment after the call at which it holds this run, and its log reaches `upto`. `None`: there is no such moment,
+    /// or what is asked for has been replaced by a newer snapshot, which ends above `upto`. This is the contract of
     /// [`ReplicaEffect::Read`](bazaar_protocol::ledger::replica::ReplicaEffect::Read).
     ///
     /// # Errors
@@ -132,8 +132,8 @@ impl EtcdStore {
 
     /// The batches from `from` on that end at or below `upto`, as
     /// [`Store::batches`](bazaar_protocol::store::Store::batches) gives them: at least one if there is any, and no more
-    /// records than one answer to a read holds, unless it is a single batch. A batch must start at `from`. `None` as for
-    /// [`EtcdStore::read`].
+    /// records than one answer to a read holds, unless it is a single batch. A batch must start at `from`. `None` as
+    /// for [`EtcdStore::read`].
     ///
     /// # Errors
     /// If the cluster does not answer, or what is there is damaged.

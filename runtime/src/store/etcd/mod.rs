@@ -1,8 +1,8 @@
 //! The ledger's log in etcd, where several ledgers share it (SPEC J3).
 //!
 //! A ledger over this store is a [`Replica`](bazaar_protocol::ledger::replica): the log is written by whoever gets in
-//! first, and nothing that a ledger remembers of it is an answer. This module knows how the log lies in etcd, and what can
-//! be said of a call that failed; when to do what is decided elsewhere.
+//! first, and nothing that a ledger remembers of it is an answer. This module knows how the log lies in etcd, and what
+//! can be said of a call that failed; when to do what is decided elsewhere.
 //!
 //! # An append
 //!
@@ -20,8 +20,8 @@
 //! # A read
 //!
 //! It begins with a linearizable range over `state/`, and everything else is read at the revision of that: an answer is
-//! what the store held at one moment after the call. (Not with a transaction that only reads: while etcd is full, some of
-//! its versions refuse that, but no range.)
+//! what the store held at one moment after the call. (Not with a transaction that only reads: one that has reached
+//! its quota refuses that before 3.4.20 and 3.5.7, but no range.)
 //!
 //! # What is still there
 //!
@@ -39,9 +39,10 @@
 //!
 //! # Reading order
 //!
-//! [`EtcdStore`]: the calls, one attempt each. [`Looked`], [`Appended`]: what they find. [`EtcdStore::append_until_settled`]
-//! is what a driver does with [`ReplicaEffect::Append`](bazaar_protocol::ledger::replica::ReplicaEffect::Append).
-//! [`Watch`]: what others do. [`Space`]: what to do when it is full.
+//! [`EtcdStore`]: the calls, one attempt each. [`Looked`], [`Appended`]: what they find.
+//! [`EtcdStore::append_until_settled`] is what a driver does with
+//! [`ReplicaEffect::Append`](bazaar_protocol::ledger::replica::ReplicaEffect::Append). [`Watch`]: what others do.
+//! [`Space`]: what to do when it is full.
 
 mod compaction;
 mod error;
@@ -79,12 +80,12 @@ use keys::Names;
 use log::Served;
 use value::State;
 
-/// A ledger's log in etcd, for one run. Its clones are the same ledger: they share what they have given [signs](Self::give)
-/// of.
+/// A ledger's log in etcd, for one run. Its clones are the same ledger: they share what they have given
+/// [signs](Self::give) of.
 ///
-/// Every call is one attempt, within the client's [deadline](bazaar_etcd::Settings::deadline) for each request it takes,
-/// unless it says otherwise. A call that is dropped while it is under way leaves nothing half done; whether its request
-/// is carried out is then unknown.
+/// Every call is one attempt, within the client's [deadline](bazaar_etcd::Settings::deadline) for each request it
+/// takes, unless it says otherwise. A call that is dropped while it is under way leaves nothing half done; whether its
+/// request is carried out is then unknown.
 #[derive(Clone, Debug)]
 pub struct EtcdStore {
     client: Client,
@@ -137,8 +138,8 @@ const INIT_TRIES: usize = 5;
 const INIT_PAUSE: Duration = Duration::from_millis(200);
 
 impl EtcdStore {
-    /// The log of a run below a prefix, such as `/bazaar/market/`; a slash is added if it does not end with one. `limits`
-    /// bound the answers to reads. Nothing is asked of the cluster yet.
+    /// The log of a run below a prefix, such as `/bazaar/market/`; a slash is added if it does not end with one.
+    /// `limits` bound the answers to reads. Nothing is asked of the cluster yet.
     #[must_use]
     pub fn new(client: Client, prefix: &str, run: RunId, limits: Limits) -> EtcdStore {
         let shared = Shared {
@@ -304,8 +305,8 @@ impl EtcdStore {
         State::judge(self.names(), self.shared.run, items, answer.revision)
     }
 
-    /// Changes something in a store of this run, if also these hold. Otherwise the error says what it holds, or the state
-    /// is given back if it is that of this run.
+    /// Changes something in a store of this run, if also these hold. Otherwise the error says what it holds, or the
+    /// state is given back if it is that of this run.
     async fn change(&self, only_if: Vec<Compare>, then: Vec<Op>) -> Result<Result<TxnAnswer, State>, WriteError> {
         let compare = std::iter::once(self.is_this_run()).chain(only_if).collect();
         let txn = Txn { compare, then, otherwise: vec![Op::Get(self.names().state())] };

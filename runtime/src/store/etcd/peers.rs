@@ -16,14 +16,14 @@ const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 pub enum Registered {
     /// It is entered.
     Entered,
-    /// What was known is no longer so: read the [registrations](EtcdStore::registrations), and judge again. (Or an earlier
-    /// attempt has entered it.)
+    /// What was known is no longer so: read the [registrations](EtcdStore::registrations), and judge again. (Or an
+    /// earlier attempt has entered it.)
     Overtaken,
 }
 
 impl EtcdStore {
-    /// Enters a registration in the place of what is `known` of the peer, if that is still so. Whether a peer may register
-    /// is judged elsewhere; here, of two ledgers that each let another life of it in, one is told.
+    /// Enters a registration in the place of what is `known` of the peer, if that is still so. Whether a peer may
+    /// register is judged elsewhere; here, of two ledgers that each let another life of it in, one is told.
     ///
     /// # Errors
     /// If the store does not hold this run, or the cluster does not say that it was entered.

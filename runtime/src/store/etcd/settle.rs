@@ -10,7 +10,8 @@ use crate::network::{settings::Backoff, task::lock};
 
 use super::{Appended, EtcdStore, Looked};
 
-/// The pauses between attempts: they double from the first to the longest, and each is shortened at random by up to half.
+/// The pauses between attempts: they double from the first to the longest, and each is shortened at random by up to
+/// half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pauses {
     /// Before the second attempt.
@@ -27,9 +28,9 @@ impl Default for Pauses {
 }
 
 impl EtcdStore {
-    /// Carries out a [`ReplicaEffect::Append`](bazaar_protocol::ledger::replica::ReplicaEffect::Append): tries while it is
-    /// certain that nothing has reached the store, and looks for what was there where the store declines. Ends when the
-    /// outcome is known, or known to be unknown; pause before the same is asked for again.
+    /// Carries out a [`ReplicaEffect::Append`](bazaar_protocol::ledger::replica::ReplicaEffect::Append): tries while it
+    /// is certain that nothing has reached the store, and looks for what was there where the store declines. Ends when
+    /// the outcome is known, or known to be unknown; pause before the same is asked for again.
     ///
     /// Dropped, it leaves at most an append whose outcome is unknown.
     pub async fn append_until_settled(&self, onto: &Tail, batch: &Batch, pauses: Pauses) -> Outcome {
@@ -59,8 +60,8 @@ impl EtcdStore {
         Outcome::Declined(found)
     }
 
-    /// Carries out a [`ReplicaEffect::Look`](bazaar_protocol::ledger::replica::ReplicaEffect::Look): looks until the store
-    /// answers.
+    /// Carries out a [`ReplicaEffect::Look`](bazaar_protocol::ledger::replica::ReplicaEffect::Look): looks until the
+    /// store answers.
     pub async fn look_until_answered(&self, pauses: Pauses) -> Looked {
         let mut backoff = Backoff::between(pauses.first, pauses.longest);
         loop {

@@ -7,8 +7,8 @@ use bazaar_protocol::id::Position;
 
 use super::{EtcdStore, ReadError, keys, value::State};
 
-/// How much room a cluster's members have taken, and whether they are full. etcd does not say what their quota is; it is
-/// 2 GiB unless `--quota-backend-bytes` says otherwise.
+/// How much room a cluster's members have taken, and whether they are full. etcd does not say what their quota is; it
+/// is 2 GiB unless `--quota-backend-bytes` says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     /// What the members say of themselves, those that answer.

@@ -12,7 +12,8 @@ use super::keys::Names;
 /// number.
 const FORMAT: u16 = 1;
 
-/// Which snapshot is in force. The log is whole from its position on; below it, a part of the history may still be there.
+/// Which snapshot is in force. The log is whole from its position on; below it, a part of the history may still be
+/// there.
 ///
 /// The default is that of a log without a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
