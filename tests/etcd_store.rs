@@ -474,6 +474,18 @@ async fn what_is_missing_or_changed_above_the_base_is_damage() {
         let read = again.read(Position(0), None, Position(13)).await;
         assert!(matches!(&read, Err(ReadError::Damaged { key, .. }) if *key == part), "{read:?}");
     }
+    // One that is whole, of the same log, and not what the base names.
+    let keeps_less = EtcdStore::new(client.clone(), "/other", RUN, Limits { sales_kept: 1, ..SMALL });
+    keeps_less.init().await.unwrap();
+    let mut onto = Tail::default();
+    for batch in &batches {
+        onto = append(&keeps_less, batch).await;
+    }
+    keeps_less.write_snapshot(onto.status.head).await.unwrap().unwrap();
+    let other = client.range(Range::now(Keys::prefix("/other/books/"))).await.unwrap().items.remove(0).value;
+    client.put(part.as_str(), other).await.unwrap();
+    let read = again.read(Position(0), None, Position(13)).await;
+    assert!(matches!(&read, Err(ReadError::Damaged { key, .. }) if *key == part), "{read:?}");
     client.delete_range(Keys::one("/bazaar/market/state/base")).await.unwrap();
     assert_eq!(look(&store).await.base, None);
     assert!(matches!(all().await, Err(ReadError::Damaged { .. })));

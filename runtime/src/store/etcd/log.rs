@@ -388,3 +388,70 @@ impl<'a> Walk<'a> {
         self.next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bazaar_protocol::{ledger::Tail, store::conformance::Author};
+
+    use super::*;
+    use crate::{
+        network::hello::RunId,
+        store::etcd::{Appended, testing::Etcd},
+    };
+
+    const LIMITS: Limits = Limits { read_records: 20, chunk_weight: 5, ..Limits::DEFAULT };
+
+    async fn trade(store: &EtcdStore, author: &mut Author) -> Tail {
+        let Found::Tail(mut onto) = store.look().await.unwrap().found else { panic!("it is this run's") };
+        for size in [1, 4, 30, 2] {
+            let batch = author.trade(size);
+            assert_eq!(store.append(&onto, &batch).await, Appended::Written);
+            onto = onto.after(&batch);
+        }
+        onto
+    }
+
+    async fn compact(store: &EtcdStore, tail: Tail) {
+        let from = store.look().await.unwrap().base.unwrap();
+        let to = store.write_snapshot(tail.status.head).await.unwrap().unwrap();
+        store.move_base(&from, &to).await.unwrap();
+        store.clear_below(&to, 0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_of_one_revision_or_is_begun_anew() {
+        let Some(etcd) = Etcd::start("an_answer_is_of_one_revision", 1).await else { return };
+        let client = etcd.client();
+        let new = || EtcdStore::new(client.clone(), "p", RunId(1), LIMITS);
+        let (store, mut author) = (new(), Author::new(LIMITS.sales_kept, 0));
+        store.init().await.unwrap();
+        let first = trade(&store, &mut author).await;
+        let read = async || store.read(Position(3), None, first.status.head).await.unwrap();
+        let log = (store.state().await.unwrap(), read().await);
+        assert!(matches!(log.1, Some(LedgerAnswer::Records { .. })));
+        compact(&store, first).await;
+        let second = trade(&store, &mut author).await;
+        let snapshot = (store.state().await.unwrap(), read().await);
+        assert!(matches!(snapshot.1, Some(LedgerAnswer::Chunk { .. })));
+        compact(&store, second).await;
+
+        // What a read asks for goes while it is under way: it still gets what was there when it began.
+        for (state, answer) in [&log, &snapshot] {
+            // By a ledger that has not cut that snapshot up before.
+            let late = new().read_at(state.clone(), Position(3), None, first.status.head).await.unwrap();
+            assert_eq!(Some(late), *answer);
+        }
+        client.compact(store.look().await.unwrap().revision).await.unwrap();
+        let mut tries = Tries::default();
+        for nth in 1..=TRIES {
+            let read = new().read_at(log.0.clone(), Position(3), None, first.status.head).await;
+            assert!(matches!(read, Err(Broken::Compacted(bazaar_etcd::ReadError::Compacted))), "{read:?}");
+            let judged = tries.judge(&store, read);
+            assert_eq!(matches!(judged, Ok(Continue(()))), nth < TRIES, "{judged:?}");
+        }
+        // Begun anew: the log below is gone, and the snapshot reaches beyond what may be seen.
+        assert_eq!(new().read(Position(3), None, first.status.head).await, Ok(None));
+        let anew = new().read(Position(3), None, second.status.head).await.unwrap();
+        assert!(matches!(anew, Some(LedgerAnswer::Chunk { .. })), "{anew:?}");
+    }
+}

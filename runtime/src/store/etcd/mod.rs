@@ -52,6 +52,9 @@ mod peers;
 mod settle;
 mod signs;
 mod space;
+#[cfg(test)]
+#[path = "../../../etcd/tests/common/mod.rs"]
+mod testing;
 mod value;
 mod watch;
 
