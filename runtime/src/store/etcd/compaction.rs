@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use bazaar_etcd::{Compare, Op, OpAnswer, Range};
+use bazaar_etcd::{Compare, MAX_OPERATIONS, Op, OpAnswer, Range};
 use bazaar_protocol::{
     id::Position,
     ledger::{Tail, replica::Found},
@@ -16,8 +16,8 @@ use super::{
     value::{self, Base, State},
 };
 
-/// The size of a part, in bytes. A request may be three times as large.
-const PART: usize = 512 * 1024;
+/// The size of a part, in bytes. A request may be three times as large. (Small in tests, where books are.)
+const PART: usize = if cfg!(test) { 1_000 } else { 512 * 1024 };
 
 /// How many records are read at a time while a snapshot is made.
 const FOLDED_AT_ONCE: usize = 4_096;
@@ -136,14 +136,15 @@ impl EtcdStore {
     /// If another one is in force, the snapshot is not there, or the cluster does not say that it was done.
     pub async fn move_base(&self, from: &Base, to: &Base) -> Result<(), CompactionError> {
         let prefix = || self.prefix();
-        let Some(last) = to.last_part().filter(|_| to.position() > from.position()) else {
+        if to.position() <= from.position() {
             return Err(CompactionError::OtherBase { prefix: prefix() });
-        };
-        let only_if = vec![
-            self.is_base(from)?,
-            // It was written last, and nothing deletes a part of a snapshot that is above the base in force.
-            Compare::Present { key: self.names().part(to, last) },
-        ];
+        }
+        // The last part was written last, and nothing deletes a part of a snapshot that is above the base in force. The
+        // others are asked for as well, as many as one transaction can: etcd may have been restored from a backup that
+        // was taken in between.
+        let parts = (0..to.parts()).rev().take(MAX_OPERATIONS - 2);
+        let mut only_if = vec![self.is_base(from)?];
+        only_if.extend(parts.map(|part| Compare::Present { key: self.names().part(to, part) }));
         let put = Op::Put { key: self.names().base(), value: self.encode(to)? };
         match self.change(only_if, vec![put]).await? {
             Ok(_) => Ok(()),
@@ -192,5 +193,59 @@ impl EtcdStore {
 
     fn is_base(&self, base: &Base) -> Result<Compare, WriteError> {
         Ok(Compare::Value { key: self.names().base(), value: self.encode(base)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bazaar_etcd::Keys;
+    use bazaar_protocol::{books::Books, config::Limits, ledger::LedgerAnswer, store::conformance::Author};
+
+    use super::*;
+    use crate::{
+        network::hello::RunId,
+        store::etcd::{Appended, testing::Etcd},
+    };
+
+    #[tokio::test]
+    async fn a_snapshot_of_many_parts_counts_only_whole() {
+        let Some(etcd) = Etcd::start("a_snapshot_of_many_parts", 1).await else { return };
+        let client = etcd.client();
+        let new = || EtcdStore::new(client.clone(), "p", RunId(1), Limits::DEFAULT);
+        let (store, mut author) = (new(), Author::new(Limits::DEFAULT.sales_kept, 0));
+        store.init().await.unwrap();
+        let mut onto = Tail::default();
+        for size in [1, 500, 500] {
+            let batch = author.trade(size);
+            assert_eq!(store.append(&onto, &batch).await, Appended::Written);
+            onto = onto.after(&batch);
+        }
+        let to = store.write_snapshot(onto.status.head).await.unwrap().unwrap();
+        let parts = client.range(Range::now(Keys::prefix("p/books/"))).await.unwrap().items;
+        assert!(parts.len() > 9 && parts.len() == usize::from(to.parts()), "{}", parts.len());
+        assert!(parts.iter().rev().skip(1).all(|part| part.value.len() == PART));
+        for part in &parts {
+            client.delete_range(Keys::one(part.key.as_slice())).await.unwrap();
+            let moved = store.move_base(&Base::default(), &to).await;
+            assert!(matches!(moved, Err(CompactionError::Incomplete { .. })), "{moved:?}");
+            client.put(part.key.as_slice(), part.value.as_slice()).await.unwrap();
+        }
+        store.move_base(&Base::default(), &to).await.unwrap();
+        store.clear_below(&to, 0).await.unwrap();
+        let state = store.state().await.unwrap();
+        let books = new().books_of(&to, state.revision).await;
+        assert!(matches!(&books, Ok(books) if books == author.books()), "{books:?}");
+        for part in &parts {
+            client.delete_range(Keys::one(part.key.as_slice())).await.unwrap();
+            let read = new().read(Position(0), None, to.position()).await;
+            assert!(matches!(read, Err(ReadError::Damaged { .. })), "{read:?}");
+            client.put(part.key.as_slice(), part.value.as_slice()).await.unwrap();
+        }
+        let chunk = new().read(Position(0), None, to.position()).await;
+        let (_, of, first) = author.books().chunk_for(None, Limits::DEFAULT.chunk_weight);
+        let is_first =
+            matches!(&chunk, Ok(Some(LedgerAnswer::Chunk { of: told, chunk, .. })) if (*told, chunk) == (of, &first));
+        assert!(is_first, "{chunk:?}");
+        assert_ne!(*author.books(), Books::default());
     }
 }

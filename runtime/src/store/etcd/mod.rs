@@ -30,7 +30,7 @@
 //!
 //! ```text
 //! write_snapshot   its parts, the last one last; named by its position and the hash of its bytes, so never overwritten
-//! move_base        compare state/base == the old one, and that the last part is there; then state/base = the new one
+//! move_base        compare state/base == the old one, and that the parts are there; then state/base = the new one
 //! clear_below      compare state/base == this one; then delete batches and snapshots below it
 //! ```
 //!

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bazaar_etcd::{Alarm, AlarmKind, MemberStatus};
 use bazaar_protocol::id::Position;
+use futures::future::join_all;
 
 use super::{EtcdStore, ReadError, keys, value::State};
 
@@ -62,10 +63,8 @@ impl EtcdStore {
     pub async fn space(&self) -> Result<Space, ReadError> {
         let State { base, .. } = self.state().await?;
         let alarms = self.client.alarms().await.map_err(|source| self.unanswered(source))?;
-        let mut members = Vec::new();
-        for endpoint in 0..self.client.endpoints().len() {
-            members.extend(self.client.status(endpoint).await);
-        }
+        let asked = (0..self.client.endpoints().len()).map(|endpoint| self.client.status(endpoint));
+        let members = join_all(asked).await.into_iter().flatten().collect();
         let base = base.map(|base| base.position());
         Ok(Space { members, alarms, base, remedy: self.remedy(base.unwrap_or_default()) })
     }
