@@ -446,7 +446,7 @@ fn a_ledger_in_etcd_has_processes_with_addresses_of_their_own() {
     let wrong = |processes: &str, message: &str| refused(&format!("{}{processes}", in_etcd("", "")), message);
     wrong(
         &process("adress = \"h:1\""),
-        "bazaar.toml:8: ledger.process.adress: there is no such key; did you mean address?",
+        "bazaar.toml:8: adress of ledger process 1: there is no such key; did you mean address?",
     );
     wrong(
         &process("address = \"h:0\""),

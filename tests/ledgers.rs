@@ -4,6 +4,8 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,13 +15,22 @@ use bazaar_protocol::{
     input::Input,
     ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Secret, Word},
 };
-use bazaar_runtime::network::{
-    directory::{RegisterError, Registration},
-    hello::{Credentials, RunId, RunKey},
-    ledger_client::LedgerClient,
-    ledger_service::{LedgerJob, LedgerServer, StoreAccess},
-    refusals::Refusals,
-    settings::Settings,
+use bazaar_runtime::{
+    config::{
+        RawConfig,
+        ledger::LedgerId,
+        run_dir::{RunDir, RunDirError, ledger_dir, pid_file},
+    },
+    network::{
+        directory::{Entry, RegisterError, Registration},
+        hello::{Credentials, RunId, RunKey},
+        ledger_client::LedgerClient,
+        ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
+        refusals::Refusals,
+        settings::Settings,
+    },
+    system::process::ProcessMark,
+    tools::access::{AccessError, Ledgers, Run, key_of},
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
@@ -60,18 +71,18 @@ type Registered = Arc<Mutex<Vec<Registration>>>;
 
 /// A process of the ledger whose every word is at the head that it is named by. While its store is `mute`, it answers
 /// nothing.
-struct Process {
+struct Ledger {
     server: LedgerServer,
     head: u64,
     mute: Arc<Mutex<bool>>,
 }
 
-impl Process {
-    async fn start(head: u64, registered: &Registered) -> Process {
-        Process::listen("127.0.0.1:0", head, registered).await
+impl Ledger {
+    async fn start(head: u64, registered: &Registered) -> Ledger {
+        Ledger::listen("127.0.0.1:0", head, registered, credentials()).await
     }
 
-    async fn listen(address: &str, head: u64, registered: &Registered) -> Process {
+    async fn listen(address: &str, head: u64, registered: &Registered, credentials: Credentials) -> Ledger {
         let (jobs, mut asked) = mpsc::channel(16);
         let mute = Arc::new(Mutex::new(false));
         let (registered, is_mute) = (Arc::clone(registered), Arc::clone(&mute));
@@ -86,12 +97,15 @@ impl Process {
                     LedgerJob::Register { registration, reply } => {
                         drop(reply.send(enter(&mut registered.lock().unwrap(), registration)));
                     }
-                    LedgerJob::Log { .. } | LedgerJob::Hand { .. } | LedgerJob::Info { .. } => {}
+                    LedgerJob::Info { reply } => {
+                        drop(reply.send(Fence { status: status(head), live: true, trouble: None }));
+                    }
+                    LedgerJob::Log { .. } | LedgerJob::Hand { .. } => {}
                 }
             }
         });
-        let server = LedgerServer::listen(address, credentials(), settings(), PEERS, jobs, StoreAccess::Shared).await;
-        Process { server: server.unwrap(), head, mute }
+        let server = LedgerServer::listen(address, credentials, settings(), PEERS, jobs, StoreAccess::Shared).await;
+        Ledger { server: server.unwrap(), head, mute }
     }
 
     fn set_mute(&self, mute: bool) {
@@ -126,9 +140,12 @@ fn status_call(caller: Life) -> LedgerCall {
     LedgerCall { caller, seen: HighWaterMark::default(), heard: Epoch(3), request: LedgerRequest::Status }
 }
 
+fn status(head: u64) -> LedgerStatus {
+    LedgerStatus { head: Position(head), ..LedgerStatus::default() }
+}
+
 fn reply_to(call: &LedgerCall, head: u64) -> LedgerReply {
-    let status = LedgerStatus { head: Position(head), ..LedgerStatus::default() };
-    LedgerReply { word: Word::of(call.caller, call.heard, status, Secret(5)), answer: LedgerAnswer::Status }
+    LedgerReply { word: Word::of(call.caller, call.heard, status(head), Secret(5)), answer: LedgerAnswer::Status }
 }
 
 /// A client that knows these addresses, and its inbox.
@@ -142,7 +159,7 @@ fn client(
     (LedgerClient::open(credentials(), settings(), me, Box::new(texts), inbox, refusals), received)
 }
 
-fn client_of(me: Registration, processes: &[&Process]) -> (LedgerClient, mpsc::Receiver<Input>) {
+fn client_of(me: Registration, processes: &[&Ledger]) -> (LedgerClient, mpsc::Receiver<Input>) {
     let addresses: Vec<_> = processes.iter().map(|process| Some(process.server.address())).collect();
     client(me, move || addresses.clone())
 }
@@ -164,9 +181,10 @@ async fn next_change(inbox: &mut mpsc::Receiver<Input>) -> Input {
 async fn word_of(inbox: &mut mpsc::Receiver<Input>, head: u64) {
     soon(async {
         loop {
-            match inbox.recv().await.expect("the inbox is open") {
-                Input::Ledger(reply) if reply.word.status.head == Position(head) => return,
-                _ => {}
+            if let Input::Ledger(reply) = inbox.recv().await.expect("the inbox is open")
+                && reply.word.status.head == Position(head)
+            {
+                return;
             }
         }
     })
@@ -176,7 +194,7 @@ async fn word_of(inbox: &mut mpsc::Receiver<Input>, head: u64) {
 #[tokio::test]
 async fn peers_are_spread_over_the_processes_and_pass_over_one_whose_address_is_not_known() {
     let registered = Registered::default();
-    let (one, two) = (Process::start(1, &registered).await, Process::start(2, &registered).await);
+    let (one, two) = (Ledger::start(1, &registered).await, Ledger::start(2, &registered).await);
     for peer in 0..4 {
         let (_client, mut inbox) = client_of(registration(life(peer, 1), 1), &[&one, &two]);
         assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
@@ -192,7 +210,7 @@ async fn peers_are_spread_over_the_processes_and_pass_over_one_whose_address_is_
 #[tokio::test]
 async fn a_sign_of_life_of_one_of_several_is_asked_of_its_driver() {
     let registered = Registered::default();
-    let one = Process::start(1, &registered).await;
+    let one = Ledger::start(1, &registered).await;
     let (client, mut inbox) = client_of(registration(life(0, 1), 1), &[&one]);
     client.tell_heard(Epoch(3));
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
@@ -203,7 +221,7 @@ async fn a_sign_of_life_of_one_of_several_is_asked_of_its_driver() {
 #[tokio::test]
 async fn a_peer_goes_on_to_another_process_when_its_own_is_gone_and_both_may_go_and_come_back() {
     let registered = Registered::default();
-    let (one, two) = (Process::start(1, &registered).await, Process::start(2, &registered).await);
+    let (one, two) = (Ledger::start(1, &registered).await, Ledger::start(2, &registered).await);
     let (client, mut inbox) = client_of(registration(life(0, 1), 1), &[&one, &two]);
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
     word_of(&mut inbox, 1).await;
@@ -219,7 +237,7 @@ async fn a_peer_goes_on_to_another_process_when_its_own_is_gone_and_both_may_go_
     client.call(status_call(life(0, 1)));
     assert_eq!(client.dropped(), 1, "no call waits for a ledger");
     // It finds whichever comes back, however often it has asked in vain.
-    let _one = Process::listen(&first, 3, &registered).await;
+    let _one = Ledger::listen(&first, 3, &registered, credentials()).await;
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
     client.call(status_call(life(0, 1)));
     word_of(&mut inbox, 3).await;
@@ -229,7 +247,7 @@ async fn a_peer_goes_on_to_another_process_when_its_own_is_gone_and_both_may_go_
 #[tokio::test]
 async fn a_peer_goes_on_when_the_store_of_its_process_does_not_answer() {
     let registered = Registered::default();
-    let (one, two) = (Process::start(1, &registered).await, Process::start(2, &registered).await);
+    let (one, two) = (Ledger::start(1, &registered).await, Ledger::start(2, &registered).await);
     let (client, mut inbox) = client_of(registration(life(0, 1), 1), &[&one, &two]);
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
     word_of(&mut inbox, 1).await;
@@ -251,7 +269,7 @@ async fn a_peer_goes_on_when_the_store_of_its_process_does_not_answer() {
 #[tokio::test]
 async fn a_peer_goes_on_from_a_process_that_says_nothing_at_all() {
     let registered = Registered::default();
-    let two = Process::start(2, &registered).await;
+    let two = Ledger::start(2, &registered).await;
     let paused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = vec![Some(paused.local_addr().unwrap()), Some(two.server.address())];
     let (_client, mut inbox) = client(registration(life(0, 1), 1), move || addresses.clone());
@@ -263,7 +281,7 @@ async fn a_peer_goes_on_from_a_process_that_says_nothing_at_all() {
 #[tokio::test]
 async fn a_life_is_of_one_process_of_its_peer_whichever_ledger_it_registers_with() {
     let registered = Registered::default();
-    let (one, two) = (Process::start(1, &registered).await, Process::start(2, &registered).await);
+    let (one, two) = (Ledger::start(1, &registered).await, Ledger::start(2, &registered).await);
     let first = registration(life(0, 5), 1);
     let (first_client, mut inbox) = client_of(first.clone(), &[&one]);
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
@@ -284,4 +302,95 @@ async fn a_life_is_of_one_process_of_its_peer_whichever_ledger_it_registers_with
     assert_eq!(next_change(&mut inbox).await, Input::LedgerDown);
     assert_eq!(soon(first_client.refused()).await, by(&later));
     assert!(later_client.is_up());
+}
+
+#[tokio::test]
+async fn tools_ask_all_processes_and_name_those_that_do_not_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let key = format!("key = \"{}\"\n", "5a".repeat(32));
+    let of_run = key_of(&RawConfig::parse(&key, Path::new("x")).unwrap().check().unwrap()).unwrap();
+    let registered = Registered::default();
+    let (any, dir) = ("127.0.0.1:0", home.path().join("run"));
+    let one = Ledger::listen(any, 1, &registered, of_run.clone()).await;
+    let two = Ledger::listen(any, 2, &registered, of_run).await;
+    let addresses = [one.server.address(), two.server.address()];
+    let text = key
+        + "ledger.store = \"etcd\"\nledger.etcd.endpoints = [\"http://127.0.0.1:1\"]\n"
+        + &addresses.map(|address| format!("[[ledger.process]]\naddress = \"{address}\"\n")).concat();
+    let raw = RawConfig::parse(&text, Path::new("x")).unwrap();
+    drop(RunDir::take(&dir, Some(raw), |_| Ok(()), |_| Ok::<_, RunDirError>(())).unwrap());
+    let run = Run::at(&dir).unwrap();
+
+    // Each knows who is connected to it.
+    let (early, late) = (registration(life(0, 5), 1), registration(life(0, 6), 2));
+    one.server.directory().lock().unwrap().register(early).unwrap();
+    two.server.directory().lock().unwrap().learn(late.clone());
+    one.server.directory().lock().unwrap().learn(registration(life(1, 1), 1));
+    two.server.directory().lock().unwrap().register(registration(life(1, 1), 1)).unwrap();
+    let info = soon(run.ledger_info()).await.unwrap();
+    assert_eq!(info.status.head, Position(2), "what is furthest counts");
+    let told = |entry: &Entry| (entry.registration.life, entry.connected);
+    assert_eq!(info.entries.iter().map(told).collect::<Vec<_>>(), [(late.life, false), (life(1, 1), true)]);
+
+    let second = |Ledgers { answers, .. }: &Ledgers| answers.iter().map(|answer| answer.id.number()).eq([2]);
+    one.set_mute(true);
+    assert!(soon(run.ledger()).await.is_ok());
+    let mute = soon(run.ledgers()).await.unwrap();
+    assert!(second(&mute), "{mute:?}");
+    drop(one);
+    let gone = soon(run.ledgers()).await.unwrap();
+    let (id, why) = &gone.silent[0];
+    assert!(second(&gone) && id.to_string() == "ledger 1", "{gone:?}");
+    assert!(why.starts_with(&format!("{}: cannot connect", addresses[0])), "{why}");
+    drop(two);
+    for error in [soon(run.ledger()).await.unwrap_err(), soon(run.ledgers()).await.unwrap_err()] {
+        let error = error.to_string();
+        for (id, address) in (1..).zip(addresses) {
+            assert!(error.contains(&format!("ledger {id}: {address}: cannot connect")), "{error}");
+        }
+    }
+    // What is in etcd is not looked for on disk.
+    assert!(matches!(soon(run.log()).await, Err(AccessError::LedgerDown(_))));
+}
+
+/// What `bazaar` says when it refuses something, and its exit code.
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bazaar")).args(args).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_process_of_the_ledger_is_named_by_its_number_where_there_are_several() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, dir) = (home.path().join("market.toml"), home.path().join("run"));
+    let ledger = |process| refused(&["ledger", "--config", file.to_str().unwrap(), "--process", process]);
+    let kill = |whom| refused(&["kill", whom, "--dir", dir.to_str().unwrap()]);
+    let says = |(code, said): (Option<i32>, String), expected: i32, part: &str| {
+        assert!(code == Some(expected) && said.contains(part), "{part:?}: {code:?} {said}");
+    };
+    let alone = format!("key = \"{}\"\ndir = \"run\"\n", "5a".repeat(32));
+    std::fs::write(&file, &alone).unwrap();
+    says(ledger("2"), 2, "--process 2: there is no such process; the ledger has one process");
+    says(ledger("0"), 2, "--process");
+    let etcd = "ledger.store = \"etcd\"\nledger.etcd.endpoints = [\"http://127.0.0.1:1\"]\n";
+    let two = format!("{alone}{etcd}[[ledger.process]]\n[[ledger.process]]\n");
+    std::fs::write(&file, &two).unwrap();
+    says(ledger("3"), 2, "--process 3: there is no such process; the processes of the ledger are numbered from 1 to 2");
+    assert!(!dir.exists(), "nothing is made for what is refused");
+
+    let raw = RawConfig::parse(&two, Path::new("x")).unwrap();
+    drop(RunDir::take(&dir, Some(raw), |_| Ok(()), |_| Ok::<_, RunDirError>(())).unwrap());
+    says(kill("ledger-3"), 2, "there is no ledger-3 in this run; it has ledger-1, ledger-2");
+    says(kill("ledger-2"), 3, "ledger 2 has no running process on this machine");
+    says(kill("ledger"), 3, "the ledger has no running process on this machine");
+    // Both seem to be this process, which must not be killed.
+    for id in LedgerId::all(2) {
+        let member = ledger_dir(&dir, id);
+        std::fs::create_dir_all(&member).unwrap();
+        ProcessMark::of_this().unwrap().leave(&pid_file(&member)).unwrap();
+    }
+    says(kill("ledger"), 2, "several processes of the ledger run here; say which: ledger-1, ledger-2");
+    // Whichever goes on, the run has not ended.
+    std::fs::remove_file(pid_file(&ledger_dir(&dir, LedgerId::ONLY))).unwrap();
+    assert!(Run::at(&dir).unwrap().lives_here(), "ledger-2 goes on");
 }

@@ -448,7 +448,7 @@ mod tests {
         };
         let one = of("market", "5a", "");
         assert_eq!(one, of("market", "5a", "history = 3\n"), "all members have the same, in every version");
-        assert_eq!(one, "/bazaar/market-8c6d8b3c5a9c7f2e/");
+        assert_eq!(one, "/bazaar/market-34f8725b89b5b721/");
         assert_ne!(one, of("market", "5b", ""), "they have the same name only");
         assert_eq!(of("market", "5b", "prefix = \"/x/\"\n"), "/x/");
         assert_eq!(check("", Path::new("x")).etcd_prefix(), None);
