@@ -38,6 +38,7 @@ use bazaar_protocol::{
     },
 };
 use bazaar_runtime::{
+    config::ledger::LedgerId,
     config::run_dir::address_file,
     network::{
         hello::{Credentials, RunId, RunKey},
@@ -1432,6 +1433,7 @@ async fn a_ledger_process_keeps_its_books_in_any_store() {
     }
     let credentials = Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]), tls: None };
     let config = LedgerDriverConfig {
+        id: LedgerId::ONLY,
         dir: dir.path().to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         address: None,
