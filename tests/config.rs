@@ -8,7 +8,10 @@ use bazaar_protocol::{
     id::{Item, PeerId, Units},
     money::{Commission, Price},
 };
-use bazaar_runtime::config::{BazaarConfig, Key, NoTrade, RawConfig, Speed, Think};
+use bazaar_runtime::config::{
+    BazaarConfig, Key, NoTrade, RawConfig, Speed, Think,
+    ledger::{EtcdSettings, LedgerId, LedgerProcess, LedgerStore},
+};
 use proptest::prelude::*;
 
 fn check(text: &str) -> Result<BazaarConfig, String> {
@@ -239,7 +242,7 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
             ),
         );
         let both = format!("[ledger]\nlisten = \"{wildcard}:7000\"\naddress = \"miraculix:7001\"");
-        let ledger = check(&both).unwrap().ledger().clone();
+        let ledger = check(&both).unwrap().ledger().process(LedgerId::ONLY);
         assert_eq!(ledger.address.unwrap().as_str(), "miraculix:7001");
         assert_eq!(ledger.listen.unwrap().as_str(), format!("{wildcard}:7000"));
     }
@@ -267,7 +270,7 @@ fn a_member_listens_at_one_address_and_is_reached_at_another() {
     }
     // One place is enough where they are the same, and any free port is found through the directory.
     let config = check("[ledger]\nlisten = \"[::1]:7000\"\n[[peer]]\nid = 1\nlisten = \"[::1]:0\"").unwrap();
-    assert_eq!(config.ledger().address.as_ref().unwrap().as_str(), "[::1]:7000");
+    assert_eq!(config.ledger().process(LedgerId::ONLY).address.unwrap().as_str(), "[::1]:7000");
     assert_eq!(config.address_of(PeerId(1)), None);
     // A member that listens beyond this machine is on another.
     refused(
@@ -297,6 +300,218 @@ fn certificates_are_in_a_directory_and_revoked_ones_are_numbers() {
     refused("[tls]\ndir = \"x\"\nrevoked = [\"g\"]", &format!("bazaar.toml:3: tls.revoked = \"g\": {right}"));
     refused("[tls]\ndir = \"x\"\nrevoked = [12]", &format!("bazaar.toml:3: tls.revoked = 12: {right}"));
     refused("[tls]\ndir = \"x\"\nrevoked = \"12\"", &format!("bazaar.toml:3: tls.revoked = \"12\": {right}"));
+}
+
+/// A configuration with its books in etcd: what is under `[ledger]` beside the store, and under `[ledger.etcd]`.
+fn in_etcd(ledger: &str, etcd: &str) -> String {
+    format!("[ledger]\nstore = \"etcd\"\n{ledger}\n[ledger.etcd]\nendpoints = [\"http://h:2379\"]\n{etcd}\n")
+}
+
+/// SPEC J3.
+#[test]
+fn the_books_are_in_sled_or_in_a_cluster_of_etcd() {
+    let such_as = "such as [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]";
+    assert_eq!(check("").unwrap().ledger().store, LedgerStore::Sled);
+    assert_eq!(check("[ledger]\nstore = \"sled\"").unwrap(), check("").unwrap());
+    refused(
+        "[ledger]\nstore = \"etc\"",
+        "bazaar.toml:2: ledger.store = \"etc\": must be \"sled\" or \"etcd\"; did you mean \"etcd\"?",
+    );
+    refused("[ledger]\nstore = \"paper\"", "bazaar.toml:2: ledger.store = \"paper\": must be \"sled\" or \"etcd\"");
+    refused(
+        "[ledger]\nstore = \"etcd\"",
+        &format!("bazaar.toml:1: ledger.etcd is missing: say under [ledger.etcd] where it is: endpoints, {such_as}"),
+    );
+    let unused = "says where the books are with store = \"etcd\"; write that under [ledger], or leave this out";
+    for store in ["", "store = \"sled\"\n"] {
+        let text = format!("[ledger.etcd]\nendpoints = [\"http://h:1\"]\n[ledger]\n{store}");
+        refused(&text, &format!("bazaar.toml:1: ledger.etcd = {{ ... }}: {unused}"));
+    }
+    refused("[ledger]\netcd = 3", "bazaar.toml:2: ledger.etcd = 3: must be a table: [ledger.etcd]");
+    refused("[ledger]\netdc = 3", "bazaar.toml:2: ledger.etdc: there is no such key; did you mean etcd?");
+    refused(
+        "[ledger]\nendpoints = []",
+        "bazaar.toml:2: ledger.endpoints: there is no such key; it belongs under [ledger.etcd]",
+    );
+    refused(
+        &in_etcd("", "pasword_file = \"x\""),
+        "bazaar.toml:6: ledger.etcd.pasword_file: there is no such key; did you mean password_file?",
+    );
+    refused(
+        "[ledger]\nstore = \"etcd\"\n[ledger.etcd]\nhistory = 1",
+        &format!(
+            "bazaar.toml:3: ledger.etcd.endpoints is missing: say where the members of the cluster are, {such_as}"
+        ),
+    );
+
+    let config = check(&in_etcd("", "")).unwrap();
+    let etcd = config.ledger().etcd().unwrap();
+    assert_eq!((etcd.history, &etcd.prefix, &etcd.user), (EtcdSettings::HISTORY, &None, &None));
+    let saved = config.to_toml();
+    assert_eq!(check(&saved).unwrap().in_dir(config.dir()), config, "{saved}");
+}
+
+#[test]
+fn wrong_ways_to_reach_etcd_are_refused() {
+    let endpoints = |list: &str, value: &str, right: &str| {
+        let text = format!("[ledger]\nstore = \"etcd\"\n[ledger.etcd]\nendpoints = {list}");
+        refused(&text, &format!("bazaar.toml:4: ledger.etcd.endpoints = {value}: {right}"));
+    };
+    let such_as = "must be a list, such as [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]";
+    endpoints("[]", "[]", such_as);
+    endpoints("\"http://a:1\"", "\"http://a:1\"", such_as);
+    endpoints("[1]", "1", "an endpoint is a text in quotes");
+    for wrong in ["a:1", "ftp://a:1", "http://a", "http://a:1/v3"] {
+        let right = "must be \"http://host:port\" or \"https://host:port\"";
+        endpoints(&format!("[\"http://b:1\", \"{wrong}\"]"), &format!("\"{wrong}\""), right);
+    }
+    let twice = "is listed twice; name each member once";
+    endpoints("[\"http://a:1\", \"http://b:1\", \"http://a:1/\"]", "\"http://a:1/\"", twice);
+    let mixed = "those before it have another scheme; use https for all, or http for all";
+    endpoints("[\"http://a:1\", \"https://b:1\"]", "\"https://b:1\"", mixed);
+
+    let etcd = |etcd: &str, message: &str| refused(&in_etcd("", etcd), &format!("bazaar.toml:{message}"));
+    etcd("user = \"bazaar\"", "4: ledger.etcd.password_file is missing: name the file that holds the user's password");
+    etcd("password_file = \"x\"", "4: ledger.etcd.user is missing: say whose password that is");
+    etcd("user = \"\"\npassword_file = \"x\"", "6: ledger.etcd.user = \"\": must not be empty");
+    etcd("password_file = \"\"", "6: ledger.etcd.password_file = \"\": must name a file");
+    for key in ["ca = \"x\"", "certificate = \"y\"\nkey = \"x\""] {
+        let (name, value) = if key.starts_with("ca") { ("ca", "\"x\"") } else { ("certificate", "\"y\"") };
+        let right = "the endpoints are http, which uses no certificates; make them https";
+        etcd(key, &format!("6: ledger.etcd.{name} = {value}: {right}"));
+    }
+    etcd("history = -1", "6: ledger.etcd.history = -1: must be a whole number from 0 to 1000000000");
+    let https = |etcd: &str, message: &str| {
+        let text = in_etcd("", etcd).replace("http://", "https://");
+        refused(&text, &format!("bazaar.toml:{message}"));
+    };
+    https(
+        "",
+        "4: ledger.etcd.ca is missing: name the file with the certificate of the authority that has signed those of the \
+         endpoints, which are https; what the system trusts is not used",
+    );
+    https(
+        "ca = \"x\"\ncertificate = \"y\"",
+        "4: ledger.etcd.key is missing: name the file that holds the certificate's key",
+    );
+    https(
+        "ca = \"x\"\nkey = \"y\"",
+        "4: ledger.etcd.certificate is missing: name the file that holds the key's certificate",
+    );
+    let right = "must be a path such as \"/bazaar/market/\": up to 200 letters, digits, dashes, dots and underscores, with a \
+                 slash before and after each part";
+    for wrong in ["", "/", "//", "/a", "a/", "/a//b/", "/a b/", "/ü/"] {
+        etcd(&format!("prefix = \"{wrong}\""), &format!("6: ledger.etcd.prefix = \"{wrong}\": {right}"));
+    }
+}
+
+/// SPEC J3.
+#[test]
+fn a_ledger_in_etcd_has_processes_with_addresses_of_their_own() {
+    let process = |text: &str| format!("[[ledger.process]]\n{text}\n");
+    let three = [
+        "address = \"10.0.0.1:7000\"",
+        "address = \"10.0.0.2:7000\"\nlisten = \"0.0.0.0:7000\"",
+        "listen = \"10.0.0.3:7000\"",
+    ]
+    .map(process)
+    .concat();
+    let key = format!("key = \"{}\"\n", "5a".repeat(32));
+    let config = check(&format!("{key}{}{three}", in_etcd("", ""))).unwrap();
+    let ledger = config.ledger();
+    let addresses = ledger.ids().map(|id| ledger.process(id).address.unwrap().to_string());
+    assert_eq!(addresses.collect::<Vec<_>>(), ["10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000"]);
+    assert_eq!((ledger.id(3).map(|id| id.to_string()), ledger.id(4)), (Some("ledger 3".to_owned()), None));
+    let saved = config.to_toml();
+    assert_eq!(check(&saved).unwrap().in_dir(config.dir()), config, "{saved}");
+    // On one machine they are found through the run's directory.
+    let local = check(&format!("{}[[ledger.process]]\n[[ledger.process]]\n", in_etcd("", ""))).unwrap();
+    assert_eq!(local.ledger().processes, [LedgerProcess::default(), LedgerProcess::default()]);
+    let saved = local.to_toml();
+    assert_eq!(check(&saved).unwrap().in_dir(local.dir()), local, "{saved}");
+    // The only one may be written either way.
+    let one = check(&in_etcd("address = \"h:7000\"", "")).unwrap();
+    assert_eq!(one, check(&format!("{}{}", in_etcd("", ""), process("address = \"h:7000\""))).unwrap());
+
+    let sled = "needs a store that several processes can use, store = \"etcd\"; with sled there is one process, and its \
+                address belongs under [ledger]";
+    refused(&process(""), &format!("bazaar.toml:1: ledger.process = [{{ ... }}]: {sled}"));
+    for key in ["address", "listen"] {
+        let right = "with [[ledger.process]], this belongs there, into that of the process it is of";
+        refused(
+            &format!("{}{three}", in_etcd(&format!("{key} = \"h:1\""), "")),
+            &format!("bazaar.toml:3: ledger.{key} = \"h:1\": {right}"),
+        );
+    }
+    let wrong = |processes: &str, message: &str| refused(&format!("{}{processes}", in_etcd("", "")), message);
+    wrong(
+        &process("adress = \"h:1\""),
+        "bazaar.toml:8: adress of ledger process 1: there is no such key; did you mean address?",
+    );
+    wrong(
+        &process("address = \"h:0\""),
+        "bazaar.toml:8: address of ledger process 1 = \"h:0\": the port must be from 1 to 65535",
+    );
+    let twin = "is that of ledger process 1 as well; each listens at an address of its own";
+    wrong(
+        &process("address = \"h:1\"").repeat(2),
+        &format!("bazaar.toml:10: address of ledger process 2 = \"h:1\": {twin}"),
+    );
+    wrong(
+        &(process("address = \"h:1\"") + &process("listen = \"h:1\"")),
+        &format!("bazaar.toml:10: listen of ledger process 2 = \"h:1\": {twin}"),
+    );
+    let nine =
+        |count: usize| (1..=count).map(|port| process(&format!("listen = \"[::1]:{port}\""))).collect::<String>();
+    assert_eq!(check(&format!("{}{}", in_etcd("", ""), nine(9))).unwrap().ledger().processes.len(), 9);
+    let error = check(&format!("{}{}", in_etcd("", ""), nine(10))).unwrap_err();
+    assert!(error.ends_with(": a ledger has at most 9 processes"), "{error}");
+    refused(
+        "[ledger]\nstore = \"etcd\"\nprocess = 3\n[ledger.etcd]\nendpoints = [\"http://h:1\"]",
+        "bazaar.toml:3: ledger.process = 3: must be a list, one [[ledger.process]] for each process of the ledger",
+    );
+}
+
+#[test]
+fn ledger_processes_on_several_machines_can_all_be_found_and_share_a_key() {
+    let two = format!("{}[[ledger.process]]\naddress = \"10.0.0.1:1\"\n[[ledger.process]]\n", in_etcd("", ""));
+    let key = format!("key = \"{}\"\n", "5a".repeat(32));
+    refused(
+        &format!("{key}{two}"),
+        "bazaar.toml:8: address of ledger process 2 is missing: 10.0.0.1:1 is not this machine; say at which host:port \
+         peers there find that process",
+    );
+    refused(
+        &format!("{two}address = \"10.0.0.2:1\"\n"),
+        "bazaar.toml:7: key is missing: 10.0.0.1:1 is not this machine; all machines need the same one; `bazaar init` \
+         makes one",
+    );
+    let peer = "[[peer]]\nid = 1\naddress = \"idefix:7001\"\n";
+    refused(
+        &format!("{key}{peer}{}[[ledger.process]]\n[[ledger.process]]\n", in_etcd("", "")),
+        "bazaar.toml:4: address of ledger process 1 is missing: idefix:7001 is not this machine; say at which host:port \
+         peers there find that process",
+    );
+}
+
+#[test]
+fn a_run_stays_in_its_store_and_may_reach_it_in_another_way() {
+    let was = check(&in_etcd("", "prefix = \"/a/\"")).unwrap();
+    let differences = |text: &str| was.differences(&check(text).unwrap());
+    let moved = "user = \"u\"\npassword_file = \"p\"\nca = \"c\"\nprefix = \"/a/\"";
+    let moved = in_etcd("", moved).replace("http://h", "https://elsewhere")
+        + "[[ledger.process]]\nlisten = \"[::1]:1\"\n[[ledger.process]]\n";
+    assert_eq!(differences(&moved), Vec::<String>::new());
+    let now = was.clone().at_addresses_of(&check(&moved).unwrap());
+    assert_eq!(now, check(&moved).unwrap());
+    // Where nothing is said about processes, they stay.
+    assert_eq!(now.clone().at_addresses_of(&was).ledger().processes, now.ledger().processes);
+    assert_eq!(
+        differences(&in_etcd("", "prefix = \"/b/\"\nhistory = 3")),
+        ["ledger.etcd.history: was 100000, now 3", "ledger.etcd.prefix: was \"/a/\", now \"/b/\""]
+    );
+    let sled = differences("");
+    assert!(sled.contains(&"ledger.store: was \"etcd\", now \"sled\"".to_owned()), "{sled:?}");
 }
 
 #[test]
@@ -631,6 +846,10 @@ fn any_line() -> impl Strategy<Value = String> {
         "clock_range",
         "ledger.address",
         "ledger.snapshot_every",
+        "ledger.store",
+        "ledger.process",
+        "ledger.etcd.prefix",
+        "ledger.etcd.endpoints",
         "ledger.waiting",
         "limits.flood_window",
         "limits.sales_kept",
@@ -692,6 +911,10 @@ fn any_line() -> impl Strategy<Value = String> {
         "[{ id = 2, role = \"both\", offers = [{ item = \"fish\", count = 1, price = \"42949672.95\" }] }]",
         "[{ id = 0, role = \"seller\", offers = [] }]",
         "[{ id = 0, address = \"h:1\" }]",
+        "\"etcd\"",
+        "\"/x/\"",
+        "[\"http://h:1\", \"http://h:2\"]",
+        "[{ address = \"[::1]:1\" }, {}]",
     ];
     (prop::sample::select(keys.to_vec()), prop::sample::select(values.to_vec()))
         .prop_map(|(key, value)| format!("{key} = {value}"))

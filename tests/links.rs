@@ -35,7 +35,7 @@ use bazaar_runtime::{
         host::Host,
         hosted::{self, HostedPeer},
         ledger_client::LedgerClient,
-        ledger_service::{Fence, LedgerJob, LedgerServer},
+        ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
         link::{Links, Outbound},
         refusals::{Counts, Reason, Refusals},
         service::{LedgerDoorClient, LedgerRefusal, LinkStatus, PeerInfo, PeerLinkClient, PeerStatus},
@@ -632,13 +632,19 @@ async fn ledger() -> LedgerServer {
                 LedgerJob::Call { call, reply } => drop(reply.send(Ok(reply_to(&call)))),
                 LedgerJob::Log { reply, .. } => drop(reply.send(Vec::new())),
                 LedgerJob::Hand { reply, .. } => drop(reply.send(())),
+                LedgerJob::Register { reply, .. } => drop(reply.send(Ok(()))),
                 LedgerJob::Info { reply } => {
                     let _ = reply.send(Fence { status: LedgerStatus::default(), live: true, trouble: None });
                 }
             }
         }
     });
-    LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5))).await.unwrap()
+    LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, sole()).await.unwrap()
+}
+
+/// A ledger that has its store to itself, and tells this.
+fn sole() -> StoreAccess {
+    StoreAccess::Sole { status: fence(), secret: Secret(5) }
 }
 
 /// What the ledger tells with every sign of life, which tells it apart from other answers.
@@ -663,7 +669,7 @@ fn client_of(
 ) -> (LedgerClient, mpsc::Receiver<Input>) {
     let (inbox, received) = mpsc::channel(64);
     let address = Arc::clone(address);
-    let address = Box::new(move || address.lock().unwrap().map(|address| address.to_string()));
+    let address = Box::new(move || vec![address.lock().unwrap().map(|address| address.to_string())]);
     let client = LedgerClient::open(
         credentials(),
         settings(),
@@ -777,7 +783,7 @@ async fn of_two_processes_of_a_peer_one_is_refused_for_good_and_told_of_the_othe
     let of = |incarnation, instance| Registration { instance, ..registration(life(0, incarnation), here) };
     let open = |registration| {
         let address = Arc::clone(&address);
-        let address = Box::new(move || address.lock().unwrap().map(|address| address.to_string()));
+        let address = Box::new(move || vec![address.lock().unwrap().map(|address| address.to_string())]);
         let (inbox, received) = mpsc::channel(64);
         let refusals = Refusals::none_yet();
         (LedgerClient::open(credentials(), settings(), registration, address, inbox, refusals), received)
@@ -822,9 +828,7 @@ async fn a_peer_that_the_configuration_does_not_have_and_a_life_that_nobody_has_
 #[tokio::test]
 async fn a_job_that_is_not_answered_costs_the_caller_nothing_but_the_answer() {
     let (jobs, mut driver) = mpsc::channel(16);
-    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5)))
-        .await
-        .unwrap();
+    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, sole()).await.unwrap();
     let address = Arc::new(Mutex::new(Some(server.address())));
     let (client, mut inbox) = client_of(&address, life(0, 1), server.address());
     assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));
@@ -868,9 +872,7 @@ async fn lookups_do_not_hold_up_the_signs_of_life() {
 #[tokio::test]
 async fn a_slow_disk_does_not_make_the_ledger_seem_down() {
     let (jobs, mut driver) = mpsc::channel(16);
-    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, (fence(), Secret(5)))
-        .await
-        .unwrap();
+    let server = LedgerServer::listen("127.0.0.1:0", credentials(), settings(), PEERS, jobs, sole()).await.unwrap();
     let address = Arc::new(Mutex::new(Some(server.address())));
     let (client, mut inbox) = client_of(&address, life(0, 1), server.address());
     assert_eq!(soon(beside_signs_of_life(&mut inbox)).await, Some(Input::LedgerUp));

@@ -26,6 +26,7 @@ use bazaar_protocol::{
     record::Request,
 };
 use bazaar_runtime::{
+    config::ledger::LedgerId,
     config::{BazaarConfig, RawConfig},
     network::{
         directory::Registration,
@@ -410,7 +411,7 @@ impl Liar {
 fn show_more_than_there_is(config: &BazaarConfig, life: Life, bazaar: &Bazaar) -> Result<LedgerReply, LedgerRefusal> {
     let seen = HighWaterMark { epoch: Epoch(1), head: Position(u64::MAX), ..HighWaterMark::default() };
     let call = LedgerCall { caller: life, seen, heard: Epoch(0), request: LedgerRequest::Status };
-    let address = ledger_address(config, &bazaar.home().join("here/run")).unwrap();
+    let address = ledger_address(config, &bazaar.home().join("here/run"), LedgerId::ONLY).unwrap();
     let (pid, host) = (std::process::id(), "localhost".to_owned());
     let registration = Registration { life, instance: 1, address: "127.0.0.1:1".to_owned(), pid, host };
     runtime().block_on(async {

@@ -15,7 +15,11 @@ use bazaar_runtime::processes::{
 fn main() {
     match env::args().nth(1).as_deref() {
         Some("ledger") => {
-            let ready = ProcessEvent::LedgerReady { address: "127.0.0.1:1".to_owned(), records: 0 };
+            let ready = ProcessEvent::LedgerReady {
+                process: "the ledger".to_owned(),
+                address: "127.0.0.1:1".to_owned(),
+                records: 0,
+            };
             Form::Json.print(&Names::default(), &Event::now(ready));
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
         }
@@ -33,6 +37,7 @@ fn a_process_that_panics_twice_in_a_row_is_given_up_with_its_last_words() {
         program: "bazaar".into(),
         dir: home.path().to_owned(),
         config: home.path().join("bazaar.toml"),
+        ledgers: 1,
         shares: vec![vec![PeerId(0)], vec![PeerId(1), PeerId(2)]],
         length: None,
         purchases: None,

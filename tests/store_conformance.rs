@@ -2,6 +2,9 @@
 //! the latter makes of damage.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../runtime/etcd/tests/common/mod.rs"]
+mod etcd;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
@@ -11,6 +14,7 @@ use std::{
     mem::MaybeUninit,
     num::NonZeroU64,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,7 +26,10 @@ use bazaar_protocol::{
     config::{Limits, Ordering},
     effect::Durable,
     id::{Epoch, Incarnation, PeerId, Position},
-    ledger::{HighWaterMark, LedgerAnswer, LedgerConfig, Secret, Tail},
+    ledger::{
+        HighWaterMark, LedgerAnswer, LedgerConfig, Secret, Tail,
+        replica::{Found, Outcome},
+    },
     record::Batch,
     snapshot::ChunkId,
     store::{
@@ -42,8 +49,9 @@ use bazaar_runtime::{
         report::Form,
     },
     store::{
-        Backup, BackupHeader, LedgerOptions, PeerStore, Place, SledLedger, StoreError, examine, install_panic_filter,
-        read_acknowledged,
+        Backup, BackupHeader, LedgerOptions, PeerStore, Place, SledLedger, StoreError,
+        etcd::{EtcdStore, Pauses, ReadError},
+        examine, install_panic_filter, read_acknowledged,
     },
     tools,
 };
@@ -144,6 +152,119 @@ impl<const LATEST: usize> Crashing for Disk<LATEST> {
     }
 }
 
+/// The store in etcd, as a ledger uses it that has it to itself. What is not synced has not been sent.
+struct InEtcd {
+    store: EtcdStore,
+    options: (Limits, Option<NonZeroU64>),
+    unsynced: Vec<Batch>,
+    /// The end of what etcd holds.
+    synced: Tail,
+    node: Arc<EtcdNode>,
+}
+
+/// A node of etcd for all tests that run at the same time, and what waits for its answers.
+struct EtcdNode {
+    runtime: tokio::runtime::Runtime,
+    etcd: etcd::Etcd,
+}
+
+impl EtcdNode {
+    fn shared() -> Arc<EtcdNode> {
+        static NODE: Mutex<Weak<EtcdNode>> = Mutex::new(Weak::new());
+        let mut node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+        node.upgrade().unwrap_or_else(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let etcd = runtime.block_on(etcd::Etcd::start("conformance", 1)).expect("there is an etcd");
+            let new = Arc::new(EtcdNode { runtime, etcd });
+            *node = Arc::downgrade(&new);
+            new
+        })
+    }
+
+    fn wait<F: Future>(&self, what: F) -> F::Output {
+        self.runtime.block_on(what)
+    }
+
+    fn store(&self, prefix: &str, limits: Limits) -> EtcdStore {
+        EtcdStore::new(self.etcd.client(), prefix, RunId(1), limits)
+    }
+}
+
+impl InEtcd {
+    fn opened(store: EtcdStore, options: (Limits, Option<NonZeroU64>), node: Arc<EtcdNode>) -> InEtcd {
+        let Found::Tail(synced) = node.wait(store.look()).expect("an answer").found else { panic!("it is this run's") };
+        InEtcd { store, options, unsynced: Vec::new(), synced, node }
+    }
+
+    async fn compact(&self) {
+        let base = self.store.look().await.unwrap().base.expect("a base");
+        let head = self.synced.status.head;
+        if self.options.1.is_some_and(|every| head.0 >= base.position().0 + every.get()) {
+            let next = self.store.write_snapshot(head).await.unwrap().expect("there is more in the log");
+            self.store.move_base(&base, &next).await.unwrap();
+            // Not what these tests read below a snapshot.
+            self.store.clear_below(&next, u64::MAX).await.unwrap();
+        }
+    }
+}
+
+impl Store for InEtcd {
+    type Error = ReadError;
+
+    fn tail(&self) -> Tail {
+        self.unsynced.iter().fold(self.synced, |tail, batch| tail.after(batch))
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), ReadError> {
+        self.unsynced.push(batch.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), ReadError> {
+        let node = Arc::clone(&self.node);
+        let is_new = !self.unsynced.is_empty();
+        for batch in std::mem::take(&mut self.unsynced) {
+            let outcome = node.wait(self.store.append_until_settled(&self.synced, &batch, Pauses::default()));
+            assert_eq!(outcome, Outcome::Written);
+            self.synced = self.synced.after(&batch);
+        }
+        if is_new {
+            node.wait(self.compact());
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: Position, chunk: Option<ChunkId>, upto: Position) -> Result<LedgerAnswer, ReadError> {
+        let upto = upto.min(self.synced.status.head);
+        Ok(self.node.wait(self.store.read(from, chunk, upto))?.expect("nothing was cleared"))
+    }
+
+    fn batches(&self, from: Position, upto: Position) -> Result<Vec<Batch>, ReadError> {
+        let upto = upto.min(self.synced.status.head);
+        Ok(self.node.wait(self.store.batches(from, upto))?.expect("nothing was cleared"))
+    }
+}
+
+impl Crashing for InEtcd {
+    fn fresh(limits: Limits, snapshot_every: Option<NonZeroU64>) -> InEtcd {
+        let node = EtcdNode::shared();
+        let store = node.store(&format!("/bazaar/{}", RunId::random()), limits);
+        node.wait(store.init()).expect("nothing is there");
+        InEtcd::opened(store, (limits, snapshot_every), node)
+    }
+
+    fn reopen(mut self, keep_unsynced: bool) -> InEtcd {
+        // A transaction that has reached etcd is carried out, whoever waits for its answer.
+        if keep_unsynced {
+            self.options.1 = None;
+            self.sync().unwrap();
+        }
+        let InEtcd { store, options, node, .. } = self;
+        let again = node.store(&store.prefix(), options.0);
+        InEtcd::opened(again, options, node)
+    }
+}
+
 /// A directory whose syncs cost nothing, where the system has one.
 fn temporary() -> TempDir {
     let fast = Path::new("/dev/shm");
@@ -200,6 +321,13 @@ macro_rules! conformance {
         }
         mod the_store_on_a_disk_with_all_in_sled {
             $(#[test] fn $name() { super::conformance::$name::<super::Disk<0>>(); })*
+        }
+        mod the_store_in_etcd {
+            $(#[test] fn $name() {
+                if super::etcd::is_here(stringify!($name)) {
+                    super::conformance::$name::<super::InEtcd>();
+                }
+            })*
         }
     };
 }

@@ -14,7 +14,7 @@ use bazaar_protocol::{
     id::{Incarnation, Life, PeerId},
 };
 use bazaar_runtime::{
-    config::RawConfig,
+    config::{RawConfig, ledger::LedgerId},
     network::{
         hello::{self, Purpose},
         settings::Settings,
@@ -122,7 +122,7 @@ fn a_storm_of_bad_frames_is_counted_to_the_last_and_costs_a_line_a_second() {
     let config = RawConfig::read(&bazaar.dir().join("bazaar.toml")).unwrap().check().unwrap();
     let settings = Settings { handshake: Duration::from_secs(60), ..Settings::default() };
     let credentials = credentials(&config).unwrap();
-    let ledger = ledger_address(&config, &bazaar.dir()).unwrap();
+    let ledger = ledger_address(&config, &bazaar.dir(), LedgerId::ONLY).unwrap();
     let purpose = Purpose::Ledger { from: Life { peer: PeerId(3), incarnation: Incarnation(77) } };
     let since = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

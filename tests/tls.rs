@@ -26,7 +26,7 @@ use bazaar_runtime::{
     network::{
         hello::{self, AcceptError, ConnectError, Credentials, Purpose, Refusal, RunId, RunKey},
         host::Host,
-        ledger_service::LedgerServer,
+        ledger_service::{LedgerServer, StoreAccess},
         refusals::{Counts, Reason},
         settings::Settings,
     },
@@ -489,7 +489,7 @@ async fn refused_certificates_are_counted_by_reason_at_the_doors() {
         settings(),
         9,
         jobs,
-        (fence, Secret(5)),
+        StoreAccess::Sole { status: fence, secret: Secret(5) },
     );
     let server = server.await.unwrap();
     tokio::spawn(async move {

@@ -116,13 +116,15 @@ pub struct Range {
     pub at: Option<Revision>,
     /// At most this many of them, the smallest; `None`: all. An answer is at most 4 MiB.
     pub limit: Option<u32>,
+    /// Leave the values out, so that the answer is small. They are empty in it then.
+    pub keys_only: bool,
 }
 
 impl Range {
     /// These keys, all of them, as they are.
     #[must_use]
     pub fn now(keys: Keys) -> Range {
-        Range { keys, at: None, limit: None }
+        Range { keys, at: None, limit: None, keys_only: false }
     }
 
     pub(crate) fn into_wire(self) -> wire::RangeRequest {
@@ -133,6 +135,7 @@ impl Range {
             revision: self.at.map_or(0, |revision| revision.0),
             // Linearizable: what it answers is judged after the call began, by a member that a majority follows.
             serializable: false,
+            keys_only: self.keys_only,
             ..wire::RangeRequest::default()
         }
     }
@@ -177,6 +180,13 @@ pub enum Compare {
         /// The key.
         key: Vec<u8>,
     },
+    /// None of these keys is there.
+    NoneOf(Keys),
+    /// The key is there, whatever its value.
+    Present {
+        /// The key.
+        key: Vec<u8>,
+    },
     /// The key was last changed at this revision. Do not compare with one that may be from before a restore.
     Modified {
         /// The key.
@@ -188,17 +198,28 @@ pub enum Compare {
 
 impl Compare {
     fn into_wire(self) -> wire::Compare {
-        let (key, target, union) = match self {
-            Compare::Value { key, value } => (key, CompareTarget::Value, TargetUnion::Value(value)),
-            Compare::Absent { key } => (key, CompareTarget::Version, TargetUnion::Version(0)),
-            Compare::Modified { key, at } => (key, CompareTarget::Mod, TargetUnion::ModRevision(at.0)),
+        let (keys, result, target, union) = match self {
+            Compare::Value { key, value } => {
+                (Keys::one(key), CompareResult::Equal, CompareTarget::Value, TargetUnion::Value(value))
+            }
+            // The version counts the changes of a key since it was made.
+            Compare::Absent { key } => {
+                (Keys::one(key), CompareResult::Equal, CompareTarget::Version, TargetUnion::Version(0))
+            }
+            Compare::NoneOf(keys) => (keys, CompareResult::Equal, CompareTarget::Version, TargetUnion::Version(0)),
+            Compare::Present { key } => {
+                (Keys::one(key), CompareResult::Greater, CompareTarget::Version, TargetUnion::Version(0))
+            }
+            Compare::Modified { key, at } => {
+                (Keys::one(key), CompareResult::Equal, CompareTarget::Mod, TargetUnion::ModRevision(at.0))
+            }
         };
         wire::Compare {
-            result: CompareResult::Equal.into(),
+            result: result.into(),
             target: target.into(),
-            key,
+            key: keys.from,
             target_union: Some(union),
-            range_end: Vec::new(),
+            range_end: keys.to,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Pages {
     pub async fn next(&mut self) -> Result<Option<Vec<KeyValue>>, ReadError> {
         let Some(keys) = self.rest.clone() else { return Ok(None) };
         loop {
-            let range = Range { keys: keys.clone(), at: self.at, limit: Some(self.limit.get()) };
+            let range = Range { at: self.at, limit: Some(self.limit.get()), ..Range::now(keys.clone()) };
             match self.client.range(range).await {
                 Ok(page) => {
                     self.at.get_or_insert(page.revision);

@@ -61,6 +61,31 @@ async fn a_key_that_is_absent_has_no_value_not_even_an_empty_one() {
 }
 
 #[tokio::test]
+async fn a_transaction_can_ask_whether_a_key_is_there_and_whether_none_of_a_range_is() {
+    let Some(etcd) = Etcd::start("a_transaction_can_ask_whether_a_key_is_there", 1).await else { return };
+    let client = etcd.client();
+    let holds =
+        async |compare: Compare| client.txn(Txn { compare: vec![compare], ..Txn::default() }).await.unwrap().succeeded;
+    let present = |key: &str| Compare::Present { key: key.into() };
+    let none = |prefix: &str| Compare::NoneOf(Keys::prefix(prefix));
+    assert!(!holds(present("a/1")).await && holds(none("a/")).await);
+    client.put("a/1", "").await.unwrap();
+    assert!(holds(present("a/1")).await && !holds(present("a/")).await, "one key, whatever its value");
+    assert!(!holds(none("a/")).await && holds(none("b/")).await && !holds(none("")).await);
+    client.delete_range(Keys::one("a/1")).await.unwrap();
+    assert!(!holds(present("a/1")).await && holds(none("a/")).await);
+}
+
+#[tokio::test]
+async fn a_read_of_keys_only_leaves_the_values_out() {
+    let Some(etcd) = Etcd::start("a_read_of_keys_only", 1).await else { return };
+    let client = etcd.client();
+    let at = client.put("a/1", vec![1; 100_000]).await.unwrap();
+    let read = client.range(Range { keys_only: true, ..Range::now(Keys::prefix("a/")) }).await.unwrap();
+    assert_eq!(read.items, [KeyValue { key: b"a/1".to_vec(), value: Vec::new(), modified: at }]);
+}
+
+#[tokio::test]
 async fn a_transaction_does_all_its_operations_and_says_what_each_did() {
     let Some(etcd) = Etcd::start("a_transaction_does_all", 1).await else { return };
     let client = etcd.client();

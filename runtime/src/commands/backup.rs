@@ -11,6 +11,7 @@ use bazaar_protocol::{
 use bazaar_runtime::{
     config::{
         BazaarConfig, Key, RawConfig,
+        ledger::LedgerId,
         run_dir::{RunDir, config_file, leave_mark, ledger_dir, mark_in, peer_dir, store_dir},
     },
     store::{
@@ -85,8 +86,9 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
             run.path().display()
         )));
     }
+    refuse_etcd(run.config())?;
     let audited = audited(&backup, run.config(), flags)?;
-    let store = store_dir(&ledger_dir(run.path()));
+    let store = store_dir(&ledger_dir(run.path(), LedgerId::ONLY));
     if store.exists() && !flags.replace && !flags.only_peers {
         return Err(Failure::Usage(format!(
             "there is a ledger's store in {}: with --replace it is set aside and the backup takes its place",
@@ -102,7 +104,7 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
     if !flags.only_peers {
         if let Some(gone) = &lost.gone {
             // Until everybody has accepted the loss, the ledger refuses to start.
-            witness::note(&ledger_dir(run.path()), gone)?;
+            witness::note(&ledger_dir(run.path(), LedgerId::ONLY), gone)?;
         }
         let aside = place.restore(&backup.batches, ledger_options(run.config()))?;
         let _ = writeln!(text, "restored {} in {}", extent(&backup.batches), store.display());
@@ -114,13 +116,23 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
         let holds = witness::sealed_mark_of(&backup.batches, run.config().ledger_config().secret);
         peers.iter_mut().try_for_each(|peer| witness::accept(peer, holds))?;
         // Last: see above.
-        witness::forget(&ledger_dir(run.path()))?;
+        witness::forget(&ledger_dir(run.path(), LedgerId::ONLY))?;
         let peers = counted(peers.len(), "peer");
         let _ = writeln!(text, "accepted: it {lost}; {peers} on this machine had seen more and no longer ask for it");
     }
     let _ = write!(text, "{}", audited.verdict());
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A backup is put into the place of a store on this machine's disk.
+fn refuse_etcd(config: &BazaarConfig) -> Result<(), Failure> {
+    if config.ledger().etcd().is_none() {
+        return Ok(());
+    }
+    Err(Failure::Usage(
+        "the books of this run are in etcd, and `bazaar restore` only restores a store in sled".to_owned(),
+    ))
 }
 
 /// Whether a run can be made there: there is no such directory, or nothing in it.
@@ -135,6 +147,7 @@ fn is_free(dir: &Path) -> bool {
 /// backup has none, and its peers are all in lives that the books do not know of, since their stores are not in it.
 fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failure> {
     let config = config_in(backup, &flags.file)?;
+    refuse_etcd(&config.check()?)?;
     let audited = audited(backup, &config.check()?, flags)?;
     let (holds, acknowledged) = (witness::mark_of(&backup.batches), backup.header.acknowledged);
     let lost = Lost { holds, gone: None, noted: None, acknowledged };
@@ -163,7 +176,7 @@ fn furnish(run: &RunDir, backup: &Backup) -> Result<(), Failure> {
         }
     }
     // Last: without it, there is nothing that could be run.
-    let place = Place::hold(&store_dir(&ledger_dir(run.path())))?;
+    let place = Place::hold(&store_dir(&ledger_dir(run.path(), LedgerId::ONLY)))?;
     place.restore(&backup.batches, ledger_options(run.config()))?;
     Ok(())
 }
@@ -202,7 +215,7 @@ struct Lost {
 impl Lost {
     fn by(backup: &Backup, run: &RunDir, place: &Place) -> Result<Lost, Failure> {
         let (mut witnesses, mut noted) = (witnesses_of(run), None);
-        match witness::noted(&ledger_dir(run.path())) {
+        match witness::noted(&ledger_dir(run.path(), LedgerId::ONLY)) {
             Ok(witness) => witnesses.extend(witness),
             Err(error @ StoreError::DamagedFile { .. }) => noted = Some(error.to_string()),
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, process::ExitCode, s
 use bazaar_protocol::{config::Ordering, id::PeerId, text};
 use bazaar_runtime::{
     config::duration::parse_duration,
+    config::ledger::MOST_LEDGERS,
     config::{BazaarConfig, Speed, parse_ordering},
     processes::report::{Filter, Form},
     schema::Said,
@@ -351,10 +352,15 @@ pub struct Whose {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bazaar ledger --config market.toml")]
+#[command(
+    after_help = "Examples:\n  bazaar ledger --config market.toml\n  bazaar ledger --config market.toml --process 2"
+)]
 pub struct Ledger {
     #[command(flatten)]
     pub member: Member,
+    /// Which of its processes, if the configuration has several: 1 for the first [[ledger.process]]
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = number::<u8>(1..=MOST_LEDGERS))]
+    pub process: u8,
     /// Print one JSON event per line (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -408,7 +414,8 @@ pub struct Status {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bazaar kill trader\n  bazaar kill ledger\n  bazaar kill 3")]
+#[command(after_help = "Examples:\n  bazaar kill trader\n  bazaar kill ledger\n  bazaar kill \
+    ledger-2\n  bazaar kill 3")]
 pub struct Kill {
     #[command(flatten)]
     pub target: Target,
@@ -441,7 +448,7 @@ pub struct Resume {
 /// Which process a command is about.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// `trader`, `ledger`, or a peer's id
+    /// `trader`, `ledger`, or a peer's id; `ledger-2` if several processes of the ledger are on this machine
     #[arg(value_parser = victim, value_name = "ID|trader|ledger")]
     pub victim: Victim,
     #[command(flatten)]
@@ -490,7 +497,8 @@ pub struct Resign {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
     Trader,
-    Ledger,
+    /// The one on this machine, or the one with this number.
+    Ledger(Option<u8>),
     Peer(PeerId),
 }
 
@@ -785,9 +793,12 @@ fn kind(text: &str) -> Result<String, String> {
 fn victim(text: &str) -> Result<Victim, String> {
     match text {
         "trader" => Ok(Victim::Trader),
-        "ledger" => Ok(Victim::Ledger),
-        id => peer_id(id)
-            .map(Victim::Peer)
-            .map_err(|_| "must be `trader`, `ledger`, or a peer's id (a number from 0)".to_owned()),
+        "ledger" => Ok(Victim::Ledger(None)),
+        id => match id.strip_prefix("ledger-") {
+            Some(id) => number(1..=MOST_LEDGERS)(id).map(|number| Victim::Ledger(Some(number))),
+            None => peer_id(id)
+                .map(Victim::Peer)
+                .map_err(|_| "must be `trader`, `ledger`, or a peer's id (a number from 0)".to_owned()),
+        },
     }
 }

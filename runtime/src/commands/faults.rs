@@ -7,7 +7,10 @@ use bazaar_protocol::{
     record::{Entry, Record},
 };
 use bazaar_runtime::{
-    config::run_dir::{ledger_dir, living_process, peer_dir},
+    config::{
+        ledger::LedgerId,
+        run_dir::{ledger_dir, living_process, peer_dir},
+    },
     network::service::Hand,
     processes::supervise::{Process, listed},
     system::process::{ProcessMark, Signal},
@@ -45,7 +48,7 @@ pub fn resume(wanted: &cli::Target) -> Result<ExitCode, Failure> {
     let run = Run::at(&which_run(&wanted.which)?)?;
     let target = match wanted.victim {
         Victim::Trader => Target::paused_trader(&run)?,
-        victim @ (Victim::Ledger | Victim::Peer(_)) => Target::of(&run, victim)?,
+        victim @ (Victim::Ledger(_) | Victim::Peer(_)) => Target::of(&run, victim)?,
     };
     if !target.is_paused() {
         return Err(Failure::Stuck(format!("{} is not paused", target.what)));
@@ -124,6 +127,25 @@ pub fn existing(run: &Run, id: PeerId) -> Result<PeerId, Failure> {
     Ok(id)
 }
 
+/// The process of the ledger with this number or, without one, the one that runs on this machine.
+fn ledger_here(run: &Run, number: Option<u8>) -> Result<LedgerId, Failure> {
+    let ledger = run.config().ledger();
+    let names =
+        |ids: Vec<LedgerId>| ids.iter().map(|id| format!("ledger-{}", id.number())).collect::<Vec<_>>().join(", ");
+    if let Some(number) = number {
+        return ledger.id(number).ok_or_else(|| {
+            Failure::Usage(format!("there is no ledger-{number} in this run; it has {}", names(ledger.ids().collect())))
+        });
+    }
+    let here: Vec<LedgerId> = ledger.ids().filter(|id| living_process(&ledger_dir(run.dir(), *id)).is_some()).collect();
+    match here.as_slice() {
+        [id] => Ok(*id),
+        [] if ledger.processes.len() == 1 => Ok(LedgerId::ONLY),
+        [] => Err(gone(run, "the ledger")),
+        _ => Err(Failure::Usage(format!("several processes of the ledger run here; say which: {}", names(here)))),
+    }
+}
+
 fn gone(run: &Run, what: &str) -> Failure {
     let then = if run.lives_here() {
         "; if it has just died, `bazaar run` starts it again within seconds, and `bazaar status` knows more"
@@ -146,7 +168,10 @@ struct Target {
 impl Target {
     fn of(run: &Run, victim: Victim) -> Result<Target, Failure> {
         match victim {
-            Victim::Ledger => Target::in_dir(run, &ledger_dir(run.dir()), "the ledger".to_owned(), Process::Ledger),
+            Victim::Ledger(number) => {
+                let id = ledger_here(run, number)?;
+                Target::in_dir(run, &ledger_dir(run.dir(), id), id.to_string(), Process::Ledger(id))
+            }
             Victim::Peer(id) => Target::hosting(run, existing(run, id)?, format!("peer {id}")),
             Victim::Trader => {
                 let trader = current_trader(run)?;

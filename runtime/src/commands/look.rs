@@ -11,12 +11,13 @@ use bazaar_protocol::{
 use bazaar_runtime::{
     config::{
         RawConfig,
+        ledger::LedgerId,
         picture::{Moment, Picture},
         run_dir::{left_file, living_process, peer_dir},
     },
     network::{
         door::DoorStatus,
-        service::{LedgerInfo, LinkCounts, LinkStatus, PeerInfo, PeerStatus, Waits},
+        service::{LinkCounts, LinkStatus, PeerInfo, PeerStatus, Waits},
     },
     processes::{
         report::Names,
@@ -28,7 +29,7 @@ use bazaar_runtime::{
         output::{self, Reader},
         signals::StopSignals,
     },
-    tools::access::{AccessError, HostDoor, Hosts, Run, RunLog},
+    tools::access::{AccessError, HostDoor, Hosts, LedgerAnswer, Ledgers, Run, RunLog},
 };
 use serde_json::json;
 
@@ -64,6 +65,8 @@ struct Snapshot {
     waits: Option<Waits>,
     /// What is wrong with the ledger's log.
     trouble: Option<String>,
+    /// Which of several processes of the ledger do not answer, and why.
+    silent_ledgers: Vec<(LedgerId, String)>,
     peers: BTreeMap<PeerId, PeerState>,
     doors: Vec<DoorState>,
 }
@@ -148,8 +151,8 @@ impl Snapshot {
     /// # Errors
     /// When neither the ledger nor a process of the run can be found here, and no books that can be read either.
     async fn of(run: &Run) -> Result<Snapshot, Failure> {
-        match run.ledger_info().await {
-            Ok(info) => Ok(Snapshot::asked(run, Phase::Running, Some(info)).await),
+        match run.ledgers().await {
+            Ok(ledgers) => Ok(Snapshot::asked(run, Phase::Running, Some(ledgers)).await),
             Err(error @ AccessError::LedgerDown(_)) if run.lives_here() => {
                 Ok(Snapshot::asked(run, Phase::NoLedger(why_down(run, error)), None).await)
             }
@@ -169,6 +172,7 @@ impl Snapshot {
                     seats: Vec::new(),
                     waits: None,
                     trouble: None,
+                    silent_ledgers: Vec::new(),
                     doors: Vec::new(),
                     peers: (0..run.config().peers()).map(PeerId).map(ended).collect(),
                 })
@@ -177,13 +181,15 @@ impl Snapshot {
         }
     }
 
-    async fn asked(run: &Run, phase: Phase, info: Option<LedgerInfo>) -> Snapshot {
+    async fn asked(run: &Run, phase: Phase, ledgers: Option<Ledgers>) -> Snapshot {
+        let Ledgers { answers, silent: silent_ledgers } = ledgers.unwrap_or_default();
+        let info = Ledgers::together(&answers);
         let addresses = run.addresses(info.as_ref().map(|info| info.entries.as_slice()).unwrap_or_default());
         let Hosts { peers: mut asked, doors } = run.hosts(&addresses).await;
-        let ledger_door = info.as_ref().map(|info| DoorState {
-            process: Process::Ledger,
-            address: run.ledger_address().unwrap_or_default(),
-            status: info.door.clone(),
+        let ledger_doors = answers.into_iter().map(|LedgerAnswer { id, address, info }| DoorState {
+            process: Process::Ledger(id),
+            address,
+            status: info.door,
         });
         let door_state =
             |HostDoor { address, peers, status }| DoorState { process: Process::Peers(peers), address, status };
@@ -225,8 +231,9 @@ impl Snapshot {
             seats: in_office.map(|status| status.seats.clone()).unwrap_or_default(),
             waits: in_office.and_then(|status| status.waits.clone()),
             trouble: info.and_then(|info| info.trouble),
+            silent_ledgers,
             peers,
-            doors: ledger_door.into_iter().chain(doors.into_iter().map(door_state)).collect(),
+            doors: ledger_doors.chain(doors.into_iter().map(door_state)).collect(),
         }
     }
 
@@ -317,6 +324,9 @@ impl Snapshot {
                 let _ = writeln!(text, "THE LEDGER CANNOT BE REACHED, and nobody trades without it: {why}");
             }
             Phase::Running => {}
+        }
+        for (id, why) in &self.silent_ledgers {
+            let _ = writeln!(text, "{id} does not answer: {}", visible(why));
         }
         let _ = writeln!(text, "{up} of {} peers are up", self.peers.len());
         if let Some(ordering) = self.ordering {
@@ -595,6 +605,7 @@ mod tests {
             seats: Vec::new(),
             waits: None,
             trouble: None,
+            silent_ledgers: Vec::new(),
             doors: Vec::new(),
             peers: (0..50).map(state).collect(),
         };

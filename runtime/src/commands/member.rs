@@ -6,6 +6,7 @@ use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
     config::{
         Address, BazaarConfig, Listen, Member as MemberConfig, RawConfig,
+        ledger::{LedgerId, LedgerProcess, LedgerStore},
         run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
     network::{directory::is_wildcard, host::Host, settings::Settings},
@@ -19,7 +20,7 @@ use bazaar_runtime::{
     store::{LedgerOptions, SledLedger},
     system::{limits, signals::stop_signal},
     tls::Identity,
-    tools::access::{credentials_of, key_of, ledger_address},
+    tools::access::{credentials_of, key_of, ledger_addresses},
 };
 
 use tracing_subscriber::{
@@ -38,13 +39,18 @@ const ANY: &str = "127.0.0.1:0";
 pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
     let config = read(&flags.member)?;
     limits::check_ledger(config.peers())?;
-    let admit = |config: &BazaarConfig| Ok::<_, Failure>(credentials_of(config, [Identity::Ledger])?);
-    let (config, credentials) = run_dir::join(&config, admit)?;
-    let dir = ledger_dir(config.dir());
+    let admit = |config: &BazaarConfig| {
+        let id = ledger_id(config, flags.process)?;
+        Ok::<_, Failure>((id, credentials_of(config, [Identity::Ledger])?))
+    };
+    let (config, (id, credentials)) = run_dir::join(&config, admit)?;
+    let dir = ledger_dir(config.dir(), id);
     trace_to(&dir)?;
+    let LedgerProcess { address, listen: listen_at } = config.ledger().process(id);
     let set_up = LedgerDriverConfig {
-        listen: listen(config.ledger().address.as_ref(), config.ledger().listen.as_ref()),
-        address: config.ledger().address.as_ref().map(Address::to_string),
+        id,
+        listen: listen(address.as_ref(), listen_at.as_ref()),
+        address: address.as_ref().map(Address::to_string),
         ledger: config.ledger_config(),
         ordering: config.terms().ordering,
         peers: config.peers(),
@@ -54,11 +60,18 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         dir,
     };
     let options = ledger_options(&config);
-    let open = |dir: &Path| SledLedger::open(store_dir(dir), options);
-    block_on(async {
-        let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
-        Ok(ledger_driver::run_ledger(set_up, open, stop).await?)
-    })?;
+    match &config.ledger().store {
+        LedgerStore::Sled => block_on(async {
+            let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
+            let open = |dir: &Path| SledLedger::open(store_dir(dir), options);
+            Ok(ledger_driver::run_ledger(set_up, open, stop).await?)
+        })?,
+        LedgerStore::Etcd(_) => {
+            return Err(Failure::Stuck(
+                "this version cannot keep the books in etcd yet: use store = \"sled\"".to_owned(),
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +115,7 @@ pub fn peer(flags: &Peer) -> Result<ExitCode, Failure> {
             host,
             credentials,
             settings: Settings::default(),
-            ledger_address: Arc::new(move || ledger_address(&ledger_of, ledger_of.dir())),
+            ledger_addresses: Arc::new(move || ledger_addresses(&ledger_of, ledger_of.dir())),
             dir: config.dir().to_owned(),
             seed: config.seed(),
             form,
@@ -145,6 +158,17 @@ fn read(member: &Member) -> Result<BazaarConfig, Failure> {
     // Tools need the key as well, so a directory without one would be of no use.
     key_of(&config)?;
     Ok(config)
+}
+
+/// The process of the ledger that is meant by a number.
+fn ledger_id(config: &BazaarConfig, number: u8) -> Result<LedgerId, Failure> {
+    config.ledger().id(number).ok_or_else(|| {
+        let there = match config.ledger().processes.len() {
+            1 => "the ledger has one process; others are added with [[ledger.process]]".to_owned(),
+            several => format!("the processes of the ledger are numbered from 1 to {several}"),
+        };
+        Failure::Usage(format!("--process {number}: there is no such process; {there}"))
+    })
 }
 
 fn share(config: &BazaarConfig, ids: &[u32]) -> Result<Vec<PeerId>, Failure> {

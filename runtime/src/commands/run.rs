@@ -92,6 +92,7 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
         program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
         dir: taken.path().to_owned(),
         config: config_file(taken.path()),
+        ledgers: config.ledger().processes.len(),
         shares: shares_of(config, flags),
         length: flags.length,
         purchases: flags.purchases,

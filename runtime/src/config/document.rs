@@ -14,10 +14,13 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use crate::config::duration::parse_duration;
 
-/// Every key, by table. `peer` and `offer` stand for the entries of `[[peer]]` and of their `offers`.
-pub(super) const KEYS: [(&str, &[&str]); 11] = [
+/// Every key, by table. `peer`, `offer` and `ledger.process` stand for the entries of `[[peer]]`, of their `offers`, and of
+/// `[[ledger.process]]`.
+pub(super) const KEYS: [(&str, &[&str]); 13] = [
     ("", &["name", "peers", "seed", "dir", "key", "pace", "first_caller", "clock_range"]),
-    ("ledger", &["address", "listen", "snapshot_every"]),
+    ("ledger", &["store", "address", "listen", "snapshot_every"]),
+    ("ledger.etcd", &["endpoints", "prefix", "user", "password_file", "ca", "certificate", "key", "history"]),
+    ("ledger.process", &["address", "listen"]),
     ("tls", &["dir", "revoked"]),
     ("graph", &["file", "adjacency"]),
     ("goods", &["items", "units", "lowest_price", "highest_price", "quantity"]),
@@ -234,10 +237,10 @@ impl<'a> Section<'a> {
         table: &'a Table,
     ) -> Result<Section<'a>, ConfigError> {
         let section = Section { kind, owner, place, table };
-        let tables: &[&str] = if kind.is_empty() {
-            &["ledger", "tls", "graph", "goods", "terms", "waits", "timeouts", "limits", "peer"]
-        } else {
-            &[]
+        let tables: &[&str] = match kind {
+            "" => &["ledger", "tls", "graph", "goods", "terms", "waits", "timeouts", "limits", "peer"],
+            "ledger" => &["etcd", "process"],
+            _ => &[],
         };
         for (key, entry) in table {
             if !known(kind).contains(&key.as_str()) && !tables.contains(&key.as_str()) {
@@ -251,13 +254,14 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// The table `name` in this one; an empty one if there is none.
-    pub(super) fn section(&self, name: &'static str) -> Result<Section<'a>, ConfigError> {
+    /// The table of this kind in this one; an empty one if there is none.
+    pub(super) fn section(&self, kind: &'static str) -> Result<Section<'a>, ConfigError> {
         static NOTHING: Table = Table::new();
+        let name = kind.rsplit('.').next().unwrap_or(kind);
         match self.table.get(name) {
-            None => Section::open(name, String::new(), None, &NOTHING),
-            Some(Entry { value: Value::Table(table), place }) => Section::open(name, String::new(), Some(place), table),
-            Some(_) => Err(self.refuse(name, format!("must be a table: [{name}]"))),
+            None => Section::open(kind, String::new(), None, &NOTHING),
+            Some(Entry { value: Value::Table(table), place }) => Section::open(kind, String::new(), Some(place), table),
+            Some(_) => Err(self.refuse(name, format!("must be a table: [{kind}]"))),
         }
     }
 
@@ -336,6 +340,15 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The absolute path of what is named, which is `what`, such as "a file"; a path in a file is relative to that file.
+    pub(super) fn path(&self, name: &str, what: &str) -> Result<Option<PathBuf>, ConfigError> {
+        let filled = |text: &'a str| if text.is_empty() { Err(format!("must name {what}")) } else { Ok(text) };
+        let Some((text, entry)) = self.text(name, filled)?.zip(self.entry(name)) else { return Ok(None) };
+        let path = entry.place.resolve(text);
+        // Without a working directory it cannot be made absolute, and stays as it is.
+        Ok(Some(std::path::absolute(&path).unwrap_or(path)))
+    }
+
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ConfigError> {
         self.durations(name, |text| parse_duration(text).map_err(|error| error.to_string()))
     }
@@ -379,7 +392,8 @@ fn suggestion(kind: &str, tables: &[&str], key: &str) -> String {
     if let Some(near) = nearest(key, &here) {
         return format!("did you mean {near}?");
     }
-    let elsewhere = KEYS.iter().find(|(name, keys)| !matches!(*name, "peer" | "offer") && keys.contains(&key));
+    let elsewhere =
+        KEYS.iter().find(|(name, keys)| !matches!(*name, "peer" | "offer" | "ledger.process") && keys.contains(&key));
     match elsewhere {
         Some((table, _)) if !table.is_empty() => format!("it belongs under [{table}]"),
         Some(_) => "it belongs at the top, before the first [table]".to_owned(),

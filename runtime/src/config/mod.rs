@@ -3,6 +3,7 @@
 
 mod document;
 pub mod duration;
+pub mod ledger;
 pub mod picture;
 mod read;
 pub mod run_dir;
@@ -27,11 +28,14 @@ use bazaar_protocol::{
     text::{self as encoding, NotText},
 };
 
-use self::document::{Section, Table};
 pub use self::{
     document::Place,
     read::{format_price, parse_ordering, parse_price},
     text::{commented_default, init_text},
+};
+use self::{
+    document::{Section, Table},
+    ledger::{LedgerSettings, LedgerStore},
 };
 use crate::{config::picture::Label, tls::certificate::Serial};
 
@@ -482,17 +486,6 @@ impl Goods {
     }
 }
 
-/// How the ledger is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerSettings {
-    /// Where the others reach it. `None`: where it listens, found through the run's directory.
-    pub address: Option<Address>,
-    /// Where it listens. `None`: at its address or, without one, on this machine, on any free port.
-    pub listen: Option<Listen>,
-    /// After how many records it writes a snapshot.
-    pub snapshot_every: u64,
-}
-
 /// What a configuration says about one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -546,12 +539,6 @@ mod defaults {
     /// Peer 2 calls the first election (SPEC B2), or peer 0 where there is no peer 2.
     pub(super) fn first_caller(peers: u32) -> PeerId {
         PeerId(if peers < 3 { 0 } else { 2 })
-    }
-}
-
-impl Default for LedgerSettings {
-    fn default() -> LedgerSettings {
-        LedgerSettings { address: None, listen: None, snapshot_every: 10_000 }
     }
 }
 
@@ -637,7 +624,7 @@ impl RawConfig {
         })?;
         let speed = top.text("pace", read::speed)?.unwrap_or_default();
         let clock_range = top.number("clock_range", 1..=1_000_000)?.unwrap_or(speed.clock_range());
-        let ledger = read::ledger(&top.section("ledger")?)?;
+        let (ledger, distant_ledger) = ledger::read(&top.section("ledger")?)?;
         let tls = if top.has("tls") { Some(read::tls(&top.section("tls")?)?) } else { None };
         let terms = read::terms(&top.section("terms")?, speed)?;
         let waits = read::waits(&top.section("waits")?, speed)?;
@@ -648,27 +635,29 @@ impl RawConfig {
         let last = graph.len() - 1;
         let first_caller = top.small("first_caller", 0..=last)?.map_or(defaults::first_caller(graph.len()), PeerId);
         let (members, distant) = read::members(&top, graph.len(), seed, &goods)?;
-        if let Some((place, address)) = distant {
+        if let Some((place, address)) = distant.or(distant_ledger) {
             let missing = |key: &str, right: &str| ConfigError::Missing {
                 place: Some(place.clone()),
                 key: key.to_owned(),
                 right: format!("{address} is not this machine; {right}"),
             };
-            if ledger.address.is_none() {
-                return Err(missing("ledger.address", "say at which host:port it finds the ledger"));
+            for (id, process) in ledger.ids().zip(&ledger.processes) {
+                if process.address.is_none() && id.is_only() {
+                    return Err(missing("ledger.address", "say at which host:port it finds the ledger"));
+                } else if process.address.is_none() {
+                    let key = format!("address of ledger process {}", id.number());
+                    return Err(missing(&key, "say at which host:port peers there find that process"));
+                }
             }
             if key.is_none() {
                 return Err(missing("key", "all machines need the same one; `bazaar init` makes one"));
             }
         }
-        let dir =
-            top.text("dir", |text| if text.is_empty() { Err("must name a directory".to_owned()) } else { Ok(text) })?;
-        let dir = match (dir, top.entry("dir")) {
-            (Some(dir), Some(entry)) => entry.place.resolve(dir),
-            (_, _) => PathBuf::from(defaults::DIR),
+        let dir = match top.path("dir", "a directory")? {
+            Some(dir) => dir,
+            // Without a working directory it cannot be made absolute, and stays as it is.
+            None => std::path::absolute(defaults::DIR).unwrap_or_else(|_| defaults::DIR.into()),
         };
-        // Without a working directory it cannot be made absolute, and stays as it is.
-        let dir = std::path::absolute(&dir).unwrap_or(dir);
         let config = BazaarConfig {
             name,
             seed,
@@ -729,14 +718,11 @@ impl BazaarConfig {
         self
     }
 
-    /// The same, with its members and certificates where `other` says that they are. Where it says nothing, nothing has
-    /// changed. What either of them says is revoked stays revoked.
+    /// The same, with its members, its certificates and the cluster of its books where `other` says that they are. Where
+    /// it says nothing, nothing has changed. What either of them says is revoked stays revoked.
     #[must_use]
     pub fn at_addresses_of(mut self, other: &BazaarConfig) -> BazaarConfig {
-        let (was, now) = (&mut self.ledger, &other.ledger);
-        if now.address.is_some() || now.listen.is_some() {
-            (was.address, was.listen) = (now.address.clone(), now.listen.clone());
-        }
+        self.ledger.move_to(&other.ledger);
         for (was, now) in self.members.iter_mut().zip(&other.members) {
             if now.address.is_some() || now.listen.is_some() {
                 (was.address, was.listen) = (now.address.clone(), now.listen.clone());
@@ -821,10 +807,24 @@ impl BazaarConfig {
         self.limits
     }
 
-    /// How the ledger's process is set up, as opposed to [its machine](BazaarConfig::ledger_config).
+    /// How the ledger's processes are set up, as opposed to [their machine](BazaarConfig::ledger_config).
     #[must_use]
     pub fn ledger(&self) -> &LedgerSettings {
         &self.ledger
+    }
+
+    /// How the keys of everything that this run keeps in etcd begin; `None` if its books are not there, or it has no key
+    /// yet. Where none is written it follows from the key, which no two runs have in common, however they are called; all
+    /// members of a run have it, on whichever machine, and it says nothing about the key.
+    #[must_use]
+    pub fn etcd_prefix(&self) -> Option<String> {
+        let LedgerStore::Etcd(etcd) = &self.ledger.store else { return None };
+        if let Some(prefix) = &etcd.prefix {
+            return Some(prefix.clone());
+        }
+        let digest = blake3::derive_key("trading post: where in etcd the books of a run are", self.key?.as_bytes());
+        let of_run: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("/bazaar/{}-{of_run}/", self.name))
     }
 
     /// The ledger machine's configuration. Its secret is that of the key; see [`BazaarConfig::ensure_key`].

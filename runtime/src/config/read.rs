@@ -15,7 +15,7 @@ use bazaar_protocol::{
 };
 
 use super::{
-    Address, ConfigError, Goods, LedgerSettings, Listen, Member, Place, Speed, Think, TlsSettings, Waits, defaults,
+    Address, ConfigError, Goods, Listen, Member, Place, Speed, Think, TlsSettings, Waits, defaults,
     document::{Entry, Section, Value, nearest},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 /// The most items that a bazaar trades.
 const MOST_ITEMS: usize = 1_000;
 /// The largest number that most keys accept.
-const MOST: u32 = 1_000_000_000;
+pub(super) const MOST: u32 = 1_000_000_000;
 /// The most units in one deposit or request.
 const MOST_UNITS: u32 = 1_000_000;
 
@@ -66,18 +66,8 @@ fn think(text: &str) -> Result<Think, String> {
     Ok(Think::Within { shortest, longest })
 }
 
-pub(super) fn ledger(section: &Section<'_>) -> Result<LedgerSettings, ConfigError> {
-    let default = LedgerSettings::default();
-    let (address, listen) = addresses(section)?;
-    Ok(LedgerSettings {
-        address,
-        listen,
-        snapshot_every: section.number("snapshot_every", 1..=u64::from(MOST))?.unwrap_or(default.snapshot_every),
-    })
-}
-
 /// Where the others reach a member, and where it listens, if that is said (SPEC J2).
-fn addresses(section: &Section<'_>) -> Result<(Option<Address>, Option<Listen>), ConfigError> {
+pub(super) fn addresses(section: &Section<'_>) -> Result<(Option<Address>, Option<Listen>), ConfigError> {
     let address = section.text("address", Address::parse)?;
     let listen = section.text("listen", Listen::parse)?;
     match (&address, &listen) {
@@ -95,8 +85,7 @@ fn addresses(section: &Section<'_>) -> Result<(Option<Address>, Option<Listen>),
 
 /// Where the certificates are. A table that does not say so is a mistake: without TLS, there would be none.
 pub(super) fn tls(section: &Section<'_>) -> Result<TlsSettings, ConfigError> {
-    let dir =
-        section.text("dir", |text| if text.is_empty() { Err("must name a directory".to_owned()) } else { Ok(text) })?;
+    let dir = section.path("dir", "a directory")?;
     let mut revoked = BTreeSet::new();
     let right = "must be a list of serial numbers, as `bazaar cert show` prints them";
     if let Some(entry) = section.entry("revoked") {
@@ -109,18 +98,14 @@ pub(super) fn tls(section: &Section<'_>) -> Result<TlsSettings, ConfigError> {
             revoked.insert(serial.ok_or_else(|| section.refuse_value("revoked", entry, right))?);
         }
     }
-    match (dir, section.entry("dir")) {
-        (Some(dir), Some(entry)) => {
-            let dir = entry.place.resolve(dir);
-            // Without a working directory it cannot be made absolute, and stays as it is.
-            Ok(TlsSettings { dir: std::path::absolute(&dir).unwrap_or(dir), revoked })
-        }
-        (_, _) => Err(section.refuse(
+    let dir = dir.ok_or_else(|| {
+        section.refuse(
             "dir",
             "say in which directory the certificates are (`bazaar init --tls` makes one), or leave [tls] out: then \
              connections are not encrypted",
-        )),
-    }
+        )
+    })?;
+    Ok(TlsSettings { dir, revoked })
 }
 
 pub(super) fn terms(section: &Section<'_>, speed: Speed) -> Result<Terms, ConfigError> {
@@ -341,7 +326,7 @@ fn adjacency(section: &Section<'_>) -> Result<Graph, ConfigError> {
 }
 
 /// The first address on another machine, and where it is written.
-type Distant = Option<(Place, String)>;
+pub(super) type Distant = Option<(Place, String)>;
 
 /// All members, and the first of their addresses that is on another machine.
 pub(super) fn members(

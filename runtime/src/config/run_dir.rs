@@ -10,6 +10,7 @@
 //!     mark          in a run that was made from a backup: by which mark its backups are known
 //!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone;
 //!                   `store.replaced-TIME/` for each store that `bazaar restore` has set aside
+//!     ledger-N/     the same, without a store, of its second process and further ones, if it has several
 //!     peer-N/       address, pid, log, trace, store/
 //! ```
 
@@ -24,7 +25,10 @@ use bazaar_protocol::id::PeerId;
 use thiserror::Error;
 
 use crate::{
-    config::{BazaarConfig, ConfigError, Key, RawConfig, TlsSettings},
+    config::{
+        BazaarConfig, ConfigError, Key, RawConfig, TlsSettings,
+        ledger::{LedgerId, MOST_LEDGERS},
+    },
     system::{files::replace_whole, process::ProcessMark},
     tls::certificate::Serial,
 };
@@ -458,8 +462,7 @@ fn lock(path: &Path) -> Result<File, RunDirError> {
 /// Waits for the processes of a killed supervisor. They stop on their own, but not at once, and hold their stores until
 /// then.
 fn await_orphans(run: &Path, peers: u32) -> Result<(), RunDirError> {
-    let dirs: Vec<PathBuf> =
-        std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id)))).collect();
+    let dirs: Vec<PathBuf> = member_dirs(run, peers).collect();
     let deadline = Instant::now() + ORPHANS;
     while dirs.iter().any(|dir| living_process(dir).is_some()) {
         if Instant::now() >= deadline {
@@ -478,17 +481,26 @@ pub fn living_process(dir: &Path) -> Option<ProcessMark> {
 
 /// Removes the addresses and ids that earlier processes of this run left behind, since they are no longer right.
 fn forget_processes(run: &Path, peers: u32) {
-    let dirs = std::iter::once(ledger_dir(run)).chain((0..peers).map(|id| peer_dir(run, PeerId(id))));
-    for file in dirs.flat_map(|dir| [address_file(&dir), pid_file(&dir)]) {
+    for file in member_dirs(run, peers).flat_map(|dir| [address_file(&dir), pid_file(&dir)]) {
         // It need not be there.
         let _ = fs::remove_file(file);
     }
 }
 
-/// The ledger's directory within its run's.
+/// The directory of a process of the ledger within its run's.
 #[must_use]
-pub fn ledger_dir(run: &Path) -> PathBuf {
-    run.join("ledger")
+pub fn ledger_dir(run: &Path, id: LedgerId) -> PathBuf {
+    match id.number() {
+        1 => run.join("ledger"),
+        number => run.join(format!("ledger-{number}")),
+    }
+}
+
+/// The directories of all who may have been started in a run with so many peers. It may have had more processes of the
+/// ledger than it has now.
+pub(crate) fn member_dirs(run: &Path, peers: u32) -> impl Iterator<Item = PathBuf> {
+    let ledgers = LedgerId::all(usize::from(MOST_LEDGERS)).map(|id| ledger_dir(run, id));
+    ledgers.chain((0..peers).map(|id| peer_dir(run, PeerId(id))))
 }
 
 /// The file in a peer's directory that says why the peer must not go on, until it starts again.

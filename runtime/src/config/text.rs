@@ -1,6 +1,6 @@
 //! Configurations as text: the commented one to start from, and the one that a run saves.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
 use bazaar_protocol::{
     config::{Limits, Offers, Role, Wishes},
@@ -9,7 +9,10 @@ use bazaar_protocol::{
 };
 
 use super::{
-    BazaarConfig, Goods, Key, LedgerSettings, Speed, Think, Waits, defaults, document::quoted, format_price,
+    Address, BazaarConfig, Goods, Key, Listen, Speed, Think, Waits, defaults,
+    document::quoted,
+    format_price,
+    ledger::{EtcdSettings, LedgerProcess, LedgerSettings},
     read::timeout_entries,
 };
 use crate::config::duration::{format_duration, format_range};
@@ -22,7 +25,7 @@ struct Setting {
 }
 
 /// What each key means, in the order in which they are written.
-const MEANINGS: [(&str, &str, &str); 41] = [
+const MEANINGS: [(&str, &str, &str); 43] = [
     ("", "name", "The name of the run. Members of another run are refused."),
     ("", "peers", "How many peers there are, from 1 to 10000. They are numbered from 0."),
     ("", "seed", "The seed of the graph and the roles: the same seed gives the same bazaar."),
@@ -37,7 +40,14 @@ const MEANINGS: [(&str, &str, &str); 41] = [
     ),
     ("", "first_caller", "Which peer calls the first election. With fewer than 3 peers, the default is 0."),
     ("", "clock_range", "How far ahead a peer writes its clock to disk, in ticks of the clock."),
+    (
+        "ledger",
+        "store",
+        "Where the books are: \"sled\", on the disk of the ledger's one process, or \"etcd\", in a cluster that several\n\
+         # processes may use. A run stays with one of them.",
+    ),
     ("ledger", "snapshot_every", "After how many records the ledger writes a snapshot of the books."),
+    ("ledger.etcd", "", ""),
     ("tls", "", ""),
     ("goods", "items", "What is traded. Add others, or replace these."),
     ("goods", "units", "How many units a seller deposits at a time."),
@@ -107,6 +117,30 @@ fn heading(table: &str) -> &'static str {
              # Where the others reach it. Without an address: on a free port of this machine, found through `dir`.\n\
              # Members on several machines need one:\n#   address = \"192.168.0.7:7000\"\n\
              # Where it listens, if that is somewhere else; never told to others:\n#   listen = \"0.0.0.0:7000\"\n"
+        }
+        "ledger.etcd" => {
+            "# With store = \"etcd\": the cluster. All endpoints are https, or all are http.\n\
+             #   [ledger.etcd]\n\
+             #   endpoints = [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\", \"https://10.0.0.3:2379\"]\n\
+             # How the keys of this run begin. Without it, with the run's name and a number that follows from its key, so\n\
+             # that no two runs share one. What is written here belongs to this run alone.\n\
+             #   prefix = \"/bazaar/market/\"\n\
+             # Who to log in as. The file holds the password and nothing else, and only its owner may read it (mode 600).\n\
+             #   user = \"bazaar\"\n\
+             #   password_file = \"etcd.password\"\n\
+             # With https: the authority that has signed the certificates of etcd's members and, where those ask for one,\n\
+             # the certificate and key to show to them. All these files are relative to this one.\n\
+             #   ca = \"etcd-ca.pem\"\n\
+             #   certificate = \"etcd-client.pem\"\n\
+             #   key = \"etcd-client.key\"\n\
+             # How many records are kept below the latest snapshot, for `bazaar audit` and `bazaar books`.\n\
+             #   history = 100000\n\
+             \n\
+             # With store = \"etcd\": one for each process of the ledger, up to 9. Any of them may die. Peers know all and\n\
+             # go from one to the next. Then [ledger] itself has no address.\n\
+             #   [[ledger.process]]\n\
+             #   address = \"192.168.0.7:7000\"\n\
+             #   listen = \"0.0.0.0:7000\"\n"
         }
         "tls" => {
             "# Certificates. Without them, connections are authenticated with the key and not encrypted.\n\
@@ -265,21 +299,17 @@ impl BazaarConfig {
             ("first_caller", Some(self.first_caller.to_string())),
             ("clock_range", Some(self.clock_range.to_string())),
         ];
+        // Several have tables of their own.
+        let only = if let [only] = self.ledger.processes.as_slice() { only.clone() } else { LedgerProcess::default() };
         let ledger = [
-            ("address", self.ledger.address.as_ref().map(|address| quoted(address.as_str()))),
-            ("listen", self.ledger.listen.as_ref().map(|listen| quoted(listen.as_str()))),
+            ("store", Some(quoted(self.ledger.store.name()))),
+            ("address", only.address.map(|address| quoted(address.as_str()))),
+            ("listen", only.listen.map(|listen| quoted(listen.as_str()))),
             ("snapshot_every", Some(self.ledger.snapshot_every.to_string())),
         ];
+        let etcd = self.ledger.etcd().map(|etcd| self.etcd_settings(etcd)).unwrap_or_default();
         let tls = [
-            // In the run's directory it may be moved with it.
-            (
-                "dir",
-                self.tls.as_ref().map(|tls| {
-                    let dir = tls.dir.strip_prefix(&self.dir).unwrap_or(&tls.dir);
-                    let is_this = dir.as_os_str().is_empty();
-                    if is_this { quoted(".") } else { quoted(&dir.to_string_lossy()) }
-                }),
-            ),
+            ("dir", self.tls.as_ref().map(|tls| self.path(&tls.dir))),
             (
                 "revoked",
                 self.tls
@@ -308,6 +338,7 @@ impl BazaarConfig {
         let tables = [
             ("", top.to_vec()),
             ("ledger", ledger.to_vec()),
+            ("ledger.etcd", etcd),
             ("tls", tls.to_vec()),
             ("goods", goods.map(always).to_vec()),
             ("terms", terms.map(always).to_vec()),
@@ -320,6 +351,27 @@ impl BazaarConfig {
             .flat_map(|(table, settings)| settings.into_iter().map(move |(key, value)| (table, key, value)))
             .filter_map(|(table, key, value)| Some(Setting { table, key, value: value? }))
             .collect()
+    }
+
+    fn etcd_settings(&self, etcd: &EtcdSettings) -> Vec<(&'static str, Option<String>)> {
+        let (user, identity) = (etcd.user.as_ref(), etcd.identity.as_ref());
+        vec![
+            ("endpoints", Some(list(etcd.endpoints.names().map(|name| quoted(&name))))),
+            ("prefix", etcd.prefix.as_deref().map(quoted)),
+            ("user", user.map(|user| quoted(&user.name))),
+            ("password_file", user.map(|user| self.path(&user.password_file))),
+            ("ca", etcd.ca.as_deref().map(|ca| self.path(ca))),
+            ("certificate", identity.map(|identity| self.path(&identity.certificate))),
+            ("key", identity.map(|identity| self.path(&identity.key))),
+            ("history", Some(etcd.history.to_string())),
+        ]
+    }
+
+    /// A path as it is written. One in the run's directory may be moved with it.
+    fn path(&self, path: &Path) -> String {
+        let path = path.strip_prefix(&self.dir).unwrap_or(path);
+        let is_this = path.as_os_str().is_empty();
+        if is_this { quoted(".") } else { quoted(&path.to_string_lossy()) }
     }
 
     /// The configuration in force, with everything written out that was drawn or left to defaults. Reading it back
@@ -342,6 +394,12 @@ impl BazaarConfig {
         for peer in self.graph.peers() {
             let _ = writeln!(text, "{peer} = {}", list(self.graph.neighbours(peer).iter().map(PeerId::to_string)));
         }
+        if self.ledger.processes.len() > 1 {
+            for LedgerProcess { address, listen } in &self.ledger.processes {
+                let places = place_text(address.as_ref(), listen.as_ref());
+                let _ = write!(text, "\n[[ledger.process]]\n{places}");
+            }
+        }
         for (id, member) in self.members().enumerate() {
             let _ = write!(text, "\n[[peer]]\nid = {id}\n{}", self.member_text(member));
         }
@@ -349,9 +407,7 @@ impl BazaarConfig {
     }
 
     fn member_text(&self, member: &super::Member) -> String {
-        let address = member.address.as_ref().map(|address| format!("address = {}\n", quoted(address.as_str())));
-        let listen = member.listen.as_ref().map(|listen| format!("listen = {}\n", quoted(listen.as_str())));
-        address.unwrap_or_default() + &listen.unwrap_or_default() + &self.role_text(member)
+        place_text(member.address.as_ref(), member.listen.as_ref()) + &self.role_text(member)
     }
 
     fn role_text(&self, member: &super::Member) -> String {
@@ -374,8 +430,9 @@ impl BazaarConfig {
     }
 
     /// What would be different in a run that was started with this configuration if it continued with `other`: a line
-    /// for each key. Where the files are kept makes no difference, nor does where its members listen and are reached,
-    /// nor do certificates, nor a secret that only one of them has.
+    /// for each key. Where the files are kept makes no difference, nor does where its members listen and are reached, how
+    /// many processes its ledger has, or how the cluster of its books is reached, nor do certificates, nor a secret that only
+    /// one of them has.
     #[must_use]
     pub fn differences(&self, other: &BazaarConfig) -> Vec<String> {
         let by_key = |config: &BazaarConfig| -> BTreeMap<String, String> {
@@ -386,8 +443,11 @@ impl BazaarConfig {
             config
                 .settings()
                 .into_iter()
-                .filter(|setting| {
-                    setting.table != "tls" && !matches!(setting.key, "dir" | "key" | "address" | "listen")
+                .filter(|setting| match setting.table {
+                    "tls" => false,
+                    // The same cluster may be reached in another way; what is the run's in it stays.
+                    "ledger.etcd" => matches!(setting.key, "prefix" | "history"),
+                    _ => !matches!(setting.key, "dir" | "key" | "address" | "listen"),
                 })
                 .map(named)
                 .collect()
@@ -423,6 +483,13 @@ impl BazaarConfig {
     }
 }
 
+/// Where a member is reached and listens, as it is written.
+fn place_text(address: Option<&Address>, listen: Option<&Listen>) -> String {
+    let address = address.map(|address| format!("address = {}\n", quoted(address.as_str())));
+    let listen = listen.map(|listen| format!("listen = {}\n", quoted(listen.as_str())));
+    address.unwrap_or_default() + &listen.unwrap_or_default()
+}
+
 fn list(values: impl Iterator<Item = String>) -> String {
     format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }
@@ -430,7 +497,7 @@ fn list(values: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
-    use std::{collections::BTreeSet, path::Path};
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -487,13 +554,12 @@ mod tests {
         let text = uncommented(&uncommented(&commented_default(), "#   "), "#");
         let table = document::parse(&text, &Place::file(Path::new("x"))).unwrap();
         for (kind, known) in KEYS {
-            let keys = |table: &Table| -> BTreeSet<String> { table.keys().cloned().collect() };
-            let is_table = |key: &String| KEYS.iter().any(|(kind, _)| kind == key);
-            let shown = match kind {
-                "" => keys(&table).into_iter().filter(|key| !is_table(key)).collect(),
-                "offer" => keys(inner(&inner(&table["peer"].value)["offers"].value)),
-                kind => keys(inner(&table[kind].value)),
-            };
+            let path = if kind == "offer" { "peer.offers" } else { kind };
+            let within = path.split('.').filter(|name| !name.is_empty());
+            let shown = within.fold(&table, |table, name| inner(&table[name].value));
+            let is_table =
+                |key: &str| KEYS.iter().any(|(table, _)| *table == format!("{kind}.{key}").trim_start_matches('.'));
+            let shown: BTreeSet<String> = shown.keys().filter(|key| !is_table(key)).cloned().collect();
             assert_eq!(shown, known.iter().map(|key| (*key).to_owned()).collect(), "[{kind}]");
         }
     }

@@ -4,6 +4,12 @@
 //! It is also where a peer is noticed that runs twice, or from an old copy of its store (SPEC I5). A life belongs to one
 //! store at one time: no other process has it, nor an earlier one after it. And a later life has to wait until the
 //! earlier one was not heard for as long as a connection may be silent.
+//!
+//! Of several processes of a ledger each keeps a directory. Before one of them enters a registration, it is written where
+//! all can see it ([`LedgerJob::Register`](crate::network::ledger_service::LedgerJob::Register)), provided that no other
+//! process has the life and no later one has registered; the others [learn](Directory::learn) of it from there. So a life
+//! still belongs to one store at one time. But which of them hears an earlier life, the others do not know: a later one
+//! that comes to another process does not wait for it.
 
 use std::{
     collections::BTreeMap,
@@ -58,7 +64,7 @@ impl fmt::Display for Registration {
 pub struct Entry {
     /// What the peer has registered.
     pub registration: Registration,
-    /// Whether the connection it registered over is still open.
+    /// Whether the connection it registered over is still open. Of several processes of a ledger, only one knows that.
     pub connected: bool,
 }
 
@@ -86,6 +92,10 @@ pub enum RegisterError {
     /// Nobody can be reached at the address, such as a wildcard, which is never told to others (SPEC J2).
     #[error("others cannot be told its address: {0}")]
     Address(String),
+    /// Whether another life or process of it has registered elsewhere cannot be found out at the moment. Ask another
+    /// process of the ledger.
+    #[error("the ledger's store does not answer")]
+    NotAnswered,
 }
 
 /// How long a name is looked up at a start.
@@ -140,9 +150,49 @@ impl Directory {
     /// Enters a registration in place of the peer's previous one.
     ///
     /// # Errors
-    /// When the same or a later life is known from elsewhere, when an earlier one is still there, when a text is too
-    /// long, or when nobody can be reached at the address. Nothing has changed then.
+    /// As for [`Directory::check`]. Nothing has changed then.
     pub fn register(&mut self, registration: Registration) -> Result<Line, RegisterError> {
+        self.check(&registration)?;
+        self.lines += 1;
+        let line = Line { number: self.lines, heard: Instant::now(), replaced: Arc::default() };
+        let peer = registration.life.peer;
+        if let Some((_, Some(former))) = self.entries.insert(peer, (registration, Some(line.clone()))) {
+            former.replaced.notify_one();
+        }
+        Ok(line)
+    }
+
+    /// Enters what was registered with another process of the ledger, unless as much is known already; whether it was
+    /// entered. The connection of an earlier life to this process is then of no further use.
+    pub fn learn(&mut self, registration: Registration) -> bool {
+        let Life { peer, incarnation } = registration.life;
+        let Some((known, line)) = self.entries.get_mut(&peer) else {
+            self.entries.insert(peer, (registration, None));
+            return true;
+        };
+        if known.life.incarnation == incarnation && known.instance == registration.instance {
+            // It may have moved. Its connection to this process, if it has one, is still its own.
+            let is_news = *known != registration;
+            *known = registration;
+            return is_news;
+        }
+        // Two processes never have the same life: it is written where all can see it before anybody enters it.
+        let is_later = incarnation > known.life.incarnation;
+        if is_later {
+            *known = registration;
+            if let Some(former) = line.take() {
+                former.replaced.notify_one();
+            }
+        }
+        is_later
+    }
+
+    /// Whether a registration would be entered.
+    ///
+    /// # Errors
+    /// When the same or a later life is known from elsewhere, when an earlier one is still there, when a text is too
+    /// long, or when nobody can be reached at the address.
+    pub fn check(&self, registration: &Registration) -> Result<(), RegisterError> {
         if registration.address.len() > MAX_TEXT || registration.host.len() > MAX_TEXT {
             return Err(RegisterError::TooLong);
         }
@@ -159,12 +209,7 @@ impl Directory {
                 return Err(RegisterError::Taken { by: Box::new(known.clone()) });
             }
         }
-        self.lines += 1;
-        let line = Line { number: self.lines, heard: Instant::now(), replaced: Arc::default() };
-        if let Some((_, Some(former))) = self.entries.insert(peer, (registration, Some(line.clone()))) {
-            former.replaced.notify_one();
-        }
-        Ok(line)
+        Ok(())
     }
 
     /// Notes that the peer was heard over this connection.
@@ -236,6 +281,7 @@ pub type SharedDirectory = Arc<Mutex<Directory>>;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use bazaar_protocol::id::Incarnation;
+    use futures::FutureExt as _;
 
     use super::*;
 
@@ -313,6 +359,51 @@ mod tests {
         let first = directory.register(of_instance(1, 5)).unwrap();
         directory.disconnected(PeerId(1), &first);
         directory.register(of_instance(2, 6)).unwrap();
+    }
+
+    #[test]
+    fn what_another_ledger_has_entered_is_known_here_and_keeps_its_life() {
+        let mut directory = Directory::default();
+        assert!(directory.learn(of_instance(1, 5)));
+        assert_eq!(directory.address(PeerId(1), PeerId(0)).as_deref(), Some("a:1"));
+        assert!(directory.entries(None).all(|entry| !entry.connected), "it is connected elsewhere");
+        let by = || Box::new(of_instance(1, 5));
+        for (instance, incarnation) in [(2, 5), (2, 4), (1, 4)] {
+            let refused = directory.register(of_instance(instance, incarnation)).unwrap_err();
+            assert_eq!(refused, RegisterError::Outlived { by: by() });
+            assert!(!directory.learn(of_instance(instance, incarnation)));
+        }
+        // The process itself may come here, and a later life need not wait: who hears the earlier one is not known here.
+        directory.register(of_instance(1, 5)).unwrap();
+        let mut elsewhere = Directory::default();
+        elsewhere.learn(of_instance(1, 5));
+        elsewhere.register(of_instance(2, 6)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_later_life_elsewhere_replaces_the_earlier_one_here_which_is_told_when_it_comes_back() {
+        let mut directory = Directory::default();
+        let line = directory.register(of_instance(1, 5)).unwrap();
+        assert!(directory.learn(of_instance(2, 6)));
+        line.replaced.notified().await;
+        // The end of the connection that is replaced is not the end of another.
+        directory.disconnected(PeerId(1), &line);
+        directory.heard(PeerId(1), &line);
+        let outlived = RegisterError::Outlived { by: Box::new(of_instance(2, 6)) };
+        assert_eq!(directory.register(of_instance(1, 5)).unwrap_err(), outlived);
+    }
+
+    #[test]
+    fn a_process_that_has_gone_to_another_ledger_and_moved_is_found_there_and_its_line_here_stays_its_own() {
+        let mut directory = Directory::default();
+        let line = directory.register(of_instance(1, 5)).unwrap();
+        assert!(!directory.learn(of_instance(1, 5)), "nothing new");
+        assert!(directory.learn(Registration { address: "b:1".into(), ..of_instance(1, 5) }));
+        assert_eq!(directory.address(PeerId(1), PeerId(0)).as_deref(), Some("b:1"));
+        assert!(directory.entries(None).all(|entry| entry.connected));
+        assert!(line.replaced.notified().now_or_never().is_none(), "it may still be in use");
+        directory.disconnected(PeerId(1), &line);
+        assert!(directory.entries(None).all(|entry| !entry.connected));
     }
 
     #[test]

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The version of everything that is said over connections. Only equal versions talk to each other.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 /// The version that an acceptor names to a connector that does not speak TLS, where TLS is spoken.
 const TLS_ONLY: u16 = 0;

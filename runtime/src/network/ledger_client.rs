@@ -1,10 +1,15 @@
-//! A peer's connection to the ledger's process: calls, and the directory.
+//! A peer's connection to the ledger: calls, and the directory.
+//!
+//! It leads to one process of the ledger. If there are several, it stays with that one for as long as it answers, and
+//! turns to the next when it has ended, cannot be opened or a sign of life is missed; each peer begins with another, so
+//! that they share the work. To the peer's machine, this is a ledger that was down for a moment.
 //!
 //! It is kept alive like a link. Each time it opens, the peer registers its address first and only then hears
 //! [`Input::LedgerUp`]; replies come as [`Input::Ledger`] in whatever order they arrive. A call that finds the
 //! connection closed, or whose reply comes too late, is dropped: the peer asks again on a timer of its own.
 
 use std::{
+    collections::BTreeSet,
     pin::pin,
     sync::{
         Arc,
@@ -42,11 +47,11 @@ use crate::{
 /// How many calls may be under way; as many more may wait.
 const CALLS: usize = 64;
 
-/// Where the ledger listens now; `None` while that is not known. Asked before each attempt, since the address may
-/// change with a restart.
-pub type LedgerAddress = Box<dyn Fn() -> Option<String> + Send + Sync>;
+/// Where each process of the ledger listens now, in the order of their numbers; `None` while that is not known. Asked
+/// before each attempt, since addresses may change with a restart.
+pub type LedgerAddresses = Box<dyn Fn() -> Vec<Option<String>> + Send + Sync>;
 
-/// A peer's connection to the ledger's process, kept alive until this is dropped.
+/// A peer's connection to the ledger, kept alive until this is dropped.
 #[derive(Debug)]
 pub struct LedgerClient {
     asks: mpsc::Sender<Ask>,
@@ -84,7 +89,7 @@ impl LedgerClient {
         credentials: Credentials,
         settings: Settings,
         registration: Registration,
-        address: LedgerAddress,
+        addresses: LedgerAddresses,
         inbox: mpsc::Sender<Input>,
         refusals: Arc<Refusals>,
     ) -> LedgerClient {
@@ -94,8 +99,9 @@ impl LedgerClient {
         let connection = Connection {
             credentials,
             settings,
+            turn: registration.life.peer.0 as usize,
             registration,
-            address,
+            addresses,
             inbox,
             asked,
             state: Arc::clone(&state),
@@ -194,6 +200,29 @@ enum Trouble {
     NoDriver,
 }
 
+impl Trouble {
+    /// Whether another process of the ledger may be better off. It is not where an earlier life of the peer is in the way:
+    /// the process that hears that life knows when it has ended.
+    fn is_of_process(&self) -> bool {
+        match self {
+            Trouble::NoAddress
+            | Trouble::Connect { .. }
+            | Trouble::Register(RegisterError::NotAnswered)
+            | Trouble::Closed
+            | Trouble::Broken(_)
+            | Trouble::Silent => true,
+            Trouble::Register(
+                RegisterError::Outlived { .. }
+                | RegisterError::Taken { .. }
+                | RegisterError::NotYours
+                | RegisterError::TooLong
+                | RegisterError::Address(_),
+            )
+            | Trouble::NoDriver => false,
+        }
+    }
+}
+
 impl From<Elapsed> for Trouble {
     fn from(_: Elapsed) -> Trouble {
         Trouble::Silent
@@ -225,7 +254,9 @@ struct Connection {
     credentials: Credentials,
     settings: Settings,
     registration: Registration,
-    address: LedgerAddress,
+    addresses: LedgerAddresses,
+    /// Whose turn it is, of the ledger's processes: the number of turns before this one, and the peer's id.
+    turn: usize,
     inbox: mpsc::Sender<Input>,
     asked: mpsc::Receiver<Ask>,
     state: Arc<State>,
@@ -239,14 +270,14 @@ impl Connection {
     async fn run(mut self) {
         let me = self.registration.life.peer;
         let mut backoff = Backoff::new(&self.settings);
-        let mut complaint = String::new();
+        let mut complaints = BTreeSet::new();
         while !self.inbox.is_closed() {
             let trouble = match self.connect().await {
                 Ok(frames) => self.serve(frames, &mut backoff).await,
                 Err(trouble) => trouble,
             };
             if self.state.up.swap(false, Ordering::Relaxed) {
-                complaint.clear();
+                complaints.clear();
                 if self.inbox.send(Input::LedgerDown).await.is_err() {
                     return;
                 }
@@ -256,12 +287,14 @@ impl Connection {
             }
             // Once per reason, since attempts repeat.
             let text = trouble.to_string();
-            if text != complaint {
+            if complaints.insert(text.clone()) {
                 tracing::warn!(%me, "no ledger: {text}");
                 if matches!(&trouble, Trouble::Connect { error, .. } if error.is_about_certificates()) {
                     complain(&format!("warning: peer {me} cannot reach the ledger: {text}"));
                 }
-                complaint = text;
+            }
+            if trouble.is_of_process() {
+                self.turn = self.turn.wrapping_add(1);
             }
             // Whatever was asked of the ended connection is lost with it.
             while let Ok(ask) = self.asked.try_recv() {
@@ -286,6 +319,7 @@ impl Connection {
             | RegisterError::NotYours
             | RegisterError::TooLong
             | RegisterError::Address(_) => true,
+            RegisterError::NotAnswered => false,
             RegisterError::Taken { .. } => {
                 self.taken_since.get_or_insert_with(Instant::now).elapsed() >= self.settings.silence * 2
             }
@@ -300,8 +334,13 @@ impl Connection {
         self.state.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn connect(&self) -> Result<Frames, Trouble> {
-        let address = (self.address)().ok_or(Trouble::NoAddress)?;
+    /// Connects to the process whose turn it is. One whose address is not known is passed over.
+    async fn connect(&mut self) -> Result<Frames, Trouble> {
+        let addresses = (self.addresses)();
+        let turns = (0..addresses.len()).map(|later| self.turn.wrapping_add(later));
+        let mut known = turns.filter_map(|turn| Some((turn, addresses.get(turn % addresses.len())?.clone()?)));
+        let (turn, address) = known.next().ok_or(Trouble::NoAddress)?;
+        self.turn = turn;
         let purpose = Purpose::Ledger { from: self.registration.life };
         let connected = hello::connect(&address, &self.credentials, purpose, &self.settings).await;
         connected.map_err(|error| Trouble::Connect { address, error })

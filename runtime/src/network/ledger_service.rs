@@ -61,6 +61,16 @@ pub enum LedgerJob {
         /// Where the answer goes. If it is dropped, the tool gets no answer.
         reply: oneshot::Sender<Fence>,
     },
+    /// A peer wants to be entered into the directory. Only with a store that is [shared](StoreAccess::Shared); without one,
+    /// answer that it may.
+    Register {
+        /// Its registration, against which this process's directory has nothing to say.
+        registration: Registration,
+        /// What the store says: nothing, once it holds the registration as the peer's latest, where all processes of the
+        /// ledger see it; or the one that it holds instead, which has the same life from another process of the peer's or a
+        /// later one. If it is dropped, the peer turns to another process of the ledger.
+        reply: oneshot::Sender<Result<(), Registration>>,
+    },
     /// Somebody does something to the process, which its log is to say.
     Hand {
         /// What is done.
@@ -81,6 +91,23 @@ pub struct Fence {
     pub trouble: Option<String>,
 }
 
+/// Whether others write to the ledger's store, and so what a peer may be told without asking it.
+#[derive(Debug)]
+pub enum StoreAccess {
+    /// Nobody does, so what its driver last said of the fence is always right. It is told with every sign of life, whatever
+    /// the disk does, sealed with the ledger's secret.
+    Sole {
+        /// The durable state of the fence.
+        status: watch::Receiver<LedgerStatus>,
+        /// The ledger's secret.
+        secret: Secret,
+    },
+    /// Other processes of the ledger do. What this one knows may be old: each sign of life takes a
+    /// [call](LedgerJob::Call), as if the peer had called for the status having seen nothing, and each registration takes a
+    /// [`LedgerJob::Register`]. If the store does not answer, nor does this process, and its peers turn to another.
+    Shared,
+}
+
 /// The network side of the ledger's process. Dropping it closes the listener and all connections.
 #[derive(Debug)]
 pub struct LedgerServer {
@@ -91,8 +118,7 @@ pub struct LedgerServer {
 
 impl LedgerServer {
     /// Starts to listen. Port 0 takes any free port; see [`LedgerServer::address`]. The run has this many `peers`; others
-    /// are refused. Jobs go into `jobs`, which should be bounded: when it is full, callers wait. With every sign of
-    /// life it tells the durable state of the fence, sealed with the ledger's secret.
+    /// are refused. Jobs go into `jobs`, which should be bounded: when it is full, callers wait.
     ///
     /// # Errors
     /// When it cannot listen on the address.
@@ -102,13 +128,13 @@ impl LedgerServer {
         settings: Settings,
         peers: u32,
         jobs: mpsc::Sender<LedgerJob>,
-        (status, secret): (watch::Receiver<LedgerStatus>, Secret),
+        store: StoreAccess,
     ) -> io::Result<LedgerServer> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let directory = SharedDirectory::new(Mutex::new(Directory::new(settings.silence)));
         let door = Door::new(credentials, settings);
-        let shared = Arc::new(Shared { door, peers, jobs, status, secret, directory: Arc::clone(&directory) });
+        let shared = Arc::new(Shared { door, peers, jobs, store, directory: Arc::clone(&directory) });
         let listening = async move {
             let serve = |stranger| receive(Arc::clone(&shared), stranger);
             shared.door.accept_all(listener, serve).await;
@@ -122,7 +148,8 @@ impl LedgerServer {
         self.address
     }
 
-    /// The directory of peers, which this process keeps.
+    /// The directory of peers, which this process keeps. What others have entered, it has to be
+    /// [told](Directory::learn).
     #[must_use]
     pub fn directory(&self) -> &Mutex<Directory> {
         &self.directory
@@ -135,8 +162,7 @@ struct Shared {
     /// How many peers the run has.
     peers: u32,
     jobs: mpsc::Sender<LedgerJob>,
-    status: watch::Receiver<LedgerStatus>,
-    secret: Secret,
+    store: StoreAccess,
     directory: SharedDirectory,
 }
 
@@ -153,6 +179,21 @@ impl Shared {
                 Err(Refusal::WrongDoor { wanted: format!("peer {to}"), this: "the ledger".to_owned() })
             }
         }
+    }
+
+    /// Enters a registration into the directory, and first into the store if others use it.
+    async fn register(&self, registration: Registration) -> Result<Line, RegisterError> {
+        if let StoreAccess::Shared = self.store {
+            lock(&self.directory).check(&registration)?;
+            let entering = registration.clone();
+            let entered = self.ask(|reply| LedgerJob::Register { registration: entering, reply }).await;
+            if let Err(by) = entered.map_err(|_| RegisterError::NotAnswered)? {
+                lock(&self.directory).learn(by.clone());
+                return Err(RegisterError::Outlived { by: Box::new(by) });
+            }
+        }
+        // Meanwhile, another may have been entered.
+        lock(&self.directory).register(registration)
     }
 
     /// Gives the driver a job and waits for the answer.
@@ -256,8 +297,21 @@ impl LedgerDoor for PeerDoor {
     async fn ping(self, _: context::Context, heard: Epoch) -> LedgerReply {
         // Before it has registered, it may ask whether anybody is there.
         let _ = self.registered.heard();
-        let word = Word::of(self.caller, heard, *self.shared.status.borrow(), self.shared.secret);
-        LedgerReply { word, answer: LedgerAnswer::Status }
+        match &self.shared.store {
+            StoreAccess::Sole { status, secret } => {
+                let word = Word::of(self.caller, heard, *status.borrow(), *secret);
+                LedgerReply { word, answer: LedgerAnswer::Status }
+            }
+            StoreAccess::Shared => {
+                let (seen, request) = (HighWaterMark::default(), LedgerRequest::Status);
+                let call = LedgerCall { caller: self.caller, seen, heard, request };
+                match self.shared.ask(|reply| LedgerJob::Call { call, reply }).await {
+                    Ok(Ok(reply)) => reply,
+                    // There is no word without the store. The peer stops waiting, and turns to another process.
+                    Ok(Err(_)) | Err(_) => std::future::pending().await,
+                }
+            }
+        }
     }
 
     async fn call(self, _: context::Context, call: LedgerCall) -> Result<LedgerReply, LedgerRefusal> {
@@ -291,7 +345,7 @@ impl LedgerDoor for PeerDoor {
             self.in_anothers_name("registers", registration.life);
             return Err(RegisterError::NotYours);
         }
-        let registered = lock(&self.shared.directory).register(registration);
+        let registered = self.shared.register(registration).await;
         if let Err(error @ RegisterError::Outlived { .. }) = &registered {
             let detail = format_args!("peer {} (life {}): {error}", self.caller.peer, self.caller.incarnation);
             self.shared.door.refusals.refuse(Reason::OldLife, detail);

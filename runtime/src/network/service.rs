@@ -234,9 +234,9 @@ mod rpc {
     /// What a peer asks of the ledger's process. The hello has settled which peer it is.
     #[tarpc::service]
     pub trait LedgerDoor {
-        /// "Are you there?" It is answered at once, whatever the ledger's disk does, with the durable state of the fence: so
-        /// every peer is a witness of how far the books reach, by the ledger's own word (SPEC I5, I8). `heard` is the latest
-        /// epoch that anybody has named to the caller.
+        /// "Are you there?" It is answered with the durable state of the fence: so every peer is a witness of how far the books
+        /// reach, by the ledger's own word (SPEC I5, I8). `heard` is the latest epoch that anybody has named to the caller. A
+        /// ledger that has its store to itself answers at once, whatever its disk does; one of several asks the store.
         async fn ping(heard: Epoch) -> LedgerReply;
         /// Passes a call to the ledger's machine; the answer may come only after a write to disk.
         async fn call(call: LedgerCall) -> Result<LedgerReply, LedgerRefusal>;

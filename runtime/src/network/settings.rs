@@ -64,7 +64,11 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(settings: &Settings) -> Backoff {
-        Backoff { next: settings.backoff_min, min: settings.backoff_min, max: settings.backoff_max }
+        Backoff::between(settings.backoff_min, settings.backoff_max)
+    }
+
+    pub(crate) fn between(min: Duration, max: Duration) -> Backoff {
+        Backoff { next: min, min, max }
     }
 
     /// The other side has answered: the next wait is the shortest again.

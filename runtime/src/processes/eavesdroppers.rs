@@ -11,7 +11,7 @@ pub fn warn_of_eavesdroppers(process: &Process, listens: SocketAddr, is_encrypte
     }
     let listen = match process {
         Process::Peers(ids) if ids.len() > 1 => "listen",
-        Process::Peers(_) | Process::Ledger => "listens",
+        Process::Peers(_) | Process::Ledger(_) => "listens",
     };
     complain(&format!(
         "warning: {process} {listen} at {listens} without TLS: what members say can be read and changed on the way; \

@@ -25,11 +25,14 @@ use tokio::{
 };
 
 use crate::{
-    config::run_dir::{leave_address, pid_file},
+    config::{
+        ledger::LedgerId,
+        run_dir::{leave_address, pid_file},
+    },
     network::{
         directory::is_wildcard,
         hello::Credentials,
-        ledger_service::{Fence, LedgerJob, LedgerServer},
+        ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
         service::LedgerRefusal,
         settings::Settings,
     },
@@ -91,7 +94,9 @@ pub enum LedgerDriverError {
 /// How the ledger's process is set up.
 #[derive(Debug)]
 pub struct LedgerDriverConfig {
-    /// The ledger's directory within its run's.
+    /// Which process of the ledger it is.
+    pub id: LedgerId,
+    /// Its directory within the run's.
     pub dir: PathBuf,
     /// Where it listens, `host:port`; port 0 takes any free one.
     pub listen: String,
@@ -145,6 +150,7 @@ pub async fn run_ledger<S: LedgerStore>(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LedgerDriverError> {
     let LedgerDriverConfig {
+        id,
         dir,
         listen: listen_at,
         address,
@@ -157,7 +163,7 @@ pub async fn run_ledger<S: LedgerStore>(
     } = config;
     let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
     std::fs::create_dir_all(&dir).map_err(files)?;
-    let log = Log::open(&dir.join("log"), "the ledger".to_owned()).map_err(files)?;
+    let log = Log::open(&dir.join("log"), id.to_string()).map_err(files)?;
     let names = Arc::new(Names::default());
     let say = |log: &Log, what| {
         let event = Event::now(what);
@@ -178,17 +184,17 @@ pub async fn run_ledger<S: LedgerStore>(
     let (jobs, mut waiting) = mpsc::channel(JOBS);
     let listen = |error| LedgerDriverError::Listen { address: listen_at.clone(), error };
     let status = watch::Sender::new(machine.status());
-    let told = (status.subscribe(), ledger.secret);
+    let access = StoreAccess::Sole { status: status.subscribe(), secret: ledger.secret };
     let is_encrypted = credentials.tls.is_some();
-    let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, told).await.map_err(listen)?;
-    warn_of_eavesdroppers(&Process::Ledger, server.address(), is_encrypted);
+    let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, access).await.map_err(listen)?;
+    warn_of_eavesdroppers(&Process::Ledger(id), server.address(), is_encrypted);
     if is_wildcard(server.address(), address.as_deref()).await {
         return Err(LedgerDriverError::Wildcard(address.unwrap_or(listen_at)));
     }
     let served = address.unwrap_or_else(|| server.address().to_string());
     leave_address(&dir, &served).map_err(files)?;
     ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
-    say(&log, ProcessEvent::LedgerReady { address: served, records: tail.status.head.0 });
+    say(&log, ProcessEvent::LedgerReady { process: id.to_string(), address: served, records: tail.status.head.0 });
 
     let mut driver = LedgerDriver {
         dir,
@@ -209,13 +215,15 @@ pub async fn run_ledger<S: LedgerStore>(
                 // The server holds a sender for as long as this loop runs.
                 match job {
                     Some(LedgerJob::Hand { hand, reply }) => {
-                        say(&driver.log, ProcessEvent::by_hand(Process::Ledger, hand));
+                        say(&driver.log, ProcessEvent::by_hand(Process::Ledger(id), hand));
                         once_written(move || {
                             let _ = reply.send(());
                         });
                     }
                     Some(LedgerJob::Call { call, reply }) => driver.on_call(call, reply)?,
                     Some(LedgerJob::Log { from, reply }) => driver.on_log(from, reply),
+                    // Its own directory is all there is.
+                    Some(LedgerJob::Register { reply, .. }) => drop(reply.send(Ok(()))),
                     // A tool that has gone away needs no answer.
                     Some(LedgerJob::Info { reply }) => drop(reply.send(driver.fence())),
                     None => return Ok(()),

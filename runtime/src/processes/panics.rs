@@ -58,13 +58,14 @@ mod tests {
     use bazaar_protocol::id::PeerId;
 
     use super::*;
+    use crate::config::ledger::LedgerId;
 
     #[test]
     fn two_panics_in_a_row_in_short_lives_are_enough_and_anything_between_them_counts_anew() {
         let (peer, short) = (Process::Peers(vec![PeerId(3)]), Duration::from_secs(1));
         let mut panics = Panics::default();
         assert!(!panics.note(&peer, Some(PANICKED), short));
-        assert!(!panics.note(&Process::Ledger, Some(PANICKED), short), "each counts by itself");
+        assert!(!panics.note(&Process::Ledger(LedgerId::ONLY), Some(PANICKED), short), "each counts by itself");
         assert!(!panics.note(&peer, None, short), "killed");
         assert!(!panics.note(&peer, Some(PANICKED), short));
         assert!(!panics.note(&peer, Some(PANICKED), SHORT_LIFE * 2));

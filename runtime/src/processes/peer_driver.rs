@@ -33,7 +33,7 @@ use crate::{
         hello::Credentials,
         host::Host,
         hosted::{HostError, HostedPeer, Request},
-        ledger_client::{LedgerAddress, LedgerClient},
+        ledger_client::{LedgerAddresses, LedgerClient},
         link::{Links, Outbound as _},
         refusals::Reason,
         service::{HandRefusal, PeerStatus, Waits},
@@ -126,7 +126,9 @@ fn kept_out(peer: PeerId, dir: &Path, refusal: &RegisterError) -> String {
             format!("if the peer runs twice, stop this one; if not: {}", old_copy(peer, dir, &refusal.to_string()))
         }
         RegisterError::Taken { .. } => format!("{refusal}; stop that process first, or give this one another id"),
-        RegisterError::NotYours | RegisterError::TooLong | RegisterError::Address(_) => refusal.to_string(),
+        RegisterError::NotYours | RegisterError::TooLong | RegisterError::Address(_) | RegisterError::NotAnswered => {
+            refusal.to_string()
+        }
     }
 }
 
@@ -140,8 +142,8 @@ pub struct HostContext {
     pub settings: Settings,
     /// The address that its peers register, at which others reach them.
     pub address: String,
-    /// Where the ledger listens now; `None` while that is not known.
-    pub ledger_address: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// Where each process of the ledger listens now; `None` while that is not known.
+    pub ledger_addresses: Arc<dyn Fn() -> Vec<Option<String>> + Send + Sync>,
     /// The run's directory, in which each peer has its own.
     pub dir: PathBuf,
     /// The seed of its peers' random choices.
@@ -233,14 +235,14 @@ async fn drive(host_context: &HostContext, config: Config, dir: PathBuf) -> Resu
         pid: std::process::id(),
         host: hostname(),
     };
-    let address = Arc::clone(&host_context.ledger_address);
-    let address: LedgerAddress = Box::new(move || address());
+    let addresses = Arc::clone(&host_context.ledger_addresses);
+    let addresses: LedgerAddresses = Box::new(move || addresses());
     let credentials = host_context.credentials.clone();
     let ledger = LedgerClient::open(
         credentials,
         host_context.settings,
         registration,
-        address,
+        addresses,
         inbox.clone(),
         Arc::clone(host_context.host.refusals()),
     );

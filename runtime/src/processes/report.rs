@@ -111,8 +111,10 @@ pub enum ProcessEvent {
         /// After how many milliseconds.
         after_ms: u64,
     },
-    /// The ledger accepts connections.
+    /// A process of the ledger accepts connections.
     LedgerReady {
+        /// The process: `the ledger` or, where it has several, such as `ledger 2`.
+        process: String,
         /// Where, `host:port`.
         address: String,
         /// How many records it holds.
@@ -452,8 +454,8 @@ fn process_text(event: &ProcessEvent) -> String {
         ProcessEvent::Restarting { process, after_ms } => {
             format!("will start {process} again in {:.1} s", *after_ms as f64 / 1_000.0)
         }
-        ProcessEvent::LedgerReady { address, records } => {
-            format!("the ledger serves at {address}, {}", counted(*records, "record"))
+        ProcessEvent::LedgerReady { process, address, records } => {
+            format!("{process} serves at {address}, {}", counted(*records, "record"))
         }
         ProcessEvent::LogCut { what } => format!("the ledger cut off what was never acknowledged: {what}"),
         ProcessEvent::OrderingDiffers { books, configured } => format!(

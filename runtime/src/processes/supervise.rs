@@ -22,6 +22,7 @@ use tokio::{
 
 use super::panics::{LastWords, Panics};
 use crate::{
+    config::ledger::LedgerId,
     processes::report::{Event, Filter, Form, Names, ProcessEvent, What},
     system::{output::complain, signals::StopSignals},
     tools::access::BooksReader,
@@ -48,9 +49,11 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The file with the effective configuration.
     pub config: PathBuf,
-    /// Which peers each process hosts.
+    /// How many processes the ledger has, from 1 to [`MOST_LEDGERS`](crate::config::ledger::MOST_LEDGERS).
+    pub ledgers: usize,
+    /// Which peers each of the other processes hosts.
     pub shares: Vec<Vec<PeerId>>,
-    /// How long to run, counted from when the ledger serves; `None`: without limit.
+    /// How long to run, counted from when a process of the ledger serves; `None`: without limit.
     pub length: Option<Duration>,
     /// How many purchases in the books end the run; `None`: no number does.
     pub purchases: Option<u64>,
@@ -105,7 +108,7 @@ pub enum RunError {
         error: std::io::Error,
     },
     /// These processes have ended and were not started again: each must not continue, as it has said on standard error,
-    /// or panicked twice in a row soon after it had started. All others went on, as long as there were any and the ledger.
+    /// or panicked twice in a row soon after it had started. All others went on, as long as there were peers and the ledger.
     #[error("not started again: {}", .who.join("; "))]
     LeftOut {
         /// Who, and why, in words.
@@ -157,6 +160,8 @@ pub async fn supervise(
         running: BTreeMap::new(),
         panics: Panics::default(),
         left_out: Vec::new(),
+        ledgers_left_out: 0,
+        shares_left_out: 0,
         panicked: false,
         outcome: Supervised::default(),
         stopped_badly: Vec::new(),
@@ -165,7 +170,7 @@ pub async fn supervise(
     // The ledger last: without it the peers would only complain. (Nobody receives this if all processes are gone
     // already.)
     let _ = stop_peers.send(true);
-    supervisor.drain(|process| *process != Process::Ledger).await;
+    supervisor.drain(|process| matches!(process, Process::Peers(_))).await;
     let _ = stop_ledger.send(true);
     supervisor.drain(|_| true).await;
     if result.is_ok() && !supervisor.left_out.is_empty() {
@@ -245,8 +250,8 @@ impl std::fmt::Display for End {
 /// A process of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Process {
-    /// The one that keeps the books.
-    Ledger,
+    /// One that keeps the books.
+    Ledger(LedgerId),
     /// One that hosts these peers.
     Peers(Vec<PeerId>),
 }
@@ -254,7 +259,7 @@ pub enum Process {
 impl std::fmt::Display for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Process::Ledger => f.write_str("the ledger"),
+            Process::Ledger(id) => id.fmt(f),
             Process::Peers(ids) => match ids.as_slice() {
                 [id] => write!(f, "peer {id}"),
                 _ => write!(f, "peers {}", listed(ids)),
@@ -296,6 +301,10 @@ struct Supervisor<'a> {
     panics: Panics,
     /// Who is not started again, and why, in words.
     left_out: Vec<String>,
+    /// How many of them were processes of the ledger.
+    ledgers_left_out: usize,
+    /// How many of them hosted peers.
+    shares_left_out: usize,
     /// Whether anybody of these has panicked.
     panicked: bool,
     outcome: Supervised,
@@ -309,7 +318,9 @@ impl Supervisor<'_> {
         let mut signals = StopSignals::catch().map_err(RunError::Signals)?;
         let mut restarts: Vec<(Instant, Process)> = Vec::new();
 
-        self.start(&Process::Ledger)?;
+        for id in LedgerId::all(self.plan.ledgers) {
+            self.start(&Process::Ledger(id))?;
+        }
         let mut ledger_deadline = Some(Instant::now() + STARTING);
         let mut end = None;
         let mut counting = None;
@@ -414,7 +425,8 @@ impl Supervisor<'_> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0(&self.plan.program);
         match process {
-            Process::Ledger => command.arg("ledger").arg("--json"),
+            Process::Ledger(id) if id.is_only() => command.arg("ledger").arg("--json"),
+            Process::Ledger(id) => command.arg("ledger").arg("--json").arg("--process").arg(id.number().to_string()),
             Process::Peers(ids) => command.arg("peer").arg("--id").arg(listed(ids)).args(self.plan.shown()),
         };
         command
@@ -432,7 +444,7 @@ impl Supervisor<'_> {
         self.running.insert(process.clone(), pid);
         self.tell(ProcessEvent::ProcessStarted { process: process.to_string(), pid });
         let stopping = match process {
-            Process::Ledger => self.stopping.ledger.clone(),
+            Process::Ledger(_) => self.stopping.ledger.clone(),
             Process::Peers(_) => self.stopping.peers.clone(),
         };
         tokio::spawn(watch_process(process.clone(), child, pid, self.say.clone(), stopping));
@@ -466,11 +478,17 @@ impl Supervisor<'_> {
 }
 
 impl Supervisor<'_> {
-    /// Does without a process that a restart would not help. The others go on, as long as there are any and the ledger.
+    /// Does without a process that a restart would not help. The others go on, as long as there are processes of peers
+    /// and of the ledger among them.
     fn leave_out(&mut self, process: &Process, reason: &str) -> Result<(), RunError> {
         self.tell(ProcessEvent::Failed { process: process.to_string(), reason: reason.to_owned() });
         self.left_out.push(format!("{process} ({reason})"));
-        if *process == Process::Ledger || self.left_out.len() == self.plan.shares.len() {
+        let (left_out, of) = match process {
+            Process::Ledger(_) => (&mut self.ledgers_left_out, self.plan.ledgers),
+            Process::Peers(_) => (&mut self.shares_left_out, self.plan.shares.len()),
+        };
+        *left_out += 1;
+        if *left_out >= of {
             return Err(RunError::LeftOut { who: std::mem::take(&mut self.left_out), panicked: self.panicked });
         }
         Ok(())

@@ -88,7 +88,11 @@ fn process_events() -> Vec<ProcessEvent> {
         ProcessEvent::ProcessStarted { process: process(), pid: 17 },
         ProcessEvent::ProcessDied { process: process(), pid: 17, how: "signal: 9 (SIGKILL)".to_owned() },
         ProcessEvent::Restarting { process: process(), after_ms: 5_000 },
-        ProcessEvent::LedgerReady { address: "127.0.0.1:7000".to_owned(), records: 1_836 },
+        ProcessEvent::LedgerReady {
+            process: "ledger 2".to_owned(),
+            address: "127.0.0.1:7000".to_owned(),
+            records: 1_836,
+        },
         ProcessEvent::LogCut { what: "half a record".to_owned() },
         ProcessEvent::OrderingDiffers { books: Ordering::Stable, configured: Ordering::SmallestOpen },
         ProcessEvent::Paused { process: process() },

@@ -1,5 +1,5 @@
 //! What is durable: the ledger's log ([`SledLedger`]), and what a peer keeps across a restart ([`PeerStore`]), each in
-//! a sled database of its own.
+//! a sled database of its own. Where several ledgers share one log, it is in [`etcd`] instead.
 //!
 //! sled alone does not keep the promise of [`Store`](bazaar_protocol::store::Store): its `flush` stops short of an
 //! fsync, and after one flipped bit it may open without an error and have forgotten acknowledged records. Therefore
@@ -19,6 +19,7 @@
 
 mod backup;
 mod chain;
+pub mod etcd;
 mod guard;
 mod ledger;
 mod peer;

@@ -1,5 +1,6 @@
-//! The books at some head, in a file: a reader that is far behind gets them instead of all records, and opening folds
-//! only what came after. A snapshot holds nothing that the log does not, so a damaged one only costs time.
+//! The books at some head: a reader that is far behind gets them instead of all records, and opening folds only what
+//! came after. On a disk they are in a file; there a snapshot holds nothing that the log does not, so a damaged one only
+//! costs time.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -53,14 +54,8 @@ pub(super) enum Loaded {
 
 /// Writes a snapshot in place of the previous one; a reader finds either of the two, whole. It is durable on return.
 pub(super) fn write(path: &Path, books: &Books, chain: Chain) -> Result<(), StoreError> {
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&chain);
-    let mut bytes = postcard::to_extend(books, bytes)
+    let bytes = encode(books, chain)
         .map_err(|error| StoreError::damaged(path, format!("the books cannot be encoded ({error})")))?;
-    let hash = blake3::hash(&bytes);
-    bytes.extend_from_slice(hash.as_bytes());
     replace(path, &bytes)
 }
 
@@ -70,22 +65,36 @@ pub(super) fn load(path: &Path) -> Result<Loaded, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Missing),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    let Some((bytes, checksum)) = bytes.split_last_chunk::<{ blake3::OUT_LEN }>() else {
-        return Ok(Loaded::Damaged("it ends too early".into()));
-    };
+    Ok(match decode(&bytes) {
+        Ok((books, chain)) => Loaded::Whole(Box::new(books), chain),
+        Err(what) => Loaded::Damaged(what),
+    })
+}
+
+/// A snapshot as it is written, wherever that is. `chain` says which log it is of.
+pub(super) fn encode(books: &Books, chain: Chain) -> Result<Vec<u8>, postcard::Error> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&chain);
+    let mut bytes = postcard::to_extend(books, bytes)?;
+    let hash = blake3::hash(&bytes);
+    bytes.extend_from_slice(hash.as_bytes());
+    Ok(bytes)
+}
+
+/// What [`encode`] was given, or why these bytes cannot be used.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Books, Chain), String> {
+    let too_short = || "it ends too early".to_owned();
+    let (bytes, checksum) = bytes.split_last_chunk::<{ blake3::OUT_LEN }>().ok_or_else(too_short)?;
     if blake3::hash(bytes).as_bytes() != checksum {
-        return Ok(Loaded::Damaged("its checksum does not match".into()));
+        return Err("its checksum does not match".into());
     }
-    let Some((header, books)) = bytes.split_at_checked(HEADER) else {
-        return Ok(Loaded::Damaged("it ends too early".into()));
-    };
+    let (header, books) = bytes.split_at_checked(HEADER).ok_or_else(too_short)?;
     let (tag, chain) = header.split_at(MAGIC.len() + 2);
     if tag != [MAGIC.as_slice(), &FORMAT.to_le_bytes()].concat() {
-        return Ok(Loaded::Damaged("it has another format".into()));
+        return Err("it has another format".into());
     }
-    match (postcard::from_bytes(books), chain.try_into()) {
-        (Ok(books), Ok(chain)) => Ok(Loaded::Whole(Box::new(books), chain)),
-        (Err(error), _) => Ok(Loaded::Damaged(format!("the books in it cannot be decoded ({error})"))),
-        (Ok(_), Err(_)) => Ok(Loaded::Damaged("it ends too early".into())),
-    }
+    let books = postcard::from_bytes(books).map_err(|error| format!("the books in it cannot be decoded ({error})"))?;
+    Ok((books, chain.try_into().map_err(|_| too_short())?))
 }

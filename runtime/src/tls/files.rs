@@ -39,7 +39,7 @@ use crate::{
 /// The longest file that is read, in bytes. Certificates and keys are much shorter.
 const LONGEST: u64 = 1 << 20;
 
-/// Why the certificates of a run cannot be used.
+/// Why the certificates of a run, or the secrets that it shows to a cluster of etcd, cannot be used.
 #[derive(Debug, Error)]
 pub enum CertificateFileError {
     /// A file is not there.
@@ -60,7 +60,7 @@ pub enum CertificateFileError {
         /// The operating system's error.
         error: io::Error,
     },
-    /// A key can be read by others than its owner.
+    /// A key or a password can be read by others than its owner.
     #[error(
         "{} can be read by others than its owner (mode {mode:o}): run `chmod 600 {}`", .file.display(), .file.display()
     )]
@@ -422,7 +422,34 @@ fn read_key(file: &Path, remedy: &str) -> Result<(String, PrivateKeyDer<'static>
     Ok((text, key))
 }
 
-/// Refuses a key that somebody else can read than root and the one who runs this.
+/// The text of a private key that is another program's.
+pub(crate) fn read_key_text(file: &Path, remedy: &str) -> Result<String, CertificateFileError> {
+    read_key(file, remedy).map(|(text, _)| text)
+}
+
+/// The text of certificates that are another program's, of which there is at least one.
+pub(crate) fn read_certificate_text(file: &Path, remedy: &str) -> Result<String, CertificateFileError> {
+    let bytes = read(&open(file, remedy)?, file)?;
+    let mut certificates = CertificateDer::pem_slice_iter(&bytes).peekable();
+    let is_pem = certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok());
+    let text = String::from_utf8(bytes).ok().filter(|_| is_pem);
+    text.ok_or_else(|| no_certificate(file, remedy))
+}
+
+/// A password, which is all that is in the file, up to the end of the line.
+pub(crate) fn read_password(file: &Path, remedy: &str) -> Result<String, CertificateFileError> {
+    let opened = open(file, remedy)?;
+    let metadata = opened.metadata().map_err(io_error(READ, file))?;
+    check_key(file, metadata.mode() & 0o777, metadata.uid(), geteuid().as_raw())?;
+    let text = String::from_utf8(read(&opened, file)?).unwrap_or_default();
+    let password = text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if password.is_empty() || password.contains(['\n', '\r']) {
+        return Err(unreadable(file, "it does not hold one line of text".to_owned(), remedy));
+    }
+    Ok(password.to_owned())
+}
+
+/// Refuses a key or a password that somebody else can read than root and the one who runs this.
 fn check_key(file: &Path, mode: u32, owner: u32, me: u32) -> Result<(), CertificateFileError> {
     if mode & 0o077 != 0 {
         return Err(CertificateFileError::Exposed { file: file.to_owned(), mode });

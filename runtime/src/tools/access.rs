@@ -17,7 +17,8 @@ use thiserror::Error;
 use crate::{
     config::{
         BazaarConfig, TlsSettings,
-        run_dir::{RunDirError, address_file, config_of, ledger_dir, living_process, peer_dir, store_dir},
+        ledger::LedgerId,
+        run_dir::{RunDirError, address_file, config_of, ledger_dir, living_process, member_dirs, peer_dir, store_dir},
     },
     network::{
         directory::Entry,
@@ -134,14 +135,19 @@ pub fn key_of(config: &BazaarConfig) -> Result<Credentials, AccessError> {
     })
 }
 
-/// Where the ledger of a run listens now: as configured, or else as its process has written it into the run's
-/// directory.
+/// Where a process of a run's ledger listens now: as configured, or else as it has written it into the run's directory.
 #[must_use]
-pub fn ledger_address(config: &BazaarConfig, run: &Path) -> Option<String> {
-    match &config.ledger().address {
+pub fn ledger_address(config: &BazaarConfig, run: &Path, id: LedgerId) -> Option<String> {
+    match config.ledger().process(id).address {
         Some(address) => Some(address.as_str().to_owned()),
-        None => std::fs::read_to_string(address_file(&ledger_dir(run))).ok(),
+        None => std::fs::read_to_string(address_file(&ledger_dir(run, id))).ok(),
     }
+}
+
+/// The same for all of its processes, in the order of their numbers.
+#[must_use]
+pub fn ledger_addresses(config: &BazaarConfig, run: &Path) -> Vec<Option<String>> {
+    config.ledger().ids().map(|id| ledger_address(config, run, id)).collect()
 }
 
 /// A run, as tools see it.
@@ -180,25 +186,39 @@ impl Run {
         &self.dir
     }
 
-    /// Where its ledger listens, or would.
-    #[must_use]
-    pub fn ledger_address(&self) -> Option<String> {
-        ledger_address(&self.config, &self.dir)
-    }
-
     fn credentials(&self) -> Result<&Credentials, AccessError> {
         self.credentials.as_ref().map_err(|error| AccessError::Tools(Arc::clone(error)))
     }
 
-    /// Opens a connection to its ledger.
+    /// Opens a connection to its ledger: if that has several processes, to the first that answers.
     ///
     /// # Errors
     /// When the ledger cannot be reached, or this machine lacks the tools' certificate.
     pub async fn ledger(&self) -> Result<LedgerToolsClient, AccessError> {
-        let down = |why: String| AccessError::LedgerDown(why);
-        let credentials = self.credentials()?;
-        let address = self.ledger_address().ok_or_else(|| down("it has written no address".into()))?;
-        tools::ledger(&*address, credentials, &self.settings).await.map_err(|error| down(error.to_string()))
+        let mut silent = Vec::new();
+        for id in self.config.ledger().ids() {
+            match self.answering(id).await {
+                Ok(ledger) => return Ok(ledger),
+                Err(error) => silent.push((id, self.if_another_may_answer(id, error)?)),
+            }
+        }
+        Err(self.all_silent(&silent))
+    }
+
+    /// What the processes of its ledger tell; at least one does.
+    ///
+    /// # Errors
+    /// When none of them can be reached.
+    pub async fn ledgers(&self) -> Result<Ledgers, AccessError> {
+        let asked = self.config.ledger().ids().map(|id| async move { (id, self.info_of(id).await) });
+        let mut ledgers = Ledgers::default();
+        for (id, told) in futures::future::join_all(asked).await {
+            match told {
+                Ok((address, info)) => ledgers.answers.push(LedgerAnswer { id, address, info }),
+                Err(error) => ledgers.silent.push((id, self.if_another_may_answer(id, error)?)),
+            }
+        }
+        if ledgers.answers.is_empty() { Err(self.all_silent(&ledgers.silent)) } else { Ok(ledgers) }
     }
 
     /// The state of the ledger, with the whole directory.
@@ -206,7 +226,59 @@ impl Run {
     /// # Errors
     /// When it cannot be reached.
     pub async fn ledger_info(&self) -> Result<LedgerInfo, AccessError> {
-        let ledger = self.ledger().await?;
+        let Ledgers { answers, silent } = self.ledgers().await?;
+        Ledgers::together(&answers).ok_or_else(|| self.all_silent(&silent))
+    }
+
+    /// Where one of several processes of the ledger was looked for, and why it does not answer; an error if there are no
+    /// others, or they would not answer either.
+    fn if_another_may_answer(&self, id: LedgerId, error: AccessError) -> Result<String, AccessError> {
+        match error {
+            AccessError::LedgerDown(why) | AccessError::Call(why) if !id.is_only() => {
+                let address = ledger_address(&self.config, &self.dir, id);
+                Ok(address.map_or_else(|| why.clone(), |address| format!("{address}: {why}")))
+            }
+            error @ (AccessError::RunDir(_)
+            | AccessError::NoKey
+            | AccessError::Certificates(_)
+            | AccessError::Tools(_)
+            | AccessError::LedgerDown(_)
+            | AccessError::Call(_)
+            | AccessError::Host { .. }
+            | AccessError::Store(_)
+            | AccessError::Books(_)) => Err(error),
+        }
+    }
+
+    fn all_silent(&self, silent: &[(LedgerId, String)]) -> AccessError {
+        let each: Vec<String> = silent.iter().map(|(id, why)| format!("{id}: {why}")).collect();
+        AccessError::LedgerDown(each.join("; "))
+    }
+
+    /// Opens a connection to one process of the ledger.
+    async fn ledger_at(&self, id: LedgerId) -> Result<(String, LedgerToolsClient), AccessError> {
+        let down = |why: String| AccessError::LedgerDown(why);
+        let credentials = self.credentials()?;
+        let address = ledger_address(&self.config, &self.dir, id);
+        let address = address.ok_or_else(|| down("it has written no address".into()))?;
+        let ledger = tools::ledger(&*address, credentials, &self.settings).await;
+        Ok((address, ledger.map_err(|error| down(error.to_string()))?))
+    }
+
+    /// Opens a connection to a process of the ledger which, if it is one of several, answers over it: one whose store does
+    /// not answer is there, and of no use.
+    async fn answering(&self, id: LedgerId) -> Result<LedgerToolsClient, AccessError> {
+        let (_, ledger) = self.ledger_at(id).await?;
+        if !id.is_only() {
+            let nobody = Some(PeerId(u32::MAX));
+            answer(ledger.status(within(DEADLINE), nobody).await)?;
+        }
+        Ok(ledger)
+    }
+
+    /// What one process of the ledger tells, with its whole directory, and where it listens.
+    async fn info_of(&self, id: LedgerId) -> Result<(String, LedgerInfo), AccessError> {
+        let (address, ledger) = self.ledger_at(id).await?;
         let mut info = answer(ledger.status(within(DEADLINE), None).await)?;
         while info.more {
             let after = info.entries.last().map(|entry| entry.registration.life.peer);
@@ -214,7 +286,7 @@ impl Run {
             info.entries.extend(next.entries);
             info.more = next.more;
         }
-        Ok(info)
+        Ok((address, info))
     }
 
     /// Where each of its peers listens: as the directory says or, of those that it does not have (yet), as their
@@ -236,8 +308,7 @@ impl Run {
     /// Whether any process of this run is running on this machine.
     #[must_use]
     pub fn lives_here(&self) -> bool {
-        let peers = (0..self.config.peers()).map(|id| peer_dir(&self.dir, PeerId(id)));
-        std::iter::once(ledger_dir(&self.dir)).chain(peers).any(|dir| living_process(&dir).is_some())
+        member_dirs(&self.dir, self.config.peers()).any(|dir| living_process(&dir).is_some())
     }
 
     /// The state of its peers and their doors, as told by the process at each of these addresses.
@@ -285,7 +356,7 @@ impl Run {
     /// When it cannot be reached.
     pub async fn by_hand(&self, process: &Process, hand: Hand) -> Result<(), AccessError> {
         match process {
-            Process::Ledger => answer(self.ledger().await?.hand(within(DEADLINE), hand).await),
+            Process::Ledger(id) => answer(self.ledger_at(*id).await?.1.hand(within(DEADLINE), hand).await),
             Process::Peers(ids) => {
                 for id in ids.iter().take(1) {
                     let told = self.host_of(*id).await?.hand(within(DEADLINE), hand).await;
@@ -372,8 +443,7 @@ impl Run {
         let witnesses = self.witnesses()?;
         let batches = match self.ledger().await {
             Ok(ledger) => read_log(&ledger).await?,
-            Err(AccessError::LedgerDown(_)) => read_acknowledged(&self.store())?,
-            Err(AccessError::Tools(_)) if !self.lives_here() => read_acknowledged(&self.store())?,
+            Err(error) if self.is_at_rest(&error) => read_acknowledged(&self.store())?,
             Err(error) => return Err(error),
         };
         Ok(RunLog::new(self, batches, &witnesses))
@@ -391,10 +461,7 @@ impl Run {
                 let records = witness::mark_of(&batches).head;
                 Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }))
             }
-            Err(error)
-                if matches!(error, AccessError::LedgerDown(_))
-                    || matches!(error, AccessError::Tools(_)) && !self.lives_here() =>
-            {
+            Err(error) if self.is_at_rest(&error) => {
                 let remains = examine(&self.store())?;
                 let intact = remains.intact();
                 Ok((RunLog::new(self, remains.into_batches(), &witnesses), intact))
@@ -403,19 +470,30 @@ impl Run {
         }
     }
 
-    /// Whether the ledger's store, whose process is down, lacks what was acknowledged.
+    /// Whether the books can be read from the files of a store, now that the ledger cannot be asked for this reason.
+    fn is_at_rest(&self, why: &AccessError) -> bool {
+        let is_silent =
+            matches!(why, AccessError::LedgerDown(_)) || matches!(why, AccessError::Tools(_)) && !self.lives_here();
+        // What is in etcd is read through the ledger.
+        is_silent && self.config.ledger().etcd().is_none()
+    }
+
+    /// Whether the ledger's store, whose process is down, lacks what was acknowledged. Of a store in etcd, nobody knows.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn is_gone(&self) -> Result<Option<Gone>, AccessError> {
+        if self.config.ledger().etcd().is_some() {
+            return Ok(None);
+        }
         let witnesses = self.witnesses()?;
         Ok(RunLog::new(self, read_acknowledged(&self.store())?, &witnesses).gone)
     }
 
-    /// The ledger's store.
+    /// The ledger's store, if it is on disk.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        store_dir(&ledger_dir(&self.dir))
+        store_dir(&ledger_dir(&self.dir, LedgerId::ONLY))
     }
 
     /// Those on this machine who remember how far the books had got.
@@ -423,10 +501,11 @@ impl Run {
     /// # Errors
     /// When the ledger's own note of it cannot be read.
     pub fn witnesses(&self) -> Result<Vec<Witness>, AccessError> {
-        let noted = witness::noted(&ledger_dir(&self.dir))?;
+        let notes = self.config.ledger().ids().map(|id| witness::noted(&ledger_dir(&self.dir, id)));
+        let noted = notes.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
         let peers = (0..self.config.peers()).map(PeerId);
         let seen = peers.filter_map(|peer| witness::seen_by(peer, &store_dir(&peer_dir(&self.dir, peer))));
-        Ok(noted.into_iter().chain(seen).collect())
+        Ok(noted.chain(seen).collect())
     }
 }
 
@@ -458,6 +537,59 @@ impl RunLog {
 
 fn host_fault(peer: PeerId, why: impl ToString) -> AccessError {
     AccessError::Host { peer, why: why.to_string() }
+}
+
+/// What the processes of a ledger tell.
+#[derive(Clone, Debug, Default)]
+pub struct Ledgers {
+    /// What each of those tells that answer, in the order of their numbers.
+    pub answers: Vec<LedgerAnswer>,
+    /// Where the others were looked for, and why they do not answer. The only process of a ledger is never among them.
+    pub silent: Vec<(LedgerId, String)>,
+}
+
+/// What one process of a ledger tells.
+#[derive(Clone, Debug)]
+pub struct LedgerAnswer {
+    /// Which one it is.
+    pub id: LedgerId,
+    /// Where it listens.
+    pub address: String,
+    /// What it tells.
+    pub info: LedgerInfo,
+}
+
+impl Ledgers {
+    /// What they tell together: the furthest state of the fence, and of each peer the latest registration, connected if it
+    /// is to any of them. `None` if there is no answer.
+    #[must_use]
+    pub fn together(answers: &[LedgerAnswer]) -> Option<LedgerInfo> {
+        let furthest = answers.iter().max_by_key(|answer| (answer.info.status.epoch(), answer.info.status.head))?;
+        let mut entries: BTreeMap<PeerId, Entry> = BTreeMap::new();
+        for entry in answers.iter().flat_map(|answer| &answer.info.entries) {
+            let life = entry.registration.life;
+            match entries.entry(life.peer) {
+                btree_map::Entry::Vacant(unknown) => {
+                    unknown.insert(entry.clone());
+                }
+                btree_map::Entry::Occupied(mut known) if life == known.get().registration.life => {
+                    known.get_mut().connected |= entry.connected;
+                }
+                btree_map::Entry::Occupied(mut known) => {
+                    if life.incarnation > known.get().registration.life.incarnation {
+                        known.insert(entry.clone());
+                    }
+                }
+            }
+        }
+        let troubles = answers.iter().filter_map(|LedgerAnswer { id, info, .. }| {
+            let trouble = info.trouble.as_deref()?;
+            Some(if id.is_only() { trouble.to_owned() } else { format!("{id}: {trouble}") })
+        });
+        let troubles: Vec<String> = troubles.collect();
+        let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
+        Some(LedgerInfo { trouble, entries: entries.into_values().collect(), ..furthest.info.clone() })
+    }
 }
 
 /// What the processes that host peers tell of them and of themselves.

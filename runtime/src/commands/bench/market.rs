@@ -79,6 +79,7 @@ impl Market {
             program: std::env::current_exe().unwrap_or_else(|_| "bazaar".into()),
             config: config_file(&dir),
             dir,
+            ledgers: taken.config().ledger().processes.len(),
             shares: shares(taken.config().peers(), processes.unwrap_or(usize::MAX)),
             length: Some(at_most),
             purchases: None,

@@ -11,7 +11,7 @@ use std::{
 use bazaar_protocol::{config::Ordering, effect::Note, id::PeerId, text::counted};
 use bazaar_runtime::{
     config::{
-        LedgerSettings,
+        ledger::{LedgerId, LedgerSettings},
         run_dir::{ledger_dir, peer_dir, pid_file, store_dir},
     },
     processes::report::{Event, ProcessEvent, What},
@@ -91,7 +91,7 @@ fn books(dir: &Path, records: u64) -> Result<Books, Failure> {
     let dir = dir.join(format!("scale-{records}"));
     fill(&dir, records)?;
     let ready = market(&dir, &["process_started", "ledger_ready", "election_won", "took_office", "wanted", "bought"])?;
-    let ledger = ledger_dir(&dir);
+    let ledger = ledger_dir(&dir, LedgerId::ONLY);
     let (mut started, mut opened, mut won, mut office) = (None, None, None, None);
     let (mut asked, mut answers, mut timed_until) = (BTreeMap::new(), Vec::new(), None);
     block_on(ready.listen(|event| {
