@@ -163,6 +163,10 @@ pub struct Run {
     /// End when the books hold this many purchases
     #[arg(long, allow_negative_numbers = true, value_name = "K", value_parser = number::<u64>(1..=u64::MAX))]
     pub purchases: Option<u64>,
+    /// Keep the books in etcd, with two processes of the ledger: three nodes of the run's own, on this machine, in DIR/etcd.
+    /// (A cluster that is there already is named under [ledger.etcd] in the configuration, without this.)
+    #[arg(long)]
+    pub etcd: bool,
     /// How fast everything goes [default: brisk]
     #[arg(long, value_parser = pace, value_name = "reference|brisk|flat-out")]
     pub pace: Option<Speed>,
@@ -244,6 +248,9 @@ pub struct Init {
     /// Make a run in DIR whose members have certificates
     #[arg(long, value_name = "DIR")]
     pub tls: Option<PathBuf>,
+    /// Make the books of the run that FILE configures in its cluster of etcd, once, before its first start
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "tls"])]
+    pub books: Option<PathBuf>,
     /// The configuration that it starts from
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub config: Option<PathBuf>,
