@@ -287,6 +287,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// The nodes that have ended by themselves since this was last called, and how; whoever wants them back starts them
+    /// [again](Cluster::restart).
+    pub fn ended(&mut self) -> Vec<(usize, u32, ExitStatus)> {
+        let mut ended = Vec::new();
+        for (node, slot) in self.nodes.iter_mut().enumerate() {
+            if let Some(running) = slot
+                && let Some(status) = running.ended()
+            {
+                ended.push((node, running.child.id(), status));
+                *slot = None;
+            }
+        }
+        ended
+    }
+
     /// Waits until each node that runs knows a leader and answers a linearizable read. `trust` is as for
     /// [`Cluster::start`].
     ///

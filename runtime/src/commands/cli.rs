@@ -163,6 +163,10 @@ pub struct Run {
     /// End when the books hold this many purchases
     #[arg(long, allow_negative_numbers = true, value_name = "K", value_parser = number::<u64>(1..=u64::MAX))]
     pub purchases: Option<u64>,
+    /// Keep the books in etcd, with two processes of the ledger: three nodes of the run's own, on this machine, in DIR/etcd.
+    /// (A cluster that is there already is named under [ledger.etcd] in the configuration, without this.)
+    #[arg(long)]
+    pub etcd: bool,
     /// How fast everything goes [default: brisk]
     #[arg(long, value_parser = pace, value_name = "reference|brisk|flat-out")]
     pub pace: Option<Speed>,
@@ -244,16 +248,19 @@ pub struct Init {
     /// Make a run in DIR whose members have certificates
     #[arg(long, value_name = "DIR")]
     pub tls: Option<PathBuf>,
-    // `file` keeps `tls` out, and clap then no longer asks for it: each of these has to keep `file` out as well.
+    /// Make the books of the run that FILE configures in its cluster of etcd, once, before its first start
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "tls"])]
+    pub books: Option<PathBuf>,
+    // `file` keeps `tls` out, and clap then no longer asks for it: each of these has to keep `file` out as well, and so with `books`.
     /// The configuration that it starts from
-    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "file")]
+    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with_all = ["file", "books"])]
     pub config: Option<PathBuf>,
     /// How many peers it has [default: 10]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "tls", conflicts_with = "file")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "tls", conflicts_with_all = ["file", "books"])]
     pub peers: Option<String>,
     /// How many days the certificates are valid
     #[arg(long, allow_negative_numbers = true, value_name = "DAYS", default_value_t = MEMBER_DAYS, requires = "tls")]
-    #[arg(value_parser = number::<u32>(1..=3_650), conflicts_with = "file")]
+    #[arg(value_parser = number::<u32>(1..=3_650), conflicts_with_all = ["file", "books"])]
     pub days: u32,
 }
 

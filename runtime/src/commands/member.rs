@@ -6,7 +6,7 @@ use bazaar_protocol::id::PeerId;
 use bazaar_runtime::{
     config::{
         Address, BazaarConfig, Listen, Member as MemberConfig, RawConfig,
-        ledger::{LedgerId, LedgerProcess, LedgerStore},
+        ledger::{LedgerId, LedgerProcess},
         run_dir::{self, ledger_dir, peer_dir, store_dir},
     },
     network::{directory::is_wildcard, host::Host, settings::Settings},
@@ -14,13 +14,14 @@ use bazaar_runtime::{
         eavesdroppers::warn_of_eavesdroppers,
         ledger_driver::{self, LedgerDriverConfig},
         peer_driver::{self, HostContext},
+        replica_driver::{self, Keeping},
         report::{Event, Form, Names, ProcessEvent},
         supervise::Process,
     },
     store::{LedgerOptions, SledLedger},
     system::{limits, signals::stop_signal},
     tls::Identity,
-    tools::access::{credentials_of, key_of, ledger_addresses},
+    tools::access::{books_in_etcd, credentials_of, key_of, ledger_addresses},
 };
 
 use tracing_subscriber::{
@@ -60,16 +61,18 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         dir,
     };
     let options = ledger_options(&config);
-    match &config.ledger().store {
-        LedgerStore::Sled => block_on(async {
+    match books_in_etcd(&config)?.zip(config.ledger().etcd().map(|etcd| etcd.history)) {
+        None => block_on(async {
             let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
             let open = |dir: &Path| SledLedger::open(store_dir(dir), options);
             Ok(ledger_driver::run_ledger(set_up, open, stop).await?)
         })?,
-        LedgerStore::Etcd(_) => {
-            return Err(Failure::Stuck(
-                "this version cannot keep the books in etcd yet: use store = \"sled\"".to_owned(),
-            ));
+        Some((store, history)) => {
+            let keeping = Keeping { snapshot_every: config.ledger().snapshot_every, history };
+            block_on(async {
+                let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
+                Ok(replica_driver::run_replica(set_up, store, keeping, stop).await?)
+            })?;
         }
     }
     Ok(ExitCode::SUCCESS)

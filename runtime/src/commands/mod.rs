@@ -17,17 +17,18 @@ use std::{
     process::ExitCode,
 };
 
+use bazaar_etcd::cluster::ClusterError;
 use bazaar_runtime::{
-    config::ConfigError,
     config::run_dir::RunDirError,
+    config::{ConfigError, RawConfig},
     processes::{ledger_driver::LedgerDriverError, peer_driver::PeerDriverError, supervise::RunError},
-    store::{StoreError, witness::Gone},
+    store::{StoreError, etcd::InitError, witness::Gone},
     system::{
         files::create_whole,
         limits::LimitError,
         output::{self, OutputError, Reader},
     },
-    tools::access::AccessError,
+    tools::access::{AccessError, books_in_etcd},
 };
 use clap::CommandFactory as _;
 use thiserror::Error;
@@ -52,6 +53,12 @@ pub enum Failure {
     /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
+    /// No books were made in etcd.
+    #[error(transparent)]
+    Books(#[from] InitError),
+    /// The run's own cluster of etcd does not start.
+    #[error(transparent)]
+    Etcd(#[from] ClusterError),
     /// What was to be printed or written is lost.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -93,6 +100,8 @@ impl Failure {
             | Failure::Ledger(_)
             | Failure::Peer(_)
             | Failure::Usage(_)
+            | Failure::Books(_)
+            | Failure::Etcd(_)
             | Failure::Output(_)
             | Failure::Limit(_)
             | Failure::Stuck(_)
@@ -115,6 +124,8 @@ impl Failure {
             | Failure::Run(_)
             | Failure::Ledger(_)
             | Failure::Peer(_)
+            | Failure::Books(_)
+            | Failure::Etcd(_)
             | Failure::Output(_)
             | Failure::Limit(_)
             | Failure::Stuck(_)
@@ -178,6 +189,9 @@ fn man(flags: &Man) -> Result<ExitCode, Failure> {
 }
 
 fn init(flags: &Init) -> Result<ExitCode, Failure> {
+    if let Some(file) = &flags.books {
+        return init_books(file);
+    }
     let text = bazaar_runtime::config::init_text();
     match &flags.file {
         None => {
@@ -199,6 +213,19 @@ fn init(flags: &Init) -> Result<ExitCode, Failure> {
             print(&format!("wrote {file}; now: bazaar run --config {file}\n"))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes empty books in etcd.
+fn init_books(file: &Path) -> Result<ExitCode, Failure> {
+    let config = RawConfig::read(file)?.check()?;
+    let store = books_in_etcd(&config)?.ok_or_else(|| {
+        let right = "its books are made when its ledger starts, on the disk there; only those in etcd are made before, with \
+                     store = \"etcd\" under [ledger] and its endpoints under [ledger.etcd]";
+        Failure::Usage(format!("{}: {right}", file.display()))
+    })?;
+    block_on(async { Ok(store.init().await?) })?;
+    print(&format!("made empty books below {} in etcd\n", store.prefix()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,12 +10,13 @@ use bazaar_runtime::{
     config::run_dir::{self, Fresh, RunDir, config_file},
     config::{BazaarConfig, ConfigError, RawConfig},
     processes::{
+        own_etcd::OwnEtcd,
         report::{Event, Form, Names, ProcessEvent, say},
         supervise::{self, Plan, RunError, Supervised, shares},
     },
     schema::Schema as _,
     system::{limits, output},
-    tools::access::Run as RunAccess,
+    tools::access::{Run as RunAccess, books_in_etcd},
 };
 use serde_json::json;
 
@@ -57,11 +58,11 @@ fn run_in(dir: &Path, file: Option<RawConfig>, flags: &Run) -> Ended {
         overlay(raw, flags)?;
         seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))
     };
-    let taken = match RunDir::take(dir, file, ask, |config| admit(config, flags, dir)) {
+    let mut taken = match RunDir::take(dir, file, ask, |config| admit(config, flags, dir)) {
         Ok(taken) => taken,
         Err(failure) => return Ended { result: Err(failure), is_nothing: true },
     };
-    let ended = run_taken(dir, &taken, flags);
+    let ended = run_taken(dir, &mut taken, flags);
     if ended.is_nothing {
         taken.discard();
     }
@@ -85,7 +86,45 @@ fn shares_of(config: &BazaarConfig, flags: &Run) -> Vec<Vec<PeerId>> {
     shares(config.peers(), flags.processes.map_or(usize::MAX, |processes| processes as usize))
 }
 
-fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
+/// Starts the run's own cluster of etcd if it is to have one, and makes the books if they are in etcd and the run is new.
+async fn prepare_books(taken: &mut RunDir, flags: &Run) -> Result<Option<OwnEtcd>, Failure> {
+    let has_own = OwnEtcd::is_in(taken.path());
+    let own = match (taken.is_new(), flags.etcd, taken.config().ledger().etcd()) {
+        (true, true, Some(_)) => {
+            return Err(Failure::Usage(
+                "--etcd starts a cluster of the run's own, and [ledger.etcd] names another: leave one of them out"
+                    .to_owned(),
+            ));
+        }
+        (false, true, _) if !has_own => {
+            let what = "--etcd: this run has kept its books somewhere else from its beginning; give another --dir";
+            return Err(Failure::Usage(what.to_owned()));
+        }
+        (true, true, None) => {
+            let own = OwnEtcd::start(taken.path()).await?;
+            let settings = own.settings(taken.config().ledger())?;
+            taken.set_ledger(settings)?;
+            Some(own)
+        }
+        (false, _, _) if has_own => Some(OwnEtcd::start(taken.path()).await?),
+        (true | false, true | false, _) => None,
+    };
+    if let Some(store) = books_in_etcd(taken.config())?.filter(|_| taken.is_new()) {
+        store.init().await?;
+    }
+    Ok(own)
+}
+
+fn run_taken(dir: &Path, taken: &mut RunDir, flags: &Run) -> Ended {
+    let restart_after = flags.restart_after.0;
+    let mut own = None;
+    let result = block_on(async {
+        own = prepare_books(taken, flags).await?;
+        Ok(())
+    });
+    if let Err(failure) = result {
+        return Ended { result: Err(failure), is_nothing: taken.is_new() };
+    }
     let config = taken.config();
     let form = flags.shown.form();
     let plan = Plan {
@@ -96,7 +135,7 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
         shares: shares_of(config, flags),
         length: flags.length,
         purchases: flags.purchases,
-        restart_after: flags.restart_after.0,
+        restart_after,
         form,
         filter: flags.shown.filter(),
         names: Names::of(config),
@@ -119,7 +158,15 @@ fn run_taken(dir: &Path, taken: &RunDir, flags: &Run) -> Ended {
     }
     let mut is_nothing = false;
     let result = block_on(async {
-        let (ended, result) = supervise::supervise(&plan, &mut |event| show(event), std::future::pending()).await;
+        let mut tell = |event: &Event| show(event);
+        let supervised = supervise::supervise(&plan, &mut tell, std::future::pending());
+        let (ended, result) = match &mut own {
+            None => supervised.await,
+            Some(own) => tokio::select! {
+                ended = supervised => ended,
+                never = own.keep(restart_after, show) => match never {},
+            },
+        };
         let summary = Summary::of(taken.path(), config, &ended).await;
         let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
         is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);

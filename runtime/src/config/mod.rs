@@ -37,7 +37,7 @@ use self::{
     document::{Section, Table},
     ledger::{LedgerSettings, LedgerStore},
 };
-use crate::{config::picture::Label, tls::certificate::Serial};
+use crate::{config::picture::Label, network::hello::RunId, tls::certificate::Serial};
 
 /// The file that a configuration is read from when none is named.
 pub const DEFAULT_FILE: &str = "bazaar.toml";
@@ -748,6 +748,12 @@ impl BazaarConfig {
         BazaarConfig { tls: Some(tls), ..self }
     }
 
+    /// The same with its books somewhere else, and other processes that keep them.
+    #[must_use]
+    pub fn with_ledger(self, ledger: LedgerSettings) -> BazaarConfig {
+        BazaarConfig { ledger, ..self }
+    }
+
     /// The run's secret, if it has one yet.
     #[must_use]
     pub fn key(&self) -> Option<&Key> {
@@ -825,6 +831,15 @@ impl BazaarConfig {
         let digest = blake3::derive_key("trading post: where in etcd the books of a run are", self.key?.as_bytes());
         let of_run: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Some(format!("/bazaar/{}-{of_run}/", self.name))
+    }
+
+    /// Whose books these are, as a store says it that could hold others' as well. It follows from the key, which no two runs
+    /// have in common; all members of a run have it. `None` where there is no key yet.
+    #[must_use]
+    pub fn books_id(&self) -> Option<RunId> {
+        let digest = blake3::derive_key("trading post: whose books in etcd are", self.key?.as_bytes());
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        Some(RunId(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
     }
 
     /// The ledger machine's configuration. Its secret is that of the key; see [`BazaarConfig::ensure_key`].

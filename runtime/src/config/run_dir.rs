@@ -27,7 +27,7 @@ use thiserror::Error;
 use crate::{
     config::{
         BazaarConfig, ConfigError, Key, RawConfig, TlsSettings,
-        ledger::{LedgerId, MOST_LEDGERS},
+        ledger::{LedgerId, LedgerSettings, MOST_LEDGERS},
     },
     system::{files::replace_whole, process::ProcessMark},
     tls::certificate::Serial,
@@ -205,6 +205,15 @@ impl RunDir {
     /// When its configuration cannot be written.
     pub fn set_tls(&mut self, tls: TlsSettings) -> Result<(), RunDirError> {
         self.config = self.config.clone().with_tls(tls);
+        leave_config(&self.path, &self.config)
+    }
+
+    /// Has the run's books kept somewhere else, and by other processes.
+    ///
+    /// # Errors
+    /// When its configuration cannot be written.
+    pub fn set_ledger(&mut self, ledger: LedgerSettings) -> Result<(), RunDirError> {
+        self.config = self.config.clone().with_ledger(ledger);
         leave_config(&self.path, &self.config)
     }
 
@@ -485,6 +494,12 @@ fn forget_processes(run: &Path, peers: u32) {
         // It need not be there.
         let _ = fs::remove_file(file);
     }
+}
+
+/// The directory of a cluster of etcd that a run has of its own ([`crate::processes::own_etcd`]), within the run's.
+#[must_use]
+pub fn etcd_dir(run: &Path) -> PathBuf {
+    run.join("etcd")
 }
 
 /// The directory of a process of the ledger within its run's.

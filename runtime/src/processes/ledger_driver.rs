@@ -33,7 +33,7 @@ use crate::{
         directory::is_wildcard,
         hello::Credentials,
         ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
-        service::LedgerRefusal,
+        service::{Hand, LedgerRefusal},
         settings::Settings,
     },
     processes::{
@@ -50,7 +50,7 @@ use crate::{
 };
 
 /// How many jobs may wait for the machine. When no more fit, callers wait.
-const JOBS: usize = 1_024;
+pub(super) const JOBS: usize = 1_024;
 
 /// Why the ledger cannot start or continue.
 #[derive(Debug, Error)]
@@ -64,6 +64,20 @@ pub enum LedgerDriverError {
     /// A peer has seen durable records that the store does not hold.
     #[error(transparent)]
     Gone(#[from] Gone),
+    /// The store in etcd held more a while ago than it does now.
+    #[error(
+        "acknowledged records are gone: {prefix} in etcd held epoch {} and {} records, and now holds epoch {} and {} \
+         records. The cluster was restored from a backup, or another one answers in its place",
+        seen.epoch, seen.head, holds.epoch, holds.head
+    )]
+    Shrunk {
+        /// The store's prefix.
+        prefix: String,
+        /// What this process has seen there.
+        seen: HighWaterMark,
+        /// What is there.
+        holds: HighWaterMark,
+    },
     /// The note of what is gone cannot be read, written or removed.
     #[error(transparent)]
     Note(#[from] StoreError),
@@ -129,7 +143,7 @@ pub trait LedgerStore: Store<Error: Error + Send + Sync + 'static> + Send + 'sta
 
 impl<S: Store<Error: Error + Send + Sync + 'static> + Send + 'static> LedgerStore for S {}
 
-fn failed(error: impl Error + Send + Sync + 'static) -> LedgerDriverError {
+pub(super) fn failed(error: impl Error + Send + Sync + 'static) -> LedgerDriverError {
     LedgerDriverError::Store(Box::new(error))
 }
 
@@ -138,6 +152,97 @@ fn ordering_of<S: Store>(store: &S) -> Result<Option<Ordering>, S::Error> {
     let batches = store.batches(Position(0), store.tail().status.head)?;
     let first = batches.first().and_then(|batch| batch.records.first());
     Ok(first.and_then(|record| if let Entry::Claimed { ordering, .. } = record.entry { Some(ordering) } else { None }))
+}
+
+/// What a process of a ledger has of its own, whatever it keeps the books in: its directory, its log, and the network side.
+pub(super) struct Desk {
+    pub(super) id: LedgerId,
+    pub(super) dir: PathBuf,
+    pub(super) log: Log,
+    pub(super) ledger: LedgerConfig,
+    ordering: Ordering,
+    names: Arc<Names>,
+    form: Form,
+    network: Network,
+}
+
+/// How it is reached.
+struct Network {
+    listen: String,
+    address: Option<String>,
+    peers: u32,
+    credentials: Credentials,
+    settings: Settings,
+}
+
+impl Desk {
+    /// Makes the directory, if it is not there, and opens the log in it.
+    pub(super) fn open(config: LedgerDriverConfig) -> Result<Desk, LedgerDriverError> {
+        let LedgerDriverConfig { id, dir, listen, address, ledger, ordering, peers, credentials, settings, form } =
+            config;
+        let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
+        std::fs::create_dir_all(&dir).map_err(files)?;
+        let log = Log::open(&dir.join("log"), id.to_string()).map_err(files)?;
+        let network = Network { listen, address, peers, credentials, settings };
+        Ok(Desk { id, dir, log, ledger, ordering, names: Arc::default(), form, network })
+    }
+
+    /// Says something on standard output and in the log.
+    pub(super) fn say(&self, what: ProcessEvent) {
+        let event = Event::now(what);
+        self.form.print(&self.names, &event);
+        self.log.write(&self.names, event);
+    }
+
+    /// Compares the books with the note in the directory, and their order with the configured one.
+    pub(super) fn compare(&self, holds: HighWaterMark, order: Option<Ordering>) -> Result<(), LedgerDriverError> {
+        check_note(&self.dir, holds)?;
+        let configured = self.ordering;
+        if let Some(books) = order.filter(|books| *books != configured) {
+            self.say(ProcessEvent::OrderingDiffers { books, configured });
+        }
+        Ok(())
+    }
+
+    /// Listens, leaves the address and the process's id in the directory, and says that it serves these records.
+    pub(super) async fn serve(
+        &self,
+        jobs: mpsc::Sender<LedgerJob>,
+        access: StoreAccess,
+        records: Position,
+    ) -> Result<LedgerServer, LedgerDriverError> {
+        let Network { listen, address, peers, credentials, settings } = &self.network;
+        let failed = |error| LedgerDriverError::Listen { address: listen.clone(), error };
+        let is_encrypted = credentials.tls.is_some();
+        let server = LedgerServer::listen(&**listen, credentials.clone(), *settings, *peers, jobs, access).await;
+        let server = server.map_err(failed)?;
+        warn_of_eavesdroppers(&Process::Ledger(self.id), server.address(), is_encrypted);
+        if is_wildcard(server.address(), address.as_deref()).await {
+            return Err(LedgerDriverError::Wildcard(address.as_ref().unwrap_or(listen).clone()));
+        }
+        let served = address.clone().unwrap_or_else(|| server.address().to_string());
+        let files = |error| LedgerDriverError::Files { dir: self.dir.clone(), error };
+        leave_address(&self.dir, &served).map_err(files)?;
+        ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&self.dir))).map_err(files)?;
+        let ready = ProcessEvent::LedgerReady { process: self.id.to_string(), address: served, records: records.0 };
+        self.say(ready);
+        Ok(server)
+    }
+
+    /// Says that somebody does something to this process, and answers once the log says it.
+    pub(super) fn on_hand(&self, hand: Hand, reply: oneshot::Sender<()>) {
+        self.say(ProcessEvent::by_hand(Process::Ledger(self.id), hand));
+        once_written(move || {
+            let _ = reply.send(());
+        });
+    }
+
+    /// Leaves a note of what is missing, which keeps the next start from going on without it.
+    pub(super) fn note(&self, gone: &Gone) {
+        if let Err(error) = witness::note(&self.dir, gone) {
+            tracing::error!("cannot leave a note of what is missing: {error}");
+        }
+    }
 }
 
 /// Keeps the books in the store that `open` opens in the ledger's directory, until told to stop.
@@ -149,56 +254,21 @@ pub async fn run_ledger<S: LedgerStore>(
     open: impl FnOnce(&Path) -> Result<S, S::Error>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LedgerDriverError> {
-    let LedgerDriverConfig {
-        id,
-        dir,
-        listen: listen_at,
-        address,
-        ledger,
-        ordering: configured,
-        peers,
-        credentials,
-        settings,
-        form,
-    } = config;
-    let files = |error| LedgerDriverError::Files { dir: dir.clone(), error };
-    std::fs::create_dir_all(&dir).map_err(files)?;
-    let log = Log::open(&dir.join("log"), id.to_string()).map_err(files)?;
-    let names = Arc::new(Names::default());
-    let say = |log: &Log, what| {
-        let event = Event::now(what);
-        form.print(&names, &event);
-        log.write(&names, event);
-    };
-
-    let store = open(&dir).map_err(failed)?;
+    let desk = Desk::open(config)?;
+    let store = open(&desk.dir).map_err(failed)?;
     if let Some(what) = store.cut_off() {
-        say(&log, ProcessEvent::LogCut { what });
+        desk.say(ProcessEvent::LogCut { what });
     }
-    let tail = store.tail();
-    check_note(&dir, tail.status.seen(ledger.secret))?;
-    if let Some(books) = ordering_of(&store).map_err(failed)?.filter(|books| *books != configured) {
-        say(&log, ProcessEvent::OrderingDiffers { books, configured });
-    }
+    let (tail, ledger) = (store.tail(), desk.ledger);
+    desk.compare(tail.status.seen(ledger.secret), ordering_of(&store).map_err(failed)?)?;
     let (machine, effects) = Ledger::recover(ledger, tail);
     let (jobs, mut waiting) = mpsc::channel(JOBS);
-    let listen = |error| LedgerDriverError::Listen { address: listen_at.clone(), error };
     let status = watch::Sender::new(machine.status());
     let access = StoreAccess::Sole { status: status.subscribe(), secret: ledger.secret };
-    let is_encrypted = credentials.tls.is_some();
-    let server = LedgerServer::listen(&*listen_at, credentials, settings, peers, jobs, access).await.map_err(listen)?;
-    warn_of_eavesdroppers(&Process::Ledger(id), server.address(), is_encrypted);
-    if is_wildcard(server.address(), address.as_deref()).await {
-        return Err(LedgerDriverError::Wildcard(address.unwrap_or(listen_at)));
-    }
-    let served = address.unwrap_or_else(|| server.address().to_string());
-    leave_address(&dir, &served).map_err(files)?;
-    ProcessMark::of_this().and_then(|this| this.leave(&pid_file(&dir))).map_err(files)?;
-    say(&log, ProcessEvent::LedgerReady { process: id.to_string(), address: served, records: tail.status.head.0 });
+    let _server = desk.serve(jobs, access, tail.status.head).await?;
 
     let mut driver = LedgerDriver {
-        dir,
-        log,
+        desk,
         machine,
         status,
         committer: Committer::start(store),
@@ -214,12 +284,7 @@ pub async fn run_ledger<S: LedgerStore>(
             job = waiting.recv() => {
                 // The server holds a sender for as long as this loop runs.
                 match job {
-                    Some(LedgerJob::Hand { hand, reply }) => {
-                        say(&driver.log, ProcessEvent::by_hand(Process::Ledger(id), hand));
-                        once_written(move || {
-                            let _ = reply.send(());
-                        });
-                    }
+                    Some(LedgerJob::Hand { hand, reply }) => driver.desk.on_hand(hand, reply),
                     Some(LedgerJob::Call { call, reply }) => driver.on_call(call, reply)?,
                     Some(LedgerJob::Log { from, reply }) => driver.on_log(from, reply),
                     // Its own directory is all there is.
@@ -243,8 +308,7 @@ pub async fn run_ledger<S: LedgerStore>(
 }
 
 struct LedgerDriver<E> {
-    dir: PathBuf,
-    log: Log,
+    desk: Desk,
     machine: Ledger,
     /// Its durable state, which every connected peer is told.
     status: watch::Sender<LedgerStatus>,
@@ -281,7 +345,7 @@ impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
 
     fn fence(&self) -> Fence {
         let (status, live) = (self.machine.status(), self.machine.is_lease_active());
-        Fence { status, live, trouble: self.log.trouble() }
+        Fence { status, live, trouble: self.desk.log.trouble() }
     }
 
     fn new_id(&mut self) -> CallId {
@@ -346,9 +410,7 @@ impl<E: Error + Send + Sync + 'static> LedgerDriver<E> {
                 }
                 LedgerEffect::Fail(fault) => {
                     let gone = Gone(fault);
-                    if let Err(error) = witness::note(&self.dir, &gone) {
-                        tracing::error!("cannot leave a note of what is missing: {error}");
-                    }
+                    self.desk.note(&gone);
                     return Err(gone.into());
                 }
             }

@@ -125,6 +125,18 @@ pub enum ProcessEvent {
         /// What was cut off, as a sentence.
         what: String,
     },
+    /// The store that the processes of the ledger share does not answer one of them, or declines to write.
+    StoreTroubled {
+        /// The process: `the ledger` or, where it has several, such as `ledger 2`.
+        process: String,
+        /// What is wrong, and what to do about it where that is known.
+        what: String,
+    },
+    /// It does again.
+    StoreWell {
+        /// The process: `the ledger` or, where it has several, such as `ledger 2`.
+        process: String,
+    },
     /// The configuration asks for another order than the books were opened with; the books win (SPEC C5).
     OrderingDiffers {
         /// The order in which the books are kept.
@@ -197,6 +209,8 @@ impl ProcessEvent {
             | ProcessEvent::TradeDoubtful { .. }
             | ProcessEvent::LedgerReady { .. }
             | ProcessEvent::LogCut { .. }
+            | ProcessEvent::StoreTroubled { .. }
+            | ProcessEvent::StoreWell { .. }
             | ProcessEvent::OrderingDiffers { .. } => {}
         }
         self
@@ -458,6 +472,8 @@ fn process_text(event: &ProcessEvent) -> String {
             format!("{process} serves at {address}, {}", counted(*records, "record"))
         }
         ProcessEvent::LogCut { what } => format!("the ledger cut off what was never acknowledged: {what}"),
+        ProcessEvent::StoreTroubled { process, what } => format!("the store of {process} is in trouble: {what}"),
+        ProcessEvent::StoreWell { process } => format!("the store of {process} is well again"),
         ProcessEvent::OrderingDiffers { books, configured } => format!(
             "the books were opened with the order {0} and keep it; the configuration asks for {1}: write \
              terms.ordering = \"{0}\" there, or give another --dir",
@@ -507,13 +523,16 @@ fn style_of(what: &What) -> Style {
             | Note::LedgerHeard => Style::new(),
         },
         What::Process(event) => match event {
-            ProcessEvent::ProcessDied { .. } | ProcessEvent::Failed { .. } | ProcessEvent::LogCut { .. } => {
-                colour(AnsiColor::Red).bold()
-            }
+            ProcessEvent::ProcessDied { .. }
+            | ProcessEvent::Failed { .. }
+            | ProcessEvent::LogCut { .. }
+            | ProcessEvent::StoreTroubled { .. } => colour(AnsiColor::Red).bold(),
             ProcessEvent::Paused { .. } | ProcessEvent::LinkCut { .. } | ProcessEvent::AskedToResign { .. } => {
                 colour(AnsiColor::Magenta).bold()
             }
-            ProcessEvent::Resumed { .. } | ProcessEvent::LinkHealed { .. } => Style::new().bold(),
+            ProcessEvent::Resumed { .. } | ProcessEvent::LinkHealed { .. } | ProcessEvent::StoreWell { .. } => {
+                Style::new().bold()
+            }
             ProcessEvent::TradeDoubtful { .. } | ProcessEvent::OrderingDiffers { .. } => colour(AnsiColor::Red),
             ProcessEvent::RunStarted { .. } | ProcessEvent::Restarting { .. } => Style::new().bold(),
             ProcessEvent::ProcessStarted { .. } | ProcessEvent::LedgerReady { .. } => Style::new(),

@@ -94,6 +94,8 @@ fn process_events() -> Vec<ProcessEvent> {
             records: 1_836,
         },
         ProcessEvent::LogCut { what: "half a record".to_owned() },
+        ProcessEvent::StoreTroubled { process: process(), what: "etcd does not answer".to_owned() },
+        ProcessEvent::StoreWell { process: process() },
         ProcessEvent::OrderingDiffers { books: Ordering::Stable, configured: Ordering::SmallestOpen },
         ProcessEvent::Paused { process: process() },
         ProcessEvent::Resumed { process: process() },
@@ -245,7 +247,10 @@ fn lines_for_the_screen_fit_in_80_columns() {
                 | Note::BooksRefused { .. }
         ),
         What::Process(event) => {
-            matches!(event, ProcessEvent::OrderingDiffers { .. } | ProcessEvent::LogCut { .. })
+            matches!(
+                event,
+                ProcessEvent::OrderingDiffers { .. } | ProcessEvent::LogCut { .. } | ProcessEvent::StoreTroubled { .. }
+            )
         }
     };
     let hosts = || (0..125).map(|nth| PeerId(4 * nth)).collect();

@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
+use bazaar_etcd::{Client, SettingsError};
 use bazaar_protocol::{
     books::{Books, BooksError},
     id::{PeerId, Position},
+    ledger::replica::Found,
     record::Batch,
 };
 use thiserror::Error;
@@ -29,7 +31,9 @@ use crate::{
     },
     processes::supervise::Process,
     store::{
-        Intact, StoreError, examine, read_acknowledged,
+        Intact, StoreError,
+        etcd::{EtcdStore, Looked, ReadError},
+        examine, read_acknowledged,
         witness::{self, Gone, Witness},
     },
     system::output::complain,
@@ -58,6 +62,21 @@ pub enum AccessError {
     /// This machine lacks the certificate without which no process of the run answers.
     #[error("the run can only be asked with the tools' certificate: {0}")]
     Tools(Arc<CertificateFileError>),
+    /// The cluster that the books are in cannot be turned to with what the configuration says.
+    #[error("[ledger.etcd]: {0}")]
+    Etcd(#[from] SettingsError),
+    /// The books in etcd cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] ReadError),
+    /// A snapshot has taken the place of the first records.
+    #[error(
+        "the first records of {prefix} in etcd are gone: a snapshot has taken their place, and [ledger.etcd] history says \
+        how many are kept below it; the books cannot be audited from their beginning any more"
+    )]
+    Shortened {
+        /// The store's prefix.
+        prefix: String,
+    },
     /// The ledger's process cannot be reached: the run has ended, or the ledger is down.
     #[error("the ledger of this run cannot be reached ({0}): the run has ended, or its ledger is down")]
     LedgerDown(String),
@@ -86,11 +105,14 @@ impl AccessError {
     pub fn is_damage(&self) -> bool {
         match self {
             AccessError::Store(error) => error.is_damage(),
+            AccessError::Cluster(error) => error.is_damage(),
             AccessError::Books(_) => true,
             AccessError::RunDir(_)
             | AccessError::NoKey
             | AccessError::Certificates(_)
             | AccessError::Tools(_)
+            | AccessError::Etcd(_)
+            | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. } => false,
@@ -118,6 +140,36 @@ pub fn credentials_of(
     let load = |tls: &TlsSettings| CertificateDir::at(&tls.dir).load(credentials.run, members, &tls.revoked);
     let tls = config.tls().map(load).transpose()?;
     Ok(Credentials { tls, ..credentials })
+}
+
+/// The books of a run that keeps them in etcd; `None` for one that does not. Nothing is connected to yet.
+///
+/// # Errors
+/// When the configuration has no key, or what it names to get into the cluster is missing or wrong.
+pub fn books_in_etcd(config: &BazaarConfig) -> Result<Option<EtcdStore>, AccessError> {
+    let Some(etcd) = config.ledger().etcd() else { return Ok(None) };
+    let (prefix, run) = config.etcd_prefix().zip(config.books_id()).ok_or(AccessError::NoKey)?;
+    let client = Client::new(&etcd.client()?)?;
+    Ok(Some(EtcdStore::new(client, &prefix, run, config.limits())))
+}
+
+/// The whole log of a run whose books are in etcd, as far as it reached when this was called.
+///
+/// # Errors
+/// When it cannot be read, or a snapshot has taken the place of its beginning.
+pub async fn log_in_etcd(store: &EtcdStore) -> Result<Vec<Batch>, AccessError> {
+    let Looked { found, .. } = store.look().await?;
+    let Found::Tail(tail) = found else { return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into()) };
+    let mut log: Vec<Batch> = Vec::new();
+    loop {
+        let from = log.last().map_or(Position(0), Batch::end);
+        if from >= tail.status.head {
+            return Ok(log);
+        }
+        let more = store.batches(from, tail.status.head).await?;
+        let more = more.filter(|more| !more.is_empty());
+        log.extend(more.ok_or_else(|| AccessError::Shortened { prefix: store.prefix() })?);
+    }
 }
 
 /// What proves that a process knows the key of the run that `config` describes, and no more.
@@ -242,6 +294,9 @@ impl Run {
             | AccessError::NoKey
             | AccessError::Certificates(_)
             | AccessError::Tools(_)
+            | AccessError::Etcd(_)
+            | AccessError::Cluster(_)
+            | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. }
@@ -433,7 +488,7 @@ impl Run {
         Err(why)
     }
 
-    /// The whole log, from the running ledger, or else from the files of its store; and whether that is all that was ever
+    /// The whole log, from etcd if it is there, from the running ledger, or else from the files of its store; and whether that is all that was ever
     /// acknowledged.
     ///
     /// # Errors
@@ -441,6 +496,9 @@ impl Run {
     pub async fn log(&self) -> Result<RunLog, AccessError> {
         // First: nobody has seen more than what is in the log afterwards.
         let witnesses = self.witnesses()?;
+        if let Some(store) = books_in_etcd(&self.config)? {
+            return Ok(RunLog::new(self, log_in_etcd(&store).await?, &witnesses));
+        }
         let batches = match self.ledger().await {
             Ok(ledger) => read_log(&ledger).await?,
             Err(error) if self.is_at_rest(&error) => read_acknowledged(&self.store())?,
@@ -455,6 +513,11 @@ impl Run {
     /// When nothing can be read.
     pub async fn remains(&self) -> Result<(RunLog, Intact), AccessError> {
         let witnesses = self.witnesses()?;
+        if let Some(store) = books_in_etcd(&self.config)? {
+            let batches = log_in_etcd(&store).await?;
+            let records = witness::mark_of(&batches).head;
+            return Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }));
+        }
         match self.ledger().await {
             Ok(ledger) => {
                 let batches = read_log(&ledger).await?;
@@ -474,8 +537,7 @@ impl Run {
     fn is_at_rest(&self, why: &AccessError) -> bool {
         let is_silent =
             matches!(why, AccessError::LedgerDown(_)) || matches!(why, AccessError::Tools(_)) && !self.lives_here();
-        // What is in etcd is read through the ledger.
-        is_silent && self.config.ledger().etcd().is_none()
+        is_silent
     }
 
     /// Whether the ledger's store, whose process is down, lacks what was acknowledged. Of a store in etcd, nobody knows.

@@ -41,6 +41,17 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether what is there is not what was written, rather than out of reach.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            ReadError::Damaged { .. } | ReadError::Unfoldable { .. } => true,
+            ReadError::Unanswered { .. } | ReadError::NotHeld { .. } => false,
+        }
+    }
+}
+
 /// Why something was not written, or is not known to be. Everything that fails like this may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {

@@ -1,0 +1,608 @@
+//! One of the processes of a ledger whose books are in etcd (SPEC J3): the pure machine, the store, and the network side.
+//!
+//! Whatever is asked of the store is a task of its own, which reports to the one loop that feeds the machine. At most one
+//! look or append is under way; reads are, as many as were called for; and beside them a watch, and what keeps the store
+//! small.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bazaar_protocol::{
+    id::{PeerId, Position},
+    ledger::{
+        CallId, LedgerCall, LedgerReply, Word,
+        compaction::{Compaction, CompactionEffect, CompactionInput},
+        replica::{Found, Outcome, Replica, ReplicaEffect, ReplicaFault, ReplicaInput},
+    },
+    record::Batch,
+    snapshot::ChunkId,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    network::{
+        directory::{Directory, Registration},
+        ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
+        service::LedgerRefusal,
+        settings::Backoff,
+        task::{Task, lock},
+    },
+    processes::{
+        ledger_driver::{Desk, JOBS, LedgerDriverConfig, LedgerDriverError, failed},
+        report::ProcessEvent,
+    },
+    store::{
+        etcd::{Base, EtcdStore, Looked, Pauses, ReadError, Registered, Seen},
+        witness::Gone,
+    },
+};
+
+/// How long a tool that asks for the state of the fence waits for the store. After that it is told what was known last.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How often a registration is tried while others change what is known of the peer.
+const REGISTERED_WITHIN: usize = 5;
+
+/// How a store is kept small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// After how many records a snapshot takes the place of those below it.
+    pub snapshot_every: u64,
+    /// How many of these are kept nevertheless.
+    pub history: u64,
+}
+
+/// Keeps the books in etcd, together with the ledger's other processes, until told to stop. While the store does not
+/// answer it waits, and so do its callers.
+///
+/// # Errors
+/// See [`LedgerDriverError`]. No error loses anything that was acknowledged.
+pub async fn run_replica(
+    config: LedgerDriverConfig,
+    store: EtcdStore,
+    keeping: Keeping,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), LedgerDriverError> {
+    let desk = Desk::open(config)?;
+    let (say, mut heard) = mpsc::unbounded_channel();
+    let (jobs, mut waiting) = mpsc::channel(JOBS);
+    let opened = tokio::select! {
+        opened = open(&desk, &store) => opened?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let server = desk.serve(jobs, StoreAccess::Shared, opened).await?;
+    let (machine, effects) = Replica::start(desk.ledger);
+    let watching = Task::spawn(watch_all(store.clone(), say.clone()));
+    let mut driver = ReplicaDriver {
+        desk,
+        machine,
+        asker: Asker { store, say },
+        server,
+        calls: BTreeMap::new(),
+        next_id: CallId(0),
+        lease: None,
+        unknown: None,
+        blind: Some(Instant::now()),
+        registered: Arc::default(),
+        compaction: Compaction::every(keeping.snapshot_every),
+        keeping,
+        bases: Bases::default(),
+        trouble: None,
+        space: None,
+        _watching: watching,
+    };
+    driver.carry_out(effects)?;
+    loop {
+        tokio::select! {
+            job = waiting.recv() => match job {
+                Some(job) => driver.on_job(job)?,
+                // The server holds a sender for as long as this loop runs.
+                None => return Ok(()),
+            },
+            // The driver holds a sender, too.
+            Some(told) = heard.recv() => driver.on_told(told)?,
+            () = sleep_until(driver.lease.unwrap_or_else(Instant::now)), if driver.lease.is_some() => {
+                driver.lease = None;
+                driver.feed(ReplicaInput::LeaseFired)?;
+            }
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+/// Waits until the store answers, and compares what it holds with what is known in the process's directory. Returns how
+/// many records there are.
+async fn open(desk: &Desk, store: &EtcdStore) -> Result<Position, LedgerDriverError> {
+    let looking = store.look_until_answered(Pauses::default());
+    let mut looking = std::pin::pin!(looking);
+    let looked = match timeout(GLANCE, &mut looking).await {
+        Ok(looked) => looked,
+        Err(_) => {
+            desk.say(troubled(desk, store.trouble().unwrap_or_else(|| SILENT.to_owned())));
+            let looked = looking.await;
+            desk.say(ProcessEvent::StoreWell { process: desk.id.to_string() });
+            looked
+        }
+    };
+    let Found::Tail(tail) = looked.found else { return Err(not_held(store, looked.found)) };
+    let ordering = loop {
+        match store.ordering().await {
+            Ok(ordering) => break ordering,
+            Err(ReadError::Unanswered { .. }) => sleep(Pauses::default().longest).await,
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    desk.compare(tail.status.seen(desk.ledger.secret), ordering)?;
+    Ok(tail.status.head)
+}
+
+const SILENT: &str = "etcd does not answer";
+
+fn troubled(desk: &Desk, what: String) -> ProcessEvent {
+    ProcessEvent::StoreTroubled { process: desk.id.to_string(), what }
+}
+
+fn not_held(store: &EtcdStore, found: Found) -> LedgerDriverError {
+    failed(ReadError::NotHeld { prefix: store.prefix(), found })
+}
+
+/// What a task has to tell.
+enum Told {
+    Looked(Looked),
+    Settled(Outcome),
+    /// What was to be read is damaged.
+    Damaged(ReadError),
+    Begun {
+        looked: Looked,
+        registrations: Vec<Registration>,
+    },
+    Seen(Seen),
+    Lost,
+    Tidied(Tidied),
+    Space(String),
+}
+
+/// What became of a step that keeps the store small.
+enum Tidied {
+    Found(Base),
+    Written(Base),
+    Moved,
+    Cleared,
+    /// And why, in words.
+    Failed(String),
+}
+
+/// Asks things of the store, and tells what came of it.
+#[derive(Clone)]
+struct Asker {
+    store: EtcdStore,
+    say: mpsc::UnboundedSender<Told>,
+}
+
+impl Asker {
+    /// Begins to ask. The loop that is told ends only with the process.
+    fn ask<F>(&self, what: impl FnOnce(EtcdStore) -> F)
+    where
+        F: Future<Output = Told> + Send + 'static,
+    {
+        let (asked, say) = (what(self.store.clone()), self.say.clone());
+        tokio::spawn(async move {
+            let _ = say.send(asked.await);
+        });
+    }
+}
+
+struct ReplicaDriver {
+    desk: Desk,
+    machine: Replica,
+    asker: Asker,
+    server: LedgerServer,
+    calls: BTreeMap<CallId, oneshot::Sender<Result<LedgerReply, LedgerRefusal>>>,
+    next_id: CallId,
+    lease: Option<Instant>,
+    /// The pauses before an append whose outcome is unknown is tried again.
+    unknown: Option<Backoff>,
+    /// Since when it has not seen what others do.
+    blind: Option<Instant>,
+    /// What is known of the registrations in the store.
+    registered: Arc<Mutex<BTreeMap<PeerId, Registration>>>,
+    compaction: Compaction,
+    keeping: Keeping,
+    bases: Bases,
+    /// What was last said to be wrong with the store.
+    trouble: Option<String>,
+    /// What to do about a full store.
+    space: Option<String>,
+    _watching: Task,
+}
+
+/// The snapshot in force, and the one that is to take its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bases {
+    from: Option<Base>,
+    to: Option<Base>,
+}
+
+impl ReplicaDriver {
+    fn on_job(&mut self, job: LedgerJob) -> Result<(), LedgerDriverError> {
+        match job {
+            LedgerJob::Hand { hand, reply } => self.desk.on_hand(hand, reply),
+            LedgerJob::Call { call, reply } => return self.on_call(call, reply),
+            LedgerJob::Log { from, reply } => self.on_log(from, reply),
+            LedgerJob::Register { registration, reply } => self.on_register(registration, reply),
+            LedgerJob::Info { reply } => self.on_info(reply),
+        }
+        Ok(())
+    }
+
+    fn on_call(
+        &mut self,
+        call: LedgerCall,
+        reply: oneshot::Sender<Result<LedgerReply, LedgerRefusal>>,
+    ) -> Result<(), LedgerDriverError> {
+        // It would keep claims out for ever.
+        if self.blind.is_some_and(|since| since.elapsed() > self.desk.ledger.lease) {
+            return Ok(());
+        }
+        self.next_id = CallId(self.next_id.0 + 1);
+        self.calls.insert(self.next_id, reply);
+        self.feed(ReplicaInput::Call { id: self.next_id, call })
+    }
+
+    fn on_log(&self, from: Position, reply: oneshot::Sender<Vec<Batch>>) {
+        let store = self.asker.store.clone();
+        tokio::spawn(async move {
+            let Ok(Looked { found: Found::Tail(tail), .. }) = store.look().await else { return };
+            if let Ok(Some(batches)) = store.batches(from, tail.status.head).await {
+                let _ = reply.send(batches);
+            }
+        });
+    }
+
+    fn on_info(&self, reply: oneshot::Sender<Fence>) {
+        let (known, live) = (self.machine.known_status(), self.machine.is_lease_active());
+        let wrong = self.desk.log.trouble().or_else(|| self.space.clone());
+        let store = self.asker.store.clone();
+        tokio::spawn(async move {
+            let fence = match timeout(GLANCE, store.look()).await {
+                Ok(Ok(Looked { found: Found::Tail(tail), .. })) => Fence { status: tail.status, live, trouble: wrong },
+                Ok(Ok(Looked { found, .. })) => {
+                    Fence { status: known, live, trouble: Some(not_held(&store, found).to_string()) }
+                }
+                Ok(Err(error)) => Fence { status: known, live, trouble: Some(error.to_string()) },
+                Err(_) => Fence { status: known, live, trouble: Some(SILENT.to_owned()) },
+            };
+            let _ = reply.send(fence);
+        });
+    }
+
+    fn on_register(&self, registration: Registration, reply: oneshot::Sender<Result<(), Registration>>) {
+        let (store, registered) = (self.asker.store.clone(), Arc::clone(&self.registered));
+        tokio::spawn(async move {
+            if let Some(entered) = enter(&store, &registered, registration).await {
+                let _ = reply.send(entered);
+            }
+        });
+    }
+
+    fn on_told(&mut self, told: Told) -> Result<(), LedgerDriverError> {
+        match told {
+            Told::Looked(Looked { found, .. }) => self.feed(ReplicaInput::Looked(found)),
+            Told::Settled(outcome) => self.on_settled(outcome),
+            Told::Damaged(error) => Err(failed(error)),
+            Told::Begun { looked, registrations } => {
+                self.blind = None;
+                registrations.into_iter().for_each(|registration| self.learn(registration));
+                self.feed(ReplicaInput::WatchBegun)?;
+                // Between the look and the watch nothing is missed, but what the look found is news.
+                match looked.found {
+                    Found::Tail(tail) => self.feed(ReplicaInput::Appended(tail)),
+                    Found::Foreign | Found::Unreadable => Ok(()),
+                }
+            }
+            Told::Seen(Seen::Sign(sign)) => self.feed(ReplicaInput::Sign(sign)),
+            Told::Seen(Seen::Appended(tail)) => self.feed(ReplicaInput::Appended(tail)),
+            Told::Seen(Seen::Registered(registration)) => {
+                self.learn(registration);
+                Ok(())
+            }
+            Told::Seen(Seen::Based(_)) => Ok(()),
+            Told::Lost => {
+                self.blind.get_or_insert_with(Instant::now);
+                self.feed(ReplicaInput::WatchLost)
+            }
+            Told::Tidied(tidied) => {
+                self.on_tidied(tidied);
+                Ok(())
+            }
+            Told::Space(what) => {
+                self.say_trouble(Some(what.clone()));
+                self.space = Some(what);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_settled(&mut self, outcome: Outcome) -> Result<(), LedgerDriverError> {
+        match outcome {
+            Outcome::Unknown => {
+                self.unknown.get_or_insert_with(|| backoff(Pauses::default()));
+            }
+            Outcome::Declined(_) => {
+                self.unknown = None;
+                // What to do about it is looked up once, and said once.
+                if self.space.is_none() {
+                    let declined = self.asker.store.trouble();
+                    self.asker.ask(|store| async move {
+                        let space = store.space().await.ok().filter(|space| space.is_full());
+                        let what = space.map(|space| space.to_string()).or(declined);
+                        Told::Space(what.unwrap_or_else(|| "etcd has declined an append".to_owned()))
+                    });
+                }
+            }
+            Outcome::Written | Outcome::Refused(_) => {
+                self.unknown = None;
+                self.space = None;
+            }
+        }
+        self.feed(ReplicaInput::Settled(outcome))
+    }
+
+    fn learn(&self, registration: Registration) {
+        let mut registered = lock(&self.registered);
+        registered.insert(registration.life.peer, registration.clone());
+        drop(registered);
+        lock::<Directory>(self.server.directory()).learn(registration);
+    }
+
+    /// The one place through which every input and every effect passes.
+    fn feed(&mut self, input: ReplicaInput) -> Result<(), LedgerDriverError> {
+        let effects = self.machine.step(input);
+        self.carry_out(effects)?;
+        if self.space.is_none() {
+            self.say_trouble(self.asker.store.trouble());
+        }
+        let head = self.machine.known_status().head;
+        let next = self.compaction.step(CompactionInput::Grown(head));
+        self.tidy(next);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effects: Vec<ReplicaEffect>) -> Result<(), LedgerDriverError> {
+        for effect in effects {
+            match effect {
+                ReplicaEffect::Look => {
+                    let look = |store: EtcdStore| async move {
+                        Told::Looked(store.look_until_answered(Pauses::default()).await)
+                    };
+                    self.asker.ask(look);
+                }
+                ReplicaEffect::Append { onto, batch } => {
+                    let pause = self.unknown.as_mut().map(Backoff::wait);
+                    let append = |store: EtcdStore| async move {
+                        if let Some(pause) = pause {
+                            sleep(pause).await;
+                        }
+                        Told::Settled(store.append_until_settled(&onto, &batch, Pauses::default()).await)
+                    };
+                    self.asker.ask(append);
+                }
+                ReplicaEffect::Reply { id, reply } => {
+                    if let Some(caller) = self.calls.remove(&id) {
+                        let _ = caller.send(Ok(reply));
+                    }
+                }
+                ReplicaEffect::Read { id, word, from, chunk } => self.read(id, word, from, chunk),
+                ReplicaEffect::Give(sign) => {
+                    let store = self.asker.store.clone();
+                    tokio::spawn(async move {
+                        // It may be lost.
+                        if let Err(error) = store.give(sign).await {
+                            tracing::warn!("{sign:?} was not given: {error}");
+                        }
+                    });
+                }
+                ReplicaEffect::ArmLease(after) => self.lease = Some(Instant::now() + after),
+                ReplicaEffect::Drop(id) => {
+                    self.calls.remove(&id);
+                }
+                ReplicaEffect::Refuse(id) => {
+                    if let Some(caller) = self.calls.remove(&id) {
+                        let _ = caller.send(Err(LedgerRefusal::MadeUp));
+                    }
+                }
+                ReplicaEffect::Fail(fault) => return Err(self.fault(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a call with what the store holds, if it still does.
+    fn read(&mut self, id: CallId, word: Word, from: Position, chunk: Option<ChunkId>) {
+        let Some(caller) = self.calls.remove(&id) else { return };
+        let Asker { store, say } = self.asker.clone();
+        tokio::spawn(async move {
+            match store.read(from, chunk, word.status.head).await {
+                Ok(Some(answer)) => {
+                    let _ = caller.send(Ok(LedgerReply { word, answer }));
+                }
+                // Its caller asks again, and whatever has become of the store is found by a look.
+                Ok(None) | Err(ReadError::Unanswered { .. } | ReadError::NotHeld { .. }) => {}
+                Err(error @ (ReadError::Damaged { .. } | ReadError::Unfoldable { .. })) => {
+                    let _ = say.send(Told::Damaged(error));
+                }
+            }
+        });
+    }
+
+    fn fault(&self, fault: ReplicaFault) -> LedgerDriverError {
+        let store = &self.asker.store;
+        match fault {
+            ReplicaFault::Gone(fault) => {
+                let gone = Gone(fault);
+                self.desk.note(&gone);
+                gone.into()
+            }
+            ReplicaFault::Shrunk { seen, holds } => LedgerDriverError::Shrunk { prefix: store.prefix(), seen, holds },
+            ReplicaFault::Foreign => not_held(store, Found::Foreign),
+            ReplicaFault::Unreadable => not_held(store, Found::Unreadable),
+        }
+    }
+
+    /// Says what is wrong with the store when it begins, and when it is over.
+    fn say_trouble(&mut self, trouble: Option<String>) {
+        match (&self.trouble, &trouble) {
+            (None, Some(what)) => self.desk.say(troubled(&self.desk, what.clone())),
+            (Some(_), None) => self.desk.say(ProcessEvent::StoreWell { process: self.desk.id.to_string() }),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        self.trouble = trouble;
+    }
+
+    // The size of the store.
+
+    fn on_tidied(&mut self, tidied: Tidied) {
+        let input = match tidied {
+            Tidied::Found(base) => {
+                self.bases = Bases { from: Some(base), to: None };
+                CompactionInput::Found(base.position())
+            }
+            Tidied::Written(base) => {
+                self.bases.to = Some(base);
+                CompactionInput::Done
+            }
+            Tidied::Moved => {
+                self.bases = Bases { from: self.bases.to, to: None };
+                CompactionInput::Done
+            }
+            Tidied::Cleared => CompactionInput::Done,
+            Tidied::Failed(why) => {
+                tracing::warn!("the store was not made smaller: {why}");
+                CompactionInput::Failed
+            }
+        };
+        let next = self.compaction.step(input);
+        self.tidy(next);
+    }
+
+    fn tidy(&mut self, effect: Option<CompactionEffect>) {
+        let (Bases { from, to }, history) = (self.bases, self.keeping.history);
+        match effect {
+            None => {}
+            Some(CompactionEffect::FindBase) => self.asker.ask(|store| async move {
+                Told::Tidied(match store.look().await {
+                    Ok(Looked { base: Some(base), .. }) => Tidied::Found(base),
+                    Ok(Looked { base: None, .. }) => Tidied::Failed("it has no base".to_owned()),
+                    Err(error) => Tidied::Failed(error.to_string()),
+                })
+            }),
+            Some(CompactionEffect::WriteSnapshot(upto)) => self.asker.ask(move |store| async move {
+                Told::Tidied(match store.write_snapshot(upto).await {
+                    Ok(Some(base)) => Tidied::Written(base),
+                    Ok(None) => Tidied::Failed("another process has moved the base".to_owned()),
+                    Err(error) => Tidied::Failed(error.to_string()),
+                })
+            }),
+            Some(CompactionEffect::MoveBase { .. }) => self.asker.ask(move |store| async move {
+                let (Some(from), Some(to)) = (from, to) else { return Told::Tidied(Tidied::Moved) };
+                Told::Tidied(match store.move_base(&from, &to).await {
+                    Ok(()) => Tidied::Moved,
+                    Err(error) => Tidied::Failed(error.to_string()),
+                })
+            }),
+            Some(CompactionEffect::ClearBelow(_)) => self.asker.ask(move |store| async move {
+                let Some(base) = from else { return Told::Tidied(Tidied::Cleared) };
+                Told::Tidied(loop {
+                    match store.clear_below(&base, history).await {
+                        Ok(cleared) if cleared.has_more => {}
+                        Ok(_) => break Tidied::Cleared,
+                        Err(error) => break Tidied::Failed(error.to_string()),
+                    }
+                })
+            }),
+        }
+    }
+}
+
+/// Watches what others do, again and again, and tells it.
+async fn watch_all(store: EtcdStore, say: mpsc::UnboundedSender<Told>) {
+    let mut backoff = backoff(Pauses::default());
+    loop {
+        let looked = store.look_until_answered(Pauses::default()).await;
+        let begun = async {
+            let registrations = store.registrations().await.map_err(|error| error.to_string())?;
+            let watch = store.watch(looked.revision).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((registrations, watch))
+        };
+        match begun.await {
+            Ok((registrations, mut watch)) => {
+                backoff.reset();
+                let _ = say.send(Told::Begun { looked, registrations });
+                let lost = loop {
+                    match watch.next().await {
+                        Ok(seen) => drop(say.send(Told::Seen(seen))),
+                        Err(lost) => break lost,
+                    }
+                };
+                tracing::warn!("{lost}");
+                let _ = say.send(Told::Lost);
+            }
+            Err(error) => tracing::warn!("what other processes do cannot be watched: {error}"),
+        }
+        sleep(backoff.wait()).await;
+    }
+}
+
+/// Enters a registration into the store, unless it holds the same life from another process of the peer's, or a later
+/// one. `None`: the store does not answer.
+async fn enter(
+    store: &EtcdStore,
+    registered: &Mutex<BTreeMap<PeerId, Registration>>,
+    registration: Registration,
+) -> Option<Result<(), Registration>> {
+    let peer = registration.life.peer;
+    for _ in 0..REGISTERED_WITHIN {
+        let known = lock(registered).get(&peer).cloned();
+        if let Some(known) = known.as_ref().filter(|known| is_kept_from(&registration, known)) {
+            return Some(Err(known.clone()));
+        }
+        if known.as_ref() == Some(&registration) {
+            return Some(Ok(()));
+        }
+        match store.register(&registration, known.as_ref()).await {
+            Ok(Registered::Entered) => {
+                lock(registered).insert(peer, registration);
+                return Some(Ok(()));
+            }
+            Ok(Registered::Overtaken) => {
+                let all = store.registrations().await.ok()?;
+                let mut registered = lock(registered);
+                match all.into_iter().find(|other| other.life.peer == peer) {
+                    Some(other) => registered.insert(peer, other),
+                    None => registered.remove(&peer),
+                };
+            }
+            Err(error) => {
+                tracing::warn!("peer {peer} is not entered: {error}");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Whether a registration must not take the place of another (SPEC I5).
+fn is_kept_from(registration: &Registration, other: &Registration) -> bool {
+    let (latest, is_itself) = (other.life.incarnation, other.instance == registration.instance);
+    latest > registration.life.incarnation || (latest == registration.life.incarnation && !is_itself)
+}
+
+fn backoff(pauses: Pauses) -> Backoff {
+    Backoff::between(pauses.first, pauses.longest)
+}
