@@ -125,13 +125,15 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A backup is put into the place of a store on this machine's disk.
+/// A backup takes the place of a store on this machine's disk.
 fn refuse_etcd(config: &BazaarConfig) -> Result<(), Failure> {
     if config.ledger().etcd().is_none() {
         return Ok(());
     }
     Err(Failure::Usage(
-        "the books of this run are in etcd, and `bazaar restore` only restores a store in sled".to_owned(),
+        "the books of this run are in etcd, which is restored from its own snapshots (etcdctl snapshot save, restore); or \
+         give a new --dir, in which a run is made from this backup that keeps its books on the disk"
+            .to_owned(),
     ))
 }
 
@@ -147,7 +149,8 @@ fn is_free(dir: &Path) -> bool {
 /// backup has none, and its peers are all in lives that the books do not know of, since their stores are not in it.
 fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failure> {
     let config = config_in(backup, &flags.file)?;
-    refuse_etcd(&config.check()?)?;
+    let was_in_etcd = config.check()?.ledger().etcd().is_some();
+    let config = config.with_books_on_disk();
     let audited = audited(backup, &config.check()?, flags)?;
     let (holds, acknowledged) = (witness::mark_of(&backup.batches), backup.header.acknowledged);
     let lost = Lost { holds, gone: None, noted: None, acknowledged };
@@ -161,6 +164,9 @@ fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failu
     let config = config_file(run.path());
     let mut text = format!("made a run in {}: {}\n", run.path().display(), extent(&backup.batches));
     let _ = writeln!(text, "its key is new: members on other machines need {}", config.display());
+    if was_in_etcd {
+        let _ = writeln!(text, "its books, which were in etcd, are on the disk here, kept by one process of the ledger");
+    }
     let _ = write!(text, "{}", audited.verdict());
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -611,6 +611,20 @@ impl RawConfig {
         RawConfig { table }
     }
 
+    /// The same with the books on the disk of one process of the ledger, the first if there are several, wherever they are
+    /// now.
+    #[must_use]
+    pub fn with_books_on_disk(mut self) -> RawConfig {
+        let Some(document::Value::Table(ledger)) = self.table.get_mut("ledger").map(|entry| &mut entry.value) else { return self };
+        if let Some(document::Value::List(processes)) = ledger.remove("process").map(|entry| entry.value)
+            && let Some(document::Value::Table(first)) = processes.into_iter().next().map(|entry| entry.value)
+        {
+            ledger.extend(first);
+        }
+        ledger.retain(|key, _| !matches!(key.as_str(), "store" | "etcd"));
+        self
+    }
+
     /// Checks everything and decides everything that was left open.
     ///
     /// # Errors
