@@ -378,6 +378,9 @@ impl Cluster {
         flag("heartbeat-interval", "50");
         flag("election-timeout", "500");
         flag("pre-vote", "true");
+        // Otherwise all that any key has ever held is kept.
+        flag("auto-compaction-mode", "periodic");
+        flag("auto-compaction-retention", "10m");
         flag("logger", "zap");
         flag("log-outputs", "stderr");
         if let Some(quota) = self.plan.quota {
