@@ -165,7 +165,8 @@ fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failu
     let mut text = format!("made a run in {}: {}\n", run.path().display(), extent(&backup.batches));
     let _ = writeln!(text, "its key is new: members on other machines need {}", config.display());
     if was_in_etcd {
-        let _ = writeln!(text, "its books, which were in etcd, are on the disk here, kept by one process of the ledger");
+        let _ =
+            writeln!(text, "its books, which were in etcd, are on the disk here, kept by one process of the ledger");
     }
     let _ = write!(text, "{}", audited.verdict());
     print(&text)?;

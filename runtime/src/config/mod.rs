@@ -615,7 +615,9 @@ impl RawConfig {
     /// now.
     #[must_use]
     pub fn with_books_on_disk(mut self) -> RawConfig {
-        let Some(document::Value::Table(ledger)) = self.table.get_mut("ledger").map(|entry| &mut entry.value) else { return self };
+        let Some(document::Value::Table(ledger)) = self.table.get_mut("ledger").map(|entry| &mut entry.value) else {
+            return self;
+        };
         if let Some(document::Value::List(processes)) = ledger.remove("process").map(|entry| entry.value)
             && let Some(document::Value::Table(first)) = processes.into_iter().next().map(|entry| entry.value)
         {

@@ -99,7 +99,7 @@ impl Observer {
                     self.grown(at, reply.word.status.head, appending);
                     self.on_process_reply(at, *id, reply, batch.as_ref())?;
                 }
-                Deed::Drop { id, call } => self.is_dropped(at, *id, call, before)?,
+                Deed::Drop { id, call } => self.is_dropped(at, *id, call, before, after)?,
                 Deed::Refuse { id, call } => self.is_refused(at, *id, call)?,
                 Deed::Fail(_) | Deed::Stop(_) if self.image == Image::Latest => {
                     return violated(Property::S3, format!("ledger process {at} stops, and nothing is missing"));
@@ -189,16 +189,16 @@ impl Observer {
     }
 
     /// A call that is not answered is one that there was no room for, or an append that the store has declined.
-    fn is_dropped(&mut self, at: usize, id: CallId, call: &LedgerCall, before: &Process) -> Checked {
+    fn is_dropped(&mut self, at: usize, id: CallId, call: &LedgerCall, before: &Process, after: &Process) -> Checked {
         self.process(at).calls.remove(&id);
         let room = self.rules.limits.waiting_calls as usize;
         let is_full = before.machine().is_some_and(|machine| machine.waiting() >= room);
-        let appended = before.machine().and_then(Replica::appending);
-        let is_appended =
-            matches!(&call.request, LedgerRequest::Append(batch) if appended == Some((call.caller, batch)));
-        let is_declined = matches!(before.outcome(), Some(Outcome::Declined(_)));
-        let is_due = if is_appended { is_declined } else { is_full };
-        if is_due {
+        let appending = before.machine().and_then(Replica::appending);
+        // What finds no room changes nothing.
+        let finds_no_room = is_full && after.machine().and_then(Replica::appending) == appending;
+        let is_declined = matches!(before.outcome(), Some(Outcome::Declined(_)))
+            && matches!(&call.request, LedgerRequest::Append(batch) if appending == Some((call.caller, batch)));
+        if finds_no_room || is_declined {
             return Ok(());
         }
         violated(Property::R2, format!("ledger process {at} has room, and does not answer {call:?}"))
