@@ -71,6 +71,12 @@ impl Endpoints {
         Ok(Endpoints(endpoints))
     }
 
+    /// Has the one that is `first`, counted from 0, at the beginning, and those before it at the end.
+    pub fn rotate(&mut self, first: usize) {
+        let first = first % self.0.len().max(1);
+        self.0.rotate_left(first);
+    }
+
     /// Whether what is sent to them is encrypted.
     #[must_use]
     pub fn are_encrypted(&self) -> bool {

@@ -86,7 +86,9 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
             run.path().display()
         )));
     }
-    refuse_etcd(run.config())?;
+    if run.config().ledger().etcd().is_some() {
+        return accept_in_etcd(&backup, &run, flags);
+    }
     let audited = audited(&backup, run.config(), flags)?;
     let store = store_dir(&ledger_dir(run.path(), LedgerId::ONLY));
     if store.exists() && !flags.replace && !flags.only_peers {
@@ -97,7 +99,7 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
     }
     // From here on, no ledger can be started there, whoever does it.
     let place = Place::hold(&store)?;
-    let lost = Lost::by(&backup, &run, &place)?;
+    let lost = Lost::by(&backup, &run, Some(&place))?;
     refuse_loss(&lost, flags)?;
     let mut peers = lost.peers(&run)?;
     let mut text = String::new();
@@ -125,16 +127,32 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A backup takes the place of a store on this machine's disk.
-fn refuse_etcd(config: &BazaarConfig) -> Result<(), Failure> {
-    if config.ledger().etcd().is_none() {
-        return Ok(());
+/// Has those on this machine accept what a cluster of etcd has lost that was restored or made anew. The backup is one of
+/// what it holds now; nothing is written to the cluster.
+fn accept_in_etcd(backup: &Backup, run: &RunDir, flags: &Restore) -> Result<ExitCode, Failure> {
+    if !flags.only_peers {
+        return Err(Failure::Usage(
+            "the books of this run are in etcd, which is restored from its own snapshots (etcdctl snapshot save, restore). \
+             Back up what it then holds, and give that with --only-peers --accept-loss if it is less than those on this \
+             machine have seen; or give a new --dir, in which a run is made from this backup that keeps its books on the disk"
+                .to_owned(),
+        ));
     }
-    Err(Failure::Usage(
-        "the books of this run are in etcd, which is restored from its own snapshots (etcdctl snapshot save, restore); or \
-         give a new --dir, in which a run is made from this backup that keeps its books on the disk"
-            .to_owned(),
-    ))
+    let audited = audited(backup, run.config(), flags)?;
+    let lost = Lost::by(backup, run, None)?;
+    refuse_loss(&lost, flags)?;
+    let mut peers = lost.peers(run)?;
+    let holds = witness::sealed_mark_of(&backup.batches, run.config().ledger_config().secret);
+    peers.iter_mut().try_for_each(|peer| witness::accept(peer, holds))?;
+    run.config().ledger().ids().try_for_each(|id| witness::forget(&ledger_dir(run.path(), id)))?;
+    let accepted = if lost.is_anything() {
+        let peers = counted(peers.len(), "peer");
+        format!("accepted: it {lost}; {peers} on this machine had seen more and no longer ask for it\n")
+    } else {
+        "nobody on this machine has seen more than the backup holds\n".to_owned()
+    };
+    print(&format!("{accepted}{}", audited.verdict()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether a run can be made there: there is no such directory, or nothing in it.
@@ -220,18 +238,20 @@ struct Lost {
 }
 
 impl Lost {
-    fn by(backup: &Backup, run: &RunDir, place: &Place) -> Result<Lost, Failure> {
+    fn by(backup: &Backup, run: &RunDir, place: Option<&Place>) -> Result<Lost, Failure> {
         let (mut witnesses, mut noted) = (witnesses_of(run), None);
-        match witness::noted(&ledger_dir(run.path(), LedgerId::ONLY)) {
-            Ok(witness) => witnesses.extend(witness),
-            Err(error @ StoreError::DamagedFile { .. }) => noted = Some(error.to_string()),
-            Err(error) => return Err(error.into()),
+        for id in run.config().ledger().ids() {
+            match witness::noted(&ledger_dir(run.path(), id)) {
+                Ok(witness) => witnesses.extend(witness),
+                Err(error @ StoreError::DamagedFile { .. }) => noted = Some(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
         }
-        let in_place = match place.examine() {
-            Ok(remains) => remains.intact().acknowledged,
-            Err(StoreError::NotFound { .. }) => Some(Position(0)),
-            Err(StoreError::Version { .. }) => None,
-            Err(error) => return Err(error.into()),
+        let in_place = match place.map(Place::examine) {
+            Some(Ok(remains)) => remains.intact().acknowledged,
+            None | Some(Err(StoreError::NotFound { .. })) => Some(Position(0)),
+            Some(Err(StoreError::Version { .. })) => None,
+            Some(Err(error)) => return Err(error.into()),
         };
         let holds = witness::mark_of(&backup.batches);
         let acknowledged = backup.header.acknowledged.zip(in_place).map(|(then, now)| then.max(now));

@@ -21,7 +21,7 @@ use bazaar_runtime::{
     store::{LedgerOptions, SledLedger},
     system::{limits, signals::stop_signal},
     tls::Identity,
-    tools::access::{books_in_etcd, credentials_of, key_of, ledger_addresses},
+    tools::access::{books_of_ledger, credentials_of, key_of, ledger_addresses},
 };
 
 use tracing_subscriber::{
@@ -61,7 +61,7 @@ pub fn ledger(flags: &Ledger) -> Result<ExitCode, Failure> {
         dir,
     };
     let options = ledger_options(&config);
-    match books_in_etcd(&config)?.zip(config.ledger().etcd().map(|etcd| etcd.history)) {
+    match books_of_ledger(&config, id)?.zip(config.ledger().etcd().map(|etcd| etcd.history)) {
         None => block_on(async {
             let stop = stop_signal(flags.member.until_stdin_closes).map_err(no_signals)?;
             let open = |dir: &Path| SledLedger::open(store_dir(dir), options);

@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use bazaar_protocol::{
     id::PeerId,
+    ledger::replica::Found,
     text::{agreeing, counted},
 };
 use bazaar_runtime::{
@@ -15,6 +16,7 @@ use bazaar_runtime::{
         supervise::{self, Plan, RunError, Supervised, shares},
     },
     schema::Schema as _,
+    store::etcd::InitError,
     system::{limits, output},
     tools::access::{Run as RunAccess, books_in_etcd},
 };
@@ -86,31 +88,32 @@ fn shares_of(config: &BazaarConfig, flags: &Run) -> Vec<Vec<PeerId>> {
     shares(config.peers(), flags.processes.map_or(usize::MAX, |processes| processes as usize))
 }
 
-/// Starts the run's own cluster of etcd if it is to have one, and makes the books if they are in etcd and the run is new.
+/// Starts the run's own cluster of etcd if it is to have one, and makes the books if they are to be in etcd, once. A start
+/// that was interrupted before they were made is continued by the next.
 async fn prepare_books(taken: &mut RunDir, flags: &Run) -> Result<Option<OwnEtcd>, Failure> {
+    let (is_made, is_in_etcd) = (taken.has_books(), taken.config().ledger().etcd().is_some());
     let has_own = OwnEtcd::is_in(taken.path());
-    let own = match (taken.is_new(), flags.etcd, taken.config().ledger().etcd()) {
-        (true, true, Some(_)) => {
-            return Err(Failure::Usage(
-                "--etcd starts a cluster of the run's own, and [ledger.etcd] names another: leave one of them out"
-                    .to_owned(),
-            ));
+    if flags.etcd && is_in_etcd && !has_own {
+        return Err(Failure::Usage(
+            "--etcd starts a cluster of the run's own, and [ledger.etcd] names another: leave one of them out"
+                .to_owned(),
+        ));
+    }
+    if flags.etcd && !taken.is_new() && !has_own {
+        let what = "--etcd: this run has kept its books somewhere else from its beginning; give another --dir";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    let own = if flags.etcd || has_own { Some(OwnEtcd::start(taken.path()).await?) } else { None };
+    if let Some(own) = own.as_ref().filter(|_| !is_in_etcd) {
+        let settings = own.settings(taken.config().ledger())?;
+        taken.set_ledger(settings)?;
+    }
+    if let Some(store) = books_in_etcd(taken.config())?.filter(|_| !is_made) {
+        match store.init().await {
+            // By `init --books`, or by another start of this run: its key is in what says whose they are.
+            Ok(()) | Err(InitError::Exists { found: Found::Tail(_), .. }) => taken.note_books()?,
+            Err(error) => return Err(error.into()),
         }
-        (false, true, _) if !has_own => {
-            let what = "--etcd: this run has kept its books somewhere else from its beginning; give another --dir";
-            return Err(Failure::Usage(what.to_owned()));
-        }
-        (true, true, None) => {
-            let own = OwnEtcd::start(taken.path()).await?;
-            let settings = own.settings(taken.config().ledger())?;
-            taken.set_ledger(settings)?;
-            Some(own)
-        }
-        (false, _, _) if has_own => Some(OwnEtcd::start(taken.path()).await?),
-        (true | false, true | false, _) => None,
-    };
-    if let Some(store) = books_in_etcd(taken.config())?.filter(|_| taken.is_new()) {
-        store.init().await?;
     }
     Ok(own)
 }
@@ -123,7 +126,7 @@ fn run_taken(dir: &Path, taken: &mut RunDir, flags: &Run) -> Ended {
         Ok(())
     });
     if let Err(failure) = result {
-        return Ended { result: Err(failure), is_nothing: taken.is_new() };
+        return Ended { result: Err(failure), is_nothing: taken.is_new() && !taken.has_books() };
     }
     let config = taken.config();
     let form = flags.shown.form();
@@ -169,7 +172,9 @@ fn run_taken(dir: &Path, taken: &mut RunDir, flags: &Run) -> Ended {
         };
         let summary = Summary::of(taken.path(), config, &ended).await;
         let is_empty = summary.as_ref().map_or(!ended.has_served, |summary| summary.audit.report.totals.records == 0);
-        is_nothing = taken.is_new() && is_empty && result.as_ref().is_err_and(RunError::is_explained);
+        // Books in etcd stay there, and the key to them is in the directory.
+        is_nothing =
+            taken.is_new() && !taken.has_books() && is_empty && result.as_ref().is_err_and(RunError::is_explained);
         if let Ok(summary) = &summary
             && !is_nothing
         {
@@ -181,6 +186,12 @@ fn run_taken(dir: &Path, taken: &mut RunDir, flags: &Run) -> Ended {
             Err(failure) => !failure.is_about_books(),
         };
         match result {
+            Ok(()) if summary.as_ref().is_err_and(Failure::is_shortened) => {
+                output::complain(
+                    "no summary: the first records were replaced by a snapshot, as [ledger.etcd] history says",
+                );
+                Ok(ExitCode::SUCCESS)
+            }
             Ok(()) => summary.map(|_| if is_sound { ExitCode::SUCCESS } else { ExitCode::from(1) }),
             Err(error) if is_sound => Err(error.into()),
             Err(error) => Err(Failure::Unsound(error.to_string())),

@@ -179,7 +179,7 @@ const ETCD: &str = "etcd";
 
 impl EtcdSettings {
     /// How many records are kept below the latest snapshot where nothing is written.
-    pub const HISTORY: u64 = 100_000;
+    pub const HISTORY: u64 = 1_000_000;
 
     /// What a client of the cluster is made with. Reads the password, the certificates and the key.
     ///

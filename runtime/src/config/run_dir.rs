@@ -36,6 +36,9 @@ use crate::{
 /// Which version of the layout this is.
 const FORMAT: &str = "bazaar run 5";
 
+/// The file that says that the run's books were made in etcd.
+const BOOKS: &str = "books-in-etcd";
+
 /// How long processes whose supervisor was killed may take to stop.
 const ORPHANS: Duration = Duration::from_secs(10);
 
@@ -215,6 +218,21 @@ impl RunDir {
     pub fn set_ledger(&mut self, ledger: LedgerSettings) -> Result<(), RunDirError> {
         self.config = self.config.clone().with_ledger(ledger);
         leave_config(&self.path, &self.config)
+    }
+
+    /// Whether books were made in etcd for this run. (Those on a disk are made when their ledger starts.)
+    #[must_use]
+    pub fn has_books(&self) -> bool {
+        self.path.join(BOOKS).exists()
+    }
+
+    /// Notes that they were.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_books(&self) -> Result<(), RunDirError> {
+        let file = self.path.join(BOOKS);
+        replace_whole(&file, b"").map_err(io_error("write", &file))
     }
 
     /// Removes what this start has made, because nothing came of it.

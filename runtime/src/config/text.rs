@@ -134,7 +134,7 @@ fn heading(table: &str) -> &'static str {
              #   certificate = \"etcd-client.pem\"\n\
              #   key = \"etcd-client.key\"\n\
              # How many records are kept below the latest snapshot, for `bazaar audit` and `bazaar books`.\n\
-             #   history = 100000\n\
+             #   history = 1000000\n\
              \n\
              # With store = \"etcd\": one for each process of the ledger, up to 9. Any of them may die. Peers know all and\n\
              # go from one to the next. Then [ledger] itself has no address.\n\

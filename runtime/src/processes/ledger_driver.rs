@@ -61,6 +61,9 @@ pub enum LedgerDriverError {
     /// The thread that writes the books has panicked, and has said so.
     #[error("the thread that writes the books has panicked, which is a fault in the program")]
     Committer,
+    /// A task that asks something of the store has panicked, and has said so.
+    #[error("a task that asks something of the store has panicked, which is a fault in the program")]
+    Task,
     /// A peer has seen durable records that the store does not hold.
     #[error(transparent)]
     Gone(#[from] Gone),

@@ -23,6 +23,9 @@ const NODES: usize = 3;
 /// How many processes of the ledger there are: as few as can do without one.
 const LEDGERS: usize = 2;
 
+/// How long after a node could not be started it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether a node has ended.
 const LOOKING: Duration = Duration::from_millis(100);
 
@@ -58,7 +61,9 @@ impl OwnEtcd {
             identity: None,
             history: EtcdSettings::HISTORY,
         };
-        let processes = vec![LedgerProcess::default(); LEDGERS];
+        // The one that there was may have been given an address.
+        let mut processes = ledger.processes.clone();
+        processes.resize(LEDGERS, LedgerProcess::default());
         Ok(LedgerSettings { store: LedgerStore::Etcd(etcd), processes, ..ledger.clone() })
     }
 
@@ -81,6 +86,7 @@ impl OwnEtcd {
                 }
             }
             let now = Instant::now();
+            let mut failed = Vec::new();
             for (_, node) in due.extract_if(.., |(at, _)| *at <= now) {
                 match self.0.restart(node) {
                     Ok(()) => {
@@ -88,9 +94,13 @@ impl OwnEtcd {
                             tell(ProcessEvent::ProcessStarted { process: name(node), pid });
                         }
                     }
-                    Err(error) => tell(ProcessEvent::Failed { process: name(node), reason: error.to_string() }),
+                    Err(error) => {
+                        tell(ProcessEvent::Failed { process: name(node), reason: error.to_string() });
+                        failed.push(node);
+                    }
                 }
             }
+            due.extend(failed.drain(..).map(|node| (now + AGAIN, node)));
             sleep(LOOKING).await;
         }
     }

@@ -4,14 +4,10 @@
 //! look or append is under way; reads are, as many as were called for; and beside them a watch, and what keeps the store
 //! small.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use bazaar_protocol::{
-    id::{PeerId, Position},
+    id::Position,
     ledger::{
         CallId, LedgerCall, LedgerReply, Word,
         compaction::{Compaction, CompactionEffect, CompactionInput},
@@ -20,6 +16,7 @@ use bazaar_protocol::{
     record::Batch,
     snapshot::ChunkId,
 };
+use futures::FutureExt as _;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -38,13 +35,16 @@ use crate::{
         report::ProcessEvent,
     },
     store::{
-        etcd::{Base, EtcdStore, Looked, Pauses, ReadError, Registered, Seen},
+        etcd::{Base, CompactionError, EtcdStore, Looked, Pauses, ReadError, Registered, Seen, WriteError},
         witness::Gone,
     },
 };
 
 /// How long a tool that asks for the state of the fence waits for the store. After that it is told what was known last.
 const GLANCE: Duration = Duration::from_secs(1);
+
+/// The first and the longest pause after it has failed to make the store smaller.
+const UNTIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How often a registration is tried while others change what is known of the peer.
 const REGISTERED_WITHIN: usize = 5;
@@ -78,23 +78,25 @@ pub async fn run_replica(
     };
     let server = desk.serve(jobs, StoreAccess::Shared, opened).await?;
     let (machine, effects) = Replica::start(desk.ledger);
-    let watching = Task::spawn(watch_all(store.clone(), say.clone()));
+    let asker = Asker { store, say };
+    let watching = asker.watching();
     let mut driver = ReplicaDriver {
         desk,
         machine,
-        asker: Asker { store, say },
+        asker,
         server,
         calls: BTreeMap::new(),
         next_id: CallId(0),
         lease: None,
         unknown: None,
         blind: Some(Instant::now()),
-        registered: Arc::default(),
         compaction: Compaction::every(keeping.snapshot_every),
         keeping,
         bases: Bases::default(),
         trouble: None,
-        space: None,
+        full: Full::No,
+        tidy_after: None,
+        tidying: Backoff::between(UNTIDY.0, UNTIDY.1),
         _watching: watching,
     };
     driver.carry_out(effects)?;
@@ -165,7 +167,30 @@ enum Told {
     Seen(Seen),
     Lost,
     Tidied(Tidied),
-    Space(String),
+    /// The store has declined an append: what is wrong, and what to do about it.
+    Full(String),
+    /// A task has panicked, and has said so.
+    Panicked,
+}
+
+/// Whether the store takes appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Full {
+    /// It does.
+    No,
+    /// It has declined one, and it is looked up what to do about that.
+    Declined,
+    /// It has declined one, and this is to be done.
+    Known(String),
+}
+
+impl Full {
+    fn known(&self) -> Option<&String> {
+        match self {
+            Full::Known(what) => Some(what),
+            Full::No | Full::Declined => None,
+        }
+    }
 }
 
 /// What became of a step that keeps the store small.
@@ -186,15 +211,29 @@ struct Asker {
 }
 
 impl Asker {
-    /// Begins to ask. The loop that is told ends only with the process.
+    /// Begins to ask. The loop that is told ends only with the process. Without an answer the machine would wait for ever,
+    /// so a panic is told as well.
     fn ask<F>(&self, what: impl FnOnce(EtcdStore) -> F)
     where
         F: Future<Output = Told> + Send + 'static,
     {
-        let (asked, say) = (what(self.store.clone()), self.say.clone());
+        let (asked, say) = (tokio::spawn(what(self.store.clone())), self.say.clone());
         tokio::spawn(async move {
-            let _ = say.send(asked.await);
+            // Nobody aborts it, so there is no other reason why it should not end.
+            let _ = say.send(asked.await.unwrap_or(Told::Panicked));
         });
+    }
+}
+
+impl Asker {
+    /// Watches what others do, for as long as the returned is there.
+    fn watching(&self) -> Task {
+        let (watching, say) = (watch_all(self.store.clone(), self.say.clone()), self.say.clone());
+        Task::spawn(async move {
+            if AssertUnwindSafe(watching).catch_unwind().await.is_err() {
+                let _ = say.send(Told::Panicked);
+            }
+        })
     }
 }
 
@@ -210,15 +249,15 @@ struct ReplicaDriver {
     unknown: Option<Backoff>,
     /// Since when it has not seen what others do.
     blind: Option<Instant>,
-    /// What is known of the registrations in the store.
-    registered: Arc<Mutex<BTreeMap<PeerId, Registration>>>,
     compaction: Compaction,
     keeping: Keeping,
     bases: Bases,
     /// What was last said to be wrong with the store.
     trouble: Option<String>,
-    /// What to do about a full store.
-    space: Option<String>,
+    full: Full,
+    /// When it may be tried again to make the store smaller, after that has failed, and the pauses between attempts.
+    tidy_after: Option<Instant>,
+    tidying: Backoff,
     _watching: Task,
 }
 
@@ -247,12 +286,17 @@ impl ReplicaDriver {
         reply: oneshot::Sender<Result<LedgerReply, LedgerRefusal>>,
     ) -> Result<(), LedgerDriverError> {
         // It would keep claims out for ever.
-        if self.blind.is_some_and(|since| since.elapsed() > self.desk.ledger.lease) {
+        if self.is_blind() {
             return Ok(());
         }
         self.next_id = CallId(self.next_id.0 + 1);
         self.calls.insert(self.next_id, reply);
         self.feed(ReplicaInput::Call { id: self.next_id, call })
+    }
+
+    /// Whether it has not seen what others do for so long that it should take no calls.
+    fn is_blind(&self) -> bool {
+        self.blind.is_some_and(|since| since.elapsed() > self.desk.ledger.lease)
     }
 
     fn on_log(&self, from: Position, reply: oneshot::Sender<Vec<Batch>>) {
@@ -267,7 +311,8 @@ impl ReplicaDriver {
 
     fn on_info(&self, reply: oneshot::Sender<Fence>) {
         let (known, live) = (self.machine.known_status(), self.machine.is_lease_active());
-        let wrong = self.desk.log.trouble().or_else(|| self.space.clone());
+        let blind = || self.is_blind().then(|| "it does not see what the ledger's other processes do".to_owned());
+        let wrong = self.desk.log.trouble().or_else(|| self.full.known().cloned()).or_else(blind);
         let store = self.asker.store.clone();
         tokio::spawn(async move {
             let fence = match timeout(GLANCE, store.look()).await {
@@ -283,9 +328,12 @@ impl ReplicaDriver {
     }
 
     fn on_register(&self, registration: Registration, reply: oneshot::Sender<Result<(), Registration>>) {
-        let (store, registered) = (self.asker.store.clone(), Arc::clone(&self.registered));
+        if self.is_blind() {
+            return;
+        }
+        let store = self.asker.store.clone();
         tokio::spawn(async move {
-            if let Some(entered) = enter(&store, &registered, registration).await {
+            if let Some(entered) = enter(&store, registration).await {
                 let _ = reply.send(entered);
             }
         });
@@ -321,11 +369,16 @@ impl ReplicaDriver {
                 self.on_tidied(tidied);
                 Ok(())
             }
-            Told::Space(what) => {
-                self.say_trouble(Some(what.clone()));
-                self.space = Some(what);
+            Told::Full(what) => {
+                // Unless there is room again by now.
+                if self.full == Full::Declined {
+                    self.trouble = None;
+                    self.say_trouble(Some(what.clone()));
+                    self.full = Full::Known(what);
+                }
                 Ok(())
             }
+            Told::Panicked => Err(LedgerDriverError::Task),
         }
     }
 
@@ -337,27 +390,26 @@ impl ReplicaDriver {
             Outcome::Declined(_) => {
                 self.unknown = None;
                 // What to do about it is looked up once, and said once.
-                if self.space.is_none() {
+                if self.full == Full::No {
+                    self.full = Full::Declined;
                     let declined = self.asker.store.trouble();
                     self.asker.ask(|store| async move {
                         let space = store.space().await.ok().filter(|space| space.is_full());
                         let what = space.map(|space| space.to_string()).or(declined);
-                        Told::Space(what.unwrap_or_else(|| "etcd has declined an append".to_owned()))
+                        Told::Full(what.unwrap_or_else(|| "etcd has declined an append".to_owned()))
                     });
                 }
             }
-            Outcome::Written | Outcome::Refused(_) => {
+            Outcome::Written => {
                 self.unknown = None;
-                self.space = None;
+                self.full = Full::No;
             }
+            Outcome::Refused(_) => self.unknown = None,
         }
         self.feed(ReplicaInput::Settled(outcome))
     }
 
     fn learn(&self, registration: Registration) {
-        let mut registered = lock(&self.registered);
-        registered.insert(registration.life.peer, registration.clone());
-        drop(registered);
         lock::<Directory>(self.server.directory()).learn(registration);
     }
 
@@ -365,12 +417,14 @@ impl ReplicaDriver {
     fn feed(&mut self, input: ReplicaInput) -> Result<(), LedgerDriverError> {
         let effects = self.machine.step(input);
         self.carry_out(effects)?;
-        if self.space.is_none() {
+        if self.full == Full::No {
             self.say_trouble(self.asker.store.trouble());
         }
-        let head = self.machine.known_status().head;
-        let next = self.compaction.step(CompactionInput::Grown(head));
-        self.tidy(next);
+        if self.tidy_after.is_none_or(|after| after <= Instant::now()) {
+            let head = self.machine.known_status().head;
+            let next = self.compaction.step(CompactionInput::Grown(head));
+            self.tidy(next);
+        }
         Ok(())
     }
 
@@ -481,9 +535,13 @@ impl ReplicaDriver {
                 self.bases = Bases { from: self.bases.to, to: None };
                 CompactionInput::Done
             }
-            Tidied::Cleared => CompactionInput::Done,
+            Tidied::Cleared => {
+                self.tidying.reset();
+                CompactionInput::Done
+            }
             Tidied::Failed(why) => {
                 tracing::warn!("the store was not made smaller: {why}");
+                self.tidy_after = Some(Instant::now() + self.tidying.wait());
                 CompactionInput::Failed
             }
         };
@@ -506,18 +564,19 @@ impl ReplicaDriver {
                 Told::Tidied(match store.write_snapshot(upto).await {
                     Ok(Some(base)) => Tidied::Written(base),
                     Ok(None) => Tidied::Failed("another process has moved the base".to_owned()),
+                    Err(CompactionError::Read(error)) if error.is_damage() => return Told::Damaged(error),
                     Err(error) => Tidied::Failed(error.to_string()),
                 })
             }),
             Some(CompactionEffect::MoveBase { .. }) => self.asker.ask(move |store| async move {
-                let (Some(from), Some(to)) = (from, to) else { return Told::Tidied(Tidied::Moved) };
+                let (Some(from), Some(to)) = (from, to) else { return no_base() };
                 Told::Tidied(match store.move_base(&from, &to).await {
                     Ok(()) => Tidied::Moved,
                     Err(error) => Tidied::Failed(error.to_string()),
                 })
             }),
             Some(CompactionEffect::ClearBelow(_)) => self.asker.ask(move |store| async move {
-                let Some(base) = from else { return Told::Tidied(Tidied::Cleared) };
+                let Some(base) = from else { return no_base() };
                 Told::Tidied(loop {
                     match store.clear_below(&base, history).await {
                         Ok(cleared) if cleared.has_more => {}
@@ -528,6 +587,11 @@ impl ReplicaDriver {
             }),
         }
     }
+}
+
+/// It was not found what is to be moved or cleared below.
+fn no_base() -> Told {
+    Told::Tidied(Tidied::Failed("its base is not known".to_owned()))
 }
 
 /// Watches what others do, again and again, and tells it.
@@ -561,14 +625,16 @@ async fn watch_all(store: EtcdStore, say: mpsc::UnboundedSender<Told>) {
 
 /// Enters a registration into the store, unless it holds the same life from another process of the peer's, or a later
 /// one. `None`: the store does not answer.
-async fn enter(
-    store: &EtcdStore,
-    registered: &Mutex<BTreeMap<PeerId, Registration>>,
-    registration: Registration,
-) -> Option<Result<(), Registration>> {
+async fn enter(store: &EtcdStore, registration: Registration) -> Option<Result<(), Registration>> {
     let peer = registration.life.peer;
     for _ in 0..REGISTERED_WITHIN {
-        let known = lock(registered).get(&peer).cloned();
+        let known = match store.registration(peer).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!("peer {peer} is not entered: {error}");
+                return None;
+            }
+        };
         if let Some(known) = known.as_ref().filter(|known| is_kept_from(&registration, known)) {
             return Some(Err(known.clone()));
         }
@@ -576,18 +642,10 @@ async fn enter(
             return Some(Ok(()));
         }
         match store.register(&registration, known.as_ref()).await {
-            Ok(Registered::Entered) => {
-                lock(registered).insert(peer, registration);
-                return Some(Ok(()));
-            }
-            Ok(Registered::Overtaken) => {
-                let all = store.registrations().await.ok()?;
-                let mut registered = lock(registered);
-                match all.into_iter().find(|other| other.life.peer == peer) {
-                    Some(other) => registered.insert(peer, other),
-                    None => registered.remove(&peer),
-                };
-            }
+            Ok(Registered::Entered) => return Some(Ok(())),
+            Ok(Registered::Overtaken) => {}
+            // There is no room to write it down, and nothing there that keeps it out. Questions can still be answered.
+            Err(WriteError::Unanswered { source: bazaar_etcd::WriteError::Full(_), .. }) => return Some(Ok(())),
             Err(error) => {
                 tracing::warn!("peer {peer} is not entered: {error}");
                 return None;

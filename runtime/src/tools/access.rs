@@ -11,7 +11,7 @@ use bazaar_etcd::{Client, SettingsError};
 use bazaar_protocol::{
     books::{Books, BooksError},
     id::{PeerId, Position},
-    ledger::replica::Found,
+    ledger::{Tail, replica::Found},
     record::Batch,
 };
 use thiserror::Error;
@@ -148,8 +148,27 @@ pub fn credentials_of(
 /// When the configuration has no key, or what it names to get into the cluster is missing or wrong.
 pub fn books_in_etcd(config: &BazaarConfig) -> Result<Option<EtcdStore>, AccessError> {
     let Some(etcd) = config.ledger().etcd() else { return Ok(None) };
+    store_in_etcd(config, &etcd.client()?)
+}
+
+/// The same for one of the processes of the run's ledger. It turns to another member of the cluster before its callers turn
+/// to another process, notices that it does not see the others before their terms run out, and begins with another member
+/// than the others do.
+///
+/// # Errors
+/// As for [`books_in_etcd`].
+pub fn books_of_ledger(config: &BazaarConfig, id: LedgerId) -> Result<Option<EtcdStore>, AccessError> {
+    let Some(etcd) = config.ledger().etcd() else { return Ok(None) };
+    let mut settings = etcd.client()?;
+    settings.endpoints.rotate(usize::from(id.number()) - 1);
+    settings.deadline = settings.deadline.min(config.timeouts().give_up_after / 3);
+    settings.watch_silence = settings.watch_silence.min(config.timeouts().lease / 2);
+    store_in_etcd(config, &settings)
+}
+
+fn store_in_etcd(config: &BazaarConfig, settings: &bazaar_etcd::Settings) -> Result<Option<EtcdStore>, AccessError> {
     let (prefix, run) = config.etcd_prefix().zip(config.books_id()).ok_or(AccessError::NoKey)?;
-    let client = Client::new(&etcd.client()?)?;
+    let client = Client::new(settings)?;
     Ok(Some(EtcdStore::new(client, &prefix, run, config.limits())))
 }
 
@@ -164,6 +183,10 @@ pub async fn log_in_etcd(store: &EtcdStore) -> Result<Vec<Batch>, AccessError> {
     loop {
         let from = log.last().map_or(Position(0), Batch::end);
         if from >= tail.status.head {
+            // They are whole one by one, and what was acknowledged if their chain leads to the end.
+            if log.iter().fold(Tail::default(), |tail, batch| tail.after(batch)) != tail {
+                return Err(store.log_is_another().into());
+            }
             return Ok(log);
         }
         let more = store.batches(from, tail.status.head).await?;

@@ -337,6 +337,12 @@ impl EtcdStore {
         ReadError::Unanswered { prefix: self.prefix(), source }
     }
 
+    /// The error for batches that do not lead to the end of the log that the store names.
+    #[must_use]
+    pub fn log_is_another(&self) -> ReadError {
+        self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of")
+    }
+
     fn damaged(&self, key: &[u8], what: impl Into<String>) -> ReadError {
         ReadError::Damaged { key: keys::text(key), what: what.into() }
     }

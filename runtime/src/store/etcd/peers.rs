@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use bazaar_etcd::{Compare, Op};
+use bazaar_etcd::{Compare, Keys, Op, Range};
+use bazaar_protocol::id::PeerId;
 
 use crate::network::directory::Registration;
 
@@ -43,7 +44,19 @@ impl EtcdStore {
         Ok(if entered.is_ok() { Registered::Entered } else { Registered::Overtaken })
     }
 
-    /// All registrations, in order of the peers' ids, as of one moment.
+    /// What is registered of a peer, read linearizably.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or its key holds something else.
+    pub async fn registration(&self, peer: PeerId) -> Result<Option<Registration>, ReadError> {
+        let range = Range::now(Keys::one(self.names().peer(peer)));
+        let read = self.client.range(range).await.map_err(|source| self.unanswered(source))?;
+        let Some(entry) = read.items.first() else { return Ok(None) };
+        let registration = registration_in(&entry.value);
+        registration.map(Some).ok_or_else(|| self.damaged(&entry.key, "it is no registration"))
+    }
+
+    /// All registrations, in order of the peers' ids, as of one moment. What is none is left out.
     ///
     /// # Errors
     /// If the cluster does not answer.
@@ -52,8 +65,11 @@ impl EtcdStore {
         let mut all = Vec::new();
         while let Some(page) = pages.next().await.map_err(|source| self.unanswered(source))? {
             for entry in page {
-                let registration = registration_in(&entry.value);
-                all.push(registration.ok_or_else(|| self.damaged(&entry.key, "it is no registration"))?);
+                match registration_in(&entry.value) {
+                    Some(registration) => all.push(registration),
+                    // It keeps one peer out, and nobody else.
+                    None => tracing::warn!("{}", self.damaged(&entry.key, "it is no registration")),
+                }
             }
         }
         Ok(all)
