@@ -152,7 +152,10 @@ pub enum CompactionError {
 
 fn what_is_wrong_with(found: Found) -> &'static str {
     match found {
-        Found::Foreign => "holds no run, or another one",
+        Found::Foreign => {
+            "holds no run, or another one: if its books were never made, `bazaar init --books` makes them; if they were, \
+             the cluster was wiped, or another one is named"
+        }
         Found::Unreadable => "was written by another version of this program, or by somebody else",
         // Nobody calls a store wrong that holds its run.
         Found::Tail(_) => "holds this run",
