@@ -71,7 +71,7 @@ pub enum Deed {
     },
     /// Its lease starts afresh.
     ArmLease(Duration),
-    /// It has no room for a call and does not answer it.
+    /// It has no room for a call, or its store has none for an append, and does not answer it.
     Drop {
         /// The call's id.
         id: CallId,

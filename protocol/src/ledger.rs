@@ -377,7 +377,12 @@ impl Tail {
     pub fn after(&self, batch: &Batch) -> Tail {
         let digest = batch.digest();
         let last = LastBatch { epoch: batch.epoch, position: batch.position, digest };
-        Tail { status: self.status.after(batch), last: Some(last), chain: Digest::of(&(self.chain, digest)) }
+        Tail { status: self.status.after(batch), last: Some(last), chain: self.chain_with(digest) }
+    }
+
+    /// The chain after a batch with this digest.
+    pub(crate) fn chain_with(&self, digest: Digest) -> Digest {
+        Digest::of(&(self.chain, digest))
     }
 }
 

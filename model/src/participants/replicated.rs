@@ -46,6 +46,10 @@ fn market() -> Vec<Role> {
     vec![Role::trader().immortal(), Role::trader().immortal(), Role::buyer(FISH, 1).eager(), Role::seller(FISH, 1, 0)]
 }
 
+fn traders_with(budget: Budget) -> Participants {
+    Participants { budget, ..traders() }
+}
+
 fn in_order(bazaar: Participants) -> Participants {
     let terms = Terms { ordering: Ordering::Stable, ..bazaar.terms };
     Participants { terms, ..bazaar }
@@ -246,6 +250,21 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 about: "a buyer and a seller trade over two ledgers",
                 bounds: "1 claim, 1 request, 1 deposit, 1 unknown outcome: of the claim, or of a batch.",
                 landmarks: vec![Landmark::Sold, Landmark::SoldOut, Landmark::Refused, Landmark::OutcomeUnknown],
+                ..base()
+            },
+        ),
+        of(
+            (traders_with(Budget { stands: 2, sales: 1, unknowns: 1, takes: Some(6), ..none }), None),
+            Scenario {
+                name: "replicated-rivals",
+                about: "a trader sells something over either ledger, and another takes the office from it",
+                bounds: "2 claims, 1 sale, 1 unknown outcome, 6 calls.",
+                landmarks: vec![
+                    Landmark::SecondEpoch,
+                    Landmark::TraderFenced,
+                    Landmark::OutcomeUnknown,
+                    Landmark::OutcomeFound,
+                ],
                 ..base()
             },
         ),

@@ -303,8 +303,8 @@ impl Step<'_> {
             }
             ProcessAction::Crash => {
                 self.world.budget.ledger_crashes -= 1;
-                let was_appending = self.several(|cluster| cluster.processes()[at].is_appending());
-                if was_appending {
+                let is_unheard = self.several(|cluster| cluster.processes()[at].outcome() == Some(Outcome::Written));
+                if is_unheard {
                     self.landmarks.note(Landmark::KeptUnanswered);
                 }
                 self.several(|cluster| cluster.crash(at));
@@ -318,7 +318,8 @@ impl Step<'_> {
         let Some(process) = self.world.ledger.several().map(|cluster| &cluster.processes()[at]) else { return };
         let landmark = match (process.outcome(), process.machine().and_then(Replica::appending)) {
             (Some(Outcome::Refused(Found::Tail(tail)) | Outcome::Declined(Found::Tail(tail))), Some((_, batch))) => {
-                let is_it = tail.last.is_some_and(|last| (last.epoch, last.position) == (batch.epoch, batch.position));
+                let is_it =
+                    tail.last.is_some_and(|last| last.position == batch.position && last.digest == batch.digest());
                 match process.outcome() {
                     _ if is_it => Landmark::OutcomeFound,
                     Some(Outcome::Declined(_)) => Landmark::AppendDeclined,

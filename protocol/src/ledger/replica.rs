@@ -19,7 +19,7 @@
 //! transaction, which compares the end of the log with it and is refused if that is no longer so. Every other answer is
 //! drawn from a linearizable look at the store that was begun after the call came, or from the transaction that the call
 //! led to. While the outcome of a transaction is unknown nothing else is planned and nobody is answered; the same
-//! transaction is tried again until the store says what became of it (DESIGN R2).
+//! transaction is tried again until the store says what became of it, or declines it (DESIGN R2).
 //!
 //! # The lease
 //!
@@ -145,7 +145,7 @@ pub enum ReplicaEffect {
     Give(Sign),
     /// Start the lease timer afresh.
     ArmLease(Duration),
-    /// Too many calls are waiting. This one is not answered; its caller will ask again.
+    /// Too many calls are waiting, or the store has declined an append. The call is not answered; its caller will ask again.
     Drop(CallId),
     /// As [`LedgerEffect::Refuse`](super::LedgerEffect::Refuse).
     Refuse(CallId),
@@ -158,7 +158,7 @@ pub enum ReplicaEffect {
 pub enum ReplicaFault {
     /// A peer has seen more than the store holds.
     Gone(LedgerFault),
-    /// The store held more a while ago.
+    /// The store held more a while ago, or something else.
     Shrunk {
         /// What this process has seen in it.
         seen: HighWaterMark,
@@ -397,7 +397,7 @@ impl Step<'_> {
                 if ruling.verdict.is_none() {
                     return false;
                 }
-                self.settle(id, asker, batch, ruling);
+                self.settle(id, asker, batch, ruling, false);
             }
         }
         true
@@ -442,7 +442,7 @@ impl Step<'_> {
         let Append { id, asker, seen, .. } = append;
         if found == Found::Tail(own) {
             let ruling = self.replica.judge.written(&append.batch);
-            self.settle(id, asker, &append.batch, ruling);
+            self.settle(id, asker, &append.batch, ruling, outcome == Outcome::Written);
         } else if !self.learn(found, append.onto) {
             return;
         } else if matches!(outcome, Outcome::Declined(_)) && found == Found::Tail(append.onto) {
@@ -455,7 +455,7 @@ impl Step<'_> {
                 let onto = self.replica.judge.durable;
                 return self.attempt(Append { onto, ..append }, waiting);
             }
-            self.settle(id, asker, &append.batch, ruling);
+            self.settle(id, asker, &append.batch, ruling, false);
         }
         if self.replica.has_failed() {
             return;
@@ -463,14 +463,15 @@ impl Step<'_> {
         self.begin(waiting);
     }
 
-    fn settle(&mut self, id: CallId, asker: Asker, batch: &Batch, ruling: Ruling) {
+    /// Answers an append. `is_new`: the others see by themselves that it was written just now.
+    fn settle(&mut self, id: CallId, asker: Asker, batch: &Batch, ruling: Ruling, is_new: bool) {
         let Ruling { verdict, lease } = ruling;
         self.arm(lease);
         let Some(verdict) = verdict else { return };
-        // Every process sees an append. A renewal or a claim that was kept out leaves no trace in the log.
+        // A renewal, a batch that is sent again or a claim that was kept out leaves no trace in the log.
         let epoch = self.replica.known_status().epoch();
         let sign = match verdict {
-            Verdict::Appended { .. } if batch.records.is_empty() => {
+            Verdict::Appended { .. } if !is_new => {
                 mutant!(Some(Sign::Renewed(epoch)); RenewalNotTold => None)
             }
             Verdict::LeaseActive => mutant!(Some(Sign::Contested(epoch)); ContestedNotTold => None),
@@ -489,7 +490,7 @@ impl Step<'_> {
         match found {
             Found::Foreign => self.fail(ReplicaFault::Foreign),
             Found::Unreadable => self.fail(ReplicaFault::Unreadable),
-            Found::Tail(tail) if is_short_of(tail, known) => {
+            Found::Tail(tail) if is_another(tail, known) => {
                 let secret = self.replica.judge.config.secret;
                 let (seen, holds) = (known.status.seen(secret), tail.status.seen(secret));
                 self.fail(ReplicaFault::Shrunk { seen, holds });
@@ -509,7 +510,8 @@ impl Step<'_> {
     /// The log ended here at some moment.
     fn advance(&mut self, tail: Tail) {
         let known = self.replica.judge.durable;
-        let is_further = tail.status.head > known.status.head && tail.status.epoch() >= known.status.epoch();
+        // Another log is noticed by the next look.
+        let is_further = tail.status.head > known.status.head && !is_another(tail, known);
         if mutant!(is_further; ShrunkLogServed => tail != known) {
             let lease = self.replica.judge.advance(tail);
             self.arm(lease);
@@ -544,12 +546,16 @@ impl Step<'_> {
     }
 }
 
-/// Whether a log that ends like this lacks something of one that was known to end like that.
-fn is_short_of(tail: Tail, known: Tail) -> bool {
+/// Whether a log that ends like this cannot be the same as one that was known to end like that, or what came of it.
+fn is_another(tail: Tail, known: Tail) -> bool {
     let (now, then) = (tail.status, known.status);
-    // An epoch that was granted is in every longer log.
-    let is_short = now.head < then.head || now.epoch() < then.epoch() || (now.head == then.head && tail != known);
-    mutant!(is_short; ShrunkLogServed => false)
+    // An epoch that was granted is in every longer log. Where a log was known to end, a batch ends for ever; if only one has
+    // come since, that is seen by its chain, and of more than one it is not known.
+    let is_continued = tail.last.is_some_and(|last| {
+        last.position > then.head || (last.position == then.head && tail.chain == known.chain_with(last.digest))
+    });
+    let is_it = now.epoch() >= then.epoch() && (tail == known || (now.head > then.head && is_continued));
+    mutant!(!is_it; ShrunkLogServed => false)
 }
 
 #[cfg(feature = "mutants")]

@@ -1,7 +1,7 @@
 //! What is checked of several ledger processes over one store (SPEC J3): each of them is a ledger, and what it does not
 //! know may have happened.
 
-use alloc::{collections::BTreeMap, format};
+use alloc::{collections::BTreeMap, format, vec::Vec};
 
 use super::{Checked, Image, Lease, Observer, Property, violated, whatever_the_ledger_shows_is_durable};
 use crate::{
@@ -109,7 +109,7 @@ impl Observer {
             }
         }
         self.learnt(at, machine, appending)?;
-        self.are_told(at, deeds)?;
+        self.are_told(at, before, deeds)?;
         let planned = after.transaction().filter(|planned| before.transaction() != Some(*planned));
         if let (Some(planned), Some((caller, batch))) = (planned, machine.appending())
             && self.image == Image::Latest
@@ -252,7 +252,9 @@ impl Observer {
                 "ledger process {at} tells peer {peer} of epoch {epoch} and {head} records, which has seen epoch {} and {}",
                 call.seen.epoch, call.seen.head
             );
-            return violated(Property::S15, what);
+            // Of an old image, nothing else is asked than that.
+            let is_old = self.image != Image::Latest;
+            return violated(if is_old { Property::S3 } else { Property::S15 }, what);
         }
         if head < floor {
             let what = format!(
@@ -278,21 +280,38 @@ impl Observer {
         Ok(())
     }
 
-    /// R2: every process is told of renewals and of claims that were kept out.
-    fn are_told(&self, at: usize, deeds: &[Deed]) -> Checked {
-        for deed in deeds {
-            let Deed::Reply { reply: LedgerReply { word, answer }, batch: Some(batch), .. } = deed else { continue };
-            let LedgerAnswer::Append { verdict, .. } = answer else { continue };
-            let epoch = word.status.epoch();
-            let (due, what) = match verdict {
-                Verdict::Appended { .. } if batch.records.is_empty() => (Sign::Renewed(epoch), "was renewed"),
-                Verdict::LeaseActive => (Sign::Contested(epoch), "is contested"),
-                Verdict::Appended { .. } | Verdict::Fenced | Verdict::Conflict => continue,
-            };
-            if !deeds.contains(&Deed::Give(due)) {
-                let what = format!("ledger process {at} does not tell the others that epoch {epoch} {what}");
-                return violated(Property::R2, what);
+    /// R2: every process is told of renewals and of claims that were kept out, and of nothing else. That a batch was written
+    /// just now, `before` this step, they see by themselves.
+    fn are_told(&self, at: usize, before: &Process, deeds: &[Deed]) -> Checked {
+        let is_new = before.outcome() == Some(Outcome::Written);
+        let is_of = |deed: &Deed| match deed {
+            Deed::Reply {
+                reply: LedgerReply { word, answer: LedgerAnswer::Append { verdict, .. } }, batch, ..
+            } => {
+                let written = before.machine().and_then(Replica::appending).map(|(_, batch)| batch);
+                match verdict {
+                    Verdict::Appended { .. } if is_new && batch.as_ref() == written => None,
+                    Verdict::Appended { .. } => Some(Sign::Renewed(word.status.epoch())),
+                    Verdict::LeaseActive => Some(Sign::Contested(word.status.epoch())),
+                    Verdict::Fenced | Verdict::Conflict => None,
+                }
             }
+            Deed::Reply { .. }
+            | Deed::Give(_)
+            | Deed::ArmLease(_)
+            | Deed::Drop { .. }
+            | Deed::Refuse { .. }
+            | Deed::Fail(_)
+            | Deed::Stop(_) => None,
+        };
+        let due: Vec<Sign> = deeds.iter().filter_map(is_of).collect();
+        let is_given = |deed: &Deed| if let Deed::Give(sign) = deed { Some(*sign) } else { None };
+        let given: Vec<Sign> = deeds.iter().filter_map(is_given).collect();
+        if given != due {
+            return violated(
+                Property::R2,
+                format!("ledger process {at} tells the others {given:?} instead of {due:?}"),
+            );
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ impl Step<'_> {
     /// Answers an append whose outcome is unknown as though it had been refused.
     pub(super) fn take_for_refused(&mut self, append: Append, waiting: Queue) {
         let Append { id, asker, batch, .. } = append;
-        self.settle(id, asker, &batch, Ruling { verdict: Some(Verdict::Conflict), lease: None });
+        self.settle(id, asker, &batch, Ruling { verdict: Some(Verdict::Conflict), lease: None }, false);
         self.begin(waiting);
     }
 

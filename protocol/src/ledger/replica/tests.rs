@@ -174,6 +174,41 @@ fn a_store_that_has_come_to_the_same_end_by_another_way_is_another_store() {
 }
 
 #[test]
+fn a_longer_log_that_has_come_about_another_way_is_another_store() {
+    // The second record is another one, alone in its batch or in a batch that goes over where the log ended.
+    let others = [vec![batch(1, 2, [word(2, 4)])], vec![batch(1, 1, [word(1, 4), word(2, 4), word(3, 4)])]];
+    for (kept, others) in [(1, &others[1]), (2, &others[0])] {
+        let mut cluster = cluster();
+        ask(&mut cluster, A, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+        cluster.put_back(kept);
+        // Process B is started again, and knows what there is by then.
+        cluster.crash(B);
+        cluster.start(B);
+        settle(&mut cluster, B);
+        for other in others {
+            assert_eq!(verdicts(&ask(&mut cluster, B, append(life(4, 1), other))).len(), 1);
+        }
+        if kept == 2 {
+            ask(&mut cluster, B, append(life(4, 1), &batch(1, 3, [word(4, 4)])));
+        }
+        assert!(cluster.status().head.0 > 3);
+        cluster.see_append(A);
+        let deeds = ask(&mut cluster, A, status(1));
+        assert!(matches!(deeds[..], [Deed::Stop(ReplicaFault::Shrunk { .. })]), "{deeds:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_sent_again_renews_the_term_everywhere() {
+    let mut cluster = cluster();
+    let last = append(life(4, 1), &batch(1, 2, [word(3, 4)]));
+    let deeds = ask(&mut cluster, A, last.clone());
+    assert!(!deeds.contains(&Deed::Give(Sign::Renewed(Epoch(1)))), "the others see it: {deeds:?}");
+    let deeds = ask(&mut cluster, A, last);
+    assert!(deeds.contains(&Deed::Give(Sign::Renewed(Epoch(1)))), "{deeds:?}");
+}
+
+#[test]
 fn a_holder_is_told_once_that_its_term_is_contested_wherever_it_appends() {
     let mut cluster = cluster();
     let claims = append(life(3, 1), &batch(2, 2, [claim(3, 3, 2)]));
@@ -188,10 +223,17 @@ fn a_holder_is_told_once_that_its_term_is_contested_wherever_it_appends() {
             assert_eq!(verdicts(&ask(&mut cluster, A, renews.clone())), [appended(2)]);
         }
     }
+    // So it is if it appends records, wherever the claim was kept out.
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims)), [Verdict::LeaseActive]);
+    let deeds = ask(&mut cluster, A, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    assert_eq!(verdicts(&deeds), [Verdict::Appended { head: Position(3), contested: true }]);
+    cluster.see_append(B);
     // An append that A sees does as well as a renewal.
-    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    let claims = append(life(3, 1), &batch(2, 3, [claim(4, 3, 2)]));
+    assert_eq!(verdicts(&ask(&mut cluster, A, claims)), [Verdict::LeaseActive]);
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 3, [word(4, 4)])));
     cluster.see_append(A);
-    assert_eq!(verdicts(&ask(&mut cluster, A, append(life(4, 1), &batch(1, 3, [])))), [appended(3)]);
+    assert_eq!(verdicts(&ask(&mut cluster, A, append(life(4, 1), &batch(1, 4, [])))), [appended(4)]);
 }
 
 #[test]
