@@ -34,8 +34,11 @@
 //! - **[`replicated`](participants::replicated)** runs the same `Participant`s and two ledger processes (`Replica`) over one
 //!   store (`Cluster`). A call may arrive at either or at both. An append is carried out and heard of at any later moment;
 //!   its ledger may be told that nobody knows, and then it may still be carried out, or never. A ledger crashes, or does
-//!   not see for a time what the other does; the store is wiped, or an old image of it is put back. Checked: what is
-//!   checked of a single ledger, and S15; L1 from every unique state of one scenario.
+//!   not see for a time what the other does; the store says that it is full, has a snapshot in place of records, or is
+//!   wiped, or an old image of it is put back; records are read some time after the look that a read begins with. Checked:
+//!   what is checked of a single ledger, and S15; L1 from every unique state of two scenarios. Not modelled: snapshots in a
+//!   store that is wiped or put back, a step of a compaction that fails or comes late, signs that a full store does not
+//!   take, and a ledger that stays blind (its driver then takes no calls).
 //! - **[`clock`]** runs two or three `Clock`s with any exchange of messages, written ahead as by a peer's journal.
 //!   Messages are lost, duplicated and reordered; a clock crashes between asking for a write, the write's becoming
 //!   durable, and being told so. Checked: S7, against vector clocks: for all pairs of events, the one that happened

@@ -67,6 +67,18 @@ pub enum LedgerDriverError {
     /// A peer has seen durable records that the store does not hold.
     #[error(transparent)]
     Gone(#[from] Gone),
+    /// The store in etcd holds other records than a while ago.
+    #[error(
+        "acknowledged records are gone: {prefix} in etcd held epoch {} and {} records, and now holds others in their place. \
+         The cluster was restored from a backup and has gone on since, or another one answers in its place",
+        seen.epoch, seen.head
+    )]
+    Replaced {
+        /// The store's prefix.
+        prefix: String,
+        /// What this process has seen there.
+        seen: HighWaterMark,
+    },
     /// The store in etcd held more a while ago than it does now.
     #[error(
         "acknowledged records are gone: {prefix} in etcd held epoch {} and {} records, and now holds epoch {} and {} \

@@ -503,6 +503,9 @@ impl ReplicaDriver {
                 self.desk.note(&gone);
                 gone.into()
             }
+            ReplicaFault::Shrunk { seen, holds } if !seen.is_beyond(holds) => {
+                LedgerDriverError::Replaced { prefix: store.prefix(), seen }
+            }
             ReplicaFault::Shrunk { seen, holds } => LedgerDriverError::Shrunk { prefix: store.prefix(), seen, holds },
             ReplicaFault::Foreign => not_held(store, Found::Foreign),
             ReplicaFault::Unreadable => not_held(store, Found::Unreadable),
