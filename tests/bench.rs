@@ -80,6 +80,30 @@ fn elections_and_distance_are_measured_on_real_processes() {
     assert_eq!(point["known_to_all"]["count"], 1);
 }
 
+/// SPEC J3. That nothing is lost or doubled is checked by the experiment itself.
+#[test]
+fn outages_of_books_in_etcd_and_what_these_cost_are_measured() {
+    if bazaar_etcd::cluster::program().is_none() {
+        assert!(env::var_os("BAZAAR_ETCD_REQUIRED").is_none(), "etcd is required here, and is not in PATH");
+        println!("SKIPPED: no etcd here");
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let json = home.path().join("figures.json");
+    let flags = ["--quick", "--json", text(&json), "--dir", text(home.path())];
+    let said = ask(&[&["bench", "outages", "replicated"][..], &flags].concat()).ends(0);
+    assert!(said.out.contains("every one is in the books, once"), "{}", said.out);
+    let figures: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_documented(&figures, &[]);
+    let outages = &figures["experiments"]["outages"];
+    assert!(outages["faults"] == 8 && outages["told"].as_u64() > Some(9 * 200), "{outages}");
+    let kinds = outages["kinds"].as_array().unwrap();
+    assert!(kinds.len() == 9 && kinds.iter().all(|kind| kind["without_a_sale"]["count"] == 1), "{kinds:?}");
+    let replicated = &figures["experiments"]["replicated"];
+    assert!(replicated["bare"]["count"].as_u64() == Some(160) && replicated["purchase"]["count"].as_u64() > Some(10));
+    assert_eq!(replicated["points"][0]["buyers"], 16);
+}
+
 /// Only its first steps are listened to, and nobody wants anything: the experiment must notice by itself.
 #[test]
 fn an_experiment_ends_at_once_and_says_why_if_a_process_dies_meanwhile() {

@@ -662,7 +662,7 @@ pub struct Graph {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bazaar bench                                  all of them, some minutes
+  bazaar bench                                  all of them, half an hour
   bazaar bench latency throughput --plots plots
   bazaar bench --quick                          checks only that it works; the figures mean nothing
 
@@ -701,6 +701,10 @@ pub enum Experiment {
     Throughput,
     /// How long nothing is sold after the trader was killed
     Failover,
+    /// The same after a process of etcd, of the ledger or of the trader was killed or halted, with the books in etcd
+    Outages,
+    /// What it costs to keep the books in etcd: a purchase beside a bare transaction, purchases a second beside sled
+    Replicated,
     /// What an election costs once the trader was killed, with 3 to 50 peers
     Election,
     /// One purchase after the other, with the peers as if on hosts of their own
@@ -710,16 +714,23 @@ pub enum Experiment {
 }
 
 impl Experiment {
-    pub const ALL: [Experiment; 8] = [
+    pub const ALL: [Experiment; 10] = [
         Experiment::Baseline,
         Experiment::Latency,
         Experiment::Reelection,
         Experiment::Throughput,
         Experiment::Failover,
+        Experiment::Outages,
+        Experiment::Replicated,
         Experiment::Election,
         Experiment::Distance,
         Experiment::Scale,
     ];
+
+    /// What it is called on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Args)]

@@ -107,7 +107,7 @@ pub fn resign(which: &cli::Which) -> Result<ExitCode, Failure> {
 /// Says so if something could not be done because the run has ended.
 fn while_it_lasts<T>(run: &Run, result: Result<T, Failure>) -> Result<T, Failure> {
     match result {
-        Err(Failure::Access(AccessError::LedgerDown(_))) if !run.lives_here() && run.store().exists() => {
+        Err(Failure::Access(AccessError::LedgerDown(_))) if !run.lives_here() && run.is_kept_here() => {
             Err(Failure::Stuck("the run has ended: no process of it lives".to_owned()))
         }
         result => result,

@@ -156,7 +156,7 @@ impl Snapshot {
             Err(error @ AccessError::LedgerDown(_)) if run.lives_here() => {
                 Ok(Snapshot::asked(run, Phase::NoLedger(why_down(run, error)), None).await)
             }
-            Err(AccessError::LedgerDown(_) | AccessError::Tools(_)) if !run.lives_here() && run.store().exists() => {
+            Err(AccessError::LedgerDown(_) | AccessError::Tools(_)) if !run.lives_here() && run.is_kept_here() => {
                 let log = run.log().await?;
                 log.warn();
                 let RunLog { batches, gone, .. } = log;

@@ -46,6 +46,18 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after it has failed to make the store smaller.
 const UNTIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How long one attempt to look or to append may take. What was asked of a leader of etcd that then dies is never answered,
+/// so that this is how long nobody trades after that, if it is longer than the election of another. It is half of what a
+/// peer waits for a sign of life: the second attempt, with another member, is still in time.
+pub const ATTEMPT: Duration = Duration::from_millis(500);
+
+/// How many attempts to append are given that long. A disk may be slower than that, and then the answers would never be
+/// waited for.
+const HASTY: usize = 3;
+
+/// The pauses between attempts: etcd elects a leader within a second or so, and trade waits for the attempt after that.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(200) };
+
 /// How often a registration is tried while others change what is known of the peer.
 const REGISTERED_WITHIN: usize = 5;
 
@@ -78,7 +90,7 @@ pub async fn run_replica(
     };
     let server = desk.serve(jobs, StoreAccess::Shared, opened).await?;
     let (machine, effects) = Replica::start(desk.ledger);
-    let asker = Asker { store, say };
+    let asker = Asker { quick: quick(&store), store, say };
     let watching = asker.watching();
     let mut driver = ReplicaDriver {
         desk,
@@ -89,6 +101,7 @@ pub async fn run_replica(
         next_id: CallId(0),
         lease: None,
         unknown: None,
+        unknowns: 0,
         blind: Some(Instant::now()),
         compaction: Compaction::every(keeping.snapshot_every),
         keeping,
@@ -121,7 +134,7 @@ pub async fn run_replica(
 /// Waits until the store answers, and compares what it holds with what is known in the process's directory. Returns how
 /// many records there are.
 async fn open(desk: &Desk, store: &EtcdStore) -> Result<Position, LedgerDriverError> {
-    let looking = store.look_until_answered(Pauses::default());
+    let looking = store.look_until_answered(PAUSES);
     let mut looking = std::pin::pin!(looking);
     let looked = match timeout(GLANCE, &mut looking).await {
         Ok(looked) => looked,
@@ -136,7 +149,7 @@ async fn open(desk: &Desk, store: &EtcdStore) -> Result<Position, LedgerDriverEr
     let ordering = loop {
         match store.ordering().await {
             Ok(ordering) => break ordering,
-            Err(ReadError::Unanswered { .. }) => sleep(Pauses::default().longest).await,
+            Err(ReadError::Unanswered { .. }) => sleep(PAUSES.longest).await,
             Err(error) => return Err(failed(error)),
         }
     };
@@ -207,10 +220,20 @@ enum Tidied {
 #[derive(Clone)]
 struct Asker {
     store: EtcdStore,
+    /// The same, for looks and appends.
+    quick: EtcdStore,
     say: mpsc::UnboundedSender<Told>,
 }
 
 impl Asker {
+    /// Begins to look or to append.
+    fn ask_quickly<F>(&self, what: impl FnOnce(EtcdStore) -> F)
+    where
+        F: Future<Output = Told> + Send + 'static,
+    {
+        Asker { store: self.quick.clone(), ..self.clone() }.ask(what);
+    }
+
     /// Begins to ask. The loop that is told ends only with the process. Without an answer the machine would wait for ever,
     /// so a panic is told as well.
     fn ask<F>(&self, what: impl FnOnce(EtcdStore) -> F)
@@ -247,6 +270,8 @@ struct ReplicaDriver {
     lease: Option<Instant>,
     /// The pauses before an append whose outcome is unknown is tried again.
     unknown: Option<Backoff>,
+    /// How often in a row it was unknown.
+    unknowns: usize,
     /// Since when it has not seen what others do.
     blind: Option<Instant>,
     compaction: Compaction,
@@ -385,10 +410,11 @@ impl ReplicaDriver {
     fn on_settled(&mut self, outcome: Outcome) -> Result<(), LedgerDriverError> {
         match outcome {
             Outcome::Unknown => {
-                self.unknown.get_or_insert_with(|| backoff(Pauses::default()));
+                self.unknowns += 1;
+                self.unknown.get_or_insert_with(|| backoff(PAUSES));
             }
             Outcome::Declined(_) => {
-                self.unknown = None;
+                (self.unknown, self.unknowns) = (None, 0);
                 // What to do about it is looked up once, and said once.
                 if self.full == Full::No {
                     self.full = Full::Declined;
@@ -401,10 +427,10 @@ impl ReplicaDriver {
                 }
             }
             Outcome::Written => {
-                self.unknown = None;
+                (self.unknown, self.unknowns) = (None, 0);
                 self.full = Full::No;
             }
-            Outcome::Refused(_) => self.unknown = None,
+            Outcome::Refused(_) => (self.unknown, self.unknowns) = (None, 0),
         }
         self.feed(ReplicaInput::Settled(outcome))
     }
@@ -432,10 +458,8 @@ impl ReplicaDriver {
         for effect in effects {
             match effect {
                 ReplicaEffect::Look => {
-                    let look = |store: EtcdStore| async move {
-                        Told::Looked(store.look_until_answered(Pauses::default()).await)
-                    };
-                    self.asker.ask(look);
+                    let look = |store: EtcdStore| async move { Told::Looked(store.look_until_answered(PAUSES).await) };
+                    self.asker.ask_quickly(look);
                 }
                 ReplicaEffect::Append { onto, batch } => {
                     let pause = self.unknown.as_mut().map(Backoff::wait);
@@ -443,9 +467,13 @@ impl ReplicaDriver {
                         if let Some(pause) = pause {
                             sleep(pause).await;
                         }
-                        Told::Settled(store.append_until_settled(&onto, &batch, Pauses::default()).await)
+                        Told::Settled(store.append_until_settled(&onto, &batch, PAUSES).await)
                     };
-                    self.asker.ask(append);
+                    if self.unknowns < HASTY {
+                        self.asker.ask_quickly(append);
+                    } else {
+                        self.asker.ask(append);
+                    }
                 }
                 ReplicaEffect::Reply { id, reply } => {
                     if let Some(caller) = self.calls.remove(&id) {
@@ -480,7 +508,7 @@ impl ReplicaDriver {
     /// Answers a call with what the store holds, if it still does.
     fn read(&mut self, id: CallId, word: Word, from: Position, chunk: Option<ChunkId>) {
         let Some(caller) = self.calls.remove(&id) else { return };
-        let Asker { store, say } = self.asker.clone();
+        let Asker { store, say, quick: _ } = self.asker.clone();
         tokio::spawn(async move {
             match store.read(from, chunk, word.status.head).await {
                 Ok(Some(answer)) => {
@@ -599,9 +627,10 @@ fn no_base() -> Told {
 
 /// Watches what others do, again and again, and tells it.
 async fn watch_all(store: EtcdStore, say: mpsc::UnboundedSender<Told>) {
-    let mut backoff = backoff(Pauses::default());
+    let mut backoff = backoff(PAUSES);
+    let quick = quick(&store);
     loop {
-        let looked = store.look_until_answered(Pauses::default()).await;
+        let looked = quick.look_until_answered(PAUSES).await;
         let begun = async {
             let registrations = store.registrations().await.map_err(|error| error.to_string())?;
             let watch = store.watch(looked.revision).await.map_err(|error| error.to_string())?;
@@ -664,6 +693,24 @@ fn is_kept_from(registration: &Registration, other: &Registration) -> bool {
     latest > registration.life.incarnation || (latest == registration.life.incarnation && !is_itself)
 }
 
+/// A store that gives up an attempt soon.
+fn quick(store: &EtcdStore) -> EtcdStore {
+    store.with_client(store.client().with_deadline(ATTEMPT))
+}
+
 fn backoff(pauses: Pauses) -> Backoff {
     Backoff::between(pauses.first, pauses.longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::settings::Settings;
+
+    /// Otherwise all peers would turn to other processes of the ledger whenever a member of etcd is halted.
+    #[test]
+    fn a_second_attempt_is_in_time_for_a_sign_of_life() {
+        assert!(ATTEMPT * 2 <= Settings::default().answer_timeout());
+        assert!(PAUSES.longest <= ATTEMPT);
+    }
 }

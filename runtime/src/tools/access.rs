@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bazaar_etcd::{Client, SettingsError};
+use bazaar_etcd::{Client, SettingsError, cluster::ClusterError};
 use bazaar_protocol::{
     books::{Books, BooksError},
     id::{PeerId, Position},
@@ -15,21 +15,24 @@ use bazaar_protocol::{
     record::Batch,
 };
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     config::{
         BazaarConfig, TlsSettings,
         ledger::LedgerId,
-        run_dir::{RunDirError, address_file, config_of, ledger_dir, living_process, member_dirs, peer_dir, store_dir},
+        run_dir::{
+            RunDir, RunDirError, address_file, config_of, ledger_dir, living_process, member_dirs, peer_dir, store_dir,
+        },
     },
     network::{
         directory::Entry,
         door::DoorStatus,
         hello::{Credentials, RunId, RunKey},
         service::{Hand, HostInfo, HostToolsClient, LedgerInfo, LedgerRefusal, LedgerToolsClient, PeerInfo, within},
-        settings::Settings,
+        settings::{Backoff, Settings},
     },
-    processes::supervise::Process,
+    processes::{own_etcd::OwnEtcd, supervise::Process},
     store::{
         Intact, StoreError,
         etcd::{EtcdStore, Looked, ReadError},
@@ -68,6 +71,9 @@ pub enum AccessError {
     /// The books in etcd cannot be read.
     #[error(transparent)]
     Cluster(#[from] ReadError),
+    /// The run's own cluster of etcd, which rests while the run does, does not start, so that its books cannot be read.
+    #[error(transparent)]
+    OwnEtcd(#[from] ClusterError),
     /// A snapshot has taken the place of the first records.
     #[error(
         "the first records of {prefix} in etcd are gone: a snapshot has taken their place, and [ledger.etcd] history says \
@@ -112,6 +118,7 @@ impl AccessError {
             | AccessError::Certificates(_)
             | AccessError::Tools(_)
             | AccessError::Etcd(_)
+            | AccessError::OwnEtcd(_)
             | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
@@ -151,9 +158,8 @@ pub fn books_in_etcd(config: &BazaarConfig) -> Result<Option<EtcdStore>, AccessE
     store_in_etcd(config, &etcd.client()?)
 }
 
-/// The same for one of the processes of the run's ledger. It turns to another member of the cluster before its callers turn
-/// to another process, notices that it does not see the others before their terms run out, and begins with another member
-/// than the others do.
+/// The same for one of the processes of the run's ledger. It notices that it does not see what the others do before terms run
+/// out that they renew, and begins with another member of the cluster than they do.
 ///
 /// # Errors
 /// As for [`books_in_etcd`].
@@ -161,7 +167,6 @@ pub fn books_of_ledger(config: &BazaarConfig, id: LedgerId) -> Result<Option<Etc
     let Some(etcd) = config.ledger().etcd() else { return Ok(None) };
     let mut settings = etcd.client()?;
     settings.endpoints.rotate(usize::from(id.number()) - 1);
-    settings.deadline = settings.deadline.min(config.timeouts().give_up_after / 3);
     settings.watch_silence = settings.watch_silence.min(config.timeouts().lease / 2);
     store_in_etcd(config, &settings)
 }
@@ -172,12 +177,24 @@ fn store_in_etcd(config: &BazaarConfig, settings: &bazaar_etcd::Settings) -> Res
     Ok(Some(EtcdStore::new(client, &prefix, run, config.limits())))
 }
 
+/// Asks a store until it answers, for as long as a tool waits. Each attempt that fails has turned to another member.
+async fn answered<T>(ask: impl AsyncFn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    let mut backoff = Backoff::between(Duration::from_millis(10), Duration::from_millis(200));
+    let ends = Instant::now() + DEADLINE;
+    loop {
+        match ask().await {
+            Err(ReadError::Unanswered { .. }) if Instant::now() < ends => sleep(backoff.wait()).await,
+            asked => return asked,
+        }
+    }
+}
+
 /// The whole log of a run whose books are in etcd, as far as it reached when this was called.
 ///
 /// # Errors
 /// When it cannot be read, or a snapshot has taken the place of its beginning.
 pub async fn log_in_etcd(store: &EtcdStore) -> Result<Vec<Batch>, AccessError> {
-    let Looked { found, .. } = store.look().await?;
+    let Looked { found, .. } = answered(async || store.look().await).await?;
     let Found::Tail(tail) = found else { return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into()) };
     let mut log: Vec<Batch> = Vec::new();
     loop {
@@ -189,7 +206,7 @@ pub async fn log_in_etcd(store: &EtcdStore) -> Result<Vec<Batch>, AccessError> {
             }
             return Ok(log);
         }
-        let more = store.batches(from, tail.status.head).await?;
+        let more = answered(async || store.batches(from, tail.status.head).await).await?;
         let more = more.filter(|more| !more.is_empty());
         log.extend(more.ok_or_else(|| AccessError::Shortened { prefix: store.prefix() })?);
     }
@@ -318,6 +335,7 @@ impl Run {
             | AccessError::Certificates(_)
             | AccessError::Tools(_)
             | AccessError::Etcd(_)
+            | AccessError::OwnEtcd(_)
             | AccessError::Cluster(_)
             | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
@@ -520,6 +538,7 @@ impl Run {
         // First: nobody has seen more than what is in the log afterwards.
         let witnesses = self.witnesses()?;
         if let Some(store) = books_in_etcd(&self.config)? {
+            let _awake = self.wake(&store).await?;
             return Ok(RunLog::new(self, log_in_etcd(&store).await?, &witnesses));
         }
         let batches = match self.ledger().await {
@@ -537,6 +556,7 @@ impl Run {
     pub async fn remains(&self) -> Result<(RunLog, Intact), AccessError> {
         let witnesses = self.witnesses()?;
         if let Some(store) = books_in_etcd(&self.config)? {
+            let _awake = self.wake(&store).await?;
             let batches = log_in_etcd(&store).await?;
             let records = witness::mark_of(&batches).head;
             return Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }));
@@ -556,11 +576,27 @@ impl Run {
         }
     }
 
+    /// Starts the run's own cluster of etcd, if it has one and has ended, so that its books can be read.
+    async fn wake(&self, store: &EtcdStore) -> Result<Option<Awake>, AccessError> {
+        if !OwnEtcd::is_in(&self.dir) || self.lives_here() {
+            return Ok(None);
+        }
+        for _ in store.client().endpoints() {
+            if let Ok(Looked { found: Found::Tail(_), .. }) = store.look().await {
+                return Ok(None);
+            }
+        }
+        match RunDir::take_ended(&self.dir) {
+            Ok(taken) => Ok(Some(Awake { _etcd: OwnEtcd::start(&self.dir).await?, _taken: taken })),
+            // It is about to begin or to end, or another tool has woken it.
+            Err(RunDirError::InUse(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether the books can be read from the files of a store, now that the ledger cannot be asked for this reason.
     fn is_at_rest(&self, why: &AccessError) -> bool {
-        let is_silent =
-            matches!(why, AccessError::LedgerDown(_)) || matches!(why, AccessError::Tools(_)) && !self.lives_here();
-        is_silent
+        matches!(why, AccessError::LedgerDown(_)) || matches!(why, AccessError::Tools(_)) && !self.lives_here()
     }
 
     /// Whether the ledger's store, whose process is down, lacks what was acknowledged. Of a store in etcd, nobody knows.
@@ -573,6 +609,16 @@ impl Run {
         }
         let witnesses = self.witnesses()?;
         Ok(RunLog::new(self, read_acknowledged(&self.store())?, &witnesses).gone)
+    }
+
+    /// Whether the books were kept from this machine alone, so that none of its processes living here means that the run has
+    /// ended.
+    #[must_use]
+    pub fn is_kept_here(&self) -> bool {
+        match self.config.ledger().etcd() {
+            None => self.store().exists(),
+            Some(_) => self.config.ledger().ids().all(|id| ledger_dir(&self.dir, id).is_dir()),
+        }
     }
 
     /// The ledger's store, if it is on disk.
@@ -592,6 +638,13 @@ impl Run {
         let seen = peers.filter_map(|peer| witness::seen_by(peer, &store_dir(&peer_dir(&self.dir, peer))));
         Ok(noted.chain(seen).collect())
     }
+}
+
+/// The own cluster of a run that has ended, for as long as its books are read; nobody can continue the run meanwhile.
+struct Awake {
+    // Before the lock, so that whoever takes that next finds no node.
+    _etcd: OwnEtcd,
+    _taken: RunDir,
 }
 
 /// A log, and whether it is all of it.

@@ -1,12 +1,14 @@
 //! A bazaar of real processes that is measured: its configuration, its run, and what its peers say meanwhile.
 
 use std::{
+    cell::RefCell,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
+use bazaar_etcd::Client;
 use bazaar_protocol::{effect::Note, id::PeerId};
 use bazaar_runtime::{
     config::{
@@ -14,6 +16,7 @@ use bazaar_runtime::{
         run_dir::{RunDir, config_file, peer_dir, pid_file},
     },
     processes::{
+        own_etcd::OwnEtcd,
         report::{Event, Filter, Form, Names, ProcessEvent, What},
         supervise::{Plan, shares, supervise},
     },
@@ -21,11 +24,11 @@ use bazaar_runtime::{
         limits,
         process::{ProcessMark, Signal},
     },
-    tools::access::Run,
+    tools::access::{Run, books_in_etcd},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use super::{super::books::Audited, Failure, not_interrupted, stuck};
+use super::{super::books::Audited, Failure, block_on, not_interrupted, stuck};
 
 /// How many records of the books of all bazaars were audited so far, and hold.
 static AUDITED: AtomicU64 = AtomicU64::new(0);
@@ -56,8 +59,10 @@ pub struct Market {
 /// A bazaar in a directory of its own, ready to run.
 pub struct Ready {
     plan: Plan,
+    /// Where the books are, if not on the disk of the ledger's process.
+    own: Mutex<Option<OwnEtcd>>,
     // Keeps others from running there.
-    _taken: RunDir,
+    taken: RunDir,
 }
 
 impl Market {
@@ -66,6 +71,29 @@ impl Market {
     /// # Errors
     /// When it cannot run here, or somebody has interrupted this.
     pub fn prepare(self) -> Result<Ready, Failure> {
+        let (plan, taken) = self.plan()?;
+        Ok(Ready { plan, own: Mutex::new(None), taken })
+    }
+
+    /// The same with its books in an etcd of its own, and two processes of the ledger.
+    ///
+    /// # Errors
+    /// Also when there is no etcd here.
+    pub fn prepare_in_etcd(self) -> Result<Ready, Failure> {
+        let (mut plan, mut taken) = self.plan()?;
+        let own = block_on(async {
+            let own = OwnEtcd::start(taken.path()).await?;
+            taken.set_ledger(own.settings(taken.config().ledger())?)?;
+            if let Some(store) = books_in_etcd(taken.config())? {
+                store.init().await?;
+            }
+            Ok(own)
+        })?;
+        plan.ledgers = taken.config().ledger().processes.len();
+        Ok(Ready { plan, own: Mutex::new(Some(own)), taken })
+    }
+
+    fn plan(self) -> Result<(Plan, RunDir), Failure> {
         not_interrupted()?;
         let Market { dir, config, processes, kinds, of, restart_after, at_most } = self;
         let raw = RawConfig::parse(&config, Path::new("the experiment"))?;
@@ -88,13 +116,28 @@ impl Market {
             filter: Filter { kinds: kinds.iter().map(ToString::to_string).collect(), peers: of.into_iter().collect() },
             names: Names::of(taken.config()),
         };
-        Ok(Ready { plan, _taken: taken })
+        Ok((plan, taken))
     }
 }
 
 impl Ready {
     pub fn dir(&self) -> &Path {
         &self.plan.dir
+    }
+
+    /// A client of the etcd that its books are in, as its ledgers have it.
+    ///
+    /// # Errors
+    /// When they are not in one.
+    pub fn etcd(&self) -> Result<Client, Failure> {
+        let store = books_in_etcd(self.taken.config())?;
+        let store = store.ok_or_else(|| Failure::Stuck("the books are not in etcd".to_owned()))?;
+        Ok(store.client().clone())
+    }
+
+    /// The configuration it runs with.
+    pub fn config(&self) -> &BazaarConfig {
+        self.taken.config()
     }
 
     /// Runs it until `until` is ready, and gives what that gives.
@@ -109,19 +152,30 @@ impl Ready {
     ) -> Result<T, Failure> {
         let (since, mut reached) = (Instant::now(), None);
         let has_died = Notify::new();
-        let mut hear = |event: &Event| {
+        let hear = RefCell::new(|event: &Event| {
             if self.plan.restart_after.is_none() && death(event).is_some() {
                 has_died.notify_one();
             }
             hear(event);
-        };
+        });
+        let tell = |event: &Event| (hear.borrow_mut())(event);
         let enough = async {
             tokio::select! {
                 ready = until => reached = Some(ready),
                 () = has_died.notified() => {}
             }
         };
-        let (ended, result) = supervise(&self.plan, &mut hear, enough).await;
+        let (ended, result) = {
+            let mut told = tell;
+            let supervised = supervise(&self.plan, &mut told, enough);
+            match &mut *self.own.lock().await {
+                None => supervised.await,
+                Some(own) => tokio::select! {
+                    ended = supervised => ended,
+                    never = own.keep(self.plan.restart_after, tell) => match never {},
+                },
+            }
+        };
         result?;
         let dir = self.plan.dir.display();
         if let Some(died) = ended.deaths.iter().find_map(death).filter(|_| self.plan.restart_after.is_none()) {

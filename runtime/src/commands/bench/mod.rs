@@ -9,9 +9,11 @@ mod election;
 mod failover;
 mod latency;
 mod market;
+mod outages;
 mod plot;
 mod proxy;
 mod recovery;
+mod replicated;
 mod sample;
 mod scale;
 mod throughput;
@@ -27,6 +29,7 @@ use std::{
     },
 };
 
+use bazaar_etcd::cluster::{self, ClusterError};
 use bazaar_runtime::system::{
     files,
     output::{self, OutputError, Reader},
@@ -77,8 +80,8 @@ impl Finding {
 }
 
 pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
-    let wanted = match &*flags.experiments {
-        [] => Experiment::ALL.to_vec(),
+    let wanted: Vec<Experiment> = match &*flags.experiments {
+        [] => Experiment::ALL.into_iter().filter(|one| can_run(*one)).collect(),
         some => Experiment::ALL.into_iter().filter(|one| some.contains(one)).collect(),
     };
     if let Some(plots) = &flags.plots {
@@ -116,6 +119,15 @@ pub fn bench(flags: &Bench) -> Result<ExitCode, Failure> {
     measured
 }
 
+/// Whether what an experiment needs is here; if not, it is said.
+fn can_run(experiment: Experiment) -> bool {
+    let is_here = !matches!(experiment, Experiment::Outages | Experiment::Replicated) || cluster::program().is_some();
+    if !is_here {
+        say(&format!("SKIPPED {}: {}", experiment.name(), ClusterError::NoProgram));
+    }
+    is_here
+}
+
 /// Measures these, and prints, writes and draws what each finds as soon as it has.
 fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode, Failure> {
     say("baseline");
@@ -128,6 +140,8 @@ fn measure(flags: &Bench, wanted: &[Experiment], dir: &Path) -> Result<ExitCode,
             Experiment::Reelection => latency::reelection(dir, flags.quick, &baseline)?,
             Experiment::Throughput => throughput::throughput(dir, flags.quick, &baseline)?,
             Experiment::Failover => failover::failover(dir, flags.quick, &baseline)?,
+            Experiment::Outages => outages::outages(dir, flags.quick, &baseline)?,
+            Experiment::Replicated => replicated::replicated(dir, flags.quick, &baseline)?,
             Experiment::Election => election::election(dir, flags.quick, &baseline)?,
             Experiment::Distance => distance::distance(dir, flags.quick, &baseline)?,
             Experiment::Scale => scale::scale(dir, flags.quick, &baseline)?,

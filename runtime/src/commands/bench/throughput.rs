@@ -35,24 +35,40 @@ const SELLERS: u32 = 4;
 const HEARD: u32 = 4;
 
 /// How many processes host the peers, besides all in one.
-const PROCESSES: usize = 2;
+pub const PROCESSES: usize = 2;
 
 /// So many that no snapshot is written while purchases are counted.
 const SNAPSHOT_EVERY: u64 = 1_000_000;
 
 /// For how long purchases are counted, and how long the bazaar has to settle before.
 #[derive(Clone, Copy)]
-struct Window {
-    settling: Duration,
-    counting: Duration,
+pub struct Window {
+    pub settling: Duration,
+    pub counting: Duration,
+}
+
+/// Where the books are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Books {
+    Sled,
+    Etcd,
+}
+
+impl Books {
+    pub fn name(self) -> &'static str {
+        match self {
+            Books::Sled => "sled",
+            Books::Etcd => "etcd",
+        }
+    }
 }
 
 /// What was measured with so many buyers.
-struct Point {
+pub struct Point {
     buyers: u32,
     ordering: Ordering,
     processes: usize,
-    a_second: f64,
+    pub a_second: f64,
     records_a_batch: f64,
     answers: Sample,
 }
@@ -87,12 +103,23 @@ pub fn config(buyers: u32, ordering: Ordering, snapshot_every: u64) -> String {
     text
 }
 
-fn measure(dir: &Path, buyers: u32, ordering: Ordering, processes: usize, window: Window) -> Result<Point, Failure> {
+/// How many purchases a second get into the books.
+///
+/// # Errors
+/// When the bazaar cannot run, or its books do not hold.
+pub fn measure(
+    dir: &Path,
+    buyers: u32,
+    ordering: Ordering,
+    processes: usize,
+    window: Window,
+    books: Books,
+) -> Result<Point, Failure> {
     // The first, the last and some between: at least one in each process, and one with the trader in its own.
     let heard = HEARD.min(buyers);
     let heard = (0..heard).map(|nth| PeerId(nth * (buyers - 1) / (heard - 1).max(1)));
     let market = Market {
-        dir: dir.join(format!("throughput-{buyers}-{}-{processes}", ordering.name())),
+        dir: dir.join(format!("throughput-{buyers}-{}-{processes}-{}", ordering.name(), books.name())),
         config: config(buyers, ordering, SNAPSHOT_EVERY),
         processes: Some(processes),
         kinds: &["wanted", "bought"],
@@ -100,7 +127,10 @@ fn measure(dir: &Path, buyers: u32, ordering: Ordering, processes: usize, window
         restart_after: None,
         at_most: Duration::from_secs(90) + window.counting,
     };
-    let ready = market.prepare()?;
+    let ready = match books {
+        Books::Sled => market.prepare()?,
+        Books::Etcd => market.prepare_in_etcd()?,
+    };
     let (is_counting, has_begun) = (Cell::new(false), Notify::new());
     let mut asked = BTreeMap::new();
     let mut answers = Vec::new();
@@ -173,7 +203,7 @@ pub fn throughput(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Findin
                 ordering.name(),
                 counted(processes, "process")
             ));
-            points.push(measure(dir, *buyers, ordering, processes, window)?);
+            points.push(measure(dir, *buyers, ordering, processes, window, Books::Sled)?);
         }
     }
     let rows = points.iter().map(|point| {
