@@ -46,9 +46,9 @@ use crate::{
 /// How long a tool that asks for the state of the fence waits for the store. After that it is told what was known last.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// How long one attempt to look or to append may take. What was asked of a leader of etcd that then dies is never answered,
-/// so that this is how long nobody trades after that, if it is longer than the election of another. It is half of what a
-/// peer waits for a sign of life: the second attempt, with another member, is still in time.
+/// How long one attempt to look or to append may take. What was asked of a leader of etcd that then dies is never
+/// answered, so that this is how long nobody trades after that, if it is longer than the election of another. It is
+/// half of what a peer waits for a sign of life: the second attempt, with another member, is still in time.
 pub const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// How many attempts to append are given that long. A disk may be slower than that, and then the answers would never be
