@@ -1,5 +1,5 @@
-//! Whole runs whose books are in etcd (SPEC J3): processes of etcd, of the ledger and of peers are killed and halted under
-//! load, and after each of these something is sold again, nothing is lost, and nothing is doubled.
+//! Whole runs whose books are in etcd (SPEC J3): processes of etcd, of the ledger and of peers are killed and halted
+//! under load, and after each of these something is sold again, nothing is lost, and nothing is doubled.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bazaar;
@@ -119,8 +119,8 @@ enum Fault {
     Halted,
 }
 
-/// Kills or halts a process, waits until as much is sold as shows that the bazaar gets along without it, and until it is
-/// back.
+/// Kills or halts a process, waits until as much is sold as shows that the bazaar gets along without it, and until it
+/// is back.
 fn strike(bazaar: &Bazaar, whom: &str, fault: Fault) {
     let (from, before, pid) = (bazaar.now(), bazaar.check(), pids(bazaar)[whom]);
     match fault {

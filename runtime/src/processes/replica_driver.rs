@@ -46,9 +46,9 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after it has failed to make the store smaller.
 const UNTIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How long one attempt to look or to append may take. What was asked of a leader of etcd that then dies is never answered,
-/// so that this is how long nobody trades after that, if it is longer than the election of another. It is half of what a
-/// peer waits for a sign of life: the second attempt, with another member, is still in time.
+/// How long one attempt to look or to append may take. What was asked of a leader of etcd that then dies is never
+/// answered, so that this is how long nobody trades after that, if it is longer than the election of another. It is
+/// half of what a peer waits for a sign of life: the second attempt, with another member, is still in time.
 pub const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// How many attempts to append are given that long. A disk may be slower than that, and then the answers would never be

@@ -611,8 +611,8 @@ impl Run {
         Ok(RunLog::new(self, read_acknowledged(&self.store())?, &witnesses).gone)
     }
 
-    /// Whether the books were kept from this machine alone, so that none of its processes living here means that the run has
-    /// ended.
+    /// Whether the books were kept from this machine alone, so that none of its processes living here means that the
+    /// run has ended.
     #[must_use]
     pub fn is_kept_here(&self) -> bool {
         match self.config.ledger().etcd() {

@@ -1,5 +1,5 @@
-//! How long nothing is sold after a process of etcd, of the ledger or of the trader was killed or halted, where the books
-//! are in etcd; and whether anything is lost or doubled then (SPEC J3).
+//! How long nothing is sold after a process of etcd, of the ledger or of the trader was killed or halted, where the
+//! books are in etcd; and whether anything is lost or doubled then (SPEC J3).
 
 use std::{
     cell::RefCell,
@@ -44,8 +44,8 @@ use super::{
 
 const PEERS: u32 = 7;
 
-/// Four of the seven peers buy, and three, one of which is the trader, sell. A buyer waits so long between two purchases
-/// that gaps of some milliseconds show, and some minutes of books can be read from their beginning.
+/// Four of the seven peers buy, and three, one of which is the trader, sell. A buyer waits so long between two
+/// purchases that gaps of some milliseconds show, and minutes of books can be read from their beginning.
 const CONFIG: &str = "\
 peers = 7
 seed = 7
@@ -413,13 +413,14 @@ pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, 
         tables: vec![Table { head: vec!["what", "whom", "times", "mean", "p50", "max"], rows: rows.collect() }],
         notes: vec![
             format!(
-                "The longest time without a sale from each on until {BETWEEN} sales after everybody is back, which is after {}.",
+                "The longest time without a sale from each on until {BETWEEN} sales after everybody is back, which is \
+                 after {}.",
                 shown(AWAY)
             ),
             format!("{} were told of, and every one is in the books, once.", counted(told, "purchase")),
             format!(
-                "Time-outs: of etcd, heartbeat 50 ms and election 500 ms; a look or an append {}; of a peer, a sign of life of its ledger \
-                 every {} within {}; suspicion {}, lease {}, answer {}.",
+                "Time-outs: of etcd, heartbeat 50 ms and election 500 ms; a look or an append {}; of a peer, a sign of \
+                 life of its ledger every {} within {}; suspicion {}, lease {}, answer {}.",
                 shown(deadline),
                 shown(keepalive),
                 shown(silence.saturating_sub(keepalive)),

@@ -88,7 +88,13 @@ impl Bare {
         let from = Instant::now();
         match self.store.append(&self.onto, &self.batch).await {
             Appended::Written => {}
-            other => return Err(Failure::Stuck(format!("a bare transaction was not carried out: {other:?}"))),
+            other @ (Appended::Refused(_)
+            | Appended::NotSent(_)
+            | Appended::Full(_)
+            | Appended::Denied(_)
+            | Appended::Unknown(_)) => {
+                return Err(Failure::Stuck(format!("a bare transaction was not carried out: {other:?}")));
+            }
         }
         let took = from.elapsed();
         self.onto = self.onto.after(&self.batch);
@@ -253,8 +259,9 @@ pub fn replicated(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Findin
         tables: vec![costs, speeds],
         notes: vec![
             format!(
-                "In {windows} windows of each, in turn: a purchase takes {middle:.2} times as long as the bare transaction in the middle \
-                 window ({:.2} to {:.2}). The bare one is what appends a purchase, as large, over the same member.",
+                "In {windows} windows of each, in turn: a purchase takes {middle:.2} times as long as the bare \
+                 transaction in the middle window ({:.2} to {:.2}). The bare one is what appends a purchase, as \
+                 large, over the same member.",
                 ratios[0],
                 ratios[ratios.len() - 1]
             ),
