@@ -488,7 +488,7 @@ pub const CATALOGUE: &[Line] = {
         on(M::UnknownForgotten, P::R2, "replicated-unknown", 4),
         on(M::DeclinedIsRefused, P::R2, "replicated-full", 5),
         on(M::QueueWithoutBound, P::R2, "replicated-waiting", 6),
-        on(M::RenewalNotTold, P::R2, "replicated-looks", 10),
+        on(M::RenewalNotTold, P::R2, "replicated-looks", 7),
         on(M::ContestedNotTold, P::R2, "replicated-claims", 8),
         on(M::ContestedKeptElsewhere, P::R2, "replicated-blind", 14),
         on(M::BlindLeaseRunsOut, P::R2, "replicated-blind", 9),
