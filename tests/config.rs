@@ -508,7 +508,7 @@ fn a_run_stays_in_its_store_and_may_reach_it_in_another_way() {
     assert_eq!(now.clone().at_addresses_of(&was).ledger().processes, now.ledger().processes);
     assert_eq!(
         differences(&in_etcd("", "prefix = \"/b/\"\nhistory = 3")),
-        ["ledger.etcd.history: was 100000, now 3", "ledger.etcd.prefix: was \"/a/\", now \"/b/\""]
+        ["ledger.etcd.history: was 1000000, now 3", "ledger.etcd.prefix: was \"/a/\", now \"/b/\""]
     );
     let sled = differences("");
     assert!(sled.contains(&"ledger.store: was \"etcd\", now \"sled\"".to_owned()), "{sled:?}");
