@@ -349,8 +349,8 @@ async fn tools_ask_all_processes_and_name_those_that_do_not_answer() {
             assert!(error.contains(&format!("ledger {id}: {address}: cannot connect")), "{error}");
         }
     }
-    // What is in etcd is not looked for on disk.
-    assert!(matches!(soon(run.log()).await, Err(AccessError::LedgerDown(_))));
+    // What is in etcd is looked for there, and not on disk.
+    assert!(matches!(soon(run.log()).await, Err(AccessError::Cluster(_))));
 }
 
 /// What `bazaar` says when it refuses something, and its exit code.

@@ -41,6 +41,9 @@ const STARTING: Duration = Duration::from_secs(30);
 /// How often nodes that start are asked whether they are there.
 const ASKING: Duration = Duration::from_millis(20);
 
+/// How long a node that is told to halt may take.
+const HALTING: Duration = Duration::from_secs(1);
+
 /// How often a new cluster tries other ports, if somebody else has taken one between finding it free and using it.
 const TRIES: usize = 5;
 
@@ -240,9 +243,14 @@ impl Cluster {
         self.nodes[node] = None;
     }
 
-    /// Halts a node: its connections stay open, and nothing is answered.
+    /// Halts a node, and waits until it is halted: its connections stay open, and nothing is answered.
     pub fn pause(&self, node: usize) {
         self.signal(node, Signal::STOP);
+        let is_halted = || self.nodes[node].as_ref().is_none_or(Node::is_halted);
+        let ends = std::time::Instant::now() + HALTING;
+        while !is_halted() && std::time::Instant::now() < ends {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets a halted node go on.
@@ -445,6 +453,16 @@ impl Node {
             end(&mut self.guard);
         }
         if is_zombie { self.child.try_wait().ok().flatten() } else { None }
+    }
+
+    /// Whether each of its threads is; one that is at work when it is told to stop may take a little longer.
+    fn is_halted(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return true };
+        threads.flatten().all(|thread| {
+            let status = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The name before it may hold anything.
+            status.rsplit(") ").next().is_none_or(|rest| !rest.starts_with(['R', 'S', 'D']))
+        })
     }
 
     fn signal(&self, signal: Signal) {
