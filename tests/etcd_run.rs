@@ -317,14 +317,19 @@ fn a_full_etcd_stops_sales_and_the_four_commands_of_status_start_them_again() {
         assert!(run.status.success(), "{line}: {run:?}");
     }
     // From the snapshot that is in force by now on, nothing is removed any more.
-    let store = books_in_etcd(&config_of(&bazaar.dir()).unwrap()).unwrap().unwrap();
-    let begin = block_on(async { store.look().await.unwrap().base.unwrap().position() });
+    let config = config_of(&bazaar.dir()).unwrap();
+    let begin = until("the store answers", || {
+        // A client's connections end with the runtime that it was used in.
+        let store = books_in_etcd(&config).unwrap().unwrap();
+        Some(block_on(async { store.look().await.ok()?.base })?.position())
+    });
     bazaar.wait_for_purchases(from, SOME);
     until("the trouble is over", || bazaar.status()["trouble"].is_null().then_some(()));
     bazaar.signal(bazaar.supervisor(), Signal::SIGINT);
     // The beginning of the log was what could be done without.
     assert_eq!(bazaar.wait_for_end().code(), Some(0), "{}", bazaar.errors());
     assert!(bazaar.errors().contains("no summary: the first records"), "{}", bazaar.errors());
+    let store = books_in_etcd(&config).unwrap().unwrap();
     let left = block_on(async {
         let looked = store.look().await.unwrap();
         let Found::Tail(tail) = looked.found else { panic!("{looked:?}") };
