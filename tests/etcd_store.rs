@@ -26,6 +26,7 @@ use bazaar_runtime::{
         Appended, Base, Cleared, CompactionError, EtcdStore, InitError, Looked, Lost, Pauses, ReadError, Registered,
         Seen, Watch, WriteError as StoreWriteError,
     },
+    tools::access::log_in_etcd,
 };
 use etcd::{BOUND, Etcd, eventually, revision, value};
 use tokio::time::timeout;
@@ -730,9 +731,12 @@ async fn a_watch_tells_what_others_do_in_order() {
     let appended = append(&one, &author.claim(PeerId(1))).await;
     assert_eq!(other.register(&registration(7, 1), None).await, Ok(Registered::Entered));
     client.put("/bazaar/market/peer/notes", "of somebody else").await.unwrap();
-    let to = compacted(&other).await;
+    compacted(&other).await;
+    let appended_again = append(&one, &author.claim(PeerId(2))).await;
 
-    let common = [Seen::Appended(appended), Seen::Registered(registration(7, 1)), Seen::Based(to)];
+    // That another snapshot is in force is nothing to tell.
+    let registered = Seen::Registered(registration(7, 1));
+    let common = [Seen::Appended(appended), registered, Seen::Appended(appended_again)];
     let renewed = || Seen::Sign(Sign::Renewed(Epoch(2)));
     for due in [renewed(), renewed()].iter().chain(&common) {
         assert_eq!(next(&mut at_other).await, *due, "what the other gave itself is not told it");
@@ -749,6 +753,24 @@ async fn a_watch_tells_what_others_do_in_order() {
     let mut again = one.watch(look(&one).await.revision).await.unwrap();
     client.delete_range(Keys::prefix("/bazaar")).await.unwrap();
     assert!(matches!(timeout(BOUND, again.next()).await.unwrap(), Err(Lost::Changed { .. })));
+}
+
+/// Each batch is whole, and together they are not what was acknowledged.
+#[tokio::test]
+async fn a_batch_that_was_exchanged_for_another_is_noticed_by_whoever_reads_the_whole_log() {
+    let Some(etcd) = Etcd::start("a_batch_that_was_exchanged", 1).await else { return };
+    let client = etcd.client();
+    let (store, mut author) = (made(&client).await, author());
+    let batches = [author.claim(PeerId(1)), author.claim(PeerId(2))];
+    for batch in &batches {
+        append(&store, batch).await;
+    }
+    assert_eq!(log_in_etcd(&store).await.unwrap(), batches);
+    let mut another = batches[0].clone();
+    another.records[0].stamp.time.0 += 1;
+    client.put("/bazaar/market/log/0000000000000000", postcard::to_allocvec(&another).unwrap()).await.unwrap();
+    let error = log_in_etcd(&store).await.unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("state/head"), "{error}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //!     ledger/       address, pid, log, trace, store/; `missing` if acknowledged records are gone;
 //!                   `store.replaced-TIME/` for each store that `bazaar restore` has set aside
 //!     ledger-N/     the same, without a store, of its second process and further ones, if it has several
+//!     books-in-etcd once the run's books were made there
 //!     etcd/         ports, and the data and log of each node, if it has an etcd of its own
 //!     peer-N/       address, pid, log, trace, store/
 //! ```

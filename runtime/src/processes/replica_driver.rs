@@ -246,9 +246,7 @@ impl Asker {
             let _ = say.send(asked.await.unwrap_or(Told::Panicked));
         });
     }
-}
 
-impl Asker {
     /// Watches what others do, for as long as the returned is there.
     fn watching(&self) -> Task {
         let (watching, say) = (watch_all(self.store.clone(), self.say.clone()), self.say.clone());
@@ -385,7 +383,6 @@ impl ReplicaDriver {
                 self.learn(registration);
                 Ok(())
             }
-            Told::Seen(Seen::Based(_)) => Ok(()),
             Told::Lost => {
                 self.blind.get_or_insert_with(Instant::now);
                 self.feed(ReplicaInput::WatchLost)

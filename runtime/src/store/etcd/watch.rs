@@ -23,8 +23,6 @@ pub enum Seen {
     Appended(Tail),
     /// A peer has registered, with whichever ledger.
     Registered(Registration),
-    /// This snapshot is in force now.
-    Based(Base),
 }
 
 /// Why a watch has ended. What happens from now on is not seen: look, and watch from there on.
@@ -104,7 +102,9 @@ impl Watch {
         let changed = || Lost::Changed { key: keys::text(key) };
         match self.store.names().recognise(key) {
             Some(Watched::Head) => value.and_then(value::decode).map(Seen::Appended).ok_or_else(changed).map(Some),
-            Some(Watched::Base) => value.and_then(value::decode).map(Seen::Based).ok_or_else(changed).map(Some),
+            // Another snapshot is in force, which is found when one is looked for.
+            Some(Watched::Base) if value.and_then(value::decode::<Base>).is_some() => Ok(None),
+            Some(Watched::Base) => Err(changed()),
             Some(Watched::Run) => {
                 if value.is_some_and(|value| value == value::of_run(self.store.shared.run)) {
                     Ok(None)
