@@ -208,6 +208,56 @@ fn a_run_with_its_own_etcd_is_continued_even_if_everybody_in_it_was_killed() {
     assert!(bazaar.check() >= before + 3 * SOME);
 }
 
+/// It had made its directory and that of its nodes, or its books as well, and did not come to say so.
+#[test]
+fn a_start_that_was_interrupted_before_the_books_were_made_is_continued_by_the_next() {
+    if !is_here("a_start_that_was_interrupted") {
+        return;
+    }
+    let mut bazaar = Bazaar::new(MARKET);
+    let dir = bazaar.dir();
+    // Makes a run and starts nothing.
+    ask(&["init", "--tls", dir.to_str().unwrap(), "--peers", "7"]).ends(0);
+    fs::create_dir(dir.join("etcd")).unwrap();
+    let run = |bazaar: &mut Bazaar, flags: &[&str]| {
+        let from = bazaar.now();
+        let mut command = bazaar::bazaar();
+        command.args(["run", "--json", "--dir"]).arg(&dir).args(flags);
+        bazaar.start_with(command);
+        bazaar.wait_for_purchases(from, SOME);
+        bazaar.stop();
+    };
+    run(&mut bazaar, &["--etcd"]);
+    assert!(config_of(&dir).unwrap().ledger().etcd().is_some() && !dir.join("ledger/store").exists());
+    let before = bazaar.check();
+    let made = dir.join("books-in-etcd");
+    fs::remove_file(&made).unwrap();
+    run(&mut bazaar, &[]);
+    assert!(made.exists() && bazaar.check() >= before + SOME, "it goes on with the books that there are");
+}
+
+#[test]
+fn a_backup_of_books_in_etcd_makes_a_run_on_a_disk_and_what_a_cluster_has_lost_is_accepted() {
+    let Some(mut bazaar) = trading("a_backup_of_books_in_etcd") else { return };
+    let (early, new) = (bazaar.home().join("early"), bazaar.home().join("new"));
+    let (early, new) = (early.to_str().unwrap(), new.to_str().unwrap());
+    bazaar.ask(&["backup", early]).ends(0);
+    // So much that peers write down what they have seen.
+    let from = bazaar.now();
+    bazaar.wait_for_purchases(from, 10 * SOME);
+    bazaar.stop();
+    bazaar.ask(&["restore", early]).refused(2, &["etcdctl snapshot", "--only-peers --accept-loss"]);
+    let accepted = bazaar.ask(&["restore", early, "--only-peers", "--accept-loss"]).ends(0);
+    assert!(accepted.out.contains("7 peers on this machine had seen more"), "{}", accepted.out);
+    let accepted = bazaar.ask(&["restore", early, "--only-peers", "--accept-loss"]).ends(0);
+    assert!(accepted.out.contains("nobody on this machine has seen more"), "{}", accepted.out);
+
+    let made = ask(&["restore", early, "--dir", new]).ends(0);
+    assert!(made.out.contains("its books, which were in etcd, are on the disk here"), "{}", made.out);
+    ask(&["run", "--dir", new, "--purchases", "60", "--quiet"]).ends(0);
+    ask(&["audit", "--dir", new]).ends(0);
+}
+
 #[test]
 fn books_that_are_gone_from_etcd_or_are_another_runs_end_the_run_and_say_so() {
     let Some(mut bazaar) = trading("books_that_are_gone_from_etcd") else { return };

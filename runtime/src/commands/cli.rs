@@ -133,6 +133,7 @@ Examples:
   bazaar run --peers 10 --seed 7 --for 60s     the same bazaar each time, for a minute
   bazaar run --peers 50 --processes 8          50 peers in 8 processes
   bazaar run --dir market                      start there, or continue the run that is there
+  bazaar run --etcd                            with books in a three-node etcd of its own, and two ledgers
   bazaar run --only took_office,stepped_down   who is trader, and nothing else
   bazaar run --peer 3,4                        what peers 3 and 4 say, and nothing else
   bazaar run --json --purchases 100 | jq .event
@@ -235,6 +236,7 @@ Examples:
   bazaar init | less
   bazaar init --tls market                         a run of ten peers with certificates
   bazaar run --dir market                          starts it
+  bazaar init --books market.toml                  makes its books in etcd, once, if it keeps them there
   bazaar init --tls market --config market.toml    the same for members on several machines, as the file says
 
 With --tls, DIR becomes the directory of a run, with an authority and a certificate for each peer, the ledger and the
