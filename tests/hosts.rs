@@ -143,10 +143,8 @@ impl Hosts {
     }
 
     /// Kills the process on a host.
-    fn kill(&self, host: u8) {
-        let pid = self.pids[&host];
-        self.bazaar.signal(pid, Signal::SIGKILL);
-        until("it is gone", || (!self.bazaar.processes().contains_key(&pid)).then_some(()));
+    fn kill(&mut self, host: u8) {
+        self.bazaar.kill_started(self.pids[&host]);
     }
 
     /// The directory that a host has. The ledger's is the one that the suite's tools ask about.

@@ -464,10 +464,18 @@ impl Bazaar {
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
-    /// Kills the supervisor alone, and waits until the kernel has removed it and released its lock.
+    /// Kills the supervisor alone, as [`Bazaar::kill_started`] does.
     pub fn kill_supervisor(&mut self) {
-        self.signal(self.supervisor(), Signal::SIGKILL);
-        self.started.last_mut().expect("it was started").wait().expect("a child");
+        self.kill_started(self.supervisor());
+    }
+
+    /// Kills one that was started here, and waits until the kernel has removed it and released its locks and ports. (Its
+    /// command line is gone before they are.)
+    #[track_caller]
+    pub fn kill_started(&mut self, pid: i32) {
+        self.signal(pid, Signal::SIGKILL);
+        let killed = self.started.iter_mut().find(|child| child.id() as i32 == pid);
+        killed.expect("it was started here").wait().expect("a child");
     }
 
     /// Kills everything at once.
