@@ -144,7 +144,7 @@ impl Hosts {
 
     /// Kills the process on a host.
     fn kill(&mut self, host: u8) {
-        self.bazaar.kill_started(self.pids[&host]);
+        self.bazaar.end(self.pids[&host], Signal::SIGKILL);
     }
 
     /// The directory that a host has. The ledger's is the one that the suite's tools ask about.

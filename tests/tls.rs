@@ -1001,8 +1001,7 @@ fn a_process_that_hosts_fewer_peers_than_the_directory_says_is_up() {
         Some(status["peers"].as_array()?.iter().map(|peer| peer["up"] == true).collect())
     };
     until("both are up", || (up()? == [true, true, false]).then_some(()));
-    bazaar.signal(peers, Signal::SIGTERM);
-    until("both are gone", || (!bazaar.processes().contains_key(&peers)).then_some(()));
+    bazaar.end(peers, Signal::SIGTERM);
     let one = start(&mut bazaar, &dir, &["peer", "--id", "1"]);
     until("the one that is there is up", || (up()? == [false, true, false]).then_some(()));
     end(&mut bazaar, &[ledger, one]);
@@ -1078,8 +1077,7 @@ fn a_member_may_come_back_at_another_port_and_host() {
             (peers[2]["address"] == address.as_str() && peers.iter().all(is_up)).then_some(())
         });
         bazaar.wait_for_purchases(from, 1);
-        bazaar.signal(pid, Signal::SIGKILL);
-        until("it is gone", || (!bazaar.processes().contains_key(&pid)).then_some(()));
+        bazaar.end(pid, Signal::SIGKILL);
         assert!(were.insert(address));
     }
     end(&mut bazaar, &pids);
@@ -1110,8 +1108,7 @@ fn a_ledger_whose_name_gets_another_address_is_found_there() {
     let first = ledger_at(&mut bazaar, "127.0.0.1");
     let peers = bazaar.start_with(apart(&[program, "peer", "--json", "--id", "0,1,2", "--config", text(&file)])) as i32;
     bazaar.wait_for_purchases(0, 2);
-    bazaar.signal(first, Signal::SIGKILL);
-    until("it is gone", || (!bazaar.processes().contains_key(&first)).then_some(()));
+    bazaar.end(first, Signal::SIGKILL);
     let second = ledger_at(&mut bazaar, "127.0.0.2");
     bazaar.wait_for_purchases(bazaar.now(), 2);
     assert!(StdStream::connect(("127.0.0.1", port)).is_err(), "nobody is where it was");

@@ -464,18 +464,18 @@ impl Bazaar {
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
-    /// Kills the supervisor alone, as [`Bazaar::kill_started`] does.
+    /// Kills the supervisor alone, as [`Bazaar::end`] does.
     pub fn kill_supervisor(&mut self) {
-        self.kill_started(self.supervisor());
+        self.end(self.supervisor(), Signal::SIGKILL);
     }
 
-    /// Kills one that was started here, and waits until the kernel has removed it and released its locks and ports. (Its
-    /// command line is gone before they are.)
+    /// Ends one that was started here with this signal, and waits until the kernel has removed it and released its locks and
+    /// ports. (Its command line is gone before they are.)
     #[track_caller]
-    pub fn kill_started(&mut self, pid: i32) {
-        self.signal(pid, Signal::SIGKILL);
-        let killed = self.started.iter_mut().find(|child| child.id() as i32 == pid);
-        killed.expect("it was started here").wait().expect("a child");
+    pub fn end(&mut self, pid: i32, signal: Signal) {
+        self.signal(pid, signal);
+        let ended = self.started.iter_mut().find(|child| child.id() as i32 == pid).expect("it was started here");
+        until("the process ends", || ended.try_wait().expect("a child"));
     }
 
     /// Kills everything at once.
