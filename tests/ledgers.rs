@@ -2,16 +2,17 @@
 //! with one of them is known to all (SPEC I5, J3).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ends;
+
 use std::{
     net::SocketAddr,
     path::Path,
     process::Command,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use bazaar_protocol::{
-    id::{Epoch, Incarnation, Life, PeerId, Position},
+    id::{Epoch, Life, PeerId, Position},
     input::Input,
     ledger::{HighWaterMark, LedgerAnswer, LedgerCall, LedgerReply, LedgerRequest, LedgerStatus, Secret, Word},
 };
@@ -23,47 +24,19 @@ use bazaar_runtime::{
     },
     network::{
         directory::{Entry, RegisterError, Registration},
-        hello::{Credentials, RunId, RunKey},
+        hello::Credentials,
         ledger_client::LedgerClient,
         ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
         refusals::Refusals,
-        settings::Settings,
     },
     system::process::ProcessMark,
     tools::access::{AccessError, Ledgers, Run, key_of},
 };
+use ends::{PEERS, credentials, life, settings, soon};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
-
-/// Far more than anything here takes, so that a busy machine does not decide the outcome.
-const SOON: Duration = Duration::from_secs(30);
-
-const PEERS: u32 = 8;
-
-fn settings() -> Settings {
-    Settings {
-        keepalive: Duration::from_millis(100),
-        silence: Duration::from_millis(600),
-        handshake: Duration::from_millis(600),
-        backoff_min: Duration::from_millis(10),
-        backoff_max: Duration::from_millis(100),
-        ..Settings::default()
-    }
-}
-
-fn credentials() -> Credentials {
-    Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]), tls: None }
-}
-
-fn life(peer: u32, incarnation: u32) -> Life {
-    Life { peer: PeerId(peer), incarnation: Incarnation(incarnation) }
-}
 
 fn registration(life: Life, instance: u64) -> Registration {
     Registration { life, instance, address: "127.0.0.1:4711".into(), pid: 1, host: "here".into() }
-}
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(SOON, what).await.expect("it did not happen")
 }
 
 /// What all processes share: of each peer the latest registration, in place of a store.

@@ -2,6 +2,8 @@
 //! and what is noticed when a process disappears.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ends;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -44,6 +46,7 @@ use bazaar_runtime::{
     },
     tools,
 };
+use ends::{PEERS, SOON, credentials, life, settings, soon};
 use futures::{SinkExt, StreamExt, future::BoxFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -53,39 +56,10 @@ use tokio::{
 };
 use tokio_util::bytes::Bytes;
 
-/// Far more than anything here takes, so that a busy machine does not decide the outcome.
-const SOON: Duration = Duration::from_secs(20);
-
-/// How many peers the ledger's process is told that there are.
-const PEERS: u32 = 8;
-
-fn settings() -> Settings {
-    Settings {
-        keepalive: Duration::from_millis(100),
-        silence: Duration::from_millis(600),
-        handshake: Duration::from_millis(600),
-        backoff_min: Duration::from_millis(10),
-        backoff_max: Duration::from_millis(100),
-        ..Settings::default()
-    }
-}
-
-fn credentials() -> Credentials {
-    Credentials { run: RunId(1), key: RunKey::from_bytes([1; 32]), tls: None }
-}
-
-fn life(peer: u32, incarnation: u32) -> Life {
-    Life { peer: PeerId(peer), incarnation: Incarnation(incarnation) }
-}
-
 fn heartbeat(source: u32, clock: u64) -> Envelope {
     let body = Body::Heartbeat { epoch: Epoch(1), waits: None };
     let route = Route::Direct { to: PeerId(9), hops: 1 };
     Envelope { source: PeerId(source), clock: Time(clock), route, body, multicast: Time(0) }
-}
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(SOON, what).await.expect("it did not happen")
 }
 
 /// Waits for the input that `wanted` picks, and skips what comes before it.
