@@ -41,6 +41,10 @@ const STARTING: Duration = Duration::from_secs(30);
 /// How often nodes that start are asked whether they are there.
 const ASKING: Duration = Duration::from_millis(20);
 
+/// How long the nodes of an earlier process in the same directory may take to end: that process may have been killed only
+/// just now, and what kills its nodes then takes a moment.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// How long a node that is told to halt may take.
 const HALTING: Duration = Duration::from_secs(1);
 
@@ -169,7 +173,8 @@ impl Cluster {
     /// client needs to ask them, where they use TLS.
     ///
     /// # Errors
-    /// If they cannot be started, one ends, or they do not become healthy within 30 s. None is left running then.
+    /// If they cannot be started, one ends, or they do not become healthy within 30 s. None is left running then. Ports
+    /// that nodes in this directory had before may be taken for 5 s more.
     pub async fn start(plan: Plan, trust: Option<Tls>) -> Result<Cluster, ClusterError> {
         let program = plan.program.clone().or_else(program).ok_or(ClusterError::NoProgram)?;
         let files = |path: &Path| {
@@ -185,6 +190,9 @@ impl Cluster {
             Some(ports) => ports,
             None => free_ports(plan.nodes),
         };
+        if !is_new {
+            wait_until_free(&ports, ENDING).await?;
+        }
         loop {
             tries += 1;
             if is_new {
@@ -272,10 +280,8 @@ impl Cluster {
     pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
         self.kill(node);
         let (client, peer) = self.ports[node];
-        for port in [client, peer] {
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
-                return Err(ClusterError::PortTaken(port));
-            }
+        if let Some(port) = [client, peer].into_iter().find(|port| !is_free(*port)) {
+            return Err(ClusterError::PortTaken(port));
         }
         let log = self.log(node);
         let failed = |error| ClusterError::Files { path: log.clone(), error };
@@ -499,6 +505,24 @@ fn tail(file: &Path) -> String {
     read().unwrap_or_else(|error| format!("(cannot be read: {error})"))
 }
 
+/// Whether nobody listens at a port on loopback.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+async fn wait_until_free(ports: &[(u16, u16)], within: Duration) -> Result<(), ClusterError> {
+    let ends = Instant::now() + within;
+    for port in ports.iter().flat_map(|(client, peer)| [*client, *peer]) {
+        while !is_free(port) {
+            if Instant::now() >= ends {
+                return Err(ClusterError::PortTaken(port));
+            }
+            sleep(ASKING).await;
+        }
+    }
+    Ok(())
+}
+
 /// Ports on loopback that nobody listens at, for clients and for peers of each node. They are below those that the
 /// system gives to outgoing connections: on loopback, a client that dials a port from that range at which nobody listens
 /// may be given the same port, reach itself, and keep the node from it.
@@ -511,7 +535,7 @@ fn free_ports(nodes: usize) -> Vec<(u16, u16)> {
     let span = u64::from(HIGHEST - LOWEST);
     let first = u16::try_from(random.finish() % span).unwrap_or_default();
     let candidates = (LOWEST..HIGHEST).cycle().skip(usize::from(first)).take(usize::from(HIGHEST - LOWEST));
-    let mut free = candidates.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    let mut free = candidates.filter(|port| is_free(*port));
     // If none is free at all, the nodes will say so.
     (0..nodes).map(|_| (free.next().unwrap_or(LOWEST), free.next().unwrap_or(LOWEST))).collect()
 }

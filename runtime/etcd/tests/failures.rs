@@ -3,7 +3,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    net::{Ipv4Addr, TcpListener},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bazaar_etcd::{
     Client, Event, KeyValue, Keys, Lost, OpAnswer, Range, Revision, Txn, Watch, WatchItem, WriteError,
@@ -278,7 +284,13 @@ async fn a_cluster_goes_on_with_the_data_in_its_directory() {
     let is_gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
     assert!(pids.iter().all(is_gone), "{pids:?}");
 
-    let cluster = start().await;
+    // A node of a process that was killed has its port a moment longer.
+    let port = before[2].rsplit(':').next().unwrap().parse().unwrap();
+    let dying = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let mut starting = Box::pin(start());
+    assert!(poll_once(&mut starting).await.is_none(), "it is waited for");
+    drop(dying);
+    let cluster = starting.await;
     assert_eq!(cluster.endpoints(), before);
     assert_eq!(value(&client(&cluster), "k").await.as_deref(), Some("kept"));
 
@@ -288,6 +300,15 @@ async fn a_cluster_goes_on_with_the_data_in_its_directory() {
     let twin = Cluster::start(plan.clone(), None).await;
     assert!(matches!(twin, Err(ClusterError::PortTaken(_))), "{twin:?}");
     assert_eq!(value(&client(&cluster), "k").await.as_deref(), Some("kept"));
+}
+
+/// What a future is ready with at once.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    poll_fn(|context| match Pin::new(&mut *future).poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 #[tokio::test]
