@@ -16,7 +16,7 @@ use bazaar_protocol::{
     election::{Election, ElectionEffect, ElectionInput, ElectionMessage, Eligibility, Waits},
     id::{DepositId, DepositNumber, Epoch, Incarnation, Item, PeerId, Position, RequestId, Sequence, Units},
     invariant::{
-        AuditTerms, AuditTotals, LogAudit, each_epoch_has_one_holder_and_epochs_rise_by_one,
+        AuditReport, AuditTerms, AuditTotals, LogAudit, Property, each_epoch_has_one_holder_and_epochs_rise_by_one,
         every_record_is_stamped_by_the_holder_of_its_epoch, the_books_equal_the_fold_of_the_log,
         whatever_a_client_was_told_is_in_the_log,
     },
@@ -465,9 +465,11 @@ fn words() -> impl Strategy<Value = Word> {
 fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
     let name = "whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order";
     let counts = RefCell::new([0; 6]);
+    let later = RefCell::new(AuditedLater::default());
     let ordering = prop_oneof![Just(Ordering::SmallestOpen), Just(Ordering::Stable)];
-    let drawn = (2..=6_u32, 2..=5_u32, ordering, vec(words(), 1..120));
-    check(name, 2_000, drawn, |(batch_limit, resign_after, ordering, words)| {
+    let tampering = (any::<usize>(), any::<usize>(), 0..TAMPERINGS);
+    let drawn = (2..=6_u32, 2..=5_u32, ordering, vec(words(), 1..120), tampering);
+    check(name, 2_000, drawn, |(batch_limit, resign_after, ordering, words, tampering)| {
         let terms = Terms { commission: Commission::TWENTY_PERCENT, resign_after, batch_limit, ordering };
         let audited = AuditTerms {
             commission: Some(terms.commission),
@@ -578,8 +580,12 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
         for (sum, more) in counts.borrow_mut().iter_mut().zip([sales, refusals, seats, lost, late, held]) {
             *sum += more;
         }
-        Ok(())
+        later.borrow_mut().compare(audited, &log, report.totals, tampering)
     });
+    let AuditedLater { waiting, stocked, found } = later.into_inner();
+    at_least("audits that began while something waited", waiting, 100);
+    at_least("audits that began while something was for sale", stocked, 100);
+    at_least("tamperings that both audits found", found, 500);
     let floors = [
         ("sales", 1_000),
         ("refusals", 1_000),
@@ -592,6 +598,97 @@ fn whatever_clients_say_what_is_planned_can_be_booked_and_is_in_order() {
         println!("{count} {name}");
         at_least(name, count, floor);
     }
+}
+
+/// What audits that began in the midst of a log have come to.
+#[derive(Default)]
+struct AuditedLater {
+    waiting: u64,
+    stocked: u64,
+    found: u64,
+}
+
+const TAMPERINGS: u8 = 9;
+
+impl AuditedLater {
+    /// Audits a good log from a drawn record on, as it is and with one of its later records tampered with, and compares
+    /// that with an audit of all of it.
+    fn compare(
+        &mut self,
+        terms: AuditTerms,
+        log: &[Record],
+        whole: AuditTotals,
+        (from, at, how): (usize, usize, u8),
+    ) -> Result<(), TestCaseError> {
+        let from = from % (log.len() + 1);
+        let mut books = Books::default();
+        for record in &log[..from] {
+            books.apply(record).unwrap();
+        }
+        let audited = |mut audit: LogAudit, log: &[Record]| {
+            for record in log {
+                let _ = audit.observe(record);
+            }
+            audit.report()
+        };
+        let later = audited(LogAudit::after(&books, terms), &log[from..]);
+        // It need not end at the end of a batch.
+        let is_clean = |report: &AuditReport| report.violations().all(|found| found.property == Property::B6);
+        prop_assert!(is_clean(&later), "{:?}", later.violations().next());
+        let AuditTotals { open, units_left, epoch, ordering, .. } = later.totals;
+        prop_assert_eq!(
+            (open, units_left, epoch, ordering),
+            (whole.open, whole.units_left, whole.epoch, whole.ordering)
+        );
+        prop_assert_eq!((later.totals.first_record.0, later.totals.records), (from as u64, (log.len() - from) as u64));
+        self.waiting += u64::from(books.queue().len() > 0);
+        self.stocked +=
+            u64::from(books.sellers().values().any(|seller| seller.deposit.as_ref().is_some_and(|d| d.left.0 > 0)));
+
+        if from == log.len() {
+            return Ok(());
+        }
+        let rest = tampered(&log[from..], at % (log.len() - from), how);
+        let all: Vec<Record> = log[..from].iter().chain(&rest).cloned().collect();
+        let (whole, later) = (audited(LogAudit::new(terms), &all), audited(LogAudit::after(&books, terms), &rest));
+        prop_assert_eq!(whole.is_clean(), later.is_clean(), "from {} of {}: {:?}", from, all.len(), (whole, later));
+        self.found += u64::from(!later.is_clean());
+        Ok(())
+    }
+}
+
+/// A log in which something is not as it was written.
+fn tampered(log: &[Record], at: usize, how: u8) -> Vec<Record> {
+    let mut log = log.to_vec();
+    let mut record = log[at].clone();
+    match (how, &mut record.entry) {
+        (0, _) => {
+            log.remove(at);
+            return log;
+        }
+        (1, _) => {
+            log.insert(at, record);
+            return log;
+        }
+        (2, _) => record.stamp.peer.0 += 1,
+        (3, _) => record.stamp.time.0 = 1,
+        (4, Entry::Sold(sale)) => sale.earned.0 += 1,
+        (5, Entry::Sold(sale)) => sale.number.0 += 1,
+        (6, Entry::Sold(sale)) => sale.deposit.number.0 ^= 1,
+        (7, Entry::Sold(sale)) => sale.request.sequence.0 ^= 1,
+        (_, Entry::Sold(sale)) => {
+            record.entry = Entry::Refused { request: sale.request, leftover: Some(sale.deposit) };
+        }
+        (_, Entry::Claimed { epoch, .. }) => epoch.0 += 1,
+        (4 | 5, Entry::Admitted { request, .. }) => request.previous = Some(Sequence(7)),
+        (_, Entry::Admitted { request, .. }) => request.id.sequence.0 ^= 1,
+        (4 | 5, Entry::Deposited(deposit)) => deposit.previous = Some(DepositNumber(7)),
+        (_, Entry::Deposited(deposit)) => deposit.id.number.0 ^= 1,
+        (_, Entry::Refused { request, .. }) => request.sequence.0 ^= 1,
+        (_, Entry::Seated { .. } | Entry::Unseated { .. } | Entry::Resigned) => record.stamp.peer.0 += 1,
+    }
+    log[at] = record;
+    log
 }
 
 fn told_truly(

@@ -10,6 +10,7 @@ use super::{
     log::{BATCH_CHECKS, CHECKS, admitted_are_open_or_settled, the_last_sale_was_followed},
 };
 use crate::{
+    books::Books,
     config::{Ordering, Terms},
     id::{Epoch, Position},
     money::{Cents, Commission},
@@ -61,10 +62,13 @@ impl AuditReport {
     }
 }
 
-/// What a log adds up to. In JSON, each amount and each count says of what it is.
+/// What a log adds up to from the first record on that was audited. In JSON, each amount and each count says of what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AuditTotals {
-    /// How many records it has.
+    /// The first record that was audited: 0, unless the ones before it are not kept any more. Everything is counted from
+    /// here on, but what is left or waits at the end.
+    pub first_record: Position,
+    /// How many records there are from there on.
     pub records: u64,
     /// How many terms were claimed.
     pub terms: u64,
@@ -110,8 +114,8 @@ pub struct AuditTotals {
     pub commission: Cents,
 }
 
-/// An audit in progress: give it the log from the first record on, then ask for the report. It continues after a
-/// violation, so that every property gets its verdict. Its memory grows by a few words for each request and deposit.
+/// An audit in progress: give it the log, then ask for the report. It continues after a violation, so that every property
+/// gets its verdict. Its memory grows by a few words for each request and deposit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogAudit {
     terms: AuditTerms,
@@ -147,7 +151,16 @@ impl LogAudit {
         LogAudit { terms, ..LogAudit::default() }
     }
 
-    /// How many records it has seen.
+    /// An audit of a log whose records up to the end of these books, where a batch ends, are not kept any more. What they
+    /// add up to is believed, and of what follows everything is checked that shows without them. That is all but this: that
+    /// the next answer to something in them is stamped later than it (S7), if it is stamped at all above what is open; and
+    /// that a request of the trader in office, stamped before the end of these books, was made before its claim (B7).
+    #[must_use]
+    pub fn after(books: &Books, terms: AuditTerms) -> LogAudit {
+        LogAudit { terms, history: History::after(books), ..LogAudit::default() }
+    }
+
+    /// The position of the next record.
     #[must_use]
     pub fn position(&self) -> Position {
         self.history.position
@@ -223,7 +236,8 @@ impl LogAudit {
     fn totals(&self) -> AuditTotals {
         let sums = &self.history.sums;
         AuditTotals {
-            records: self.history.position.0,
+            first_record: self.history.since,
+            records: self.history.position.0.saturating_sub(self.history.since.0),
             terms: sums.claims,
             resignations: sums.resignations,
             epoch: self.history.term.as_ref().map_or(Epoch(0), |term| term.epoch),

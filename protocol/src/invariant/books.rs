@@ -166,8 +166,7 @@ fn compare_seller(books: &Books, history: &History, id: PeerId) -> Result<(), St
     if let Some(deposit) = &account.deposit {
         let stock = history.stock(id, deposit.number).ok_or_else(|| format!("seller {id}: no such deposit"))?;
         equal(format_args!("seller {id} has left"), deposit.left.0, stock.left())?;
-        let is_as_deposited = (deposit.item, deposit.count, deposit.price)
-            == (stock.deposit.item, stock.deposit.count, stock.deposit.price);
+        let is_as_deposited = (deposit.item, deposit.count, deposit.price) == (stock.item, stock.count, stock.price);
         if !is_as_deposited {
             return Err(format!("seller {id}: its deposit is not as it was made"));
         }

@@ -1,16 +1,23 @@
-//! What the records say so far, added up without [`Books`](crate::books::Books): the second opinion that the checks of
-//! the log are stated over.
+//! What the records say so far, added up without [`Books`]: the second opinion that the checks of the log are stated over.
+//! Only where the first records are not kept any more, what they add up to is taken from books.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    format,
     string::String,
 };
 
 use super::{Property, Violation};
 use crate::{
+    account::{BooksTerm, DepositStatus, TraderAccount},
+    books::Books,
     clock::Time,
     config::Ordering,
-    id::{DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence},
+    id::{
+        DepositId, DepositNumber, Epoch, Incarnation, Item, Life, PeerId, Position, RequestId, SaleNumber, Sequence,
+        Units,
+    },
+    money::Price,
     record::{Deposit, Entry, Record, Request, Sale},
 };
 
@@ -18,7 +25,11 @@ use crate::{
 /// follows is still checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct History {
-    /// How many records it has taken in.
+    /// Where it begins: the records before are known only by what they add up to.
+    pub(super) since: Position,
+    /// How many requests waited there.
+    pub(super) waited: u64,
+    /// The position of the next record.
     pub(super) position: Position,
     /// The largest time in any of them.
     pub(super) latest: Time,
@@ -38,11 +49,12 @@ pub(super) struct History {
     served: Option<Place>,
     /// The buyers that ever had seats, each with its latest life that had one, and whether it still has it.
     pub(super) seats: BTreeMap<PeerId, (Incarnation, bool)>,
-    /// Every request that was admitted, and what became of it.
+    /// Every request that was admitted, and what became of it; of those that were admitted before the history begins, the
+    /// ones that waited there.
     pub(super) requests: BTreeMap<RequestId, Fate>,
     /// The open requests in order, each with the position of its admission.
     pub(super) queue: BTreeMap<Place, (Position, Request)>,
-    /// Every deposit, by its id.
+    /// Every deposit, by its id; of those that were booked before the history begins, the last one of each seller.
     pub(super) deposits: BTreeMap<DepositId, Stock>,
     /// The deposits that have something left, by item and then in order.
     offers: BTreeMap<Item, BTreeMap<Place, DepositId>>,
@@ -73,7 +85,7 @@ pub(super) struct TermSoFar {
     pub(super) epoch: Epoch,
     pub(super) holder: Life,
     pub(super) claimed_at: Position,
-    /// The stamp of the claim.
+    /// The stamp of the claim; the latest that it can be if the history begins after it.
     pub(super) claimed: Time,
     pub(super) ended: bool,
     pub(super) sales: u64,
@@ -93,9 +105,11 @@ pub(super) enum Fate {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stock {
-    pub(super) deposit: Deposit,
+    pub(super) item: Item,
+    pub(super) count: Units,
+    pub(super) price: Price,
     pub(super) sold: u64,
-    /// When a refusal named it as left over.
+    /// When a refusal named it as left over; 0 if that was before the history begins.
     pub(super) leftover: Option<Time>,
     /// How many units its seller took back with its next deposit.
     pub(super) returned: u64,
@@ -103,14 +117,14 @@ pub(super) struct Stock {
 
 impl Stock {
     pub(super) fn left(&self) -> u64 {
-        u64::from(self.deposit.count.0).saturating_sub(self.sold).saturating_sub(self.returned)
+        u64::from(self.count.0).saturating_sub(self.sold).saturating_sub(self.returned)
     }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct BuyerSoFar {
     pub(super) open: BTreeSet<Sequence>,
-    /// Its last outcome, and when that was written.
+    /// Its last outcome, and when that was written; 0 if that was before the history begins.
     pub(super) last: Option<(Sequence, Time)>,
     pub(super) bought: u64,
     pub(super) spent: u128,
@@ -166,6 +180,81 @@ pub(super) fn paid_for(sale: &Sale) -> u128 {
 }
 
 impl History {
+    /// A history that begins where these books end, and takes them for what the records before add up to.
+    pub(super) fn after(books: &Books) -> History {
+        let mut history = History {
+            since: books.position(),
+            waited: books.queue().len() as u64,
+            position: books.position(),
+            latest: books.latest(),
+            ordering: books.ordering().unwrap_or_default(),
+            floor: books.floor().map(|place| place_of_request(place.time, place.id)),
+            former: books.traders().keys().copied().collect(),
+            ..History::default()
+        };
+        if let Some(BooksTerm { epoch, holder, ended, sales, inherited, ordering }) = books.term().copied() {
+            history.holders.insert(epoch, holder);
+            history.term = Some(TermSoFar {
+                epoch,
+                holder,
+                // All that waits was admitted before: in earlier terms as long as something is inherited, in this one then.
+                claimed_at: if inherited > 0 { books.position() } else { Position(0) },
+                claimed: books.latest(),
+                ended,
+                sales: sales.into(),
+                ordering,
+                inherited: inherited.into(),
+            });
+        }
+        for (id, account) in books.buyers() {
+            let mut buyer = BuyerSoFar {
+                last: account.last.as_ref().map(|(sequence, _)| (*sequence, Time(0))),
+                bought: account.bought,
+                spent: account.spent.0,
+                ..BuyerSoFar::default()
+            };
+            if let Some(open) = account.open {
+                buyer.open.insert(open.id.sequence);
+                history.requests.insert(open.id, Fate::Open(open.time));
+            }
+            history.seats.extend(account.seat.map(|seat| (*id, (seat.incarnation, seat.is_taken))));
+            history.buyers.insert(*id, buyer);
+        }
+        for request in books.queue() {
+            if let Some(Fate::Open(time)) = history.requests.get(&request.id) {
+                history.queue.insert(place_of_request(*time, request.id), (Position(0), request.clone()));
+            }
+        }
+        for (id, account) in books.sellers() {
+            let (clock, sales, earned) = (account.clock, account.sales, account.earned.0);
+            let mut seller = SellerSoFar { clock, sales, earned, ..SellerSoFar::default() };
+            if let Some(DepositStatus { number, item, count, left, price, leftover }) = account.deposit.clone() {
+                let deposit = DepositId { seller: *id, number };
+                seller.last_deposit = Some(number);
+                if left.0 > 0 {
+                    seller.open.insert((item, number));
+                    history.offers.entry(item).or_default().insert(place_of_deposit(clock, deposit), deposit);
+                }
+                let (sold, leftover) = (u64::from(count.0.saturating_sub(left.0)), leftover.then_some(Time(0)));
+                history.deposits.insert(deposit, Stock { item, count, price, sold, leftover, returned: 0 });
+            }
+            history.sellers.insert(*id, seller);
+        }
+        let so_far = |(id, account): (&PeerId, &TraderAccount)| {
+            (*id, TraderSoFar { sales: account.sales, commission: account.commission.0 })
+        };
+        history.traders = books.traders().iter().map(so_far).collect();
+        history
+    }
+
+    /// What is said of something that no record names.
+    pub(super) fn unknown(&self) -> String {
+        match self.since {
+            Position(0) => String::from("is not in the log"),
+            since => format!("is not in the log since record {since}, and was over by then if it ever was"),
+        }
+    }
+
     /// A violation by the next record.
     pub(super) fn violated(&self, property: Property, what: String) -> Result<(), Violation> {
         Err(Violation::at(property, self.position, what))
@@ -214,7 +303,7 @@ impl History {
             Some(id.seller) != self.in_office()
                 && id.seller != request.id.buyer
                 && self.deposits.get(*id).is_some_and(|stock| {
-                    let count = stock.deposit.count.0;
+                    let count = stock.count.0;
                     stock.leftover.is_none() && stock.left() < u64::from(count) && request.quantity.0 <= count
                 })
         };
@@ -293,7 +382,8 @@ impl History {
         if self.deposits.contains_key(&deposit.id) {
             return;
         }
-        let stock = Stock { deposit: deposit.clone(), sold: 0, leftover: None, returned: 0 };
+        let Deposit { item, count, price, .. } = *deposit;
+        let stock = Stock { item, count, price, sold: 0, leftover: None, returned: 0 };
         self.deposits.insert(deposit.id, stock);
         if deposit.count.0 > 0 {
             of.open.insert((deposit.item, number));
@@ -360,9 +450,9 @@ impl History {
         if let Some(stock) = self.deposits.get_mut(&sale.deposit) {
             stock.sold = stock.sold.saturating_add(quantity);
             if stock.left() == 0 {
-                of.open.remove(&(stock.deposit.item, number));
+                of.open.remove(&(stock.item, number));
                 let place = place_of_deposit(of.clock, sale.deposit);
-                self.offers.entry(stock.deposit.item).or_default().remove(&place);
+                self.offers.entry(stock.item).or_default().remove(&place);
             }
         }
         self.settle(sale.request, record.stamp.time);

@@ -16,7 +16,7 @@ use crate::{
     config::Ordering,
     id::{DepositId, Position, RequestId},
     money::Commission,
-    record::{Batch, Entry, Record, Request, Sale},
+    record::{Batch, Deposit, Entry, Record, Request, Sale},
 };
 
 /// One check of the next record, against the history before it.
@@ -82,8 +82,8 @@ pub fn every_admitted_request_is_open_or_has_an_outcome<'a>(
     admitted_are_open_or_settled(&history)
 }
 
-/// S4: a request is admitted once and has at most one outcome, a deposit counts once, and each seller's sales are
-/// numbered from 1 without a gap.
+/// S4: a request is admitted once and has at most one outcome, a deposit counts once, each peer numbers what it asks for
+/// and what it deposits upwards, and each seller's sales are numbered from 1 without a gap.
 ///
 /// # Errors
 /// At the record that violates this.
@@ -350,7 +350,8 @@ fn writers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
 fn outcomes_of_admitted(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let Some(id) = served(record) else { return Ok(()) };
     if !history.requests.contains_key(&id) {
-        return history.violated(Property::S3, format!("{} has an outcome but was never admitted", request_name(id)));
+        let what = format!("{} has an outcome, but its admission {}", request_name(id), history.unknown());
+        return history.violated(Property::S3, what);
     }
     if let (Entry::Sold(sale), Some((_, asked))) = (&record.entry, history.open(id))
         && (sale.item, sale.quantity) != (asked.item, asked.quantity)
@@ -369,7 +370,7 @@ fn outcomes_of_admitted(history: &History, _: &AuditTerms, record: &Record) -> R
 }
 
 pub(super) fn admitted_are_open_or_settled(history: &History) -> Result<(), Violation> {
-    let (admitted, open) = (history.sums.admissions, history.queue.len() as u64);
+    let (admitted, open) = (history.waited + history.sums.admissions, history.queue.len() as u64);
     let outcomes = history.sums.sales + history.sums.refusals;
     if admitted != open + outcomes {
         let what = format!("{admitted} requests were admitted, {open} are open and {outcomes} have an outcome");
@@ -392,6 +393,14 @@ fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
         Entry::Deposited(deposit) if history.deposits.contains_key(&deposit.id) => {
             history.violated(Property::S4, format!("{} is booked a second time", deposit_name(deposit.id)))
         }
+        Entry::Admitted { request: Request { id, .. }, .. } => {
+            let last = history.buyers.get(&id.buyer).and_then(|buyer| buyer.last).map(|(sequence, _)| sequence);
+            rises(history, request_name(*id), id.sequence.0, last.map(|last| last.0))
+        }
+        Entry::Deposited(Deposit { id, .. }) => {
+            let last = history.sellers.get(&id.seller).and_then(|seller| seller.last_deposit);
+            rises(history, deposit_name(*id), id.number.0, last.map(|last| last.0))
+        }
         Entry::Sold(sale) => {
             let seller = sale.deposit.seller;
             let last = history.sellers.get(&seller).map_or(0, |seller| seller.sales.0);
@@ -402,12 +411,21 @@ fn numbers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
             history.violated(Property::S4, what)
         }
         Entry::Claimed { .. }
-        | Entry::Deposited(_)
         | Entry::Seated { .. }
         | Entry::Unseated { .. }
-        | Entry::Admitted { .. }
         | Entry::Refused { .. }
         | Entry::Resigned => Ok(()),
+    }
+}
+
+/// Numbers that rise are never used twice, also where nobody remembers all that were.
+fn rises(history: &History, name: String, its: u64, last: Option<u64>) -> Result<(), Violation> {
+    match last {
+        Some(last) if its <= last => {
+            let what = format!("{name} is numbered no higher than {}, which came before it", number(last));
+            history.violated(Property::S4, what)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -458,14 +476,14 @@ fn stock(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Viola
 fn stock_of_sale(history: &History, sale: &Sale) -> Result<(), Violation> {
     let name = deposit_name(sale.deposit);
     let Some(stock) = history.deposits.get(&sale.deposit) else {
-        return history.violated(Property::S5, format!("a sale from {name}, which is not in the log"));
+        return history.violated(Property::S5, format!("a sale from {name}, which {}", history.unknown()));
     };
-    if sale.item != stock.deposit.item {
-        let what = format!("item {} is sold from {name}, which is of item {}", sale.item, stock.deposit.item);
+    if sale.item != stock.item {
+        let what = format!("item {} is sold from {name}, which is of item {}", sale.item, stock.item);
         return history.violated(Property::S5, what);
     }
-    if sale.price != stock.deposit.price {
-        let (here, there) = (sale.price.0, stock.deposit.price.0);
+    if sale.price != stock.price {
+        let (here, there) = (sale.price.0, stock.price.0);
         return history.violated(Property::S5, format!("a unit of {name} is sold at {here} cents, but costs {there}"));
     }
     if sale.quantity.0 == 0 {

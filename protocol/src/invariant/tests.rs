@@ -297,6 +297,14 @@ fn a_deposit_that_counts_twice_is_found() {
 }
 
 #[test]
+fn a_number_that_is_no_higher_than_the_last_is_found() {
+    let log = good_then(6, admitted(20, Request { previous: Some(Sequence(1)), ..request(16, BUYER, 0) }));
+    violates(every_request_has_at_most_one_outcome(&log), Property::S4, 6);
+    let log = good_then(6, deposited(20, Deposit { previous: Some(DepositNumber(1)), ..deposit(16, SELLER, 0, 1) }));
+    violates(every_request_has_at_most_one_outcome(&log), Property::S4, 6);
+}
+
+#[test]
 fn a_sale_number_that_is_skipped_or_repeated_is_found() {
     let log = good_then(5, sold(20, sale(BUYER, 1, SELLER, 2)));
     violates(every_request_has_at_most_one_outcome(&log), Property::S4, 5);
@@ -938,6 +946,7 @@ fn an_audit_of_a_good_log_is_clean_and_adds_it_up() {
     assert!(by_batch.is_clean() && by_batch.verdicts.contains(&(Property::R5, None)), "{by_batch:?}");
     assert_eq!(by_batch.totals, report.totals);
     let totals = AuditTotals {
+        first_record: Position(0),
         records: 12,
         terms: 2,
         resignations: 1,
@@ -982,13 +991,13 @@ fn an_audit_goes_on_after_a_violation_and_keeps_the_first_of_each() {
     );
 }
 
-#[test]
-fn an_audit_asks_every_question() {
+/// So many records of a good log, what follows them, and what that violates.
+fn bad_ends() -> Vec<(Property, usize, Record)> {
     let unaware = Request { previous: None, ..request(16, BUYER, 2) };
     let left_over = Deposit { previous: None, ..deposit(16, SELLER, 2, 1) };
     let cheap = Sale { price: Price(1), commission: Cents(0), earned: Cents(1), ..sale(BUYER, 1, SELLER, 1) };
     let free = Sale { earned: Cents(0), ..sale(BUYER, 1, SELLER, 1) };
-    for (property, records, last) in [
+    vec![
         (Property::S1, 4, claim(20, NEXT, 1)),
         (Property::S1, 4, by(NEXT, admitted(20, request(3, OTHER_BUYER, 1)))),
         (Property::S2, 4, claim(20, NEXT, 3)),
@@ -1005,7 +1014,12 @@ fn an_audit_asks_every_question() {
         (Property::S13, 6, admitted(20, unaware)),
         (Property::B6, 8, refused(20, BUYER, 2)),
         (Property::B7, 3, admitted(20, request(3, TRADER, 1))),
-    ] {
+    ]
+}
+
+#[test]
+fn an_audit_asks_every_question() {
+    for (property, records, last) in bad_ends() {
         let mut audit = LogAudit::new(TERMS);
         good()[..records].iter().for_each(|record| audit.observe(record).unwrap());
         assert!(audit.observe(&last).is_err());
@@ -1015,6 +1029,30 @@ fn an_audit_asks_every_question() {
             found.violations().any(|found| (found.property, found.position) == (property, expected)),
             "{property} at {records}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn an_audit_that_begins_at_a_snapshot_asks_the_same() {
+    for (property, records, last) in bad_ends() {
+        let mut books = Books::default();
+        for from in 0..=records {
+            let mut audit = LogAudit::after(&books, TERMS);
+            good()[from..records].iter().for_each(|record| audit.observe(record).unwrap());
+            assert!(audit.observe(&last).is_err(), "{property} at {records} from {from}");
+            let found = audit.report();
+            let expected = Some(Position(records as u64));
+            let is_found = |property| found.violations().any(|v| (v.property, v.position) == (property, expected));
+            // Of what was settled before it begins, it knows nothing: to it, a second outcome is of what was not admitted.
+            let is_second = last.entry == refused(20, BUYER, 1).entry && from == records;
+            assert!(
+                is_found(property) || property == Property::S4 && is_second && is_found(Property::S3),
+                "{property} at {records} from {from}: {found:?}"
+            );
+            if let Some(record) = good().get(from) {
+                books.apply(record).unwrap();
+            }
+        }
     }
 }
 
