@@ -69,7 +69,7 @@ fn backup(bazaar: &Bazaar, name: &str) -> PathBuf {
 /// What those peers have seen whose stores know of more than is in a backup: the last trader's does, and those of whom else
 /// the ledger told of it in time.
 fn have_seen_more(bazaar: &Bazaar, file: &Path) -> Vec<Witness> {
-    let holds = witness::mark_of(&Backup::read(file).unwrap().batches);
+    let holds = Backup::read(file).unwrap().log.mark();
     let store = |peer: u32| bazaar.dir().join(format!("peer-{peer}/store"));
     let seen = (0..4).filter_map(|peer| witness::seen_by(PeerId(peer), &store(peer)));
     seen.filter(|witness| witness.compare(holds).is_err()).collect()
@@ -92,7 +92,7 @@ fn a_backup_of_a_living_or_an_ended_run_holds_its_books_and_brings_them_back() {
     let in_file = |file: &Path, page: &str| ask(&["books", page, "--json", "--backup", text(file)]).ends(0).json();
     let early = in_file(&living, "log").as_array().unwrap().len();
     assert!(early >= 8 && early <= log.len(), "{early} records of {}", log.len());
-    assert!(batches(&bazaar).starts_with(&Backup::read(&living).unwrap().batches), "it is of one moment");
+    assert!(batches(&bazaar).starts_with(Backup::read(&living).unwrap().log.batches()), "it is of one moment");
     assert_eq!(in_file(&dead, "accounts").as_array(), Some(&accounts));
     assert!(ask(&["audit", "--backup", text(&dead)]).ends(0).out.contains("the audit holds"));
     let key = fs::read_to_string(bazaar.dir().join("bazaar.toml")).unwrap();
@@ -167,7 +167,7 @@ fn an_old_ledger_put_back_is_named_by_everybody_until_its_loss_is_accepted() {
     let lacks = format!(
         "holds {} records up to epoch {}: of {} acknowledged records it lacks the last {}, from record {} on",
         early.len(),
-        witness::mark_of(&Backup::read(&file).unwrap().batches).epoch,
+        Backup::read(&file).unwrap().log.mark().epoch,
         late.len(),
         late.len() - early.len(),
         early.len()
@@ -243,7 +243,7 @@ fn a_restore_that_loses_something_is_safe_wherever_it_is_interrupted() {
     let of_ledger = |files: BTreeMap<PathBuf, Vec<u8>>| files.into_iter().filter(|(name, _)| unchanged(name));
     assert!(of_ledger(files(&bazaar.dir())).eq(of_ledger(late.clone())));
 
-    let holds = witness::mark_of(&Backup::read(&file).unwrap().batches);
+    let holds = Backup::read(&file).unwrap().log.mark();
     let gone = witness::gone(&concerned, holds).unwrap();
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
     let changed = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
@@ -347,11 +347,11 @@ fn what_is_intact_of_a_damaged_ledger_is_named_saved_and_put_back() {
     let lacks = format!("from record {from} on");
     bazaar.ask(&["backup", text(&part)]).refused(1, &["not all of it", &lacks]);
     let saved = Backup::read(&part).unwrap();
-    assert_eq!(saved.batches, log[..log.len() / 2]);
+    assert_eq!(saved.log.batches(), &log[..log.len() / 2]);
     assert_eq!(saved.header.acknowledged, Some(log.last().unwrap().end()));
     bazaar.ask(&["restore", text(&part), "--replace"]).refused(2, &[&lacks, "--accept-loss"]);
     bazaar.ask(&["restore", text(&part), "--replace", "--accept-loss"]).ends(0);
-    assert_eq!(batches(&bazaar), saved.batches);
+    assert_eq!(batches(&bazaar), saved.log.batches());
     trade(&mut bazaar, "12");
     bazaar.ask(&["audit"]).ends(0);
 

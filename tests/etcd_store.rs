@@ -22,9 +22,12 @@ use bazaar_protocol::{
 };
 use bazaar_runtime::{
     network::{directory::Registration, hello::RunId},
-    store::etcd::{
-        Appended, Base, Cleared, CompactionError, EtcdStore, InitError, Looked, Lost, Pauses, ReadError, Registered,
-        Seen, Watch, WriteError as StoreWriteError,
+    store::{
+        KeptLog,
+        etcd::{
+            Appended, Base, Cleared, CompactionError, EtcdStore, InitError, Looked, Lost, Pauses, ReadError,
+            Registered, Seen, Watch, WriteError as StoreWriteError,
+        },
     },
     tools::access::log_in_etcd,
 };
@@ -113,6 +116,13 @@ async fn read_on(store: &EtcdStore, mut books: Books, upto: Position) -> Option<
 async fn assert_gives(store: &EtcdStore, author: &Author) {
     let head = tail(store).await.status.head;
     assert_eq!(read_on(store, Books::keeping(SMALL.sales_kept), head).await.as_ref(), Some(author.books()));
+    // And to whoever reads all that is kept.
+    assert_eq!(store.kept().await.unwrap().fold().as_ref(), Ok(author.books()));
+}
+
+/// From which record on everything is kept.
+async fn first_kept(store: &EtcdStore) -> u64 {
+    store.kept().await.unwrap().first().0
 }
 
 async fn keys(client: &Client, below: &str) -> Vec<String> {
@@ -202,11 +212,14 @@ async fn a_store_of_another_run_or_of_none_takes_and_tells_nothing() {
         let not_held = |error: StoreWriteError| assert!(matches!(error, StoreWriteError::NotHeld { .. }), "{error:?}");
         not_held(store.give(Sign::Renewed(Epoch(1))).await.unwrap_err());
         not_held(store.register(&registration(1, 1), None).await.unwrap_err());
-        for step in [store.move_base(&from, &to).await, store.clear_below(&from, 0).await.map(drop)] {
-            assert!(matches!(step, Err(CompactionError::Write(StoreWriteError::NotHeld { .. }))), "{step:?}");
+        let moved = store.move_base(&from, &to).await;
+        assert!(matches!(moved, Err(CompactionError::Write(StoreWriteError::NotHeld { .. }))), "{moved:?}");
+        let snapshot = store.write_snapshot(Position(4)).await.map(drop);
+        for step in [snapshot, store.clear_below(&from, 0).await.map(drop)] {
+            assert!(matches!(step, Err(CompactionError::Read(ReadError::NotHeld { .. }))), "{step:?}");
         }
-        let snapshot = store.write_snapshot(Position(4)).await;
-        assert!(matches!(snapshot, Err(CompactionError::Read(ReadError::NotHeld { .. }))), "{snapshot:?}");
+        let kept = store.kept().await;
+        assert!(matches!(kept, Err(ReadError::NotHeld { .. })), "{kept:?}");
     };
     check(&EtcdStore::new(client.clone(), PREFIX, RunId(1), SMALL), Found::Foreign).await;
     check(&EtcdStore::new(client.clone(), "/bazaar", RUN, SMALL), Found::Foreign).await;
@@ -534,22 +547,40 @@ async fn a_compaction_that_stops_after_any_step_leaves_everything_readable() {
     other_base(one.clear_below(&first, 0).await);
     other_base(one.clear_below(&start, 0).await);
     assert_eq!(keys(&client, "log/").await.len(), 4);
-    // 37 below 42 is 5, where a batch begins: the two before it go.
+    // 37 below 42 is 5, where a batch begins: the two before it go, and the snapshot there is the oldest.
     let cleared = one.clear_below(&second, 37).await.unwrap();
-    assert_eq!(cleared, Cleared { batches: 2, parts: 1, has_more: false });
+    assert_eq!(cleared, Cleared { batches: 2, parts: 0, has_more: false });
     assert_eq!(one.read(Position(5), None, Position(20)).await.unwrap().map(records), Some(7), "history");
     assert_eq!(one.read(Position(4), None, Position(20)).await.unwrap(), None);
-    assert_eq!(one.clear_below(&second, 8).await.unwrap().batches, 0, "it ends within 8 of the base");
+    assert_eq!(first_kept(&one).await, 5);
+    let nothing = Cleared { batches: 0, parts: 0, has_more: false };
+    assert_eq!(one.clear_below(&second, 8).await.unwrap(), nothing, "it ends within 8 of the base");
+    assert_eq!(one.clear_below(&second, 42).await.unwrap(), nothing, "what is gone does not come back");
     assert_gives(&one, &author).await;
-    assert_eq!(one.clear_below(&second, 0).await.unwrap().batches, 2);
-    assert_eq!(one.clear_below(&second, 0).await.unwrap(), Cleared { batches: 0, parts: 0, has_more: false });
+    // A snapshot of its own takes the place of what comes before these 7.
+    assert_eq!(one.clear_below(&second, 7).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
+    assert_eq!((first_kept(&other).await, keys(&client, "books/").await.len()), (35, 2));
+    assert_gives(&other, &author).await;
+    assert_eq!(one.clear_below(&second, 0).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
+    assert_eq!(one.clear_below(&second, 0).await.unwrap(), nothing);
+    assert_eq!((first_kept(&one).await, keys(&client, "books/").await.len()), (42, 1));
     assert_gives(&other, &author).await;
 
     // And on: what is folded into the next one begins at this one.
     trade(&one, &mut author, &[3, 3]).await;
     let third = compacted(&other).await;
     assert_eq!(third.position(), Position(48));
-    assert_eq!(other.clear_below(&third, 0).await.unwrap(), Cleared { batches: 2, parts: 1, has_more: false });
+    assert_eq!(other.clear_below(&third, 6).await.unwrap(), nothing, "the base before is the oldest");
+    assert_eq!((first_kept(&one).await, keys(&client, "books/").await.len()), (42, 2));
+    assert_gives(&one, &author).await;
+    // What was written in vain goes as well, and so does what its owner has removed some of.
+    one.write_snapshot(Position(1_000)).await.unwrap();
+    client.put("/bazaar/market/books/000000000000002d/0/0000", "of nobody").await.unwrap();
+    assert_eq!(other.clear_below(&third, 6).await.unwrap(), Cleared { parts: 1, ..nothing });
+    client.delete_range(Keys::one("/bazaar/market/log/000000000000002a")).await.unwrap();
+    assert_eq!(first_kept(&one).await, 48);
+    assert_gives(&one, &author).await;
+    assert_eq!(other.clear_below(&third, 3).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
     assert_gives(&one, &author).await;
     trade(&one, &mut author, &[2]).await;
     assert_gives(&one, &author).await;
@@ -562,6 +593,37 @@ fn records(answer: LedgerAnswer) -> usize {
             panic!("{other:?}")
         }
     }
+}
+
+/// Two ledgers that take snapshots and clear at the same time, with different histories.
+#[tokio::test]
+async fn ledgers_that_clear_at_the_same_time_leave_everything_readable() {
+    let Some(etcd) = Etcd::start("ledgers_that_clear_at_the_same_time", 1).await else { return };
+    let client = etcd.client();
+    let (one, other, mut author) = (made(&client).await, ledger_of(&client), author());
+    let (mut done, mut first_before) = (0, 0);
+    for round in 0..30 {
+        trade(&one, &mut author, &[3, 1, 2]).await;
+        let compact = async |store: &EtcdStore, history: u64| {
+            let from = base(store).await;
+            let Some(to) = store.write_snapshot(tail(store).await.status.head).await? else { return Ok(()) };
+            store.move_base(&from, &to).await?;
+            store.clear_below(&to, history).await.map(drop)
+        };
+        let (a, b) = tokio::join!(compact(&one, 5), compact(&other, round % 9));
+        for result in [a, b] {
+            let is_late = |error: &CompactionError| {
+                matches!(error, CompactionError::OtherBase { .. } | CompactionError::Incomplete { .. })
+            };
+            assert!(result.as_ref().err().is_none_or(is_late), "{result:?}");
+            done += usize::from(result.is_ok());
+        }
+        assert_gives(&one, &author).await;
+        let first = first_kept(&other).await;
+        assert!(first >= first_before);
+        first_before = first;
+    }
+    assert!(done >= 10 && first_before > 100, "{done} of 60, kept from {first_before} on");
 }
 
 #[tokio::test]
@@ -765,7 +827,7 @@ async fn a_batch_that_was_exchanged_for_another_is_noticed_by_whoever_reads_the_
     for batch in &batches {
         append(&store, batch).await;
     }
-    assert_eq!(log_in_etcd(&store).await.unwrap(), batches);
+    assert_eq!(log_in_etcd(&store).await.unwrap(), KeptLog::whole(batches.to_vec()));
     let mut another = batches[0].clone();
     another.records[0].stamp.time.0 += 1;
     client.put("/bazaar/market/log/0000000000000000", postcard::to_allocvec(&another).unwrap()).await.unwrap();

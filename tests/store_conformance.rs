@@ -50,7 +50,7 @@ use bazaar_runtime::{
         report::Form,
     },
     store::{
-        Backup, BackupHeader, LedgerOptions, PeerStore, Place, SledLedger, StoreError,
+        Backup, BackupHeader, KeptLog, LedgerOptions, PeerStore, Place, SledLedger, StoreError,
         etcd::{EtcdStore, Pauses, ReadError},
         examine, install_panic_filter, read_acknowledged,
     },
@@ -1179,21 +1179,28 @@ fn a_backup_survives_its_file_and_a_restore_puts_exactly_that_in_place() {
         config: "peers = 4".into(),
         acknowledged: Some(Position(65)),
     };
-    let backup = Backup { header, batches: batches.clone() };
-    backup.write(&file).expect("written");
-    assert_eq!(Backup::read(&file).expect("read"), backup);
-    assert!(matches!(backup.write(&file), Err(StoreError::Io { .. })), "it is not overwritten");
-    let bytes = fs::read(&file).unwrap();
+    // Of a log on a disk, and of one in etcd whose first records are not kept.
+    let mut books = Books::default();
+    batches[..2].iter().flat_map(|batch| &batch.records).for_each(|record| books.apply(record).unwrap());
+    let start = batches[..2].iter().fold(Tail::default(), |tail, batch| tail.after(batch));
     let mut random = Random::seeded();
-    for damage in damage_for(&bytes, 200, &mut random) {
-        let mut damaged = bytes.clone();
-        damage.apply(&mut damaged);
-        if damaged == bytes {
-            continue;
+    for log in [KeptLog::from(start, books, batches[2..].to_vec()), KeptLog::whole(batches.clone())] {
+        let _ = fs::remove_file(&file);
+        let backup = Backup { header: header.clone(), log };
+        backup.write(&file).expect("written");
+        assert_eq!(Backup::read(&file).expect("read"), backup);
+        assert!(matches!(backup.write(&file), Err(StoreError::Io { .. })), "it is not overwritten");
+        let bytes = fs::read(&file).unwrap();
+        for damage in damage_for(&bytes, 200, &mut random) {
+            let mut damaged = bytes.clone();
+            damage.apply(&mut damaged);
+            if damaged == bytes {
+                continue;
+            }
+            fs::write(&file, damaged).unwrap();
+            let error = Backup::read(&file).expect_err("damaged");
+            assert!(error.to_string().contains(file.to_str().unwrap()), "{damage:?}: {error}");
         }
-        fs::write(&file, damaged).unwrap();
-        let error = Backup::read(&file).expect_err("damaged");
-        assert!(error.to_string().contains(file.to_str().unwrap()), "{damage:?}: {error}");
     }
 
     let store = dir.path().join("ledger/store");

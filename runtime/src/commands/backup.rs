@@ -15,7 +15,7 @@ use bazaar_runtime::{
         run_dir::{RunDir, config_file, leave_mark, ledger_dir, mark_in, peer_dir, store_dir},
     },
     store::{
-        Backup, BackupHeader, PeerStore, Place, StoreError,
+        Backup, BackupHeader, KeptLog, PeerStore, Place, StoreError,
         witness::{self, Gone, Witness},
     },
     system::limits,
@@ -37,7 +37,7 @@ pub fn backup(flags: &BackupFlags) -> Result<ExitCode, Failure> {
     }
     let run = Run::at(&which_run(&flags.which)?)?;
     let (log, intact) = block_on(async { Ok(run.remains().await?) })?;
-    if log.batches.is_empty() && !intact.is_everything() {
+    if log.kept.mark().head == Position(0) && !intact.is_everything() {
         return Err(Failure::Unsound(format!("there is nothing to save of {}: {intact}", run.store().display())));
     }
     let header = BackupHeader {
@@ -46,18 +46,18 @@ pub fn backup(flags: &BackupFlags) -> Result<ExitCode, Failure> {
         config: run.config().without_key().to_toml(),
         acknowledged: intact.acknowledged,
     };
-    Backup { header, batches: log.batches }.write(file)?;
+    Backup { header, log: log.kept }.write(file)?;
     // What counts is what can be read again.
     let saved = Backup::read(file)?;
-    let audited = Audited { report: audit_of(&saved.batches, run.config()), gone: log.gone };
-    let mut text = format!("wrote {}: {}\n", file.display(), extent(&saved.batches));
+    let audited = Audited { report: audit_of(&saved.log, run.config()), gone: log.gone };
+    let mut text = format!("wrote {}: {}\n", file.display(), extent(&saved.log));
     let _ = write!(text, "{}", audited.verdict());
     print(&text)?;
     if !intact.is_everything() {
         return Err(Failure::Unsound(format!(
             "the ledger's store in {} is damaged, and this is not all of it: {}",
             run.store().display(),
-            missing(witness::mark_of(&saved.batches).head, intact.acknowledged)
+            missing(saved.log.mark().head, intact.acknowledged)
         )));
     }
     Ok(if audited.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -90,6 +90,7 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
         return accept_in_etcd(&backup, &run, flags);
     }
     let audited = audited(&backup, run.config(), flags)?;
+    let batches = whole(&backup, flags)?;
     let store = store_dir(&ledger_dir(run.path(), LedgerId::ONLY));
     if store.exists() && !flags.replace && !flags.only_peers {
         return Err(Failure::Usage(format!(
@@ -108,14 +109,14 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
             // Until everybody has accepted the loss, the ledger refuses to start.
             witness::note(&ledger_dir(run.path(), LedgerId::ONLY), gone)?;
         }
-        let aside = place.restore(&backup.batches, ledger_options(run.config()))?;
-        let _ = writeln!(text, "restored {} in {}", extent(&backup.batches), store.display());
+        let aside = place.restore(batches, ledger_options(run.config()))?;
+        let _ = writeln!(text, "restored {} in {}", extent(&backup.log), store.display());
         if let Some(aside) = aside {
             let _ = writeln!(text, "the store that was there is now {}; remove it when you like", aside.display());
         }
     }
     if lost.is_anything() {
-        let holds = witness::sealed_mark_of(&backup.batches, run.config().ledger_config().secret);
+        let holds = backup.log.sealed_mark(run.config().ledger_config().secret);
         peers.iter_mut().try_for_each(|peer| witness::accept(peer, holds))?;
         // Last: see above.
         witness::forget(&ledger_dir(run.path(), LedgerId::ONLY))?;
@@ -142,7 +143,7 @@ fn accept_in_etcd(backup: &Backup, run: &RunDir, flags: &Restore) -> Result<Exit
     let lost = Lost::by(backup, run, None)?;
     refuse_loss(&lost, flags)?;
     let mut peers = lost.peers(run)?;
-    let holds = witness::sealed_mark_of(&backup.batches, run.config().ledger_config().secret);
+    let holds = backup.log.sealed_mark(run.config().ledger_config().secret);
     peers.iter_mut().try_for_each(|peer| witness::accept(peer, holds))?;
     run.config().ledger().ids().try_for_each(|id| witness::forget(&ledger_dir(run.path(), id)))?;
     let accepted = if lost.is_anything() {
@@ -153,6 +154,22 @@ fn accept_in_etcd(backup: &Backup, run: &RunDir, flags: &Restore) -> Result<Exit
     };
     print(&format!("{accepted}{}", audited.verdict()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that a backup holds, from the first record on.
+///
+/// # Errors
+/// When its first records were not kept: a ledger on a disk keeps them all.
+fn whole<'a>(backup: &'a Backup, flags: &Restore) -> Result<&'a [Batch], Failure> {
+    if backup.log.is_whole() {
+        return Ok(backup.log.batches());
+    }
+    Err(Failure::Usage(format!(
+        "{} begins at record {}: the ones before were not kept in etcd ([ledger.etcd] history), and a ledger on a disk has \
+         all. Restore the cluster of etcd from its own snapshots (etcdctl snapshot restore) instead",
+        flags.file.display(),
+        backup.log.first()
+    )))
 }
 
 /// Whether a run can be made there: there is no such directory, or nothing in it.
@@ -170,17 +187,18 @@ fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failu
     let was_in_etcd = config.check()?.ledger().etcd().is_some();
     let config = config.with_books_on_disk();
     let audited = audited(backup, &config.check()?, flags)?;
-    let (holds, acknowledged) = (witness::mark_of(&backup.batches), backup.header.acknowledged);
+    let batches = whole(backup, flags)?;
+    let (holds, acknowledged) = (backup.log.mark(), backup.header.acknowledged);
     let lost = Lost { holds, gone: None, noted: None, acknowledged };
     refuse_loss(&lost, flags)?;
     let room = |config: &BazaarConfig| limits::check_room(dir, config.peers()).map_err(Failure::from);
     let run = RunDir::take(dir, Some(config), |_| Ok(()), room)?;
-    if let Err(failure) = furnish(&run, backup) {
+    if let Err(failure) = furnish(&run, backup, batches) {
         run.discard();
         return Err(failure);
     }
     let config = config_file(run.path());
-    let mut text = format!("made a run in {}: {}\n", run.path().display(), extent(&backup.batches));
+    let mut text = format!("made a run in {}: {}\n", run.path().display(), extent(&backup.log));
     let _ = writeln!(text, "its key is new: members on other machines need {}", config.display());
     if was_in_etcd {
         let _ =
@@ -191,23 +209,23 @@ fn found(backup: &Backup, dir: &Path, flags: &Restore) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-fn furnish(run: &RunDir, backup: &Backup) -> Result<(), Failure> {
+fn furnish(run: &RunDir, backup: &Backup, batches: &[Batch]) -> Result<(), Failure> {
     leave_mark(run.path(), backup.header.run)?;
     for peer in (0..run.config().peers()).map(PeerId) {
         // Whoever was told of what came after the backup may know of later lives.
         let secret = run.config().ledger_config().secret;
-        if let Some(durable) = rejoin::above(&backup.batches, peer, secret) {
+        if let Some(durable) = rejoin::above(&backup.log, peer, secret) {
             PeerStore::open(store_dir(&peer_dir(run.path(), peer)))?.save(&durable)?;
         }
     }
     // Last: without it, there is nothing that could be run.
     let place = Place::hold(&store_dir(&ledger_dir(run.path(), LedgerId::ONLY)))?;
-    place.restore(&backup.batches, ledger_options(run.config()))?;
+    place.restore(batches, ledger_options(run.config()))?;
     Ok(())
 }
 
 fn audited(backup: &Backup, config: &BazaarConfig, flags: &Restore) -> Result<Audited, Failure> {
-    let audited = Audited { report: audit_of(&backup.batches, config), gone: None };
+    let audited = Audited { report: audit_of(&backup.log, config), gone: None };
     if !audited.is_clean() {
         print(&audited.verdict())?;
         return Err(Failure::Unsound(format!("{} is not restored: its audit fails", flags.file.display())));
@@ -253,7 +271,7 @@ impl Lost {
             Some(Err(StoreError::Version { .. })) => None,
             Some(Err(error)) => return Err(error.into()),
         };
-        let holds = witness::mark_of(&backup.batches);
+        let holds = backup.log.mark();
         let acknowledged = backup.header.acknowledged.zip(in_place).map(|(then, now)| then.max(now));
         Ok(Lost { holds, gone: witness::gone(&witnesses, holds), noted, acknowledged })
     }
@@ -306,9 +324,10 @@ fn missing(holds: Position, all: Option<Position>) -> String {
     }
 }
 
-fn extent(batches: &[Batch]) -> String {
-    let HighWaterMark { epoch, head, .. } = witness::mark_of(batches);
-    format!("{head} records up to epoch {epoch}")
+fn extent(log: &KeptLog) -> String {
+    let HighWaterMark { epoch, head, .. } = log.mark();
+    let from = if log.is_whole() { String::new() } else { format!(", kept from record {} on", log.first()) };
+    format!("{head} records up to epoch {epoch}{from}")
 }
 
 /// A mark by which a run's backups are known, and from which its key cannot be found. A run that was made from a backup

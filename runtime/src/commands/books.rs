@@ -6,9 +6,9 @@ use bazaar_protocol::{
     books::Books,
     clock::Time,
     id::{DepositId, Epoch, PeerId, Position, RequestId},
-    invariant::{AuditReport, AuditTerms, audit_batches},
+    invariant::{AuditReport, AuditTerms},
     ledger::LedgerFault,
-    record::{Batch, Entry, Record},
+    record::{Entry, Record, Request},
     text::counted,
     words::Names as _,
 };
@@ -16,8 +16,8 @@ use bazaar_runtime::{
     config::BazaarConfig,
     processes::report::Names,
     schema::{RecordLine, Schema as _},
-    store::{Backup, witness::Gone},
-    tools::access::Run,
+    store::{Backup, KeptLog, witness::Gone},
+    tools::access::{AccessError, Run},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -47,7 +47,7 @@ pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
 /// Where books are read from: a run, or a backup of its ledger.
 struct Source {
     config: BazaarConfig,
-    log: Vec<Batch>,
+    log: KeptLog,
     gone: Option<Gone>,
 }
 
@@ -57,13 +57,13 @@ impl Source {
             Some(file) => {
                 let backup = Backup::read(file)?;
                 let config = config_in(&backup, file)?.check()?;
-                Ok(Source { config, log: backup.batches, gone: None })
+                Ok(Source { config, log: backup.log, gone: None })
             }
             None => {
                 let run = Run::at(&which_run(which)?)?;
                 let log = block_on(async { Ok(run.log().await?) })?;
                 log.warn();
-                Ok(Source { config: run.config().clone(), log: log.batches, gone: log.gone })
+                Ok(Source { config: run.config().clone(), log: log.kept, gone: log.gone })
             }
         }
     }
@@ -90,8 +90,8 @@ pub struct Audited {
 }
 
 /// The audit of a log under a run's terms.
-pub fn audit_of(log: &[Batch], config: &BazaarConfig) -> AuditReport {
-    audit_batches(log, AuditTerms::of(config.terms()))
+pub fn audit_of(log: &KeptLog, config: &BazaarConfig) -> AuditReport {
+    log.audit(AuditTerms::of(config.terms()))
 }
 
 impl Audited {
@@ -101,7 +101,7 @@ impl Audited {
     /// When they cannot be read.
     pub async fn of(run: &Run) -> Result<Audited, Failure> {
         let log = run.log().await?;
-        Ok(Audited { report: audit_of(&log.batches, run.config()), gone: log.gone })
+        Ok(Audited { report: audit_of(&log.kept, run.config()), gone: log.gone })
     }
 
     /// Whether everything that was checked holds, and nothing is known to be gone.
@@ -148,23 +148,30 @@ impl Audited {
                 counted(totals.late, "request"),
             );
         }
+        let from = match totals.first_record {
+            Position(0) => String::new(),
+            first => format!(", from record {first} on"),
+        };
         let _ = writeln!(
             text,
-            "{word}: {} in {}\nholding: {}",
+            "{word}: {} in {}{from}\nholding: {}",
             counted(totals.records, "record"),
             counted(totals.terms, "term"),
             held.join(" ")
         );
+        if totals.first_record > Position(0) {
+            let _ = writeln!(
+                text,
+                "the {} before are not kept ([ledger.etcd] history): what they add up to is taken as the snapshot has it",
+                counted(totals.first_record.0, "record")
+            );
+        }
         text
     }
 }
 
-fn fold(log: &[Batch]) -> Result<Books, Failure> {
-    let mut books = Books::default();
-    for record in log.iter().flat_map(|batch| &batch.records) {
-        books.apply(record).map_err(bazaar_runtime::tools::access::AccessError::from)?;
-    }
-    Ok(books)
+fn fold(log: &KeptLog) -> Result<Books, Failure> {
+    Ok(log.fold().map_err(AccessError::from)?)
 }
 
 /// A page of the books: a table for people, and the same as JSON.
@@ -206,9 +213,7 @@ fn stock(books: &Books, names: &Names) -> PageOut {
 
 fn queue(books: &Books, names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
-    for request in books.queue() {
-        let open = books.buyers().get(&request.id.buyer).and_then(|account| account.open);
-        let place = open.map_or(request.stamp.time, |open| open.time);
+    for (request, place) in with_places(books) {
         rows.push(vec![
             request.stamp.time.to_string(),
             place_text(request.stamp.time, place),
@@ -224,13 +229,21 @@ fn queue(books: &Books, names: &Names) -> PageOut {
     PageOut { head: vec!["stamp", "place", "buyer", "units", "item"], rows, foot: String::new(), json: json.into() }
 }
 
+/// The requests that wait, each with its place.
+fn with_places(books: &Books) -> impl Iterator<Item = (&Request, Time)> {
+    books.queue().map(|request| {
+        let open = books.buyers().get(&request.id.buyer).and_then(|account| account.open);
+        (request, open.map_or(request.stamp.time, |open| open.time))
+    })
+}
+
 /// A request's place in words: late, if it is not the request's own stamp (SPEC C5).
 fn place_text(stamp: Time, place: Time) -> String {
     if place == stamp { place.to_string() } else { format!("{place} late") }
 }
 
 /// The page of accounts as text.
-pub fn accounts_text(log: &[Batch], names: &Names) -> Result<String, Failure> {
+pub fn accounts_text(log: &KeptLog, names: &Names) -> Result<String, Failure> {
     Ok(accounts(&fold(log)?, names).text())
 }
 
@@ -263,16 +276,17 @@ fn accounts(books: &Books, names: &Names) -> PageOut {
     PageOut { head, rows, foot: format!("{spent} spent = {earned} earned + {kept} commission\n"), json: json.into() }
 }
 
-fn with_positions(log: &[Batch]) -> impl Iterator<Item = (Epoch, Position, &Record)> {
-    log.iter().flat_map(|batch| {
+fn with_positions(log: &KeptLog) -> impl Iterator<Item = (Epoch, Position, &Record)> {
+    log.batches().iter().flat_map(|batch| {
         batch.records.iter().enumerate().map(|(nth, record)| (batch.epoch, batch.position.plus(nth), record))
     })
 }
 
-fn sales(log: &[Batch], names: &Names) -> PageOut {
+fn sales(log: &KeptLog, names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     // Of each request its stamp and its place.
-    let mut admitted: BTreeMap<RequestId, (Time, Time)> = BTreeMap::new();
+    let mut admitted: BTreeMap<RequestId, (Time, Time)> =
+        with_places(log.books_at_start()).map(|(request, place)| (request.id, (request.stamp.time, place))).collect();
     for (epoch, position, record) in with_positions(log) {
         if let Entry::Admitted { request, place } = &record.entry {
             admitted.insert(request.id, (request.stamp.time, *place));
@@ -312,11 +326,13 @@ pub struct TermLine {
     epoch: Epoch,
     /// Who held it.
     trader: PeerId,
-    /// The record it began with.
+    /// The record it began with; of one that began before the records that are kept, the first of these.
     from: Position,
-    /// How many sales were made in it.
+    /// Whether it began there.
+    is_whole: bool,
+    /// How many sales were made in it from there on.
     sales: u64,
-    /// How many requests were refused in it.
+    /// How many requests were refused in it from there on.
     refusals: u64,
     /// How it ended; `None` if it has not.
     end: Option<TermEnd>,
@@ -339,14 +355,14 @@ impl TermLine {
 
     /// The term as JSON.
     pub fn json(&self) -> serde_json::Value {
-        let TermLine { epoch, trader, from, sales, refusals, end } = self;
+        let TermLine { epoch, trader, from, is_whole, sales, refusals, end } = self;
         let (ended, replaced_by) = match end {
             None => (None, None),
             Some(TermEnd::Resigned) => (Some("resigned"), None),
             Some(TermEnd::Replaced { by }) => (Some("replaced"), Some(by)),
         };
         json!({
-            "epoch": epoch, "trader": trader, "position": from, "sales": sales, "refusals": refusals,
+            "epoch": epoch, "trader": trader, "position": from, "whole": is_whole, "sales": sales, "refusals": refusals,
             "ended": ended, "replaced_by": replaced_by,
         })
     }
@@ -359,23 +375,27 @@ impl TermLine {
             Some(TermEnd::Replaced { by }) => format!("replaced by {} (crashed, hung or cut off)", names.peer(by)),
             None => "in office at the end".to_owned(),
         };
-        let TermLine { epoch, sales, refusals, .. } = self;
+        let TermLine { epoch, from, sales, refusals, .. } = self;
         let (sales, refusals) = (counted(*sales, "sale"), counted(*refusals, "refusal"));
-        format!("epoch {epoch}: {} was trader, {sales}, {refusals}; {end}", names.peer(self.trader))
+        let since = if self.is_whole { String::new() } else { format!(" from record {from} on") };
+        format!("epoch {epoch}: {} was trader, {sales}, {refusals}{since}; {end}", names.peer(self.trader))
     }
 }
 
-/// All terms in order: who was trader, and how it ended.
-pub fn terms(log: &[Batch]) -> Vec<TermLine> {
-    let mut terms: BTreeMap<Epoch, TermLine> = BTreeMap::new();
+/// All terms in order, from that on that was under way at the first record: who was trader, and how it ended.
+pub fn terms(log: &KeptLog) -> Vec<TermLine> {
+    let new =
+        |epoch, trader, from, is_whole| TermLine { epoch, trader, from, is_whole, sales: 0, refusals: 0, end: None };
+    let under_way = log.books_at_start().term().filter(|term| !term.ended);
+    let under_way = under_way.map(|term| (term.epoch, new(term.epoch, term.holder.peer, log.first(), false)));
+    let mut terms: BTreeMap<Epoch, TermLine> = under_way.into_iter().collect();
     for (epoch, position, record) in with_positions(log) {
         if let Entry::Claimed { holder, .. } = &record.entry {
             let by = holder.peer;
             if let Some(mut last) = terms.last_entry().filter(|last| last.get().end.is_none()) {
                 last.get_mut().end = Some(TermEnd::Replaced { by });
             }
-            let fresh = TermLine { epoch, trader: by, from: position, sales: 0, refusals: 0, end: None };
-            terms.insert(epoch, fresh);
+            terms.insert(epoch, new(epoch, by, position, true));
         } else if let Some(mut last) = terms.last_entry() {
             match &record.entry {
                 Entry::Sold(_) => last.get_mut().sales += 1,
@@ -392,7 +412,7 @@ pub fn terms(log: &[Batch]) -> Vec<TermLine> {
     terms.into_values().collect()
 }
 
-fn terms_page(log: &[Batch], names: &Names) -> PageOut {
+fn terms_page(log: &KeptLog, names: &Names) -> PageOut {
     let terms = terms(log);
     let rows = terms.iter().map(|term| {
         let end = match term.end {
@@ -400,7 +420,8 @@ fn terms_page(log: &[Batch], names: &Names) -> PageOut {
             Some(TermEnd::Replaced { by }) => format!("replaced by {}", names.peer(by)),
             None => "in office".to_owned(),
         };
-        let numbers = [term.from.to_string(), term.sales.to_string(), term.refusals.to_string()];
+        let before = if term.is_whole { "" } else { "before " };
+        let numbers = [format!("{before}{}", term.from), term.sales.to_string(), term.refusals.to_string()];
         [vec![term.epoch.to_string(), names.peer(term.trader)], numbers.to_vec(), vec![end]].concat()
     });
     let head = vec!["epoch", "trader", "from record", "sales", "refusals", "ended"];
@@ -416,7 +437,7 @@ struct LogLine {
     record: RecordLine,
 }
 
-fn log_page(log: &[Batch], names: &Names) -> PageOut {
+fn log_page(log: &KeptLog, names: &Names) -> PageOut {
     let (mut rows, mut json) = (Vec::new(), Vec::new());
     for (epoch, position, record) in with_positions(log) {
         let text = match &record.entry {

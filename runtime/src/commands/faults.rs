@@ -182,10 +182,11 @@ impl Target {
 
     /// The latest trader whose process is paused. It is out of office by now, or will be soon.
     fn paused_trader(run: &Run) -> Result<Target, Failure> {
-        let log = block_on(async { Ok(run.log().await?.batches) })?;
+        let log = block_on(async { Ok(run.log().await?.kept) })?;
         let holder =
             |record: &Record| if let Entry::Claimed { holder, .. } = record.entry { Some(holder.peer) } else { None };
-        let mut holders = log.iter().flat_map(|batch| &batch.records).rev().filter_map(holder);
+        let before = log.books_at_start().term().map(|term| term.holder.peer);
+        let mut holders = log.records().rev().filter_map(holder).chain(before);
         let paused = holders.find_map(|peer| {
             let target = Target::hosting(run, peer, format!("the trader that was paused, peer {peer}")).ok()?;
             target.is_paused().then_some(target)

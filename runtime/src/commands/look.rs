@@ -159,14 +159,14 @@ impl Snapshot {
             Err(AccessError::LedgerDown(_) | AccessError::Tools(_)) if !run.lives_here() && run.is_kept_here() => {
                 let log = run.log().await?;
                 log.warn();
-                let RunLog { batches, gone, .. } = log;
+                let RunLog { kept, gone, .. } = log;
                 let ended = |id| (id, PeerState::Down { address: None, why: "the run has ended".to_owned() });
-                let totals = books::audit_of(&batches, run.config()).totals;
+                let totals = books::audit_of(&kept, run.config()).totals;
                 Ok(Snapshot {
                     phase: Phase::Ended(gone),
-                    trader: books::terms(&batches).last().map(TermLine::trader),
+                    trader: books::terms(&kept).last().map(TermLine::trader),
                     epoch: totals.epoch,
-                    records: Some(totals.records),
+                    records: Some(kept.mark().head.0),
                     requests_open: u32::try_from(totals.open).unwrap_or(u32::MAX),
                     ordering: totals.ordering,
                     seats: Vec::new(),
@@ -524,7 +524,7 @@ fn is_down(failure: &Failure) -> bool {
 
 /// What a run that has ended leaves: who was trader last, and the accounts.
 async fn last_picture(run: &Run, snapshot: &Snapshot, names: &Names) -> Result<String, Failure> {
-    let accounts = books::accounts_text(&run.log().await?.batches, names)?;
+    let accounts = books::accounts_text(&run.log().await?.kept, names)?;
     let dir = output::shown(run.dir());
     Ok(format!(
         "{}\n{accounts}everything is in {dir}; `bazaar books` and `bazaar audit` read it\n",

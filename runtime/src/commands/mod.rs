@@ -109,11 +109,6 @@ impl Failure {
         }
     }
 
-    /// Whether the books can be read, but not from their beginning.
-    pub fn is_shortened(&self) -> bool {
-        matches!(self, Failure::Access(AccessError::Shortened { .. }))
-    }
-
     /// The exit code: 1 a property or the audit fails, 2 wrong usage or configuration, 3 could not finish.
     pub fn code(&self) -> ExitCode {
         match self {

@@ -8,15 +8,11 @@ use bazaar_protocol::{
     effect::Durable,
     id::{Incarnation, PeerId},
     ledger::{HighWaterMark, Secret},
-    record::Batch,
 };
 use bazaar_runtime::{
     config::run_dir::{config_file, peer_dir},
     network::{directory::Entry as Registered, service::PeerInfo},
-    store::{
-        PeerStore,
-        witness::{last_life, sealed_mark_of},
-    },
+    store::{KeptLog, PeerStore},
     tools::access::{AccessError, Run},
 };
 
@@ -70,10 +66,10 @@ async fn ask(run: &Run, peer: PeerId) -> Result<Known, Failure> {
         said: Vec::new(),
         missing: Vec::new(),
     };
-    let log = run.log().await?.batches;
-    known.learn(last_life(&log, peer).unwrap_or_default(), "the books");
-    known.clock = log.iter().map(Batch::furthest).max().unwrap_or_default();
-    known.seen = sealed_mark_of(&log, run.config().ledger_config().secret);
+    let log = run.log().await?.kept;
+    known.learn(log.last_life(peer).unwrap_or_default(), "the books");
+    known.clock = log.furthest();
+    known.seen = log.sealed_mark(run.config().ledger_config().secret);
     let info = match run.ledger_info().await {
         Ok(info) => info,
         Err(error) => {
@@ -104,12 +100,11 @@ async fn ask(run: &Run, peer: PeerId) -> Result<Known, Failure> {
 
 /// What a peer is to remember of which nothing is left but these books, so that no number of it is ever given twice;
 /// `None` if they do not name it.
-pub fn above(log: &[Batch], peer: PeerId, secret: Secret) -> Option<Durable> {
-    let clock = log.iter().map(Batch::furthest).max().unwrap_or_default();
-    last_life(log, peer).map(|life| Durable {
+pub fn above(log: &KeptLog, peer: PeerId, secret: Secret) -> Option<Durable> {
+    log.last_life(peer).map(|life| Durable {
         incarnation: Incarnation(life.0.saturating_add(GAP)),
-        clock_bound: clock.plus(LEAD),
-        seen: sealed_mark_of(log, secret),
+        clock_bound: log.furthest().plus(LEAD),
+        seen: log.sealed_mark(secret),
     })
 }
 

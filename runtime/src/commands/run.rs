@@ -186,12 +186,6 @@ fn run_taken(dir: &Path, taken: &mut RunDir, flags: &Run) -> Ended {
             Err(failure) => !failure.is_about_books(),
         };
         match result {
-            Ok(()) if summary.as_ref().is_err_and(Failure::is_shortened) => {
-                output::complain(
-                    "no summary: the first records were replaced by a snapshot, as [ledger.etcd] history says",
-                );
-                Ok(ExitCode::SUCCESS)
-            }
             Ok(()) => summary.map(|_| if is_sound { ExitCode::SUCCESS } else { ExitCode::from(1) }),
             Err(error) if is_sound => Err(error.into()),
             Err(error) => Err(Failure::Unsound(error.to_string())),
@@ -234,10 +228,10 @@ impl Summary {
         let log = RunAccess::at(dir)?.log().await?;
         Ok(Summary {
             dir: output::shown(dir),
-            terms: books::terms(&log.batches),
+            terms: books::terms(&log.kept),
             restarts: ended.restarts,
             deaths: ended.deaths.clone(),
-            audit: Audited { report: books::audit_of(&log.batches, config), gone: log.gone },
+            audit: Audited { report: books::audit_of(&log.kept, config), gone: log.gone },
         })
     }
 

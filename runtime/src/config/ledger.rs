@@ -95,7 +95,7 @@ pub struct EtcdSettings {
     pub ca: Option<PathBuf>,
     /// What this side shows.
     pub identity: Option<EtcdIdentity>,
-    /// How many records are kept below the latest snapshot, for those who read the log from its beginning.
+    /// How many records are kept below the latest snapshot, for those who audit the log.
     pub history: u64,
 }
 

@@ -133,7 +133,7 @@ fn heading(table: &str) -> &'static str {
              #   ca = \"etcd-ca.pem\"\n\
              #   certificate = \"etcd-client.pem\"\n\
              #   key = \"etcd-client.key\"\n\
-             # How many records are kept below the latest snapshot, for `bazaar audit` and `bazaar books`.\n\
+             # How many records are kept below the latest snapshot: where `bazaar audit` and `bazaar books` begin.\n\
              #   history = 1000000\n\
              \n\
              # With store = \"etcd\": one for each process of the ledger, up to 9. Any of them may die. Peers know all and\n\

@@ -3,6 +3,7 @@
 //! ```text
 //! magic (8 bytes), format (2)
 //! length (4), the header: when it was taken, of which run
+//! in format 2: length (4), what the records before the first one add up to, which are not kept any more
 //! length (4), a batch and the chain up to its end; and so on for every batch
 //! 0 (4), records (8), hash of everything before it (32)
 //! ```
@@ -12,20 +13,22 @@
 
 use std::{fs, path::Path};
 
-use bazaar_protocol::{id::Position, record::Batch};
+use bazaar_protocol::{books::Books, id::Position, ledger::Tail, record::Batch};
 use serde::{Deserialize, Serialize};
 
 use crate::system::files;
 
 use super::{
-    StoreError,
+    KeptLog, StoreError,
     chain::{Entry, Head},
 };
 
 const MAGIC: [u8; 8] = *b"bzr-back";
 
-/// The format of a backup. Any change to it takes a new number.
-const FORMAT: u16 = 1;
+/// The formats of a backup: of a whole log, and of one whose first records are not kept. Any change to them takes a new
+/// number.
+const WHOLE: u16 = 1;
+const KEPT: u16 = 2;
 
 /// What a backup says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +49,8 @@ pub struct BackupHeader {
 pub struct Backup {
     /// What it says about itself.
     pub header: BackupHeader,
-    /// All batches, from the first one on.
-    pub batches: Vec<Batch>,
+    /// All that was kept of it.
+    pub log: KeptLog,
 }
 
 impl Backup {
@@ -61,15 +64,19 @@ impl Backup {
     }
 
     fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        let mut bytes = [MAGIC.as_slice(), &FORMAT.to_le_bytes()].concat();
+        let format = if self.log.is_whole() { WHOLE } else { KEPT };
+        let mut bytes = [MAGIC.as_slice(), &format.to_le_bytes()].concat();
         let put = |bytes: &mut Vec<u8>, part: &[u8]| {
-            // A batch fits a frame of the network, so its length fits as well.
+            // A batch fits a frame of the network, so its length fits as well; books are far below 4 GiB.
             bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
             bytes.extend_from_slice(part);
         };
         put(&mut bytes, &postcard::to_allocvec(&self.header)?);
-        let mut head = Head::start();
-        for batch in &self.batches {
+        if format == KEPT {
+            put(&mut bytes, &postcard::to_allocvec(&(self.log.start(), self.log.books_at_start()))?);
+        }
+        let mut head = Head { position: self.log.first(), ..Head::start() };
+        for batch in self.log.batches() {
             let (entry, after) = Entry::encode(&head, batch)?;
             put(&mut bytes, &entry);
             head = after;
@@ -94,18 +101,27 @@ impl Backup {
         if *magic != MAGIC {
             return Err(not_a_backup());
         }
-        match u16::from_le_bytes(*format) {
-            FORMAT => {}
-            found => return Err(StoreError::Version { file: file.to_owned(), found, known: FORMAT }),
-        }
+        let is_whole = match u16::from_le_bytes(*format) {
+            WHOLE => true,
+            KEPT => false,
+            found => return Err(StoreError::Version { file: file.to_owned(), found, known: KEPT }),
+        };
         let mut parts = Parts(rest);
         let header = parts.next().and_then(|header| postcard::from_bytes::<BackupHeader>(header).ok());
         let header = header.ok_or_else(|| StoreError::damaged(file, "its first lines cannot be read"))?;
-        let (mut head, mut batches) = (Head::start(), Vec::new());
+        let (start, books) = if is_whole {
+            (Tail::default(), Books::default())
+        } else {
+            let before = parts.next().and_then(|before| postcard::from_bytes::<(Tail, Books)>(before).ok());
+            let before = before.filter(|(start, books)| start.status.head == books.position());
+            before.ok_or_else(|| StoreError::damaged(file, "what its first records add up to cannot be read"))?
+        };
+        let (first, mut batches) = (start.status.head, Vec::new());
+        let mut head = Head { position: first, ..Head::start() };
         let damaged = |head: Head, what: &str| {
             let intact = match head.position.0.checked_sub(1) {
-                Some(last) => format!("the last intact record in it is {last}"),
-                None => "no record in it is intact".to_owned(),
+                Some(last) if head.position > first => format!("the last intact record in it is {last}"),
+                Some(_) | None => "no record in it is intact".to_owned(),
             };
             Err(StoreError::damaged(file, format!("{what}; {intact}: use another backup")))
         };
@@ -128,7 +144,7 @@ impl Backup {
         if parts.0 != end {
             return damaged(head, "its end does not match the rest");
         }
-        Ok(Backup { header, batches })
+        Ok(Backup { header, log: KeptLog::from(start, books, batches) })
     }
 }
 

@@ -21,6 +21,7 @@ mod backup;
 mod chain;
 pub mod etcd;
 mod guard;
+mod kept;
 mod ledger;
 mod peer;
 mod read;
@@ -42,6 +43,7 @@ use crate::system::files;
 
 pub use backup::{Backup, BackupHeader};
 pub use guard::install_panic_filter;
+pub use kept::KeptLog;
 pub use ledger::{Batches, Cut, LedgerOptions, SledLedger};
 pub use peer::PeerStore;
 pub use read::{Intact, Remains, examine, read_acknowledged};

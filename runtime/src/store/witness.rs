@@ -8,13 +8,12 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use bazaar_protocol::{
     effect::Durable,
-    id::{Incarnation, Life, PeerId, Position},
-    ledger::{HighWaterMark, LedgerFault, Secret},
-    record::{Batch, Entry, Record},
+    id::{Life, PeerId, Position},
+    ledger::{HighWaterMark, LedgerFault},
 };
 use thiserror::Error;
 
-use super::{StoreError, peer::PeerStore, replace, sync_dir};
+use super::{KeptLog, StoreError, peer::PeerStore, replace, sync_dir};
 
 /// A store lacks what was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -54,48 +53,11 @@ pub fn gone(witnesses: &[Witness], holds: HighWaterMark) -> Option<Gone> {
     witnesses.iter().filter_map(|witness| witness.compare(holds).err()).max_by_key(|gone| gone.0.seen)
 }
 
-/// How far a log has got. The mark is to be compared, and carries no ledger's seal.
-#[must_use]
-pub fn mark_of(log: &[Batch]) -> HighWaterMark {
-    log.last().map_or_else(HighWaterMark::default, |last| HighWaterMark {
-        epoch: last.epoch,
-        head: last.end(),
-        ..HighWaterMark::default()
-    })
-}
-
-/// The same, with the seal of a ledger that has this secret: for a peer to show.
-#[must_use]
-pub fn sealed_mark_of(log: &[Batch], secret: Secret) -> HighWaterMark {
-    let HighWaterMark { epoch, head, .. } = mark_of(log);
-    HighWaterMark::sealed(epoch, head, secret)
-}
-
-/// The latest life of this peer that a log names.
-#[must_use]
-pub fn last_life(log: &[Batch], peer: PeerId) -> Option<Incarnation> {
-    log.iter().flat_map(|batch| &batch.records).filter_map(|record| life_in(record, peer)).max()
-}
-
-/// The life of this peer that a record names.
-fn life_in(record: &Record, peer: PeerId) -> Option<Incarnation> {
-    let of = |life: Life| (life.peer == peer).then_some(life.incarnation);
-    match &record.entry {
-        Entry::Claimed { holder, .. } => of(*holder),
-        Entry::Seated { buyer, .. } => of(*buyer),
-        Entry::Deposited(deposit) => of(Life { peer: deposit.id.seller, incarnation: deposit.id.number.split().0 }),
-        Entry::Admitted { request, .. } => {
-            of(Life { peer: request.id.buyer, incarnation: request.id.sequence.split().0 })
-        }
-        Entry::Unseated { .. } | Entry::Sold(_) | Entry::Refused { .. } | Entry::Resigned => None,
-    }
-}
-
 /// Says, for people, that a peer's store is an old copy or gone, if a log knows of a later life than the store (SPEC I5).
 /// A peer without a directory for it may have that on another machine.
 #[must_use]
-pub fn old_copy(log: &[Batch], peer: PeerId, store: &Path) -> Option<String> {
-    let known = last_life(log, peer).filter(|_| store.parent().is_some_and(Path::exists))?;
+pub fn old_copy(log: &KeptLog, peer: PeerId, store: &Path) -> Option<String> {
+    let known = log.last_life(peer).filter(|_| store.parent().is_some_and(Path::exists))?;
     let what = match PeerStore::peek(store).ok()? {
         None => "is gone".to_owned(),
         Some(durable) if durable.incarnation < known => format!("is an old copy, of life {}", durable.incarnation),

@@ -11,7 +11,7 @@ use bazaar_etcd::{Client, SettingsError, cluster::ClusterError};
 use bazaar_protocol::{
     books::{Books, BooksError},
     id::{PeerId, Position},
-    ledger::{Tail, replica::Found},
+    ledger::replica::Found,
     record::Batch,
 };
 use thiserror::Error;
@@ -34,7 +34,7 @@ use crate::{
     },
     processes::{own_etcd::OwnEtcd, supervise::Process},
     store::{
-        Intact, StoreError,
+        Intact, KeptLog, StoreError,
         etcd::{EtcdStore, Looked, ReadError},
         examine, read_acknowledged,
         witness::{self, Gone, Witness},
@@ -74,15 +74,6 @@ pub enum AccessError {
     /// The run's own cluster of etcd, which rests while the run does, does not start, so that its books cannot be read.
     #[error(transparent)]
     OwnEtcd(#[from] ClusterError),
-    /// A snapshot has taken the place of the first records.
-    #[error(
-        "the first records of {prefix} in etcd are gone: a snapshot has taken their place, and [ledger.etcd] history says \
-        how many are kept below it; the books cannot be audited from their beginning any more"
-    )]
-    Shortened {
-        /// The store's prefix.
-        prefix: String,
-    },
     /// The ledger's process cannot be reached: the run has ended, or the ledger is down.
     #[error("the ledger of this run cannot be reached ({0}): the run has ended, or its ledger is down")]
     LedgerDown(String),
@@ -119,7 +110,6 @@ impl AccessError {
             | AccessError::Tools(_)
             | AccessError::Etcd(_)
             | AccessError::OwnEtcd(_)
-            | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. } => false,
@@ -189,27 +179,12 @@ async fn answered<T>(ask: impl AsyncFn() -> Result<T, ReadError>) -> Result<T, R
     }
 }
 
-/// The whole log of a run whose books are in etcd, as far as it reached when this was called.
+/// What is kept of the log of a run whose books are in etcd.
 ///
 /// # Errors
-/// When it cannot be read, or a snapshot has taken the place of its beginning.
-pub async fn log_in_etcd(store: &EtcdStore) -> Result<Vec<Batch>, AccessError> {
-    let Looked { found, .. } = answered(async || store.look().await).await?;
-    let Found::Tail(tail) = found else { return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into()) };
-    let mut log: Vec<Batch> = Vec::new();
-    loop {
-        let from = log.last().map_or(Position(0), Batch::end);
-        if from >= tail.status.head {
-            // They are whole one by one, and what was acknowledged if their chain leads to the end.
-            if log.iter().fold(Tail::default(), |tail, batch| tail.after(batch)) != tail {
-                return Err(store.log_is_another().into());
-            }
-            return Ok(log);
-        }
-        let more = answered(async || store.batches(from, tail.status.head).await).await?;
-        let more = more.filter(|more| !more.is_empty());
-        log.extend(more.ok_or_else(|| AccessError::Shortened { prefix: store.prefix() })?);
-    }
+/// When it cannot be read.
+pub async fn log_in_etcd(store: &EtcdStore) -> Result<KeptLog, AccessError> {
+    Ok(answered(async || store.kept().await).await?)
 }
 
 /// What proves that a process knows the key of the run that `config` describes, and no more.
@@ -337,7 +312,6 @@ impl Run {
             | AccessError::Etcd(_)
             | AccessError::OwnEtcd(_)
             | AccessError::Cluster(_)
-            | AccessError::Shortened { .. }
             | AccessError::LedgerDown(_)
             | AccessError::Call(_)
             | AccessError::Host { .. }
@@ -529,11 +503,11 @@ impl Run {
         Err(why)
     }
 
-    /// The whole log, from etcd if it is there, from the running ledger, or else from the files of its store; and whether that is all that was ever
-    /// acknowledged.
+    /// What is kept of the log: from etcd if it is there, from the running ledger, or else from the files of its store; and
+    /// whether that is all that was ever acknowledged.
     ///
     /// # Errors
-    /// When neither can be read, or the store is damaged.
+    /// When it cannot be read, or the store is damaged.
     pub async fn log(&self) -> Result<RunLog, AccessError> {
         // First: nobody has seen more than what is in the log afterwards.
         let witnesses = self.witnesses()?;
@@ -546,34 +520,27 @@ impl Run {
             Err(error) if self.is_at_rest(&error) => read_acknowledged(&self.store())?,
             Err(error) => return Err(error),
         };
-        Ok(RunLog::new(self, batches, &witnesses))
+        Ok(RunLog::new(self, KeptLog::whole(batches), &witnesses))
     }
 
-    /// What is there of the log: all of it or, if the store is damaged, what of it is intact.
+    /// What is there of the log: all that is kept of it or, if the store is damaged, what of that is intact.
     ///
     /// # Errors
     /// When nothing can be read.
     pub async fn remains(&self) -> Result<(RunLog, Intact), AccessError> {
-        let witnesses = self.witnesses()?;
-        if let Some(store) = books_in_etcd(&self.config)? {
-            let _awake = self.wake(&store).await?;
-            let batches = log_in_etcd(&store).await?;
-            let records = witness::mark_of(&batches).head;
-            return Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }));
-        }
-        match self.ledger().await {
-            Ok(ledger) => {
-                let batches = read_log(&ledger).await?;
-                let records = witness::mark_of(&batches).head;
-                Ok((RunLog::new(self, batches, &witnesses), Intact { records, acknowledged: Some(records) }))
+        if self.config.ledger().etcd().is_none()
+            && let Err(error) = self.ledger().await
+        {
+            if !self.is_at_rest(&error) {
+                return Err(error);
             }
-            Err(error) if self.is_at_rest(&error) => {
-                let remains = examine(&self.store())?;
-                let intact = remains.intact();
-                Ok((RunLog::new(self, remains.into_batches(), &witnesses), intact))
-            }
-            Err(error) => Err(error),
+            let (witnesses, remains) = (self.witnesses()?, examine(&self.store())?);
+            let intact = remains.intact();
+            return Ok((RunLog::new(self, KeptLog::whole(remains.into_batches()), &witnesses), intact));
         }
+        let log = self.log().await?;
+        let records = log.kept.mark().head;
+        Ok((log, Intact { records, acknowledged: Some(records) }))
     }
 
     /// Starts the run's own cluster of etcd, if it has one and has ended, so that its books can be read.
@@ -608,7 +575,7 @@ impl Run {
             return Ok(None);
         }
         let witnesses = self.witnesses()?;
-        Ok(RunLog::new(self, read_acknowledged(&self.store())?, &witnesses).gone)
+        Ok(RunLog::new(self, KeptLog::whole(read_acknowledged(&self.store())?), &witnesses).gone)
     }
 
     /// Whether the books were kept from this machine alone, so that none of its processes living here means that the
@@ -647,11 +614,11 @@ struct Awake {
     _taken: RunDir,
 }
 
-/// A log, and whether it is all of it.
+/// A log, and whether its end is the end of it.
 #[derive(Clone, Debug)]
 pub struct RunLog {
-    /// All batches, from the first one on.
-    pub batches: Vec<Batch>,
+    /// All that is kept of it.
+    pub kept: KeptLog,
     /// Somebody has seen more than this: acknowledged records are gone.
     pub gone: Option<Gone>,
     /// Whose store on this machine is an old copy, or gone, in words.
@@ -664,12 +631,12 @@ impl RunLog {
         self.old_copies.iter().for_each(|old| complain(&format!("warning: {old}")));
     }
 
-    fn new(run: &Run, batches: Vec<Batch>, witnesses: &[Witness]) -> RunLog {
-        let gone = witness::gone(witnesses, witness::mark_of(&batches));
+    fn new(run: &Run, kept: KeptLog, witnesses: &[Witness]) -> RunLog {
+        let gone = witness::gone(witnesses, kept.mark());
         let store = |peer| store_dir(&peer_dir(&run.dir, peer));
         let peers = (0..run.config.peers()).map(PeerId);
-        let old_copies = peers.filter_map(|peer| witness::old_copy(&batches, peer, &store(peer))).collect();
-        RunLog { batches, gone, old_copies }
+        let old_copies = peers.filter_map(|peer| witness::old_copy(&kept, peer, &store(peer))).collect();
+        RunLog { kept, gone, old_copies }
     }
 }
 
@@ -774,37 +741,70 @@ async fn read_log(ledger: &LedgerToolsClient) -> Result<Vec<Batch>, AccessError>
 #[derive(Debug)]
 pub struct BooksReader {
     dir: PathBuf,
-    ledger: Option<LedgerToolsClient>,
+    source: Option<Source>,
     books: Books,
 }
 
+/// Where the books are followed.
+#[derive(Debug)]
+enum Source {
+    Ledger(LedgerToolsClient),
+    Etcd(EtcdStore),
+}
+
 impl BooksReader {
-    /// A reader of the books of the run in `dir`, from the start.
+    /// A reader of the books of the run in `dir`.
     #[must_use]
     pub fn of_run(dir: &Path) -> BooksReader {
-        BooksReader { dir: dir.to_owned(), ledger: None, books: Books::default() }
+        BooksReader { dir: dir.to_owned(), source: None, books: Books::default() }
     }
 
     /// Reads what is new, and gives the books as they are now.
     ///
     /// # Errors
-    /// When the ledger cannot be reached; ask again later.
+    /// When the ledger or the cluster cannot be reached; ask again later.
     pub async fn refresh(&mut self) -> Result<&Books, AccessError> {
-        let ledger = match self.ledger.take() {
-            Some(ledger) => ledger,
-            None => Run::at(&self.dir)?.ledger().await?,
-        };
-        loop {
-            let batches = answer(ledger.log(within(DEADLINE), self.books.position()).await)?;
-            if batches.is_empty() {
-                break;
+        let source = match self.source.take() {
+            Some(source) => source,
+            None => {
+                let run = Run::at(&self.dir)?;
+                match books_in_etcd(&run.config)? {
+                    Some(store) => Source::Etcd(store),
+                    None => Source::Ledger(run.ledger().await?),
+                }
             }
-            for record in batches.iter().flat_map(|batch| &batch.records) {
-                self.books.apply(record)?;
+        };
+        match &source {
+            Source::Ledger(ledger) => loop {
+                let batches = answer(ledger.log(within(DEADLINE), self.books.position()).await)?;
+                if batches.is_empty() {
+                    break;
+                }
+                apply(&mut self.books, &batches)?;
+            },
+            Source::Etcd(store) => {
+                let Looked { found, .. } = store.look().await?;
+                let Found::Tail(tail) = found else {
+                    return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into());
+                };
+                while self.books.position() < tail.status.head {
+                    match store.batches(self.books.position(), tail.status.head).await? {
+                        Some(batches) => apply(&mut self.books, &batches)?,
+                        // A snapshot has taken the place of what comes next.
+                        None => {
+                            self.books = store.kept().await?.fold()?;
+                            break;
+                        }
+                    }
+                }
             }
         }
         // Kept only if it works: a broken connection never recovers.
-        self.ledger = Some(ledger);
+        self.source = Some(source);
         Ok(&self.books)
     }
+}
+
+fn apply(books: &mut Books, batches: &[Batch]) -> Result<(), BooksError> {
+    batches.iter().flat_map(|batch| &batch.records).try_for_each(|record| books.apply(record))
 }

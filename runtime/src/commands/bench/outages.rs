@@ -307,7 +307,7 @@ impl Trial<'_> {
         let told = self.heard.borrow().told.clone();
         let log = Run::at(self.ready.dir())?.log().await?;
         let mut sold: BTreeMap<RequestId, &Sale> = BTreeMap::new();
-        for record in log.batches.iter().flat_map(|batch| &batch.records) {
+        for record in log.kept.records() {
             if let Entry::Sold(sale) = &record.entry
                 && sold.insert(sale.request, sale).is_some()
             {

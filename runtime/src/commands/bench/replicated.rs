@@ -134,7 +134,7 @@ fn pair(dir: &Path, windows: usize) -> Result<Vec<Pair>, Failure> {
         timeout(Duration::from_secs(60), enough).await.map_err(stuck("wait for the first purchases"))?;
         let log = Run::at(ready.dir())?.log().await?;
         let is_sale = |batch: &&Batch| batch.records.iter().any(|record| matches!(record.entry, Entry::Sold(_)));
-        let last = log.batches.iter().rfind(is_sale);
+        let last = log.kept.batches().iter().rfind(is_sale);
         let mut bare =
             Bare::make(&ready, last.ok_or_else(|| Failure::Stuck("nothing was sold".into()))?.clone()).await?;
         let pid = heard.borrow().pid.ok_or_else(|| Failure::Stuck("the buyer's process is not known".into()))?;

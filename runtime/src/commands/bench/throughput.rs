@@ -172,7 +172,7 @@ pub fn measure(
 /// How many sales, records and batches there are in this part of a log.
 fn count(dir: &Path, from: Position, to: Position) -> Result<(usize, usize, usize), Failure> {
     let log = block_on(async { Ok(Run::at(dir)?.log().await?) })?;
-    let batches = log.batches.iter().filter(|batch| batch.position >= from && batch.end() <= to);
+    let batches = log.kept.batches().iter().filter(|batch| batch.position >= from && batch.end() <= to);
     let (mut sales, mut records, mut count) = (0, 0, 0);
     for batch in batches {
         count += 1;

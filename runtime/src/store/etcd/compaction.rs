@@ -3,29 +3,23 @@
 use std::ops::ControlFlow;
 
 use bazaar_etcd::{Compare, MAX_OPERATIONS, Op, OpAnswer, Range};
-use bazaar_protocol::{
-    id::Position,
-    ledger::{Tail, replica::Found},
-};
+use bazaar_protocol::{id::Position, ledger::Tail};
 
 use crate::store::{chain::Chain, snapshot};
 
 use super::{
     CompactionError, EtcdStore, ReadError, WriteError,
-    log::{Broken, Tries, Walk},
+    log::{Broken, READ_AT_ONCE, Tries},
     value::{self, Base, State},
 };
 
 /// The size of a part, in bytes. A request may be three times as large. (Small in tests, where books are.)
 const PART: usize = if cfg!(test) { 1_000 } else { 512 * 1024 };
 
-/// How many records are read at a time while a snapshot is made.
-const FOLDED_AT_ONCE: usize = 4_096;
-
 /// How many batches are deleted at a time. The cluster does nothing else meanwhile.
 const CLEARED_AT_ONCE: u32 = 256;
 
-/// What was deleted below a base.
+/// What was deleted in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleared {
     /// How many batches.
@@ -65,39 +59,39 @@ impl EtcdStore {
                 break made.flatten();
             }
         };
-        let Some(Made { base, bytes }) = made else { return Ok(None) };
-        let last = base.last_part().map(|last| self.names().part(&base, last));
-        if let Some(last) = last
-            && self.is_there(&last).await?
-        {
-            return Ok(Some(base));
+        match made {
+            Some(made) => Ok(Some(self.write(made).await?)),
+            None => Ok(None),
         }
-        for (part, bytes) in (0_u16..).zip(bytes.chunks(PART)) {
-            let put = Op::Put { key: self.names().part(&base, part), value: bytes.to_vec() };
-            // Only the run is compared, so nothing else can have failed.
-            let _ = self.change(Vec::new(), vec![put]).await?;
-        }
-        Ok(Some(base))
     }
 
     async fn make_snapshot(&self, state: State, upto: Position) -> Result<Option<Made>, Broken> {
-        let head = match state.found {
-            Found::Tail(head) => head,
-            found @ (Found::Foreign | Found::Unreadable) => {
-                return Err(Broken::Failed(ReadError::NotHeld { prefix: self.prefix(), found }));
-            }
-        };
-        let from = self.base(&state)?;
-        let mut walk = Walk::from_base(self, state.revision, from, head.status.head);
-        let (mut tail, mut of_snapshot) = (from.tail(), from.tail());
-        let mut books = self.books_of(&from, state.revision).await?;
-        while walk.next() < head.status.head {
-            for batch in walk.page(FOLDED_AT_ONCE).await? {
-                tail = tail.after(&batch);
+        let (head, from) = (self.head(&state)?, self.base(&state)?);
+        let (made, end) = self.folded(&from, &state, upto, head.status.head).await?;
+        self.must_lead_to(&head, &end)?;
+        Ok(made)
+    }
+
+    /// A snapshot of the books at the end of the last batch that ends at or below `upto`, begun at another one; `None` if
+    /// there is no such batch above that. The log is read as far as `through`; also gives its end there, or the end of the
+    /// batch there.
+    async fn folded(
+        &self,
+        from: &Base,
+        state: &State,
+        upto: Position,
+        through: Position,
+    ) -> Result<(Option<Made>, Tail), Broken> {
+        let mut walk = self.walk(from, state, through)?;
+        let (mut end, mut of_snapshot) = (from.tail(), from.tail());
+        let mut books = self.books_of(from, state.revision).await?;
+        while walk.next() < through {
+            for batch in walk.page(READ_AT_ONCE).await? {
+                end = end.after(&batch);
                 if batch.end() > upto {
                     continue;
                 }
-                of_snapshot = tail;
+                of_snapshot = end;
                 batch
                     .records
                     .iter()
@@ -105,18 +99,30 @@ impl EtcdStore {
                     .map_err(|source| Broken::Failed(ReadError::Unfoldable { prefix: self.prefix(), source }))?;
             }
         }
-        if tail != head {
-            let what = "the batches above the base are not the ones that it is the end of";
-            return Err(Broken::Failed(self.damaged(&self.names().head(), what)));
-        }
         if of_snapshot == from.tail() {
-            return Ok(None);
+            return Ok((None, end));
         }
         let made = seal_of(&of_snapshot).and_then(|seal| snapshot::encode(&books, seal));
         let bytes = made.map_err(|error| self.too_large(error.to_string()))?;
         let parts = u16::try_from(bytes.len().div_ceil(PART));
         let parts = parts.map_err(|_| self.too_large(format!("they take {} bytes", bytes.len())))?;
-        Ok(Some(Made { base: Base::of(of_snapshot, parts, blake3::hash(&bytes)), bytes }))
+        Ok((Some(Made { base: Base::of(of_snapshot, parts, blake3::hash(&bytes)), bytes }), end))
+    }
+
+    /// Writes a snapshot, unless it is there.
+    async fn write(&self, Made { base, bytes }: Made) -> Result<Base, CompactionError> {
+        let last = base.last_part().map(|last| self.names().part(&base, last));
+        if let Some(last) = last
+            && self.is_there(&last).await?
+        {
+            return Ok(base);
+        }
+        for (part, bytes) in (0_u16..).zip(bytes.chunks(PART)) {
+            let put = Op::Put { key: self.names().part(&base, part), value: bytes.to_vec() };
+            // Only the run is compared, so nothing else can have failed.
+            let _ = self.change(Vec::new(), vec![put]).await?;
+        }
+        Ok(base)
     }
 
     fn too_large(&self, what: String) -> Broken {
@@ -139,12 +145,8 @@ impl EtcdStore {
         if to.position() <= from.position() {
             return Err(CompactionError::OtherBase { prefix: prefix() });
         }
-        // The last part was written last, and nothing deletes a part of a snapshot that is above the base in force. The
-        // others are asked for as well, as many as one transaction can: etcd may have been restored from a backup that
-        // was taken in between.
-        let parts = (0..to.parts()).rev().take(MAX_OPERATIONS - 2);
         let mut only_if = vec![self.is_base(from)?];
-        only_if.extend(parts.map(|part| Compare::Present { key: self.names().part(to, part) }));
+        only_if.extend(self.parts_are_there(to, 1));
         let put = Op::Put { key: self.names().base(), value: self.encode(to)? };
         match self.change(only_if, vec![put]).await? {
             Ok(_) => Ok(()),
@@ -154,45 +156,116 @@ impl EtcdStore {
         }
     }
 
-    /// Deletes what the snapshot in force, which must be that of `base`, has replaced: snapshots that were taken below
-    /// it, and batches that end at least `history` records below it, some hundreds at a time, the first ones first. A
-    /// little more history may be kept. Works while the cluster is [full](super::Space), but for etcd before 3.4.20 and
-    /// 3.5.7, whose first of the [four commands](super::Space::remedy) does the same.
+    /// That a snapshot is there, for a transaction that compares so much besides and the run.
+    ///
+    /// The last part was written last, and nothing deletes a part of a snapshot that is above the base in force. The others
+    /// are asked for as well, as many as one transaction can: etcd may have been restored from a backup that was taken in
+    /// between.
+    fn parts_are_there(&self, of: &Base, besides: usize) -> impl Iterator<Item = Compare> {
+        let parts = (0..of.parts()).rev().take(MAX_OPERATIONS - 1 - besides);
+        parts.map(|part| Compare::Present { key: self.names().part(of, part) })
+    }
+
+    /// Removes what the snapshot in force, which must be that of `base`, has replaced, but for the last `history` records
+    /// below it: makes a snapshot of what comes before these the oldest one, then deletes the batches below that, some
+    /// hundreds at a time, the first ones first, and snapshots that nothing refers to. A little more history may be kept,
+    /// as a batch is not divided. While the cluster is [full](super::Space), it only deletes, which etcd before 3.4.20 and
+    /// 3.5.7 refuses, too; the first of the [four commands](super::Space::remedy) does the same there.
     ///
     /// # Errors
     /// If another one is in force, or the cluster does not say that it was done.
     pub async fn clear_below(&self, base: &Base, history: u64) -> Result<Cleared, CompactionError> {
         let names = self.names();
-        let (below, has_more) = self.clearable(base, history).await?;
-        let then =
-            vec![Op::Delete(names.batches(Position(0), below)), Op::Delete(names.parts_below(..base.position()))];
-        match self.change(vec![self.is_base(base)?], then).await? {
+        let oldest = self.oldest_moved(base, history).await?;
+        let (below, has_more) = self.clearable(&oldest).await?;
+        let mut then = vec![Op::Delete(names.batches(Position(0), below)), Op::Delete(names.parts_before(&oldest))];
+        if oldest.position() < base.position() {
+            then.push(Op::Delete(names.parts_behind(&oldest, ..base.position())));
+        }
+        match self.change(vec![self.is_base(base)?, self.is_oldest(&oldest)?], then).await? {
             Ok(answer) => {
-                let deleted = |nth: usize| match answer.results.get(nth) {
-                    Some(OpAnswer::Deleted(keys)) => *keys,
-                    Some(OpAnswer::Got(_) | OpAnswer::Put) | None => 0,
-                };
-                Ok(Cleared { batches: deleted(0), parts: deleted(1), has_more })
+                let deleted = answer.results.iter().map(|result| match result {
+                    OpAnswer::Deleted(keys) => *keys,
+                    OpAnswer::Got(_) | OpAnswer::Put => 0,
+                });
+                let deleted: Vec<u64> = deleted.collect();
+                let (batches, parts) = deleted.split_first().unwrap_or((&0, &[]));
+                Ok(Cleared { batches: *batches, parts: parts.iter().sum(), has_more })
             }
             Err(_) => Err(CompactionError::OtherBase { prefix: self.prefix() }),
         }
     }
 
+    /// The oldest snapshot, once it has so much history above it and below the base, or not much more. There is nothing to
+    /// do if another ledger has moved it.
+    async fn oldest_moved(&self, base: &Base, history: u64) -> Result<Base, CompactionError> {
+        let upto = Position(base.position().0.saturating_sub(history));
+        let mut tries = Tries::default();
+        loop {
+            let state = self.state().await?;
+            self.head(&state)?;
+            if state.base != Some(*base) {
+                return Err(CompactionError::OtherBase { prefix: self.prefix() });
+            }
+            let oldest = self.oldest(&state)?;
+            let is_cut =
+                oldest.position() < base.position() && !self.is_there(&self.names().batch(oldest.position())).await?;
+            // Once its owner has made room, nothing below the base is of use any more.
+            if is_cut || (oldest.position() < upto && upto == base.position()) {
+                return self.move_oldest(base, &oldest, base).await;
+            }
+            if oldest.position() >= upto {
+                return Ok(oldest);
+            }
+            let folded = self.folded(&oldest, &state, upto, upto).await;
+            if let ControlFlow::Break(folded) = tries.judge(self, folded)? {
+                let to = match folded {
+                    Some((Some(made), _)) => self.write(made).await,
+                    Some((None, _)) => return Ok(oldest),
+                    None => Ok(*base),
+                };
+                return match to {
+                    Ok(to) => self.move_oldest(base, &oldest, &to).await,
+                    // What was to be deleted before can be.
+                    Err(error) if error.is_full() => Ok(oldest),
+                    Err(error) => Err(error),
+                };
+            }
+        }
+    }
+
+    /// Makes a snapshot the oldest instead of another, if that is it.
+    async fn move_oldest(&self, base: &Base, from: &Base, to: &Base) -> Result<Base, CompactionError> {
+        let prefix = || self.prefix();
+        let mut only_if = vec![self.is_base(base)?, self.is_oldest(from)?];
+        only_if.extend(self.parts_are_there(to, 2));
+        let put = Op::Put { key: self.names().oldest(), value: self.encode(to)? };
+        match self.change(only_if, vec![put]).await {
+            Ok(Ok(_)) => Ok(*to),
+            Ok(Err(state)) if state.base != Some(*base) => Err(CompactionError::OtherBase { prefix: prefix() }),
+            Ok(Err(state)) if state.oldest == Some(*from) => Err(CompactionError::Incomplete { prefix: prefix() }),
+            Ok(Err(state)) => Ok(self.oldest(&state)?),
+            Err(error) if error.is_full() => Ok(*from),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Below where batches can be deleted in one go, and whether there are more of them.
-    async fn clearable(&self, base: &Base, history: u64) -> Result<(Position, bool), ReadError> {
+    async fn clearable(&self, oldest: &Base) -> Result<(Position, bool), ReadError> {
         let names = self.names();
-        // At a base, a batch ends; elsewhere, what ends below is what the next one begins above.
-        let limit = Position(base.position().0.saturating_sub(history));
-        let keys = names.batches(Position(0), limit.plus(1));
+        let keys = names.batches(Position(0), oldest.position());
         let range = Range { keys_only: true, limit: Some(CLEARED_AT_ONCE + 1), ..Range::now(keys) };
         let read = self.client.range(range).await.map_err(|source| self.unanswered(source))?;
-        let last = read.items.last().and_then(|last| names.batch_at(&last.key)).unwrap_or_default();
-        let is_all = !read.more && limit == base.position();
-        Ok((if is_all { limit } else { last }, read.more))
+        let many = read.items.get(CLEARED_AT_ONCE as usize).and_then(|first_left| names.batch_at(&first_left.key));
+        Ok(many.map_or((oldest.position(), false), |many| (many, true)))
     }
 
     fn is_base(&self, base: &Base) -> Result<Compare, WriteError> {
         Ok(Compare::Value { key: self.names().base(), value: self.encode(base)? })
+    }
+
+    fn is_oldest(&self, oldest: &Base) -> Result<Compare, WriteError> {
+        Ok(Compare::Value { key: self.names().oldest(), value: self.encode(oldest)? })
     }
 }
 

@@ -81,6 +81,14 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// Whether the cluster is [full](super::Space).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, WriteError::Unanswered { source: bazaar_etcd::WriteError::Full(_), .. })
+    }
+}
+
 /// Why a store was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
@@ -148,6 +156,14 @@ pub enum CompactionError {
         /// The store's prefix.
         prefix: String,
     },
+}
+
+impl CompactionError {
+    /// Whether the cluster is [full](super::Space).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, CompactionError::Write(error) if error.is_full())
+    }
 }
 
 fn what_is_wrong_with(found: Found) -> &'static str {

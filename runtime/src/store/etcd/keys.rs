@@ -16,6 +16,7 @@ use super::{Base, signs::Kind};
 /// sign/contested, sign/renewed       what ledgers tell each other of a term
 /// state/base                         which snapshot is in force
 /// state/head                         where the log ends
+/// state/oldest                       which snapshot the log that is kept begins at
 /// state/run                          whose log it is
 /// ```
 ///
@@ -33,6 +34,7 @@ const PEER: &str = "peer/";
 const STATE: &str = "state/";
 const BASE: &str = "state/base";
 const HEAD: &str = "state/head";
+const OLDEST: &str = "state/oldest";
 const RUN: &str = "state/run";
 /// The first name behind all that is watched: a digit more than the slash.
 const BEHIND_STATE: &str = "state0";
@@ -42,6 +44,7 @@ const BEHIND_STATE: &str = "state0";
 pub(super) enum Watched {
     Base,
     Head,
+    Oldest,
     Run,
     Sign(Kind),
     Peer,
@@ -74,6 +77,10 @@ impl Names {
         self.key(HEAD)
     }
 
+    pub(super) fn oldest(&self) -> Vec<u8> {
+        self.key(OLDEST)
+    }
+
     pub(super) fn run(&self) -> Vec<u8> {
         self.key(RUN)
     }
@@ -104,9 +111,18 @@ impl Names {
         Keys::prefix(self.key(parts_of(of)))
     }
 
-    /// The parts of all snapshots that were taken at an earlier position.
-    pub(super) fn parts_below(&self, RangeTo { end }: RangeTo<Position>) -> Keys {
-        Keys::between(self.key(BOOKS), self.key(format_args!("{BOOKS}{:016x}", end.0)))
+    /// The parts of all snapshots that stand before that of this base.
+    pub(super) fn parts_before(&self, base: &Base) -> Keys {
+        Keys::between(self.key(BOOKS), self.key(parts_of(base)))
+    }
+
+    /// The parts of all snapshots that stand behind that of this base and were taken below a position, which must be
+    /// above it.
+    pub(super) fn parts_behind(&self, base: &Base, RangeTo { end }: RangeTo<Position>) -> Keys {
+        let (first, digest) = (base.position().0, base.digest().to_hex());
+        // A digit more than the slash.
+        let behind = self.key(format_args!("{BOOKS}{first:016x}/{digest}0"));
+        Keys::between(behind, self.key(format_args!("{BOOKS}{:016x}", end.0)))
     }
 
     pub(super) fn sign(&self, kind: Kind) -> Vec<u8> {
@@ -132,6 +148,7 @@ impl Names {
         match name {
             BASE => Some(Watched::Base),
             HEAD => Some(Watched::Head),
+            OLDEST => Some(Watched::Oldest),
             RUN => Some(Watched::Run),
             name if name.starts_with(PEER) => Some(Watched::Peer),
             name => Kind::ALL.into_iter().find(|kind| kind.name() == name).map(Watched::Sign),
@@ -165,7 +182,7 @@ mod tests {
         assert_eq!(Names::below("/bazaar/market/"), names);
         let (first, behind) = (names.key(PEER), names.key(BEHIND_STATE));
         let is_watched = |key: &Vec<u8>| *key >= first && *key < behind;
-        let state = [names.base(), names.head(), names.run()];
+        let state = [names.base(), names.head(), names.oldest(), names.run()];
         let signs = Kind::ALL.map(|kind| names.sign(kind));
         assert!(state.iter().chain(&signs).all(is_watched));
         assert!(is_watched(&names.peer(PeerId(u32::MAX))));

@@ -11,12 +11,15 @@ use bazaar_protocol::{
     books::Books,
     config::{Limits, Ordering, Terms},
     id::Position,
-    ledger::{LedgerAnswer, replica::Found},
+    ledger::{LedgerAnswer, Tail, replica::Found},
     record::{Batch, Entry, Record},
     snapshot::ChunkId,
 };
 
-use crate::store::snapshot::{self, Snapshot};
+use crate::store::{
+    KeptLog,
+    snapshot::{self, Snapshot},
+};
 
 use super::{
     EtcdStore, ReadError,
@@ -33,6 +36,9 @@ const FIRST_PAGE: u32 = 8;
 
 /// The most keys in one answer.
 const LARGEST_PAGE: u32 = 512;
+
+/// How many records whoever reads many reads at a time.
+pub(super) const READ_AT_ONCE: usize = 4_096;
 
 /// How many parts of a snapshot are asked for at a time: 2 MiB.
 const PARTS_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
@@ -189,7 +195,7 @@ impl EtcdStore {
             // The first record may be gone.
             return Ok(self.books_of(&base, state.revision).await?.ordering());
         }
-        let mut walk = Walk::from_base(self, state.revision, base, tail.status.head.min(Position(1)));
+        let mut walk = self.walk(&base, &state, tail.status.head.min(Position(1)))?;
         let first = walk.page(1).await?.into_iter().next();
         let first = first.as_ref().and_then(|batch| batch.records.first());
         Ok(first.and_then(|record| match record.entry {
@@ -217,6 +223,70 @@ impl EtcdStore {
         state.base.ok_or_else(|| self.damaged(&self.names().base(), "it is missing, or cannot be read"))
     }
 
+    /// The oldest snapshot of a store that holds the run.
+    pub(super) fn oldest(&self, state: &State) -> Result<Base, ReadError> {
+        state.oldest.ok_or_else(|| self.damaged(&self.names().oldest(), "it is missing, or cannot be read"))
+    }
+
+    /// A walk over the batches from a snapshot on.
+    pub(super) fn walk(&self, from: &Base, state: &State, upto: Position) -> Result<Walk<'_>, ReadError> {
+        let (at, base) = (state.revision, self.base(state)?);
+        Ok(Walk { store: self, at, next: from.position(), upto, base, walked: (0, 0) })
+    }
+
+    /// Where the log of a store ends, which must hold the run.
+    pub(super) fn head(&self, state: &State) -> Result<Tail, ReadError> {
+        match state.found {
+            Found::Tail(head) => Ok(head),
+            found @ (Found::Foreign | Found::Unreadable) => Err(ReadError::NotHeld { prefix: self.prefix(), found }),
+        }
+    }
+
+    /// All that is kept of the log, as the store held it at one moment after the call: from the beginning on or, once a
+    /// snapshot has taken the place of the first records, from the oldest snapshot on; if its owner has
+    /// [made room](super::Space::remedy), from the one in force on. The batches are the ones that the log's end names, all
+    /// of them.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or what is there is damaged.
+    pub async fn kept(&self) -> Result<KeptLog, ReadError> {
+        let mut tries = Tries::default();
+        loop {
+            let state = self.state().await?;
+            let (head, base, oldest) = (self.head(&state)?, self.base(&state)?, self.oldest(&state)?);
+            let mut kept = self.kept_from(&oldest, &state, head).await;
+            if matches!(kept, Err(Broken::Gone)) {
+                kept = self.kept_from(&base, &state, head).await;
+            }
+            if let Break(kept) = tries.judge(self, kept)? {
+                // Nothing is gone from the base on.
+                return kept.ok_or_else(|| self.damaged(&self.names().batch(base.position()), "it is missing"));
+            }
+        }
+    }
+
+    async fn kept_from(&self, oldest: &Base, state: &State, head: Tail) -> Result<KeptLog, Broken> {
+        let books = self.books_of(oldest, state.revision).await?;
+        let mut walk = self.walk(oldest, state, head.status.head)?;
+        let (mut tail, mut batches) = (oldest.tail(), Vec::new());
+        while walk.next() < head.status.head {
+            for batch in walk.page(READ_AT_ONCE).await? {
+                tail = tail.after(&batch);
+                batches.push(batch);
+            }
+        }
+        self.must_lead_to(&head, &tail)?;
+        Ok(KeptLog::from(oldest.tail(), books, batches))
+    }
+
+    /// Batches are whole one by one. They are what was acknowledged if their chain leads to the end that the store names.
+    pub(super) fn must_lead_to(&self, head: &Tail, end: &Tail) -> Result<(), ReadError> {
+        if head == end {
+            return Ok(());
+        }
+        Err(self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of"))
+    }
+
     /// What chunks are cut from. Whoever asks while another reads it waits for that.
     async fn served(&self, base: &Base, at: Revision) -> Result<Arc<Snapshot>, Broken> {
         let mut served = self.shared.served.lock().await;
@@ -230,7 +300,7 @@ impl EtcdStore {
         Ok(snapshot)
     }
 
-    /// The books of the snapshot in force; empty ones if there is none.
+    /// The books of a snapshot that the store refers to; empty ones if there is none.
     pub(super) async fn books_of(&self, base: &Base, at: Revision) -> Result<Books, Broken> {
         let kept = self.limits().sales_kept;
         if base.last_part().is_none() {
@@ -245,7 +315,7 @@ impl EtcdStore {
         Ok(Books::from_chunks(kept, books.chunks(Limits::FRAME)))
     }
 
-    /// The parts of a snapshot in force, put together.
+    /// The parts of such a snapshot, put together.
     async fn parts_of(&self, base: &Base, at: Revision) -> Result<Vec<u8>, Broken> {
         let mut pages = self.client.pages(self.names().parts(base), Some(at), PARTS_PAGE);
         let mut bytes = Vec::new();
@@ -294,11 +364,6 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that begins at the base in force.
-    pub(super) fn from_base(store: &'a EtcdStore, at: Revision, base: Base, upto: Position) -> Walk<'a> {
-        Walk { store, at, next: base.position(), upto, base, walked: (0, 0) }
-    }
-
     /// A walk whose first batch holds the record at `from`.
     async fn reaching(
         store: &'a EtcdStore,

@@ -31,11 +31,15 @@
 //! ```text
 //! write_snapshot   its parts, the last one last; named by its position and the hash of its bytes, so never overwritten
 //! move_base        compare state/base == the old one, and that the parts are there; then state/base = the new one
-//! clear_below      compare state/base == this one; then delete batches and snapshots below it
+//! clear_below      compare state/base == this one; then the same for state/oldest, some history below the base, from the
+//!                  snapshot that was the oldest and the batches from there on; then delete batches and snapshots below
+//!                  that, and snapshots between the two
 //! ```
 //!
-//! So from the position of the base in force on, every batch is there, or the store is damaged. Below it, batches
-//! disappear from the first on, and a reader notices by what it finds: positions have no holes.
+//! So from the position of the base in force on, every batch is there, or the store is damaged. Below it, they are there
+//! from the oldest snapshot on, unless the cluster's owner has [made room](Space::remedy): batches disappear from the
+//! first on, and a reader notices by what it finds, since positions have no holes. Whoever audits the books reads
+//! [all that is kept](EtcdStore::kept).
 //!
 //! # Reading order
 //!
@@ -188,6 +192,7 @@ impl EtcdStore {
             (names.run(), value::of_run(self.shared.run)),
             (names.head(), self.encode(&Tail::default())?),
             (names.base(), self.encode(&Base::default())?),
+            (names.oldest(), self.encode(&Base::default())?),
         ];
         let txn = Txn {
             compare: vec![Compare::NoneOf(names.all())],
@@ -237,7 +242,7 @@ impl EtcdStore {
     /// # Errors
     /// If the cluster does not answer.
     pub async fn look(&self) -> Result<Looked, ReadError> {
-        let State { found, base, revision } = self.state().await?;
+        let State { found, base, revision, oldest: _ } = self.state().await?;
         Ok(Looked { found, base, revision })
     }
 
@@ -337,12 +342,6 @@ impl EtcdStore {
         ReadError::Unanswered { prefix: self.prefix(), source }
     }
 
-    /// The error for batches that do not lead to the end of the log that the store names.
-    #[must_use]
-    pub fn log_is_another(&self) -> ReadError {
-        self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of")
-    }
-
     fn damaged(&self, key: &[u8], what: impl Into<String>) -> ReadError {
         ReadError::Damaged { key: keys::text(key), what: what.into() }
     }
@@ -369,6 +368,7 @@ mod tests {
         can_move(|store| store.read(Position(0), None, Position(0)));
         can_move(|store| store.batches(Position(0), Position(0)));
         can_move(|store| store.ordering());
+        can_move(|store| store.kept());
         can_move(|store| store.write_snapshot(Position(0)));
         can_move(|store| async { store.move_base(&Base::default(), &Base::default()).await });
         can_move(|store| async { store.clear_below(&Base::default(), 0).await });

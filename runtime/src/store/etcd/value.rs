@@ -10,10 +10,10 @@ use super::keys::Names;
 
 /// The format of everything below a store's prefix; each value below `state/` begins with it. Any change takes a new
 /// number.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
-/// Which snapshot is in force. The log is whole from its position on; below it, a part of the history may still be
-/// there.
+/// A snapshot that the store refers to: the one in force, with which readers begin who have less, or the oldest one, from
+/// which on every record is kept. They may be one and the same.
 ///
 /// The default is that of a log without a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +80,10 @@ pub(super) fn of_run(run: RunId) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) found: Found,
-    /// `None` if it is missing or cannot be read.
+    /// The snapshot in force; `None` if it is missing or cannot be read.
     pub(super) base: Option<Base>,
+    /// The oldest snapshot; `None` if it is missing or cannot be read.
+    pub(super) oldest: Option<Base>,
     pub(super) revision: Revision,
 }
 
@@ -96,7 +98,8 @@ impl State {
             Some(held) if !held.starts_with(&FORMAT.to_be_bytes()) => Found::Unreadable,
             Some(_) | None => Found::Foreign,
         };
-        State { found, base: value(names.base()).and_then(decode), revision }
+        let [base, oldest] = [names.base(), names.oldest()].map(|key| value(key).and_then(decode));
+        State { found, base, oldest, revision }
     }
 }
 

@@ -102,9 +102,9 @@ impl Watch {
         let changed = || Lost::Changed { key: keys::text(key) };
         match self.store.names().recognise(key) {
             Some(Watched::Head) => value.and_then(value::decode).map(Seen::Appended).ok_or_else(changed).map(Some),
-            // Another snapshot is in force, which is found when one is looked for.
-            Some(Watched::Base) if value.and_then(value::decode::<Base>).is_some() => Ok(None),
-            Some(Watched::Base) => Err(changed()),
+            // Another snapshot is in force, or the oldest, which is found when one is looked for.
+            Some(Watched::Base | Watched::Oldest) if value.and_then(value::decode::<Base>).is_some() => Ok(None),
+            Some(Watched::Base | Watched::Oldest) => Err(changed()),
             Some(Watched::Run) => {
                 if value.is_some_and(|value| value == value::of_run(self.store.shared.run)) {
                     Ok(None)
