@@ -547,22 +547,15 @@ async fn a_compaction_that_stops_after_any_step_leaves_everything_readable() {
     other_base(one.clear_below(&first, 0).await);
     other_base(one.clear_below(&start, 0).await);
     assert_eq!(keys(&client, "log/").await.len(), 4);
-    // 37 below 42 is 5, where a batch begins: the two before it go, and the snapshot there is the oldest.
-    let cleared = one.clear_below(&second, 37).await.unwrap();
-    assert_eq!(cleared, Cleared { batches: 2, parts: 0, has_more: false });
-    assert_eq!(one.read(Position(5), None, Position(20)).await.unwrap().map(records), Some(7), "history");
-    assert_eq!(one.read(Position(4), None, Position(20)).await.unwrap(), None);
-    assert_eq!(first_kept(&one).await, 5);
+    // No snapshot was in force below it, so all of the history is kept; what was written in vain goes.
     let nothing = Cleared { batches: 0, parts: 0, has_more: false };
-    assert_eq!(one.clear_below(&second, 8).await.unwrap(), nothing, "it ends within 8 of the base");
-    assert_eq!(one.clear_below(&second, 42).await.unwrap(), nothing, "what is gone does not come back");
+    assert_eq!(one.clear_below(&second, 37).await.unwrap(), Cleared { parts: 1, ..nothing });
+    assert_eq!(one.read(Position(5), None, Position(20)).await.unwrap().map(records), Some(7), "history");
+    assert_eq!(first_kept(&one).await, 0);
     assert_gives(&one, &author).await;
-    // A snapshot of its own takes the place of what comes before these 7.
-    assert_eq!(one.clear_below(&second, 7).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
-    assert_eq!((first_kept(&other).await, keys(&client, "books/").await.len()), (35, 2));
-    assert_gives(&other, &author).await;
-    assert_eq!(one.clear_below(&second, 0).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
+    assert_eq!(one.clear_below(&second, 0).await.unwrap(), Cleared { batches: 4, ..nothing });
     assert_eq!(one.clear_below(&second, 0).await.unwrap(), nothing);
+    assert_eq!(one.read(Position(5), None, Position(20)).await.unwrap(), None);
     assert_eq!((first_kept(&one).await, keys(&client, "books/").await.len()), (42, 1));
     assert_gives(&other, &author).await;
 
@@ -570,20 +563,67 @@ async fn a_compaction_that_stops_after_any_step_leaves_everything_readable() {
     trade(&one, &mut author, &[3, 3]).await;
     let third = compacted(&other).await;
     assert_eq!(third.position(), Position(48));
-    assert_eq!(other.clear_below(&third, 6).await.unwrap(), nothing, "the base before is the oldest");
+    assert_eq!(other.clear_below(&third, 6).await.unwrap(), nothing, "so many are kept");
     assert_eq!((first_kept(&one).await, keys(&client, "books/").await.len()), (42, 2));
     assert_gives(&one, &author).await;
-    // What was written in vain goes as well, and so does what its owner has removed some of.
-    one.write_snapshot(Position(1_000)).await.unwrap();
-    client.put("/bazaar/market/books/000000000000002d/0/0000", "of nobody").await.unwrap();
-    assert_eq!(other.clear_below(&third, 6).await.unwrap(), Cleared { parts: 1, ..nothing });
-    client.delete_range(Keys::one("/bazaar/market/log/000000000000002a")).await.unwrap();
-    assert_eq!(first_kept(&one).await, 48);
+    trade(&one, &mut author, &[2, 1]).await;
+    let fourth = compacted(&one).await;
+    other_base(one.clear_below(&third, 0).await);
+    assert_eq!(one.clear_below(&fourth, 9).await.unwrap(), Cleared { parts: 1, ..nothing });
+    // The one before, which was not kept, is made again.
+    assert_eq!(other.clear_below(&fourth, 2).await.unwrap(), Cleared { batches: 2, parts: 1, has_more: false });
+    assert_eq!(other.clear_below(&fourth, 9).await.unwrap(), nothing, "what is gone does not come back");
+    assert_eq!((first_kept(&one).await, keys(&client, "books/").await.len()), (48, 2));
+    assert_eq!(keys(&client, "end/").await.len(), 2);
     assert_gives(&one, &author).await;
-    assert_eq!(other.clear_below(&third, 3).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
-    assert_gives(&one, &author).await;
-    trade(&one, &mut author, &[2]).await;
-    assert_gives(&one, &author).await;
+}
+
+/// What only an audit needs, and a ledger deletes at last.
+#[tokio::test]
+async fn damage_below_the_base_is_said_and_deleted_by_nobody_but_the_cluster_s_owner() {
+    let Some(etcd) = Etcd::start("damage_below_the_base", 1).await else { return };
+    let client = etcd.client();
+    let (store, mut author) = (made(&client).await, author());
+    let batches = trade(&store, &mut author, &[1, 4, 30]).await;
+    let below = compacted(&store).await;
+    trade(&store, &mut author, &[5]).await;
+    let base = compacted(&store).await;
+    assert_eq!((below.position(), base.position()), (Position(35), Position(40)));
+    let key = |nth: usize| format!("{PREFIX}/log/{:016x}", batches[nth].position.0);
+    let mut forged = batches[1].clone();
+    forged.records[0].stamp.time.0 += 1;
+    let whole = postcard::to_allocvec(&batches[1]).unwrap();
+    let mut other = batches[1].clone();
+    other.records.clear();
+    for wrong in [postcard::to_allocvec(&forged).unwrap(), postcard::to_allocvec(&other).unwrap(), Vec::new()] {
+        if wrong.is_empty() {
+            client.delete_range(Keys::one(key(1))).await.unwrap();
+        } else {
+            client.put(key(1), wrong).await.unwrap();
+        }
+        let there = keys(&client, "log/").await;
+        for _ in 0..2 {
+            let cleared = store.clear_below(&base, 5).await;
+            assert!(matches!(&cleared, Err(CompactionError::Read(error)) if error.is_damage()), "{cleared:?}");
+        }
+        let kept = store.kept().await;
+        assert!(matches!(&kept, Err(error) if error.is_damage()), "{kept:?}");
+        assert_eq!(
+            read_on(&store, Books::keeping(SMALL.sales_kept), Position(40)).await.as_ref(),
+            Some(author.books())
+        );
+        assert_eq!(keys(&client, "log/").await, there);
+    }
+    // What is to be run is what deletes it.
+    let cut = store.cut(&base);
+    assert!(cut.ends_with("del '/bazaar/market/log/0000000000000000' '/bazaar/market/log/0000000000000028'"), "{cut}");
+    client.delete_range(Keys::between(key(0), format!("{PREFIX}/log/{:016x}", 40))).await.unwrap();
+    assert_eq!(first_kept(&store).await, 40);
+    assert_gives(&store, &author).await;
+    client.put(key(1), whole).await.unwrap();
+    assert_eq!(store.clear_below(&base, 5).await.unwrap(), Cleared { batches: 1, parts: 1, has_more: false });
+    assert_eq!(first_kept(&store).await, 40);
+    assert_gives(&store, &author).await;
 }
 
 fn records(answer: LedgerAnswer) -> usize {

@@ -70,7 +70,7 @@ pub struct AuditTotals {
     pub first_record: Position,
     /// How many records there are from there on.
     pub records: u64,
-    /// How many terms were claimed.
+    /// How many terms there were: those that were claimed, and the one that was under way at the first record.
     pub terms: u64,
     /// How many terms were resigned.
     pub resignations: u64,
@@ -97,7 +97,7 @@ pub struct AuditTotals {
     pub refusals: u64,
     /// In which order requests were served; `None` before the first claim.
     pub ordering: Option<Ordering>,
-    /// How many outcomes came after one of a request with a later stamp (SPEC C5).
+    /// How many outcomes came after one, from the first record on, of a request with a later stamp (SPEC C5).
     #[serde(rename = "outcomes_overtaken")]
     pub overtaken: u64,
     /// How many requests were late: given another place, since their own had been passed (SPEC C5).
@@ -152,9 +152,13 @@ impl LogAudit {
     }
 
     /// An audit of a log whose records up to the end of these books, where a batch ends, are not kept any more. What they
-    /// add up to is believed, and of what follows everything is checked that shows without them. That is all but this: that
-    /// the next answer to something in them is stamped later than it (S7), if it is stamped at all above what is open; and
-    /// that a request of the trader in office, stamped before the end of these books, was made before its claim (B7).
+    /// add up to is believed.
+    ///
+    /// What follows violates a property here if and only if it does where all records are known, but for two things that
+    /// only those before show, and that are not checked: that the first request or deposit of a client is stamped later
+    /// than what it answers (S7), and that a request of the trader in office that is stamped before the end of these books
+    /// was made before its claim (B7). It may be another property: a second outcome of a request that is forgotten is one
+    /// of a request that was never admitted (S3 instead of S4), and a former trader is a stranger (S1 instead of S2).
     #[must_use]
     pub fn after(books: &Books, terms: AuditTerms) -> LogAudit {
         LogAudit { terms, history: History::after(books), ..LogAudit::default() }
@@ -238,7 +242,7 @@ impl LogAudit {
         AuditTotals {
             first_record: self.history.since,
             records: self.history.position.0.saturating_sub(self.history.since.0),
-            terms: sums.claims,
+            terms: sums.terms,
             resignations: sums.resignations,
             epoch: self.history.term.as_ref().map_or(Epoch(0), |term| term.epoch),
             deposits: sums.deposits,

@@ -33,11 +33,11 @@ pub(super) struct History {
     pub(super) position: Position,
     /// The largest time in any of them.
     pub(super) latest: Time,
-    /// The first claimant of each epoch.
+    /// The first claimant of each epoch, from that on that was the latest where the history begins.
     pub(super) holders: BTreeMap<Epoch, Life>,
-    /// The peers that have held an epoch.
+    /// The peers that have held an epoch; of those that held one before the history begins, the ones that sold something.
     pub(super) former: BTreeSet<PeerId>,
-    /// The latest epoch that each peer has resigned.
+    /// The latest epoch that each peer has resigned since the history begins.
     pub(super) resigned: BTreeMap<PeerId, Epoch>,
     /// The latest term.
     pub(super) term: Option<TermSoFar>,
@@ -64,7 +64,7 @@ pub(super) struct History {
     pub(super) sellers: BTreeMap<PeerId, SellerSoFar>,
     /// Every trader that has sold.
     pub(super) traders: BTreeMap<PeerId, TraderSoFar>,
-    /// Counts and sums over all records.
+    /// Counts and sums over all records since the history begins.
     pub(super) sums: Sums,
 }
 
@@ -156,13 +156,14 @@ pub(super) struct TraderSoFar {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sums {
-    pub(super) claims: u64,
+    /// Terms that were claimed, or under way where the history begins.
+    pub(super) terms: u64,
     pub(super) resignations: u64,
     pub(super) deposits: u64,
     pub(super) deposited: u64,
     pub(super) returned: u64,
     pub(super) admissions: u64,
-    /// Outcomes after one of a request with a later stamp.
+    /// Outcomes after one, since the history begins, of a request with a later stamp.
     pub(super) overtaken: u64,
     /// Requests at another place than their own.
     pub(super) late: u64,
@@ -194,6 +195,7 @@ impl History {
         };
         if let Some(BooksTerm { epoch, holder, ended, sales, inherited, ordering }) = books.term().copied() {
             history.holders.insert(epoch, holder);
+            history.sums.terms = u64::from(!ended);
             history.term = Some(TermSoFar {
                 epoch,
                 holder,
@@ -355,7 +357,7 @@ impl History {
     }
 
     fn absorb_claim(&mut self, epoch: Epoch, holder: Life, claimed: Time) {
-        self.sums.claims += 1;
+        self.sums.terms += 1;
         self.holders.entry(epoch).or_insert(holder);
         self.former.extend(self.term.as_ref().map(|term| term.holder.peer));
         self.term = Some(TermSoFar {
@@ -486,7 +488,8 @@ impl History {
                 && admitted_at < term.claimed_at
                 && term.ordering == Ordering::SmallestOpen
             {
-                term.inherited -= 1;
+                // Of a bad log that begins in the middle, it is not known which were inherited.
+                term.inherited = term.inherited.saturating_sub(1);
             }
         }
         let buyer = self.buyers.entry(id.buyer).or_default();

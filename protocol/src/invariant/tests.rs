@@ -1057,6 +1057,23 @@ fn an_audit_that_begins_at_a_snapshot_asks_the_same() {
 }
 
 #[test]
+fn an_audit_that_begins_in_a_bad_log_goes_on() {
+    // A request is admitted before the one that the term inherited is served.
+    let mut log = good_then(10, by(NEXT, admitted(21, request(5, OTHER_BUYER, 2))));
+    let Entry::Admitted { request: Request { previous, .. }, .. } = &mut log[10].entry else { unreachable!() };
+    *previous = Some(Sequence(1));
+    log.extend([by(NEXT, refused(22, OTHER_BUYER, 2)), by(NEXT, refused(23, BUYER, 2))]);
+    let mut books = Books::default();
+    for from in 0..log.len() {
+        let mut audit = LogAudit::after(&books, TERMS);
+        log[from..].iter().for_each(|record| drop(audit.observe(record)));
+        let found: Vec<_> = audit.report().violations().map(|violation| violation.property).collect();
+        assert_eq!(found.contains(&Property::S8), from <= 10, "from {from}: {found:?}");
+        books.apply(&log[from]).unwrap();
+    }
+}
+
+#[test]
 fn a_missing_resignation_shows_when_the_log_ends() {
     let mut audit = LogAudit::new(TERMS);
     good()[..8].iter().for_each(|record| audit.observe(record).unwrap());

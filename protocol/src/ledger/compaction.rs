@@ -65,7 +65,8 @@ pub enum CompactionEffect {
         /// Where it is to be.
         to: Position,
     },
-    /// Remove snapshots and records below this position, which is the base, but for the history that is to be kept.
+    /// Remove snapshots and records below this position, which is the base, but for the history that is to be kept and a
+    /// snapshot where that begins: no reader needs these, only whoever audits the books.
     ClearBelow(Position),
 }
 

@@ -90,7 +90,7 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
         return accept_in_etcd(&backup, &run, flags);
     }
     let audited = audited(&backup, run.config(), flags)?;
-    let batches = whole(&backup, flags)?;
+    let batches = if flags.only_peers { &[] } else { whole(&backup, flags)? };
     let store = store_dir(&ledger_dir(run.path(), LedgerId::ONLY));
     if store.exists() && !flags.replace && !flags.only_peers {
         return Err(Failure::Usage(format!(
@@ -132,12 +132,13 @@ pub fn restore(flags: &Restore) -> Result<ExitCode, Failure> {
 /// what it holds now; nothing is written to the cluster.
 fn accept_in_etcd(backup: &Backup, run: &RunDir, flags: &Restore) -> Result<ExitCode, Failure> {
     if !flags.only_peers {
-        return Err(Failure::Usage(
+        let anew = "; or give a new --dir, in which a run is made from this backup that keeps its books on the disk";
+        return Err(Failure::Usage(format!(
             "the books of this run are in etcd, which is restored from its own snapshots (etcdctl snapshot save, restore). \
              Back up what it then holds, and give that with --only-peers --accept-loss if it is less than those on this \
-             machine have seen; or give a new --dir, in which a run is made from this backup that keeps its books on the disk"
-                .to_owned(),
-        ));
+             machine have seen{}",
+            if backup.log.is_whole() { anew } else { "" }
+        )));
     }
     let audited = audited(backup, run.config(), flags)?;
     let lost = Lost::by(backup, run, None)?;
@@ -165,8 +166,7 @@ fn whole<'a>(backup: &'a Backup, flags: &Restore) -> Result<&'a [Batch], Failure
         return Ok(backup.log.batches());
     }
     Err(Failure::Usage(format!(
-        "{} begins at record {}: the ones before were not kept in etcd ([ledger.etcd] history), and a ledger on a disk has \
-         all. Restore the cluster of etcd from its own snapshots (etcdctl snapshot restore) instead",
+        "{} begins at record {}: the ones before were not kept in etcd, and a ledger on a disk has all. Restore the cluster of etcd from its own snapshots (etcdctl snapshot restore) instead",
         flags.file.display(),
         backup.log.first()
     )))
@@ -326,8 +326,10 @@ fn missing(holds: Position, all: Option<Position>) -> String {
 
 fn extent(log: &KeptLog) -> String {
     let HighWaterMark { epoch, head, .. } = log.mark();
-    let from = if log.is_whole() { String::new() } else { format!(", kept from record {} on", log.first()) };
-    format!("{head} records up to epoch {epoch}{from}")
+    if log.is_whole() {
+        return format!("{head} records up to epoch {epoch}");
+    }
+    format!("the records from {} up to {head}, of epoch {epoch}, and what those before add up to", log.first())
 }
 
 /// A mark by which a run's backups are known, and from which its key cannot be found. A run that was made from a backup

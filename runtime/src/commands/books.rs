@@ -17,6 +17,7 @@ use bazaar_runtime::{
     processes::report::Names,
     schema::{RecordLine, Schema as _},
     store::{Backup, KeptLog, witness::Gone},
+    system::output::complain,
     tools::access::{AccessError, Run},
 };
 use serde::Serialize;
@@ -28,6 +29,9 @@ use super::{Failure, backup::config_in, block_on, print, print_json, table::tabl
 pub fn show(flags: &Flags) -> Result<ExitCode, Failure> {
     let Source { config, log, gone } = Source::of(&flags.which, flags.backup.as_deref())?;
     let names = Names::of(&config);
+    if !log.is_whole() && matches!(flags.page, Page::Sales | Page::Terms | Page::Log) {
+        complain(&format!("warning: this begins at record {}: the ones before are not kept", log.first()));
+    }
     let page = match flags.page {
         Page::Stock => stock(&fold(&log)?, &names),
         Page::Queue => queue(&fold(&log)?, &names),
@@ -131,6 +135,15 @@ impl Audited {
         // Writing to a string cannot fail.
         let held: Vec<String> =
             report.verdicts.iter().filter(|(_, violation)| violation.is_none()).map(|(p, _)| p.to_string()).collect();
+        if totals.first_record > Position(0) {
+            let _ = writeln!(
+                text,
+                "from record {first} on: the {before} before are not kept, and what they add up to is taken as the \
+                 snapshot there has it",
+                first = totals.first_record,
+                before = counted(totals.first_record.0, "record")
+            );
+        }
         for violation in report.violations() {
             let _ = writeln!(text, "VIOLATED {violation}\n         {}", violation.property.sentence());
         }
@@ -148,24 +161,13 @@ impl Audited {
                 counted(totals.late, "request"),
             );
         }
-        let from = match totals.first_record {
-            Position(0) => String::new(),
-            first => format!(", from record {first} on"),
-        };
         let _ = writeln!(
             text,
-            "{word}: {} in {}{from}\nholding: {}",
+            "{word}: {} in {}\nholding: {}",
             counted(totals.records, "record"),
             counted(totals.terms, "term"),
             held.join(" ")
         );
-        if totals.first_record > Position(0) {
-            let _ = writeln!(
-                text,
-                "the {} before are not kept ([ledger.etcd] history): what they add up to is taken as the snapshot has it",
-                counted(totals.first_record.0, "record")
-            );
-        }
         text
     }
 }

@@ -594,9 +594,9 @@ Examples:
   bazaar backup --dir market market-`date +%F`.backup
   bazaar audit --backup market.backup
 
-The file holds the whole log as of one moment, and the run's configuration without its key and certificates. It is there
-whole or not at all, it is audited once it is written, and it can be read without the run. Of a damaged ledger, it holds
-the records up to the last intact one.
+The file holds all that is kept of the log as of one moment (in etcd, the first records may have been removed), and the
+run's configuration without its key and certificates. It is there whole or not at all, it is audited once it is written,
+and it can be read without the run. Of a damaged ledger, it holds the records up to the last intact one.
 
 Exit codes: 0 everything is saved and the audit holds, 1 saved, but records are damaged or gone or the audit fails,
 2 wrong usage, 3 cannot read or write it")]
@@ -615,9 +615,9 @@ Examples:
   bazaar restore market.backup --dir market --replace --accept-loss
   bazaar restore market.backup --dir anew
 
-In a new directory, a run is made from the backup alone. A backup has no key, so that run gets a new one, and members on
-other machines need its configuration. It has no certificates either: `bazaar init --tls DIR` makes some. Its peers
-begin lives that the books do not know of.
+In a new directory, a run is made from the backup alone, unless the first records were not kept any more. A backup has
+no key, so that run gets a new one, and members on other machines need its configuration. It has no certificates
+either: `bazaar init --tls DIR` makes some. Its peers begin lives that the books do not know of.
 
 A run that is there must have ended. The backup is read, verified and audited before anything is changed, and a store
 that is replaced is set aside, not removed. What was traded after the backup was taken is lost; the command says from

@@ -161,10 +161,11 @@ impl Snapshot {
                 log.warn();
                 let RunLog { kept, gone, .. } = log;
                 let ended = |id| (id, PeerState::Down { address: None, why: "the run has ended".to_owned() });
+                let last = books::terms(&kept).last().map(TermLine::trader);
                 let totals = books::audit_of(&kept, run.config()).totals;
                 Ok(Snapshot {
                     phase: Phase::Ended(gone),
-                    trader: books::terms(&kept).last().map(TermLine::trader),
+                    trader: last.or(kept.books_at_start().term().map(|term| term.holder.peer)),
                     epoch: totals.epoch,
                     records: Some(kept.mark().head.0),
                     requests_open: u32::try_from(totals.open).unwrap_or(u32::MAX),

@@ -67,7 +67,8 @@ async fn ask(run: &Run, peer: PeerId) -> Result<Known, Failure> {
         missing: Vec::new(),
     };
     let log = run.log().await?.kept;
-    known.learn(log.last_life(peer).unwrap_or_default(), "the books");
+    let books = if log.is_whole() { "the books" } else { "the books, as far as they are kept" };
+    known.learn(log.last_life(peer).unwrap_or_default(), books);
     known.clock = log.furthest();
     known.seen = log.sealed_mark(run.config().ledger_config().secret);
     let info = match run.ledger_info().await {

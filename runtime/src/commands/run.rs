@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use bazaar_protocol::{
-    id::PeerId,
+    id::{PeerId, Position},
     ledger::replica::Found,
     text::{agreeing, counted},
 };
@@ -259,6 +259,9 @@ impl Summary {
         let totals = &self.audit.report.totals;
         let mut text = String::from("\n");
         // Writing to a string cannot fail.
+        if totals.first_record > Position(0) {
+            let _ = writeln!(text, "from record {} on:", totals.first_record);
+        }
         let _ = writeln!(
             text,
             "{}, {}, {} open\n{} paid = {} to sellers + {} commission",

@@ -348,7 +348,9 @@ impl Connection {
 
     /// Registers, then carries calls and replies until the connection no longer works.
     async fn serve(&mut self, frames: Frames, backoff: &mut Backoff) -> Trouble {
-        let answer_timeout = self.settings.answer_timeout();
+        let is_one_of_several = (self.addresses)().len() > 1;
+        let settings = if is_one_of_several { self.settings.with_substitutes() } else { self.settings };
+        let answer_timeout = settings.answer_timeout();
         let wire = Wire::new(frames, "the ledger").reporting_to(&self.refusals);
         let connection = LedgerDoorClient::new(client::Config::default(), wire);
         let client = connection.client;
@@ -373,9 +375,9 @@ impl Connection {
         }
 
         let mut under_way: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
-        let mut idle = pin!(sleep_until(Instant::now() + self.settings.keepalive));
+        let mut idle = pin!(sleep_until(Instant::now() + settings.keepalive));
         let mut pinging = false;
-        let call_timeout = self.settings.call;
+        let call_timeout = settings.call;
         loop {
             tokio::select! {
                 ended = &mut dispatch => return ended_because(ended),
@@ -420,7 +422,7 @@ impl Connection {
                             continue;
                         }
                     }
-                    idle.as_mut().reset(Instant::now() + self.settings.keepalive);
+                    idle.as_mut().reset(Instant::now() + settings.keepalive);
                 }
                 () = self.inbox.closed() => return Trouble::NoDriver,
             }

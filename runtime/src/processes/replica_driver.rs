@@ -108,6 +108,7 @@ pub async fn run_replica(
         bases: Bases::default(),
         trouble: None,
         full: Full::No,
+        damage: None,
         tidy_after: None,
         tidying: Backoff::between(UNTIDY.0, UNTIDY.1),
         _watching: watching,
@@ -212,6 +213,8 @@ enum Tidied {
     Written(Base),
     Moved,
     Cleared,
+    /// What is to be removed is not as it was written; what to do about that, in words.
+    Damaged(String),
     /// And why, in words.
     Failed(String),
 }
@@ -278,6 +281,8 @@ struct ReplicaDriver {
     /// What was last said to be wrong with the store.
     trouble: Option<String>,
     full: Full,
+    /// What is wrong with the history that it keeps, which it does not need itself.
+    damage: Option<String>,
     /// When it may be tried again to make the store smaller, after that has failed, and the pauses between attempts.
     tidy_after: Option<Instant>,
     tidying: Backoff,
@@ -335,7 +340,8 @@ impl ReplicaDriver {
     fn on_info(&self, reply: oneshot::Sender<Fence>) {
         let (known, live) = (self.machine.known_status(), self.machine.is_lease_active());
         let blind = || self.is_blind().then(|| "it does not see what the ledger's other processes do".to_owned());
-        let wrong = self.desk.log.trouble().or_else(|| self.full.known().cloned()).or_else(blind);
+        let wrong = self.desk.log.trouble().or_else(|| self.full.known().cloned()).or_else(|| self.damage.clone());
+        let wrong = wrong.or_else(blind);
         let store = self.asker.store.clone();
         tokio::spawn(async move {
             let fence = match timeout(GLANCE, store.look()).await {
@@ -441,7 +447,7 @@ impl ReplicaDriver {
         let effects = self.machine.step(input);
         self.carry_out(effects)?;
         if self.full == Full::No {
-            self.say_trouble(self.asker.store.trouble());
+            self.say_trouble(self.asker.store.trouble().or_else(|| self.damage.clone()));
         }
         if self.tidy_after.is_none_or(|after| after <= Instant::now()) {
             let head = self.machine.known_status().head;
@@ -565,16 +571,23 @@ impl ReplicaDriver {
             }
             Tidied::Cleared => {
                 self.tidying.reset();
+                self.damage = None;
                 CompactionInput::Done
             }
-            Tidied::Failed(why) => {
-                tracing::warn!("the store was not made smaller: {why}");
-                self.tidy_after = Some(Instant::now() + self.tidying.wait());
-                CompactionInput::Failed
+            Tidied::Damaged(why) => {
+                self.damage = Some(why.clone());
+                self.not_tidied(&why)
             }
+            Tidied::Failed(why) => self.not_tidied(&why),
         };
         let next = self.compaction.step(input);
         self.tidy(next);
+    }
+
+    fn not_tidied(&mut self, why: &str) -> CompactionInput {
+        tracing::warn!("the store was not made smaller: {why}");
+        self.tidy_after = Some(Instant::now() + self.tidying.wait());
+        CompactionInput::Failed
     }
 
     fn tidy(&mut self, effect: Option<CompactionEffect>) {
@@ -609,6 +622,14 @@ impl ReplicaDriver {
                     match store.clear_below(&base, history).await {
                         Ok(cleared) if cleared.has_more => {}
                         Ok(_) => break Tidied::Cleared,
+                        Err(CompactionError::Read(error)) if error.is_damage() => {
+                            break Tidied::Damaged(format!(
+                                "{error}. It is below the latest snapshot, where only an audit needs it; nothing is \
+                                 removed there, and the cluster fills, until this was run, after which an audit begins \
+                                 at that snapshot:\n{}",
+                                store.cut(&base)
+                            ));
+                        }
                         Err(error) => break Tidied::Failed(error.to_string()),
                     }
                 })

@@ -114,7 +114,12 @@ impl Backup {
         } else {
             let before = parts.next().and_then(|before| postcard::from_bytes::<(Tail, Books)>(before).ok());
             let before = before.filter(|(start, books)| start.status.head == books.position());
-            before.ok_or_else(|| StoreError::damaged(file, "what its first records add up to cannot be read"))?
+            before.ok_or_else(|| {
+                StoreError::damaged(
+                    file,
+                    "what the records before its first one add up to cannot be read: use another backup",
+                )
+            })?
         };
         let (first, mut batches) = (start.status.head, Vec::new());
         let mut head = Head { position: first, ..Head::start() };

@@ -528,19 +528,24 @@ impl Run {
     /// # Errors
     /// When nothing can be read.
     pub async fn remains(&self) -> Result<(RunLog, Intact), AccessError> {
-        if self.config.ledger().etcd().is_none()
-            && let Err(error) = self.ledger().await
-        {
-            if !self.is_at_rest(&error) {
-                return Err(error);
-            }
-            let (witnesses, remains) = (self.witnesses()?, examine(&self.store())?);
-            let intact = remains.intact();
-            return Ok((RunLog::new(self, KeptLog::whole(remains.into_batches()), &witnesses), intact));
+        let witnesses = self.witnesses()?;
+        let whole = |kept: KeptLog| {
+            let records = kept.mark().head;
+            (RunLog::new(self, kept, &witnesses), Intact { records, acknowledged: Some(records) })
+        };
+        if let Some(store) = books_in_etcd(&self.config)? {
+            let _awake = self.wake(&store).await?;
+            return Ok(whole(log_in_etcd(&store).await?));
         }
-        let log = self.log().await?;
-        let records = log.kept.mark().head;
-        Ok((log, Intact { records, acknowledged: Some(records) }))
+        match self.ledger().await {
+            Ok(ledger) => Ok(whole(KeptLog::whole(read_log(&ledger).await?))),
+            Err(error) if self.is_at_rest(&error) => {
+                let remains = examine(&self.store())?;
+                let intact = remains.intact();
+                Ok((RunLog::new(self, KeptLog::whole(remains.into_batches()), &witnesses), intact))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts the run's own cluster of etcd, if it has one and has ended, so that its books can be read.
@@ -741,66 +746,74 @@ async fn read_log(ledger: &LedgerToolsClient) -> Result<Vec<Batch>, AccessError>
 #[derive(Debug)]
 pub struct BooksReader {
     dir: PathBuf,
-    source: Option<Source>,
+    ledger: Option<LedgerToolsClient>,
+    /// Where they are in etcd. It remembers which member has answered last.
+    store: Option<EtcdStore>,
     books: Books,
 }
 
-/// Where the books are followed.
-#[derive(Debug)]
-enum Source {
-    Ledger(LedgerToolsClient),
-    Etcd(EtcdStore),
-}
-
 impl BooksReader {
+    /// How long one request to a cluster may take, so that another member can be asked within the time that a reader has.
+    const ATTEMPT: Duration = Duration::from_millis(250);
+
     /// A reader of the books of the run in `dir`.
     #[must_use]
     pub fn of_run(dir: &Path) -> BooksReader {
-        BooksReader { dir: dir.to_owned(), source: None, books: Books::default() }
+        BooksReader { dir: dir.to_owned(), ledger: None, store: None, books: Books::default() }
     }
 
-    /// Reads what is new, and gives the books as they are now.
+    /// Reads what is new, and gives the books as they are now. If the call is dropped, the next one goes on from there.
     ///
     /// # Errors
     /// When the ledger or the cluster cannot be reached; ask again later.
     pub async fn refresh(&mut self) -> Result<&Books, AccessError> {
-        let source = match self.source.take() {
-            Some(source) => source,
+        if let Some(store) = self.store.clone() {
+            return self.read_on(&store).await;
+        }
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
             None => {
                 let run = Run::at(&self.dir)?;
-                match books_in_etcd(&run.config)? {
-                    Some(store) => Source::Etcd(store),
-                    None => Source::Ledger(run.ledger().await?),
+                if let Some(store) = books_in_etcd(&run.config)? {
+                    let client = store.client().with_deadline(Self::ATTEMPT);
+                    let store = self.store.insert(store.with_client(client)).clone();
+                    return self.read_on(&store).await;
                 }
+                run.ledger().await?
             }
         };
-        match &source {
-            Source::Ledger(ledger) => loop {
-                let batches = answer(ledger.log(within(DEADLINE), self.books.position()).await)?;
-                if batches.is_empty() {
-                    break;
-                }
-                apply(&mut self.books, &batches)?;
-            },
-            Source::Etcd(store) => {
-                let Looked { found, .. } = store.look().await?;
-                let Found::Tail(tail) = found else {
-                    return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into());
-                };
-                while self.books.position() < tail.status.head {
-                    match store.batches(self.books.position(), tail.status.head).await? {
-                        Some(batches) => apply(&mut self.books, &batches)?,
-                        // A snapshot has taken the place of what comes next.
-                        None => {
-                            self.books = store.kept().await?.fold()?;
-                            break;
-                        }
+        loop {
+            let batches = answer(ledger.log(within(DEADLINE), self.books.position()).await)?;
+            if batches.is_empty() {
+                break;
+            }
+            apply(&mut self.books, &batches)?;
+        }
+        // Kept only if it works: a broken connection never recovers.
+        self.ledger = Some(ledger);
+        Ok(&self.books)
+    }
+
+    async fn read_on(&mut self, store: &EtcdStore) -> Result<&Books, AccessError> {
+        let Looked { found, .. } = answered(async || store.look().await).await?;
+        let Found::Tail(tail) = found else { return Err(ReadError::NotHeld { prefix: store.prefix(), found }.into()) };
+        if self.books.position() == Position(0) {
+            self.books = answered(async || store.books().await).await?;
+        }
+        while self.books.position() < tail.status.head {
+            let from = self.books.position();
+            let batches = answered(async || store.batches(from, tail.status.head).await).await?;
+            match batches.filter(|batches| !batches.is_empty()) {
+                Some(batches) => apply(&mut self.books, &batches)?,
+                // A snapshot has taken the place of what comes next.
+                None => {
+                    self.books = answered(async || store.books().await).await?;
+                    if self.books.position() <= from {
+                        return Err(store.is_another().into());
                     }
                 }
             }
         }
-        // Kept only if it works: a broken connection never recovers.
-        self.source = Some(source);
         Ok(&self.books)
     }
 }

@@ -41,6 +41,14 @@ struct Made {
     bytes: Vec<u8>,
 }
 
+/// What is to become the oldest snapshot.
+enum Next {
+    /// The one in force.
+    Base,
+    /// This one, once it is written.
+    Made(Made),
+}
+
 impl EtcdStore {
     /// Writes a snapshot of the books at the end of the last batch that ends at or below `upto`, and gives the base
     /// that it makes. Nothing refers to it before [`move_base`](Self::move_base). `None` if there is no such batch
@@ -72,9 +80,9 @@ impl EtcdStore {
         Ok(made)
     }
 
-    /// A snapshot of the books at the end of the last batch that ends at or below `upto`, begun at another one; `None` if
-    /// there is no such batch above that. The log is read as far as `through`; also gives its end there, or the end of the
-    /// batch there.
+    /// A snapshot of the books at the end of the last batch that ends at or below `upto`, made from another snapshot and the
+    /// batches that follow it; `None` if there is no such batch. Batches are read until one ends at or above `through`; also
+    /// gives the log's end after that one.
     async fn folded(
         &self,
         from: &Base,
@@ -82,7 +90,7 @@ impl EtcdStore {
         upto: Position,
         through: Position,
     ) -> Result<(Option<Made>, Tail), Broken> {
-        let mut walk = self.walk(from, state, through)?;
+        let mut walk = self.walk(from, state, through);
         let (mut end, mut of_snapshot) = (from.tail(), from.tail());
         let mut books = self.books_of(from, state.revision).await?;
         while walk.next() < through {
@@ -111,10 +119,7 @@ impl EtcdStore {
 
     /// Writes a snapshot, unless it is there.
     async fn write(&self, Made { base, bytes }: Made) -> Result<Base, CompactionError> {
-        let last = base.last_part().map(|last| self.names().part(&base, last));
-        if let Some(last) = last
-            && self.is_there(&last).await?
-        {
+        if self.parts_there(&base).await? == usize::from(base.parts()) {
             return Ok(base);
         }
         for (part, bytes) in (0_u16..).zip(bytes.chunks(PART)) {
@@ -129,10 +134,10 @@ impl EtcdStore {
         Broken::Failed(self.damaged(&self.names().base(), format!("the books cannot be written: {what}")))
     }
 
-    async fn is_there(&self, key: &[u8]) -> Result<bool, ReadError> {
-        let range = Range { keys_only: true, ..Range::now(bazaar_etcd::Keys::one(key)) };
+    async fn parts_there(&self, of: &Base) -> Result<usize, ReadError> {
+        let range = Range { keys_only: true, ..Range::now(self.names().parts(of)) };
         let read = self.client.range(range).await.map_err(|source| self.unanswered(source))?;
-        Ok(!read.items.is_empty())
+        Ok(read.items.len())
     }
 
     /// Puts a snapshot that was [written](Self::write_snapshot) in force instead of another, if that is in force. One
@@ -147,8 +152,11 @@ impl EtcdStore {
         }
         let mut only_if = vec![self.is_base(from)?];
         only_if.extend(self.parts_are_there(to, 1));
-        let put = Op::Put { key: self.names().base(), value: self.encode(to)? };
-        match self.change(only_if, vec![put]).await? {
+        let then = vec![
+            Op::Put { key: self.names().base(), value: self.encode(to)? },
+            Op::Put { key: self.names().end(to.position()), value: self.encode(&to.tail())? },
+        ];
+        match self.change(only_if, then).await? {
             Ok(_) => Ok(()),
             Err(state) if state.base == Some(*to) => Ok(()),
             Err(state) if state.base == Some(*from) => Err(CompactionError::Incomplete { prefix: prefix() }),
@@ -156,48 +164,56 @@ impl EtcdStore {
         }
     }
 
-    /// That a snapshot is there, for a transaction that compares so much besides and the run.
-    ///
-    /// The last part was written last, and nothing deletes a part of a snapshot that is above the base in force. The others
-    /// are asked for as well, as many as one transaction can: etcd may have been restored from a backup that was taken in
-    /// between.
+    /// That a snapshot is there, for a transaction that compares so much besides and the run. As many of its parts are asked
+    /// for as one transaction can, the last ones, which were written last: somebody else may have deleted them, or etcd
+    /// was restored from a backup that was taken in between.
     fn parts_are_there(&self, of: &Base, besides: usize) -> impl Iterator<Item = Compare> {
         let parts = (0..of.parts()).rev().take(MAX_OPERATIONS - 1 - besides);
         parts.map(|part| Compare::Present { key: self.names().part(of, part) })
     }
 
-    /// Removes what the snapshot in force, which must be that of `base`, has replaced, but for the last `history` records
-    /// below it: makes a snapshot of what comes before these the oldest one, then deletes the batches below that, some
-    /// hundreds at a time, the first ones first, and snapshots that nothing refers to. A little more history may be kept,
-    /// as a batch is not divided. While the cluster is [full](super::Space), it only deletes, which etcd before 3.4.20 and
-    /// 3.5.7 refuses, too; the first of the [four commands](super::Space::remedy) does the same there.
+    /// Removes what the snapshot in force, which must be that of `base`, has replaced, but for at least the last `history`
+    /// records below it. Of the snapshots that were in force, the latest one with so many records between it and the base
+    /// is made the oldest; then what lies below that is deleted, some hundreds of batches at a time, the first ones first,
+    /// and so are snapshots that nothing refers to.
+    ///
+    /// While the cluster is [full](super::Space), no other snapshot becomes the oldest, and only what lies below it is
+    /// deleted, which etcd before 3.4.20 and 3.5.7 refuses as well.
     ///
     /// # Errors
-    /// If another one is in force, or the cluster does not say that it was done.
+    /// If another one is in force, the cluster does not say that it was done, or the history that was about to be replaced
+    /// is damaged: then nothing is deleted until it is [gone](super::Space::remedy).
     pub async fn clear_below(&self, base: &Base, history: u64) -> Result<Cleared, CompactionError> {
         let names = self.names();
-        let oldest = self.oldest_moved(base, history).await?;
-        let (below, has_more) = self.clearable(&oldest).await?;
-        let mut then = vec![Op::Delete(names.batches(Position(0), below)), Op::Delete(names.parts_before(&oldest))];
-        if oldest.position() < base.position() {
-            then.push(Op::Delete(names.parts_behind(&oldest, ..base.position())));
-        }
-        match self.change(vec![self.is_base(base)?, self.is_oldest(&oldest)?], then).await? {
-            Ok(answer) => {
-                let deleted = answer.results.iter().map(|result| match result {
-                    OpAnswer::Deleted(keys) => *keys,
-                    OpAnswer::Got(_) | OpAnswer::Put => 0,
-                });
-                let deleted: Vec<u64> = deleted.collect();
-                let (batches, parts) = deleted.split_first().unwrap_or((&0, &[]));
-                Ok(Cleared { batches: *batches, parts: parts.iter().sum(), has_more })
+        loop {
+            let oldest = self.oldest_moved(base, history).await?;
+            let (below, has_more) = self.clearable(&oldest).await?;
+            let mut then = vec![
+                Op::Delete(names.batches(Position(0), below)),
+                Op::Delete(names.ends(Position(0), oldest.position())),
+                Op::Delete(names.parts_before(&oldest)),
+            ];
+            if oldest.position() < base.position() {
+                then.push(Op::Delete(names.parts_behind(&oldest, ..base.position())));
             }
-            Err(_) => Err(CompactionError::OtherBase { prefix: self.prefix() }),
+            match self.change(vec![self.is_base(base)?, self.is_oldest(&oldest)?], then).await? {
+                Ok(answer) => {
+                    let deleted = |result: &OpAnswer| match result {
+                        OpAnswer::Deleted(keys) => *keys,
+                        OpAnswer::Got(_) | OpAnswer::Put => 0,
+                    };
+                    let batches = answer.results.first().map_or(0, deleted);
+                    let parts = answer.results.iter().skip(2).map(deleted).sum();
+                    return Ok(Cleared { batches, parts, has_more });
+                }
+                // Another ledger has made another one the oldest.
+                Err(state) if state.base == Some(*base) => {}
+                Err(_) => return Err(CompactionError::OtherBase { prefix: self.prefix() }),
+            }
         }
     }
 
-    /// The oldest snapshot, once it has so much history above it and below the base, or not much more. There is nothing to
-    /// do if another ledger has moved it.
+    /// The oldest snapshot, after another one was made that if there is one to take its place.
     async fn oldest_moved(&self, base: &Base, history: u64) -> Result<Base, CompactionError> {
         let upto = Position(base.position().0.saturating_sub(history));
         let mut tries = Tries::default();
@@ -208,45 +224,67 @@ impl EtcdStore {
                 return Err(CompactionError::OtherBase { prefix: self.prefix() });
             }
             let oldest = self.oldest(&state)?;
-            let is_cut =
-                oldest.position() < base.position() && !self.is_there(&self.names().batch(oldest.position())).await?;
-            // Once its owner has made room, nothing below the base is of use any more.
-            if is_cut || (oldest.position() < upto && upto == base.position()) {
-                return self.move_oldest(base, &oldest, base).await;
-            }
-            if oldest.position() >= upto {
-                return Ok(oldest);
-            }
-            let folded = self.folded(&oldest, &state, upto, upto).await;
-            if let ControlFlow::Break(folded) = tries.judge(self, folded)? {
-                let to = match folded {
-                    Some((Some(made), _)) => self.write(made).await,
-                    Some((None, _)) => return Ok(oldest),
-                    None => Ok(*base),
+            let next = self.next_oldest(&state, &oldest, base, upto).await;
+            if let ControlFlow::Break(next) = tries.judge(self, next)? {
+                let to = match next.flatten() {
+                    None => return Ok(oldest),
+                    Some(Next::Base) => Ok(*base),
+                    Some(Next::Made(made)) => self.write(made).await,
                 };
-                return match to {
+                let moved = match to {
                     Ok(to) => self.move_oldest(base, &oldest, &to).await,
-                    // What was to be deleted before can be.
-                    Err(error) if error.is_full() => Ok(oldest),
                     Err(error) => Err(error),
+                };
+                return match moved {
+                    // What lies below the one that was the oldest can be deleted all the same.
+                    Err(error) if error.is_full() => Ok(oldest),
+                    moved => moved,
                 };
             }
         }
     }
 
-    /// Makes a snapshot the oldest instead of another, if that is it.
+    /// What is to become the oldest snapshot instead of this one; `None` if it stays that.
+    async fn next_oldest(
+        &self,
+        state: &State,
+        oldest: &Base,
+        base: &Base,
+        upto: Position,
+    ) -> Result<Option<Next>, Broken> {
+        if oldest.position() >= base.position() {
+            return Ok(None);
+        }
+        if self.is_cut(oldest, state).await? {
+            return Ok(Some(Next::Base));
+        }
+        let keys = self.names().ends(oldest.position().plus(1), upto.plus(1));
+        let range = Range { at: Some(state.revision), ..Range::now(keys) };
+        let read = self.client.range(range).await.map_err(|source| self.broken(source))?;
+        let Some(last) = read.items.last() else { return Ok(None) };
+        let damaged = |what| Broken::Failed(self.damaged(&last.key, what));
+        let end: Tail = value::decode(&last.value).ok_or_else(|| damaged("it cannot be read"))?;
+        if end == base.tail() {
+            return Ok(Some(Next::Base));
+        }
+        // What is about to be deleted is checked whole.
+        let (made, reached) = self.folded(oldest, state, end.status.head, end.status.head).await?;
+        match made {
+            Some(made) if reached == end => Ok(Some(Next::Made(made))),
+            Some(_) | None => Err(damaged("the batches before are not the ones that it is the end of")),
+        }
+    }
+
+    /// Makes a snapshot the oldest instead of another, if that is it, and gives the one that is the oldest then.
     async fn move_oldest(&self, base: &Base, from: &Base, to: &Base) -> Result<Base, CompactionError> {
-        let prefix = || self.prefix();
         let mut only_if = vec![self.is_base(base)?, self.is_oldest(from)?];
         only_if.extend(self.parts_are_there(to, 2));
         let put = Op::Put { key: self.names().oldest(), value: self.encode(to)? };
-        match self.change(only_if, vec![put]).await {
-            Ok(Ok(_)) => Ok(*to),
-            Ok(Err(state)) if state.base != Some(*base) => Err(CompactionError::OtherBase { prefix: prefix() }),
-            Ok(Err(state)) if state.oldest == Some(*from) => Err(CompactionError::Incomplete { prefix: prefix() }),
-            Ok(Err(state)) => Ok(self.oldest(&state)?),
-            Err(error) if error.is_full() => Ok(*from),
-            Err(error) => Err(error.into()),
+        match self.change(only_if, vec![put]).await? {
+            Ok(_) => Ok(*to),
+            Err(state) if state.base != Some(*base) => Err(CompactionError::OtherBase { prefix: self.prefix() }),
+            // Another ledger was first, or has deleted some of this one.
+            Err(state) => Ok(self.oldest(&state)?),
         }
     }
 

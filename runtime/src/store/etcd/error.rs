@@ -150,7 +150,7 @@ pub enum CompactionError {
         /// The store's prefix.
         prefix: String,
     },
-    /// The new snapshot is not there. Write it first.
+    /// The snapshot that is to be in force is not there. Write it first.
     #[error("the snapshot that is to be in force is not below {prefix} in etcd")]
     Incomplete {
         /// The store's prefix.

@@ -11,6 +11,7 @@ use super::{Base, signs::Kind};
 ///
 /// ```text
 /// books/<position>/<digest>/<part>   a snapshot, in parts
+/// end/<position>                     where the log ended at a snapshot that was in force
 /// log/<position>                     a batch, by the position of its first record
 /// peer/<id>                          where a peer can be reached
 /// sign/contested, sign/renewed       what ledgers tell each other of a term
@@ -21,7 +22,7 @@ use super::{Base, signs::Kind};
 /// ```
 ///
 /// etcd knows ranges of keys only, so the order of these names matters: what is looked at together stands together
-/// (`state/`), and so does what is watched (`peer/` to `state/`), without the bulk (`books/`, `log/`). Numbers are in
+/// (`state/`), and so does what is watched (`peer/` to `state/`), without the bulk (`books/`, `end/`, `log/`). Numbers are in
 /// hexadecimal and all of one length, so that the order of the keys is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
@@ -29,6 +30,7 @@ pub(super) struct Names {
 }
 
 const BOOKS: &str = "books/";
+const END: &str = "end/";
 const LOG: &str = "log/";
 const PEER: &str = "peer/";
 const STATE: &str = "state/";
@@ -92,6 +94,16 @@ impl Names {
     /// The batches that begin at `from` or above it, and below `upto`.
     pub(super) fn batches(&self, from: Position, upto: Position) -> Keys {
         Keys::between(self.batch(from), self.batch(upto))
+    }
+
+    /// Where the log ended when a snapshot at this position was put in force.
+    pub(super) fn end(&self, at: Position) -> Vec<u8> {
+        self.key(format_args!("{END}{:016x}", at.0))
+    }
+
+    /// Such ends from one position on, and below another.
+    pub(super) fn ends(&self, from: Position, upto: Position) -> Keys {
+        Keys::between(self.end(from), self.end(upto))
     }
 
     /// Where the batch with this key begins.

@@ -4,6 +4,7 @@ use std::{
     num::NonZeroU32,
     ops::ControlFlow::{self, Break, Continue},
     sync::Arc,
+    time::Duration,
 };
 
 use bazaar_etcd::{KeyValue, Keys, Range, Revision};
@@ -15,6 +16,7 @@ use bazaar_protocol::{
     record::{Batch, Entry, Record},
     snapshot::ChunkId,
 };
+use tokio::time::sleep;
 
 use crate::store::{
     KeptLog,
@@ -37,8 +39,12 @@ const FIRST_PAGE: u32 = 8;
 /// The most keys in one answer.
 const LARGEST_PAGE: u32 = 512;
 
-/// How many records whoever reads many reads at a time.
+/// How many records are read at a time where many are.
 pub(super) const READ_AT_ONCE: usize = 4_096;
+
+/// How often, and after which pause, a page is asked for again by whoever would have to begin anew.
+const PAGE_TRIES: usize = 8;
+const PAGE_PAUSE: Duration = Duration::from_millis(300);
 
 /// How many parts of a snapshot are asked for at a time: 2 MiB.
 const PARTS_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
@@ -195,7 +201,7 @@ impl EtcdStore {
             // The first record may be gone.
             return Ok(self.books_of(&base, state.revision).await?.ordering());
         }
-        let mut walk = self.walk(&base, &state, tail.status.head.min(Position(1)))?;
+        let mut walk = self.walk(&base, &state, tail.status.head.min(Position(1)));
         let first = walk.page(1).await?.into_iter().next();
         let first = first.as_ref().and_then(|batch| batch.records.first());
         Ok(first.and_then(|record| match record.entry {
@@ -228,10 +234,9 @@ impl EtcdStore {
         state.oldest.ok_or_else(|| self.damaged(&self.names().oldest(), "it is missing, or cannot be read"))
     }
 
-    /// A walk over the batches from a snapshot on.
-    pub(super) fn walk(&self, from: &Base, state: &State, upto: Position) -> Result<Walk<'_>, ReadError> {
-        let (at, base) = (state.revision, self.base(state)?);
-        Ok(Walk { store: self, at, next: from.position(), upto, base, walked: (0, 0) })
+    /// A walk over the batches from a snapshot on, none of which may be missing.
+    pub(super) fn walk(&self, from: &Base, state: &State, upto: Position) -> Walk<'_> {
+        Walk { store: self, at: state.revision, next: from.position(), upto, base: *from, walked: (0, 0) }
     }
 
     /// Where the log of a store ends, which must hold the run.
@@ -253,38 +258,66 @@ impl EtcdStore {
         let mut tries = Tries::default();
         loop {
             let state = self.state().await?;
-            let (head, base, oldest) = (self.head(&state)?, self.base(&state)?, self.oldest(&state)?);
-            let mut kept = self.kept_from(&oldest, &state, head).await;
-            if matches!(kept, Err(Broken::Gone)) {
-                kept = self.kept_from(&base, &state, head).await;
-            }
-            if let Break(kept) = tries.judge(self, kept)? {
-                // Nothing is gone from the base on.
-                return kept.ok_or_else(|| self.damaged(&self.names().batch(base.position()), "it is missing"));
+            let kept = self.kept_at(&state).await;
+            if let Break(Some(kept)) = tries.judge(self, kept)? {
+                return Ok(kept);
             }
         }
     }
 
-    async fn kept_from(&self, oldest: &Base, state: &State, head: Tail) -> Result<KeptLog, Broken> {
-        let books = self.books_of(oldest, state.revision).await?;
-        let mut walk = self.walk(oldest, state, head.status.head)?;
-        let (mut tail, mut batches) = (oldest.tail(), Vec::new());
+    async fn kept_at(&self, state: &State) -> Result<KeptLog, Broken> {
+        let (head, base, oldest) = (self.head(state)?, self.base(state)?, self.oldest(state)?);
+        let from = if self.is_cut(&oldest, state).await? { base } else { oldest };
+        let books = self.books_of(&from, state.revision).await?;
+        let mut walk = self.walk(&from, state, head.status.head);
+        let (mut tail, mut batches) = (from.tail(), Vec::new());
         while walk.next() < head.status.head {
-            for batch in walk.page(READ_AT_ONCE).await? {
+            for batch in walk.page_at_last(READ_AT_ONCE).await? {
                 tail = tail.after(&batch);
                 batches.push(batch);
             }
         }
         self.must_lead_to(&head, &tail)?;
-        Ok(KeptLog::from(oldest.tail(), books, batches))
+        Ok(KeptLog::from(from.tail(), books, batches))
+    }
+
+    /// Whether the log does not begin at the oldest snapshot any more, though it does at the one in force: the cluster's
+    /// owner has [made room](super::Space::remedy).
+    pub(super) async fn is_cut(&self, oldest: &Base, state: &State) -> Result<bool, Broken> {
+        if oldest.position() >= self.base(state)?.position() {
+            return Ok(false);
+        }
+        let first = Keys::one(self.names().batch(oldest.position()));
+        let range = Range { keys_only: true, at: Some(state.revision), ..Range::now(first) };
+        let read = self.client.range(range).await.map_err(|source| self.broken(source))?;
+        Ok(read.items.is_empty())
+    }
+
+    /// The books of the snapshot in force, as of some moment after the call: a beginning for whoever follows the log.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or what is there is damaged.
+    pub async fn books(&self) -> Result<Books, ReadError> {
+        let mut tries = Tries::default();
+        loop {
+            let state = self.state().await?;
+            self.head(&state)?;
+            let books = self.books_of(&self.base(&state)?, state.revision).await;
+            if let Break(Some(books)) = tries.judge(self, books)? {
+                return Ok(books);
+            }
+        }
     }
 
     /// Batches are whole one by one. They are what was acknowledged if their chain leads to the end that the store names.
     pub(super) fn must_lead_to(&self, head: &Tail, end: &Tail) -> Result<(), ReadError> {
-        if head == end {
-            return Ok(());
-        }
-        Err(self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of"))
+        if head == end { Ok(()) } else { Err(self.is_another()) }
+    }
+
+    /// The error for batches that do not lead to the end of the log that the store names.
+    #[must_use]
+    pub fn is_another(&self) -> ReadError {
+        self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of")
     }
 
     /// What chunks are cut from. Whoever asks while another reads it waits for that.
@@ -357,7 +390,7 @@ pub(super) struct Walk<'a> {
     next: Position,
     /// Batches that begin here or above are not read.
     upto: Position,
-    /// The base in force: from here on, every batch is there.
+    /// From here on, every batch must be there.
     base: Base,
     /// How many batches were read, and how many records they have: how long those to come may be.
     walked: (usize, usize),
@@ -417,6 +450,18 @@ impl<'a> Walk<'a> {
             return Err(self.hole(self.next));
         }
         Ok(batches)
+    }
+
+    /// The same, asked for again while the cluster does not answer, each time of another member: for whoever would have to
+    /// begin anew.
+    async fn page_at_last(&mut self, records: usize) -> Result<Vec<Batch>, Broken> {
+        for _ in 1..PAGE_TRIES {
+            match self.page(records).await {
+                Err(Broken::Failed(ReadError::Unanswered { .. })) => sleep(PAGE_PAUSE).await,
+                page => return page,
+            }
+        }
+        self.page(records).await
     }
 
     async fn range(&self, keys: Keys, limit: u32) -> Result<Vec<KeyValue>, bazaar_etcd::ReadError> {

@@ -30,10 +30,11 @@
 //!
 //! ```text
 //! write_snapshot   its parts, the last one last; named by its position and the hash of its bytes, so never overwritten
-//! move_base        compare state/base == the old one, and that the parts are there; then state/base = the new one
-//! clear_below      compare state/base == this one; then the same for state/oldest, some history below the base, from the
-//!                  snapshot that was the oldest and the batches from there on; then delete batches and snapshots below
-//!                  that, and snapshots between the two
+//! move_base        compare state/base == the old one, and that the parts are there; then state/base = the new one, and
+//!                  end/<its position> = the end of the log there
+//! clear_below      fold the oldest snapshot and the batches up to an end that lies deep enough below the base; write that
+//!                  as a snapshot; compare state/base and state/oldest; then state/oldest = that snapshot;
+//!                  compare both; then delete batches and snapshots below it, and snapshots between the two
 //! ```
 //!
 //! So from the position of the base in force on, every batch is there, or the store is damaged. Below it, they are there

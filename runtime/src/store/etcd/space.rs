@@ -6,7 +6,7 @@ use bazaar_etcd::{Alarm, AlarmKind, MemberStatus};
 use bazaar_protocol::id::Position;
 use futures::future::join_all;
 
-use super::{EtcdStore, ReadError, keys, value::State};
+use super::{Base, EtcdStore, ReadError, keys, value::State};
 
 /// How much room a cluster's members have taken, and whether they are full. etcd does not say what their quota is; it
 /// is 2 GiB unless `--quota-backend-bytes` says otherwise.
@@ -30,7 +30,8 @@ impl Space {
     }
 
     /// What makes room: four commands, one a line, in this order. Whoever runs them adds what etcdctl needs to get in
-    /// (`--cacert`, `--user`).
+    /// (`--cacert`, `--user`). The first one deletes all records below the snapshot in force, also what is kept of them as
+    /// history: the books can then be audited from that snapshot on.
     #[must_use]
     pub fn remedy(&self) -> &str {
         &self.remedy
@@ -48,10 +49,11 @@ impl fmt::Display for Space {
         }
         f.write_str("the cluster is full, and nothing can be appended until these four were run:\n")?;
         f.write_str(&self.remedy)?;
-        if self.base.is_none_or(|base| base == Position(0)) {
-            f.write_str("\n(there is no snapshot, so nothing can be deleted: start etcd with a larger quota instead)")?;
-        }
-        Ok(())
+        f.write_str(if self.base.is_none_or(|base| base == Position(0)) {
+            "\n(there is no snapshot, so nothing can be deleted: start etcd with a larger quota instead)"
+        } else {
+            "\n(the first one deletes the history below the latest snapshot; an audit will begin there)"
+        })
     }
 }
 
@@ -69,13 +71,27 @@ impl EtcdStore {
         Ok(Space { members, alarms, base, remedy: self.remedy(base.unwrap_or_default()) })
     }
 
+    /// The command that deletes all records below the snapshot in force: the first one of the [remedy](Space::remedy).
+    #[must_use]
+    pub fn cut(&self, base: &Base) -> String {
+        self.cut_at(base.position())
+    }
+
+    fn etcdctl(&self) -> String {
+        format!("etcdctl --endpoints={}", self.client.endpoints().collect::<Vec<_>>().join(","))
+    }
+
+    fn cut_at(&self, base: Position) -> String {
+        let [from, to] = [Position(0), base].map(|at| quoted(&keys::text(&self.names().batch(at))));
+        format!("{} del {from} {to}", self.etcdctl())
+    }
+
     fn remedy(&self, base: Position) -> String {
-        let etcdctl = format!("etcdctl --endpoints={}", self.client.endpoints().collect::<Vec<_>>().join(","));
-        let (from, to) = (self.names().batch(Position(0)), self.names().batch(base));
-        let (from, to) = (quoted(&keys::text(&from)), quoted(&keys::text(&to)));
-        let revision = format!("$({etcdctl} get {from} -w json | sed 's/.*\"revision\":\\([0-9]*\\).*/\\1/')");
+        let (cut, etcdctl) = (self.cut_at(base), self.etcdctl());
+        let any = quoted(&keys::text(&self.names().run()));
+        let revision = format!("$({etcdctl} get {any} -w json | sed 's/.*\"revision\":\\([0-9]*\\).*/\\1/')");
         format!(
-            "{etcdctl} del {from} {to}\n\
+            "{cut}\n\
              {etcdctl} compact --physical {revision}\n\
              {etcdctl} --command-timeout=10m defrag\n\
              {etcdctl} alarm disarm"
