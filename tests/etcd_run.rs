@@ -316,25 +316,40 @@ fn a_run_has_either_an_etcd_of_its_own_or_one_that_is_named() {
     ask(&["ledger", "--config", "nowhere.toml", "--etcd"]).refused(2, &["--etcd"]);
 }
 
+/// Three nodes that are not of a run, for tests that run etcdctl.
+fn given_cluster(test: &str, quota: Option<u64>) -> Option<Etcd> {
+    if Command::new("etcdctl").arg("version").output().is_err() {
+        assert!(std::env::var_os("BAZAAR_ETCD_REQUIRED").is_none(), "etcdctl is required here");
+        eprintln!("SKIPPED {test}: no etcdctl here (the package etcd-client in Debian)");
+        return None;
+    }
+    block_on(Etcd::start_with(test, 3, |plan| plan.quota = quota))
+}
+
+/// A run over them with two ledgers, which often take snapshots.
+fn trading_over(etcd: &Etcd, settings: &str) -> Bazaar {
+    let endpoints: Vec<String> = etcd.cluster.endpoints().iter().map(|one| format!("\"{one}\"")).collect();
+    let endpoints = endpoints.join(", ");
+    Bazaar::run(
+        &format!(
+            "{MARKET}[ledger]\nstore = \"etcd\"\nsnapshot_every = 50\n[ledger.etcd]\nendpoints = [{endpoints}]\n{settings}\
+             [[ledger.process]]\n[[ledger.process]]\n"
+        ),
+        &RESTART,
+    )
+}
+
+fn run_in_shell(line: &str) {
+    let run = Command::new("/bin/sh").args(["-c", line]).env("ETCDCTL_API", "3").output().unwrap();
+    assert!(run.status.success(), "{line}: {run:?}");
+}
+
 /// What `status` says of a full cluster is what helps.
 #[test]
 fn a_full_etcd_stops_sales_and_the_four_commands_of_status_start_them_again() {
     const TEST: &str = "a_full_etcd_stops_sales";
-    if Command::new("etcdctl").arg("version").output().is_err() {
-        assert!(std::env::var_os("BAZAAR_ETCD_REQUIRED").is_none(), "etcdctl is required here");
-        eprintln!("SKIPPED {TEST}: no etcdctl here (the package etcd-client in Debian)");
-        return;
-    }
-    let Some(etcd) = block_on(Etcd::start_with(TEST, 3, |plan| plan.quota = Some(24 << 20))) else { return };
-    let endpoints: Vec<String> = etcd.cluster.endpoints().iter().map(|one| format!("\"{one}\"")).collect();
-    let endpoints = endpoints.join(", ");
-    let mut bazaar = Bazaar::run(
-        &format!(
-            "{MARKET}[ledger]\nstore = \"etcd\"\nsnapshot_every = 50\n[ledger.etcd]\nendpoints = [{endpoints}]\n\
-             [[ledger.process]]\n[[ledger.process]]\n"
-        ),
-        &RESTART,
-    );
+    let Some(etcd) = given_cluster(TEST, Some(24 << 20)) else { return };
+    let mut bazaar = trading_over(&etcd, "");
     bazaar.wait_for_purchases(0, 3 * SOME);
     let sold = bazaar.check();
     let client = etcd.client();
@@ -362,10 +377,7 @@ fn a_full_etcd_stops_sales_and_the_four_commands_of_status_start_them_again() {
             |event: &Event| if let Some(Note::Bought { sale }) = note(event) { Some(sale.clone()) } else { None };
         events.iter().filter_map(bought).collect()
     };
-    for line in &remedy {
-        let run = Command::new("/bin/sh").args(["-c", line]).env("ETCDCTL_API", "3").output().unwrap();
-        assert!(run.status.success(), "{line}: {run:?}");
-    }
+    remedy.iter().for_each(|line| run_in_shell(line));
     let config = config_of(&bazaar.dir()).unwrap();
     let begin = until("the store answers", || {
         // A client's connections end with the runtime that it was used in.
@@ -397,4 +409,40 @@ fn a_full_etcd_stops_sales_and_the_four_commands_of_status_start_them_again() {
     assert!(ask(&["audit", "--backup", file]).ends(0).out.contains(&from));
     ask(&["restore", file, "--dir", new]).refused(2, &["begins at record", "etcdctl snapshot restore"]);
     bazaar.ask(&["restore", file, "--only-peers", "--accept-loss"]).ends(0);
+}
+
+/// The ledger does not need it any more, and only an audit would have met it.
+#[test]
+fn damage_below_the_snapshot_is_said_by_status_and_ended_by_what_that_says() {
+    const TEST: &str = "damage_below_the_snapshot";
+    let Some(etcd) = given_cluster(TEST, None) else { return };
+    let mut bazaar = trading_over(&etcd, "history = 100\n");
+    bazaar.wait_for_purchases(0, SOME);
+    let config = config_of(&bazaar.dir()).unwrap();
+    let kept = || {
+        let store = books_in_etcd(&config).unwrap().unwrap();
+        block_on(async { Some((store.kept().await.ok()?, store.look().await.ok()?.base?, store.prefix())) })
+    };
+    // Once the first records are gone, one of those goes that are kept.
+    let (victim, prefix) = until("the first records are gone", || {
+        let (kept, base, prefix) = kept()?;
+        let batches = kept.batches();
+        let last_below = batches.iter().rfind(|batch| batch.end() <= base.position())?;
+        (!kept.is_whole()).then(|| (last_below.position, prefix))
+    });
+    block_on(etcd.client().put(format!("{prefix}log/{:016x}", victim.0), "garbage")).unwrap();
+    let trouble = until("status says it", || {
+        let status = bazaar.ask(&["status", "--json"]).ends(0).json();
+        status["trouble"].as_str().filter(|trouble| trouble.contains("below the latest snapshot")).map(str::to_owned)
+    });
+    assert!(bazaar.ask(&["audit"]).ends(1).err.contains("is damaged"));
+    let from = bazaar.now();
+    bazaar.wait_for_purchases(from, SOME);
+    run_in_shell(trouble.lines().last().unwrap());
+    until("the trouble is over", || bazaar.status()["trouble"].is_null().then_some(()));
+    bazaar.wait_for_purchases(from, 2 * SOME);
+    bazaar.stop();
+    let (kept, ..) = kept().unwrap();
+    assert!(kept.first() > victim && kept.records().count() >= 100, "{} and {victim}", kept.first());
+    bazaar.ask(&["audit"]).ends(0);
 }

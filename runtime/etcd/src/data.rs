@@ -112,7 +112,9 @@ impl From<wire::KeyValue> for KeyValue {
 pub struct Range {
     /// Which keys.
     pub keys: Keys,
-    /// As they were at this revision; `None`: as they are, with everything that was written before the call began.
+    /// As they were at this revision; `None`: as they are, with everything that was written before the call began. What was
+    /// is the same at every member, so the one that is asked answers alone; if it has not got so far,
+    /// [`ReadError::Future`](crate::ReadError::Future).
     pub at: Option<Revision>,
     /// At most this many of them, the smallest; `None`: all. An answer is at most 4 MiB.
     pub limit: Option<u32>,
@@ -133,8 +135,8 @@ impl Range {
             range_end: self.keys.to,
             limit: self.limit.map_or(0, i64::from),
             revision: self.at.map_or(0, |revision| revision.0),
-            // Linearizable: what it answers is judged after the call began, by a member that a majority follows.
-            serializable: false,
+            // As they are is what a member says that a majority follows, after the call began.
+            serializable: self.at.is_some(),
             keys_only: self.keys_only,
             ..wire::RangeRequest::default()
         }
