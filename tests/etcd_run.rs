@@ -366,7 +366,7 @@ fn a_full_etcd_stops_sales_and_the_four_commands_of_status_start_them_again() {
     let remedy = until("status says what helps", || {
         let status = bazaar.ask(&["status", "--json"]).ends(0).json();
         let trouble = status["trouble"].as_str()?;
-        let (_, remedy) = trouble.split_once("until these four were run:\n")?;
+        let (_, remedy) = trouble.split_once("until these four have been run:\n")?;
         Some(remedy.lines().take(4).map(str::to_owned).collect::<Vec<_>>())
     });
     assert!(bazaar.ask(&["status"]).ends(0).out.contains("the cluster is full"));
@@ -428,7 +428,9 @@ fn damage_below_the_snapshot_is_said_by_status_and_ended_by_what_that_says() {
         let (kept, base, prefix) = kept()?;
         let batches = kept.batches();
         let last_below = batches.iter().rfind(|batch| batch.end() <= base.position())?;
-        (!kept.is_whole()).then(|| (last_below.position, prefix))
+        let is_enough = kept.is_whole() || base.position().0 - kept.first().0 >= 100;
+        assert!(is_enough, "kept from {} below {}", kept.first(), base.position());
+        (!kept.is_whole()).then_some((last_below.position, prefix))
     });
     block_on(etcd.client().put(format!("{prefix}log/{:016x}", victim.0), "garbage")).unwrap();
     let trouble = until("status says it", || {
@@ -443,6 +445,6 @@ fn damage_below_the_snapshot_is_said_by_status_and_ended_by_what_that_says() {
     bazaar.wait_for_purchases(from, 2 * SOME);
     bazaar.stop();
     let (kept, ..) = kept().unwrap();
-    assert!(kept.first() > victim && kept.records().count() >= 100, "{} and {victim}", kept.first());
+    assert!(kept.first() > victim, "{} and {victim}", kept.first());
     bazaar.ask(&["audit"]).ends(0);
 }

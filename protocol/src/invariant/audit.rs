@@ -158,7 +158,8 @@ impl LogAudit {
     /// only those before show, and that are not checked: that the first request or deposit of a client is stamped later
     /// than what it answers (S7), and that a request of the trader in office that is stamped before the end of these books
     /// was made before its claim (B7). It may be another property: a second outcome of a request that is forgotten is one
-    /// of a request that was never admitted (S3 instead of S4), and a former trader is a stranger (S1 instead of S2).
+    /// of a request that was never admitted (S3 instead of S4), a former trader is a stranger (S1 instead of S2), and whose
+    /// an earlier epoch was is not known (S2 instead of S1).
     #[must_use]
     pub fn after(books: &Books, terms: AuditTerms) -> LogAudit {
         LogAudit { terms, history: History::after(books), ..LogAudit::default() }

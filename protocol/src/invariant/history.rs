@@ -249,11 +249,11 @@ impl History {
         history
     }
 
-    /// What is said of something that no record names.
+    /// Of something that is neither in the log nor was there where the history begins.
     pub(super) fn unknown(&self) -> String {
         match self.since {
             Position(0) => String::from("is not in the log"),
-            since => format!("is not in the log since record {since}, and was over by then if it ever was"),
+            since => format!("is not in the log from record {since} on, nor was there then"),
         }
     }
 

@@ -350,7 +350,7 @@ fn writers(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Vio
 fn outcomes_of_admitted(history: &History, _: &AuditTerms, record: &Record) -> Result<(), Violation> {
     let Some(id) = served(record) else { return Ok(()) };
     if !history.requests.contains_key(&id) {
-        let what = format!("{} has an outcome, but its admission {}", request_name(id), history.unknown());
+        let what = format!("{} has an outcome, but {}", request_name(id), history.unknown());
         return history.violated(Property::S3, what);
     }
     if let (Entry::Sold(sale), Some((_, asked))) = (&record.entry, history.open(id))

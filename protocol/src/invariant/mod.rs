@@ -174,9 +174,7 @@ impl Property {
             Property::S1 => "an epoch has at most one holder, and only its holder speaks for it",
             Property::S2 => "epochs rise by one, and nothing from an old epoch follows a newer claim",
             Property::S3 => "a request that was admitted is in the queue or has an outcome",
-            Property::S4 => {
-                "every request has at most one outcome, every deposit and every sale counts once, and numbers rise"
-            }
+            Property::S4 => "every request has at most one outcome, and every deposit and every sale counts once",
             Property::S5 => "what was deposited is what was sold and what is left",
             Property::S6 => "what buyers pay is what sellers earn and traders keep",
             Property::S7 => "clocks never go back, and an effect is stamped later than its cause",

@@ -135,7 +135,7 @@ impl Range {
             range_end: self.keys.to,
             limit: self.limit.map_or(0, i64::from),
             revision: self.at.map_or(0, |revision| revision.0),
-            // As they are is what a member says that a majority follows, after the call began.
+            // What holds now can be told only by a member that a majority follows, after the call began.
             serializable: self.at.is_some(),
             keys_only: self.keys_only,
             ..wire::RangeRequest::default()

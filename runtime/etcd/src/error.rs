@@ -75,9 +75,10 @@ pub enum ReadError {
     /// The revision that was asked for has been compacted. Read anew, at a later one.
     #[error("the revision has been compacted")]
     Compacted,
-    /// The revision that was asked for is yet to come: it was seen before the cluster was wiped or restored from a
-    /// backup. Make sure whose cluster this is before anything else is read.
-    #[error("the revision is above the cluster's latest")]
+    /// The revision that was asked for is yet to come at this member. Another one may have it; if none has, it was seen
+    /// before the cluster was wiped or restored from a backup: then make sure whose cluster this is before anything else is
+    /// read.
+    #[error("the revision is above the latest that this member has")]
     Future,
     /// The answer is larger than a client takes (4 MiB). Ask for fewer keys.
     #[error("the answer is too large: {0}")]

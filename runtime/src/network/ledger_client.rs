@@ -47,6 +47,10 @@ use crate::{
 /// How many calls may be under way; as many more may wait.
 const CALLS: usize = 64;
 
+/// By how much sooner than on an idle connection it is asked whether a process of several is there, after a call that it has
+/// not answered. So a trader whose process halts is at another one before it gives up the office.
+const IMPATIENCE: u32 = 4;
+
 /// Where each process of the ledger listens now, in the order of their numbers; `None` while that is not known. Asked
 /// before each attempt, since addresses may change with a restart.
 pub type LedgerAddresses = Box<dyn Fn() -> Vec<Option<String>> + Send + Sync>;
@@ -349,8 +353,8 @@ impl Connection {
     /// Registers, then carries calls and replies until the connection no longer works.
     async fn serve(&mut self, frames: Frames, backoff: &mut Backoff) -> Trouble {
         let is_one_of_several = (self.addresses)().len() > 1;
-        let settings = if is_one_of_several { self.settings.with_substitutes() } else { self.settings };
-        let answer_timeout = settings.answer_timeout();
+        let Settings { keepalive, call: call_timeout, .. } = self.settings;
+        let answer_timeout = self.settings.answer_timeout();
         let wire = Wire::new(frames, "the ledger").reporting_to(&self.refusals);
         let connection = LedgerDoorClient::new(client::Config::default(), wire);
         let client = connection.client;
@@ -375,14 +379,17 @@ impl Connection {
         }
 
         let mut under_way: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
-        let mut idle = pin!(sleep_until(Instant::now() + settings.keepalive));
+        let mut idle = pin!(sleep_until(Instant::now() + keepalive));
         let mut pinging = false;
-        let call_timeout = settings.call;
         loop {
             tokio::select! {
                 ended = &mut dispatch => return ended_because(ended),
                 Some(ask) = self.asked.recv(), if under_way.len() < CALLS => under_way.push(match ask {
                     Ask::Call(call) => {
+                        if is_one_of_several {
+                            let due = idle.deadline().min(Instant::now() + keepalive / IMPATIENCE);
+                            idle.as_mut().reset(due);
+                        }
                         let reply = timeout(call_timeout, client.call(within(call_timeout * 2), call));
                         reply.map(Done::Reply).boxed()
                     }
@@ -422,7 +429,7 @@ impl Connection {
                             continue;
                         }
                     }
-                    idle.as_mut().reset(Instant::now() + settings.keepalive);
+                    idle.as_mut().reset(Instant::now() + keepalive);
                 }
                 () = self.inbox.closed() => return Trouble::NoDriver,
             }

@@ -51,14 +51,6 @@ impl Settings {
     pub(crate) fn answer_timeout(&self) -> Duration {
         self.silence.saturating_sub(self.keepalive).max(self.keepalive / 2)
     }
-
-    /// The same for a connection to one of several that stand in for each other: one that is silent is left twice as
-    /// early, since that costs little. So a trader whose ledger process halts goes on at another before it gives up the
-    /// office.
-    #[must_use]
-    pub fn with_substitutes(&self) -> Settings {
-        Settings { keepalive: self.keepalive / 2, silence: self.silence / 2, ..*self }
-    }
 }
 
 /// The waits between attempts. They double from the first to the longest, and each is shortened at random by up to

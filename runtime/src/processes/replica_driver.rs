@@ -340,8 +340,8 @@ impl ReplicaDriver {
     fn on_info(&self, reply: oneshot::Sender<Fence>) {
         let (known, live) = (self.machine.known_status(), self.machine.is_lease_active());
         let blind = || self.is_blind().then(|| "it does not see what the ledger's other processes do".to_owned());
-        let wrong = self.desk.log.trouble().or_else(|| self.full.known().cloned()).or_else(|| self.damage.clone());
-        let wrong = wrong.or_else(blind);
+        let wrong = self.desk.log.trouble().or_else(|| self.full.known().cloned()).or_else(blind);
+        let wrong = wrong.or_else(|| self.damage.clone());
         let store = self.asker.store.clone();
         tokio::spawn(async move {
             let fence = match timeout(GLANCE, store.look()).await {
@@ -447,7 +447,7 @@ impl ReplicaDriver {
         let effects = self.machine.step(input);
         self.carry_out(effects)?;
         if self.full == Full::No {
-            self.say_trouble(self.asker.store.trouble().or_else(|| self.damage.clone()));
+            self.say_trouble(self.asker.store.trouble());
         }
         if self.tidy_after.is_none_or(|after| after <= Instant::now()) {
             let head = self.machine.known_status().head;
@@ -571,11 +571,16 @@ impl ReplicaDriver {
             }
             Tidied::Cleared => {
                 self.tidying.reset();
-                self.damage = None;
+                if self.damage.take().is_some() {
+                    self.desk.say(ProcessEvent::StoreWell { process: self.desk.id.to_string() });
+                }
                 CompactionInput::Done
             }
             Tidied::Damaged(why) => {
-                self.damage = Some(why.clone());
+                // Once, though it is tried again and again.
+                if self.damage.replace(why.clone()).is_none() {
+                    self.desk.say(troubled(&self.desk, why.clone()));
+                }
                 self.not_tidied(&why)
             }
             Tidied::Failed(why) => self.not_tidied(&why),
@@ -624,8 +629,8 @@ impl ReplicaDriver {
                         Ok(_) => break Tidied::Cleared,
                         Err(CompactionError::Read(error)) if error.is_damage() => {
                             break Tidied::Damaged(format!(
-                                "{error}. It is below the latest snapshot, where only an audit needs it; nothing is \
-                                 removed there, and the cluster fills, until this was run, after which an audit begins \
+                                "{error}. It is below the latest snapshot, where only an audit needs it. Until you run the \
+                                 following, nothing is removed there and the cluster fills up; audits will then begin \
                                  at that snapshot:\n{}",
                                 store.cut(&base)
                             ));

@@ -125,14 +125,15 @@ pub enum ProcessEvent {
         /// What was cut off, as a sentence.
         what: String,
     },
-    /// The store that the processes of the ledger share does not answer one of them, or declines to write.
+    /// The store that the processes of the ledger share does not answer one of them, declines to write, or holds damaged
+    /// history.
     StoreTroubled {
         /// The process: `the ledger` or, where it has several, such as `ledger 2`.
         process: String,
         /// What is wrong, and what to do about it where that is known.
         what: String,
     },
-    /// It does again.
+    /// That is over.
     StoreWell {
         /// The process: `the ledger` or, where it has several, such as `ledger 2`.
         process: String,

@@ -5,7 +5,7 @@
 //! length (4), the header: when it was taken, of which run
 //! in format 2: length (4), what the records before the first one add up to, which are not kept any more
 //! length (4), a batch and the chain up to its end; and so on for every batch
-//! 0 (4), records (8), hash of everything before it (32)
+//! 0 (4), the position after the last record (8), hash of everything before it (32)
 //! ```
 //!
 //! Numbers are little-endian. A file that was cut short has no end mark; in one that was changed, the chain tells up to

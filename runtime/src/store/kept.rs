@@ -114,8 +114,8 @@ impl KeptLog {
         before.chain(self.batches.iter().map(Batch::furthest)).max().unwrap_or_default()
     }
 
-    /// The latest life of this peer that it is known to name. Of lives that only records before the first one that is kept
-    /// name, that is the last one that bought, sold or had a seat, or was the last trader.
+    /// The latest life of this peer that it is known to name. Of what is no longer kept, only that one is known that bought,
+    /// sold or had a seat last, or was the last trader.
     #[must_use]
     pub fn last_life(&self, peer: PeerId) -> Option<Incarnation> {
         let buyer = self.books.buyers().get(&peer);

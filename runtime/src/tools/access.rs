@@ -697,7 +697,8 @@ impl Ledgers {
             Some(if id.is_only() { trouble.to_owned() } else { format!("{id}: {trouble}") })
         });
         let troubles: Vec<String> = troubles.collect();
-        let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
+        // They may end with commands, which are lines of their own.
+        let trouble = (!troubles.is_empty()).then(|| troubles.join("\n"));
         Some(LedgerInfo { trouble, entries: entries.into_values().collect(), ..furthest.info.clone() })
     }
 }
@@ -754,7 +755,7 @@ pub struct BooksReader {
 
 impl BooksReader {
     /// How long one request to a cluster may take, so that another member can be asked within the time that a reader has.
-    const ATTEMPT: Duration = Duration::from_millis(250);
+    const ATTEMPT: Duration = Duration::from_millis(500);
 
     /// A reader of the books of the run in `dir`.
     #[must_use]
@@ -762,7 +763,8 @@ impl BooksReader {
         BooksReader { dir: dir.to_owned(), ledger: None, store: None, books: Books::default() }
     }
 
-    /// Reads what is new, and gives the books as they are now. If the call is dropped, the next one goes on from there.
+    /// Reads what is new, and gives the books as they are now. If the call is dropped, the next one goes on after the last
+    /// page that it has read.
     ///
     /// # Errors
     /// When the ledger or the cluster cannot be reached; ask again later.
@@ -802,14 +804,18 @@ impl BooksReader {
         }
         while self.books.position() < tail.status.head {
             let from = self.books.position();
-            let batches = answered(async || store.batches(from, tail.status.head).await).await?;
+            let batches = match answered(async || store.batches(from, tail.status.head).await).await {
+                // Below a newer snapshot, it does not matter.
+                Err(error) if error.is_damage() => None,
+                batches => batches?,
+            };
             match batches.filter(|batches| !batches.is_empty()) {
                 Some(batches) => apply(&mut self.books, &batches)?,
                 // A snapshot has taken the place of what comes next.
                 None => {
                     self.books = answered(async || store.books().await).await?;
                     if self.books.position() <= from {
-                        return Err(store.is_another().into());
+                        return Err(store.other_log().into());
                     }
                 }
             }

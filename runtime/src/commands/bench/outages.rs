@@ -393,7 +393,7 @@ pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, 
         row.into_iter().chain([gaps.mean(), gaps.median(), gaps.longest()].map(shown)).collect()
     });
     let timeouts = Speed::FlatOut.timeouts();
-    let Settings { keepalive, silence, .. } = Settings::default().with_substitutes();
+    let Settings { keepalive, silence, .. } = Settings::default();
     let deadline = replica_driver::ATTEMPT;
     let all: Sample = found.iter().skip(1).flat_map(|(_, gaps)| gaps.times().iter().copied()).collect();
     let marks = [

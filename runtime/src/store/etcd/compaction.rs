@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use bazaar_etcd::{Compare, MAX_OPERATIONS, Op, OpAnswer, Range};
+use bazaar_etcd::{Compare, Keys, MAX_OPERATIONS, Op, OpAnswer, Range};
 use bazaar_protocol::{id::Position, ledger::Tail};
 
 use crate::store::{chain::Chain, snapshot};
@@ -41,10 +41,10 @@ struct Made {
     bytes: Vec<u8>,
 }
 
-/// What is to become the oldest snapshot.
+/// What is to be the oldest snapshot.
 enum Next {
-    /// The one in force.
-    Base,
+    /// This one, which is there.
+    Snapshot(Base),
     /// This one, once it is written.
     Made(Made),
 }
@@ -223,68 +223,62 @@ impl EtcdStore {
             if state.base != Some(*base) {
                 return Err(CompactionError::OtherBase { prefix: self.prefix() });
             }
-            let oldest = self.oldest(&state)?;
-            let next = self.next_oldest(&state, &oldest, base, upto).await;
+            let next = self.next_oldest(&state, base, upto).await;
             if let ControlFlow::Break(next) = tries.judge(self, next)? {
-                let to = match next.flatten() {
-                    None => return Ok(oldest),
-                    Some(Next::Base) => Ok(*base),
+                let to = match next {
+                    Some(Next::Snapshot(to)) if state.oldest == Some(to) => return Ok(to),
+                    Some(Next::Snapshot(to)) => Ok(to),
                     Some(Next::Made(made)) => self.write(made).await,
+                    None => return Err(CompactionError::OtherBase { prefix: self.prefix() }),
                 };
                 let moved = match to {
-                    Ok(to) => self.move_oldest(base, &oldest, &to).await,
+                    Ok(to) => self.move_oldest(base, state.oldest.as_ref(), &to).await,
                     Err(error) => Err(error),
                 };
-                return match moved {
+                return match (moved, state.oldest) {
                     // What lies below the one that was the oldest can be deleted all the same.
-                    Err(error) if error.is_full() => Ok(oldest),
-                    moved => moved,
+                    (Err(error), Some(oldest)) if error.is_full() => Ok(oldest),
+                    (moved, _) => moved,
                 };
             }
         }
     }
 
-    /// What is to become the oldest snapshot instead of this one; `None` if it stays that.
-    async fn next_oldest(
-        &self,
-        state: &State,
-        oldest: &Base,
-        base: &Base,
-        upto: Position,
-    ) -> Result<Option<Next>, Broken> {
-        if oldest.position() >= base.position() {
-            return Ok(None);
-        }
-        if self.is_cut(oldest, state).await? {
-            return Ok(Some(Next::Base));
-        }
+    /// What is to be the oldest snapshot.
+    async fn next_oldest(&self, state: &State, base: &Base, upto: Position) -> Result<Next, Broken> {
+        let oldest = self.beginning(state).await?;
         let keys = self.names().ends(oldest.position().plus(1), upto.plus(1));
-        let range = Range { at: Some(state.revision), ..Range::now(keys) };
+        let range = Range { keys_only: true, at: Some(state.revision), ..Range::now(keys) };
         let read = self.client.range(range).await.map_err(|source| self.broken(source))?;
-        let Some(last) = read.items.last() else { return Ok(None) };
+        let Some(last) = read.items.last() else { return Ok(Next::Snapshot(oldest)) };
+        let range = Range { at: Some(state.revision), ..Range::now(Keys::one(last.key.as_slice())) };
+        let read = self.client.range(range).await.map_err(|source| self.broken(source))?;
+        let Some(last) = read.items.first() else { return Ok(Next::Snapshot(oldest)) };
         let damaged = |what| Broken::Failed(self.damaged(&last.key, what));
         let end: Tail = value::decode(&last.value).ok_or_else(|| damaged("it cannot be read"))?;
         if end == base.tail() {
-            return Ok(Some(Next::Base));
+            return Ok(Next::Snapshot(*base));
         }
         // What is about to be deleted is checked whole.
-        let (made, reached) = self.folded(oldest, state, end.status.head, end.status.head).await?;
+        let (made, reached) = self.folded(&oldest, state, end.status.head, end.status.head).await?;
         match made {
-            Some(made) if reached == end => Ok(Some(Next::Made(made))),
+            Some(made) if reached == end => Ok(Next::Made(made)),
             Some(_) | None => Err(damaged("the batches before are not the ones that it is the end of")),
         }
     }
 
     /// Makes a snapshot the oldest instead of another, if that is it, and gives the one that is the oldest then.
-    async fn move_oldest(&self, base: &Base, from: &Base, to: &Base) -> Result<Base, CompactionError> {
-        let mut only_if = vec![self.is_base(base)?, self.is_oldest(from)?];
+    async fn move_oldest(&self, base: &Base, from: Option<&Base>, to: &Base) -> Result<Base, CompactionError> {
+        let mut only_if = vec![self.is_base(base)?];
+        // One that cannot be read is replaced as it is.
+        only_if.extend(from.map(|from| self.is_oldest(from)).transpose()?);
         only_if.extend(self.parts_are_there(to, 2));
         let put = Op::Put { key: self.names().oldest(), value: self.encode(to)? };
         match self.change(only_if, vec![put]).await? {
             Ok(_) => Ok(*to),
             Err(state) if state.base != Some(*base) => Err(CompactionError::OtherBase { prefix: self.prefix() }),
             // Another ledger was first, or has deleted some of this one.
-            Err(state) => Ok(self.oldest(&state)?),
+            Err(state) => state.oldest.ok_or_else(|| CompactionError::Incomplete { prefix: self.prefix() }),
         }
     }
 
@@ -309,7 +303,6 @@ impl EtcdStore {
 
 #[cfg(test)]
 mod tests {
-    use bazaar_etcd::Keys;
     use bazaar_protocol::{books::Books, config::Limits, ledger::LedgerAnswer, store::conformance::Author};
 
     use super::*;

@@ -110,6 +110,14 @@ pub enum InitError {
         /// What the last attempt met.
         why: Trouble,
     },
+    /// No member of the cluster could be reached. Nothing was made: start it, or correct the addresses, and do it again.
+    #[error("{prefix} in etcd was not made: {why}")]
+    NotSent {
+        /// The store's prefix.
+        prefix: String,
+        /// What the last attempt met.
+        why: Trouble,
+    },
     /// The cluster refuses it. Nothing was made.
     #[error("{prefix} in etcd was not made: {source}")]
     Refused {

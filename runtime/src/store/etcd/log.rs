@@ -61,7 +61,7 @@ pub(super) struct Served {
 pub(super) enum Broken {
     /// What it asks for is not there, or not any more.
     Gone,
-    /// The revision has been compacted, or is another cluster's: begin anew.
+    /// The revision has been compacted, is another cluster's, or the member has not got so far: begin anew.
     Compacted(bazaar_etcd::ReadError),
     Failed(ReadError),
 }
@@ -229,11 +229,6 @@ impl EtcdStore {
         state.base.ok_or_else(|| self.damaged(&self.names().base(), "it is missing, or cannot be read"))
     }
 
-    /// The oldest snapshot of a store that holds the run.
-    pub(super) fn oldest(&self, state: &State) -> Result<Base, ReadError> {
-        state.oldest.ok_or_else(|| self.damaged(&self.names().oldest(), "it is missing, or cannot be read"))
-    }
-
     /// A walk over the batches from a snapshot on, none of which may be missing.
     pub(super) fn walk(&self, from: &Base, state: &State, upto: Position) -> Walk<'_> {
         Walk { store: self, at: state.revision, next: from.position(), upto, base: *from, walked: (0, 0) }
@@ -266,8 +261,7 @@ impl EtcdStore {
     }
 
     async fn kept_at(&self, state: &State) -> Result<KeptLog, Broken> {
-        let (head, base, oldest) = (self.head(state)?, self.base(state)?, self.oldest(state)?);
-        let from = if self.is_cut(&oldest, state).await? { base } else { oldest };
+        let (head, from) = (self.head(state)?, self.beginning(state).await?);
         let books = self.books_of(&from, state.revision).await?;
         let mut walk = self.walk(&from, state, head.status.head);
         let (mut tail, mut batches) = (from.tail(), Vec::new());
@@ -281,16 +275,33 @@ impl EtcdStore {
         Ok(KeptLog::from(from.tail(), books, batches))
     }
 
-    /// Whether the log does not begin at the oldest snapshot any more, though it does at the one in force: the cluster's
-    /// owner has [made room](super::Space::remedy).
-    pub(super) async fn is_cut(&self, oldest: &Base, state: &State) -> Result<bool, Broken> {
-        if oldest.position() >= self.base(state)?.position() {
-            return Ok(false);
+    /// The snapshot from which on everything is kept. That is the oldest one; but if the cluster's owner has
+    /// [made room](super::Space::remedy), nothing is left between it and another one that was in force, and it is the one in
+    /// force now. Anything else that is missing is damage.
+    pub(super) async fn beginning(&self, state: &State) -> Result<Base, Broken> {
+        let base = self.base(state)?;
+        if let Some(oldest) = state.oldest.filter(|oldest| oldest.position() >= base.position()) {
+            return Ok(oldest);
         }
-        let first = Keys::one(self.names().batch(oldest.position()));
-        let range = Range { keys_only: true, at: Some(state.revision), ..Range::now(first) };
-        let read = self.client.range(range).await.map_err(|source| self.broken(source))?;
-        Ok(read.items.is_empty())
+        let range =
+            Range { keys_only: true, at: Some(state.revision), limit: Some(1), ..Range::now(self.names().all()) };
+        let below = Range { keys: self.names().batches(Position(0), base.position()), ..range.clone() };
+        let read = self.client.range(below).await.map_err(|source| self.broken(source))?;
+        let Some(first) = read.items.first().and_then(|first| self.names().batch_at(&first.key)) else {
+            return Ok(base);
+        };
+        let Some(oldest) = state.oldest else {
+            return Err(self.damaged(&self.names().oldest(), "it is missing, or cannot be read").into());
+        };
+        if first <= oldest.position() {
+            return Ok(oldest);
+        }
+        let end = Range { keys: Keys::one(self.names().end(first)), ..range };
+        let read = self.client.range(end).await.map_err(|source| self.broken(source))?;
+        if read.items.is_empty() {
+            return Err(self.damaged(&self.names().batch(oldest.position()), "it is missing").into());
+        }
+        Ok(base)
     }
 
     /// The books of the snapshot in force, as of some moment after the call: a beginning for whoever follows the log.
@@ -311,12 +322,12 @@ impl EtcdStore {
 
     /// Batches are whole one by one. They are what was acknowledged if their chain leads to the end that the store names.
     pub(super) fn must_lead_to(&self, head: &Tail, end: &Tail) -> Result<(), ReadError> {
-        if head == end { Ok(()) } else { Err(self.is_another()) }
+        if head == end { Ok(()) } else { Err(self.other_log()) }
     }
 
     /// The error for batches that do not lead to the end of the log that the store names.
     #[must_use]
-    pub fn is_another(&self) -> ReadError {
+    pub fn other_log(&self) -> ReadError {
         self.damaged(&self.names().head(), "the batches of the log are not the ones that it is the end of")
     }
 
@@ -457,7 +468,10 @@ impl<'a> Walk<'a> {
     async fn page_at_last(&mut self, records: usize) -> Result<Vec<Batch>, Broken> {
         for _ in 1..PAGE_TRIES {
             match self.page(records).await {
-                Err(Broken::Failed(ReadError::Unanswered { .. })) => sleep(PAGE_PAUSE).await,
+                // Another member is asked each time, which may not have got so far.
+                Err(
+                    Broken::Failed(ReadError::Unanswered { .. }) | Broken::Compacted(bazaar_etcd::ReadError::Future),
+                ) => sleep(PAGE_PAUSE).await,
                 page => return page,
             }
         }

@@ -232,7 +232,12 @@ impl EtcdStore {
                 }
             };
             if tries == INIT_TRIES {
-                return Err(InitError::Unknown { prefix: prefix(), why });
+                let prefix = prefix();
+                return Err(if is_unknown {
+                    InitError::Unknown { prefix, why }
+                } else {
+                    InitError::NotSent { prefix, why }
+                });
             }
             sleep(INIT_PAUSE).await;
         }

@@ -47,7 +47,7 @@ impl fmt::Display for Space {
         if !self.is_full() {
             return f.write_str("the cluster is not full");
         }
-        f.write_str("the cluster is full, and nothing can be appended until these four were run:\n")?;
+        f.write_str("the cluster is full, and nothing can be appended until these four have been run:\n")?;
         f.write_str(&self.remedy)?;
         f.write_str(if self.base.is_none_or(|base| base == Position(0)) {
             "\n(there is no snapshot, so nothing can be deleted: start etcd with a larger quota instead)"
