@@ -82,6 +82,8 @@ role = \"seller\"
 
 /// For how long a halted process is halted, at least, and how long after its death a killed one comes back.
 const AWAY: Duration = Duration::from_secs(3);
+/// The same where it is only tried whether all of this works.
+const QUICKLY_AWAY: Duration = Duration::from_secs(1);
 
 /// How many sales are made between two faults, once everybody is there.
 const BETWEEN: usize = 100;
@@ -186,6 +188,7 @@ struct Trial<'a> {
     client: Client,
     heard: &'a RefCell<Heard>,
     more: &'a Notify,
+    away: Duration,
 }
 
 /// Who there is, once all are.
@@ -284,7 +287,7 @@ impl Trial<'_> {
             send(pid, kind.signal)?;
         }
         let struck = Instant::now();
-        sleep(AWAY).await;
+        sleep(self.away).await;
         // What was sold before may still be read after it: more than that must have been sold.
         self.sells(before + BETWEEN).await?;
         say(&format!("outages: {} {}: {}", kind.how(), kind.victim.name(), shown(struck.elapsed())));
@@ -354,7 +357,7 @@ fn longest_gap(since: Duration, sold: &[Duration]) -> Duration {
 
 pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, Failure> {
     let kinds = Kind::all();
-    let rounds = if quick { 1 } else { 13 };
+    let (rounds, away) = if quick { (1, QUICKLY_AWAY) } else { (13, AWAY) };
     let of_all = u32::try_from(rounds * kinds.len()).unwrap_or(u32::MAX);
     let market = Market {
         dir: dir.join("outages"),
@@ -362,7 +365,7 @@ pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, 
         processes: None,
         kinds: &["took_office", "bought"],
         of: Vec::new(),
-        restart_after: Some(AWAY),
+        restart_after: Some(away),
         at_most: PATIENCE + Duration::from_secs(60) * of_all,
     };
     let ready = market.prepare_in_etcd()?;
@@ -374,7 +377,7 @@ pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, 
     let (gaps, told) = block_on(async {
         let client = ready.etcd()?;
         let until = async {
-            let trial = Trial { ready: &ready, client, heard: &heard, more: &more };
+            let trial = Trial { ready: &ready, client, heard: &heard, more: &more, away };
             let mut gaps = vec![Vec::new(); kinds.len()];
             for _ in 0..rounds {
                 for (kind, gaps) in kinds.iter().zip(&mut gaps) {
@@ -413,7 +416,7 @@ pub fn outages(dir: &Path, quick: bool, baseline: &Baseline) -> Result<Finding, 
             format!(
                 "The longest time without a sale from each on until {BETWEEN} sales after everybody is back, which is \
                  after {}.",
-                shown(AWAY)
+                shown(away)
             ),
             format!("{} were told of, and every one is in the books, once.", counted(told, "purchase")),
             format!(
