@@ -166,7 +166,8 @@ fn whole<'a>(backup: &'a Backup, flags: &Restore) -> Result<&'a [Batch], Failure
         return Ok(backup.log.batches());
     }
     Err(Failure::Usage(format!(
-        "{} begins at record {}: the ones before were not kept in etcd, and a ledger on a disk has all. Restore the cluster of etcd from its own snapshots (etcdctl snapshot restore) instead",
+        "{} begins at record {}: the ones before were not kept in etcd, and a ledger on a disk has all. \
+         Restore the cluster of etcd from its own snapshots (etcdctl snapshot restore) instead",
         flags.file.display(),
         backup.log.first()
     )))

@@ -110,7 +110,8 @@ pub enum Command {
     Rejoin(Rejoin),
     /// Show what is in the books, while the bazaar runs and afterwards
     Books(Books),
-    /// Check what the log shows, from the first record that is kept on: chain, sums, and the properties S1 to S8, S13, R5, B6, B7 and D8
+    /// Check what the log shows, from the first record that is kept on: chain, sums, and the properties S1 to S9, S13, S14,
+    /// R5, B6, B7 and D8
     Audit(Audit),
     /// Save the books in one file, while the bazaar runs and afterwards, also what is intact of a damaged ledger
     Backup(Backup),
