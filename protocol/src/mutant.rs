@@ -423,6 +423,8 @@ mod catalogue {
             "a ledger process gives a verdict that needs no write by what it knows, although others write, too",
         LateCallJoinsLook("late-call-joins-look") =
             "a call is answered from what a look found that began before it",
+        LateCallJoinsAppend("late-call-joins-append") =
+            "a call is answered from where the log ended when an append was tried that began before it",
         UnknownIsRefused("unknown-is-refused") =
             "an append whose outcome is unknown is answered as though it had been refused",
         UnknownForgotten("unknown-forgotten") =

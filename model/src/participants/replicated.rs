@@ -95,8 +95,8 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
                 name: "replicated-waiting",
                 about: "calls come while a ledger looks at the store, and while it waits for an append",
                 bounds: "2 claims, 4 calls at either ledger, room for two in each: one is answered from what the look \
-                         before it found, and the other from the next.",
-                landmarks: vec![Landmark::TookOffice, Landmark::CallDropped],
+                         or the append before it found, and the other from the next.",
+                landmarks: vec![Landmark::TookOffice, Landmark::CallDropped, Landmark::AppendToldOthers],
                 ..base()
             },
         ),
@@ -108,9 +108,9 @@ pub fn scenarios() -> Vec<Scenario<Participants>> {
             ),
             Scenario {
                 name: "replicated-behind",
-                about: "calls wait in a ledger behind an append of unknown outcome",
+                about: "calls wait in a ledger behind an append of unknown outcome, or are answered by it",
                 bounds: "2 claims, 1 unknown outcome, 4 calls at either ledger, room for two in each.",
-                landmarks: vec![Landmark::OutcomeUnknown, Landmark::OutcomeFound],
+                landmarks: vec![Landmark::OutcomeUnknown, Landmark::OutcomeFound, Landmark::AppendToldOthers],
                 ..base()
             },
         ),

@@ -386,6 +386,10 @@ impl Step<'_> {
         let after = self.world.ledger.several().map(|cluster| cluster.processes()[at].clone());
         if let (Some(before), Some(after)) = (before, after) {
             self.watch(|observer| observer.on_process_step(at, &before, &after, &deeds));
+            let replies = deeds.iter().filter(|deed| matches!(deed, Deed::Reply { .. })).count();
+            if before.outcome().is_some() && replies > 1 {
+                self.landmarks.note(Landmark::AppendToldOthers);
+            }
         }
         for deed in &deeds {
             match deed {

@@ -156,6 +156,8 @@ landmarks! {
     StrayWritten = "an append is carried out of which nobody waits to hear",
     /// One of several ledgers finds that another has appended meanwhile.
     OtherGotInFirst = "another ledger has appended where this one was about to",
+    /// One of several ledgers answers a call from what became of another's append, and needs no look for it.
+    AppendToldOthers = "what becomes of an append answers a call that came before it was tried",
     /// One of several ledgers sees that a term was renewed at another.
     RenewedElsewhere = "a ledger sees that a term was renewed at another",
     /// One of several ledgers stops because the store no longer holds what it held.

@@ -17,9 +17,11 @@
 //!
 //! What this process knows of the log may be old: others write, too. So it is good for one thing only, to plan a
 //! transaction, which compares the end of the log with it and is refused if that is no longer so. Every other answer is
-//! drawn from a linearizable look at the store that was begun after the call came, or from the transaction that the call
-//! led to. While the outcome of a transaction is unknown nothing else is planned and nobody is answered; the same
-//! transaction is tried again until the store says what became of it, or declines it (DESIGN R2).
+//! drawn from a linearizable look at the store, or from a transaction, that was begun after the call came: one that is
+//! written shows where the log ends as well as one that is refused. So where appends come in one after the other, no
+//! question costs a look of its own, and no append waits for one. While the outcome of a transaction is unknown nothing
+//! else is planned and nobody is answered; the same transaction is tried again until the store says what became of it, or
+//! declines it (DESIGN R2).
 //!
 //! # The lease
 //!
@@ -183,10 +185,12 @@ pub struct Replica {
 /// Calls that wait, in the order in which they came.
 type Queue = VecDeque<(CallId, LedgerCall)>;
 
+/// Those who are `asking` are answered by what is under way, and had called before it began; those who are `waiting` called
+/// later, so that it may show them what is no longer so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     Ready,
-    /// A look is under way for those who are `asking`; the others called after it had begun.
+    /// A look is under way.
     Looking {
         asking: Queue,
         waiting: Queue,
@@ -196,6 +200,7 @@ enum State {
     /// A transaction is under way, or its outcome is unknown.
     Appending {
         append: Append,
+        asking: Queue,
         waiting: Queue,
     },
     Failed,
@@ -210,6 +215,14 @@ struct Append {
     batch: Batch,
     /// Where the log must end.
     onto: Tail,
+}
+
+impl Append {
+    /// The call that led to it.
+    fn into_call(self) -> (CallId, LedgerCall) {
+        let Append { id, asker: Asker { caller, heard }, seen, batch, onto: _ } = self;
+        (id, LedgerCall { caller, seen, heard, request: LedgerRequest::Append(batch) })
+    }
 }
 
 impl Replica {
@@ -253,8 +266,9 @@ impl Replica {
     #[must_use]
     pub fn waiting(&self) -> usize {
         match &self.state {
-            State::Looking { asking, waiting, .. } => asking.len().saturating_add(waiting.len()),
-            State::Appending { waiting, .. } => waiting.len(),
+            State::Looking { asking, waiting, .. } | State::Appending { asking, waiting, .. } => {
+                asking.len().saturating_add(waiting.len())
+            }
             State::Ready | State::Failed => 0,
         }
     }
@@ -313,29 +327,28 @@ impl Step<'_> {
             State::Looking { asking: _asking, waiting, .. } => {
                 mutant!(waiting; LateCallJoinsLook => _asking).push_back((id, call));
             }
-            State::Appending { waiting, .. } => waiting.push_back((id, call)),
+            // So may the transaction, whatever becomes of it.
+            State::Appending { asking: _asking, waiting, .. } => {
+                mutant!(waiting; LateCallJoinsAppend => _asking).push_back((id, call));
+            }
             State::Failed => {}
         }
     }
 
-    /// Begins with these calls, when nothing is asked of the store.
+    /// Begins with these calls, when nothing is asked of the store: with the first of them that leads to an append, which
+    /// shows the others where the log ends, or with a look.
     fn begin(&mut self, calls: Queue) {
         self.replica.state = State::Ready;
-        let mut calls = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
-        let Some((id, call)) = calls.pop_front() else { return };
-        match self.planned(id, &call) {
-            Some(append) => self.attempt(append, calls),
-            None => {
-                calls.push_front((id, call));
-                self.look(calls, Queue::new());
-            }
+        let mut asking = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
+        let planned = asking.iter().enumerate().find_map(|(at, (id, call))| Some((at, self.planned(*id, call)?)));
+        if let Some((at, append)) = planned {
+            asking.remove(at);
+            self.attempt(append, asking, Queue::new());
+        } else if !asking.is_empty() {
+            let known = self.replica.judge.durable;
+            self.replica.state = State::Looking { asking, waiting: Queue::new(), known };
+            self.effects.push(ReplicaEffect::Look);
         }
-    }
-
-    fn look(&mut self, asking: Queue, waiting: Queue) {
-        let known = self.replica.judge.durable;
-        self.replica.state = State::Looking { asking, waiting, known };
-        self.effects.push(ReplicaEffect::Look);
     }
 
     /// The append that a call leads to if, as far as is known here, it must be put to the store. If that is old, the store
@@ -356,14 +369,19 @@ impl Step<'_> {
     // Looks.
 
     fn on_looked(&mut self, found: Found) {
-        let (asking, mut waiting, known) = match &mut self.replica.state {
+        let (asking, waiting, known) = match &mut self.replica.state {
             State::Looking { asking, waiting, known } => (core::mem::take(asking), core::mem::take(waiting), *known),
             State::Ready | State::Appending { .. } | State::Failed => return,
         };
         self.replica.state = State::Ready;
-        if !self.learn(found, known) {
-            return;
+        if self.learn(found, known) {
+            self.answer_all(asking, waiting);
         }
+    }
+
+    /// Answers from what has just been found those who are `asking`, and begins with whoever is left and with those who are
+    /// `waiting`.
+    fn answer_all(&mut self, asking: Queue, mut waiting: Queue) {
         let mut unwritten = Queue::new();
         for (id, call) in asking {
             if !self.answer(id, &call) {
@@ -416,14 +434,14 @@ impl Step<'_> {
     // Appends.
 
     /// Puts an append to the store.
-    fn attempt(&mut self, append: Append, waiting: Queue) {
+    fn attempt(&mut self, append: Append, asking: Queue, waiting: Queue) {
         self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
-        self.replica.state = State::Appending { append, waiting };
+        self.replica.state = State::Appending { append, asking, waiting };
     }
 
     fn on_settled(&mut self, outcome: Outcome) {
-        let (append, waiting) = match core::mem::replace(&mut self.replica.state, State::Ready) {
-            State::Appending { append, waiting } => (append, waiting),
+        let (append, mut asking, waiting) = match core::mem::replace(&mut self.replica.state, State::Ready) {
+            State::Appending { append, asking, waiting } => (append, asking, waiting),
             other @ (State::Ready | State::Looking { .. } | State::Failed) => {
                 self.replica.state = other;
                 return;
@@ -434,33 +452,24 @@ impl Step<'_> {
             Outcome::Written => Found::Tail(own),
             Outcome::Refused(found) | Outcome::Declined(found) => found,
             Outcome::Unknown => {
-                mutant!(UnknownIsRefused => return self.take_for_refused(append, waiting));
-                mutant!(UnknownForgotten => return self.forget(append, waiting));
-                return self.attempt(append, waiting);
+                mutant!(UnknownIsRefused => return self.take_for_refused(append, asking, waiting));
+                mutant!(UnknownForgotten => return self.forget(append, asking, waiting));
+                return self.attempt(append, asking, waiting);
             }
         };
-        let Append { id, asker, seen, .. } = append;
         if found == Found::Tail(own) {
             let ruling = self.replica.judge.written(&append.batch);
-            self.settle(id, asker, &append.batch, ruling, outcome == Outcome::Written);
+            self.settle(append.id, append.asker, &append.batch, ruling, outcome == Outcome::Written);
         } else if !self.learn(found, append.onto) {
             return;
         } else if matches!(outcome, Outcome::Declined(_)) && found == Found::Tail(append.onto) {
             // An earlier attempt, of which nothing is known, may still be carried out. Its caller asks again, after a pause.
-            mutant!(DeclinedIsRefused => return self.take_for_refused(append, waiting));
-            self.effects.push(ReplicaEffect::Drop(id));
-        } else if self.covers(id, asker.caller, seen) {
-            let ruling = self.replica.judge.rule(asker.caller, &append.batch);
-            if ruling.verdict.is_none() {
-                let onto = self.replica.judge.durable;
-                return self.attempt(Append { onto, ..append }, waiting);
-            }
-            self.settle(id, asker, &append.batch, ruling, false);
+            mutant!(DeclinedIsRefused => return self.take_for_refused(append, asking, waiting));
+            self.effects.push(ReplicaEffect::Drop(append.id));
+        } else {
+            asking.push_front(append.into_call());
         }
-        if self.replica.has_failed() {
-            return;
-        }
-        self.begin(waiting);
+        self.answer_all(asking, waiting);
     }
 
     /// Answers an append. `is_new`: the others see by themselves that it was written just now.

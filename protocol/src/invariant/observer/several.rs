@@ -2,6 +2,7 @@
 //! know may have happened.
 
 use alloc::{collections::BTreeMap, format, vec::Vec};
+use core::mem;
 
 use super::{Checked, Image, Lease, Observer, Property, violated, whatever_the_ledger_shows_is_durable};
 use crate::{
@@ -281,16 +282,16 @@ impl Observer {
     }
 
     /// R2: every process is told of renewals and of claims that were kept out, and of nothing else. That a batch was written
-    /// just now, `before` this step, they see by themselves.
+    /// just now, `before` this step, they see by themselves; if it has come again meanwhile, the second answer renews.
     fn are_told(&self, at: usize, before: &Process, deeds: &[Deed]) -> Checked {
-        let is_new = before.outcome() == Some(Outcome::Written);
+        let mut is_new = before.outcome() == Some(Outcome::Written);
         let is_of = |deed: &Deed| match deed {
             Deed::Reply {
                 reply: LedgerReply { word, answer: LedgerAnswer::Append { verdict, .. } }, batch, ..
             } => {
                 let written = before.machine().and_then(Replica::appending).map(|(_, batch)| batch);
                 match verdict {
-                    Verdict::Appended { .. } if is_new && batch.as_ref() == written => None,
+                    Verdict::Appended { .. } if batch.as_ref() == written && mem::take(&mut is_new) => None,
                     Verdict::Appended { .. } => Some(Sign::Renewed(word.status.epoch())),
                     Verdict::LeaseActive => Some(Sign::Contested(word.status.epoch())),
                     Verdict::Fenced | Verdict::Conflict => None,

@@ -23,15 +23,20 @@ impl Step<'_> {
     }
 
     /// Answers an append whose outcome is unknown as though it had been refused.
-    pub(super) fn take_for_refused(&mut self, append: Append, waiting: Queue) {
+    pub(super) fn take_for_refused(&mut self, append: Append, asking: Queue, waiting: Queue) {
         let Append { id, asker, batch, .. } = append;
         self.settle(id, asker, &batch, Ruling { verdict: Some(Verdict::Conflict), lease: None }, false);
-        self.begin(waiting);
+        self.begin_with(asking, waiting);
     }
 
     /// Forgets an append whose outcome is unknown, and goes on from what is known.
-    pub(super) fn forget(&mut self, append: Append, waiting: Queue) {
+    pub(super) fn forget(&mut self, append: Append, asking: Queue, waiting: Queue) {
         self.effects.push(ReplicaEffect::Drop(append.id));
-        self.begin(waiting);
+        self.begin_with(asking, waiting);
+    }
+
+    fn begin_with(&mut self, mut asking: Queue, mut waiting: Queue) {
+        asking.append(&mut waiting);
+        self.begin(asking);
     }
 }

@@ -404,15 +404,61 @@ fn as_many_calls_wait_as_the_limits_say() {
     assert_eq!(heads(&settle(&mut cluster, A)), [2, 2, 2]);
 }
 
+/// Process A is at an append, and another call came before it was begun.
+fn appending_beside(cluster: &mut Cluster, batch: &Batch, other: LedgerCall) {
+    for call in [status(1), other, append(life(4, 1), batch)] {
+        assert_eq!(cluster.take(A, call).1, []);
+    }
+    cluster.happen(A);
+    assert_eq!(heads(&cluster.hear(A)), [2], "the look was for the first call");
+    assert!(cluster.processes()[A].is_appending(), "an append comes first, whoever called before");
+}
+
 #[test]
-fn whatever_waits_behind_an_append_is_answered_after_it() {
-    let mut cluster = cluster();
+fn an_append_shows_those_who_called_before_it_where_the_log_ends() {
     let first = batch(1, 2, [word(3, 4)]);
-    cluster.take(A, status(1));
-    cluster.take(A, append(life(4, 1), &first));
-    cluster.take(A, status(2));
+    let sent_again = append(life(4, 1), &batch(1, 1, [word(2, 4)]));
+    for (other, due) in [(status(2), vec![]), (sent_again, vec![Verdict::Conflict])] {
+        for lost in [false, true] {
+            let mut cluster = cluster();
+            appending_beside(&mut cluster, &first, other.clone());
+            if lost {
+                assert_eq!(cluster.lose(A), []);
+            }
+            cluster.happen(A);
+            let deeds = cluster.hear(A);
+            let verdicts = verdicts(&deeds);
+            assert_eq!((verdicts[0], &verdicts[1..], heads(&deeds)), (appended(3), &due[..], vec![3, 3]));
+            assert!(!cluster.processes()[A].is_asking(), "no look was needed");
+        }
+    }
+}
+
+#[test]
+fn an_append_that_is_refused_shows_them_as_well_and_one_of_them_may_have_to_be_put_now() {
+    let mut cluster = cluster();
+    let more = append(life(4, 1), &batch(1, 3, [word(5, 4)]));
+    appending_beside(&mut cluster, &batch(1, 2, [word(4, 4)]), more);
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    cluster.happen(A);
+    let deeds = cluster.hear(A);
+    assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![Verdict::Conflict], vec![3]));
+    assert!(cluster.processes()[A].is_appending(), "it is in its place by what was found");
     let deeds = settle(&mut cluster, A);
-    assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![appended(3)], vec![2, 3, 3]));
+    assert_eq!((verdicts(&deeds), heads(&deeds)), (vec![appended(4)], vec![4]));
+}
+
+#[test]
+fn a_call_that_comes_during_an_append_waits_for_what_comes_next() {
+    let mut cluster = cluster();
+    cluster.take(A, append(life(4, 1), &batch(1, 2, [word(3, 4)])));
+    cluster.happen(A);
+    // It is written, and process A has not heard. Meanwhile somebody learns from B what has come after it.
+    ask(&mut cluster, B, append(life(4, 1), &batch(1, 3, [word(4, 4)])));
+    let seen = HighWaterMark::sealed(Epoch(1), Position(4), SECRET);
+    cluster.take(A, LedgerCall { seen, ..status(2) });
+    assert_eq!(heads(&cluster.hear(A)), [3], "it was told of what was so before the call");
+    assert_eq!(heads(&settle(&mut cluster, A)), [4]);
 }
 
 #[test]
