@@ -201,7 +201,9 @@ fn a_run_with_its_own_etcd_is_continued_even_if_everybody_in_it_was_killed() {
     // The supervisor first: its nodes go with it.
     bazaar.kill_everything();
     let from = bazaar.now();
-    bazaar.start(&[&["--etcd"][..], &RESTART].concat());
+    // The very command that it was started with.
+    let given = bazaar.home().join("given.toml");
+    bazaar.start(&[&["--etcd", "--config", given.to_str().unwrap()][..], &RESTART].concat());
     bazaar.wait_for_purchases(from, SOME);
     bazaar.check();
     bazaar.stop();

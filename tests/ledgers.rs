@@ -8,7 +8,11 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bazaar_protocol::{
@@ -28,6 +32,7 @@ use bazaar_runtime::{
         ledger_client::LedgerClient,
         ledger_service::{Fence, LedgerJob, LedgerServer, StoreAccess},
         refusals::Refusals,
+        settings::Settings,
     },
     system::process::ProcessMark,
     tools::access::{AccessError, Ledgers, Run, key_of},
@@ -48,19 +53,32 @@ struct Ledger {
     server: LedgerServer,
     head: u64,
     mute: Arc<Mutex<bool>>,
+    /// How many calls, signs of life among them, its driver was given.
+    calls: Arc<AtomicUsize>,
 }
 
 impl Ledger {
     async fn start(head: u64, registered: &Registered) -> Ledger {
-        Ledger::listen("127.0.0.1:0", head, registered, credentials()).await
+        Ledger::start_with(settings(), head, registered).await
     }
 
-    async fn listen(address: &str, head: u64, registered: &Registered, credentials: Credentials) -> Ledger {
+    async fn start_with(settings: Settings, head: u64, registered: &Registered) -> Ledger {
+        Ledger::listen("127.0.0.1:0", settings, head, registered, credentials()).await
+    }
+
+    async fn listen(
+        address: &str,
+        settings: Settings,
+        head: u64,
+        registered: &Registered,
+        credentials: Credentials,
+    ) -> Ledger {
         let (jobs, mut asked) = mpsc::channel(16);
-        let mute = Arc::new(Mutex::new(false));
-        let (registered, is_mute) = (Arc::clone(registered), Arc::clone(&mute));
+        let (mute, calls) = (Arc::new(Mutex::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (registered, is_mute, given) = (Arc::clone(registered), Arc::clone(&mute), Arc::clone(&calls));
         tokio::spawn(async move {
             while let Some(job) = asked.recv().await {
+                given.fetch_add(usize::from(matches!(job, LedgerJob::Call { .. })), Ordering::Relaxed);
                 // A job that is dropped is not answered.
                 if *is_mute.lock().unwrap() {
                     continue;
@@ -77,8 +95,8 @@ impl Ledger {
                 }
             }
         });
-        let server = LedgerServer::listen(address, credentials, settings(), PEERS, jobs, StoreAccess::Shared).await;
-        Ledger { server: server.unwrap(), head, mute }
+        let server = LedgerServer::listen(address, credentials, settings, PEERS, jobs, StoreAccess::Shared).await;
+        Ledger { server: server.unwrap(), head, mute, calls }
     }
 
     fn set_mute(&self, mute: bool) {
@@ -126,10 +144,18 @@ fn client(
     me: Registration,
     addresses: impl Fn() -> Vec<Option<SocketAddr>> + Send + Sync + 'static,
 ) -> (LedgerClient, mpsc::Receiver<Input>) {
+    client_with(settings(), me, addresses)
+}
+
+fn client_with(
+    settings: Settings,
+    me: Registration,
+    addresses: impl Fn() -> Vec<Option<SocketAddr>> + Send + Sync + 'static,
+) -> (LedgerClient, mpsc::Receiver<Input>) {
     let (inbox, received) = mpsc::channel(64);
     let texts = move || addresses().into_iter().map(|address| address.map(|address| address.to_string())).collect();
     let refusals = Refusals::none_yet();
-    (LedgerClient::open(credentials(), settings(), me, Box::new(texts), inbox, refusals), received)
+    (LedgerClient::open(credentials(), settings, me, Box::new(texts), inbox, refusals), received)
 }
 
 fn client_of(me: Registration, processes: &[&Ledger]) -> (LedgerClient, mpsc::Receiver<Input>) {
@@ -210,7 +236,7 @@ async fn a_peer_goes_on_to_another_process_when_its_own_is_gone_and_both_may_go_
     client.call(status_call(life(0, 1)));
     assert_eq!(client.dropped(), 1, "no call waits for a ledger");
     // It finds whichever comes back, however often it has asked in vain.
-    let _one = Ledger::listen(&first, 3, &registered, credentials()).await;
+    let _one = Ledger::listen(&first, settings(), 3, &registered, credentials()).await;
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
     client.call(status_call(life(0, 1)));
     word_of(&mut inbox, 3).await;
@@ -236,6 +262,36 @@ async fn a_peer_goes_on_when_the_store_of_its_process_does_not_answer() {
     assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
     word_of(&mut inbox, 1).await;
     assert!(client.is_up());
+}
+
+/// So a trader whose process of the ledger halts finds another one before it gives up the office.
+#[tokio::test]
+async fn one_of_several_that_does_not_answer_a_call_is_asked_for_a_sign_of_life_before_that_is_given_up() {
+    // By itself, a sign of life is asked for only after the call was given up.
+    let patient = Settings {
+        keepalive: Duration::from_secs(2),
+        silence: Duration::from_secs(8),
+        call: Duration::from_secs(1),
+        ..settings()
+    };
+    for (several, given_up) in [(true, 0), (false, 1)] {
+        let registered = Registered::default();
+        let one = Ledger::start_with(patient, 1, &registered).await;
+        let two = Ledger::start_with(patient, 2, &registered).await;
+        let processes = [&one, &two].into_iter().take(if several { 2 } else { 1 });
+        let addresses: Vec<_> = processes.map(|process| Some(process.server.address())).collect();
+        let (client, mut inbox) = client_with(patient, registration(life(0, 1), 1), move || addresses.clone());
+        assert_eq!(next_change(&mut inbox).await, Input::LedgerUp);
+        one.set_mute(true);
+        client.call(status_call(life(0, 1)));
+        soon(async {
+            while one.calls.load(Ordering::Relaxed) < 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(client.dropped(), given_up, "several: {several}");
+    }
 }
 
 /// As a process that is paused: connections are accepted, and nobody says anything.
@@ -284,8 +340,8 @@ async fn tools_ask_all_processes_and_name_those_that_do_not_answer() {
     let of_run = key_of(&RawConfig::parse(&key, Path::new("x")).unwrap().check().unwrap()).unwrap();
     let registered = Registered::default();
     let (any, dir) = ("127.0.0.1:0", home.path().join("run"));
-    let one = Ledger::listen(any, 1, &registered, of_run.clone()).await;
-    let two = Ledger::listen(any, 2, &registered, of_run).await;
+    let one = Ledger::listen(any, settings(), 1, &registered, of_run.clone()).await;
+    let two = Ledger::listen(any, settings(), 2, &registered, of_run).await;
     let addresses = [one.server.address(), two.server.address()];
     let text = key
         + "ledger.store = \"etcd\"\nledger.etcd.endpoints = [\"http://127.0.0.1:1\"]\n"

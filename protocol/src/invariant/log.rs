@@ -1,4 +1,4 @@
-//! The log, read record by record (S1 to S8, S13, R5, SPEC B6, B7 and D8).
+//! The log, read record by record (S1 to S9, S13, S14, R5, SPEC B6, B7 and D8).
 //!
 //! The public functions each run one check over a whole log. [`LogAudit`](super::LogAudit) runs all of them at once.
 

@@ -56,6 +56,11 @@ struct Ended {
 fn run_in(dir: &Path, file: Option<RawConfig>, flags: &Run) -> Ended {
     let is_known = run_dir::config_file(dir).exists();
     let seed = flags.seed.or_else(|| (file.is_none() && !is_known).then(|| u64::from(rand::random::<u16>())));
+    let file = match RawConfig::read(&run_dir::config_file(dir)) {
+        // That the books are in the run's own etcd was said by a flag, and need not be said again.
+        Ok(saved) if OwnEtcd::is_in(dir) => file.map(|file| file.with_books_of(&saved)),
+        Ok(_) | Err(_) => file,
+    };
     let ask = |raw: &mut RawConfig| {
         overlay(raw, flags)?;
         seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))

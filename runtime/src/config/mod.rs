@@ -627,6 +627,27 @@ impl RawConfig {
         self
     }
 
+    /// The same with the books where those of the other one are, by as many processes, unless it says itself where they are
+    /// kept.
+    #[must_use]
+    pub fn with_books_of(mut self, other: &RawConfig) -> RawConfig {
+        let Some(theirs) = other.table.get("ledger") else { return self };
+        let mine = self.table.entry("ledger".to_owned()).or_insert_with(|| document::Entry {
+            place: theirs.place.clone(),
+            value: document::Value::Table(document::Table::new()),
+        });
+        if let (document::Value::Table(mine), document::Value::Table(theirs)) = (&mut mine.value, &theirs.value)
+            && !mine.contains_key("store")
+        {
+            for key in ["store", "etcd", "process"] {
+                if let Some(entry) = theirs.get(key) {
+                    mine.entry(key.to_owned()).or_insert_with(|| entry.clone());
+                }
+            }
+        }
+        self
+    }
+
     /// Checks everything and decides everything that was left open.
     ///
     /// # Errors

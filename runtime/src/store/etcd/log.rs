@@ -254,8 +254,8 @@ impl EtcdStore {
         loop {
             let state = self.state().await?;
             let kept = self.kept_at(&state).await;
-            if let Break(Some(kept)) = tries.judge(self, kept)? {
-                return Ok(kept);
+            if let Break(kept) = tries.judge(self, kept)? {
+                return kept.ok_or_else(|| self.other_log());
             }
         }
     }
@@ -314,8 +314,8 @@ impl EtcdStore {
             let state = self.state().await?;
             self.head(&state)?;
             let books = self.books_of(&self.base(&state)?, state.revision).await;
-            if let Break(Some(books)) = tries.judge(self, books)? {
-                return Ok(books);
+            if let Break(books) = tries.judge(self, books)? {
+                return books.ok_or_else(|| self.other_log());
             }
         }
     }
