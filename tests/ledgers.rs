@@ -77,10 +77,12 @@ impl Ledger {
         let (mute, calls) = (Arc::new(Mutex::new(false)), Arc::new(AtomicUsize::new(0)));
         let (registered, is_mute, given) = (Arc::clone(registered), Arc::clone(&mute), Arc::clone(&calls));
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Some(job) = asked.recv().await {
                 given.fetch_add(usize::from(matches!(job, LedgerJob::Call { .. })), Ordering::Relaxed);
-                // A job that is dropped is not answered.
+                // Not even that a call is not answered comes from a process that is halted.
                 if *is_mute.lock().unwrap() {
+                    unanswered.extend(matches!(job, LedgerJob::Call { .. }).then_some(job));
                     continue;
                 }
                 match job {
