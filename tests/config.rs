@@ -3,6 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
+use bazaar_etcd::Endpoints;
 use bazaar_protocol::{
     config::{Limits, Ordering, Role},
     id::{Item, PeerId, Units},
@@ -308,6 +309,33 @@ fn in_etcd(ledger: &str, etcd: &str) -> String {
 }
 
 /// SPEC J3.
+/// A run that was begun with a flag for where its books are is continued with the file that it was begun with.
+#[test]
+fn the_books_stay_where_those_of_a_run_are_unless_a_file_names_a_cluster() {
+    let raw = |text: &str| RawConfig::parse(text, Path::new("bazaar.toml")).unwrap();
+    let run = raw(&in_etcd("[[ledger.process]]\naddress = \"127.0.0.1:4\"\n[[ledger.process]]", ""));
+    let ledger = |text: &str| raw(text).with_books_of(&run).check().unwrap().ledger().clone();
+    let books = |text: &str| {
+        let ledger = ledger(text);
+        let address = ledger.processes[0].address.as_ref().map(ToString::to_string);
+        (ledger.etcd().unwrap().endpoints.clone(), ledger.processes.len(), address)
+    };
+    let at = |cluster: &str, processes, port| {
+        (Endpoints::parse([cluster]).unwrap(), processes, Some(format!("127.0.0.1:{port}")))
+    };
+    for text in ["", "peers = 7", "[ledger]\nstore = \"sled\""] {
+        assert_eq!(books(text), at("http://h:2379", 2, 4), "{text}");
+    }
+    assert_eq!(books("[ledger]\naddress = \"127.0.0.1:5\""), at("http://h:2379", 2, 5));
+    assert_eq!(ledger("[ledger]\nsnapshot_every = 77").snapshot_every, 77);
+    let other = in_etcd("address = \"127.0.0.1:6\"", "").replace("h:2379", "other:2379");
+    assert_eq!(books(&other), at("http://other:2379", 1, 6));
+    // What is refused by itself stays so.
+    assert!(raw("[ledger.etcd]\nendpoints = [\"http://h:1\"]").with_books_of(&run).check().is_err());
+    let on_disk = raw("[ledger]\naddress = \"127.0.0.1:7\"");
+    assert_eq!(raw("").with_books_of(&on_disk).check().unwrap(), raw("").check().unwrap());
+}
+
 #[test]
 fn the_books_are_in_sled_or_in_a_cluster_of_etcd() {
     let such_as = "such as [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]";

@@ -229,6 +229,11 @@ fn a_start_that_was_interrupted_before_the_books_were_made_is_continued_by_the_n
         bazaar.wait_for_purchases(from, SOME);
         bazaar.stop();
     };
+    let other = bazaar.home().join("other.toml");
+    let named = "[ledger]\nstore = \"etcd\"\n[ledger.etcd]\nendpoints = [\"http://127.0.0.1:1\"]\n";
+    fs::write(&other, format!("{MARKET}{named}")).unwrap();
+    let [dir_flag, other_flag] = [dir.to_str().unwrap(), other.to_str().unwrap()];
+    ask(&["run", "--dir", dir_flag, "--config", other_flag]).refused(2, &["an etcd of its own", "another --dir"]);
     run(&mut bazaar, &["--etcd"]);
     assert!(config_of(&dir).unwrap().ledger().etcd().is_some() && !dir.join("ledger/store").exists());
     let before = bazaar.check();

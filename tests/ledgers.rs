@@ -38,7 +38,11 @@ use bazaar_runtime::{
     tools::access::{AccessError, Ledgers, Run, key_of},
 };
 use ends::{PEERS, credentials, life, settings, soon};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 fn registration(life: Life, instance: u64) -> Registration {
     Registration { life, instance, address: "127.0.0.1:4711".into(), pid: 1, host: "here".into() }
@@ -47,7 +51,7 @@ fn registration(life: Life, instance: u64) -> Registration {
 /// What all processes share: of each peer the latest registration, in place of a store.
 type Registered = Arc<Mutex<Vec<Registration>>>;
 
-/// A process of the ledger whose every word is at the head that it is named by. While its store is `mute`, it answers
+/// A process of the ledger whose every word is at the head that it is named by. While it is `mute`, it answers
 /// nothing.
 struct Ledger {
     server: LedgerServer,
@@ -80,7 +84,7 @@ impl Ledger {
             let mut unanswered = Vec::new();
             while let Some(job) = asked.recv().await {
                 given.fetch_add(usize::from(matches!(job, LedgerJob::Call { .. })), Ordering::Relaxed);
-                // Not even that a call is not answered comes from a process that is halted.
+                // A process that is halted does not even say that a call will not be answered.
                 if *is_mute.lock().unwrap() {
                     unanswered.extend(matches!(job, LedgerJob::Call { .. }).then_some(job));
                     continue;
@@ -271,9 +275,9 @@ async fn a_peer_goes_on_when_the_store_of_its_process_does_not_answer() {
 async fn one_of_several_that_does_not_answer_a_call_is_asked_for_a_sign_of_life_before_that_is_given_up() {
     // By itself, a sign of life is asked for only after the call was given up.
     let patient = Settings {
-        keepalive: Duration::from_secs(2),
-        silence: Duration::from_secs(8),
-        call: Duration::from_secs(1),
+        keepalive: Duration::from_secs(6),
+        silence: Duration::from_secs(20),
+        call: Duration::from_millis(3_500),
         ..settings()
     };
     for (several, given_up) in [(true, 0), (false, 1)] {
@@ -288,7 +292,7 @@ async fn one_of_several_that_does_not_answer_a_call_is_asked_for_a_sign_of_life_
         client.call(status_call(life(0, 1)));
         soon(async {
             while one.calls.load(Ordering::Relaxed) < 2 {
-                tokio::task::yield_now().await;
+                sleep(Duration::from_millis(5)).await;
             }
         })
         .await;

@@ -182,7 +182,7 @@ pub struct Replica {
     state: State,
 }
 
-/// Calls that wait, in the order in which they came.
+/// Calls, in the order in which they came.
 type Queue = VecDeque<(CallId, LedgerCall)>;
 
 /// Those who are `asking` are answered by what is under way, and had called before it began; those who are `waiting` called
@@ -335,15 +335,19 @@ impl Step<'_> {
         }
     }
 
-    /// Begins with these calls, when nothing is asked of the store: with the first of them that leads to an append, which
-    /// shows the others where the log ends, or with a look.
+    /// Begins with these calls, when nothing is asked of the store: with the first batch of them, if it leads to an append,
+    /// which shows the others where the log ends; or with a look. No batch goes before one that came earlier, so that no
+    /// claim is granted that a renewal before it keeps out.
     fn begin(&mut self, calls: Queue) {
         self.replica.state = State::Ready;
         let mut asking = mutant!(calls; AnswersFromMemory | FenceFromMemory => self.answer_from_memory(calls));
-        let planned = asking.iter().enumerate().find_map(|(at, (id, call))| Some((at, self.planned(*id, call)?)));
+        let is_batch =
+            |(_, (_, call)): &(usize, &(CallId, LedgerCall))| matches!(call.request, LedgerRequest::Append(_));
+        let first = asking.iter().enumerate().find(is_batch);
+        let planned = first.and_then(|(at, (id, call))| Some((at, self.planned(*id, call)?)));
         if let Some((at, append)) = planned {
             asking.remove(at);
-            self.attempt(append, asking, Queue::new());
+            self.attempt(append, asking);
         } else if !asking.is_empty() {
             let known = self.replica.judge.durable;
             self.replica.state = State::Looking { asking, waiting: Queue::new(), known };
@@ -433,10 +437,10 @@ impl Step<'_> {
 
     // Appends.
 
-    /// Puts an append to the store.
-    fn attempt(&mut self, append: Append, asking: Queue, waiting: Queue) {
+    /// Puts an append to the store, once more if it was there before.
+    fn attempt(&mut self, append: Append, asking: Queue) {
         self.effects.push(ReplicaEffect::Append { onto: append.onto, batch: append.batch.clone() });
-        self.replica.state = State::Appending { append, asking, waiting };
+        self.replica.state = State::Appending { append, asking, waiting: Queue::new() };
     }
 
     fn on_settled(&mut self, outcome: Outcome) {
@@ -454,7 +458,9 @@ impl Step<'_> {
             Outcome::Unknown => {
                 mutant!(UnknownIsRefused => return self.take_for_refused(append, asking, waiting));
                 mutant!(UnknownForgotten => return self.forget(append, asking, waiting));
-                return self.attempt(append, asking, waiting);
+                // Whoever has called by now called before it is tried again.
+                asking.extend(waiting);
+                return self.attempt(append, asking);
             }
         };
         if found == Found::Tail(own) {

@@ -56,16 +56,22 @@ struct Ended {
 fn run_in(dir: &Path, file: Option<RawConfig>, flags: &Run) -> Ended {
     let is_known = run_dir::config_file(dir).exists();
     let seed = flags.seed.or_else(|| (file.is_none() && !is_known).then(|| u64::from(rand::random::<u16>())));
-    let file = match RawConfig::read(&run_dir::config_file(dir)) {
-        // That the books are in the run's own etcd was said by a flag, and need not be said again.
-        Ok(saved) if OwnEtcd::is_in(dir) => file.map(|file| file.with_books_of(&saved)),
-        Ok(_) | Err(_) => file,
+    let saved = RawConfig::read(&run_dir::config_file(dir)).ok().filter(|_| OwnEtcd::is_in(dir));
+    let file = match &saved {
+        // The flag says where the books are, not the file.
+        Some(saved) if flags.etcd => file.map(|file| file.with_books_of(saved)),
+        Some(_) | None => file,
     };
+    let own = saved.and_then(|saved| saved.check().ok());
     let ask = |raw: &mut RawConfig| {
         overlay(raw, flags)?;
         seed.map_or(Ok(()), |seed| raw.set("--seed", &format!("seed = {seed}")))
     };
-    let mut taken = match RunDir::take(dir, file, ask, |config| admit(config, flags, dir)) {
+    let admit = |config: &BazaarConfig| {
+        own.as_ref().map_or(Ok(()), |own| no_other_etcd(config, own))?;
+        admit(config, flags, dir)
+    };
+    let mut taken = match RunDir::take(dir, file, ask, admit) {
         Ok(taken) => taken,
         Err(failure) => return Ended { result: Err(failure), is_nothing: true },
     };
@@ -74,6 +80,18 @@ fn run_in(dir: &Path, file: Option<RawConfig>, flags: &Run) -> Ended {
         taken.discard();
     }
     ended
+}
+
+/// A run with an etcd of its own keeps its books there.
+fn no_other_etcd(asked: &BazaarConfig, own: &BazaarConfig) -> Result<(), Failure> {
+    let endpoints = |config: &BazaarConfig| config.ledger().etcd().map(|etcd| etcd.endpoints.clone());
+    if endpoints(asked).is_some() && endpoints(asked) != endpoints(own) {
+        return Err(Failure::Usage(
+            "this run has an etcd of its own, and [ledger.etcd] names another: leave that out, or give another --dir"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses what cannot be run, or not on this machine, before anything is made for it.

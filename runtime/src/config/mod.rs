@@ -627,8 +627,8 @@ impl RawConfig {
         self
     }
 
-    /// The same with the books where those of the other one are, by as many processes, unless it says itself where they are
-    /// kept.
+    /// The same with the books where those of the other one are, kept by as many processes, unless it says itself that they
+    /// are in etcd. An address of its ledger is that of the first process.
     #[must_use]
     pub fn with_books_of(mut self, other: &RawConfig) -> RawConfig {
         let Some(theirs) = other.table.get("ledger") else { return self };
@@ -636,13 +636,23 @@ impl RawConfig {
             place: theirs.place.clone(),
             value: document::Value::Table(document::Table::new()),
         });
-        if let (document::Value::Table(mine), document::Value::Table(theirs)) = (&mut mine.value, &theirs.value)
-            && !mine.contains_key("store")
-        {
-            for key in ["store", "etcd", "process"] {
-                if let Some(entry) = theirs.get(key) {
-                    mine.entry(key.to_owned()).or_insert_with(|| entry.clone());
-                }
+        let (document::Value::Table(mine), document::Value::Table(theirs)) = (&mut mine.value, &theirs.value) else {
+            return self;
+        };
+        let is_on_disk =
+            |store: &document::Entry| matches!(&store.value, document::Value::Text(text) if text == "sled");
+        if !mine.get("store").is_none_or(is_on_disk) || mine.contains_key("etcd") || mine.contains_key("process") {
+            return self;
+        }
+        for key in ["store", "etcd", "process"] {
+            mine.extend(theirs.get_key_value(key).map(|(key, entry)| (key.clone(), entry.clone())));
+        }
+        if theirs.contains_key("process") {
+            let addresses = ["address", "listen"].map(|key| mine.remove_entry(key));
+            if let Some(document::Value::List(processes)) = mine.get_mut("process").map(|entry| &mut entry.value)
+                && let Some(document::Value::Table(first)) = processes.first_mut().map(|entry| &mut entry.value)
+            {
+                first.extend(addresses.into_iter().flatten());
             }
         }
         self

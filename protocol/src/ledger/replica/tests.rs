@@ -404,14 +404,19 @@ fn as_many_calls_wait_as_the_limits_say() {
     assert_eq!(heads(&settle(&mut cluster, A)), [2, 2, 2]);
 }
 
-/// Process A is at an append, and another call came before it was begun.
+/// Process A is at an append, and another call came before or after that one, and before it was begun.
 fn appending_beside(cluster: &mut Cluster, batch: &Batch, other: LedgerCall) {
-    for call in [status(1), other, append(life(4, 1), batch)] {
+    let is_first = matches!(other.request, LedgerRequest::Status);
+    let mut calls = [append(life(4, 1), batch), other];
+    if is_first {
+        calls.reverse();
+    }
+    for call in [status(1)].into_iter().chain(calls) {
         assert_eq!(cluster.take(A, call).1, []);
     }
     cluster.happen(A);
     assert_eq!(heads(&cluster.hear(A)), [2], "the look was for the first call");
-    assert!(cluster.processes()[A].is_appending(), "an append comes first, whoever called before");
+    assert!(cluster.processes()[A].is_appending(), "an append comes before whatever needs none");
 }
 
 #[test]
@@ -419,19 +424,51 @@ fn an_append_shows_those_who_called_before_it_where_the_log_ends() {
     let first = batch(1, 2, [word(3, 4)]);
     let sent_again = append(life(4, 1), &batch(1, 1, [word(2, 4)]));
     for (other, due) in [(status(2), vec![]), (sent_again, vec![Verdict::Conflict])] {
-        for lost in [false, true] {
+        for (lost, lands) in [(false, true), (true, true), (true, false)] {
             let mut cluster = cluster();
             appending_beside(&mut cluster, &first, other.clone());
+            let mut shown = vec![3, 3];
             if lost {
+                if lands {
+                    cluster.happen(A);
+                }
+                // Who calls while nothing comes calls before it is tried again.
+                cluster.take(A, status(3));
+                shown.push(3);
                 assert_eq!(cluster.lose(A), []);
             }
             cluster.happen(A);
             let deeds = cluster.hear(A);
             let verdicts = verdicts(&deeds);
-            assert_eq!((verdicts[0], &verdicts[1..], heads(&deeds)), (appended(3), &due[..], vec![3, 3]));
+            assert_eq!((verdicts[0], &verdicts[1..], heads(&deeds)), (appended(3), &due[..], shown));
             assert!(!cluster.processes()[A].is_asking(), "no look was needed");
         }
     }
+}
+
+#[test]
+fn an_append_that_is_declined_shows_them_what_there_is() {
+    for (carried_out, due, shown) in [(true, vec![appended(3)], vec![3, 3]), (false, vec![], vec![2])] {
+        let mut cluster = cluster();
+        appending_beside(&mut cluster, &batch(1, 2, [word(3, 4)]), status(2));
+        cluster.decline(A, carried_out);
+        let deeds = cluster.hear(A);
+        assert_eq!((verdicts(&deeds), heads(&deeds)), (due, shown));
+        assert!(!cluster.processes()[A].is_asking());
+    }
+}
+
+// Found by a review: it would have been granted, and the holder fenced, though it had called in time.
+#[test]
+fn a_claim_is_not_tried_before_a_renewal_that_came_first() {
+    let mut cluster = cluster();
+    cluster.end_lease(A);
+    let calls = [status(1), append(life(4, 1), &batch(1, 2, [])), append(life(3, 1), &batch(2, 2, [claim(3, 3, 2)]))];
+    for call in calls {
+        assert_eq!(cluster.take(A, call).1, []);
+    }
+    let deeds = settle(&mut cluster, A);
+    assert_eq!(verdicts(&deeds), [appended(2), Verdict::LeaseActive]);
 }
 
 #[test]
