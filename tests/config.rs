@@ -308,8 +308,7 @@ fn in_etcd(ledger: &str, etcd: &str) -> String {
     format!("[ledger]\nstore = \"etcd\"\n{ledger}\n[ledger.etcd]\nendpoints = [\"http://h:2379\"]\n{etcd}\n")
 }
 
-/// SPEC J3.
-/// A run that was begun with a flag for where its books are is continued with the file that it was begun with.
+/// A run that was begun with a flag for where its books are is continued with the file that it was begun with (SPEC J3).
 #[test]
 fn the_books_stay_where_those_of_a_run_are_unless_a_file_names_a_cluster() {
     let raw = |text: &str| RawConfig::parse(text, Path::new("bazaar.toml")).unwrap();
@@ -336,6 +335,7 @@ fn the_books_stay_where_those_of_a_run_are_unless_a_file_names_a_cluster() {
     assert_eq!(raw("").with_books_of(&on_disk).check().unwrap(), raw("").check().unwrap());
 }
 
+/// SPEC J3.
 #[test]
 fn the_books_are_in_sled_or_in_a_cluster_of_etcd() {
     let such_as = "such as [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]";

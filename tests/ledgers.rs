@@ -51,8 +51,7 @@ fn registration(life: Life, instance: u64) -> Registration {
 /// What all processes share: of each peer the latest registration, in place of a store.
 type Registered = Arc<Mutex<Vec<Registration>>>;
 
-/// A process of the ledger whose every word is at the head that it is named by. While it is `mute`, it answers
-/// nothing.
+/// A process of the ledger whose every word is at the head that it is named by. While it is `mute`, it answers nothing.
 struct Ledger {
     server: LedgerServer,
     head: u64,

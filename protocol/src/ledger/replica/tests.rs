@@ -432,7 +432,7 @@ fn an_append_shows_those_who_called_before_it_where_the_log_ends() {
                 if lands {
                     cluster.happen(A);
                 }
-                // Who calls while nothing comes calls before it is tried again.
+                // Whoever calls while no outcome comes has called before it is tried again.
                 cluster.take(A, status(3));
                 shown.push(3);
                 assert_eq!(cluster.lose(A), []);
